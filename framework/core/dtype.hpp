@@ -1,0 +1,71 @@
+// Element types of a tensor.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+namespace retort {
+
+/// The element type of a tensor. Labels, indices and conditions are int64.
+enum class DType : std::uint8_t { float32, float64, int64 };
+
+/// "float32", "float64" or "int64".
+constexpr std::string_view name(DType dtype) {
+  switch (dtype) {
+    case DType::float32: return "float32";
+    case DType::float64: return "float64";
+    case DType::int64: return "int64";
+  }
+  return "unknown dtype";
+}
+
+/// Bytes of one element.
+constexpr std::size_t size_of(DType dtype) { return dtype == DType::float32 ? 4 : 8; }
+
+constexpr bool is_floating_point(DType dtype) { return dtype != DType::int64; }
+
+/// The type of an operation's result: float64 before float32 before int64.
+constexpr DType promote(DType a, DType b) {
+  if (a == b) return a;
+  return a == DType::float64 || b == DType::float64 ? DType::float64 : DType::float32;
+}
+
+namespace detail {
+template <class T>
+struct DTypeOf;  // no tensor has elements of this type: use float, double or std::int64_t
+template <>
+struct DTypeOf<float> {
+  static constexpr DType value = DType::float32;
+};
+template <>
+struct DTypeOf<double> {
+  static constexpr DType value = DType::float64;
+};
+template <>
+struct DTypeOf<std::int64_t> {
+  static constexpr DType value = DType::int64;
+};
+}  // namespace detail
+
+/// DType of a C++ element type: float, double or std::int64_t.
+template <class T>
+inline constexpr DType dtype_of = detail::DTypeOf<T>::value;
+
+/// Calls f with a zero of the C++ type that dtype stands for.
+template <class F>
+decltype(auto) visit_dtype(DType dtype, F&& f) {
+  switch (dtype) {
+    case DType::float32: return f(float{});
+    case DType::float64: return f(double{});
+    default: return f(std::int64_t{});
+  }
+}
+
+/// The same for an operation whose entry has refused int64 already.
+template <class F>
+decltype(auto) visit_floating(DType dtype, F&& f) {
+  return dtype == DType::float64 ? f(double{}) : f(float{});
+}
+
+}  // namespace retort

@@ -1,0 +1,78 @@
+// Exceptions and warnings. A message names the operation, what it got and what to do about it.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+
+namespace retort {
+
+class Shape;
+enum class DType : std::uint8_t;
+
+/// Base of everything that Retort throws on purpose. A call that throws has changed nothing.
+class Error : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+/// Shapes that do not fit together.
+class ShapeError : public Error {
+ public:
+  using Error::Error;
+};
+/// An element type that the operation does not take.
+class TypeError : public Error {
+ public:
+  using Error::Error;
+};
+/// A value or option outside its range.
+class ValueError : public Error {
+ public:
+  using Error::Error;
+};
+/// A dimension, position or class index out of range.
+class IndexError : public Error {
+ public:
+  using Error::Error;
+};
+/// A derivative that cannot be computed: a graph already spent, a value changed since, no history.
+class GraphError : public Error {
+ public:
+  using Error::Error;
+};
+/// A file that cannot be read or written, or does not hold what it should.
+class IoError : public Error {
+ public:
+  using Error::Error;
+};
+
+using WarningHandler = std::function<void(std::string_view)>;
+
+/// Installs what receives warnings and returns the previous handler. The default (also an empty function)
+/// writes one line to stderr. Each kind of warning is given once per process, and anew after a handler is set.
+WarningHandler set_warning_handler(WarningHandler handler);
+
+namespace detail {
+/// Hands `message` to the warning handler the first time that `kind` is seen.
+void warn_once(std::string_view kind, std::string_view message);
+
+void append_text(std::string& text, std::string_view part);
+void append_text(std::string& text, std::int64_t number);
+void append_text(std::string& text, std::size_t number);
+void append_text(std::string& text, int number);
+void append_text(std::string& text, double number);
+void append_text(std::string& text, const Shape& shape);
+void append_text(std::string& text, DType dtype);
+}  // namespace detail
+
+/// The parts put together as one text: strings, numbers, shapes and dtypes, printed as operator<< prints them.
+template <class... Parts>
+std::string message(const Parts&... parts) {
+  std::string text;
+  (detail::append_text(text, parts), ...);
+  return text;
+}
+
+}  // namespace retort

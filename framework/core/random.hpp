@@ -1,0 +1,65 @@
+// Random numbers: the counter-based generator Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy
+// as 1, 2, 3", 2011). A draw is a function of seed and position alone, so results depend neither on the number
+// of threads nor on the compiler.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "retort/framework/core/tensor.hpp"
+
+namespace retort {
+
+/// A stream of random numbers: a seed and a position in it. Not shared between threads, except the default one.
+class Generator {
+ public:
+  explicit Generator(std::uint64_t seed = 0) : seed_(seed) {}
+
+  void manual_seed(std::uint64_t seed) {
+    seed_ = seed;
+    position_ = 0;
+  }
+  std::uint64_t seed() const { return seed_; }
+  /// Blocks of four 32-bit words drawn so far; with the seed, the whole state.
+  std::uint64_t position() const { return position_; }
+  void set_position(std::uint64_t position) { position_ = position; }
+  /// Sets `blocks` blocks aside and returns the position of the first.
+  std::uint64_t advance(std::uint64_t blocks) {
+    const std::uint64_t first = position_;
+    position_ += blocks;
+    return first;
+  }
+
+  /// A uniform integer in [0, bound), without bias. ValueError for bound 0.
+  std::uint64_t below(std::uint64_t bound);
+  /// A uniform number in [0, 1) with 53 random bits.
+  double uniform();
+
+ private:
+  std::uint64_t seed_;
+  std::uint64_t position_ = 0;
+};
+
+/// Seeds the default generator of rand, randn, dropout, initialisers and shuffling loaders.
+void manual_seed(std::uint64_t seed);
+/// The default generator's seed and position, to keep and to restore.
+Generator generator_state();
+void set_generator_state(const Generator& state);
+
+/// 0 … n-1 in random order (Fisher–Yates).
+std::vector<std::int64_t> random_permutation(std::int64_t n, Generator& generator);
+
+namespace detail {
+/// Sets blocks of the default generator aside, for one draw; safe to call from several threads.
+Generator take_from_default(std::uint64_t blocks);
+/// Blocks that n draws of an element type use up.
+std::uint64_t blocks_for(std::int64_t n, DType dtype);
+/// Fills `out` with draws uniform in [low, high), standard normal ones, or keep ? scale : 0 with probability
+/// `keep_probability` of keeping, from the generator's position on.
+template <class T>
+void fill_uniform(std::span<T> out, const Generator& generator, double low, double high);
+template <class T>
+void fill_normal(std::span<T> out, const Generator& generator);
+}  // namespace detail
+
+}  // namespace retort

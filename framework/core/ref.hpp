@@ -1,0 +1,64 @@
+// Shared ownership of objects that live in pool memory: a count inside the object, so that a handle is one pointer.
+#pragma once
+
+#include <cstdint>
+#include <utility>
+
+namespace retort::detail {
+
+/// Base of what Ref points at. The count is atomic, since tensors cross threads. The compiler's builtins stand
+/// here instead of <atomic> because that header alone would double what a user's file has to parse.
+class RefCounted {
+ public:
+  RefCounted() = default;
+  RefCounted(const RefCounted&) = delete;
+  RefCounted& operator=(const RefCounted&) = delete;
+
+  void acquire() const noexcept { __atomic_fetch_add(&references_, 1, __ATOMIC_RELAXED); }
+  /// True when this was the last reference.
+  bool drop() const noexcept {
+    // The only owner needs no read-modify-write: nobody else can be counting.
+    if (__atomic_load_n(&references_, __ATOMIC_ACQUIRE) == 1) return true;
+    return __atomic_fetch_sub(&references_, 1, __ATOMIC_ACQ_REL) == 1;
+  }
+  bool unique() const noexcept { return __atomic_load_n(&references_, __ATOMIC_ACQUIRE) == 1; }
+
+ private:
+  mutable std::uint32_t references_ = 1;
+};
+
+/// An owning pointer to a RefCounted T; `destroy(T*)` is found by argument-dependent lookup.
+template <class T>
+class Ref {
+ public:
+  Ref() = default;
+  /// Takes over the reference that a new object is born with.
+  explicit Ref(T* adopted) noexcept : pointer_(adopted) {}
+  static Ref share(T* pointer) noexcept {
+    if (pointer) pointer->acquire();
+    return Ref(pointer);
+  }
+  Ref(const Ref& other) noexcept : pointer_(other.pointer_) {
+    if (pointer_) pointer_->acquire();
+  }
+  Ref(Ref&& other) noexcept : pointer_(std::exchange(other.pointer_, nullptr)) {}
+  Ref& operator=(Ref other) noexcept {
+    std::swap(pointer_, other.pointer_);
+    return *this;
+  }
+  ~Ref() {
+    if (pointer_ && pointer_->drop()) destroy(pointer_);
+  }
+
+  T* get() const noexcept { return pointer_; }
+  T* operator->() const noexcept { return pointer_; }
+  T& operator*() const noexcept { return *pointer_; }
+  explicit operator bool() const noexcept { return pointer_ != nullptr; }
+  /// Gives the reference up to the caller.
+  T* release() noexcept { return std::exchange(pointer_, nullptr); }
+
+ private:
+  T* pointer_ = nullptr;
+};
+
+}  // namespace retort::detail

@@ -1,0 +1,47 @@
+// One pool of threads for every kernel.
+#pragma once
+
+#include <cstdint>
+#include <type_traits>
+
+namespace retort {
+
+/// Threads that kernels use, the caller's included. Default: the processors this process may run on, or the
+/// environment variable RETORT_NUM_THREADS. Results have the same bits for any number.
+/// ValueError for less than 1.
+void set_num_threads(int threads);
+int get_num_threads();
+
+namespace kernels {
+
+/// What parallel_for calls: f(begin, end) for a range of items.
+class RangeFunction {
+ public:
+  template <class F>
+    requires(!std::is_same_v<std::remove_cvref_t<F>, RangeFunction>)
+  RangeFunction(F& f)  // NOLINT: made to be implicit
+      : object_(const_cast<void*>(static_cast<const void*>(&f))),
+        call_([](void* object, std::int64_t begin, std::int64_t end) { (*static_cast<F*>(object))(begin, end); }) {}
+  void operator()(std::int64_t begin, std::int64_t end) const { call_(object_, begin, end); }
+
+ private:
+  void* object_;
+  void (*call_)(void*, std::int64_t, std::int64_t);
+};
+
+void run_chunks(std::int64_t n, std::int64_t chunk, RangeFunction f);
+
+/// Calls f(begin, end) for ranges of `grain` items (the last may be shorter) that together cover 0 … n-1, on
+/// all threads. The ranges depend on n and grain alone; n <= grain stays on the caller's thread. f must not throw.
+/// A parallel_for inside f runs on f's thread.
+template <class F>
+void parallel_for(std::int64_t n, std::int64_t grain, F&& f) {
+  if (n <= grain) {
+    if (n > 0) f(std::int64_t{0}, n);
+    return;
+  }
+  run_chunks(n, grain, RangeFunction(f));
+}
+
+}  // namespace kernels
+}  // namespace retort
