@@ -23,7 +23,14 @@ using Tensors = std::vector<Tensor>;
 
 namespace detail {
 class Node;
-struct TensorImpl;
+
+/// What a Tensor points at: the numbers and, where a gradient is wanted, the graph node.
+struct TensorImpl : RefCounted {
+  TensorImpl(Array values, Ref<Node> history) noexcept;
+  ~TensorImpl();
+  Array array;
+  Ref<Node> node;
+};
 void destroy(TensorImpl* impl) noexcept;
 }  // namespace detail
 
@@ -146,8 +153,9 @@ class Tensor {
   void replace_array(Array array) const;
 
  private:
+  friend Tensor record(struct Op op);
   friend class detail::Node;
-  friend struct Recorder;
+  Tensor(Array array, detail::Ref<detail::Node> node);
   void check_single_element() const;
 
   detail::Ref<detail::TensorImpl> impl_;
