@@ -168,7 +168,8 @@ Tensor record(Op op);
 
 namespace detail {
 /// Gradients of twin(inputs) for g, through the graph of the twin.
-Tensors reference_gradients(const Tensor& y, const Tensors& identities, const Tensor& g, Needs needs);
+Tensors reference_gradients(const Tensor& y, const Tensors& inputs, const Tensors& identities, const Tensor& g,
+                            Needs needs);
 Tensors fresh_identities(const Tensors& inputs, Needs needs);
 /// Turns recording on for its lifetime: a twin is recorded even where no higher order is asked for.
 class RecordingGuard {
@@ -195,7 +196,7 @@ auto vjp_by_reference(Twin twin, Tensors inputs) {
       const detail::RecordingGuard recording;
       y = twin(identities);
     }
-    return detail::reference_gradients(y, identities, g, needs);
+    return detail::reference_gradients(y, inputs, identities, g, needs);
   };
 }
 

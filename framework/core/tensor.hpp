@@ -23,6 +23,7 @@ using Tensors = std::vector<Tensor>;
 
 namespace detail {
 class Node;
+class Operation;
 
 /// What a Tensor points at: the numbers and, where a gradient is wanted, the graph node.
 struct TensorImpl : RefCounted {
@@ -154,7 +155,7 @@ class Tensor {
 
  private:
   friend Tensor record(struct Op op);
-  friend class detail::Node;
+  friend class detail::Operation;
   Tensor(Array array, detail::Ref<detail::Node> node);
   void check_single_element() const;
 

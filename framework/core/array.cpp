@@ -1,0 +1,53 @@
+#include "retort/framework/core/array.hpp"
+
+#include <new>
+
+#include "retort/framework/core/error.hpp"
+#include "retort/framework/core/pool.hpp"
+#include "retort/framework/core/thread_state.hpp"
+
+namespace retort {
+namespace detail {
+
+Ref<Storage> Storage::make(std::size_t bytes) {
+  auto* storage = new (pool_allocate(sizeof(Storage) + bytes)) Storage;
+  storage->size = bytes;
+  storage->born = current_id();
+  return Ref<Storage>(storage);
+}
+
+void destroy(Storage* storage) noexcept { pool_free(storage, sizeof(Storage) + storage->size); }
+
+void Storage::stamp() noexcept { written = current_id(); }
+
+void check_version(const Storage& storage) {
+  const ThreadState& state = thread_state;
+  // What a rule makes and writes itself was born after its operation.
+  if (storage.written > state.running_id && storage.born <= state.running_id)
+    throw GraphError(message("backward: a value that '", state.running_name,
+                             "' saved was changed after it was recorded; change values after backward, or clone() "
+                             "what the graph needs first"));
+}
+
+void wrong_element_type(DType have, DType asked) {
+  throw TypeError(message("tensor: its elements are ", have, " but ", asked, " was asked for; convert with to()"));
+}
+
+}  // namespace detail
+
+Array::Array(const Shape& shape, DType dtype) : shape_(shape), size_(element_count(shape)), dtype_(dtype) {
+  storage_ = detail::Storage::make(byte_size());
+}
+
+const void* Array::read() const {
+  if (detail::thread_state.running_id != ~0ULL) detail::check_version(*storage_);
+  return storage_->bytes();
+}
+
+Array Array::reshaped(const Shape& shape) const {
+  Array array = *this;
+  array.shape_ = shape;
+  return array;
+}
+
+}  // namespace retort

@@ -1,0 +1,28 @@
+// The operations that the engine itself needs.
+#pragma once
+
+#include "retort/framework/core/tensor.hpp"
+
+namespace retort {
+
+/// a + b, elementwise with broadcasting. [broadcast of both]
+Tensor add(const Tensor& a, const Tensor& b);
+
+/// Sums the dimensions away in which x was broadcast from `shape`: the inverse of broadcast_to.
+/// ShapeError when `shape` does not broadcast to x's.
+Tensor sum_to(const Tensor& x, const Shape& shape);
+
+/// x repeated along new leading dimensions and along those of extent 1. ShapeError when it does not fit.
+Tensor broadcast_to(const Tensor& x, const Shape& shape);
+
+/// x itself under a node of its own: y = x (the values are shared), dx = g.
+Tensor identity(const Tensor& x);
+
+namespace detail {
+/// The shape that a and b broadcast to, by NumPy's rule. ShapeError naming `operation` and both shapes.
+Shape broadcast_shapes(const char* operation, const Shape& a, const Shape& b);
+/// a += b for arrays of one shape and float type; a's buffer must be nobody else's.
+void add_in_place(Array& a, const Array& b);
+}  // namespace detail
+
+}  // namespace retort

@@ -1,0 +1,163 @@
+#include "retort/framework/core/gradcheck.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <ostream>
+
+#include "retort/framework/core/engine.hpp"
+#include "retort/framework/core/op.hpp"
+#include "retort/framework/core/random.hpp"
+
+namespace retort {
+namespace {
+
+double dot(const Tensor& a, const Tensor& b) {
+  const auto x = a.data<double>();
+  const auto y = b.data<double>();
+  double sum = 0;
+  for (std::size_t i = 0; i < x.size(); ++i) sum += x[i] * y[i];
+  return sum;
+}
+
+// Fixed, so that a check gives the same answer each time and leaves the default generator alone.
+Tensor fixed_cotangent(const Tensor& like, std::uint64_t seed) {
+  Generator generator(seed);
+  return randn(like.shape(), DType::float64, generator);
+}
+
+Tensor evaluate(const char* caller, const DifferentiableFunction& f, const Tensors& inputs) {
+  Tensor y = f(inputs);
+  if (!y.defined()) throw ValueError(message(caller, ": the function returned an undefined tensor"));
+  if (y.dtype() != DType::float64)
+    throw TypeError(message(caller, ": the function returned ", y.dtype(), "; it must return float64"));
+  return y;
+}
+
+// The inputs to check with: those given when one requires a gradient, else copies that all do.
+Tensors prepared(const char* caller, const Tensors& inputs) {
+  for (std::size_t i = 0; i < inputs.size(); ++i)
+    if (is_floating_point(inputs[i].dtype()) && inputs[i].dtype() != DType::float64)
+      throw TypeError(message(caller, ": input ", i, " is ", inputs[i].dtype(),
+                              "; differences need float64, convert it with to()"));
+  if (std::any_of(inputs.begin(), inputs.end(), [](const Tensor& x) { return x.requires_grad(); })) return inputs;
+  Tensors copies;
+  for (const Tensor& x : inputs)
+    copies.push_back(is_floating_point(x.dtype()) ? x.clone().set_requires_grad() : x);
+  return copies;
+}
+
+std::vector<std::size_t> wanted_positions(const Tensors& inputs) {
+  std::vector<std::size_t> positions;
+  for (std::size_t i = 0; i < inputs.size(); ++i)
+    if (inputs[i].requires_grad()) positions.push_back(i);
+  return positions;
+}
+
+Tensors chosen(const Tensors& inputs, const std::vector<std::size_t>& positions) {
+  Tensors subset;
+  for (const std::size_t i : positions) subset.push_back(inputs[i]);
+  return subset;
+}
+
+bool close(double analytic, double numeric, const GradcheckOptions& options) {
+  return std::abs(analytic - numeric) <= options.atol + options.rtol * std::abs(numeric);
+}
+
+// Central difference of sum(f · v) in one element, which is put back.
+double difference(const DifferentiableFunction& f, const Tensors& inputs, const Tensor& v, std::size_t input,
+                  std::size_t element, double eps) {
+  const double value = inputs[input].data<double>()[element];
+  const auto at = [&](double x) {
+    inputs[input].mutable_data<double>()[element] = x;
+    return dot(f(inputs).detach(), v);
+  };
+  double result = 0;
+  try {
+    const double above = at(value + eps);
+    result = (above - at(value - eps)) / (2 * eps);
+  } catch (...) {
+    inputs[input].mutable_data<double>()[element] = value;
+    throw;
+  }
+  inputs[input].mutable_data<double>()[element] = value;
+  return result;
+}
+
+GradcheckReport check(const char* caller, const DifferentiableFunction& f, const Tensors& inputs,
+                      const GradcheckOptions& options) {
+  const std::vector<std::size_t> positions = wanted_positions(inputs);
+  Tensor v;
+  Tensors analytic(positions.size());
+  {
+    const detail::RecordingGuard recording;
+    const Tensor y = evaluate(caller, f, inputs);
+    v = fixed_cotangent(y, 1);
+    if (y.requires_grad())
+      analytic = grad({y}, chosen(inputs, positions), {.grad_outputs = {v}, .allow_unused = true});
+  }
+  const NoGradGuard guard;
+  for (std::size_t k = 0; k < positions.size(); ++k) {
+    const std::size_t input = positions[k];
+    for (std::size_t i = 0; i < static_cast<std::size_t>(inputs[input].size()); ++i) {
+      const double a = analytic[k].defined() ? analytic[k].data<double>()[i] : 0.0;
+      const double n = difference(f, inputs, v, input, i, options.eps);
+      if (!close(a, n, options))
+        return {false, static_cast<std::int64_t>(input), static_cast<std::int64_t>(i), a, n,
+                message(caller, ": input ", input, ", element ", i, ": analytic ", a, ", numeric ", n)};
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+GradcheckReport gradcheck(const DifferentiableFunction& f, const Tensors& inputs, GradcheckOptions options) {
+  return check("gradcheck", f, prepared("gradcheck", inputs), options);
+}
+
+GradcheckReport gradgradcheck(const DifferentiableFunction& f, const Tensors& given, GradcheckOptions options) {
+  const Tensors inputs = prepared("gradgradcheck", given);
+  const std::vector<std::size_t> positions = wanted_positions(inputs);
+  // The function whose gradients are checked: all first gradients for a cotangent, in a fixed random direction.
+  Tensors arguments = inputs;
+  {
+    const NoGradGuard guard;
+    arguments.push_back(fixed_cotangent(evaluate("gradgradcheck", f, inputs), 2).set_requires_grad());
+  }
+  const auto directed = [&](const Tensors& current) {
+    const detail::RecordingGuard recording;
+    const Tensors x(current.begin(), current.end() - 1);
+    const Tensor y = evaluate("gradgradcheck", f, x);
+    if (!y.requires_grad()) return zeros({}, DType::float64);
+    const Tensors first = grad({y}, chosen(x, positions),
+                               {.grad_outputs = {current.back()}, .create_graph = true, .allow_unused = true});
+    // Their sum weighted by fixed numbers, as one op: its gradients are the weights themselves.
+    Tensors parts;
+    Tensors weights;
+    double value = 0;
+    for (std::size_t k = 0; k < first.size(); ++k) {
+      if (!first[k].defined()) continue;
+      parts.push_back(first[k]);
+      weights.push_back(fixed_cotangent(first[k], 3 + k));
+      value += dot(parts.back(), weights.back());
+    }
+    Tensor total = zeros({}, DType::float64);
+    total.mutable_data<double>()[0] = value;
+    return record({.name = "directed", .inputs = parts, .value = total, .fast_vjp = [weights](const Tensor& g, Needs) {
+                     Tensors gradients;
+                     for (const Tensor& weight : weights) {
+                       Tensor scaled = weight.clone();
+                       for (double& element : scaled.mutable_data<double>()) element *= g.item<double>();
+                       gradients.push_back(scaled);
+                     }
+                     return gradients;
+                   }});
+  };
+  return check("gradgradcheck", directed, arguments, options);
+}
+
+std::ostream& operator<<(std::ostream& stream, const GradcheckReport& report) {
+  return stream << (report.passed ? "passed" : report.what);
+}
+
+}  // namespace retort

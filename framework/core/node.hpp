@@ -1,0 +1,72 @@
+// Nodes of the graph: leaves, which hold a gradient, and operations, which hold a rule. Internal.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "retort/framework/core/op.hpp"
+#include "retort/framework/core/tensor.hpp"
+
+namespace retort::detail {
+
+/// Where a tensor stands in the graph. Ids increase in the order of creation, which is a topological order.
+class Node : public RefCounted {
+ public:
+  Node(const Tensor& value, std::uint64_t number, bool is_leaf)
+      : id(number), leaf(is_leaf), dtype(value.dtype()), shape(value.shape()) {}
+
+  const std::uint64_t id;
+  const bool leaf;
+  DType dtype;  ///< of the tensor, and so of its gradient
+  const Shape shape;
+  Node* next_dead = nullptr;
+};
+/// Frees a node and what only it held on to, without recursion, however long the chain.
+void destroy(Node* node) noexcept;
+
+/// A tensor that no operation made and that wants a gradient, or did.
+class Leaf : public Node {
+ public:
+  explicit Leaf(const Tensor& value);
+  Tensor grad;
+  bool wants_grad = true;
+};
+
+Ref<Node> make_leaf(const Tensor& value);
+
+/// A recorded operation.
+class Operation : public Node {
+ public:
+  Operation(Op&& op);
+  ~Operation();
+
+  std::span<Ref<Node>> inputs() { return {inputs_, input_count_}; }
+  /// Frees all that the rule needed; the operation cannot be walked through again.
+  void spend() noexcept;
+  /// The result as the rule wants it: connected to this node when it is to be derived again.
+  Tensor output(bool connected);
+
+  const char* name;
+  Rule vjp;
+  Rule fast_vjp;
+  bool spent = false;
+  // Scratch of the backward that walks this graph; see engine.cpp.
+  std::uint64_t run = 0;
+  std::size_t slot = 0;
+
+ private:
+  static constexpr std::size_t inline_inputs = 3;
+  Array output_;  // kept for a rule that asks
+  Ref<Node>* inputs_;  // inline_, or pool memory where that is too small
+  std::size_t input_count_;
+  Ref<Node> inline_[inline_inputs];
+};
+
+/// Adds to the number that live_nodes() returns.
+void count_nodes(std::int64_t change) noexcept;
+
+/// The leaves that `output` depends on and that want a gradient.
+std::vector<const Leaf*> leaves(const Tensor& output);
+
+}  // namespace retort::detail

@@ -1,0 +1,180 @@
+#include "retort/framework/core/random.hpp"
+
+#include <array>
+#include <cmath>
+#include <mutex>
+#include <numbers>
+#include <numeric>
+
+#include "retort/framework/core/error.hpp"
+#include "retort/framework/kernels/parallel.hpp"
+
+namespace retort {
+namespace {
+
+using Words = std::array<std::uint32_t, 4>;
+
+// Blocks are made a few at a time, word by word, so that the compiler can put them into vector lanes.
+constexpr std::int64_t lanes = 16;
+struct Lanes {
+  std::array<std::array<std::uint32_t, lanes>, 4> words;
+};
+
+// Philox4x32-10 of the counters first … first + lanes - 1 under the key `seed`.
+Lanes philox(std::uint64_t seed, std::uint64_t first) {
+  Lanes state;
+  for (std::int64_t i = 0; i < lanes; ++i) {
+    const std::uint64_t counter = first + static_cast<std::uint64_t>(i);
+    state.words[0][i] = static_cast<std::uint32_t>(counter);
+    state.words[1][i] = static_cast<std::uint32_t>(counter >> 32);
+    state.words[2][i] = 0;
+    state.words[3][i] = 0;
+  }
+  auto key0 = static_cast<std::uint32_t>(seed);
+  auto key1 = static_cast<std::uint32_t>(seed >> 32);
+  for (int round = 0; round < 10; ++round) {
+    for (std::int64_t i = 0; i < lanes; ++i) {
+      const std::uint64_t product0 = std::uint64_t{0xD2511F53} * state.words[0][i];
+      const std::uint64_t product1 = std::uint64_t{0xCD9E8D57} * state.words[2][i];
+      state.words[0][i] = static_cast<std::uint32_t>(product1 >> 32) ^ state.words[1][i] ^ key0;
+      state.words[2][i] = static_cast<std::uint32_t>(product0 >> 32) ^ state.words[3][i] ^ key1;
+      state.words[1][i] = static_cast<std::uint32_t>(product1);
+      state.words[3][i] = static_cast<std::uint32_t>(product0);
+    }
+    key0 += 0x9E3779B9;
+    key1 += 0xBB67AE85;
+  }
+  return state;
+}
+
+// Calls write(first element, words of one block) for each block that n elements take.
+template <class Write>
+void for_each_block(const Generator& generator, std::int64_t n, std::int64_t per_block, Write write) {
+  const std::int64_t blocks = (n + per_block - 1) / per_block;
+  kernels::parallel_for(blocks, 8192, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t block = begin; block < end; block += lanes) {
+      const Lanes drawn = philox(generator.seed(), generator.position() + static_cast<std::uint64_t>(block));
+      for (std::int64_t i = 0; i < lanes && block + i < end; ++i)
+        write((block + i) * per_block,
+              Words{drawn.words[0][i], drawn.words[1][i], drawn.words[2][i], drawn.words[3][i]});
+    }
+  });
+}
+
+template <class T>
+constexpr std::int64_t draws_per_block = sizeof(T) == 4 ? 4 : 2;
+
+// Uniform in [0, 1): 24 bits of one word for float, 53 of two for double.
+template <class T>
+T unit(const Words& words, std::int64_t i) {
+  if constexpr (sizeof(T) == 4) {
+    return static_cast<float>(words[i] >> 8) * 0x1p-24F;
+  } else {
+    const std::uint64_t bits = std::uint64_t{words[2 * i]} << 32 | words[2 * i + 1];
+    return static_cast<double>(bits >> 11) * 0x1p-53;
+  }
+}
+
+std::mutex default_mutex;
+Generator default_generator;
+
+}  // namespace
+
+std::uint64_t Generator::below(std::uint64_t bound) {
+  if (bound == 0) throw ValueError("Generator::below: the bound must be at least 1");
+  // Values from the incomplete last stretch of 2^64 are drawn again.
+  const std::uint64_t limit = ~0ULL - (~0ULL % bound + 1) % bound;
+  for (;;) {
+    const Lanes drawn = philox(seed_, advance(1));
+    const std::uint64_t value = std::uint64_t{drawn.words[0][0]} << 32 | drawn.words[1][0];
+    if (value <= limit) return value % bound;
+  }
+}
+
+double Generator::uniform() {
+  const Lanes drawn = philox(seed_, advance(1));
+  return unit<double>({drawn.words[0][0], drawn.words[1][0], 0, 0}, 0);
+}
+
+void manual_seed(std::uint64_t seed) {
+  const std::lock_guard lock(default_mutex);
+  default_generator.manual_seed(seed);
+}
+
+Generator generator_state() {
+  const std::lock_guard lock(default_mutex);
+  return default_generator;
+}
+
+void set_generator_state(const Generator& state) {
+  const std::lock_guard lock(default_mutex);
+  default_generator = state;
+}
+
+std::vector<std::int64_t> random_permutation(std::int64_t n, Generator& generator) {
+  std::vector<std::int64_t> order(static_cast<std::size_t>(n));
+  std::iota(order.begin(), order.end(), 0);
+  for (std::size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[generator.below(i)]);
+  return order;
+}
+
+namespace detail {
+
+Generator take_from_default(std::uint64_t blocks) {
+  const std::lock_guard lock(default_mutex);
+  Generator taken = default_generator;
+  default_generator.advance(blocks);
+  return taken;
+}
+
+std::uint64_t blocks_for(std::int64_t n, DType dtype) {
+  const std::int64_t per_block = dtype == DType::float32 ? draws_per_block<float> : draws_per_block<double>;
+  return static_cast<std::uint64_t>((n + per_block - 1) / per_block);
+}
+
+template <class T>
+void fill_uniform(std::span<T> out, const Generator& generator, double low, double high) {
+  constexpr std::int64_t per_block = draws_per_block<T>;
+  const auto n = static_cast<std::int64_t>(out.size());
+  const T from = static_cast<T>(low);
+  const T width = static_cast<T>(high - low);
+  for_each_block(generator, n, per_block, [&](std::int64_t first, const Words& words) {
+    for (std::int64_t i = 0; i < per_block && first + i < n; ++i) out[first + i] = from + width * unit<T>(words, i);
+  });
+}
+
+template <class T>
+void fill_normal(std::span<T> out, const Generator& generator) {
+  constexpr std::int64_t per_block = draws_per_block<T>;
+  const auto n = static_cast<std::int64_t>(out.size());
+  for_each_block(generator, n, per_block, [&](std::int64_t first, const Words& words) {
+    // Box and Muller, in pairs; 1 - u is never 0.
+    for (std::int64_t i = 0; i < per_block && first + i < n; i += 2) {
+      const double radius = std::sqrt(-2 * std::log(1.0 - static_cast<double>(unit<T>(words, i))));
+      const double angle = 2 * std::numbers::pi * static_cast<double>(unit<T>(words, i + 1));
+      out[first + i] = static_cast<T>(radius * std::cos(angle));
+      if (first + i + 1 < n) out[first + i + 1] = static_cast<T>(radius * std::sin(angle));
+    }
+  });
+}
+
+template <class T>
+void fill_kept(std::span<T> out, const Generator& generator, double keep_probability, double scale) {
+  const auto n = static_cast<std::int64_t>(out.size());
+  const double threshold = keep_probability * 0x1p32;
+  const auto limit = static_cast<std::uint64_t>(std::lround(std::min(threshold, 0x1p32)));
+  const T kept = static_cast<T>(scale);
+  for_each_block(generator, n, 4, [&](std::int64_t first, const Words& words) {
+    for (std::int64_t i = 0; i < 4 && first + i < n; ++i) out[first + i] = words[i] < limit ? kept : T{0};
+  });
+}
+
+template void fill_uniform(std::span<float>, const Generator&, double, double);
+template void fill_uniform(std::span<double>, const Generator&, double, double);
+template void fill_normal(std::span<float>, const Generator&);
+template void fill_normal(std::span<double>, const Generator&);
+template void fill_kept(std::span<float>, const Generator&, double, double);
+template void fill_kept(std::span<double>, const Generator&, double, double);
+
+}  // namespace detail
+}  // namespace retort

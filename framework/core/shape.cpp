@@ -1,0 +1,37 @@
+#include "retort/framework/core/shape.hpp"
+
+#include <ostream>
+
+#include "retort/framework/core/error.hpp"
+
+namespace retort {
+
+std::int64_t Shape::at(std::size_t i) const {
+  if (i >= size_) throw IndexError(message("shape ", *this, ": no extent at position ", i));
+  return extents_[i];
+}
+
+void Shape::too_many_dims() { throw ShapeError(message("shape: a tensor has at most ", max_dims, " dimensions")); }
+
+std::int64_t element_count(const Shape& shape) {
+  std::int64_t count = 1;
+  bool overflow = false;
+  for (const std::int64_t extent : shape) {
+    if (extent < 0) throw ShapeError(message("shape ", shape, ": an extent must not be negative"));
+    overflow |= __builtin_mul_overflow(count, extent, &count);
+  }
+  // 2^60 elements of 8 bytes are past what any machine addresses, and sizes in bytes must not wrap.
+  if (count == 0) return 0;
+  if (overflow || count > (std::int64_t{1} << 60)) throw ShapeError(message("shape ", shape, ": too many elements"));
+  return count;
+}
+
+std::string to_string(const Shape& shape) {
+  std::string text = "(";
+  for (std::size_t i = 0; i < shape.size(); ++i) text += (i ? ", " : "") + std::to_string(shape[i]);
+  return text + ")";
+}
+
+std::ostream& operator<<(std::ostream& stream, const Shape& shape) { return stream << to_string(shape); }
+
+}  // namespace retort

@@ -1,0 +1,33 @@
+// Dimension arguments.
+#pragma once
+
+#include <cstdint>
+#include <initializer_list>
+#include <vector>
+
+#include "retort/framework/core/shape.hpp"
+
+namespace retort {
+
+/// Which dimensions a reduction runs over: one integer, a brace list, or `{}` for all. Negative ones count from the end.
+class Dims {
+ public:
+  Dims() = default;
+  Dims(int dim) : dims_{dim} {}             // NOLINT: made to be implicit
+  Dims(std::int64_t dim) : dims_{dim} {}    // NOLINT: made to be implicit
+  Dims(std::initializer_list<std::int64_t> dims) : dims_(dims) {}
+  Dims(const std::vector<std::int64_t>& dims) : dims_(dims) {}  // NOLINT: made to be implicit
+
+  bool all() const { return dims_.size() == 0; }
+  const Shape& list() const { return dims_; }
+
+ private:
+  Shape dims_;  // a short list of integers
+};
+
+namespace detail {
+/// `dim` counted from the front. A 0-dim tensor accepts 0 and -1. IndexError naming operation, dim and shape.
+std::size_t checked_dim(const char* operation, std::int64_t dim, const Shape& shape);
+}  // namespace detail
+
+}  // namespace retort

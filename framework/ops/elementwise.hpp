@@ -1,0 +1,96 @@
+// Elementwise operations with NumPy broadcasting.
+//
+// Binary operations take tensors whose shapes broadcast (ShapeError otherwise); float32 beside float64 gives float64,
+// int64 beside a float type gives that type. A Scalar does not change the tensor's type, except that a fraction makes
+// an int64 tensor float32. exp, log, tanh, sigmoid, sqrt, silu, gelu and / take int64 as float32.
+#pragma once
+
+#include <optional>
+
+#include "retort/framework/core/engine_ops.hpp"
+#include "retort/framework/core/tensor.hpp"
+
+namespace retort {
+
+Tensor add(const Tensor& a, Scalar b);
+Tensor sub(const Tensor& a, const Tensor& b);
+Tensor sub(const Tensor& a, Scalar b);
+Tensor sub(Scalar a, const Tensor& b);
+Tensor mul(const Tensor& a, const Tensor& b);
+Tensor mul(const Tensor& a, Scalar b);
+/// a / b, of int64 too a true division. x/0 is ±inf, 0/0 NaN.
+Tensor div(const Tensor& a, const Tensor& b);
+Tensor div(const Tensor& a, Scalar b);
+Tensor div(Scalar a, const Tensor& b);
+Tensor neg(const Tensor& x);
+
+inline Tensor operator+(const Tensor& a, const Tensor& b) { return add(a, b); }
+inline Tensor operator+(const Tensor& a, Scalar b) { return add(a, b); }
+inline Tensor operator+(Scalar a, const Tensor& b) { return add(b, a); }
+inline Tensor operator-(const Tensor& a, const Tensor& b) { return sub(a, b); }
+inline Tensor operator-(const Tensor& a, Scalar b) { return sub(a, b); }
+inline Tensor operator-(Scalar a, const Tensor& b) { return sub(a, b); }
+inline Tensor operator*(const Tensor& a, const Tensor& b) { return mul(a, b); }
+inline Tensor operator*(const Tensor& a, Scalar b) { return mul(a, b); }
+inline Tensor operator*(Scalar a, const Tensor& b) { return mul(b, a); }
+inline Tensor operator/(const Tensor& a, const Tensor& b) { return div(a, b); }
+inline Tensor operator/(const Tensor& a, Scalar b) { return div(a, b); }
+inline Tensor operator/(Scalar a, const Tensor& b) { return div(a, b); }
+inline Tensor operator-(const Tensor& x) { return neg(x); }
+
+/// e^x; dx = g·y.
+Tensor exp(const Tensor& x);
+/// Natural logarithm: log 0 = -inf, NaN below; dx = g / x.
+Tensor log(const Tensor& x);
+Tensor tanh(const Tensor& x);
+/// 1 / (1 + e^-x), without overflow.
+Tensor sigmoid(const Tensor& x);
+/// NaN below 0; the gradient at 0 is infinite.
+Tensor sqrt(const Tensor& x);
+/// |x|; the gradient at 0 is 0.
+Tensor abs(const Tensor& x);
+/// max(x, 0); the gradient at 0 is 0. NaN passes, and where x is NaN so does the gradient.
+Tensor relu(const Tensor& x);
+/// x · sigmoid(x).
+Tensor silu(const Tensor& x);
+
+enum class GeluApproximation { none, tanh };
+/// x · Φ(x) with Φ the standard normal distribution (Hendrycks and Gimpel, 2016), or with its tanh approximation
+/// Φ(x) ≈ (1 + tanh(√(2/π)·(x + 0.044715·x³))) / 2.
+Tensor gelu(const Tensor& x, GeluApproximation approximate = GeluApproximation::none);
+
+/// x^s; the gradient for s = 0 is 0.
+Tensor pow(const Tensor& x, Scalar exponent);
+/// x^y. d/dx is 0 where y = 0, d/dy is 0 where x = 0 and y >= 0.
+Tensor pow(const Tensor& x, const Tensor& exponent);
+Tensor pow(Scalar base, const Tensor& exponent);
+
+/// min(max(x, lo), hi), either bound optional (ValueError without any); NaN passes. The gradient passes at the bounds.
+Tensor clamp(const Tensor& x, std::optional<double> lo, std::optional<double> hi);
+
+/// The larger and the smaller of both; NaN when either is. A tie shares the gradient evenly.
+Tensor maximum(const Tensor& a, const Tensor& b);
+Tensor minimum(const Tensor& a, const Tensor& b);
+
+/// a where condition is not 0, else b. The condition is int64 (TypeError otherwise). All three broadcast.
+Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b);
+Tensor where(const Tensor& condition, const Tensor& a, Scalar b);
+Tensor where(const Tensor& condition, Scalar a, const Tensor& b);
+
+/// Comparisons: int64 0 or 1, without history. With NaN on a side only not_equal holds.
+Tensor equal(const Tensor& a, const Tensor& b);
+Tensor equal(const Tensor& a, Scalar b);
+Tensor not_equal(const Tensor& a, const Tensor& b);
+Tensor not_equal(const Tensor& a, Scalar b);
+Tensor less(const Tensor& a, const Tensor& b);
+Tensor less(const Tensor& a, Scalar b);
+Tensor less_equal(const Tensor& a, const Tensor& b);
+Tensor less_equal(const Tensor& a, Scalar b);
+Tensor greater(const Tensor& a, const Tensor& b);
+Tensor greater(const Tensor& a, Scalar b);
+Tensor greater_equal(const Tensor& a, const Tensor& b);
+Tensor greater_equal(const Tensor& a, Scalar b);
+Tensor isnan(const Tensor& x);
+Tensor isfinite(const Tensor& x);
+
+}  // namespace retort
