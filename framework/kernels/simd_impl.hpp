@@ -1,0 +1,273 @@
+// One register of float or double, how rows of any length are walked with it, and exp and log for it. What is
+// used of xsimd 8.1 is limited to operations that are right on SSE2, AVX2 and AVX-512 alike.
+#pragma once
+
+#include <array>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <type_traits>
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"  // by g++ 12 of its own AVX-512 header
+#endif
+#include <xsimd/xsimd.hpp>
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
+
+namespace retort::kernels {
+
+/// One register of T: 4, 8 or 16 floats, half as many doubles.
+template <class T>
+using Batch = xsimd::batch<T>;
+template <class T>
+using Mask = typename Batch<T>::batch_bool_type;
+template <class T>
+inline constexpr std::int64_t lanes = static_cast<std::int64_t>(Batch<T>::size);
+template <class T>
+inline constexpr T infinity = std::numeric_limits<T>::infinity();
+
+/// a·b + c, fused where the machine can (xsimd 8.1 does not fuse on AVX-512).
+template <class T>
+inline Batch<T> fma(const Batch<T>& a, const Batch<T>& b, const Batch<T>& c) {
+#if defined(__AVX512F__)
+  if constexpr (std::is_same_v<T, float>) return _mm512_fmadd_ps(a, b, c);
+  else return _mm512_fmadd_pd(a, b, c);
+#else
+  return xsimd::fma(a, b, c);
+#endif
+}
+
+template <class T>
+inline Batch<T> load(const T* x) {
+  return Batch<T>::load_unaligned(x);
+}
+template <class T>
+inline void store(T* y, const Batch<T>& v) {
+  v.store_unaligned(y);
+}
+
+#if defined(__AVX__) && !defined(__AVX512F__)
+namespace detail {
+alignas(64) inline constexpr std::int32_t first_lanes[16] = {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0};
+}
+#endif
+
+/// The first `count` lanes from x (0 < count < lanes), `fill` in the others. Reads nothing behind x + count.
+template <class T>
+inline Batch<T> load_partial(const T* x, std::int64_t count, T fill) {
+#if defined(__AVX512F__)
+  if constexpr (std::is_same_v<T, float>)
+    return _mm512_mask_loadu_ps(Batch<T>(fill), static_cast<__mmask16>((1u << count) - 1), x);
+  else
+    return _mm512_mask_loadu_pd(Batch<T>(fill), static_cast<__mmask8>((1u << count) - 1), x);
+#elif defined(__AVX__)
+  const auto bits = 8 - count * static_cast<std::int64_t>(sizeof(T) / 4);
+  const __m256i mask = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(detail::first_lanes + bits));
+  if constexpr (std::is_same_v<T, float>)
+    return _mm256_blendv_ps(Batch<T>(fill), _mm256_maskload_ps(x, mask), _mm256_castsi256_ps(mask));
+  else
+    return _mm256_blendv_pd(Batch<T>(fill), _mm256_maskload_pd(x, mask), _mm256_castsi256_pd(mask));
+#else
+  alignas(64) T buffer[lanes<T>];
+  for (std::int64_t i = 0; i < lanes<T>; ++i) buffer[i] = i < count ? x[i] : fill;
+  return Batch<T>::load_aligned(buffer);
+#endif
+}
+
+/// Stores the first `count` lanes (0 < count < lanes) and touches nothing behind them.
+template <class T>
+inline void store_partial(T* y, const Batch<T>& v, std::int64_t count) {
+#if defined(__AVX512F__)
+  if constexpr (std::is_same_v<T, float>) _mm512_mask_storeu_ps(y, static_cast<__mmask16>((1u << count) - 1), v);
+  else _mm512_mask_storeu_pd(y, static_cast<__mmask8>((1u << count) - 1), v);
+#else
+  // Copies of fixed sizes: a masked store takes dozens of cycles on some machines.
+  alignas(64) T buffer[lanes<T>];
+  v.store_aligned(buffer);
+  std::int64_t i = 0;
+  if constexpr (lanes<T> >= 8) {
+    if (count & 4) std::memcpy(y, buffer, 4 * sizeof(T)), i = 4;
+  }
+  if constexpr (lanes<T> >= 4) {
+    if (count & 2) std::memcpy(y + i, buffer + i, 2 * sizeof(T)), i += 2;
+  }
+  if (count & 1) y[i] = buffer[i];
+#endif
+}
+
+namespace detail {
+/// The lanes folded by an operation that has an overload for each register width.
+template <class T, class Operation>
+inline T fold(const Batch<T>& v, Operation operation) {
+#if defined(__AVX512F__)
+  if constexpr (std::is_same_v<T, float>) {
+    const __m256 half = operation(
+        _mm512_castps512_ps256(v), _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(v), 1)));
+    __m128 quarter = operation(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+    quarter = operation(quarter, _mm_movehl_ps(quarter, quarter));
+    return _mm_cvtss_f32(operation(quarter, _mm_shuffle_ps(quarter, quarter, 1)));
+  } else {
+    const __m256d half = operation(_mm512_castpd512_pd256(v), _mm512_extractf64x4_pd(v, 1));
+    const __m128d quarter = operation(_mm256_castpd256_pd128(half), _mm256_extractf128_pd(half, 1));
+    return _mm_cvtsd_f64(operation(quarter, _mm_unpackhi_pd(quarter, quarter)));
+  }
+#elif defined(__AVX__)
+  if constexpr (std::is_same_v<T, float>) {
+    __m128 half = operation(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    half = operation(half, _mm_movehl_ps(half, half));
+    return _mm_cvtss_f32(operation(half, _mm_shuffle_ps(half, half, 1)));
+  } else {
+    const __m128d half = operation(_mm256_castpd256_pd128(v), _mm256_extractf128_pd(v, 1));
+    return _mm_cvtsd_f64(operation(half, _mm_unpackhi_pd(half, half)));
+  }
+#else
+  alignas(64) T buffer[lanes<T>];
+  v.store_aligned(buffer);
+  for (std::int64_t width = lanes<T> / 2; width > 0; width /= 2)
+    for (std::int64_t i = 0; i < width; ++i) buffer[i] = operation(buffer[i], buffer[i + width]);
+  return buffer[0];
+#endif
+}
+
+struct Add {
+  float operator()(float a, float b) const { return a + b; }
+  double operator()(double a, double b) const { return a + b; }
+#if defined(__AVX__)
+  __m128 operator()(__m128 a, __m128 b) const { return _mm_add_ps(a, b); }
+  __m128d operator()(__m128d a, __m128d b) const { return _mm_add_pd(a, b); }
+  __m256 operator()(__m256 a, __m256 b) const { return _mm256_add_ps(a, b); }
+  __m256d operator()(__m256d a, __m256d b) const { return _mm256_add_pd(a, b); }
+#endif
+};
+struct Max {
+  float operator()(float a, float b) const { return a > b ? a : b; }
+  double operator()(double a, double b) const { return a > b ? a : b; }
+#if defined(__AVX__)
+  __m128 operator()(__m128 a, __m128 b) const { return _mm_max_ps(a, b); }
+  __m128d operator()(__m128d a, __m128d b) const { return _mm_max_pd(a, b); }
+  __m256 operator()(__m256 a, __m256 b) const { return _mm256_max_ps(a, b); }
+  __m256d operator()(__m256d a, __m256d b) const { return _mm256_max_pd(a, b); }
+#endif
+};
+}  // namespace detail
+
+/// The sum of the lanes, in a fixed order.
+template <class T>
+inline T sum_lanes(const Batch<T>& v) {
+  return detail::fold(v, detail::Add{});
+}
+/// The greatest lane; of registers without NaN.
+template <class T>
+inline T max_lanes(const Batch<T>& v) {
+  return detail::fold(v, detail::Max{});
+}
+
+/// a > b ? a : b; so where a is NaN b comes out, and where b is NaN it comes out. max_of(x, acc) forgets NaN
+/// in x, max_of(acc, x) lets the last one through.
+template <class T>
+inline Batch<T> max_of(const Batch<T>& a, const Batch<T>& b) {
+  return xsimd::max(a, b);
+}
+template <class T>
+inline Batch<T> min_of(const Batch<T>& a, const Batch<T>& b) {
+  return xsimd::min(a, b);
+}
+using xsimd::select;  // select(condition, yes, no)
+
+namespace detail {
+template <class T>
+struct Format;  // the bit pattern of a number, and the series that exp and log need for it
+template <>
+struct Format<float> {
+  using Bits = std::uint32_t;
+  static constexpr int fraction_bits = 23;
+  static constexpr Bits bias = 127;
+  // ln 2 in two parts; a small integer times the first is exact.
+  static constexpr float ln2_high = 0.693359375f, ln2_low = -0.00021219444005469057f;
+  static constexpr float exp_low = -104.0f, exp_high = 89.0f;  // 0 and infinity beyond them
+  static constexpr float log_scale = 33554432.0f;              // 2^25 lifts any denormal into the normal range
+  static constexpr float log_scale_exponent = 25.0f;
+  // (exp(r) - 1 - r) / r² on |r| <= ln 2 / 2, interpolated at the Chebyshev nodes: 2^-26.6 of exp(r).
+  static constexpr std::array<float, 5> exp_series{0.5f, 0.16666576989698775f, 0.041666554617204574f,
+                                                   0.008363179052722578f, 0.0013926183587713494f};
+  static constexpr int log_terms = 4;
+};
+template <>
+struct Format<double> {
+  using Bits = std::uint64_t;
+  static constexpr int fraction_bits = 52;
+  static constexpr Bits bias = 1023;
+  static constexpr double ln2_high = 0.6931471803691238, ln2_low = 1.9082149292705877e-10;
+  static constexpr double exp_low = -746.0, exp_high = 710.0;
+  static constexpr double log_scale = 18014398509481984.0;  // 2^54
+  static constexpr double log_scale_exponent = 54.0;
+  static constexpr std::array<double, 10> exp_series{
+      0.5000000000000001,   0.16666666666666669,   0.04166666666662413,   0.008333333333330062,
+      0.0013888888917213717, 0.00019841269863053618, 2.4801521295954376e-05, 2.7557268459997064e-06,
+      2.7620088445409746e-07, 2.510038549551032e-08};  // 2^-55.7
+  static constexpr int log_terms = 10;
+};
+}  // namespace detail
+
+/// e^x within about 1 ulp, denormal results included: 0 at -infinity, infinity on overflow, NaN stays.
+template <class T>
+inline Batch<T> exp(const Batch<T>& x) {
+  using F = detail::Format<T>;
+  using Bits = xsimd::batch<typename F::Bits>;
+  constexpr T log2e = static_cast<T>(1.44269504088896340735992468100189214);
+  // Adding it rounds to an integer n, which then stands in the low bits, twice the exponent's bias added.
+  constexpr T magic = static_cast<T>(typename F::Bits{3} << (F::fraction_bits - 1)) + T{2 * F::bias};
+  const Batch<T> clamped = max_of<T>(Batch<T>(F::exp_low), min_of<T>(Batch<T>(F::exp_high), x));
+  const Batch<T> shifted = fma<T>(clamped, Batch<T>(log2e), Batch<T>(magic));
+  const Batch<T> n = shifted - Batch<T>(magic);
+  Batch<T> r = fma<T>(n, Batch<T>(-F::ln2_high), clamped);
+  r = fma<T>(n, Batch<T>(-F::ln2_low), r);
+  Batch<T> p(F::exp_series.back());
+  for (std::size_t i = F::exp_series.size() - 1; i-- > 0;) p = fma<T>(p, r, Batch<T>(F::exp_series[i]));
+  p = fma<T>(p, r, Batch<T>(T{1}));
+  p = fma<T>(p, r, Batch<T>(T{1}));
+  // 2^n in two factors, neither of which leaves the normal range.
+  const Bits bits = xsimd::bitwise_cast<Bits>(shifted);
+  const Bits half = bits >> 1;
+  return p * xsimd::bitwise_cast<Batch<T>>(half << F::fraction_bits) *
+         xsimd::bitwise_cast<Batch<T>>((bits - half) << F::fraction_bits);
+}
+
+/// ln x within about 1 ulp, denormal x included: -infinity at 0, infinity at infinity, NaN below 0 and for NaN.
+template <class T>
+inline Batch<T> log(const Batch<T>& x) {
+  using F = detail::Format<T>;
+  using U = typename F::Bits;
+  using Bits = xsimd::batch<U>;
+  constexpr U fraction = (U{1} << F::fraction_bits) - 1;
+  constexpr U root_half = std::bit_cast<U>(static_cast<T>(0.70710678118654752440));
+  constexpr U one = F::bias << F::fraction_bits;
+  const Mask<T> tiny = x < Batch<T>(std::numeric_limits<T>::min());
+  const Batch<T> lifted = select(tiny, x * Batch<T>(F::log_scale), x);
+  // x = 2^e·m with m in [sqrt(1/2), sqrt(2)).
+  const Bits shifted = xsimd::bitwise_cast<Bits>(lifted) + Bits(one - root_half);
+  const Batch<T> m = xsimd::bitwise_cast<Batch<T>>((shifted & Bits(fraction)) + Bits(root_half));
+  constexpr U integer_bits = (F::bias + F::fraction_bits) << F::fraction_bits;  // 2^fraction_bits: low bits are units
+  Batch<T> e = xsimd::bitwise_cast<Batch<T>>((shifted >> F::fraction_bits) | Bits(integer_bits)) -
+               Batch<T>(static_cast<T>((U{1} << F::fraction_bits) + F::bias));
+  e = e - select(tiny, Batch<T>(F::log_scale_exponent), Batch<T>(T{0}));
+  // ln(1 + f) = 2·artanh(s) with s = f/(2 + f); written as f - f²/2 + s·(f²/2 + R), which keeps f exact.
+  const Batch<T> f = m - Batch<T>(T{1});
+  const Batch<T> s = f / (f + Batch<T>(T{2}));
+  const Batch<T> z = s * s;
+  Batch<T> series(static_cast<T>(2.0 / (2 * F::log_terms + 1)));
+  for (int k = F::log_terms - 1; k > 0; --k) series = fma<T>(series, z, Batch<T>(static_cast<T>(2.0 / (2 * k + 1))));
+  const Batch<T> half_square = f * f * Batch<T>(static_cast<T>(0.5));
+  const Batch<T> small = fma<T>(s, fma<T>(z, series, half_square), e * Batch<T>(F::ln2_low)) - half_square;
+  Batch<T> y = fma<T>(e, Batch<T>(F::ln2_high), small + f);
+  y = select(x == Batch<T>(infinity<T>), x, y);
+  y = select(x == Batch<T>(T{0}), Batch<T>(-infinity<T>), y);
+  return select(x >= Batch<T>(T{0}), y, Batch<T>(std::numeric_limits<T>::quiet_NaN()));
+}
+
+}  // namespace retort::kernels
