@@ -1,0 +1,161 @@
+// Elementwise loops. The caller gives the formula as a generic callable; float and double run it on registers
+// (simd_impl.hpp), the rest of a row included, so that an element's bits do not depend on its place.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <type_traits>
+
+#include "retort/framework/kernels/broadcast.hpp"
+#include "retort/framework/kernels/parallel.hpp"
+#include "retort/framework/kernels/simd_impl.hpp"
+
+namespace retort::kernels {
+
+/// Elements that one thread takes at a time: some ten microseconds of a light operation.
+inline constexpr std::int64_t elementwise_grain = 32768;
+
+namespace detail {
+
+/// y[i] = f(a[i·StepA], b[i·StepB]) for i < n; a step is 0 or 1.
+template <int StepA, int StepB, class T, class U, class F>
+void zip_row(const T* a, const T* b, U* y, std::int64_t n, const F& f) {
+  if constexpr (std::is_floating_point_v<T> && std::is_same_v<T, U>) {
+    const Batch<T> first_a(*a), first_b(*b);
+    std::int64_t i = 0;
+    for (; i + lanes<T> <= n; i += lanes<T>) {
+      Batch<T> va = first_a, vb = first_b;
+      if constexpr (StepA == 1) va = load(a + i);
+      if constexpr (StepB == 1) vb = load(b + i);
+      store<T>(y + i, f(va, vb));
+    }
+    if (const std::int64_t rest = n - i; rest > 0) {
+      Batch<T> va = first_a, vb = first_b;
+      if constexpr (StepA == 1) va = load_partial(a + i, rest, T{1});
+      if constexpr (StepB == 1) vb = load_partial(b + i, rest, T{1});
+      store_partial<T>(y + i, f(va, vb), rest);
+    }
+  } else {
+    for (std::int64_t i = 0; i < n; ++i) y[i] = static_cast<U>(f(a[i * StepA], b[i * StepB]));
+  }
+}
+
+template <class T, class U, class F>
+void zip_row(const T* a, std::int64_t a_step, const T* b, std::int64_t b_step, U* y, std::int64_t n, const F& f) {
+  if (a_step == 0) zip_row<0, 1>(a, b, y, n, f);
+  else if (b_step == 0) zip_row<1, 0>(a, b, y, n, f);
+  else zip_row<1, 1>(a, b, y, n, f);
+}
+
+/// Rows shorter than this are put side by side, operands written out, before the formula runs over them.
+inline constexpr std::int64_t short_row = 64;
+
+template <class T>
+void write_out(const T* x, std::int64_t step, std::int64_t n, T* y) {
+  if (step == 0) std::fill_n(y, n, *x);
+  else std::copy_n(x, n, y);
+}
+
+template <class T, class U, class F>
+void zip_any(const T* a, const T* b, U* y, const Broadcast& plan, const F& f) {
+  if (plan.size == 0) return;
+  const std::int64_t n = plan.extents[plan.rank - 1], rows = plan.size / n;
+  const std::int64_t a_step = plan.a_strides[plan.rank - 1], b_step = plan.b_strides[plan.rank - 1];
+  if (rows == 1) {
+    parallel_for(n, elementwise_grain, [&](std::int64_t begin, std::int64_t end) {
+      zip_row(a + begin * a_step, a_step, b + begin * b_step, b_step, y + begin, end - begin, f);
+    });
+    return;
+  }
+  const std::int64_t grain = std::max<std::int64_t>(1, elementwise_grain / n);
+  if (n >= short_row) {
+    parallel_for(rows, grain, [&](std::int64_t begin, std::int64_t end) {
+      RowWalk walk(plan, begin);
+      for (std::int64_t row = begin; row < end; ++row, walk.next())
+        zip_row(a + walk.a, a_step, b + walk.b, b_step, y + row * n, n, f);
+    });
+    return;
+  }
+  const auto whole = [&](const std::array<std::int64_t, Broadcast::max_rank>& strides) {
+    return std::find(strides.begin(), strides.begin() + plan.rank, 0) == strides.begin() + plan.rank;
+  };
+  const bool whole_a = whole(plan.a_strides), whole_b = whole(plan.b_strides);
+  parallel_for(rows, grain, [&](std::int64_t begin, std::int64_t end) {
+    constexpr std::int64_t room = 1024;
+    alignas(64) T rows_of_a[room], rows_of_b[room];
+    const std::int64_t together = room / n;
+    RowWalk walk(plan, begin);
+    for (std::int64_t row = begin; row < end; row += together) {
+      const std::int64_t count = std::min(together, end - row);
+      for (std::int64_t i = 0; i < count; ++i, walk.next()) {
+        if (!whole_a) write_out(a + walk.a, a_step, n, rows_of_a + i * n);
+        if (!whole_b) write_out(b + walk.b, b_step, n, rows_of_b + i * n);
+      }
+      zip_row<1, 1>(whole_a ? a + row * n : rows_of_a, whole_b ? b + row * n : rows_of_b, y + row * n, count * n, f);
+    }
+  });
+}
+
+}  // namespace detail
+
+/// y[i] = f(x[i]) for i < n. f is called with a Batch<T>, or with an int64. x and y may be the same array.
+template <class T, class F>
+void map(const T* x, T* y, std::int64_t n, F f) {
+  parallel_for(n, elementwise_grain, [&](std::int64_t begin, std::int64_t end) {
+    std::int64_t i = begin;
+    if constexpr (std::is_floating_point_v<T>) {
+      for (; i + lanes<T> <= end; i += lanes<T>) store<T>(y + i, f(load(x + i)));
+      if (i < end) store_partial<T>(y + i, f(load_partial(x + i, end - i, T{1})), end - i);
+    } else {
+      for (; i < end; ++i) y[i] = static_cast<T>(f(x[i]));
+    }
+  });
+}
+
+/// y[i] = f(x[i]) where the result has another type; f is called with one element.
+template <class T, class U, class F>
+void map_to(const T* x, U* y, std::int64_t n, F f) {
+  parallel_for(n, elementwise_grain, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) y[i] = static_cast<U>(f(x[i]));
+  });
+}
+
+/// y = f(a, b) elementwise under `plan`. f is called with two Batch<T>, or with two int64.
+template <class T, class F>
+void zip(const T* a, const T* b, T* y, const Broadcast& plan, F f) {
+  detail::zip_any(a, b, y, plan, f);
+}
+
+/// y = f(a, b) as int64 elementwise under `plan`; f is called with two elements.
+template <class T, class F>
+void compare(const T* a, const T* b, std::int64_t* y, const Broadcast& plan, F f) {
+  detail::zip_any(a, b, y, plan, f);
+}
+
+/// y[i] = f(a[i], b[i], c[i]) for i < n. f is called with three Batch<T>, or with three int64.
+template <class T, class F>
+void zip3(const T* a, const T* b, const T* c, T* y, std::int64_t n, F f) {
+  parallel_for(n, elementwise_grain, [&](std::int64_t begin, std::int64_t end) {
+    std::int64_t i = begin;
+    if constexpr (std::is_floating_point_v<T>) {
+      for (; i + lanes<T> <= end; i += lanes<T>) store<T>(y + i, f(load(a + i), load(b + i), load(c + i)));
+      if (const std::int64_t rest = end - i; rest > 0)
+        store_partial<T>(y + i,
+                         f(load_partial(a + i, rest, T{1}), load_partial(b + i, rest, T{1}),
+                           load_partial(c + i, rest, T{1})),
+                         rest);
+    } else {
+      for (; i < end; ++i) y[i] = static_cast<T>(f(a[i], b[i], c[i]));
+    }
+  });
+}
+
+/// y[i] = condition[i] != 0 ? a[i] : b[i] for i < n.
+template <class T>
+void choose(const std::int64_t* condition, const T* a, const T* b, T* y, std::int64_t n) {
+  parallel_for(n, elementwise_grain, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) y[i] = condition[i] != 0 ? a[i] : b[i];
+  });
+}
+
+}  // namespace retort::kernels

@@ -1,0 +1,100 @@
+#include "retort/framework/kernels/strided.hpp"
+
+#include <algorithm>
+#include <array>
+
+#include "retort/framework/kernels/parallel.hpp"
+
+namespace retort::kernels {
+namespace {
+
+constexpr std::int64_t grain = 16384;  // elements
+constexpr std::int64_t block = 16;     // a block of a transpose: this many cache lines in and out
+
+/// y [n] from x [n] with a stride.
+template <class T>
+void copy_row(const T* x, std::int64_t stride, T* y, std::int64_t n) {
+  if (stride == 1) std::copy_n(x, n, y);
+  else if (stride == 0) std::fill_n(y, n, *x);
+  else
+    for (std::int64_t i = 0; i < n; ++i) y[i] = x[i * stride];
+}
+
+/// y [rows, n], its rows y_stride apart, from x whose rows lie next to each other: stride 1 down, `stride` along.
+template <class T>
+void transpose(const T* x, std::int64_t stride, T* y, std::int64_t y_stride, std::int64_t rows, std::int64_t n) {
+  for (std::int64_t r = 0; r < rows; r += block)
+    for (std::int64_t c = 0; c < n; c += block) {
+      const std::int64_t last_row = std::min(rows, r + block), last = std::min(n, c + block);
+      for (std::int64_t i = r; i < last_row; ++i)
+        for (std::int64_t j = c; j < last; ++j) y[i * y_stride + j] = x[j * stride + i];
+    }
+}
+
+}  // namespace
+
+template <class T>
+void strided_copy(const T* x, T* y, int rank, const std::int64_t* extents, const std::int64_t* strides) {
+  // Dimensions of extent 1 dropped, neighbours that are walked as one merged.
+  std::array<std::int64_t, 8> extent{}, stride{};
+  int dims = 0;
+  std::int64_t size = 1;
+  for (int d = 0; d < rank; ++d) {
+    size *= extents[d];
+    if (extents[d] == 1) continue;
+    if (dims > 0 && stride[dims - 1] == strides[d] * extents[d]) {
+      extent[dims - 1] *= extents[d];
+      stride[dims - 1] = strides[d];
+    } else {
+      extent[dims] = extents[d];
+      stride[dims] = strides[d];
+      ++dims;
+    }
+  }
+  if (size == 0) return;
+  if (dims == 0) {
+    *y = *x;
+    return;
+  }
+  const std::int64_t n = extent[dims - 1], along = stride[dims - 1];
+  // A dimension next to which x is contiguous, where the last one isn't: together they are a transpose.
+  int down = -1;
+  if (along != 0 && along != 1)
+    for (int d = 0; d < dims - 1; ++d)
+      if (stride[d] == 1) down = d;
+  const std::int64_t rows = down < 0 ? 1 : extent[down];
+  std::int64_t y_stride = 1;
+  for (int d = down + 1; d < dims && down >= 0; ++d) y_stride *= extent[d];
+  // The items: every other dimension, and within the transpose its blocks of rows.
+  const std::int64_t row_blocks = (rows + block - 1) / block, outer = size / (n * rows);
+  if (dims == 1) {
+    parallel_for(n, grain, [&](std::int64_t begin, std::int64_t end) {
+      copy_row(x + begin * along, along, y + begin, end - begin);
+    });
+    return;
+  }
+  const std::int64_t item = n * std::min(rows, block);
+  parallel_for(outer * row_blocks, std::max<std::int64_t>(1, grain / item), [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) {
+      const std::int64_t first_row = i % row_blocks * block;
+      std::int64_t rest = i / row_blocks, from = first_row, to = first_row * y_stride, y_step = n;
+      if (down < 0) from = to = 0;
+      for (int d = dims - 2; d >= 0; --d) {
+        if (d != down) {
+          from += rest % extent[d] * stride[d];
+          to += rest % extent[d] * y_step;
+          rest /= extent[d];
+        }
+        y_step *= extent[d];
+      }
+      if (down < 0) copy_row(x + from, along, y + to, n);
+      else transpose(x + from, along, y + to, y_stride, std::min(block, rows - first_row), n);
+    }
+  });
+}
+
+template void strided_copy(const float*, float*, int, const std::int64_t*, const std::int64_t*);
+template void strided_copy(const double*, double*, int, const std::int64_t*, const std::int64_t*);
+template void strided_copy(const std::int64_t*, std::int64_t*, int, const std::int64_t*, const std::int64_t*);
+
+}  // namespace retort::kernels
