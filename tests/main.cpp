@@ -17,9 +17,9 @@ class NoNodeLeft : public unit_test::test_unit_fixture {
  public:
   void setup() override { before_ = retort::live_nodes(); }
   void teardown() override {
-    BOOST_CHECK_MESSAGE(retort::live_nodes() == before_,
-                        "graph nodes outlive the test case: " << retort::live_nodes() << " now, " << before_
-                                                              << " before it");
+    BOOST_CHECK_MESSAGE(
+        retort::live_nodes() == before_,
+        "graph nodes outlive the test case: " << retort::live_nodes() << " now, " << before_ << " before it");
   }
 
  private:

@@ -24,10 +24,11 @@ namespace {
   RETORT_CPU_FEATURES
 #undef RETORT_CHECK
   if (missing == nullptr) return;
-  fprintf(stderr,
-          "retort: this processor lacks %s, which the library was built to use (RETORT_ARCH=%s); build it on this "
-          "machine, or with -DRETORT_ARCH=x86-64\n",
-          missing, RETORT_ARCH);
+  fprintf(
+      stderr,
+      "retort: this processor lacks %s, which the library was built to use (RETORT_ARCH=%s); build it on this "
+      "machine, or with -DRETORT_ARCH=x86-64\n",
+      missing, RETORT_ARCH);
   _Exit(EXIT_FAILURE);
 }
 

@@ -1,0 +1,35 @@
+# Everything a user needs is one word: each target installs what is missing, builds and runs.
+
+.DEFAULT_GOAL := help
+.PHONY: help packages configure distill test format clean
+
+JOBS := $(shell nproc)
+BUILD := build/release
+CLANG_FORMAT := clang-format-16
+
+help:
+	@echo "make distill [ARGS=...]   train a teacher and students on Fashion-MNIST, print and write the result"
+	@echo "make test                 build and run every test"
+	@echo "make format               format all C++ sources"
+	@echo "make clean                remove the build folder"
+
+packages:
+	@cmake/install_packages.sh build
+
+configure: packages
+	@cmake --preset release --log-level=NOTICE $(CMAKE_ARGS)
+
+distill: configure
+	@cmake --build $(BUILD) --target distill
+	@$(BUILD)/examples/distill $(ARGS)
+
+test: configure
+	@cmake --build $(BUILD)
+	@ctest --preset release --parallel $(JOBS)
+
+format:
+	@cmake/install_packages.sh format
+	@git ls-files '*.hpp' '*.cpp' | xargs $(CLANG_FORMAT) -i
+
+clean:
+	@rm -rf build

@@ -1,0 +1,39 @@
+# Headers, library, retortConfig.cmake and retort.pc. All paths are relative to the prefix, which may be moved.
+include(CMakePackageConfigHelpers)
+include(GNUInstallDirs)
+
+install(
+  DIRECTORY framework losses optim
+  DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}/retort"
+  FILES_MATCHING
+  PATTERN "*.hpp"
+  PATTERN "*_impl.hpp" EXCLUDE)
+install(FILES retort.hpp DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}/retort")
+install(FILES LICENSE DESTINATION "${CMAKE_INSTALL_DOCDIR}")
+install(TARGETS retort EXPORT retortTargets)
+
+set(config_dir "${CMAKE_INSTALL_LIBDIR}/cmake/retort")
+install(EXPORT retortTargets NAMESPACE retort:: DESTINATION "${config_dir}")
+configure_package_config_file(cmake/retortConfig.cmake.in "${PROJECT_BINARY_DIR}/retortConfig.cmake"
+                              INSTALL_DESTINATION "${config_dir}")
+write_basic_package_version_file("${PROJECT_BINARY_DIR}/retortConfigVersion.cmake" COMPATIBILITY SameMinorVersion)
+install(FILES "${PROJECT_BINARY_DIR}/retortConfig.cmake" "${PROJECT_BINARY_DIR}/retortConfigVersion.cmake"
+              cmake/FindCblas.cmake DESTINATION "${config_dir}")
+
+# What a static library leaves to be linked is public in its pkg-config file, or nobody could link it without
+# `--static`; a shared one keeps it to itself.
+file(RELATIVE_PATH prefix_from_pc "${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig" "${CMAKE_INSTALL_PREFIX}")
+file(RELATIVE_PATH libdir_from_prefix "${CMAKE_INSTALL_PREFIX}" "${CMAKE_INSTALL_FULL_LIBDIR}")
+file(RELATIVE_PATH includedir_from_prefix "${CMAKE_INSTALL_PREFIX}" "${CMAKE_INSTALL_FULL_INCLUDEDIR}")
+cmake_path(GET Cblas_LIBRARY STEM cblas_name)
+string(REGEX REPLACE "^lib" "" cblas_name "${cblas_name}")
+set(needed "-l${cblas_name} -pthread")
+if(BUILD_SHARED_LIBS)
+  set(pc_requires_private zlib)
+  set(pc_libs_private "${needed}")
+else()
+  set(pc_requires zlib)
+  set(pc_libs "${needed} ${retort_link_options}")
+endif()
+configure_file(cmake/retort.pc.in "${PROJECT_BINARY_DIR}/retort.pc" @ONLY)
+install(FILES "${PROJECT_BINARY_DIR}/retort.pc" DESTINATION "${CMAKE_INSTALL_LIBDIR}/pkgconfig")

@@ -1,0 +1,64 @@
+#!/bin/sh
+# install_packages.sh GROUP...: installs what the groups (build, format, clang) need and the machine lacks, by apt as
+# root or through sudo; elsewhere names the packages and fails. Where nothing is missing it leaves apt alone.
+set -eu
+
+program() { command -v "$1" >/dev/null 2>&1; }
+header() {
+  for folder in /usr/include /usr/local/include /usr/include/*-linux-gnu; do
+    [ -e "$folder/$1" ] && return
+  done
+  return 1
+}
+library() {
+  for file in /usr/lib/lib$1.so /usr/lib64/lib$1.so /usr/local/lib/lib$1.so /usr/lib/*-linux-gnu/lib$1.so; do
+    [ -e "$file" ] && return
+  done
+  return 1
+}
+
+missing=""
+need() {  # need PACKAGE TEST...
+  package=$1
+  shift
+  "$@" || missing="$missing $package"
+}
+
+for group in "$@"; do
+  case $group in
+    build)
+      need g++ program g++
+      need cmake program cmake
+      need ninja-build program ninja
+      need pkg-config program pkg-config
+      need libxtensor-dev header xtensor/xarray.hpp
+      need libxsimd-dev header xsimd/xsimd.hpp
+      need libboost-test-dev library boost_unit_test_framework
+      need nlohmann-json3-dev header nlohmann/json.hpp
+      need libopenblas-serial-dev library openblas
+      need libcli11-dev header CLI/CLI.hpp
+      need zlib1g-dev header zlib.h
+      need dataset-fashion-mnist test -e /usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz
+      ;;
+    format) need clang-format-16 program clang-format-16 ;;
+    clang) need clang-16 program clang++-16 ;;
+    *)
+      echo "install_packages.sh: unknown group '$group' (build, format or clang)" >&2
+      exit 2
+      ;;
+  esac
+done
+[ -n "$missing" ] || exit 0
+
+as_root=""
+if [ "$(id -u)" -ne 0 ]; then
+  as_root=sudo
+fi
+if ! program apt-get || { [ -n "$as_root" ] && ! program sudo; }; then
+  echo "These packages (by their Debian names) are missing and can be installed here only by root:$missing" >&2
+  exit 1
+fi
+echo "Installing$missing"
+export DEBIAN_FRONTEND=noninteractive
+$as_root apt-get update -qq
+$as_root apt-get install -y -qq --no-install-recommends $missing

@@ -1,0 +1,54 @@
+#!/bin/bash
+# check.sh installed|subdirectory static|shared CMAKE COMPILER SOURCE_DIR BUILD_DIR SCRATCH_DIR
+# Builds the consumer project beside this script and runs its program, once for each way to take Retort.
+set -euo pipefail
+way=$1 kind=$2 cmake=$3 compiler=$4 source=$5 build=$6 scratch=$7/$1
+consumer=$(dirname "$(realpath "$0")")/consumer
+rm -rf "$scratch"
+mkdir -p "$scratch"
+cd "$scratch"
+shared=$([ "$kind" = shared ] && echo ON || echo OFF)
+
+configure() { "$cmake" -S "$consumer" -G Ninja -DCMAKE_CXX_COMPILER="$compiler" --log-level=NOTICE "$@"; }
+
+run() {  # run NAME PROGRAM
+  echo "== $1"
+  "$2" "$scratch/student.safetensors"
+}
+
+# The prefix is moved after the installation: nothing in a package may remember where it was made.
+check_installed() {  # check_installed BUILD_DIR
+  "$cmake" --install "$1" --prefix "$scratch/first_prefix" >install.log
+  mv first_prefix prefix
+  local prefix=$scratch/prefix
+  if find "$prefix/include" -name '*_impl.hpp' | grep -q .; then
+    echo "an internal header was installed"
+    return 1
+  fi
+
+  configure -B find_package -DCMAKE_PREFIX_PATH="$prefix"
+  "$cmake" --build find_package
+  run "find_package, $kind" find_package/consumer
+  if [ "$kind" = static ] && [ "$(uname -m)" = x86_64 ]; then
+    nm find_package/consumer | grep -q retort_cpu_is_checked || { echo "the processor is not checked"; return 1; }
+  fi
+
+  local pc
+  pc=$(dirname "$(find "$prefix" -name retort.pc)")
+  read -ra flags <<<"$(PKG_CONFIG_PATH=$pc pkg-config --cflags --libs retort)"
+  "$compiler" -std=c++20 "$consumer"/*.cpp "${flags[@]}" -Wl,-rpath,"$(dirname "$pc")" -o with_pkg_config
+  run "pkg-config, $kind" ./with_pkg_config
+}
+
+case $way in
+  installed) check_installed "$build" ;;
+  subdirectory)
+    # The other kind is only configured: that shows what its targets lack.
+    configure -B other_kind -DRETORT_SOURCE="$source" -DBUILD_SHARED_LIBS=$([ "$shared" = ON ] && echo OFF || echo ON)
+    configure -B subdirectory -DRETORT_SOURCE="$source" -DBUILD_SHARED_LIBS="$shared" -DRETORT_INSTALL=ON \
+      -DCMAKE_BUILD_TYPE=Debug
+    "$cmake" --build subdirectory
+    run "add_subdirectory, $kind" subdirectory/consumer
+    check_installed subdirectory
+    ;;
+esac
