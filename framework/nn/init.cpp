@@ -1,0 +1,111 @@
+#include "retort/framework/nn/init.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "retort/framework/core/random.hpp"
+
+namespace retort::init {
+namespace {
+
+/// Calls f(span of the elements).
+template <class F>
+Tensor write(const char* name, const Tensor& tensor, F f) {
+  if (!is_floating_point(tensor.dtype()))
+    throw TypeError(message(name, ": initial values are floating-point but the tensor is ", tensor.dtype()));
+  visit_floating(tensor.dtype(), [&](auto zero) { f(tensor.mutable_data<decltype(zero)>()); });
+  return tensor;
+}
+
+/// A generator set aside for one draw an element.
+Generator draws_for(const Tensor& tensor) {
+  return detail::take_from_default(detail::blocks_for(tensor.size(), tensor.dtype()));
+}
+
+struct Fans {
+  double in, out;
+};
+
+Fans fans(const char* name, const Tensor& tensor) {
+  if (tensor.dim() < 2)
+    throw ValueError(message(name, ": shape ", tensor.shape(), " has no inputs and outputs; it needs two dimensions"));
+  double field = 1;
+  for (std::int64_t d = 2; d < tensor.dim(); ++d) field *= static_cast<double>(tensor.size(d));
+  return {static_cast<double>(tensor.size(1)) * field, static_cast<double>(tensor.size(0)) * field};
+}
+
+double kaiming_std(const char* name, const Tensor& tensor, double a, std::string_view mode,
+                   std::string_view nonlinearity) {
+  if (mode != "fan_in" && mode != "fan_out")
+    throw ValueError(message(name, ": mode is fan_in or fan_out, not '", mode, "'"));
+  const Fans found = fans(name, tensor);
+  const double fan = mode == "fan_in" ? found.in : found.out;
+  return fan > 0 ? calculate_gain(nonlinearity, a) / std::sqrt(fan) : 0;
+}
+
+double xavier_std(const char* name, const Tensor& tensor, double gain) {
+  const Fans found = fans(name, tensor);
+  return found.in + found.out > 0 ? gain * std::sqrt(2 / (found.in + found.out)) : 0;
+}
+
+/// Uniform with that standard deviation around 0.
+Tensor uniform_of_std(const Tensor& tensor, double std) {
+  const double bound = std::sqrt(3.0) * std;
+  return uniform_(tensor, -bound, bound);
+}
+
+}  // namespace
+
+Tensor uniform_(const Tensor& tensor, double low, double high) {
+  if (!(low <= high) || !std::isfinite(low) || !std::isfinite(high))
+    throw ValueError(message("uniform_: no interval from ", low, " to ", high));
+  return write("uniform_", tensor, [&](auto values) {
+    detail::fill_uniform(values, draws_for(tensor), low, high);
+  });
+}
+
+Tensor normal_(const Tensor& tensor, double mean, double std) {
+  if (!(std >= 0)) throw ValueError(message("normal_: a standard deviation of ", std, "; it must not be negative"));
+  return write("normal_", tensor, [&](auto values) {
+    detail::fill_normal(values, draws_for(tensor));
+    using T = typename decltype(values)::value_type;
+    for (T& value : values) value = static_cast<T>(mean) + static_cast<T>(std) * value;
+  });
+}
+
+Tensor constant_(const Tensor& tensor, double value) {
+  return write("constant_", tensor, [&](auto values) {
+    std::ranges::fill(values, static_cast<typename decltype(values)::value_type>(value));
+  });
+}
+
+Tensor zeros_(const Tensor& tensor) { return constant_(tensor, 0); }
+Tensor ones_(const Tensor& tensor) { return constant_(tensor, 1); }
+
+double calculate_gain(std::string_view nonlinearity, double param) {
+  for (const std::string_view name : {"linear", "conv1d", "conv2d", "conv3d", "sigmoid"})
+    if (nonlinearity == name) return 1;
+  if (nonlinearity == "tanh") return 5.0 / 3;
+  if (nonlinearity == "relu") return std::sqrt(2.0);
+  if (nonlinearity == "leaky_relu") return std::sqrt(2 / (1 + param * param));
+  if (nonlinearity == "selu") return 0.75;
+  throw ValueError(message("calculate_gain: no gain is known for '", nonlinearity, "'"));
+}
+
+Tensor kaiming_uniform_(const Tensor& tensor, double a, std::string_view mode, std::string_view nonlinearity) {
+  return uniform_of_std(tensor, kaiming_std("kaiming_uniform_", tensor, a, mode, nonlinearity));
+}
+
+Tensor kaiming_normal_(const Tensor& tensor, double a, std::string_view mode, std::string_view nonlinearity) {
+  return normal_(tensor, 0, kaiming_std("kaiming_normal_", tensor, a, mode, nonlinearity));
+}
+
+Tensor xavier_uniform_(const Tensor& tensor, double gain) {
+  return uniform_of_std(tensor, xavier_std("xavier_uniform_", tensor, gain));
+}
+
+Tensor xavier_normal_(const Tensor& tensor, double gain) {
+  return normal_(tensor, 0, xavier_std("xavier_normal_", tensor, gain));
+}
+
+}  // namespace retort::init

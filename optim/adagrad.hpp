@@ -1,0 +1,31 @@
+// Adagrad.
+#pragma once
+
+#include "retort/optim/optimizer.hpp"
+
+namespace retort {
+
+struct AdagradOptions {
+  double lr = 1e-2;
+  double lr_decay = 0;
+  double weight_decay = 0;
+  double initial_accumulator_value = 0;  ///< what the sum of squares starts from
+  double eps = 1e-10;
+  bool maximize = false;  ///< ascend instead
+};
+
+/// s += g²; p -= lr/(1 + (t-1)·lr_decay) · g/(sqrt(s) + eps). Duchi, Hazan and Singer, "Adaptive subgradient methods
+/// for online learning and stochastic optimization" (2011). ValueError for an option that is negative.
+class Adagrad : public Optimizer {
+ public:
+  explicit Adagrad(Tensors parameters, AdagradOptions options = {});
+
+ protected:
+  void check_settings() const override;
+  void update(const Tensor& parameter, const Tensor& gradient, State& state) override;
+
+ private:
+  AdagradOptions options_;
+};
+
+}  // namespace retort

@@ -1,0 +1,53 @@
+// Adam and AdamW.
+#pragma once
+
+#include <utility>
+
+#include "retort/optim/optimizer.hpp"
+
+namespace retort {
+
+struct AdamOptions {
+  double lr = 1e-3;
+  std::pair<double, double> betas = {0.9, 0.999};
+  double eps = 1e-8;
+  double weight_decay = 0;  ///< added to the gradient
+  bool amsgrad = false;     ///< divide by the largest second moment so far
+  bool maximize = false;    ///< ascend instead
+};
+
+/// g += weight_decay·p; m = β1·m + (1-β1)·g; v = β2·v + (1-β2)·g²;
+/// p -= lr/(1-β1^t) · m / (sqrt(v)/sqrt(1-β2^t) + eps). Kingma and Ba, "Adam: a method for stochastic optimization"
+/// (2015); amsgrad: Reddi, Kale and Kumar, "On the convergence of Adam and beyond" (2018).
+/// ValueError for a negative lr, eps or weight_decay, and for a beta outside [0, 1).
+class Adam : public Optimizer {
+ public:
+  explicit Adam(Tensors parameters, AdamOptions options = {});
+
+ protected:
+  Adam(const char* name, Tensors parameters, AdamOptions options, bool decoupled);
+  void check_settings() const override;
+  void update(const Tensor& parameter, const Tensor& gradient, State& state) override;
+
+ private:
+  AdamOptions options_;
+  bool decoupled_;
+};
+
+struct AdamWOptions {
+  double lr = 1e-3;
+  std::pair<double, double> betas = {0.9, 0.999};
+  double eps = 1e-8;
+  double weight_decay = 0.01;  ///< p is multiplied by 1 - lr·weight_decay before the step
+  bool amsgrad = false;
+  bool maximize = false;
+};
+
+/// Adam with weight decay apart from the gradient: p *= 1 - lr·weight_decay, then Adam's step. Loshchilov and Hutter,
+/// "Decoupled weight decay regularization" (2019). Errors as Adam's.
+class AdamW : public Adam {
+ public:
+  explicit AdamW(Tensors parameters, AdamWOptions options = {});
+};
+
+}  // namespace retort

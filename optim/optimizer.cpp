@@ -1,0 +1,163 @@
+#include "retort/optim/optimizer.hpp"
+
+#include <unordered_set>
+#include <utility>
+
+#include "retort/framework/nn/state_check.hpp"
+
+namespace retort {
+namespace {
+
+Tensor number(double value) { return full({}, value, DType::float64); }
+Tensor count(std::int64_t value) { return full({}, value, DType::int64); }
+
+/// A copy for a state dict, in which a tensor of no element stands for none.
+Tensor copy_or_empty(const Tensor& tensor, DType dtype) {
+  return tensor.defined() ? tensor.detach().clone() : empty({0}, dtype);
+}
+
+/// A copy of an entry as an optimiser holds it: of the parameter's type, undefined for none.
+Tensor copy_or_none(const Tensor& entry, const Tensor& parameter) {
+  if (entry.shape() != parameter.shape()) return {};
+  const Tensor copy = empty(parameter.shape(), parameter.dtype());
+  detail::copy_values(entry, copy);
+  return copy;
+}
+
+}  // namespace
+
+void Optimizer::Setting::set(double value) const {
+  if (number) {
+    *number = value;
+  } else {
+    *flag = value != 0;
+  }
+}
+
+Optimizer::Optimizer(const char* name, Tensors parameters, std::vector<const char*> state_names)
+    : name_(name),
+      parameters_(std::move(parameters)),
+      state_names_(std::move(state_names)),
+      states_(parameters_.size()) {
+  if (parameters_.empty())
+    throw ValueError(message(name_, ": the list of parameters is empty; does the module list them in RETORT_MEMBERS?"));
+  std::unordered_set<const Array*> seen;
+  for (std::size_t i = 0; i < parameters_.size(); ++i) {
+    const Tensor& parameter = parameters_[i];
+    if (!parameter.defined()) throw ValueError(message(name_, ": parameter ", i, " is undefined"));
+    if (!is_floating_point(parameter.dtype()))
+      throw TypeError(message(name_, ": parameter ", i, " is ", parameter.dtype(), "; only floating-point ones are learnt"));
+    if (!parameter.is_leaf())
+      throw ValueError(message(name_, ": parameter ", i, " of shape ", parameter.shape(),
+                               " is the result of an operation; only a leaf keeps its gradient"));
+    if (!seen.insert(&parameter.array()).second)
+      throw ValueError(message(name_, ": parameter ", i, " of shape ", parameter.shape(),
+                               " stands in the list twice and would be updated twice"));
+  }
+}
+
+void Optimizer::use(std::vector<Setting> settings, double* momentum) {
+  settings_ = std::move(settings);
+  momentum_ = momentum;
+  check_settings();
+}
+
+void Optimizer::require(bool fits, const char* setting, double value, const char* range) const {
+  if (!fits) throw ValueError(message(name_, ": ", setting, " is ", value, "; it must be ", range));
+}
+
+void Optimizer::step() {
+  for (std::size_t i = 0; i < parameters_.size(); ++i) {
+    const Tensor& parameter = parameters_[i];
+    const Tensor gradient = parameter.grad();
+    if (!gradient.defined()) continue;
+    State& state = states_[i];
+    for (Tensor& tensor : state.tensors)  // the module may have been converted since
+      if (tensor.defined() && tensor.dtype() != parameter.dtype()) tensor = tensor.to(parameter.dtype());
+    ++state.step;
+    update(parameter, gradient, state);
+  }
+}
+
+void Optimizer::zero_grad() {
+  for (const Tensor& parameter : parameters_) parameter.zero_grad();
+}
+
+void Optimizer::change(double* setting, double value) {
+  const double before = std::exchange(*setting, value);
+  try {
+    check_settings();
+  } catch (...) {
+    *setting = before;
+    throw;
+  }
+}
+
+void Optimizer::set_lr(double lr) { change(settings_.front().number, lr); }
+
+std::optional<double> Optimizer::momentum() const {
+  return momentum_ ? std::optional<double>(*momentum_) : std::nullopt;
+}
+
+void Optimizer::set_momentum(double momentum) {
+  if (!momentum_) throw ValueError(message(name_, ": this optimiser has no momentum to set"));
+  change(momentum_, momentum);
+}
+
+StateDict Optimizer::state_dict() const {
+  StateDict dict;
+  for (std::size_t i = 0; i < states_.size(); ++i) {
+    const std::string prefix = message("state.", i, ".");
+    dict[prefix + "step"] = count(states_[i].step);
+    for (std::size_t k = 0; k < state_names_.size(); ++k)
+      dict[prefix + state_names_[k]] = copy_or_empty(states_[i].tensors[k], parameters_[i].dtype());
+  }
+  const std::string prefix = "param_groups.0.";
+  for (const Setting& setting : settings_)
+    dict[prefix + setting.name] = setting.number ? number(*setting.number) : count(*setting.flag);
+  dict[prefix + "initial_lr"] = initial_lr_ ? number(*initial_lr_) : empty({0}, DType::float64);
+  dict[prefix + "params"] = arange(static_cast<std::int64_t>(parameters_.size()));
+  return dict;
+}
+
+void Optimizer::load_state_dict(const StateDict& dict) {
+  std::vector<detail::ExpectedEntry> expected;
+  for (std::size_t i = 0; i < parameters_.size(); ++i) {
+    const std::string prefix = message("state.", i, ".");
+    expected.push_back({prefix + "step", {}});
+    for (const char* state_name : state_names_)
+      expected.push_back({prefix + state_name, parameters_[i].shape(), true});
+  }
+  const std::string group = "param_groups.0.";
+  for (const Setting& setting : settings_) expected.push_back({group + setting.name, {}});
+  expected.push_back({group + "initial_lr", {}, true});
+  expected.push_back({group + "params", {static_cast<std::int64_t>(parameters_.size())}});
+  detail::check_state(name_ + "::load_state_dict", dict, expected);
+
+  std::vector<State> states(parameters_.size());
+  for (std::size_t i = 0; i < states.size(); ++i) {
+    const std::string prefix = message("state.", i, ".");
+    const auto steps = dict.at(prefix + "step").item<double>();
+    require(steps >= 0 && steps < 0x1p53, (prefix + "step").c_str(), steps, "a count");
+    states[i].step = static_cast<std::int64_t>(steps);
+    for (std::size_t k = 0; k < state_names_.size(); ++k)
+      states[i].tensors[k] = copy_or_none(dict.at(prefix + state_names_[k]), parameters_[i]);
+  }
+  const Tensor& initial_lr = dict.at(group + "initial_lr");
+  const std::optional<double> initial =
+      initial_lr.size() == 1 ? std::optional<double>(initial_lr.item<double>()) : std::nullopt;
+
+  std::vector<double> before;
+  for (const Setting& setting : settings_) before.push_back(setting.get());
+  for (const Setting& setting : settings_) setting.set(dict.at(group + setting.name).item<double>());
+  try {
+    check_settings();
+  } catch (...) {
+    for (std::size_t i = 0; i < before.size(); ++i) settings_[i].set(before[i]);
+    throw;
+  }
+  states_ = std::move(states);
+  initial_lr_ = initial;
+}
+
+}  // namespace retort
