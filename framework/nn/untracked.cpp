@@ -1,0 +1,20 @@
+#include "retort/framework/nn/untracked.hpp"
+
+#include <unordered_set>
+
+#include "retort/framework/core/node.hpp"
+
+namespace retort {
+
+std::vector<std::string> untracked_parameters(const Tensor& loss, const Module& module) {
+  std::unordered_set<const detail::Node*> tracked;
+  for (const Tensor& parameter : module.parameters()) tracked.insert(parameter.node());
+  std::vector<std::string> found;
+  for (const detail::Leaf* leaf : detail::leaves(loss))
+    if (!tracked.contains(leaf))
+      found.push_back(message("a ", leaf->dtype, " tensor of shape ", leaf->shape,
+                              " wants a gradient but is no parameter of the module; list it in RETORT_MEMBERS"));
+  return found;
+}
+
+}  // namespace retort
