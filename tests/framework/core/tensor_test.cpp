@@ -1,0 +1,223 @@
+// Making tensors, reading and writing them, and how they print.
+#include <boost/test/unit_test.hpp>
+#include <cmath>
+#include <limits>
+#include <sstream>
+
+#include "retort/retort.hpp"
+#include "tests_support.hpp"
+
+using namespace retort;
+using retort::tests::thrown_text;
+
+namespace {
+
+std::string printed(const Tensor& tensor) {
+  std::ostringstream stream;
+  stream << tensor;
+  return stream.str();
+}
+
+std::string without_spaces(std::string text) {
+  std::erase_if(text, [](char c) { return c == ' ' || c == '\n'; });
+  return text;
+}
+
+bool holds(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(tensors)
+
+BOOST_AUTO_TEST_CASE(literals_choose_their_type) {
+  BOOST_TEST((tensor({1.f, 2.f}).dtype() == DType::float32));
+  BOOST_TEST((tensor({1.0, 2.0}).dtype() == DType::float64));
+  BOOST_TEST((tensor({1, 2}).dtype() == DType::int64));
+  BOOST_TEST((tensor({std::int64_t{1}}).dtype() == DType::int64));
+  BOOST_TEST((tensor({1.f, 2.f}).shape() == Shape{2}));
+  const Tensor matrix = tensor<float>({1, 2, 3, 4, 5, 6}, {2, 3});
+  BOOST_TEST((matrix.shape() == Shape{2, 3}));
+  BOOST_TEST(matrix.data<float>()[5] == 6.f);
+  const std::vector<std::int64_t> labels{3, 1};
+  BOOST_TEST(tensor(labels).values<std::int64_t>() == labels, boost::test_tools::per_element());
+  BOOST_TEST(tensor(std::vector<double>{2.5}, Shape{}).item<double>() == 2.5);
+  const std::string text = thrown_text<ShapeError>([] { tensor<float>({1, 2, 3}, {2, 2}); });
+  BOOST_TEST(holds(text, "(2, 2)"));
+  BOOST_TEST(holds(text, "3"));
+}
+
+BOOST_AUTO_TEST_CASE(numbers_do_not_become_tensors_by_themselves) {
+  BOOST_TEST((!std::is_convertible_v<double, Tensor>));
+  BOOST_TEST((!std::is_convertible_v<int, Tensor>));
+}
+
+BOOST_AUTO_TEST_CASE(filled_tensors) {
+  const auto all = [](const Tensor& t, double value) {
+    for (const double element : t.values<double>())
+      if (element != value) return false;
+    return true;
+  };
+  BOOST_TEST(all(zeros({2, 3}), 0));
+  BOOST_TEST(all(ones({2, 3}, DType::float64), 1));
+  BOOST_TEST(all(full({4}, 2.5), 2.5));
+  BOOST_TEST(all(full({4}, 7, DType::int64), 7));
+  BOOST_TEST((zeros({2}).dtype() == DType::float32));
+  BOOST_TEST((ones_like(tensor({1.0})).dtype() == DType::float64));
+  BOOST_TEST((zeros_like(zeros({2, 5})).shape() == Shape{2, 5}));
+  BOOST_TEST(all(full_like(zeros({3}), 4), 4));
+  const std::vector<std::int64_t> counted{0, 1, 2, 3};
+  BOOST_TEST(arange(4).values<std::int64_t>() == counted, boost::test_tools::per_element());
+  BOOST_TEST(arange(0).size() == 0);
+  BOOST_CHECK_THROW(arange(-1), ValueError);
+}
+
+BOOST_AUTO_TEST_CASE(sizes) {
+  const Tensor t = zeros({2, 3, 4});
+  BOOST_TEST(t.size() == 24);
+  BOOST_TEST(t.dim() == 3);
+  BOOST_TEST(t.size(0) == 2);
+  BOOST_TEST(t.size(-1) == 4);
+  BOOST_TEST(t.size(-3) == 2);
+  BOOST_CHECK_THROW(t.size(3), IndexError);
+  BOOST_CHECK_THROW(t.size(-4), IndexError);
+  BOOST_TEST(zeros({}).size() == 1);
+  BOOST_TEST(zeros({}).dim() == 0);
+}
+
+BOOST_AUTO_TEST_CASE(reading_and_writing) {
+  const Tensor t = tensor({1.5f, 2.5f});
+  t.mutable_data<float>()[1] = 4;
+  BOOST_TEST(t.data<float>()[1] == 4.f);
+  BOOST_TEST(t.values<double>()[0] == 1.5);
+  BOOST_TEST(t.values<std::int64_t>()[0] == 1);
+  BOOST_CHECK_THROW(t.data<double>(), TypeError);
+  BOOST_CHECK_THROW(t.mutable_data<std::int64_t>(), TypeError);
+  BOOST_CHECK_THROW(t.item<float>(), ShapeError);
+  BOOST_TEST(tensor({3}).item<double>() == 3.0);
+  BOOST_TEST(zeros({1, 1}).item<float>() == 0.f);
+  const Tensor leaf = tensor({1.0}).set_requires_grad();
+  leaf.mutable_data<double>()[0] = 2;
+  BOOST_TEST(leaf.item<double>() == 2.0);
+}
+
+BOOST_AUTO_TEST_CASE(an_undefined_tensor_says_so) {
+  const Tensor nothing;
+  BOOST_TEST(!nothing.defined());
+  BOOST_CHECK_THROW(nothing.shape(), Error);
+  BOOST_CHECK_THROW(nothing.dtype(), Error);
+  BOOST_CHECK_THROW(nothing + tensor({1.0}), Error);
+  BOOST_TEST(!nothing.requires_grad());
+}
+
+BOOST_AUTO_TEST_CASE(copies_share_and_clones_do_not) {
+  const Tensor t = tensor({1.0, 2.0}), copy = t, clone = t.clone(), detached = t.detach();
+  t.mutable_data<double>()[0] = 9;
+  BOOST_TEST(copy.data<double>()[0] == 9.0);
+  BOOST_TEST(detached.data<double>()[0] == 9.0);
+  BOOST_TEST(clone.data<double>()[0] == 1.0);
+}
+
+BOOST_AUTO_TEST_CASE(conversion) {
+  const Tensor t = tensor({1.9, -1.9});
+  const std::vector<std::int64_t> whole{1, -1};
+  BOOST_TEST(t.to(DType::int64).values<std::int64_t>() == whole, boost::test_tools::per_element());
+  BOOST_TEST(t.to(DType::float32).data<float>()[0] == 1.9f);
+  BOOST_TEST(t.to(DType::float64).is(t));
+}
+
+BOOST_AUTO_TEST_CASE(data_is_aligned_for_vectors) {
+  for (const std::int64_t n : {1, 3, 17, 1000})
+    BOOST_TEST(reinterpret_cast<std::uintptr_t>(zeros({n}).data<float>().data()) % 64 == 0u);
+}
+
+BOOST_AUTO_TEST_CASE(set_grad_takes_what_fits) {
+  const Tensor x = tensor({1.0, 2.0}).set_requires_grad();
+  x.set_grad(tensor({3.0, 4.0}));
+  BOOST_TEST(x.grad().data<double>()[1] == 4.0);
+  BOOST_CHECK_THROW(x.set_grad(tensor({3.0})), ShapeError);
+  BOOST_CHECK_THROW(x.set_grad(tensor({3.f, 4.f})), TypeError);
+  x.set_grad(Tensor());
+  BOOST_TEST(!x.grad().defined());
+}
+
+BOOST_AUTO_TEST_CASE(prints_values_shape_and_dtype) {
+  const std::string text = printed(tensor<double>({1, 2.5, -3, 4}, {2, 2}));
+  BOOST_TEST(holds(without_spaces(text), "2.5"));
+  BOOST_TEST(holds(without_spaces(text), "-3"));
+  BOOST_TEST(holds(text, "(2, 2)"));
+  BOOST_TEST(holds(text, "float64"));
+  BOOST_TEST(holds(text, "[["));
+  BOOST_TEST(to_string(tensor({1, 2})) == printed(tensor({1, 2})));
+  BOOST_TEST(holds(printed(tensor({1, 20, 300})), "300"));
+  BOOST_TEST(holds(printed(tensor({1, 20, 300})), "int64"));
+}
+
+BOOST_AUTO_TEST_CASE(prints_scalars_empty_ones_and_non_finite_values) {
+  BOOST_TEST(holds(printed(full({}, 2.5)), "2.5"));
+  BOOST_TEST(holds(printed(full({}, 2.5)), "()"));
+  BOOST_TEST(holds(printed(zeros({0, 3})), "(0, 3)"));
+  const double infinity = std::numeric_limits<double>::infinity();
+  const std::string text = printed(tensor({std::nan(""), infinity, -infinity}));
+  BOOST_TEST(holds(text, "nan"));
+  BOOST_TEST(holds(text, "inf"));
+  BOOST_TEST(holds(text, "-inf"));
+  BOOST_TEST(holds(printed(Tensor()), "undefined"));
+}
+
+BOOST_AUTO_TEST_CASE(long_ones_are_shortened) {
+  const std::string text = printed(arange(100'000));
+  BOOST_TEST(text.size() < 400u);
+  BOOST_TEST(holds(text, "..."));
+  BOOST_TEST(holds(text, "99999"));
+  const std::string wide = printed(zeros({500, 500}));
+  BOOST_TEST(wide.size() < 2000u);
+  BOOST_TEST(holds(wide, "(500, 500)"));
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+
+BOOST_AUTO_TEST_SUITE(errors_and_warnings)
+
+BOOST_AUTO_TEST_CASE(every_error_is_an_error_and_a_runtime_error) {
+  BOOST_TEST((std::is_base_of_v<std::runtime_error, Error>));
+  BOOST_TEST((std::is_base_of_v<Error, ShapeError>));
+  BOOST_TEST((std::is_base_of_v<Error, TypeError>));
+  BOOST_TEST((std::is_base_of_v<Error, ValueError>));
+  BOOST_TEST((std::is_base_of_v<Error, IndexError>));
+  BOOST_TEST((std::is_base_of_v<Error, GraphError>));
+  BOOST_TEST((std::is_base_of_v<Error, IoError>));
+}
+
+BOOST_AUTO_TEST_CASE(a_message_is_put_together_from_its_parts) {
+  BOOST_TEST(message("input has shape ", Shape{2, 3}, " and dtype ", DType::int64, ", not ", 3, " or ", 2.5) ==
+             "input has shape (2, 3) and dtype int64, not 3 or 2.5");
+}
+
+BOOST_AUTO_TEST_CASE(each_kind_warns_once_and_anew_after_a_handler_is_set) {
+  std::vector<std::string> heard;
+  const WarningHandler previous = set_warning_handler([&](std::string_view text) { heard.emplace_back(text); });
+  detail::warn_once("test kind", "first");
+  detail::warn_once("test kind", "first again");
+  detail::warn_once("another test kind", "second");
+  const std::vector<std::string> expected{"first", "second"};
+  BOOST_TEST(heard == expected, boost::test_tools::per_element());
+  set_warning_handler([&](std::string_view text) { heard.emplace_back(text); });
+  detail::warn_once("test kind", "third");
+  BOOST_TEST(heard.back() == "third");
+  set_warning_handler(previous);
+}
+
+BOOST_AUTO_TEST_CASE(a_handler_may_throw_and_may_use_the_library) {
+  const WarningHandler previous = set_warning_handler([](std::string_view) { throw ValueError("strict"); });
+  BOOST_CHECK_THROW(detail::warn_once("strict kind", "text"), ValueError);
+  double seen = 0;
+  set_warning_handler([&](std::string_view) {
+    detail::warn_once("nested kind", "nested");
+    seen = (tensor({1.0}) + 1.0).item<double>();
+  });
+  detail::warn_once("outer kind", "outer");
+  BOOST_TEST(seen == 2.0);
+  set_warning_handler(previous);
+}
+
+BOOST_AUTO_TEST_SUITE_END()

@@ -1,0 +1,118 @@
+// The losses, through their functions and their classes.
+#include "operations.hpp"
+#include "retort/losses/cross_entropy_loss.hpp"
+#include "retort/losses/distillation_loss.hpp"
+#include "retort/losses/kl_div_loss.hpp"
+#include "retort/losses/mse_loss.hpp"
+#include "retort/losses/nll_loss.hpp"
+#include "retort/retort.hpp"
+
+namespace retort::golden {
+namespace {
+
+std::optional<bool> optional_flag(const Arguments& args, const char* name) {
+  if (!args.has(name)) return std::nullopt;
+  return args.flag(name, true);
+}
+
+Tensor optional_tensor(const NamedTensors& in, const char* name) {
+  const auto found = in.find(name);
+  return found == in.end() ? Tensor() : found->second;
+}
+
+/// The options that the classification and regression losses share.
+template <class Options>
+Options reduction_options(const Arguments& args) {
+  Options options;
+  options.reduction = reduction_from_string(args.text("reduction", "mean"));
+  if constexpr (requires { options.size_average; }) {
+    options.size_average = optional_flag(args, "size_average");
+    options.reduce = optional_flag(args, "reduce");
+  }
+  return options;
+}
+
+template <class Options>
+Options class_options(const Arguments& args, const NamedTensors& in) {
+  Options options = reduction_options<Options>(args);
+  options.weight = optional_tensor(in, "weight");
+  options.ignore_index = args.integer("ignore_index", options.ignore_index);
+  return options;
+}
+
+KLDivLossOptions kl_options(const Arguments& args) {
+  auto options = reduction_options<KLDivLossOptions>(args);
+  options.log_target = args.flag("log_target", false);
+  return options;
+}
+
+CrossEntropyLossOptions cross_entropy_options(const Arguments& args, const NamedTensors& in) {
+  auto options = class_options<CrossEntropyLossOptions>(args, in);
+  options.label_smoothing = args.number("label_smoothing", 0);
+  return options;
+}
+
+/// Both forms of a loss of input and target: `function(input, target, options)` and `Class(options)(input, target)`.
+template <class Class, class MakeOptions, class Function>
+std::vector<Form> both_forms(MakeOptions make_options, Function function) {
+  return {{"function",
+           [=](const Arguments& args, const NamedTensors& in) {
+             return Results{
+                 .outputs = {{"out", function(in.at("input"), in.at("target"), make_options(args, in))}}};
+           }},
+          {"class", [=](const Arguments& args, const NamedTensors& in) {
+             Class loss(make_options(args, in));
+             return Results{.outputs = {{"out", loss(in.at("input"), in.at("target"))}}};
+           }}};
+}
+
+DistillationLossOptions distillation_options(const Arguments& args) {
+  return {.temperature = args.number("T", 1),
+          .alpha = args.number("alpha", 1),
+          .detach_teacher = args.flag("detach_teacher", false)};
+}
+
+Results fused_distillation(const Arguments& args, const NamedTensors& in) {
+  DistillationLoss loss(distillation_options(args));
+  return {.outputs = {
+              {"out", loss({.student = in.at("student"), .teacher = in.at("teacher"), .labels = in.at("labels")})}}};
+}
+
+/// The same in plain losses; what the golden cases' further results are of.
+Results composed_distillation(const Arguments& args, const NamedTensors& in) {
+  const DistillationLossOptions options = distillation_options(args);
+  const double temperature = options.temperature;
+  const Tensor student = in.at("student");
+  if (student.size() == 0) return fused_distillation(args, in);  // kl_div refuses the mean of nothing
+  const Tensor teacher = options.detach_teacher ? in.at("teacher").detach() : in.at("teacher");
+  const Tensor kd = kl_div(log_softmax(student / temperature, 1), softmax(teacher / temperature, 1),
+                           {.reduction = Reduction::batchmean});
+  const Tensor ce = cross_entropy(student, in.at("labels"));
+  const double alpha = options.alpha;
+  return {.outputs = {{"out", alpha * temperature * temperature * kd + (1 - alpha) * ce}},
+          .aux = {{"kd", kd}, {"ce", ce}}};
+}
+
+}  // namespace
+
+std::vector<Form> loss_operation(const std::string& op) {
+  using A = const Arguments&;
+  using In = const NamedTensors&;
+  using T = const Tensor&;
+  if (op == "kl_div" || op == "KLDivLoss")
+    return both_forms<KLDivLoss>([](A args, In) { return kl_options(args); },
+                                 [](T x, T t, const KLDivLossOptions& o) { return kl_div(x, t, o); });
+  if (op == "nll_loss")
+    return both_forms<NLLLoss>([](A args, In in) { return class_options<NLLLossOptions>(args, in); },
+                               [](T x, T t, const NLLLossOptions& o) { return nll_loss(x, t, o); });
+  if (op == "cross_entropy")
+    return both_forms<CrossEntropyLoss>([](A args, In in) { return cross_entropy_options(args, in); },
+                                        [](T x, T t, const CrossEntropyLossOptions& o) { return cross_entropy(x, t, o); });
+  if (op == "mse_loss")
+    return both_forms<MSELoss>([](A args, In) { return reduction_options<MSELossOptions>(args); },
+                               [](T x, T t, const MSELossOptions& o) { return mse_loss(x, t, o); });
+  if (op == "distillation") return {{"fused", fused_distillation}, {"composed", composed_distillation}};
+  return {};
+}
+
+}  // namespace retort::golden
