@@ -1,0 +1,226 @@
+#include "retort/framework/data/data_loader.hpp"
+
+#include <algorithm>
+#include <condition_variable>
+#include <future>
+#include <mutex>
+#include <numeric>
+#include <system_error>
+#include <thread>
+
+#include "retort/framework/core/error.hpp"
+#include "retort/framework/kernels/parallel.hpp"
+
+namespace retort {
+namespace {
+
+// Copying less than this takes less time than handing it to another thread and back.
+constexpr std::size_t prefetch_bytes = 1 << 20;
+
+// A well-spread function of both numbers: the finaliser of SplitMix64 (Steele, Lea and Flood 2014).
+std::uint64_t mix(std::uint64_t a, std::uint64_t b) {
+  std::uint64_t z = a + (b + 1) * 0x9E3779B97F4A7C15U;
+  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9U;
+  z = (z ^ (z >> 27)) * 0x94D049BB133111EBU;
+  return z ^ (z >> 31);
+}
+
+std::uint64_t draw_seed() {
+  Generator generator = detail::take_from_default(2);
+  const std::uint64_t high = generator.below(std::uint64_t{1} << 32);
+  return high << 32 | generator.below(std::uint64_t{1} << 32);
+}
+
+// A thread that does one task at a time; it is started with the first.
+class Worker {
+ public:
+  ~Worker() {
+    if (!thread_.joinable()) return;
+    {
+      const std::lock_guard lock(mutex_);
+      stop_ = true;
+    }
+    changed_.notify_one();
+    thread_.join();
+  }
+
+  template <class F>
+  std::future<Batch> run(F&& f) {
+    if (!thread_.joinable()) thread_ = std::thread([this] { loop(); });
+    std::packaged_task<Batch()> task(std::forward<F>(f));
+    std::future<Batch> result = task.get_future();
+    {
+      const std::lock_guard lock(mutex_);
+      task_ = std::move(task);
+    }
+    changed_.notify_one();
+    return result;
+  }
+
+ private:
+  void loop() {
+    std::unique_lock lock(mutex_);
+    for (;;) {
+      changed_.wait(lock, [this] { return stop_ || task_.valid(); });
+      if (stop_) return;
+      std::packaged_task<Batch()> task = std::exchange(task_, {});
+      lock.unlock();
+      task();
+      task = {};
+      lock.lock();
+    }
+  }
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::packaged_task<Batch()> task_;
+  bool stop_ = false;
+  std::thread thread_;
+};
+
+}  // namespace
+
+struct DataLoader::State {
+  State(const Dataset& of, DataLoaderOptions how) : dataset(of), options(std::move(how)) {}
+
+  Dataset dataset;
+  DataLoaderOptions options;
+  std::int64_t size = 0;
+  LoaderPosition position;
+  bool in_pass = false;    // a pass has begun and not come to its end
+  std::uint64_t pass = 0;  // its number, so that iterators of an earlier one are found out
+  Batch current;
+
+  std::vector<std::int64_t> order;  // of the epoch that order_of names
+  LoaderPosition order_of{0, -1, 0};
+  LoaderPosition prepared;  // which batch `next` will hold
+  std::future<Batch> next;
+  Worker worker;  // last: its thread ends before what it reads goes
+
+  // Reads nothing that changes while it may run on the worker.
+  Batch prepare(const LoaderPosition& at) const {
+    const auto rows = static_cast<std::int64_t>(order.size());
+    const std::int64_t begin = at.batch * options.batch_size;
+    const std::int64_t count = std::min(options.batch_size, rows - begin);
+    Batch batch = dataset.rows(
+        std::span(order).subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(count)));
+    if (!options.transform) return batch;
+    Generator generator(mix(epoch_key(at), static_cast<std::uint64_t>(at.batch) + 1));
+    return options.transform(std::move(batch), generator);
+  }
+
+  static std::uint64_t epoch_key(const LoaderPosition& at) {
+    return mix(at.seed, static_cast<std::uint64_t>(at.epoch));
+  }
+
+  void make_order() {
+    const LoaderPosition wanted{options.shuffle ? position.seed : 0, options.shuffle ? position.epoch : 0, 0};
+    if (order_of == wanted) return;
+    if (options.shuffle) {
+      Generator generator(mix(epoch_key(position), 0));
+      order = random_permutation(dataset.size(), generator);
+    } else {
+      order.resize(static_cast<std::size_t>(dataset.size()));
+      std::iota(order.begin(), order.end(), std::int64_t{0});
+    }
+    order_of = wanted;
+  }
+
+  bool prefetch() const {
+    if (options.prefetch) return *options.prefetch;
+    if (get_num_threads() < 2) return false;
+    return options.transform || current.input.array().byte_size() >= prefetch_bytes;
+  }
+
+  // Makes the batch at the position the current one.
+  void take() {
+    current = {};
+    if (next.valid() && prepared == position) {
+      current = next.get();
+    } else {
+      if (next.valid()) std::exchange(next, {}).wait();
+      make_order();
+      current = prepare(position);
+    }
+    ++position.batch;
+    if (position.batch < size && prefetch()) {
+      prepared = position;
+      try {
+        next = worker.run([this, at = prepared] { return prepare(at); });
+      } catch (const std::system_error&) {
+        options.prefetch = false;  // no thread to be had
+      }
+    }
+  }
+
+  void finish_pass() {
+    current = {};
+    in_pass = false;
+    position = {position.seed, position.epoch + 1, 0};
+  }
+};
+
+DataLoader::DataLoader(const Dataset& dataset, DataLoaderOptions options) {
+  const std::int64_t batch_size = options.batch_size;
+  if (batch_size < 1)
+    throw ValueError(message("DataLoader: batch_size is ", batch_size, "; it must be at least 1"));
+  const std::int64_t rows = dataset.size();
+  const std::uint64_t seed = options.seed ? *options.seed : draw_seed();
+  state_ = new State(dataset, std::move(options));
+  state_->size = rows / batch_size + (rows % batch_size != 0 && !state_->options.drop_last ? 1 : 0);
+  state_->position.seed = seed;
+}
+
+DataLoader::~DataLoader() { delete state_; }
+
+std::int64_t DataLoader::size() const { return state_->size; }
+
+const Dataset& DataLoader::dataset() const { return state_->dataset; }
+
+LoaderPosition DataLoader::position() const { return state_->position; }
+
+void DataLoader::set_position(const LoaderPosition& position) {
+  if (position.epoch < 0 || position.batch < 0 || position.batch > state_->size)
+    throw ValueError(message("DataLoader: position is batch ", position.batch, " of epoch ", position.epoch,
+                             ", but an epoch has ", state_->size, " batches"));
+  state_->position = position;
+  state_->in_pass = false;
+}
+
+DataLoader::Iterator DataLoader::begin() {
+  State& state = *state_;
+  if (state.in_pass) state.finish_pass();
+  state.in_pass = true;
+  Iterator first(state_, ++state.pass);
+  if (state.position.batch == state.size) {
+    state.finish_pass();
+    return end();
+  }
+  state.take();
+  return first;
+}
+
+DataLoader::Iterator DataLoader::end() { return Iterator(); }
+
+void DataLoader::Iterator::check_pass() const {
+  if (!state_ || pass_ != state_->pass)
+    throw Error("DataLoader: an iterator is used after its end, or after begin() was called again");
+}
+
+const Batch& DataLoader::Iterator::operator*() const {
+  check_pass();
+  return state_->current;
+}
+
+DataLoader::Iterator& DataLoader::Iterator::operator++() {
+  check_pass();
+  if (state_->position.batch == state_->size) {
+    state_->finish_pass();
+    state_ = nullptr;
+  } else {
+    state_->take();
+  }
+  return *this;
+}
+
+}  // namespace retort

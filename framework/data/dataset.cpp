@@ -1,0 +1,61 @@
+#include "retort/framework/data/dataset.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+#include "retort/framework/core/error.hpp"
+
+namespace retort {
+namespace {
+
+// Copies rows of `from`, runs of neighbours at once.
+Tensor gather_rows(const Tensor& from, std::span<const std::int64_t> indices) {
+  Shape shape = from.shape();
+  const std::int64_t rows = shape[0];
+  shape[0] = static_cast<std::int64_t>(indices.size());
+  Array array(shape, from.dtype());
+  const std::size_t row = rows == 0 ? 0 : from.array().byte_size() / static_cast<std::size_t>(rows);
+  if (row == 0) return Tensor(std::move(array));
+  const auto* source = static_cast<const std::byte*>(from.array().read());
+  auto* out = static_cast<std::byte*>(array.write());
+  for (std::size_t i = 0; i < indices.size();) {
+    std::size_t run = 1;
+    while (i + run < indices.size() && indices[i + run] == indices[i] + static_cast<std::int64_t>(run)) ++run;
+    std::memcpy(out + i * row, source + static_cast<std::size_t>(indices[i]) * row, run * row);
+    i += run;
+  }
+  return Tensor(std::move(array));
+}
+
+}  // namespace
+
+Dataset::Dataset(const Tensor& inputs, const Tensor& targets) {
+  if (inputs.dim() == 0 || targets.dim() == 0 || inputs.shape()[0] != targets.shape()[0])
+    throw ShapeError(message("Dataset: inputs have shape ", inputs.shape(), " and targets ", targets.shape(),
+                             "; their first dimensions, the number of examples, must be equal"));
+  inputs_ = inputs.detach();
+  targets_ = targets.detach();
+}
+
+Batch Dataset::rows(std::span<const std::int64_t> indices) const {
+  for (const std::int64_t index : indices)
+    if (index < 0 || index >= size())
+      throw IndexError(message("Dataset: row ", index, " of a dataset of ", size(), " rows"));
+  if (!inputs_.defined()) return {};
+  return {gather_rows(inputs_, indices), gather_rows(targets_, indices)};
+}
+
+Dataset Dataset::subset(const std::vector<std::int64_t>& indices) const {
+  const Batch chosen = rows(indices);
+  return chosen.input.defined() ? Dataset(chosen.input, chosen.target) : Dataset();
+}
+
+Dataset Dataset::slice(std::int64_t begin, std::int64_t end) const {
+  if (begin < 0 || end < begin || end > size())
+    throw IndexError(message("Dataset: rows ", begin, " to ", end, " of a dataset of ", size(), " rows"));
+  std::vector<std::int64_t> indices(static_cast<std::size_t>(end - begin));
+  for (std::size_t i = 0; i < indices.size(); ++i) indices[i] = begin + static_cast<std::int64_t>(i);
+  return subset(indices);
+}
+
+}  // namespace retort

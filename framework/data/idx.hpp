@@ -1,0 +1,30 @@
+// The IDX files of MNIST, Fashion-MNIST and their kin.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "retort/framework/core/tensor.hpp"
+#include "retort/framework/data/dataset.hpp"
+
+namespace retort {
+
+/// Reads an IDX file, plain or gzip (decided by content). Unsigned bytes of two or more dimensions are
+/// images: float32 in [0, 1], value / 255. Unsigned bytes of one dimension are labels: int64. Signed integers
+/// become int64; float and double stay. IoError that names file and cause: missing, truncated, trailing
+/// bytes, no IDX file, an unknown element type, no or more than 8 dimensions, or a size that the compressed
+/// data cannot honestly have.
+Tensor load_idx(const std::string& path);
+/// The same from memory; `name` stands for the file in messages.
+Tensor parse_idx(std::span<const std::byte> bytes, std::string_view name = "memory");
+
+/// Loads the training and the test set of a folder that holds the four files train-images-idx3-ubyte,
+/// train-labels-idx1-ubyte, t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte, each plain or with .gz, also
+/// spelled train-images.idx3-ubyte and so on. Inputs are float32 [N, rows·columns] in [0, 1], targets int64
+/// [N]. IoError when a file is missing or broken, or images and labels differ in number.
+std::pair<Dataset, Dataset> load_idx_pair(const std::string& folder);
+
+}  // namespace retort

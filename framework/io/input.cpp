@@ -1,0 +1,82 @@
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <system_error>
+
+#include "retort/framework/io/input_impl.hpp"
+
+namespace retort::detail {
+
+Input::Input(std::string_view operation, const std::string& path) : operation_(operation), name_(path) {
+  // Without O_NONBLOCK opening a pipe would wait for a writer; on regular files the flag does nothing.
+  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (descriptor < 0) fail("cannot open: ", system_message(errno));
+  struct stat status {};
+  if (::fstat(descriptor, &status) != 0 || !S_ISREG(status.st_mode)) {
+    ::close(descriptor);
+    fail(S_ISDIR(status.st_mode) ? "is a folder, not a file" : "is not a regular file");
+  }
+  descriptor_ = descriptor;
+  size_ = static_cast<std::uint64_t>(status.st_size);
+}
+
+Input::Input(std::string_view operation, std::string_view name, std::span<const std::byte> bytes)
+    : operation_(operation), name_(name), bytes_(bytes), size_(bytes.size()) {}
+
+Input::~Input() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
+
+void Input::read(std::uint64_t offset, void* to, std::size_t count) const {
+  if (offset > size_ || count > size_ - offset)
+    fail("truncated: ", count, " bytes are wanted at byte ", offset, ", but the file has ", size_);
+  if (descriptor_ < 0) {
+    if (count > 0) std::memcpy(to, bytes_.data() + offset, count);
+    return;
+  }
+  auto* out = static_cast<std::byte*>(to);
+  while (count > 0) {
+    const ssize_t got =
+        ::pread(descriptor_, out, std::min<std::size_t>(count, 1U << 30), static_cast<off_t>(offset));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) fail("cannot read: ", system_message(errno));
+    if (got == 0) fail("became shorter while it was read");
+    out += got;
+    offset += static_cast<std::uint64_t>(got);
+    count -= static_cast<std::size_t>(got);
+  }
+}
+
+std::optional<std::uint64_t> byte_count(const Shape& shape, std::size_t element_size) {
+  std::int64_t extents = static_cast<std::int64_t>(element_size);
+  bool empty = false;
+  for (const std::int64_t extent : shape) {
+    if (extent == 0) {
+      empty = true;
+    } else if (extent < 0 || __builtin_mul_overflow(extents, extent, &extents)) {
+      return std::nullopt;
+    }
+  }
+  return empty ? 0 : static_cast<std::uint64_t>(extents);
+}
+
+std::string shown_name(std::string_view name) {
+  constexpr std::size_t most = 80;
+  std::string text = "'";
+  std::size_t shown = std::min(name.size(), most);
+  // A cut never falls into a UTF-8 sequence: continuation bytes are 10xxxxxx.
+  if (shown < name.size())
+    while (shown > 0 && (static_cast<unsigned char>(name[shown]) & 0xC0U) == 0x80U) --shown;
+  for (const char c : name.substr(0, shown))
+    text += static_cast<unsigned char>(c) < 0x20 || c == 0x7F ? '?' : c;
+  text += shown < name.size() ? "…'" : "'";
+  return text;
+}
+
+std::string system_message(int error) { return std::system_category().message(error); }
+
+}  // namespace retort::detail

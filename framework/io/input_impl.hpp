@@ -1,0 +1,59 @@
+// Where readers of file formats get their bytes: a file, or memory (tests, fuzzing, embedded data). Internal.
+#pragma once
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "retort/framework/core/error.hpp"
+#include "retort/framework/core/shape.hpp"
+
+namespace retort::detail {
+
+static_assert(std::endian::native == std::endian::little, "files are read as little-endian values");
+
+/// Bytes that can be read from any position. A file is never mapped: one that shrinks meanwhile gives an
+/// IoError, not a signal.
+class Input {
+ public:
+  /// Opens a regular file; `operation` begins every error message. IoError when that is not possible.
+  Input(std::string_view operation, const std::string& path);
+  /// Reads from memory that outlives this object; `name` stands for the path in messages.
+  Input(std::string_view operation, std::string_view name, std::span<const std::byte> bytes);
+  ~Input();
+  Input(const Input&) = delete;
+  Input& operator=(const Input&) = delete;
+
+  std::uint64_t size() const { return size_; }
+  /// Copies bytes [offset, offset + count) to `to`. IoError when they are not there.
+  void read(std::uint64_t offset, void* to, std::size_t count) const;
+
+  /// Throws the IoError "operation: file: …".
+  template <class... Parts>
+  [[noreturn]] void fail(const Parts&... parts) const {
+    throw IoError(message(operation_, ": ", name_, ": ", parts...));
+  }
+
+ private:
+  std::string operation_;
+  std::string name_;
+  std::span<const std::byte> bytes_;
+  std::uint64_t size_ = 0;
+  int descriptor_ = -1;
+};
+
+/// Product of the extents and the size of one element; nothing when it, or the part of it that stands beside
+/// a zero, does not fit into 63 bits.
+std::optional<std::uint64_t> byte_count(const Shape& shape, std::size_t element_size);
+
+/// A name from a file as a message may show it: quoted, control characters replaced, shortened.
+std::string shown_name(std::string_view name);
+
+/// What errno stands for.
+std::string system_message(int error);
+
+}  // namespace retort::detail

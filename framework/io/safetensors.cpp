@@ -1,0 +1,465 @@
+// The format (https://github.com/huggingface/safetensors): eight bytes of header length, little-endian; the
+// header, a JSON object {"name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}, …,
+// "__metadata__": {"key": "value"}}, which may end in spaces; the data. A file is accepted when
+//   - the header is at most 100 MB, as long as stated, begins with '{', and is JSON and UTF-8 throughout;
+//   - names and keys occur once, each entry has exactly those three fields, and metadata holds strings only;
+//   - every dtype is known and shape × element size, without overflow, is the length of the entry's bytes;
+//   - the entries' bytes, sorted by position, cover the data from its first byte to the file's last without a
+//     gap or an overlap. (The header may list them in any order; Python's older writers did.)
+#include "retort/framework/io/safetensors.hpp"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstring>
+#include <limits>
+#include <numeric>
+#include <optional>
+
+#include <nlohmann/json.hpp>
+
+#include "retort/framework/io/atomic_file.hpp"
+#include "retort/framework/io/input_impl.hpp"
+
+namespace retort {
+namespace {
+
+using detail::Input;
+using detail::shown_name;
+
+constexpr std::uint64_t max_header = 100'000'000;
+constexpr std::size_t max_entries = 65'536;
+constexpr std::size_t chunk = 16'384;  // elements converted at a time
+
+// ---- element types --------------------------------------------------------------------------------------
+
+struct BFloat16 {
+  BFloat16() = default;
+  explicit BFloat16(float value) {
+    const auto word = std::bit_cast<std::uint32_t>(value);
+    // To nearest, ties to even: a carry into the exponent is right, up to infinity. A NaN must not be carried
+    // there.
+    bits = static_cast<std::uint16_t>(value != value ? (word >> 16) | 0x40U
+                                                     : (word + 0x7FFFU + (word >> 16 & 1U)) >> 16);
+  }
+  // Rounds to float towards an odd last bit first, so that the second rounding sees whether anything was cut
+  // off.
+  explicit BFloat16(double value) : BFloat16(to_odd(value)) {}
+  explicit operator float() const { return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16); }
+
+  static float to_odd(double value) {
+    const auto nearest = static_cast<float>(value);
+    if (static_cast<double>(nearest) == value || value != value) return nearest;
+    auto word = std::bit_cast<std::uint32_t>(nearest);
+    const bool away = (value > 0) == (static_cast<double>(nearest) > value);
+    if (away) --word;  // the magnitude, since the sign is the top bit; infinity becomes the largest number
+    return std::bit_cast<float>(word | 1U);
+  }
+
+  std::uint16_t bits = 0;
+};
+
+struct Bool {
+  explicit operator std::int64_t() const { return byte != 0; }
+  std::uint8_t byte = 0;
+};
+
+// Converts `count` elements at `from`, aligned to nothing, into elements at `to`.
+using Convert = void (*)(const std::byte* from, std::size_t count, std::byte* to);
+
+template <class From, class To>
+void convert(const std::byte* from, std::size_t count, std::byte* to) {
+  for (std::size_t i = 0; i < count; ++i) {
+    From value;
+    std::memcpy(&value, from + i * sizeof(From), sizeof(From));
+    const auto converted = static_cast<To>(value);
+    std::memcpy(to + i * sizeof(To), &converted, sizeof(To));
+  }
+}
+
+struct StoredType {
+  std::string_view name;
+  std::size_t size;
+  DType dtype;      // of the tensor that it is read into
+  Convert convert;  // null where the bytes are the same
+};
+
+constexpr std::array stored_types{
+    StoredType{"F32", 4, DType::float32, nullptr},
+    StoredType{"F64", 8, DType::float64, nullptr},
+    StoredType{"I64", 8, DType::int64, nullptr},
+    StoredType{"F16", 2, DType::float32, convert<_Float16, float>},
+    StoredType{"BF16", 2, DType::float32, convert<BFloat16, float>},
+    StoredType{"I32", 4, DType::int64, convert<std::int32_t, std::int64_t>},
+    StoredType{"U32", 4, DType::int64, convert<std::uint32_t, std::int64_t>},
+    StoredType{"I16", 2, DType::int64, convert<std::int16_t, std::int64_t>},
+    StoredType{"U16", 2, DType::int64, convert<std::uint16_t, std::int64_t>},
+    StoredType{"I8", 1, DType::int64, convert<std::int8_t, std::int64_t>},
+    StoredType{"U8", 1, DType::int64, convert<std::uint8_t, std::int64_t>},
+    StoredType{"BOOL", 1, DType::int64, convert<Bool, std::int64_t>},
+};
+
+// ---- reading --------------------------------------------------------------------------------------------
+
+struct Entry {
+  std::string name;
+  const StoredType* type = nullptr;
+  Shape shape;
+  std::array<std::uint64_t, 2> range{};  // from the first byte after the header
+};
+
+struct Header {
+  std::vector<Entry> entries;
+  Metadata metadata;
+  std::uint64_t data = 0;  // where it begins in the file
+};
+
+// Takes the header's tokens as they come; no document is built. Everything out of place throws.
+class HeaderParser final : public nlohmann::json::json_sax_t {
+ public:
+  HeaderParser(const Input& input, Header& header) : input_(input), header_(header) {}
+
+  bool start_object(std::size_t) override {
+    if (depth_ > 1) unexpected("an object");
+    if (depth_ == 1) {
+      in_metadata_ = entry_.name == "__metadata__";
+      if (in_metadata_ && seen_metadata_) input_.fail("has the entry '__metadata__' twice");
+      seen_metadata_ |= in_metadata_;
+      seen_fields_.fill(false);
+    }
+    ++depth_;
+    return true;
+  }
+  bool end_object() override {
+    if (--depth_ == 1 && !in_metadata_) finish_entry();
+    return true;
+  }
+  bool key(string_t& name) override {
+    if (depth_ == 1) {
+      entry_ = Entry{};
+      entry_.name = std::move(name);
+    } else if (in_metadata_) {
+      check_count(header_.metadata.size());
+      header_.metadata.emplace_back(std::move(name), std::string());
+    } else {
+      const auto found = std::find(fields.begin(), fields.end(), name);
+      if (found == fields.end()) fail_entry("has an unknown field ", shown_name(name));
+      field_ = static_cast<std::size_t>(found - fields.begin());
+      if (seen_fields_[field_]) fail_entry("has the field ", shown_name(name), " twice");
+      seen_fields_[field_] = true;
+    }
+    return true;
+  }
+  bool start_array(std::size_t) override {
+    if (depth_ != 2 || in_metadata_ || field_ == dtype) unexpected("an array");
+    ++depth_;
+    offsets_ = 0;
+    return true;
+  }
+  bool end_array() override {
+    --depth_;
+    if (field_ == data_offsets && offsets_ != 2) fail_entry("has ", offsets_, " data_offsets instead of 2");
+    return true;
+  }
+  bool string(string_t& text) override {
+    if (depth_ != 2 || (!in_metadata_ && field_ != dtype)) unexpected("a string");
+    if (in_metadata_) {
+      header_.metadata.back().second = std::move(text);
+    } else {
+      const auto found = std::find_if(stored_types.begin(), stored_types.end(),
+                                      [&](const StoredType& type) { return type.name == text; });
+      if (found == stored_types.end())
+        fail_entry("has the dtype ", shown_name(text), ", which is not supported");
+      entry_.type = &*found;
+    }
+    return true;
+  }
+  bool number_unsigned(number_unsigned_t number) override {
+    if (depth_ != 3) unexpected("a number");
+    if (field_ == shape) {
+      if (number > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()))
+        fail_entry("has an extent that is too large");
+      if (entry_.shape.size() == Shape::max_dims)
+        fail_entry("has more than ", Shape::max_dims, " dimensions");
+      entry_.shape.push_back(static_cast<std::int64_t>(number));
+    } else {
+      if (offsets_ == 2) fail_entry("has more than 2 data_offsets");
+      entry_.range[offsets_++] = number;
+    }
+    return true;
+  }
+  bool number_integer(number_integer_t) override { unexpected("a negative number"); }
+  bool number_float(number_float_t, const string_t&) override {
+    unexpected("a number that is no integer of 64 bits");
+  }
+  bool boolean(bool) override { unexpected("a boolean"); }
+  bool null() override { unexpected("null"); }
+  bool binary(binary_t&) override { unexpected("binary data"); }
+  bool parse_error(std::size_t position, const std::string&, const nlohmann::json::exception&) override {
+    input_.fail("the header is not valid JSON at its byte ", position);
+  }
+
+ private:
+  enum Field : std::size_t { dtype, shape, data_offsets };
+  static constexpr std::array<std::string_view, 3> fields{"dtype", "shape", "data_offsets"};
+
+  void finish_entry() {
+    for (std::size_t i = 0; i < fields.size(); ++i)
+      if (!seen_fields_[i]) fail_entry("has no ", fields[i]);
+    const auto bytes = detail::byte_count(entry_.shape, entry_.type->size);
+    if (!bytes) fail_entry("has the impossible shape ", entry_.shape);
+    if (entry_.range[1] < entry_.range[0] || entry_.range[1] - entry_.range[0] != *bytes)
+      fail_entry("has shape ", entry_.shape, " of ", entry_.type->name, ", which takes ", *bytes,
+                 " bytes, but its data_offsets are [", entry_.range[0], ", ", entry_.range[1], "]");
+    check_count(header_.entries.size());
+    header_.entries.push_back(std::move(entry_));
+  }
+
+  void check_count(std::size_t count) const {
+    if (count == max_entries) input_.fail("has more than ", max_entries, " entries");
+  }
+  template <class... Parts>
+  [[noreturn]] void fail_entry(const Parts&... parts) const {
+    input_.fail("entry ", shown_name(entry_.name), " ", parts...);
+  }
+  [[noreturn]] void unexpected(std::string_view what) const {
+    if (depth_ > 1 && in_metadata_)
+      input_.fail("the metadata ", shown_name(header_.metadata.back().first), " is ", what, ", not a string");
+    fail_entry("has ", what, depth_ == 1 ? " instead of an object" : " in its ",
+               depth_ == 1 ? "" : fields[field_]);
+  }
+
+  const Input& input_;
+  Header& header_;
+  Entry entry_;
+  int depth_ = 0;
+  bool in_metadata_ = false;
+  bool seen_metadata_ = false;
+  std::size_t field_ = dtype;
+  std::array<bool, 3> seen_fields_{};
+  std::size_t offsets_ = 0;
+};
+
+// A name that occurs twice, or nothing.
+template <class Entries, class Name>
+const std::string* find_duplicate(const Entries& entries, Name name) {
+  std::vector<const std::string*> names;
+  names.reserve(entries.size());
+  for (const auto& entry : entries) names.push_back(&name(entry));
+  std::sort(names.begin(), names.end(), [](const std::string* a, const std::string* b) { return *a < *b; });
+  const auto twice = std::adjacent_find(names.begin(), names.end(),
+                                        [](const std::string* a, const std::string* b) { return *a == *b; });
+  return twice == names.end() ? nullptr : *twice;
+}
+
+const std::string* find_duplicate_key(const Metadata& metadata) {
+  return find_duplicate(metadata, [](const auto& pair) -> const std::string& { return pair.first; });
+}
+
+void check_ranges(const Input& input, const Header& header) {
+  std::vector<const Entry*> entries;
+  entries.reserve(header.entries.size());
+  for (const Entry& entry : header.entries) entries.push_back(&entry);
+  std::sort(entries.begin(), entries.end(),
+            [](const Entry* a, const Entry* b) { return a->range < b->range; });
+  std::uint64_t end = 0;
+  for (const Entry* entry : entries) {
+    if (entry->range[0] != end)
+      input.fail("entry ", shown_name(entry->name), " begins at data byte ", entry->range[0],
+                 ", but the entry before it ends at ", end);
+    end = entry->range[1];
+  }
+  const std::uint64_t length = input.size() - header.data;
+  if (end != length)
+    input.fail(end > length ? "truncated: " : "trailing bytes: ", "its entries take ", end,
+               " bytes of data, but it has ", length);
+}
+
+Header read_header(const Input& input) {
+  std::uint64_t length = 0;
+  input.read(0, &length, sizeof(length));
+  if (length > max_header)
+    input.fail("states a header of ", length, " bytes; at most ", max_header,
+               " are allowed (is it a safetensors file?)");
+  if (length > input.size() - sizeof(length))
+    input.fail("truncated: states a header of ", length, " bytes, but has ", input.size() - sizeof(length));
+  std::string text(length, '\0');
+  input.read(sizeof(length), text.data(), text.size());
+  // The parser would skip a byte order mark, and take a NUL for the end.
+  if (text.empty() || text.front() != '{') input.fail("the header does not begin with '{'");
+  if (text.find('\0') != std::string::npos) input.fail("the header contains a NUL byte");
+
+  Header header;
+  header.data = sizeof(length) + length;
+  HeaderParser parser(input, header);
+  nlohmann::json::sax_parse(text, &parser);
+  const std::string* twice =
+      find_duplicate(header.entries, [](const Entry& entry) -> const std::string& { return entry.name; });
+  if (twice) input.fail("has the entry ", shown_name(*twice), " twice");
+  twice = find_duplicate_key(header.metadata);
+  if (twice) input.fail("has the metadata ", shown_name(*twice), " twice");
+  check_ranges(input, header);
+  return header;
+}
+
+Tensor read_tensor(const Input& input, const Entry& entry, std::uint64_t data) {
+  Array array(entry.shape, entry.type->dtype);
+  auto* to = static_cast<std::byte*>(array.write());
+  if (!entry.type->convert) {
+    input.read(data + entry.range[0], to, array.byte_size());
+  } else {
+    const std::size_t element = entry.type->size;
+    const auto count = static_cast<std::size_t>(array.size());
+    std::vector<std::byte> buffer(std::min(count, chunk) * element);
+    for (std::size_t done = 0; done < count; done += chunk) {
+      const std::size_t now = std::min(chunk, count - done);
+      input.read(data + entry.range[0] + done * element, buffer.data(), now * element);
+      entry.type->convert(buffer.data(), now, to + done * size_of(array.dtype()));
+    }
+  }
+  return Tensor(std::move(array));
+}
+
+StateDict read_safetensors(const Input& input, Metadata* metadata) {
+  Header header = read_header(input);
+  StateDict tensors;
+  for (Entry& entry : header.entries) {
+    Tensor tensor = read_tensor(input, entry, header.data);
+    tensors.insert({std::move(entry.name), std::move(tensor)});
+  }
+  if (metadata) *metadata = std::move(header.metadata);
+  return tensors;
+}
+
+// ---- writing --------------------------------------------------------------------------------------------
+
+struct Written {
+  const StoredType* type = nullptr;
+  Convert convert = nullptr;
+  std::uint64_t begin = 0;
+};
+
+const StoredType* stored_type(std::string_view name) {
+  return std::find_if(stored_types.begin(), stored_types.end(),
+                      [&](const StoredType& type) { return type.name == name; });
+}
+
+Written how_to_write(DType dtype, FloatStorage floats) {
+  const bool wide = dtype == DType::float64;
+  if (dtype == DType::int64) return {stored_type("I64")};
+  if (floats == FloatStorage::float16)
+    return {stored_type("F16"), wide ? convert<double, _Float16> : convert<float, _Float16>};
+  if (floats == FloatStorage::bfloat16)
+    return {stored_type("BF16"), wide ? convert<double, BFloat16> : convert<float, BFloat16>};
+  return {stored_type(wide ? "F64" : "F32")};
+}
+
+std::string json_string(const std::string& text) {
+  try {
+    return nlohmann::json(text).dump();
+  } catch (const nlohmann::json::exception&) {
+    throw ValueError(message("save_safetensors: the name or text ", shown_name(text), " is not valid UTF-8"));
+  }
+}
+
+void write_tensor(AtomicFile& file, const Tensor& tensor, const Written& how) {
+  const Array& array = tensor.array();
+  const std::span bytes(static_cast<const std::byte*>(array.read()), array.byte_size());
+  if (!how.convert) {
+    file.write(bytes);
+    return;
+  }
+  const std::size_t element = size_of(array.dtype());
+  const auto count = static_cast<std::size_t>(array.size());
+  std::vector<std::byte> buffer(std::min(count, chunk) * how.type->size);
+  for (std::size_t done = 0; done < count; done += chunk) {
+    const std::size_t now = std::min(chunk, count - done);
+    how.convert(bytes.data() + done * element, now, buffer.data());
+    file.write(std::span(buffer).first(now * how.type->size));
+  }
+}
+
+}  // namespace
+
+void save_safetensors(const std::string& path, const StateDict& tensors, const Metadata& metadata,
+                      const SafetensorsOptions& options) {
+  if (tensors.size() > max_entries || metadata.size() > max_entries)
+    throw ValueError(message("save_safetensors: ", std::max(tensors.size(), metadata.size()),
+                             " entries are given; a file holds at most ", max_entries));
+  if (const std::string* twice = find_duplicate_key(metadata))
+    throw ValueError(message("save_safetensors: the metadata ", shown_name(*twice), " is given twice"));
+
+  std::vector<Written> written;
+  for (const auto& [name, tensor] : tensors) {
+    if (name == "__metadata__")
+      throw ValueError(
+          "save_safetensors: no tensor can be named '__metadata__'; pass metadata as the third argument");
+    if (!tensor.defined())
+      throw ValueError(message("save_safetensors: the tensor ", shown_name(name), " is undefined"));
+    written.push_back(how_to_write(tensor.dtype(), options.floats));
+  }
+  std::vector<std::size_t> order(written.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+    return written[a].type->size > written[b].type->size;
+  });
+  std::uint64_t end = 0;
+  for (const std::size_t i : order) {
+    written[i].begin = end;
+    end += static_cast<std::uint64_t>(tensors.begin()[static_cast<std::ptrdiff_t>(i)].second.size()) *
+           written[i].type->size;
+  }
+
+  std::string header = "{";
+  if (!metadata.empty()) {
+    header += "\"__metadata__\":{";
+    for (const auto& [key, value] : metadata) header += json_string(key) + ":" + json_string(value) + ",";
+    header.back() = '}';
+    header += ',';
+  }
+  const Written* how = written.data();
+  for (const auto& [name, tensor] : tensors) {
+    header += json_string(name) + ":{\"dtype\":\"" + std::string(how->type->name) + "\",\"shape\":[";
+    for (const std::int64_t extent : tensor.shape()) header += std::to_string(extent) + ",";
+    if (header.back() == ',') header.pop_back();
+    const std::uint64_t bytes = static_cast<std::uint64_t>(tensor.size()) * how->type->size;
+    header += "],\"data_offsets\":[" + std::to_string(how->begin) + "," + std::to_string(how->begin + bytes) +
+              "]},";
+    ++how;
+  }
+  if (header.back() == ',') header.pop_back();
+  header += '}';
+  header.resize((header.size() + 7) / 8 * 8, ' ');
+  const std::uint64_t length = header.size();
+  if (length > max_header)
+    throw ValueError(message("save_safetensors: names and metadata take ", length,
+                             " bytes; the format allows ", max_header));
+
+  AtomicFile file("save_safetensors", path);
+  file.write(std::as_bytes(std::span(&length, 1)));
+  file.write(header);
+  for (const std::size_t i : order)
+    write_tensor(file, tensors.begin()[static_cast<std::ptrdiff_t>(i)].second, written[i]);
+  file.commit();
+}
+
+StateDict load_safetensors(const std::string& path, Metadata* metadata) {
+  return read_safetensors(Input("load_safetensors", path), metadata);
+}
+
+StateDict parse_safetensors(std::span<const std::byte> bytes, Metadata* metadata, std::string_view name) {
+  return read_safetensors(Input("parse_safetensors", name, bytes), metadata);
+}
+
+Metadata load_safetensors_metadata(const std::string& path) {
+  return read_header(Input("load_safetensors_metadata", path)).metadata;
+}
+
+std::vector<SafetensorsEntry> safetensors_entries(const std::string& path) {
+  std::vector<SafetensorsEntry> entries;
+  for (Entry& entry : read_header(Input("safetensors_entries", path)).entries)
+    entries.push_back({std::move(entry.name), std::string(entry.type->name), entry.shape});
+  return entries;
+}
+
+}  // namespace retort

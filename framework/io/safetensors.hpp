@@ -1,0 +1,76 @@
+// Weights in files that Python reads and writes: the safetensors format.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "retort/framework/core/state_dict.hpp"
+
+namespace retort {
+
+/// Free-form pairs of strings that a safetensors file carries beside its tensors, in order.
+using Metadata = std::vector<std::pair<std::string, std::string>>;
+
+/// How floating-point tensors are stored: as they are, or rounded (to nearest, ties to even) to 16 bits.
+/// In float16 values beyond 65504 become infinite; bfloat16 has float32's range and 8 bits of precision.
+enum class FloatStorage : std::uint8_t { as_is, float16, bfloat16 };
+
+struct SafetensorsOptions {
+  FloatStorage floats = FloatStorage::as_is;  ///< int64 tensors are always stored as they are
+};
+
+/// Writes the tensors under their names, so that the file is there as a whole or not at all (see AtomicFile).
+/// The same arguments give the same bytes. Eight-byte elements come first in the data, so that everything is
+/// aligned; the header keeps the order of `tensors`. ValueError for an undefined tensor, a name that is no
+/// UTF-8 or is "__metadata__", a metadata key given twice, more than 65,536 tensors; IoError when writing
+/// fails.
+void save_safetensors(const std::string& path, const StateDict& tensors, const Metadata& metadata = {},
+                      const SafetensorsOptions& options = {});
+
+/// Reads all tensors, in the order of the header: F32 as float32, F64 as float64, I64 as int64; F16 and BF16
+/// become float32, the other integer types up to 32 bits and BOOL int64. `metadata`, when given, receives the
+/// metadata. IoError that names file and entry for anything that is not a valid file: see safetensors.cpp for
+/// what is checked. At most 65,536 entries. No more is allocated than the file's own length accounts for.
+StateDict load_safetensors(const std::string& path, Metadata* metadata = nullptr);
+/// The same from memory; `name` stands for the file in messages.
+StateDict parse_safetensors(std::span<const std::byte> bytes, Metadata* metadata = nullptr,
+                            std::string_view name = "memory");
+
+/// Reads the metadata alone; nothing but the header is read.
+Metadata load_safetensors_metadata(const std::string& path);
+
+/// What the header tells of one tensor.
+struct SafetensorsEntry {
+  std::string name = {};
+  std::string dtype = {};  ///< as stored: "F32", "F64", "F16", "BF16", "I64", …
+  Shape shape = {};
+};
+/// What the file holds, from its header alone: layer sizes, for instance.
+std::vector<SafetensorsEntry> safetensors_entries(const std::string& path);
+
+namespace detail {
+template <class T>
+concept RangeOfPairs = requires(const T& range) {
+  range.begin()->first;
+  range.end()->second;
+};
+}  // namespace detail
+
+/// The same as above for other maps, such as std::map<std::string, Tensor>.
+template <class Tensors = StateDict, class Strings = Metadata>
+  requires detail::RangeOfPairs<Tensors> && detail::RangeOfPairs<Strings> &&
+           (!std::is_same_v<Tensors, StateDict> || !std::is_same_v<Strings, Metadata>)
+void save_safetensors(const std::string& path, const Tensors& tensors, const Strings& metadata = {},
+                      const SafetensorsOptions& options = {}) {
+  StateDict entries;
+  for (const auto& [name, tensor] : tensors) entries[name] = tensor;
+  save_safetensors(path, entries, Metadata(metadata.begin(), metadata.end()), options);
+}
+
+}  // namespace retort
