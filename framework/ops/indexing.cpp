@@ -1,0 +1,174 @@
+#include "retort/framework/ops/indexing.hpp"
+
+#include <cstring>
+
+#include "retort/framework/core/op.hpp"
+#include "retort/framework/ops/checks.hpp"
+#include "retort/framework/ops/shape_ops.hpp"
+
+namespace retort {
+namespace {
+
+using detail::Split;
+using detail::split_at;
+
+void check_indices(const char* operation, const Tensor& index, std::int64_t bound) {
+  const auto values = index.data<std::int64_t>();
+  for (std::size_t i = 0; i < values.size(); ++i)
+    if (values[i] < 0 || values[i] >= bound)
+      throw IndexError(message(operation, ": index ", values[i], " at position ", i, " is out of range; it must be between 0 and ",
+                               bound - 1));
+}
+
+// Calls visit(position in the index, position in x) for the elements that gather reads.
+template <class Visit>
+void for_each_gathered(const Shape& x, std::size_t dim, const Tensor& index, Visit visit) {
+  const auto picks = index.data<std::int64_t>();
+  const Shape& shape = index.shape();
+  Shape strides = x;
+  std::int64_t stride = 1;
+  for (std::size_t d = x.size(); d-- > 0;) {
+    strides[d] = stride;
+    stride *= x[d];
+  }
+  Shape at(shape.size(), 0);
+  for (std::size_t i = 0; i < picks.size(); ++i) {
+    std::int64_t offset = 0;
+    for (std::size_t d = 0; d < shape.size(); ++d) offset += (d == dim ? picks[i] : at[d]) * strides[d];
+    visit(i, static_cast<std::size_t>(offset));
+    for (std::size_t d = shape.size(); d-- > 0 && ++at[d] == shape[d];) at[d] = 0;
+  }
+}
+
+Tensor gather_unchecked(const Tensor& x, std::size_t dim, const Tensor& index);
+
+// Zeros of `shape` with g added at the gathered positions: gather's gradient, whose own gradient is gather.
+Tensor scatter_add(const Tensor& g, const Shape& shape, std::size_t dim, const Tensor& index) {
+  Tensor out = zeros(shape, g.dtype());
+  visit_dtype(g.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    const auto from = g.data<T>();
+    const auto to = out.mutable_array().fill<T>();
+    for_each_gathered(shape, dim, index, [&](std::size_t i, std::size_t at) { to[at] += from[i]; });
+  });
+  return record({.name = "gather backward", .inputs = {g}, .value = std::move(out), .vjp = [dim, index](const Tensor& gg, Needs) {
+                   return gather_unchecked(gg, dim, index);
+                 }});
+}
+
+Tensor gather_unchecked(const Tensor& x, std::size_t dim, const Tensor& index) {
+  Array out(index.shape(), x.dtype());
+  visit_dtype(x.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    const auto from = x.data<T>();
+    const auto to = out.fill<T>();
+    for_each_gathered(x.shape(), dim, index, [&](std::size_t i, std::size_t at) { to[i] = from[at]; });
+  });
+  return record({.name = "gather",
+                 .inputs = {x},
+                 .value = Tensor(std::move(out)),
+                 .vjp = [shape = x.shape(), dim, index](const Tensor& g, Needs) { return scatter_add(g, shape, dim, index); }});
+}
+
+Tensor pick_rows(const Tensor& x, std::size_t dim, const Tensor& index, std::int64_t skipped);
+
+// Zeros of `shape` with the rows of g added at the picked positions, but for those at position `skipped`.
+Tensor add_rows(const Tensor& g, const Shape& shape, std::size_t dim, const Tensor& index, std::int64_t skipped) {
+  Tensor out = zeros(shape, g.dtype());
+  const Split s = split_at(shape, dim);
+  const auto picks = index.data<std::int64_t>();
+  visit_dtype(g.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    const T* from = g.data<T>().data();
+    T* to = out.mutable_array().fill<T>().data();
+    for (std::int64_t o = 0; o < s.outer; ++o)
+      for (const std::int64_t pick : picks) {
+        if (pick != skipped)
+          for (std::int64_t k = 0; k < s.inner; ++k) to[(o * s.n + pick) * s.inner + k] += from[k];
+        from += s.inner;
+      }
+  });
+  return record({.name = "index_select backward",
+                 .inputs = {g},
+                 .value = std::move(out),
+                 .vjp = [dim, index, skipped](const Tensor& gg, Needs) { return pick_rows(gg, dim, index, skipped); }});
+}
+
+// Rows of x along dim; the row at position `skipped` reads as x has it but gets no gradient.
+Tensor pick_rows(const Tensor& x, std::size_t dim, const Tensor& index, std::int64_t skipped) {
+  const Split s = split_at(x.shape(), dim);
+  const auto picks = index.data<std::int64_t>();
+  Array out(detail::with_extent(x.shape(), dim, index.size()), x.dtype());
+  const std::size_t row = static_cast<std::size_t>(s.inner) * size_of(x.dtype());
+  const auto* from = static_cast<const std::byte*>(x.array().read());
+  auto* to = static_cast<std::byte*>(out.write());
+  if (row > 0)
+    for (std::int64_t o = 0; o < s.outer; ++o)
+      for (const std::int64_t pick : picks) {
+        std::memcpy(to, from + static_cast<std::size_t>(o * s.n + pick) * row, row);
+        to += row;
+      }
+  return record({.name = "index_select",
+                 .inputs = {x},
+                 .value = Tensor(std::move(out)),
+                 .vjp = [shape = x.shape(), dim, index, skipped](const Tensor& g, Needs) {
+                   return add_rows(g, shape, dim, index, skipped);
+                 }});
+}
+
+constexpr std::int64_t nothing_skipped = -1;
+
+}  // namespace
+
+Tensor gather(const Tensor& x, std::int64_t dim, const Tensor& index) {
+  detail::require_int64("gather", "index", index);
+  const std::size_t d = detail::checked_dim("gather", dim, x.shape());
+  bool fits = index.dim() == x.dim();
+  for (std::size_t i = 0; fits && i < x.shape().size(); ++i) fits = i == d || index.shape()[i] <= x.shape()[i];
+  if (!fits)
+    throw ShapeError(message("gather: index has shape ", index.shape(), " but the input ", x.shape(),
+                             "; the index must have as many dimensions and, outside dim ", dim, ", no larger extent"));
+  check_indices("gather", index, x.dim() == 0 ? 1 : x.shape()[d]);
+  return gather_unchecked(x, d, index);
+}
+
+Tensor index_select(const Tensor& x, std::int64_t dim, const Tensor& index) {
+  detail::require_int64("index_select", "index", index);
+  if (index.dim() != 1) throw ShapeError(message("index_select: the index must have one dimension, not shape ", index.shape()));
+  if (x.dim() == 0) throw IndexError("index_select: a 0-dim tensor has no dimension to select from");
+  const std::size_t d = detail::checked_dim("index_select", dim, x.shape());
+  check_indices("index_select", index, x.shape()[d]);
+  return pick_rows(x, d, index, nothing_skipped);
+}
+
+Tensor embedding(const Tensor& index, const Tensor& weight, EmbeddingOptions options) {
+  detail::require_int64("embedding", "index", index);
+  if (weight.dim() != 2)
+    throw ShapeError(message("embedding: weight has shape ", weight.shape(), "; it must be (rows, features)"));
+  const std::int64_t rows = weight.shape()[0];
+  std::int64_t padding = nothing_skipped;
+  if (options.padding_idx) {
+    padding = *options.padding_idx < 0 ? *options.padding_idx + rows : *options.padding_idx;
+    if (padding < 0 || padding >= rows)
+      throw IndexError(message("embedding: padding_idx ", *options.padding_idx, " is out of range for ", rows, " rows"));
+  }
+  check_indices("embedding", index, rows);
+  Shape shape = index.shape();
+  shape.push_back(weight.shape()[1]);
+  return reshape(pick_rows(weight, 0, reshape(index, {index.size()}), padding), shape);
+}
+
+Tensor one_hot(const Tensor& labels, std::int64_t classes) {
+  detail::require_int64("one_hot", "labels", labels);
+  if (classes < 1) throw ValueError(message("one_hot: classes is ", classes, "; it must be at least 1"));
+  check_indices("one_hot", labels, classes);
+  Shape shape = labels.shape();
+  shape.push_back(classes);
+  Tensor out = zeros(shape, DType::int64);
+  const auto values = labels.data<std::int64_t>();
+  const auto to = out.mutable_array().fill<std::int64_t>();
+  for (std::size_t i = 0; i < values.size(); ++i) to[i * static_cast<std::size_t>(classes) + static_cast<std::size_t>(values[i])] = 1;
+  return out;
+}
+
+}  // namespace retort

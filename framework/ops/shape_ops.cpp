@@ -1,0 +1,237 @@
+#include "retort/framework/ops/shape_ops.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "retort/framework/core/op.hpp"
+#include "retort/framework/kernels/strided.hpp"
+#include "retort/framework/ops/checks.hpp"
+
+namespace retort {
+namespace {
+
+using Strides = std::array<std::int64_t, Shape::max_dims>;
+
+Strides strides_of(const Shape& shape) {
+  Strides strides{};
+  std::int64_t stride = 1;
+  for (std::size_t i = shape.size(); i-- > 0;) {
+    strides[i] = stride;
+    stride *= shape[i];
+  }
+  return strides;
+}
+
+// Copies elements as what they are, bits: one instantiation for each size.
+Tensor strided(const Tensor& x, const Shape& shape, const Strides& strides, std::int64_t offset) {
+  Array out(shape, x.dtype());
+  visit_dtype(x.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    kernels::strided_copy(x.data<T>().data() + offset, out.fill<T>().data(), static_cast<int>(shape.size()), shape.data(),
+                          strides.data());
+  });
+  return Tensor(std::move(out));
+}
+
+// The dimension's extent, resolved start and step of a slice.
+struct Range {
+  std::size_t dim;
+  std::int64_t start, length, step;
+};
+
+// Zeros of `shape` with g at the positions of a slice: the slice's gradient. Its own gradient is the slice.
+Tensor unslice(const Tensor& g, const Shape& shape, const Range& range);
+
+Tensor take(const Tensor& x, const Range& range) {
+  const Strides from = strides_of(x.shape());
+  Strides strides = from;
+  strides[range.dim] *= range.step;
+  return record({.name = "slice",
+                 .inputs = {x},
+                 .value = strided(x, detail::with_extent(x.shape(), range.dim, range.length), strides,
+                                  range.start * from[range.dim]),
+                 .vjp = [shape = x.shape(), range](const Tensor& g, Needs) { return unslice(g, shape, range); }});
+}
+
+Tensor unslice(const Tensor& g, const Shape& shape, const Range& range) {
+  Tensor out = zeros(shape, g.dtype());
+  const detail::Split s = detail::split_at(shape, range.dim);
+  const std::size_t row = static_cast<std::size_t>(s.inner) * size_of(g.dtype());
+  const auto* from = static_cast<const std::byte*>(g.array().read());
+  auto* to = static_cast<std::byte*>(out.mutable_array().write());
+  for (std::int64_t i = 0; i < s.outer; ++i)
+    for (std::int64_t k = 0; k < range.length; ++k, from += row)
+      std::memcpy(to + static_cast<std::size_t>(i * s.n + range.start + k * range.step) * row, from, row);
+  return record({.name = "slice backward",
+                 .inputs = {g},
+                 .value = std::move(out),
+                 .vjp = [range](const Tensor& gg, Needs) { return take(gg, range); }});
+}
+
+Shape resolved_shape(const Tensor& x, const Shape& shape) {
+  Shape resolved = shape;
+  std::int64_t known = 1;
+  std::size_t open = shape.size();
+  for (std::size_t i = 0; i < shape.size(); ++i) {
+    if (shape[i] == -1 && open == shape.size()) {
+      open = i;
+    } else if (shape[i] < 0) {
+      throw ShapeError(message("reshape: target shape ", shape, " has ", shape[i] == -1 ? "more than one -1" : "a negative extent"));
+    } else {
+      known *= shape[i];
+    }
+  }
+  if (open < shape.size() && known > 0 && x.size() % known == 0) resolved[open] = x.size() / known;
+  if ((open < shape.size() && resolved[open] == -1) || element_count(resolved) != x.size())
+    throw ShapeError(message("reshape: input has shape ", x.shape(), ", ", x.size(), " elements, which do not fill shape ", shape));
+  return resolved;
+}
+
+}  // namespace
+
+Tensor reshape(const Tensor& x, const Shape& shape) {
+  return record({.name = "reshape",
+                 .inputs = {x},
+                 .value = Tensor(x.array().reshaped(resolved_shape(x, shape))),
+                 .vjp = [from = x.shape()](const Tensor& g, Needs) { return reshape(g, from); }});
+}
+
+Tensor flatten(const Tensor& x, std::int64_t start_dim, std::int64_t end_dim) {
+  if (x.dim() == 0) return reshape(x, {1});
+  const std::size_t start = detail::checked_dim("flatten", start_dim, x.shape());
+  const std::size_t end = detail::checked_dim("flatten", end_dim, x.shape());
+  if (start > end) throw ValueError(message("flatten: start_dim ", start_dim, " lies behind end_dim ", end_dim));
+  Shape shape(x.shape().begin(), x.shape().begin() + start);
+  shape.push_back(1);
+  for (std::size_t i = start; i <= end; ++i) shape.back() *= x.shape()[i];
+  for (std::size_t i = end + 1; i < x.shape().size(); ++i) shape.push_back(x.shape()[i]);
+  return reshape(x, shape);
+}
+
+Tensor squeeze(const Tensor& x, std::int64_t dim) {
+  const std::size_t d = detail::checked_dim("squeeze", dim, x.shape());
+  Shape shape = x.shape();
+  if (!shape.empty() && shape[d] == 1) shape.erase(shape.begin() + d);
+  return reshape(x, shape);
+}
+
+Tensor unsqueeze(const Tensor& x, std::int64_t dim) {
+  const std::int64_t rank = x.dim() + 1;
+  if (dim < -rank || dim >= rank)
+    throw IndexError(message("unsqueeze: dim ", dim, " is out of range for shape ", x.shape()));
+  Shape shape = x.shape();
+  shape.insert(shape.begin() + (dim < 0 ? dim + rank : dim), 1);
+  return reshape(x, shape);
+}
+
+Tensor permute(const Tensor& x, const Dims& dims) {
+  const Shape& order = dims.list();
+  if (order.size() != x.shape().size())
+    throw ValueError(message("permute: dims ", order, " name ", order.size(), " dimensions but the input has shape ", x.shape()));
+  const Strides from = strides_of(x.shape());
+  Strides strides{};
+  Shape shape;
+  std::vector<std::int64_t> inverse(order.size(), -1);
+  for (std::size_t i = 0; i < order.size(); ++i) {
+    const std::size_t d = detail::checked_dim("permute", order[i], x.shape());
+    if (inverse[d] != -1) throw ValueError(message("permute: dims ", order, " name dimension ", d, " twice"));
+    inverse[d] = static_cast<std::int64_t>(i);
+    shape.push_back(x.shape()[d]);
+    strides[i] = from[d];
+  }
+  return record({.name = "permute",
+                 .inputs = {x},
+                 .value = strided(x, shape, strides, 0),
+                 .vjp = [inverse = Dims(inverse)](const Tensor& g, Needs) { return permute(g, inverse); }});
+}
+
+Tensor transpose(const Tensor& x, std::int64_t dim0, std::int64_t dim1) {
+  const std::size_t a = detail::checked_dim("transpose", dim0, x.shape());
+  const std::size_t b = detail::checked_dim("transpose", dim1, x.shape());
+  std::vector<std::int64_t> order(x.shape().size());
+  for (std::size_t i = 0; i < order.size(); ++i) order[i] = static_cast<std::int64_t>(i);
+  if (!order.empty()) std::swap(order[a], order[b]);
+  return order.empty() ? x : permute(x, order);
+}
+
+Tensor slice(const Tensor& x, std::int64_t dim, std::optional<std::int64_t> start, std::optional<std::int64_t> end,
+             std::int64_t step) {
+  if (x.dim() == 0) throw IndexError("slice: a 0-dim tensor has no dimension to slice");
+  const std::size_t d = detail::checked_dim("slice", dim, x.shape());
+  if (step < 1) throw ValueError(message("slice: step is ", step, "; it must be at least 1"));
+  const std::int64_t n = x.shape()[d];
+  const auto position = [n](std::int64_t p) { return std::clamp<std::int64_t>(p < 0 ? p + n : p, 0, n); };
+  const std::int64_t from = position(start.value_or(0));
+  const std::int64_t to = position(end.value_or(n));
+  // A step beyond the extent must not overflow the count.
+  const std::int64_t length = to <= from ? 0 : (to - from - 1) / step + 1;
+  return take(x, {d, from, length, step});
+}
+
+Tensor select(const Tensor& x, std::int64_t dim, std::int64_t index) {
+  if (x.dim() == 0) throw IndexError("select: a 0-dim tensor has no dimension to select from");
+  const std::size_t d = detail::checked_dim("select", dim, x.shape());
+  const std::int64_t n = x.shape()[d];
+  if (index < -n || index >= n)
+    throw IndexError(message("select: index ", index, " is out of range for dim ", dim, " of shape ", x.shape()));
+  return squeeze(take(x, {d, index < 0 ? index + n : index, 1, 1}), static_cast<std::int64_t>(d));
+}
+
+Tensor concat(const Tensors& xs, std::int64_t dim) {
+  if (xs.empty()) throw ValueError("concat: give at least one tensor");
+  const Shape& first = xs[0].shape();
+  if (first.empty()) throw ShapeError("concat: 0-dim tensors cannot be joined; reshape them to {1}, or use stack");
+  const std::size_t d = detail::checked_dim("concat", dim, first);
+  Shape shape = first;
+  shape[d] = 0;
+  DType dtype = xs[0].dtype();
+  for (std::size_t i = 0; i < xs.size(); ++i) {
+    const Shape& other = xs[i].shape();
+    if (other.size() != first.size() || detail::with_extent(other, d, first[d]) != first)
+      throw ShapeError(message("concat: tensor ", i, " has shape ", other, " but tensor 0 has ", first,
+                               "; they may differ in dim ", dim, " only"));
+    shape[d] += other[d];
+    dtype = promote(dtype, xs[i].dtype());
+  }
+  Array out(shape, dtype);
+  const detail::Split s = detail::split_at(shape, d);
+  const std::size_t item = static_cast<std::size_t>(s.inner) * size_of(dtype);
+  auto* to = static_cast<std::byte*>(out.write());
+  std::vector<std::int64_t> starts;
+  std::int64_t start = 0;
+  for (const Tensor& x : xs) {
+    const Tensor part = x.detach().to(dtype);
+    const std::int64_t length = part.shape()[d];
+    const std::size_t row = static_cast<std::size_t>(length) * item;
+    const auto* from = static_cast<const std::byte*>(part.array().read());
+    if (row > 0)
+      for (std::int64_t i = 0; i < s.outer; ++i)
+        std::memcpy(to + static_cast<std::size_t>(i * s.n + start) * item, from + static_cast<std::size_t>(i) * row, row);
+    starts.push_back(start);
+    start += length;
+  }
+  starts.push_back(start);
+  return record({.name = "concat",
+                 .inputs = xs,
+                 .value = Tensor(std::move(out)),
+                 .vjp = [starts = std::move(starts), d](const Tensor& g, Needs needs) {
+                   Tensors gradients(starts.size() - 1);
+                   for (std::size_t i = 0; i < gradients.size(); ++i)
+                     if (needs[i]) gradients[i] = slice(g, static_cast<std::int64_t>(d), starts[i], starts[i + 1]);
+                   return gradients;
+                 }});
+}
+
+Tensor stack(const Tensors& xs, std::int64_t dim) {
+  if (xs.empty()) throw ValueError("stack: give at least one tensor");
+  Tensors rows;
+  for (std::size_t i = 0; i < xs.size(); ++i) {
+    if (xs[i].shape() != xs[0].shape())
+      throw ShapeError(message("stack: tensor ", i, " has shape ", xs[i].shape(), " but tensor 0 has ", xs[0].shape()));
+    rows.push_back(unsqueeze(xs[i], dim));
+  }
+  return concat(rows, dim < 0 ? dim + xs[0].dim() + 1 : dim);
+}
+
+}  // namespace retort

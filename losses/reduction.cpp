@@ -1,0 +1,49 @@
+#include "retort/losses/reduction.hpp"
+
+#include "retort/framework/core/error.hpp"
+#include "retort/framework/ops/reduction.hpp"
+
+namespace retort {
+
+std::string_view name(Reduction reduction) {
+  switch (reduction) {
+    case Reduction::none: return "none";
+    case Reduction::mean: return "mean";
+    case Reduction::sum: return "sum";
+    case Reduction::batchmean: return "batchmean";
+  }
+  return "unknown reduction";
+}
+
+Reduction reduction_from_string(std::string_view text) {
+  for (const Reduction reduction : {Reduction::none, Reduction::mean, Reduction::sum, Reduction::batchmean})
+    if (name(reduction) == text) return reduction;
+  throw ValueError(message("reduction_from_string: '", text, "' is no reduction; take none, mean, sum or batchmean"));
+}
+
+namespace detail {
+
+Reduction resolve_reduction(std::optional<bool> size_average, std::optional<bool> reduce, Reduction reduction) {
+  if (!size_average && !reduce) return reduction;
+  reduction = !reduce.value_or(true) ? Reduction::none : size_average.value_or(true) ? Reduction::mean : Reduction::sum;
+  warn_once("deprecated size_average and reduce",
+            message("size_average and reduce are deprecated; use reduction = '", name(reduction), "' instead"));
+  return reduction;
+}
+
+void refuse_batchmean(const char* operation, Reduction reduction) {
+  if (reduction == Reduction::batchmean)
+    throw ValueError(message(operation, ": reduction batchmean belongs to KLDivLoss and DistillationLoss; use mean, which "
+                                        "averages over the batch here"));
+}
+
+Tensor reduce_terms(const Tensor& terms, Reduction reduction) {
+  switch (reduction) {
+    case Reduction::none: return terms;
+    case Reduction::mean: return mean(terms);
+    default: return sum(terms);
+  }
+}
+
+}  // namespace detail
+}  // namespace retort
