@@ -1,0 +1,162 @@
+// Rows of the op table: framework/ops/shape_ops.hpp, indexing.hpp, and what core/engine_ops.hpp moves about.
+#include "op_cases.hpp"
+
+namespace retort::tests {
+namespace {
+
+using In = const Tensors&;
+
+/// x along `dim` at the positions that `source` gives for each place of the result.
+template <class F>
+Tensor moved(const Tensor& x, const Shape& shape, F&& source) {
+  return build(shape, [&](Index index) { return at(x, source(std::move(index))); });
+}
+
+std::vector<OpCase> rearranged() {
+  const std::vector<Tensors> cubes{{spread({2, 3, 4})}, {spread({1, 1, 1})}, {spread({0, 3, 2})}};
+  return {
+      {.name = "reshape", .call = [](In in) { return reshape(in[0], {-1, 2}); },
+       .twin = [](In in) { return shaped(in[0], {in[0].size() / 2, 2}); },
+       .samples = {{spread({3, 4})}, {spread({2})}, {spread({0, 2})}}, .refused = {{Refusal::shape, {spread({3})}}}},
+      {.name = "flatten", .call = [](In in) { return flatten(in[0], 1); },
+       .twin = [](In in) { return shaped(in[0], {in[0].size(0), in[0].size(1) * in[0].size(2)}); },
+       .samples = cubes},
+      {.name = "squeeze", .call = [](In in) { return squeeze(in[0], 1); },
+       .twin = [](In in) { return shaped(in[0], {in[0].size(0), in[0].size(2)}); },
+       .samples = {{spread({2, 1, 3})}, {spread({1, 1, 1})}, {spread({0, 1, 2})}},
+       .refused = {{Refusal::index, {spread({3})}}}},
+      {.name = "unsqueeze", .call = [](In in) { return unsqueeze(in[0], -1); },
+       .twin = [](In in) { return shaped(in[0], {in[0].size(), 1}); },
+       .samples = {{spread({3})}, {spread({1})}, {spread({0})}}},
+      {.name = "permute", .call = [](In in) { return permute(in[0], {2, 0, -2}); },
+       .twin =
+           [](In in) {
+             const Shape& s = in[0].shape();
+             return moved(in[0], {s[2], s[0], s[1]}, [](Index i) { return Index{i[1], i[2], i[0]}; });
+           },
+       .samples = cubes, .refused = {{Refusal::value, {spread({2, 3})}}}},
+      {.name = "transpose", .call = [](In in) { return transpose(in[0], 0, -1); },
+       .twin =
+           [](In in) {
+             const Shape& s = in[0].shape();
+             return moved(in[0], {s[2], s[1], s[0]}, [](Index i) { return Index{i[2], i[1], i[0]}; });
+           },
+       .samples = cubes},
+      {.name = "slice", .call = [](In in) { return slice(in[0], 1, 1, 100, 2); },
+       .twin =
+           [](In in) {
+             const Shape& s = in[0].shape();
+             return moved(in[0], {s[0], s[1] / 2}, [](Index i) { return Index{i[0], 1 + 2 * i[1]}; });
+           },
+       .samples = {{spread({2, 7})}, {spread({3, 1})}, {spread({1, 2})}, {spread({0, 5})}},
+       .refused = {{Refusal::index, {spread({3})}}}},
+      {.name = "slice", .variant = "from the end", .call = [](In in) { return slice(in[0], 0, -2); },
+       .twin =
+           [](In in) {
+             const std::int64_t n = in[0].size(0), kept = std::min<std::int64_t>(n, 2);
+             return moved(in[0], {kept}, [=](Index i) { return Index{n - kept + i[0]}; });
+           },
+       .samples = {{spread({7})}, {spread({1})}, {spread({0})}}},
+      {.name = "select", .call = [](In in) { return select(in[0], 1, -1); },
+       .twin =
+           [](In in) {
+             const Shape& s = in[0].shape();
+             return moved(in[0], {s[0]}, [&](Index i) { return Index{i[0], s[1] - 1}; });
+           },
+       .samples = {{spread({3, 4})}, {spread({1, 1})}, {spread({0, 2})}},
+       .refused = {{Refusal::index, {spread({3})}}, {Refusal::index, {spread({2, 0})}}}},
+      {.name = "concat", .call = [](In in) { return concat(in, 1); },
+       .twin =
+           [](In in) {
+             std::int64_t width = 0;
+             for (const Tensor& part : in) width += part.size(1);
+             return build({in[0].size(0), width}, [&](Index i) {
+               std::size_t part = 0;
+               while (i[1] >= in[part].size(1)) i[1] -= in[part++].size(1);
+               return at(in[part], i);
+             });
+           },
+       .samples = {{spread({3, 2}), spread({3, 4}, 2)}, {spread({2, 1}), spread({2, 0}), spread({2, 3}, 2)},
+                   {spread({2, 3}), spread({2, 3}, 2)}, {spread({1, 1})}, {spread({0, 1}), spread({0, 2})}},
+       .refused = {{Refusal::shape, {spread({3, 2}), spread({2, 2})}}}},
+      {.name = "stack", .call = [](In in) { return stack(in, 0); },
+       .twin =
+           [](In in) {
+             return build({static_cast<std::int64_t>(in.size()), in[0].size()},
+                          [&](const Index& i) { return at(in[static_cast<std::size_t>(i[0])], {i[1]}); });
+           },
+       .samples = {{spread({3}), spread({3}, 2), spread({3}, 3)}, {spread({1})}, {spread({0}), spread({0})}},
+       .refused = {{Refusal::shape, {spread({3}), spread({2})}}}},
+      {.name = "broadcast_to", .call = [](In in) { return broadcast_to(in[0], {2, 3, 4}); },
+       .twin = [](In in) { return build({2, 3, 4}, [&](const Index& i) { return at(in[0], i); }); },
+       .samples = {{spread({3, 1})}, {spread({})}, {spread({2, 3, 4})}, {spread({1})}, {spread({2, 1, 4})}},
+       .refused = {{Refusal::shape, {spread({2, 4})}}}},
+      {.name = "broadcast_to", .variant = "nothing", .call = [](In in) { return broadcast_to(in[0], {0, 3}); },
+       .twin = [](In) { return tensor(Doubles{}, {0, 3}); }, .samples = {{spread({3})}, {spread({0, 1})}}},
+      {.name = "sum_to", .call = [](In in) { return sum_to(in[0], {3, 1}); },
+       .twin = [](In in) { return shaped(reduced(in[0], {0, 2}, false, total), {3, 1}); },
+       .samples = {{spread({2, 3, 4})}, {spread({1, 3, 1})}, {spread({0, 3, 2})}},
+       .refused = {{Refusal::shape, {spread({2, 4, 1})}}}},
+  };
+}
+
+std::vector<OpCase> indexed() {
+  return {
+      {.name = "gather", .call = [](In in) { return gather(in[0], 1, in[1]); },
+       .twin =
+           [](In in) {
+             return build(in[1].shape(), [&](const Index& i) {
+               return at(in[0], {i[0], static_cast<std::int64_t>(at(in[1], i))});
+             });
+           },
+       .samples = {{spread({3, 4}), indices({3, 6}, 1, 4)}, {spread({3, 4}), indices({2, 2}, 2, 4)},
+                   {spread({1, 1}), indices({1, 1}, 3, 1)}, {spread({3, 4}), indices({3, 0}, 3, 1)}},
+       .refused = {{Refusal::index, {spread({3, 4}), indices({3, 20}, 1, 9)}},
+                   {Refusal::type, {spread({3, 4}), spread({3, 4})}}}},
+      {.name = "index_select", .call = [](In in) { return index_select(in[0], 1, in[1]); },
+       .twin =
+           [](In in) {
+             return build({in[0].size(0), in[1].size()}, [&](const Index& i) {
+               return at(in[0], {i[0], static_cast<std::int64_t>(at(in[1], {i[1]}))});
+             });
+           },
+       .samples = {{spread({3, 4}), indices({7}, 1, 4)}, {spread({1, 1}), indices({1}, 2, 1)},
+                   {spread({3, 4}), indices({0}, 3, 4)}},
+       .refused = {{Refusal::index, {spread({3, 4}), indices({20}, 1, 9)}}}},
+      {.name = "embedding", .call = [](In in) { return embedding(in[0], in[1]); },
+       .twin =
+           [](In in) {
+             Shape shape = in[0].shape();
+             shape.push_back(in[1].size(1));
+             return build(shape, [&](Index i) {
+               const std::int64_t feature = i.back();
+               i.pop_back();
+               return at(in[1], {static_cast<std::int64_t>(at(in[0], i)), feature});
+             });
+           },
+       .samples = {{indices({5}, 1, 4), spread({4, 3})}, {indices({2, 3}, 2, 4), spread({4, 3})},
+                   {indices({}, 3, 1), spread({1, 1})}, {indices({0}, 3, 1), spread({2, 3})}},
+       .refused = {{Refusal::index, {indices({20}, 1, 9), spread({4, 3})}},
+                   {Refusal::type, {spread({2}), spread({4, 3})}}}},
+      {.name = "one_hot", .call = [](In in) { return one_hot(in[0], 4); },
+       .twin =
+           [](In in) {
+             return as_int64(build({in[0].size(), 4}, [&](const Index& i) {
+               return at(in[0], {i[0]}) == static_cast<double>(i[1]) ? 1.0 : 0.0;
+             }));
+           },
+       .samples = {{indices({5}, 1, 4)}, {indices({1}, 2, 4)}, {indices({0}, 3, 4)}},
+       .refused = {{Refusal::index, {indices({20}, 1, 9)}}, {Refusal::type, {spread({3})}}},
+       .differentiable = false},
+  };
+}
+
+}  // namespace
+
+std::vector<OpCase> shape_cases() {
+  std::vector<OpCase> rows = rearranged();
+  for (const OpCase& row : indexed()) rows.push_back(row);
+  return rows;
+}
+
+}  // namespace retort::tests
