@@ -27,7 +27,7 @@ Moments moments(const rt::Tensor& tensor) {
   return m;
 }
 
-const auto close = boost::test_tools::tolerance(0.02);
+const auto roughly = boost::test_tools::tolerance(0.02);
 
 }  // namespace
 
@@ -39,12 +39,12 @@ BOOST_AUTO_TEST_CASE(draws_have_their_moments) {
     const rt::Tensor t = rt::empty({200, 100}, dtype);
     BOOST_TEST(rt::init::uniform_(t, -2, 4).is(t));
     BOOST_TEST(moments(t).mean == 1.0, boost::test_tools::tolerance(0.05));
-    BOOST_TEST(moments(t).std == 6 / std::sqrt(12.0), close);
+    BOOST_TEST(moments(t).std == 6 / std::sqrt(12.0), roughly);
     BOOST_TEST(moments(t).low >= -2);
     BOOST_TEST(moments(t).high <= 4);
     rt::init::normal_(t, 3, 0.5);
-    BOOST_TEST(moments(t).mean == 3.0, close);
-    BOOST_TEST(moments(t).std == 0.5, close);
+    BOOST_TEST(moments(t).mean == 3.0, roughly);
+    BOOST_TEST(moments(t).std == 0.5, roughly);
   }
 }
 
@@ -52,16 +52,16 @@ BOOST_AUTO_TEST_CASE(scaled_draws_have_their_variance) {
   rt::manual_seed(12);
   const rt::Tensor t = rt::empty({200, 20, 2, 3});  // fan_in 120, fan_out 1200
   rt::init::kaiming_normal_(t, 0, "fan_in", "relu");
-  BOOST_TEST(moments(t).std == std::sqrt(2.0 / 120), close);
+  BOOST_TEST(moments(t).std == std::sqrt(2.0 / 120), roughly);
   rt::init::kaiming_normal_(t, 0, "fan_out", "linear");
-  BOOST_TEST(moments(t).std == std::sqrt(1.0 / 1200), close);
+  BOOST_TEST(moments(t).std == std::sqrt(1.0 / 1200), roughly);
   rt::init::kaiming_uniform_(t, std::sqrt(5.0));
-  BOOST_TEST(moments(t).high == 1 / std::sqrt(120.0), close);
-  BOOST_TEST(moments(t).low == -1 / std::sqrt(120.0), close);
+  BOOST_TEST(moments(t).high == 1 / std::sqrt(120.0), roughly);
+  BOOST_TEST(moments(t).low == -1 / std::sqrt(120.0), roughly);
   rt::init::xavier_uniform_(t, 2);
-  BOOST_TEST(moments(t).high == 2 * std::sqrt(6.0 / 1320), close);
+  BOOST_TEST(moments(t).high == 2 * std::sqrt(6.0 / 1320), roughly);
   rt::init::xavier_normal_(t);
-  BOOST_TEST(moments(t).std == std::sqrt(2.0 / 1320), close);
+  BOOST_TEST(moments(t).std == std::sqrt(2.0 / 1320), roughly);
 }
 
 BOOST_AUTO_TEST_CASE(constants_and_gains) {
