@@ -102,6 +102,7 @@ class Backward {
   // Only what leads to `inputs` is walked. Without a call everything that wants a gradient is.
   void want(const Tensors& inputs) {
     wants_all_ = false;
+    oldest_wanted_ = ~0ULL;
     for (std::size_t i = 0; i < inputs.size(); ++i) {
       Node* node = inputs[i].node();
       if (!inputs[i].requires_grad())
@@ -275,7 +276,7 @@ class Backward {
   const bool record_;
   const std::uint64_t run_;
   bool wants_all_ = true;
-  std::uint64_t oldest_wanted_ = ~0ULL;
+  std::uint64_t oldest_wanted_ = 0;
   std::vector<Visit> visits_;
   std::vector<Operation*> pending_;
   LeafTable leaves_;

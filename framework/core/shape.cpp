@@ -28,8 +28,12 @@ std::int64_t element_count(const Shape& shape) {
 
 std::string to_string(const Shape& shape) {
   std::string text = "(";
-  for (std::size_t i = 0; i < shape.size(); ++i) text += (i ? ", " : "") + std::to_string(shape[i]);
-  return text + ")";
+  for (std::size_t i = 0; i < shape.size(); ++i) {
+    if (i > 0) text += ", ";
+    text += std::to_string(shape[i]);
+  }
+  text += ')';
+  return text;
 }
 
 std::ostream& operator<<(std::ostream& stream, const Shape& shape) { return stream << to_string(shape); }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 
 #include "retort/framework/kernels/simd_impl.hpp"
@@ -70,6 +71,61 @@ void fill_row(T* y, std::int64_t n, F f) {
   std::int64_t i = 0;
   for (; i + lanes<T> <= n; i += lanes<T>) store<T>(y + i, f(i, lanes<T>));
   if (i < n) store_partial<T>(y + i, f(i, n - i), n - i);
+}
+
+/// A row in `Count` registers, its last one filled up with `fill`.
+template <class T, int Count>
+struct Registers {
+  Registers() = default;
+  Registers(const T* x, std::int64_t n, T fill) {
+    for (int k = 0; k < Count - 1; ++k) v[k] = load(x + k * lanes<T>);
+    v[Count - 1] = load_lanes(x + (Count - 1) * lanes<T>, n - (Count - 1) * lanes<T>, fill);
+  }
+  void store_to(T* y, std::int64_t n) const {
+    for (int k = 0; k < Count - 1; ++k) store(y + k * lanes<T>, v[k]);
+    store_lanes(y + (Count - 1) * lanes<T>, v[Count - 1], n - (Count - 1) * lanes<T>);
+  }
+  T max() const {
+    Batch<T> m = max_of<T>(v[0], Batch<T>(-infinity<T>));
+    for (int k = 1; k < Count; ++k) m = max_of<T>(v[k], m);
+    return max_lanes<T>(m);
+  }
+  T sum() const {
+    Batch<T> s = v[0];
+    for (int k = 1; k < Count; ++k) s += v[k];
+    return sum_lanes<T>(s);
+  }
+
+  Batch<T> v[Count];
+};
+
+/// Calls f.template operator()<Count>() with the registers that a row of n takes, if those are at most 4.
+template <class T, class F>
+bool in_registers(std::int64_t n, F f) {
+  switch ((n + lanes<T> - 1) / lanes<T>) {
+    case 1: f.template operator()<1>(); return true;
+    case 2: f.template operator()<2>(); return true;
+    case 3: f.template operator()<3>(); return true;
+    case 4: f.template operator()<4>(); return true;
+    default: return false;
+  }
+}
+
+/// K sums over i < n at once: add(i, count, sums) adds its lanes to sums[0 … K - 1], zeros for those beyond count.
+template <class T, int K, class F>
+std::array<double, K> row_sums(std::int64_t n, F add) {
+  constexpr std::int64_t step = 32 * lanes<T>;
+  std::array<double, K> totals{};
+  for (std::int64_t begin = 0; begin < n; begin += step) {
+    const std::int64_t end = std::min(n, begin + step);
+    Batch<T> sums[K];
+    for (Batch<T>& sum : sums) sum = Batch<T>(T{0});
+    std::int64_t i = begin;
+    for (; i + lanes<T> <= end; i += lanes<T>) add(i, lanes<T>, sums);
+    if (i < end) add(i, end - i, sums);
+    for (int k = 0; k < K; ++k) totals[k] += static_cast<double>(sum_lanes<T>(sums[k]));
+  }
+  return totals;
 }
 
 /// x[i] = log(x[i]) for i < n.

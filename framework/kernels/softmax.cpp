@@ -9,44 +9,6 @@ namespace {
 constexpr std::int64_t rows_together = 32;  // rows whose logarithms are taken side by side
 constexpr std::int64_t short_row = 64;      // only short ones: a long row would leave the cache meanwhile
 
-/// A row in `Count` registers, its last one filled up with `fill`.
-template <class T, int Count>
-struct Registers {
-  Registers() = default;
-  Registers(const T* x, std::int64_t n, T fill) {
-    for (int k = 0; k < Count - 1; ++k) v[k] = load(x + k * lanes<T>);
-    v[Count - 1] = load_lanes(x + (Count - 1) * lanes<T>, n - (Count - 1) * lanes<T>, fill);
-  }
-  void store_to(T* y, std::int64_t n) const {
-    for (int k = 0; k < Count - 1; ++k) store(y + k * lanes<T>, v[k]);
-    store_lanes(y + (Count - 1) * lanes<T>, v[Count - 1], n - (Count - 1) * lanes<T>);
-  }
-  T max() const {
-    Batch<T> m = max_of<T>(v[0], Batch<T>(-infinity<T>));
-    for (int k = 1; k < Count; ++k) m = max_of<T>(v[k], m);
-    return max_lanes<T>(m);
-  }
-  T sum() const {
-    Batch<T> s = v[0];
-    for (int k = 1; k < Count; ++k) s += v[k];
-    return sum_lanes<T>(s);
-  }
-
-  Batch<T> v[Count];
-};
-
-/// Calls f.template operator()<Count>() with the registers that a row of n takes, if those are at most 4.
-template <class T, class F>
-bool in_registers(std::int64_t n, F f) {
-  switch ((n + lanes<T> - 1) / lanes<T>) {
-    case 1: f.template operator()<1>(); return true;
-    case 2: f.template operator()<2>(); return true;
-    case 3: f.template operator()<3>(); return true;
-    case 4: f.template operator()<4>(); return true;
-    default: return false;
-  }
-}
-
 /// exp(x - max) of a row that fits in registers, to y; gives the sum.
 template <class T, int Count>
 inline Registers<T, Count> exp_registers(const T* x, std::int64_t n, T& max, T& sum) {
