@@ -117,6 +117,11 @@ class Tensor {
     });
   }
 
+  /// An xtensor adaptor over the values, without a copy, valid while a handle lives. TypeError when T is not the element
+  /// type. Defined in <retort/framework/xtensor.hpp>, which its users include.
+  template <class T>
+  auto view() const;
+
   /// The same values in another element type; differentiable between float types. The tensor itself when it
   /// has that type already.
   Tensor to(DType dtype) const;
