@@ -26,7 +26,7 @@ struct Gradients {
   Batch<T> x, t;
 };
 
-/// The gradients of g·term for x and t.
+/// The gradients of g·term for x and t. That for x does not depend on x; that for t shows a NaN in it.
 template <bool LogTarget, class T>
 Gradients<T> gradients(const Batch<T>& x, const Batch<T>& t, const Batch<T>& g) {
   const Batch<T> zero(T{0}), one(T{1});
@@ -34,10 +34,10 @@ Gradients<T> gradients(const Batch<T>& x, const Batch<T>& t, const Batch<T>& g) 
   if constexpr (LogTarget) {
     const auto no_target = t == Batch<T>(-infinity<T>);
     const Batch<T> p = g * exp<T>(t);
-    return {select(no_target, none, none - p), select(no_target, none, p * ((t - x) + one))};
+    return {select(no_target, zero, -p), select(no_target, none, p * ((t - x) + one))};
   } else {
     const auto no_target = t == zero;
-    return {select(no_target, none, none - g * t), select(no_target, none, g * ((log<T>(t) + one) - x))};
+    return {select(no_target, zero, -(g * t)), select(no_target, none, g * ((log<T>(t) + one) - x))};
   }
 }
 
