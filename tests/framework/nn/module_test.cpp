@@ -138,7 +138,7 @@ BOOST_AUTO_TEST_CASE(names_follow_the_list_and_walk_containers) {
   BOOST_TEST(module.parameters()[1].is(module.frozen));
 
   const Names buffers = names_of(module.named_buffers());
-  BOOST_TEST(buffers.size() == 10U);
+  BOOST_TEST(buffers.size() == 11U);
   BOOST_TEST(buffers.front() == "counts");
   BOOST_TEST(buffers.back() == "pair.1.mean");
   BOOST_TEST(module.buffers()[1].is(module.block.mean));

@@ -1,0 +1,159 @@
+// The same seed gives the same bits for any number of threads, and several threads may share a frozen module.
+#include <boost/test/unit_test.hpp>
+#include <cstring>
+#include <thread>
+#include <vector>
+
+#include "retort/retort.hpp"
+
+using namespace retort;
+
+namespace {
+
+class Mlp : public Module {
+ public:
+  Mlp(std::int64_t in, std::int64_t width, std::int64_t classes)
+      : first(in, width), second(width, width), out(width, classes), drop(0.2) {}
+  Tensor operator()(const Tensor& x) { return out(drop(relu(second(relu(first(x)))))); }
+
+  Linear first, second, out;
+  Dropout drop;
+  RETORT_MEMBERS(first, second, out, drop)
+};
+
+class ThreadCount {
+ public:
+  explicit ThreadCount(int threads) : before_(get_num_threads()) { set_num_threads(threads); }
+  ~ThreadCount() { set_num_threads(before_); }
+  ThreadCount(const ThreadCount&) = delete;
+  ThreadCount& operator=(const ThreadCount&) = delete;
+
+ private:
+  int before_;
+};
+
+/// All parameters after some steps of training, as bits.
+std::vector<std::vector<float>> trained(int threads, bool fused) {
+  const ThreadCount scope(threads);
+  manual_seed(3);
+  const Tensor inputs = randn({2000, 300}), soft = softmax(randn({2000, 40}) * 3.0, 1), labels = argmax(soft, 1);
+  const Tensor logits = log(soft);
+  Mlp model(300, 200, 40);
+  SGD optimizer(model.parameters(), {.lr = 0.05, .momentum = 0.9, .weight_decay = 1e-4});
+  DataLoader loader(Dataset(inputs, labels), {.batch_size = 400, .shuffle = true});
+  const Tensor all_logits = logits;
+  int step = 0;
+  while (step < 50) {
+    for (const Batch& batch : loader) {
+      if (step++ == 50) break;
+      const Tensor student = model(batch.input);
+      const Tensor teacher = index_select(all_logits, 0, arange(batch.input.size(0)));
+      Tensor loss;
+      if (fused) {
+        loss = distillation_loss({.student = student, .teacher = teacher, .labels = batch.target},
+                                 {.temperature = 2, .alpha = 0.5});
+      } else {
+        loss = kl_div(log_softmax(student / 2.0, 1), softmax(teacher / 2.0, 1), {.reduction = Reduction::batchmean}) +
+               cross_entropy(student, batch.target) + 1e-3 * sum(var(student, 0));
+      }
+      optimizer.zero_grad();
+      loss.backward();
+      clip_grad_norm(model.parameters(), 1.0);
+      optimizer.step();
+    }
+  }
+  std::vector<std::vector<float>> weights;
+  for (const Tensor& parameter : model.parameters()) weights.push_back(parameter.values<float>());
+  return weights;
+}
+
+bool same_bits(const std::vector<std::vector<float>>& a, const std::vector<std::vector<float>>& b) {
+  if (a.size() != b.size()) return false;
+  for (std::size_t i = 0; i < a.size(); ++i)
+    if (a[i].size() != b[i].size() || std::memcmp(a[i].data(), b[i].data(), a[i].size() * sizeof(float)) != 0) return false;
+  return true;
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(determinism)
+
+BOOST_AUTO_TEST_CASE(fifty_steps_give_the_same_bits_with_one_two_and_four_threads) {
+  for (const bool fused : {false, true}) {
+    const auto one = trained(1, fused);
+    BOOST_TEST(one.size() == 6u);
+    BOOST_TEST(same_bits(one, trained(2, fused)));
+    BOOST_TEST(same_bits(one, trained(4, fused)));
+    BOOST_TEST(same_bits(one, trained(1, fused)));
+  }
+}
+
+BOOST_AUTO_TEST_CASE(large_operations_give_the_same_bits) {
+  manual_seed(4);
+  const Tensor a = randn({513, 700}), b = randn({700, 611}), long_one = randn({3'000'001});
+  const Tensor batches = randn({7, 90, 110}), other = randn({7, 110, 80}), tall = randn({100'003, 17});
+  const auto everything = [&](int threads) {
+    const ThreadCount scope(threads);
+    std::vector<std::vector<float>> results;
+    for (const Tensor& y :
+         {matmul(a, b), matmul(batches, other), sum(long_one), mean(long_one), sum(tall, 0), sum(tall, 1), var(tall, 0),
+          logsumexp(long_one, 0), softmax(tall, 1), log_softmax(tall, 0), gelu(long_one), tanh(long_one),
+          kl_div(log_softmax(tall, 1), softmax(tall * 2.0, 1), {.reduction = Reduction::sum}), amax(tall, 0),
+          cross_entropy(tall, argmax(tall * -1.0, 1)), mse_loss(tall, tall * 0.5)})
+      results.push_back(y.values<float>());
+    return results;
+  };
+  const auto one = everything(1);
+  BOOST_TEST(same_bits(one, everything(2)));
+  BOOST_TEST(same_bits(one, everything(4)));
+}
+
+BOOST_AUTO_TEST_CASE(the_number_of_threads_is_at_least_one) {
+  const int before = get_num_threads();
+  BOOST_CHECK_THROW(set_num_threads(0), ValueError);
+  BOOST_CHECK_THROW(set_num_threads(-2), ValueError);
+  BOOST_TEST(get_num_threads() == before);
+}
+
+BOOST_AUTO_TEST_CASE(several_threads_run_forward_on_one_frozen_module) {
+  manual_seed(5);
+  Mlp model(50, 64, 10);
+  model.eval();
+  model.set_requires_grad(false);
+  const Tensor x = randn({64, 50});
+  const std::vector<float> expected = model(x).values<float>();
+  std::vector<int> wrong(4, 0);
+  std::vector<std::thread> threads;
+  for (std::size_t i = 0; i < wrong.size(); ++i)
+    threads.emplace_back([&, i] {
+      for (int round = 0; round < 50; ++round) wrong[i] += model(x).values<float>() != expected;
+    });
+  for (std::thread& thread : threads) thread.join();
+  BOOST_TEST(wrong == std::vector<int>(4, 0), boost::test_tools::per_element());
+}
+
+BOOST_AUTO_TEST_CASE(threads_walk_graphs_of_their_own_over_shared_leaves) {
+  manual_seed(6);
+  const Tensor weight = randn({32, 20}).set_requires_grad(), x = randn({16, 20});
+  const auto gradient = [&] { return grad({sum(relu(linear(x, weight)))}, {weight})[0].values<float>(); };
+  const std::vector<float> expected = gradient();
+  std::vector<int> wrong(4, 0);
+  std::vector<std::thread> threads;
+  for (std::size_t i = 0; i < wrong.size(); ++i)
+    threads.emplace_back([&, i] {
+      for (int round = 0; round < 50; ++round) wrong[i] += gradient() != expected;
+    });
+  for (std::thread& thread : threads) thread.join();
+  BOOST_TEST(wrong == std::vector<int>(4, 0), boost::test_tools::per_element());
+}
+
+BOOST_AUTO_TEST_CASE(recording_is_off_for_one_thread_alone) {
+  const Tensor x = ones({2}).set_requires_grad();
+  const NoGradGuard guard;
+  bool recorded = false;
+  std::thread([&] { recorded = (x * x).requires_grad(); }).join();
+  BOOST_TEST(recorded);
+  BOOST_TEST(!(x * x).requires_grad());
+}
+
+BOOST_AUTO_TEST_SUITE_END()

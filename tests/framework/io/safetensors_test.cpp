@@ -1,0 +1,415 @@
+#include "retort/framework/io/safetensors.hpp"
+
+#include <bit>
+#include <boost/test/unit_test.hpp>
+#include <cerrno>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <map>
+
+#include "files.hpp"
+#include "retort/framework/core/error.hpp"
+#include "retort/framework/core/random.hpp"
+
+using namespace retort;
+using namespace retort::tests;
+
+namespace {
+
+constexpr double infinity = std::numeric_limits<double>::infinity();
+
+std::string data_file(const std::string& name) {
+  return (std::filesystem::path(__FILE__).parent_path() / "data" / name).string();
+}
+
+void check_values(const Tensor& tensor, DType dtype, const Shape& shape, const std::vector<double>& values) {
+  BOOST_TEST((tensor.dtype() == dtype), "is " << name(tensor.dtype()));
+  BOOST_TEST(tensor.shape() == shape);
+  BOOST_TEST(tensor.values<double>() == values, boost::test_tools::per_element());
+}
+
+// A file of that header and as many zero bytes of data.
+std::string make_file(const std::string& header, std::size_t data = 0) {
+  const std::uint64_t length = header.size();
+  std::string file(sizeof(length), '\0');
+  std::memcpy(file.data(), &length, sizeof(length));
+  return file + header + std::string(data, '\0');
+}
+
+// The entry of four zeros of type F32.
+const std::string entry_a = R"("a":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]})";
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(safetensors)
+
+BOOST_AUTO_TEST_CASE(tensors_come_back_as_they_were) {
+  const TemporaryFolder folder;
+  const StateDict saved{{"z.weight", randn({3, 5})},
+                        {"count", tensor({7})},
+                        {"double", randn({2, 1, 2}, DType::float64)},
+                        {"scalar", full({}, 2.5)},
+                        {"odd", randn({3})},
+                        {"labels", tensor({-(std::int64_t{1} << 40), std::int64_t{3}, std::int64_t{0}})},
+                        {"nothing", zeros({0, 4})},
+                        {"\"quoted\" \n ä", ones({1})}};
+  const Metadata metadata{{"b", "2"}, {"a", "\"1\"\n"}, {"", ""}};
+  save_safetensors(folder / "f", saved, metadata);
+
+  Metadata read_metadata;
+  const StateDict read = load_safetensors(folder / "f", &read_metadata);
+  BOOST_TEST(read.size() == saved.size());
+  auto original = saved.begin();
+  for (const auto& [name, tensor] : read) {  // in the same order
+    BOOST_TEST(name == original->first);
+    check_values(tensor, original->second.dtype(), original->second.shape(),
+                 original->second.values<double>());
+    ++original;
+  }
+  BOOST_TEST((read_metadata == metadata));
+  BOOST_TEST((load_safetensors_metadata(folder / "f") == metadata));
+
+  const auto entries = safetensors_entries(folder / "f");
+  BOOST_TEST(entries.size() == saved.size());
+  BOOST_TEST(entries[0].name == "z.weight");
+  BOOST_TEST(entries[0].dtype == "F32");
+  BOOST_TEST(entries[0].shape == (Shape{3, 5}));
+  BOOST_TEST(entries[1].dtype == "I64");
+}
+
+BOOST_AUTO_TEST_CASE(the_bytes_are_known) {
+  const TemporaryFolder folder;
+  save_safetensors(folder / "f", {{"a", tensor({1.0F})}, {"b", tensor({2})}}, {{"k", "v"}});
+  const std::string header =
+      R"({"__metadata__":{"k":"v"},"a":{"dtype":"F32","shape":[1],"data_offsets":[8,12]},)"
+      R"("b":{"dtype":"I64","shape":[1],"data_offsets":[0,8]}})";
+  const std::string padding((8 - header.size() % 8) % 8, ' ');
+  std::string expected = make_file(header + padding);
+  expected += std::string("\2\0\0\0\0\0\0\0", 8) + std::string("\0\0\x80\x3F", 4);
+  BOOST_TEST(read_file(folder / "f") == expected);
+}
+
+BOOST_AUTO_TEST_CASE(no_tensor_at_all) {
+  const TemporaryFolder folder;
+  save_safetensors(folder / "f", StateDict{});
+  BOOST_TEST(read_file(folder / "f") == make_file("{}      "));
+  BOOST_TEST(load_safetensors(folder / "f").empty());
+}
+
+BOOST_AUTO_TEST_CASE(other_maps_are_taken) {
+  const TemporaryFolder folder;
+  const std::map<std::string, Tensor> tensors{{"a", ones({2})}};
+  save_safetensors(folder / "f", tensors, std::map<std::string, std::string>{{"k", "v"}});
+  check_values(load_safetensors(folder / "f").at("a"), DType::float32, {2}, {1, 1});
+  BOOST_TEST(load_safetensors_metadata(folder / "f")[0].second == "v");
+  save_safetensors(folder / "f", tensors);
+  BOOST_TEST(load_safetensors_metadata(folder / "f").empty());
+}
+
+// Written by data/make_fixtures.py.
+BOOST_AUTO_TEST_CASE(a_file_of_pytorch_is_read) {
+  Metadata metadata;
+  const StateDict read = load_safetensors(data_file("pytorch.safetensors"), &metadata);
+  BOOST_TEST(read.size() == 18U);
+  check_values(read.at("0.weight"), DType::float32, {2, 3}, {-0.25, -0.125, 0, 0.125, 0.25, 0.375});
+  check_values(read.at("0.bias"), DType::float32, {2}, {-0.25, -0.125});
+  check_values(read.at("1.running_var"), DType::float32, {2}, {1, 1});
+  check_values(read.at("1.num_batches_tracked"), DType::int64, {}, {0});
+  check_values(read.at("half"), DType::float32, {5}, {1, -2.5, 65504, 0x1p-24, infinity});
+  check_values(read.at("brain"), DType::float32, {2, 2},
+               {1, -2.5, std::bit_cast<float>(0x7F62U << 16), std::bit_cast<float>(1U << 16)});
+  check_values(read.at("double"), DType::float64, {2}, {0.1, -1e300});
+  check_values(read.at("labels"), DType::int64, {2}, {-0x1p40, 7});
+  check_values(read.at("int"), DType::int64, {2}, {-3, 0x1p30});
+  check_values(read.at("short"), DType::int64, {2}, {-300, 300});
+  check_values(read.at("signed"), DType::int64, {2}, {-128, 127});
+  check_values(read.at("byte"), DType::int64, {2}, {0, 255});
+  check_values(read.at("bool"), DType::int64, {3}, {1, 0, 1});
+  check_values(read.at("scalar"), DType::float32, {}, {2.5});
+  check_values(read.at("nothing"), DType::float32, {0, 4}, {});
+  BOOST_TEST((metadata == Metadata{{"format", "pt"}, {"naïve", "\"quoted\"\n"}}));
+}
+
+BOOST_AUTO_TEST_CASE(floats_are_rounded_to_16_bits_on_request) {
+  struct Case {
+    double value;
+    std::uint16_t half;
+    std::uint16_t brain;
+  };
+  const std::vector<Case> floats{
+      {1, 0x3C00, 0x3F80},
+      {-2.5, 0xC100, 0xC020},
+      {-0.0, 0x8000, 0x8000},
+      {65504, 0x7BFF, 0x4780},
+      {65520, 0x7C00, 0x4780},    // half: a tie, to infinity
+      {0x1p-24, 0x0001, 0x3380},  // half: the smallest number
+      {0x1p-25, 0x0000, 0x3300},  // half: a tie, to even
+      {0x1.8p-25, 0x0001, 0x3340},
+      {1 + 0x1p-11, 0x3C00, 0x3F80},     // half: a tie, to even
+      {1 + 0x3p-11, 0x3C02, 0x3F80},     // half: a tie, to even
+      {1 + 0x1p-8, 0x3C04, 0x3F80},      // bfloat16: a tie, to even
+      {1 + 0x3p-8, 0x3C0C, 0x3F82},      // bfloat16: a tie, to even
+      {0x1.FFFFFEp127, 0x7C00, 0x7F80},  // bfloat16: the largest float rounds to infinity
+      {0x1p-149, 0x0000, 0x0000},
+      {-infinity, 0xFC00, 0xFF80},
+  };
+  std::vector<Case> doubles = floats;
+  doubles.insert(doubles.end(), {{1 + 0x1p-11 + 0x1p-40, 0x3C01, 0x3F80},  // no tie: not to be rounded twice
+                                 {1 + 0x1p-8 + 0x1p-40, 0x3C04, 0x3F81},
+                                 {-1 - 0x3p-8 + 0x1p-40, 0xBC0C, 0xBF81},
+                                 {1e300, 0x7C00, 0x7F80},
+                                 {-1e-300, 0x8000, 0x8000}});
+  const TemporaryFolder folder;
+  for (const bool wide : {false, true}) {
+    std::vector<double> values;
+    for (const Case& one : wide ? doubles : floats) values.push_back(one.value);
+    const auto n = static_cast<std::int64_t>(values.size());
+    const Tensor numbers = tensor(values, {n}).to(wide ? DType::float64 : DType::float32);
+    for (const FloatStorage storage : {FloatStorage::float16, FloatStorage::bfloat16}) {
+      save_safetensors(folder / "f", {{"x", numbers}, {"i", tensor({5})}}, {}, {.floats = storage});
+      const std::string file = read_file(folder / "f");
+      for (std::size_t i = 0; i < values.size(); ++i) {
+        std::uint16_t bits = 0;
+        std::memcpy(&bits, file.data() + file.size() - 2 * values.size() + 2 * i, sizeof(bits));
+        const Case& one = (wide ? doubles : floats)[i];
+        BOOST_TEST(bits == (storage == FloatStorage::float16 ? one.half : one.brain),
+                   "value " << one.value << " became " << bits);
+      }
+      const StateDict read = load_safetensors(folder / "f");
+      BOOST_TEST((read.at("x").dtype() == DType::float32));
+      check_values(read.at("i"), DType::int64, {1}, {5});
+    }
+  }
+}
+
+BOOST_AUTO_TEST_CASE(nan_stays_nan_in_16_bits) {
+  const TemporaryFolder folder;
+  // Its payload stands in bits that are cut off.
+  const Tensor numbers = tensor({std::bit_cast<float>(0x7F800001U), std::bit_cast<float>(0xFFC00000U)});
+  for (const FloatStorage storage : {FloatStorage::float16, FloatStorage::bfloat16}) {
+    save_safetensors(folder / "f", {{"x", numbers}, {"y", numbers.to(DType::float64)}}, {},
+                     {.floats = storage});
+    const StateDict read = load_safetensors(folder / "f");
+    for (const char* key : {"x", "y"})
+      for (const float value : read.at(key).data<float>()) BOOST_TEST(std::isnan(value));
+  }
+}
+
+BOOST_AUTO_TEST_CASE(every_16_bit_number_survives_reading_and_writing) {
+  for (const std::string type : {"F16", "BF16"}) {
+    const std::size_t bytes = 2 * 65536;
+    std::string file =
+        make_file(R"({"x":{"dtype":")" + type + R"(","shape":[65536],"data_offsets":[0,131072]}})");
+    const std::size_t start = file.size();
+    file.resize(start + bytes);
+    for (std::uint32_t i = 0; i < 65536; ++i) std::memcpy(file.data() + start + 2 * i, &i, 2);
+    const StateDict read = parse_safetensors(bytes_of(file));
+    const TemporaryFolder folder;
+    save_safetensors(folder / "f", read, {},
+                     {.floats = type == "F16" ? FloatStorage::float16 : FloatStorage::bfloat16});
+    const std::string written = read_file(folder / "f");
+    std::size_t different = 0;
+    for (std::uint32_t i = 0; i < 65536; ++i) {
+      std::uint16_t bits = 0;
+      std::memcpy(&bits, written.data() + written.size() - bytes + 2 * i, 2);
+      const bool nan = std::isnan(read.at("x").data<float>()[i]);
+      different += bits != i && !nan;
+    }
+    BOOST_TEST(different == 0U);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(what_cannot_be_saved_is_refused_before_the_file_is_touched) {
+  const TemporaryFolder folder;
+  write_file(folder / "f", "old");
+  const auto save = [&](const StateDict& tensors, const Metadata& metadata = {}) {
+    save_safetensors(folder / "f", tensors, metadata);
+  };
+  BOOST_CHECK_EXCEPTION(save({{"x", Tensor()}}), ValueError, says("'x'", "undefined"));
+  BOOST_CHECK_EXCEPTION(save({{"__metadata__", ones({1})}}), ValueError, says("__metadata__"));
+  BOOST_CHECK_EXCEPTION(save({{"\xFF", ones({1})}}), ValueError, says("UTF-8"));
+  BOOST_CHECK_EXCEPTION(save({}, {{"k", "\xC3"}}), ValueError, says("UTF-8"));
+  BOOST_CHECK_EXCEPTION(save({}, {{"k", "1"}, {"k", "2"}}), ValueError, says("'k'", "twice"));
+  BOOST_TEST(read_file(folder / "f") == "old");
+  BOOST_TEST(folder.entries() == 1U);
+}
+
+BOOST_AUTO_TEST_CASE(a_failing_write_leaves_the_old_file) {
+  const TemporaryFolder folder;
+  save_safetensors(folder / "f", {{"a", ones({2})}});
+  const std::string old = read_file(folder / "f");
+  int writes = 0;
+  for (bool happened = true; happened; ++writes) {
+    const FailingCall failing(SystemCall::write, writes, ENOSPC);
+    try {
+      save_safetensors(folder / "f", {{"a", zeros({2})}, {"b", zeros({3})}});
+    } catch (const IoError& error) {
+      BOOST_TEST(says(folder / "f", "No space left on device")(error));
+      BOOST_TEST(read_file(folder / "f") == old);
+      BOOST_TEST(folder.entries() == 1U);
+    }
+    happened = failing.happened();
+  }
+  BOOST_TEST(writes == 5);  // length, header and two tensors; the fifth save went through
+  BOOST_TEST(load_safetensors(folder / "f").size() == 2U);
+}
+
+BOOST_AUTO_TEST_CASE(interrupted_and_short_reads_go_on_and_failing_ones_are_told) {
+  const std::string path = data_file("pytorch.safetensors");
+  {
+    const Interruptions interruptions(5);
+    check_values(load_safetensors(path).at("0.bias"), DType::float32, {2}, {-0.25, -0.125});
+  }
+  const FailingCall failing(SystemCall::pread, 2, EIO);
+  BOOST_CHECK_EXCEPTION(load_safetensors(path), IoError,
+                        says("load_safetensors: " + path, "Input/output error"));
+}
+
+BOOST_AUTO_TEST_CASE(what_is_no_file_is_told) {
+  const TemporaryFolder folder;
+  BOOST_CHECK_EXCEPTION(load_safetensors(folder / "none"), IoError, says(folder / "none", "No such file"));
+  BOOST_CHECK_EXCEPTION(load_safetensors(folder / ""), IoError, says("is a folder"));
+  BOOST_CHECK_EXCEPTION(load_safetensors("/dev/zero"), IoError, says("/dev/zero", "not a regular file"));
+}
+
+BOOST_AUTO_TEST_CASE(entries_may_stand_in_any_order) {
+  const std::string header =
+      R"({"b":{"data_offsets":[4,8],"shape":[1],"dtype":"F32"}, "a":{"dtype":"F32","shape":[],"data_offsets":[0,4]},)"
+      R"("e":{"dtype":"I64","shape":[3,0],"data_offsets":[4,4]}, "__metadata__":{}})";
+  const StateDict read = parse_safetensors(bytes_of(make_file(header + "  ", 8)));
+  BOOST_TEST(read.size() == 3U);
+  BOOST_TEST(read.begin()->first == "b");
+  BOOST_TEST(read.at("e").shape() == (Shape{3, 0}));
+}
+
+BOOST_AUTO_TEST_CASE(broken_files_are_refused_with_their_cause) {
+  struct Case {
+    std::string header;
+    std::size_t data;
+    std::string cause;
+  };
+  const auto entry = [](const std::string& dtype, const std::string& shape, const std::string& offsets) {
+    return R"({"a":{"dtype":)" + dtype + R"(,"shape":)" + shape + R"(,"data_offsets":)" + offsets + "}}";
+  };
+  const std::vector<Case> cases{
+      {"", 0, "begin with '{'"},
+      {" {}", 0, "begin with '{'"},
+      {"[]", 0, "begin with '{'"},
+      {"\xEF\xBB\xBF{}", 0, "begin with '{'"},
+      {"{", 0, "not valid JSON"},
+      {"{} {}", 0, "not valid JSON"},
+      {"{}\t}", 0, "not valid JSON"},
+      {std::string("{}\0", 3), 0, "NUL"},
+      {"{\"\xFF\":1}", 0, "not valid JSON"},
+      {"{\"a\":{\"dtype\":\"F32\xC0\x80\"}}", 0, "not valid JSON"},
+      {R"({"a":1})", 0, "'a' has a number instead of an object"},
+      {R"({"a":null})", 0, "'a' has null instead of an object"},
+      {R"({"a":"x"})", 0, "'a' has a string instead of an object"},
+      {R"({"a":[]})", 0, "'a' has an array instead of an object"},
+      {R"({"a":{}})", 0, "'a' has no dtype"},
+      {R"({"a":{"dtype":"F32","shape":[0]}})", 0, "'a' has no data_offsets"},
+      {R"({"a":{"dtype":"F32","data_offsets":[0,4]}})", 4, "'a' has no shape"},
+      {R"({"a":{"dtype":"F32","dtype":"F32","shape":[],"data_offsets":[0,4]}})", 4,
+       "'a' has the field 'dtype' twice"},
+      {R"({"a":{"dtype":"F32","shape":[],"data_offsets":[0,4],"x":1}})", 4, "'a' has an unknown field 'x'"},
+      {"{" + entry_a + "," + entry_a + "}", 16, "'a' twice"},
+      {R"({"__metadata__":{"k":"1","k":"2"}})", 0, "metadata 'k' twice"},
+      {R"({"__metadata__":{},"__metadata__":{}})", 0, "'__metadata__' twice"},
+      {R"({"__metadata__":{"k":1}})", 0, "metadata 'k' is a number, not a string"},
+      {R"({"__metadata__":{"k":null}})", 0, "metadata 'k' is null, not a string"},
+      {R"({"__metadata__":{"k":{}}})", 0, "metadata 'k' is an object, not a string"},
+      {R"({"__metadata__":{"k":[]}})", 0, "metadata 'k' is an array, not a string"},
+      {R"({"__metadata__":"x"})", 0, "'__metadata__' has a string instead of an object"},
+      {entry("1", "[]", "[0,4]"), 4, "'a' has a number in its dtype"},
+      {entry("\"F33\"", "[]", "[0,4]"), 4, "'a' has the dtype 'F33', which is not supported"},
+      {entry("\"F32\"", "4", "[0,4]"), 4, "'a' has a number in its shape"},
+      {entry("\"F32\"", "[-1]", "[0,4]"), 4, "'a' has a negative number in its shape"},
+      {entry("\"F32\"", "[1.0]", "[0,4]"), 4, "'a' has a number that is no integer"},
+      {entry("\"F32\"", "[1e0]", "[0,4]"), 4, "'a' has a number that is no integer"},
+      {entry("\"F32\"", "[true]", "[0,4]"), 4, "'a' has a boolean in its shape"},
+      {entry("\"F32\"", "[[1]]", "[0,4]"), 4, "'a' has an array in its shape"},
+      {entry("\"F32\"", "[{}]", "[0,4]"), 4, "'a' has an object in its shape"},
+      {entry("\"F32\"", "[1,1,1,1,1,1,1,1,1]", "[0,4]"), 4, "'a' has more than 8 dimensions"},
+      {entry("\"F32\"", "[18446744073709551615]", "[0,4]"), 4, "'a' has an extent that is too large"},
+      {entry("\"F32\"", "[18446744073709551617]", "[0,4]"), 4, "'a' has a number that is no integer"},
+      {entry("\"F32\"", "[4611686018427387905]", "[0,4]"), 4,
+       "'a' has the impossible shape (4611686018427387905)"},
+      {entry("\"F32\"", "[4294967296,4294967296]", "[0,0]"), 0, "'a' has the impossible shape"},
+      {entry("\"F32\"", "[4294967296,0,4294967296]", "[0,0]"), 0, "'a' has the impossible shape"},
+      {entry("\"F32\"", "[2]", "[0,4]"), 4, "'a' has shape (2) of F32, which takes 8 bytes"},
+      {entry("\"F32\"", "[1]", "[4,0]"), 4, "data_offsets are [4, 0]"},
+      {entry("\"F32\"", "[1]", "[18446744073709551612,0]"), 4, "data_offsets are [18446744073709551612, 0]"},
+      {entry("\"F32\"", "[1]", "[0]"), 4, "'a' has 1 data_offsets"},
+      {entry("\"F32\"", "[1]", "[0,4,4]"), 4, "'a' has more than 2 data_offsets"},
+      {entry("\"F32\"", "[1]", "\"0,4\""), 4, "'a' has a string in its data_offsets"},
+      {entry("\"F32\"", "[1]", "[4,8]"), 8, "'a' begins at data byte 4, but the entry before it ends at 0"},
+      {R"({"b":{"dtype":"F32","shape":[2],"data_offsets":[8,16]},)" + entry_a + "}", 16,
+       "'b' begins at data byte 8, but the entry before it ends at 16"},
+      {"{" + entry_a + "}", 15, "truncated"},
+      {"{" + entry_a + "}", 17, "trailing bytes"},
+      {"{}", 1, "trailing bytes"},
+      {std::string(1'000'000, '['), 0, "begin with '{'"},
+      {"{\"a\":" + std::string(1'000'000, '['), 0, "'a' has an array instead of an object"},
+  };
+  for (const Case& broken : cases) {
+    const std::string file = make_file(broken.header, broken.data);
+    BOOST_TEST_CONTEXT(broken.header.substr(0, 200))
+    BOOST_CHECK_EXCEPTION(parse_safetensors(bytes_of(file), nullptr, "broken.safetensors"), IoError,
+                          says("broken.safetensors", broken.cause));
+  }
+  Metadata kept{{"old", "1"}};
+  BOOST_CHECK_THROW(parse_safetensors(bytes_of(make_file(R"({"__metadata__":{"k":"v"}})", 1)), &kept),
+                    IoError);
+  BOOST_TEST(kept[0].first == "old");
+}
+
+BOOST_AUTO_TEST_CASE(a_header_of_another_length_than_stated_is_refused) {
+  std::string file = make_file("{}");
+  for (const std::uint64_t length : {std::uint64_t{3}, std::uint64_t{100'000'000}, std::uint64_t{100'000'001},
+                                     std::numeric_limits<std::uint64_t>::max()}) {
+    std::memcpy(file.data(), &length, sizeof(length));
+    BOOST_CHECK_EXCEPTION(parse_safetensors(bytes_of(file)), IoError,
+                          says("header of " + std::to_string(length)));
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_long_or_ugly_name_does_not_spoil_the_message) {
+  const std::string header = "{\"" + std::string(100'000, 'x') + "\":1}";
+  BOOST_CHECK_EXCEPTION(parse_safetensors(bytes_of(make_file(header))), IoError,
+                        [](const IoError& error) { return std::string_view(error.what()).size() < 300; });
+  BOOST_CHECK_EXCEPTION(parse_safetensors(bytes_of(make_file("{\"a\\n\\u001b[2J\":1}"))), IoError,
+                        says("'a??[2J'"));
+}
+
+BOOST_AUTO_TEST_CASE(too_many_entries_are_refused) {
+  std::string header = "{";
+  for (int i = 0; i <= 65'536; ++i)
+    header += "\"" + std::to_string(i) + "\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,0]},";
+  header.back() = '}';
+  BOOST_CHECK_EXCEPTION(parse_safetensors(bytes_of(make_file(header))), IoError,
+                        says("more than 65536 entries"));
+}
+
+// Whatever a byte becomes and wherever a file ends, the answer is tensors or an IoError.
+BOOST_AUTO_TEST_CASE(damaged_files_do_no_harm) {
+  const std::string good = read_file(data_file("pytorch.safetensors"));
+  for (std::size_t length = 0; length < good.size(); ++length)
+    BOOST_CHECK_THROW(parse_safetensors(bytes_of(std::string_view(good).substr(0, length))), IoError);
+  Generator generator(1);
+  std::size_t refused = 0;
+  for (int i = 0; i < 20'000; ++i) {
+    std::string bad = good;
+    for (std::uint64_t changes = 1 + generator.below(3); changes > 0; --changes)
+      bad[generator.below(bad.size())] = static_cast<char>(generator.below(256));
+    try {
+      parse_safetensors(bytes_of(bad));
+    } catch (const IoError&) {
+      ++refused;
+    }
+  }
+  BOOST_TEST(refused > 10'000U);
+}
+
+BOOST_AUTO_TEST_SUITE_END()
