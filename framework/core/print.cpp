@@ -101,14 +101,16 @@ class Printer {
     const bool innermost = d + 1 == shape_.size();
     std::string separator = ", ";
     if (!innermost) {
-      separator = "," + std::string(shape_.size() - d - 1, '\n');
-      separator += std::string(std::string_view("tensor(").size() + d + 1, ' ');
+      separator.pop_back();
+      separator.append(shape_.size() - d - 1, '\n');
+      separator.append(std::string_view("tensor(").size() + d + 1, ' ');
     }
     out += '[';
     for (std::int64_t i = 0; i < shape_[d]; ++i) {
       if (i) out += separator;
       if (skips(d, i)) {
-        out += "..." + separator;
+        out += "...";
+        out += separator;
         i = shape_[d] - edge_items;
       }
       write(out, d + 1, offset * shape_[d] + i);
