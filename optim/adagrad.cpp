@@ -20,8 +20,8 @@ void Adagrad::check_settings() const {
   require(options_.lr >= 0, "lr", options_.lr, "at least 0");
   require(options_.lr_decay >= 0, "lr_decay", options_.lr_decay, "at least 0");
   require(options_.weight_decay >= 0, "weight_decay", options_.weight_decay, "at least 0");
-  require(options_.initial_accumulator_value >= 0, "initial_accumulator_value", options_.initial_accumulator_value,
-          "at least 0");
+  require(options_.initial_accumulator_value >= 0, "initial_accumulator_value",
+          options_.initial_accumulator_value, "at least 0");
   require(options_.eps >= 0, "eps", options_.eps, "at least 0");
 }
 

@@ -14,8 +14,8 @@ struct AdagradOptions {
   bool maximize = false;  ///< ascend instead
 };
 
-/// s += g²; p -= lr/(1 + (t-1)·lr_decay) · g/(sqrt(s) + eps). Duchi, Hazan and Singer, "Adaptive subgradient methods
-/// for online learning and stochastic optimization" (2011). ValueError for an option that is negative.
+/// s += g²; p -= lr/(1 + (t-1)·lr_decay) · g/(sqrt(s) + eps). Duchi, Hazan and Singer, "Adaptive subgradient
+/// methods for online learning and stochastic optimization" (2011). ValueError for a negative option.
 class Adagrad : public Optimizer {
  public:
   explicit Adagrad(Tensors parameters, AdagradOptions options = {});

@@ -34,14 +34,16 @@ void Adam::update(const Tensor& parameter, const Tensor& gradient, State& state)
   auto& [m, v, v_max] = state.tensors;
   visit_floating(parameter.dtype(), [&, &m = m, &v = v, &v_max = v_max](auto zero) {
     using T = decltype(zero);
-    kernels::adam<T>(parameter.mutable_data<T>().data(), gradient.data<T>().data(), values<T>(m, parameter),
-                     values<T>(v, parameter), o.amsgrad ? values<T>(v_max, parameter) : nullptr, parameter.size(),
-                     {o.lr, o.betas.first, o.betas.second, o.eps, o.weight_decay, decoupled_, o.maximize, state.step});
+    kernels::adam<T>(
+        parameter.mutable_data<T>().data(), gradient.data<T>().data(), values<T>(m, parameter),
+        values<T>(v, parameter), o.amsgrad ? values<T>(v_max, parameter) : nullptr, parameter.size(),
+        {o.lr, o.betas.first, o.betas.second, o.eps, o.weight_decay, decoupled_, o.maximize, state.step});
   });
 }
 
 AdamW::AdamW(Tensors parameters, AdamWOptions options)
     : Adam("AdamW", std::move(parameters),
-           {options.lr, options.betas, options.eps, options.weight_decay, options.amsgrad, options.maximize}, true) {}
+           {options.lr, options.betas, options.eps, options.weight_decay, options.amsgrad, options.maximize},
+           true) {}
 
 }  // namespace retort

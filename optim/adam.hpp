@@ -17,8 +17,8 @@ struct AdamOptions {
 };
 
 /// g += weight_decay·p; m = β1·m + (1-β1)·g; v = β2·v + (1-β2)·g²;
-/// p -= lr/(1-β1^t) · m / (sqrt(v)/sqrt(1-β2^t) + eps). Kingma and Ba, "Adam: a method for stochastic optimization"
-/// (2015); amsgrad: Reddi, Kale and Kumar, "On the convergence of Adam and beyond" (2018).
+/// p -= lr/(1-β1^t) · m / (sqrt(v)/sqrt(1-β2^t) + eps). Kingma and Ba, "Adam: a method for stochastic
+/// optimization" (2015); amsgrad: Reddi, Kale and Kumar, "On the convergence of Adam and beyond" (2018).
 /// ValueError for a negative lr, eps or weight_decay, and for a beta outside [0, 1).
 class Adam : public Optimizer {
  public:
@@ -43,8 +43,8 @@ struct AdamWOptions {
   bool maximize = false;
 };
 
-/// Adam with weight decay apart from the gradient: p *= 1 - lr·weight_decay, then Adam's step. Loshchilov and Hutter,
-/// "Decoupled weight decay regularization" (2019). Errors as Adam's.
+/// Adam with weight decay apart from the gradient: p *= 1 - lr·weight_decay, then Adam's step. Loshchilov and
+/// Hutter, "Decoupled weight decay regularization" (2019). Errors as Adam's.
 class AdamW : public Adam {
  public:
   explicit AdamW(Tensors parameters, AdamWOptions options = {});

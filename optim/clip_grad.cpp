@@ -21,20 +21,25 @@ void for_each_gradient(const Tensors& parameters, F f) {
 }  // namespace
 
 double clip_grad_norm(const Tensors& parameters, double max_norm, double norm_type) {
-  if (!(max_norm >= 0)) throw ValueError(message("clip_grad_norm: max_norm is ", max_norm, "; it must be at least 0"));
+  if (!(max_norm >= 0))
+    throw ValueError(message("clip_grad_norm: max_norm is ", max_norm, "; it must be at least 0"));
   if (!(norm_type > 0))
-    throw ValueError(message("clip_grad_norm: norm_type is ", norm_type, "; it must be positive or infinity"));
+    throw ValueError(
+        message("clip_grad_norm: norm_type is ", norm_type, "; it must be positive or infinity"));
   const bool is_maximum = std::isinf(norm_type);
   double sum = 0;
   for_each_gradient(parameters, [&](auto zero, const Tensor& gradient) {
     using T = decltype(zero);
     const double part = kernels::power_sum<T>(gradient.data<T>().data(), gradient.size(), norm_type);
     // Written so that a NaN on either side stays.
-    if (!is_maximum) sum += part;
-    else if (part > sum || std::isnan(part)) sum = part;
+    if (!is_maximum)
+      sum += part;
+    else if (part > sum || std::isnan(part))
+      sum = part;
   });
   const double norm = is_maximum ? sum : norm_type == 2 ? std::sqrt(sum) : std::pow(sum, 1 / norm_type);
-  const double factor = std::min(max_norm / (norm + 1e-6), 1.0);  // NaN stays: min gives its first argument then
+  const double factor =
+      std::min(max_norm / (norm + 1e-6), 1.0);  // NaN stays: min gives its first argument then
   if (factor != 1)
     for_each_gradient(parameters, [&](auto zero, const Tensor& gradient) {
       using T = decltype(zero);

@@ -41,7 +41,9 @@ std::int64_t count(const StateDict& dict, const char* scheduler, const char* nam
 }  // namespace
 
 LRScheduler::LRScheduler(Optimizer& optimizer)
-    : optimizer_(optimizer), base_lr_(optimizer.initial_lr_.value_or(optimizer.lr())), last_lr_(optimizer.lr()) {}
+    : optimizer_(optimizer),
+      base_lr_(optimizer.initial_lr_.value_or(optimizer.lr())),
+      last_lr_(optimizer.lr()) {}
 
 void LRScheduler::start() {
   enter(0);
@@ -66,7 +68,8 @@ void LRScheduler::enter(std::int64_t epoch) { set(rate(epoch), epoch); }
 void LRScheduler::step() { enter(last_epoch_ + 1); }
 
 StateDict LRScheduler::state_dict() const {
-  return numbers({{"last_epoch", static_cast<double>(last_epoch_)}, {"base_lr", base_lr_}, {"last_lr", last_lr_}});
+  return numbers(
+      {{"last_epoch", static_cast<double>(last_epoch_)}, {"base_lr", base_lr_}, {"last_lr", last_lr_}});
 }
 
 void LRScheduler::load_state_dict(const StateDict& dict) {
@@ -85,7 +88,8 @@ double StepLR::rate(std::int64_t epoch) const {
   return epoch == 0 || epoch % options_.step_size != 0 ? lr() : lr() * options_.gamma;
 }
 
-LinearLR::LinearLR(Optimizer& optimizer, LinearLROptions options) : LRScheduler(optimizer), options_(options) {
+LinearLR::LinearLR(Optimizer& optimizer, LinearLROptions options)
+    : LRScheduler(optimizer), options_(options) {
   const auto& [start_factor, end_factor, total_iters] = options_;
   require(start_factor > 0 && start_factor <= 1, "LinearLR", "start_factor", start_factor, "in (0, 1]");
   require(end_factor >= 0 && end_factor <= 1, "LinearLR", "end_factor", end_factor, "in [0, 1]");
@@ -113,7 +117,8 @@ double CosineAnnealingLR::rate(std::int64_t epoch) const {
   const double half = static_cast<double>(period);
   if (epoch == 0) return lr();
   // The quotient below would be 0/0 where the rate leaves its lowest point.
-  if ((epoch - 1 - period) % (2 * period) == 0) return lr() + (base_lr() - lowest) * (1 - std::cos(pi / half)) / 2;
+  if ((epoch - 1 - period) % (2 * period) == 0)
+    return lr() + (base_lr() - lowest) * (1 - std::cos(pi / half)) / 2;
   return (1 + std::cos(pi * static_cast<double>(epoch) / half)) /
              (1 + std::cos(pi * static_cast<double>(epoch - 1) / half)) * (lr() - lowest) +
          lowest;
@@ -135,8 +140,8 @@ OneCycleLR::OneCycleLR(Optimizer& optimizer, OneCycleLROptions options)
     total_steps_ = *o.epochs * *o.steps_per_epoch;
   }
   require(o.pct_start >= 0 && o.pct_start <= 1, name, "pct_start", o.pct_start, "in [0, 1]");
-  require(o.anneal_strategy == "cos" || o.anneal_strategy == "linear", name, "anneal_strategy", o.anneal_strategy,
-          "cos or linear");
+  require(o.anneal_strategy == "cos" || o.anneal_strategy == "linear", name, "anneal_strategy",
+          o.anneal_strategy, "cos or linear");
   require(o.div_factor > 0, name, "div_factor", o.div_factor, "greater than 0");
   require(o.final_div_factor > 0, name, "final_div_factor", o.final_div_factor, "greater than 0");
   if (o.cycle_momentum && !optimizer.momentum())
@@ -181,7 +186,8 @@ std::optional<double> OneCycleLR::momentum(std::int64_t step) const {
 
 LambdaLR::LambdaLR(Optimizer& optimizer, LambdaLROptions options)
     : LRScheduler(optimizer), options_(std::move(options)) {
-  if (!options_.lr_lambda) throw ValueError("LambdaLR: lr_lambda is empty; give a function from the epoch to a factor");
+  if (!options_.lr_lambda)
+    throw ValueError("LambdaLR: lr_lambda is empty; give a function from the epoch to a factor");
   start();
 }
 
@@ -194,7 +200,8 @@ LinearWarmup::LinearWarmup(Optimizer& optimizer, LinearWarmupOptions options)
 }
 
 double LinearWarmup::rate(std::int64_t step) const {
-  return base_lr() * std::min(1.0, static_cast<double>(step + 1) / static_cast<double>(options_.warmup_steps));
+  return base_lr() *
+         std::min(1.0, static_cast<double>(step + 1) / static_cast<double>(options_.warmup_steps));
 }
 
 ReduceLROnPlateau::ReduceLROnPlateau(Optimizer& optimizer, ReduceLROnPlateauOptions options)
@@ -214,8 +221,8 @@ ReduceLROnPlateau::ReduceLROnPlateau(Optimizer& optimizer, ReduceLROnPlateauOpti
 
 bool ReduceLROnPlateau::improves(double metric) const {
   const double sign = options_.mode == "min" ? -1 : 1;
-  const double needed =
-      options_.threshold_mode == "rel" ? best_ * (1 + sign * options_.threshold) : best_ + sign * options_.threshold;
+  const double needed = options_.threshold_mode == "rel" ? best_ * (1 + sign * options_.threshold)
+                                                         : best_ + sign * options_.threshold;
   return options_.mode == "min" ? metric < needed : metric > needed;
 }
 

@@ -1,5 +1,6 @@
-// Learning rates that change over time. A scheduler sets the first rate when it is made; step() is called after each
-// epoch (or batch, where the schedule counts batches). It refers to its optimiser, which must live longer.
+// Learning rates that change over time. A scheduler sets the first rate when it is made; step() is called
+// after each epoch (or batch, where the schedule counts batches). It refers to its optimiser, which must live
+// longer.
 #pragma once
 
 #include <cstdint>
@@ -12,8 +13,8 @@
 
 namespace retort {
 
-/// Base of the schedules that depend on the number of steps alone. Those whose formula multiplies the rate in force
-/// (StepLR, LinearLR, CosineAnnealingLR) can be chained on one optimiser, as in PyTorch.
+/// Base of the schedules that depend on the number of steps alone. Those whose formula multiplies the rate in
+/// force (StepLR, LinearLR, CosineAnnealingLR) can be chained on one optimiser, as in PyTorch.
 class LRScheduler {
  public:
   virtual ~LRScheduler() = default;
@@ -27,8 +28,8 @@ class LRScheduler {
   /// Steps taken so far.
   std::int64_t last_epoch() const { return last_epoch_; }
 
-  /// The position in the schedule, and back; loading sets the optimiser's rate too. ValueError that lists what is
-  /// missing, unexpected or of another shape; then nothing has changed.
+  /// The position in the schedule, and back; loading sets the optimiser's rate too. ValueError that lists
+  /// what is missing, unexpected or of another shape; then nothing has changed.
   StateDict state_dict() const;
   void load_state_dict(const StateDict& state);
 
@@ -76,8 +77,8 @@ struct LinearLROptions {
   double end_factor = 1;
   std::int64_t total_iters = 5;
 };
-/// Multiplies the base rate by a factor that goes from start_factor to end_factor in total_iters epochs and then stays.
-/// ValueError for start_factor outside (0, 1], end_factor outside [0, 1] or total_iters below 1.
+/// Multiplies the base rate by a factor that goes from start_factor to end_factor in total_iters epochs and
+/// then stays. ValueError for start_factor outside (0, 1], end_factor outside [0, 1] or total_iters below 1.
 class LinearLR : public LRScheduler {
  public:
   explicit LinearLR(Optimizer& optimizer, LinearLROptions options = {});
@@ -93,9 +94,9 @@ struct CosineAnnealingLROptions {
   std::int64_t T_max = 0;  ///< epochs from the base rate down to eta_min; to be given
   double eta_min = 0;
 };
-/// eta_min + (base - eta_min)·(1 + cos(π·epoch/T_max))/2, by PyTorch's recursion; beyond T_max it rises again.
-/// Loshchilov and Hutter, "SGDR: stochastic gradient descent with warm restarts" (2017), without the restarts.
-/// ValueError for a T_max below 1 or a negative eta_min.
+/// eta_min + (base - eta_min)·(1 + cos(π·epoch/T_max))/2, by PyTorch's recursion; beyond T_max it rises
+/// again. Loshchilov and Hutter, "SGDR: stochastic gradient descent with warm restarts" (2017), without the
+/// restarts. ValueError for a T_max below 1 or a negative eta_min.
 class CosineAnnealingLR : public LRScheduler {
  public:
   CosineAnnealingLR(Optimizer& optimizer, CosineAnnealingLROptions options);
@@ -108,22 +109,22 @@ class CosineAnnealingLR : public LRScheduler {
 };
 
 struct OneCycleLROptions {
-  double max_lr = 0;                                 ///< to be given
-  std::optional<std::int64_t> total_steps = {};      ///< or the two below
+  double max_lr = 0;                             ///< to be given
+  std::optional<std::int64_t> total_steps = {};  ///< or the two below
   std::optional<std::int64_t> epochs = {};
   std::optional<std::int64_t> steps_per_epoch = {};
-  double pct_start = 0.3;                            ///< the part of the steps in which the rate rises
-  std::string anneal_strategy = "cos";               ///< or "linear"
-  bool cycle_momentum = true;                        ///< momentum, in the Adam family beta1, moves the other way
+  double pct_start = 0.3;               ///< the part of the steps in which the rate rises
+  std::string anneal_strategy = "cos";  ///< or "linear"
+  bool cycle_momentum = true;           ///< momentum, in the Adam family beta1, moves the other way
   double base_momentum = 0.85;
   double max_momentum = 0.95;
-  double div_factor = 25;                            ///< max_lr / first rate
-  double final_div_factor = 1e4;                     ///< first rate / last rate
-  bool three_phase = false;                          ///< down to the first rate as slowly as up, then to the last
+  double div_factor = 25;         ///< max_lr / first rate
+  double final_div_factor = 1e4;  ///< first rate / last rate
+  bool three_phase = false;       ///< down to the first rate as slowly as up, then to the last
 };
-/// Up to max_lr and down again within total_steps calls of step(): Smith and Topin, "Super-convergence" (2018), with
-/// PyTorch's phases. ValueError for options out of range, an optimiser without momentum to cycle, and a step beyond
-/// the last.
+/// Up to max_lr and down again within total_steps calls of step(): Smith and Topin, "Super-convergence"
+/// (2018), with PyTorch's phases. ValueError for options out of range, an optimiser without momentum to
+/// cycle, and a step beyond the last.
 class OneCycleLR : public LRScheduler {
  public:
   OneCycleLR(Optimizer& optimizer, OneCycleLROptions options);
@@ -158,7 +159,8 @@ class LambdaLR : public LRScheduler {
 struct LinearWarmupOptions {
   std::int64_t warmup_steps = 0;
 };
-/// The base rate times min(1, (step + 1)/warmup_steps). Not in PyTorch. ValueError for a negative warmup_steps.
+/// The base rate times min(1, (step + 1)/warmup_steps). Not in PyTorch. ValueError for a negative
+/// warmup_steps.
 class LinearWarmup : public LRScheduler {
  public:
   LinearWarmup(Optimizer& optimizer, LinearWarmupOptions options);
@@ -173,15 +175,15 @@ class LinearWarmup : public LRScheduler {
 struct ReduceLROnPlateauOptions {
   std::string mode = "min";  ///< what is better: less, or "max", more
   double factor = 0.1;
-  std::int64_t patience = 10;  ///< epochs without improvement that are borne
-  double threshold = 1e-4;     ///< what counts as an improvement
+  std::int64_t patience = 10;          ///< epochs without improvement that are borne
+  double threshold = 1e-4;             ///< what counts as an improvement
   std::string threshold_mode = "rel";  ///< relative to the best so far, or "abs"
   std::int64_t cooldown = 0;           ///< epochs after a reduction in which nothing is counted
   double min_lr = 0;
   double eps = 1e-8;  ///< a smaller change of the rate is not made
 };
-/// Multiplies the rate by factor when a metric has not improved for more than `patience` epochs. A NaN metric is no
-/// improvement. ValueError for a factor outside [0, 1), unknown modes and negative counts.
+/// Multiplies the rate by factor when a metric has not improved for more than `patience` epochs. A NaN metric
+/// is no improvement. ValueError for a factor outside [0, 1), unknown modes and negative counts.
 class ReduceLROnPlateau {
  public:
   explicit ReduceLROnPlateau(Optimizer& optimizer, ReduceLROnPlateauOptions options = {});

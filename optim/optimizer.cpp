@@ -40,13 +40,15 @@ Optimizer::Optimizer(const char* name, Tensors parameters, std::vector<const cha
       state_names_(std::move(state_names)),
       states_(parameters_.size()) {
   if (parameters_.empty())
-    throw ValueError(message(name_, ": the list of parameters is empty; does the module list them in RETORT_MEMBERS?"));
+    throw ValueError(
+        message(name_, ": the list of parameters is empty; does the module list them in RETORT_MEMBERS?"));
   std::unordered_set<const Array*> seen;
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     const Tensor& parameter = parameters_[i];
     if (!parameter.defined()) throw ValueError(message(name_, ": parameter ", i, " is undefined"));
     if (!is_floating_point(parameter.dtype()))
-      throw TypeError(message(name_, ": parameter ", i, " is ", parameter.dtype(), "; only floating-point ones are learnt"));
+      throw TypeError(message(name_, ": parameter ", i, " is ", parameter.dtype(),
+                              "; only floating-point ones are learnt"));
     if (!parameter.is_leaf())
       throw ValueError(message(name_, ": parameter ", i, " of shape ", parameter.shape(),
                                " is the result of an operation; only a leaf keeps its gradient"));

@@ -12,10 +12,10 @@
 
 namespace retort {
 
-/// Base of the optimisers. It holds handles of the parameters, leaves that want a gradient, and writes their values;
-/// it never changes a gradient. Neither copyable nor movable: schedulers refer to it.
-/// Construction throws ValueError for no parameter, an undefined one, one that an operation made, or one that comes
-/// twice; TypeError for int64.
+/// Base of the optimisers. It holds handles of the parameters, leaves that want a gradient, and writes their
+/// values; it never changes a gradient. Neither copyable nor movable: schedulers refer to it. Construction
+/// throws ValueError for no parameter, an undefined one, one that an operation made, or one that comes twice;
+/// TypeError for int64.
 class Optimizer {
  public:
   virtual ~Optimizer() = default;
@@ -37,11 +37,12 @@ class Optimizer {
   /// ValueError for an optimiser without momentum or a value that it does not take.
   void set_momentum(double momentum);
 
-  /// A copy of all that the next step depends on beside the parameters: `state.0.step`, `state.0.exp_avg`, … of each
-  /// parameter (of shape (0) when there is none yet), `param_groups.0.lr` and the other options.
+  /// A copy of all that the next step depends on beside the parameters: `state.0.step`, `state.0.exp_avg`, …
+  /// of each parameter (of shape (0) when there is none yet), `param_groups.0.lr` and the other options.
   StateDict state_dict() const;
-  /// Restores what state_dict() gave, options included, so that training goes on with the same bits. ValueError that
-  /// lists all entries that are missing, unexpected or of another shape; then nothing has changed.
+  /// Restores what state_dict() gave, options included, so that training goes on with the same bits.
+  /// ValueError that lists all entries that are missing, unexpected or of another shape; then nothing has
+  /// changed.
   void load_state_dict(const StateDict& state);
 
  protected:

@@ -7,7 +7,8 @@
 namespace retort {
 
 RMSprop::RMSprop(Tensors parameters, RMSpropOptions options)
-    : Optimizer("RMSprop", std::move(parameters), {"square_avg", "grad_avg", "momentum_buffer"}), options_(options) {
+    : Optimizer("RMSprop", std::move(parameters), {"square_avg", "grad_avg", "momentum_buffer"}),
+      options_(options) {
   use({{"lr", options_.lr},
        {"alpha", options_.alpha},
        {"eps", options_.eps},
@@ -31,8 +32,8 @@ void RMSprop::update(const Tensor& parameter, const Tensor& gradient, State& sta
   auto& [square_average, average, buffer] = state.tensors;
   visit_floating(parameter.dtype(), [&, &s = square_average, &a = average, &b = buffer](auto zero) {
     using T = decltype(zero);
-    kernels::rmsprop<T>(parameter.mutable_data<T>().data(), gradient.data<T>().data(), values<T>(s, parameter),
-                        o.centered ? values<T>(a, parameter) : nullptr,
+    kernels::rmsprop<T>(parameter.mutable_data<T>().data(), gradient.data<T>().data(),
+                        values<T>(s, parameter), o.centered ? values<T>(a, parameter) : nullptr,
                         o.momentum > 0 ? values<T>(b, parameter) : nullptr, parameter.size(),
                         {o.lr, o.alpha, o.eps, o.weight_decay, o.momentum, o.centered, o.maximize});
   });

@@ -15,9 +15,10 @@ struct RMSpropOptions {
   bool maximize = false;  ///< ascend instead
 };
 
-/// s = alpha·s + (1-alpha)·g²; b = momentum·b + g/(sqrt(s) + eps); p -= lr·b. Tieleman and Hinton, "Lecture 6.5" of
-/// Neural Networks for Machine Learning (2012); centered: Graves, "Generating sequences with recurrent neural
-/// networks" (2013). ValueError for alpha outside [0, 1] and another option that is negative.
+/// s = alpha·s + (1-alpha)·g²; b = momentum·b + g/(sqrt(s) + eps); p -= lr·b. Tieleman and Hinton, "Lecture
+/// 6.5" of Neural Networks for Machine Learning (2012); centered: Graves, "Generating sequences with
+/// recurrent neural networks" (2013). ValueError for alpha outside [0, 1] and another option that is
+/// negative.
 class RMSprop : public Optimizer {
  public:
   explicit RMSprop(Tensors parameters, RMSpropOptions options = {});

@@ -15,9 +15,9 @@ struct SGDOptions {
 };
 
 /// g += weight_decay·p; b = momentum·b + (1-dampening)·g (at first b = g); p -= lr·b, with nesterov
-/// p -= lr·(g + momentum·b). Sutskever, Martens, Dahl and Hinton, "On the importance of initialization and momentum in
-/// deep learning" (2013), with PyTorch's order of operations.
-/// ValueError for a negative lr, momentum or weight_decay, and for nesterov without momentum or with dampening.
+/// p -= lr·(g + momentum·b). Sutskever, Martens, Dahl and Hinton, "On the importance of initialization and
+/// momentum in deep learning" (2013), with PyTorch's order of operations. ValueError for a negative lr,
+/// momentum or weight_decay, and for nesterov without momentum or with dampening.
 class SGD : public Optimizer {
  public:
   explicit SGD(Tensors parameters, SGDOptions options = {});

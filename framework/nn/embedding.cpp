@@ -16,7 +16,8 @@ Embedding::Embedding(std::int64_t count, std::int64_t dim, EmbeddingOptions opti
   if (options.padding_idx) {
     const std::int64_t row = padding < 0 ? padding + count : padding;
     std::ranges::fill(weight.mutable_data<float>().subspan(static_cast<std::size_t>(row * dim),
-                                                           static_cast<std::size_t>(dim)), 0.0F);
+                                                           static_cast<std::size_t>(dim)),
+                      0.0F);
   }
   weight.set_requires_grad();
 }

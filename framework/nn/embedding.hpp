@@ -8,8 +8,8 @@
 
 namespace retort {
 
-/// weight[index]: a vector of `dim` numbers for each int64 index; [any shape] gives [that shape, dim]. weight [count,
-/// dim] starts standard normal, but the row padding_idx, which gets no gradient, starts as zeros.
+/// weight[index]: a vector of `dim` numbers for each int64 index; [any shape] gives [that shape, dim]. weight
+/// [count, dim] starts standard normal, but the row padding_idx, which gets no gradient, starts as zeros.
 /// ValueError for a negative size, IndexError for a padding_idx out of range.
 class Embedding : public Module {
  public:

@@ -28,7 +28,8 @@ struct Fans {
 
 Fans fans(const char* name, const Tensor& tensor) {
   if (tensor.dim() < 2)
-    throw ValueError(message(name, ": shape ", tensor.shape(), " has no inputs and outputs; it needs two dimensions"));
+    throw ValueError(
+        message(name, ": shape ", tensor.shape(), " has no inputs and outputs; it needs two dimensions"));
   double field = 1;
   for (std::int64_t d = 2; d < tensor.dim(); ++d) field *= static_cast<double>(tensor.size(d));
   return {static_cast<double>(tensor.size(1)) * field, static_cast<double>(tensor.size(0)) * field};
@@ -59,13 +60,13 @@ Tensor uniform_of_std(const Tensor& tensor, double std) {
 Tensor uniform_(const Tensor& tensor, double low, double high) {
   if (!(low <= high) || !std::isfinite(low) || !std::isfinite(high))
     throw ValueError(message("uniform_: no interval from ", low, " to ", high));
-  return write("uniform_", tensor, [&](auto values) {
-    detail::fill_uniform(values, draws_for(tensor), low, high);
-  });
+  return write("uniform_", tensor,
+               [&](auto values) { detail::fill_uniform(values, draws_for(tensor), low, high); });
 }
 
 Tensor normal_(const Tensor& tensor, double mean, double std) {
-  if (!(std >= 0)) throw ValueError(message("normal_: a standard deviation of ", std, "; it must not be negative"));
+  if (!(std >= 0))
+    throw ValueError(message("normal_: a standard deviation of ", std, "; it must not be negative"));
   return write("normal_", tensor, [&](auto values) {
     detail::fill_normal(values, draws_for(tensor));
     using T = typename decltype(values)::value_type;
@@ -92,7 +93,8 @@ double calculate_gain(std::string_view nonlinearity, double param) {
   throw ValueError(message("calculate_gain: no gain is known for '", nonlinearity, "'"));
 }
 
-Tensor kaiming_uniform_(const Tensor& tensor, double a, std::string_view mode, std::string_view nonlinearity) {
+Tensor kaiming_uniform_(const Tensor& tensor, double a, std::string_view mode,
+                        std::string_view nonlinearity) {
   return uniform_of_std(tensor, kaiming_std("kaiming_uniform_", tensor, a, mode, nonlinearity));
 }
 

@@ -20,9 +20,9 @@ Tensor ones_(const Tensor& tensor);
 /// relu sqrt(2), leaky_relu sqrt(2 / (1 + param²)), selu 3/4. ValueError for another name.
 double calculate_gain(std::string_view nonlinearity, double param = 0.01);
 
-/// He, Zhang, Ren and Sun, "Delving deep into rectifiers" (2015): variance gain² / fan, where fan is that of the
-/// inputs ("fan_in": size(1) times the receptive field) or outputs ("fan_out": size(0) times it), and `a` the
-/// slope of leaky_relu. ValueError for fewer than two dimensions or an unknown mode. A fan of 0 gives zeros.
+/// He, Zhang, Ren and Sun, "Delving deep into rectifiers" (2015): variance gain² / fan, where fan is that of
+/// the inputs ("fan_in": size(1) times the receptive field) or outputs ("fan_out": size(0) times it), and `a`
+/// the slope of leaky_relu. ValueError for fewer than two dimensions or an unknown mode. Fan 0 gives zeros.
 Tensor kaiming_uniform_(const Tensor& tensor, double a = 0, std::string_view mode = "fan_in",
                         std::string_view nonlinearity = "leaky_relu");
 Tensor kaiming_normal_(const Tensor& tensor, double a = 0, std::string_view mode = "fan_in",

@@ -98,13 +98,15 @@ void Module::to(DType dtype) {
   for (const detail::Member& member : state()) {
     const Tensor& tensor = member.tensor;
     if (!tensor.is_leaf())
-      throw GraphError(message("Module::to: ", member.name, " is the result of an operation; a member must be a leaf"));
+      throw GraphError(
+          message("Module::to: ", member.name, " is the result of an operation; a member must be a leaf"));
     const auto same = [&](const Conversion& earlier) { return earlier.tensor.is(tensor); };
-    if (!is_floating_point(tensor.dtype()) || tensor.dtype() == dtype || std::ranges::any_of(conversions, same))
+    if (!is_floating_point(tensor.dtype()) || tensor.dtype() == dtype ||
+        std::ranges::any_of(conversions, same))
       continue;
     const Tensor gradient = tensor.grad();
-    conversions.push_back({tensor, tensor.detach().to(dtype),
-                           gradient.defined() ? gradient.detach().to(dtype) : Tensor()});
+    conversions.push_back(
+        {tensor, tensor.detach().to(dtype), gradient.defined() ? gradient.detach().to(dtype) : Tensor()});
   }
   for (const auto& [tensor, values, gradient] : conversions) {
     tensor.replace_array(values.array());

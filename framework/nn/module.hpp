@@ -14,8 +14,8 @@ namespace retort {
 
 class Module;
 
-/// A tensor that belongs to a module's state but isn't learnt, such as a running mean: it is saved, loaded and
-/// converted with the module, and no optimiser gets it.
+/// A tensor that belongs to a module's state but isn't learnt, such as a running mean: it is saved, loaded
+/// and converted with the module, and no optimiser gets it.
 class Buffer : public Tensor {
  public:
   Buffer() = default;
@@ -57,8 +57,9 @@ void append_member(std::vector<Member>& members, std::string name, const T& memb
   } else if constexpr (MemberPointer<T>) {
     if (member) append_member(members, std::move(name), *member);
   } else {
-    static_assert(std::is_void_v<T>,
-                  "RETORT_MEMBERS takes Tensors, Buffers, Modules, and vectors, arrays, optionals and pointers of them");
+    static_assert(
+        std::is_void_v<T>,
+        "RETORT_MEMBERS takes Tensors, Buffers, Modules, and containers and pointers of them");
   }
 }
 
@@ -80,8 +81,8 @@ struct MemberAccess {
 
 }  // namespace detail
 
-/// Base of everything that learns: a class with tensors, buffers and other modules as members, which it lists in
-/// RETORT_MEMBERS, and a call operator of any signature. Names are those of PyTorch: `hidden.weight`.
+/// Base of everything that learns: a class with tensors, buffers and other modules as members, which it lists
+/// in RETORT_MEMBERS, and a call operator of any signature. Names are those of PyTorch: `hidden.weight`.
 /// Movable, not copyable: two modules never share a parameter by accident.
 class Module {
  public:
@@ -92,8 +93,8 @@ class Module {
   Module(Module&&) = default;
   Module& operator=(Module&&) = default;
 
-  /// The parameters, children's included, in the order of RETORT_MEMBERS; frozen ones too. A tensor that stands in
-  /// several places (tied weights) comes once, under its first name. Handles: they share with the module.
+  /// The parameters, children's included, in the order of RETORT_MEMBERS; frozen ones too. A tensor that
+  /// stands in several places (tied weights) comes once, under its first name. They are the module's own.
   Tensors parameters() const;
   std::vector<std::pair<std::string, Tensor>> named_parameters() const;
   /// The same for buffers.
@@ -107,19 +108,20 @@ class Module {
   void eval() { train(false); }
   bool is_training() const { return training_; }
 
-  /// Makes every floating-point parameter want a gradient, or not: `teacher.set_requires_grad(false)` freezes it.
+  /// Makes every floating-point parameter want a gradient, or not: `set_requires_grad(false)` freezes a teacher.
   void set_requires_grad(bool value = true);
   /// Drops the gradients of all parameters.
   void zero_grad();
-  /// Converts floating-point parameters, their gradients, and buffers in place: handles that an optimiser holds stay
-  /// valid. TypeError for int64, GraphError when a member is the result of an operation.
+  /// Converts floating-point parameters, their gradients, and buffers in place: handles that an optimiser
+  /// holds stay valid. TypeError for int64, GraphError when a member is the result of an operation.
   void to(DType dtype);
 
-  /// All parameters and buffers by name: a snapshot. The tensors are copies without history, so that training on does
-  /// not change them (in PyTorch they share with the module). Tied weights stand under each of their names.
+  /// All parameters and buffers by name: a snapshot. The tensors are copies without history, so that training
+  /// on does not change them (in PyTorch they share with the module). Tied weights stand under each of their
+  /// names.
   StateDict state_dict() const;
-  /// Writes `state` into the parameters and buffers, converted to their element types. ValueError that lists all
-  /// names that are missing, unexpected or of another shape; then nothing has changed.
+  /// Writes `state` into the parameters and buffers, converted to their element types. ValueError that lists
+  /// all names that are missing, unexpected or of another shape; then nothing has changed.
   void load_state_dict(const StateDict& state);
 
  protected:
@@ -138,18 +140,19 @@ class Module {
 
 }  // namespace retort
 
-/// Stands in a module's class and lists its members: `RETORT_MEMBERS(hidden, out)`. A Tensor is a parameter, a Buffer a
-/// buffer, a Module a child; vectors, arrays, optionals and pointers of these are walked (`layers.0.weight`).
-#define RETORT_MEMBERS(...)                                                                               \
-  friend struct ::retort::detail::MemberAccess;                                                           \
-  void retort_members(std::vector<::retort::detail::Member>& retort_found) const override {               \
-    ::retort::detail::append_members(retort_found, #__VA_ARGS__ __VA_OPT__(, ) __VA_ARGS__);              \
+/// Stands in a module's class and lists its members: `RETORT_MEMBERS(hidden, out)`. A Tensor is a parameter,
+/// a Buffer a buffer, a Module a child; vectors, arrays, optionals and pointers of these are walked
+/// (`layers.0.weight`).
+#define RETORT_MEMBERS(...)                                                                  \
+  friend struct ::retort::detail::MemberAccess;                                              \
+  void retort_members(std::vector<::retort::detail::Member>& retort_found) const override {  \
+    ::retort::detail::append_members(retort_found, #__VA_ARGS__ __VA_OPT__(, ) __VA_ARGS__); \
   }
 
 /// The same in a class derived from `Base`, which has members of its own: they come first.
-#define RETORT_MEMBERS_OF(Base, ...)                                                                      \
-  friend struct ::retort::detail::MemberAccess;                                                           \
-  void retort_members(std::vector<::retort::detail::Member>& retort_found) const override {               \
-    ::retort::detail::MemberAccess::append<Base>(*this, retort_found);                                    \
-    ::retort::detail::append_members(retort_found, #__VA_ARGS__ __VA_OPT__(, ) __VA_ARGS__);              \
+#define RETORT_MEMBERS_OF(Base, ...)                                                         \
+  friend struct ::retort::detail::MemberAccess;                                              \
+  void retort_members(std::vector<::retort::detail::Member>& retort_found) const override {  \
+    ::retort::detail::MemberAccess::append<Base>(*this, retort_found);                       \
+    ::retort::detail::append_members(retort_found, #__VA_ARGS__ __VA_OPT__(, ) __VA_ARGS__); \
   }

@@ -43,8 +43,8 @@ class AnyLayer {
 
 }  // namespace detail
 
-/// Calls its modules one after another: `Sequential(Linear(784, 30), ReLU(), Linear(30, 10))`. It takes them over
-/// by move; their names are "0", "1", … An empty one returns its input.
+/// Calls its modules one after another: `Sequential(Linear(784, 30), ReLU(), Linear(30, 10))`. It takes them
+/// over by move; their names are "0", "1", … An empty one returns its input.
 class Sequential : public Module {
  public:
   Sequential() = default;

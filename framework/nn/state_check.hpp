@@ -16,7 +16,8 @@ struct ExpectedEntry {
   bool may_be_empty = false;  ///< a tensor of shape (0) stands for "not yet"
 };
 
-/// ValueError that lists every entry of `state` that is missing, unexpected or of another shape than expected.
+/// ValueError that lists every entry of `state` that is missing, unexpected or of another shape than
+/// expected.
 void check_state(std::string_view what, const StateDict& state, const std::vector<ExpectedEntry>& expected);
 
 /// Writes the values of `from`, of as many elements, converted to the element type of `to`.

@@ -12,8 +12,9 @@ std::vector<std::string> untracked_parameters(const Tensor& loss, const Module& 
   std::vector<std::string> found;
   for (const detail::Leaf* leaf : detail::leaves(loss))
     if (!tracked.contains(leaf))
-      found.push_back(message("a ", leaf->dtype, " tensor of shape ", leaf->shape,
-                              " wants a gradient but is no parameter of the module; list it in RETORT_MEMBERS"));
+      found.push_back(
+          message("a ", leaf->dtype, " tensor of shape ", leaf->shape,
+                  " wants a gradient but is no parameter of the module; list it in RETORT_MEMBERS"));
   return found;
 }
 

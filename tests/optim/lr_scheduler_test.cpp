@@ -41,14 +41,16 @@ MakeScheduler maker(Options options) {
 }
 
 std::vector<MakeScheduler> all_schedulers() {
-  return {maker<rt::StepLR>(rt::StepLROptions{.step_size = 2}),
-          maker<rt::LinearLR>(rt::LinearLROptions{}),
-          maker<rt::CosineAnnealingLR>(rt::CosineAnnealingLROptions{.T_max = 6, .eta_min = 0.01}),
-          maker<rt::OneCycleLR>(rt::OneCycleLROptions{.max_lr = 2, .total_steps = 20}),
-          maker<rt::OneCycleLR>(rt::OneCycleLROptions{
-              .max_lr = 2, .epochs = 5, .steps_per_epoch = 4, .anneal_strategy = "linear", .three_phase = true}),
-          maker<rt::LambdaLR>(rt::LambdaLROptions{.lr_lambda = [](std::int64_t e) { return 1.0 / (1.0 + static_cast<double>(e)); }}),
-          maker<rt::LinearWarmup>(rt::LinearWarmupOptions{.warmup_steps = 7})};
+  return {
+      maker<rt::StepLR>(rt::StepLROptions{.step_size = 2}),
+      maker<rt::LinearLR>(rt::LinearLROptions{}),
+      maker<rt::CosineAnnealingLR>(rt::CosineAnnealingLROptions{.T_max = 6, .eta_min = 0.01}),
+      maker<rt::OneCycleLR>(rt::OneCycleLROptions{.max_lr = 2, .total_steps = 20}),
+      maker<rt::OneCycleLR>(rt::OneCycleLROptions{
+          .max_lr = 2, .epochs = 5, .steps_per_epoch = 4, .anneal_strategy = "linear", .three_phase = true}),
+      maker<rt::LambdaLR>(rt::LambdaLROptions{
+          .lr_lambda = [](std::int64_t e) { return 1.0 / (1.0 + static_cast<double>(e)); }}),
+      maker<rt::LinearWarmup>(rt::LinearWarmupOptions{.warmup_steps = 7})};
 }
 
 }  // namespace
@@ -57,18 +59,21 @@ BOOST_FIXTURE_TEST_SUITE(lr_scheduler, Fixture)
 
 BOOST_AUTO_TEST_CASE(step_lr) {
   rt::StepLR scheduler(optimizer, {.step_size = 3, .gamma = 0.2});
-  check_rates(scheduler, [](int e) { return 0.5 * std::pow(0.2, e / 3); }, 10);
+  check_rates(
+      scheduler, [](int e) { return 0.5 * std::pow(0.2, e / 3); }, 10);
 }
 
 BOOST_AUTO_TEST_CASE(linear_lr) {
   rt::LinearLR scheduler(optimizer, {.start_factor = 0.25, .end_factor = 0.75, .total_iters = 4});
-  check_rates(scheduler, [](int e) { return 0.5 * (0.25 + 0.5 * std::min(e, 4) / 4); }, 8);
+  check_rates(
+      scheduler, [](int e) { return 0.5 * (0.25 + 0.5 * std::min(e, 4) / 4); }, 8);
 }
 
 BOOST_AUTO_TEST_CASE(cosine_annealing_lr) {
   rt::CosineAnnealingLR scheduler(optimizer, {.T_max = 5, .eta_min = 0.1});
   const double pi = std::numbers::pi;
-  check_rates(scheduler, [&](int e) { return 0.1 + 0.4 * (1 + std::cos(pi * e / 5)) / 2; }, 18);
+  check_rates(
+      scheduler, [&](int e) { return 0.1 + 0.4 * (1 + std::cos(pi * e / 5)) / 2; }, 18);
 }
 
 BOOST_AUTO_TEST_CASE(cosine_annealing_reaches_zero_without_passing_it) {
@@ -84,21 +89,28 @@ BOOST_AUTO_TEST_CASE(cosine_annealing_reaches_zero_without_passing_it) {
 }
 
 BOOST_AUTO_TEST_CASE(lambda_lr) {
-  rt::LambdaLR scheduler(optimizer, {.lr_lambda = [](std::int64_t e) { return 1.0 / (1.0 + static_cast<double>(e)); }});
-  check_rates(scheduler, [](int e) { return 0.5 / (1 + e); }, 5);
+  rt::LambdaLR scheduler(optimizer,
+                         {.lr_lambda = [](std::int64_t e) { return 1.0 / (1.0 + static_cast<double>(e)); }});
+  check_rates(
+      scheduler, [](int e) { return 0.5 / (1 + e); }, 5);
 }
 
 BOOST_AUTO_TEST_CASE(linear_warmup) {
   rt::LinearWarmup scheduler(optimizer, {.warmup_steps = 4});
-  check_rates(scheduler, [](int e) { return 0.5 * std::min(1.0, (e + 1) / 4.0); }, 8);
+  check_rates(
+      scheduler, [](int e) { return 0.5 * std::min(1.0, (e + 1) / 4.0); }, 8);
   rt::SGD other(one_parameter(), {.lr = 0.5});
   rt::LinearWarmup none(other, {.warmup_steps = 0});
   BOOST_TEST(other.lr() == 0.5);
 }
 
 BOOST_AUTO_TEST_CASE(one_cycle_lr) {
-  rt::OneCycleLR scheduler(optimizer, {.max_lr = 1, .total_steps = 11, .pct_start = 3.0 / 11, .anneal_strategy = "linear",
-                                       .div_factor = 10, .final_div_factor = 100});
+  rt::OneCycleLR scheduler(optimizer, {.max_lr = 1,
+                                       .total_steps = 11,
+                                       .pct_start = 3.0 / 11,
+                                       .anneal_strategy = "linear",
+                                       .div_factor = 10,
+                                       .final_div_factor = 100});
   const auto rate = [](int e) { return e <= 2 ? 0.1 + 0.45 * e : 1 + (0.001 - 1) * (e - 2) / 8.0; };
   for (int e = 0; e < 11; ++e) {
     BOOST_TEST(optimizer.lr() == rate(e), exact);
@@ -181,9 +193,9 @@ BOOST_AUTO_TEST_CASE(reduce_on_plateau) {
     return optimizer.lr();
   };
   BOOST_TEST(after(1.0) == 0.5);
-  BOOST_TEST(after(0.99995) == 0.5);  // no improvement by a relative 1e-4: first bad epoch
-  BOOST_TEST(after(not_a_number) == 0.25);     // second
-  BOOST_TEST(after(2.0) == 0.25);     // cooling down
+  BOOST_TEST(after(0.99995) == 0.5);        // no improvement by a relative 1e-4: first bad epoch
+  BOOST_TEST(after(not_a_number) == 0.25);  // second
+  BOOST_TEST(after(2.0) == 0.25);           // cooling down
   BOOST_TEST(after(2.0) == 0.25);
   BOOST_TEST(after(0.5) == 0.25);  // better: counting starts again
   BOOST_TEST(after(0.5) == 0.25);
@@ -199,8 +211,12 @@ BOOST_AUTO_TEST_CASE(reduce_on_plateau) {
 }
 
 BOOST_AUTO_TEST_CASE(reduce_on_plateau_bounds) {
-  rt::ReduceLROnPlateau scheduler(optimizer, {.mode = "max", .factor = 0.1, .patience = 0, .threshold = 0.5,
-                                              .threshold_mode = "abs", .min_lr = 0.2});
+  rt::ReduceLROnPlateau scheduler(optimizer, {.mode = "max",
+                                              .factor = 0.1,
+                                              .patience = 0,
+                                              .threshold = 0.5,
+                                              .threshold_mode = "abs",
+                                              .min_lr = 0.2});
   scheduler.step(1);
   scheduler.step(1.6);
   BOOST_TEST(optimizer.lr() == 0.5);
@@ -222,11 +238,15 @@ BOOST_AUTO_TEST_CASE(bad_options_are_refused_and_change_nothing) {
   BOOST_CHECK_THROW(rt::OneCycleLR(optimizer, {.max_lr = 1}), rt::ValueError);
   BOOST_CHECK_THROW(rt::OneCycleLR(optimizer, {.max_lr = 1, .epochs = 3}), rt::ValueError);
   BOOST_CHECK_THROW(rt::OneCycleLR(optimizer, {.max_lr = 1, .total_steps = 0}), rt::ValueError);
-  BOOST_CHECK_THROW(rt::OneCycleLR(optimizer, {.max_lr = 1, .total_steps = 5, .pct_start = 1.5}), rt::ValueError);
-  BOOST_CHECK_THROW(rt::OneCycleLR(optimizer, {.max_lr = 1, .total_steps = 5, .anneal_strategy = "log"}), rt::ValueError);
-  BOOST_CHECK_THROW(rt::OneCycleLR(optimizer, {.max_lr = 1, .total_steps = 5, .div_factor = 0}), rt::ValueError);
+  BOOST_CHECK_THROW(rt::OneCycleLR(optimizer, {.max_lr = 1, .total_steps = 5, .pct_start = 1.5}),
+                    rt::ValueError);
+  BOOST_CHECK_THROW(rt::OneCycleLR(optimizer, {.max_lr = 1, .total_steps = 5, .anneal_strategy = "log"}),
+                    rt::ValueError);
+  BOOST_CHECK_THROW(rt::OneCycleLR(optimizer, {.max_lr = 1, .total_steps = 5, .div_factor = 0}),
+                    rt::ValueError);
   BOOST_CHECK_THROW(rt::LambdaLR(optimizer, {}), rt::ValueError);
-  BOOST_CHECK_THROW(rt::LambdaLR(optimizer, {.lr_lambda = [](std::int64_t) { return -1.0; }}), rt::ValueError);
+  BOOST_CHECK_THROW(rt::LambdaLR(optimizer, {.lr_lambda = [](std::int64_t) { return -1.0; }}),
+                    rt::ValueError);
   BOOST_CHECK_THROW(rt::LinearWarmup(optimizer, {.warmup_steps = -1}), rt::ValueError);
   BOOST_CHECK_THROW(rt::ReduceLROnPlateau(optimizer, {.mode = "best"}), rt::ValueError);
   BOOST_CHECK_THROW(rt::ReduceLROnPlateau(optimizer, {.factor = 1}), rt::ValueError);

@@ -43,15 +43,17 @@ MakeOptimizer maker(Options options) {
 
 /// Every optimiser, with each piece of state that it may have.
 std::vector<MakeOptimizer> all_optimizers() {
-  return {maker<rt::SGD>(rt::SGDOptions{.lr = 0.1}),
-          maker<rt::SGD>(rt::SGDOptions{.lr = 0.1, .momentum = 0.9, .dampening = 0.3, .weight_decay = 0.1}),
-          maker<rt::SGD>(rt::SGDOptions{.lr = 0.1, .momentum = 0.9, .nesterov = true, .maximize = true}),
-          maker<rt::Adam>(rt::AdamOptions{.lr = 0.1}),
-          maker<rt::Adam>(rt::AdamOptions{.lr = 0.1, .betas = {0.8, 0.99}, .weight_decay = 0.1, .amsgrad = true}),
-          maker<rt::AdamW>(rt::AdamWOptions{.lr = 0.1, .amsgrad = true}),
-          maker<rt::RMSprop>(rt::RMSpropOptions{.lr = 0.1}),
-          maker<rt::RMSprop>(rt::RMSpropOptions{.lr = 0.1, .weight_decay = 0.1, .momentum = 0.5, .centered = true}),
-          maker<rt::Adagrad>(rt::AdagradOptions{.lr = 0.1, .lr_decay = 0.1, .initial_accumulator_value = 0.5})};
+  return {
+      maker<rt::SGD>(rt::SGDOptions{.lr = 0.1}),
+      maker<rt::SGD>(rt::SGDOptions{.lr = 0.1, .momentum = 0.9, .dampening = 0.3, .weight_decay = 0.1}),
+      maker<rt::SGD>(rt::SGDOptions{.lr = 0.1, .momentum = 0.9, .nesterov = true, .maximize = true}),
+      maker<rt::Adam>(rt::AdamOptions{.lr = 0.1}),
+      maker<rt::Adam>(rt::AdamOptions{.lr = 0.1, .betas = {0.8, 0.99}, .weight_decay = 0.1, .amsgrad = true}),
+      maker<rt::AdamW>(rt::AdamWOptions{.lr = 0.1, .amsgrad = true}),
+      maker<rt::RMSprop>(rt::RMSpropOptions{.lr = 0.1}),
+      maker<rt::RMSprop>(
+          rt::RMSpropOptions{.lr = 0.1, .weight_decay = 0.1, .momentum = 0.5, .centered = true}),
+      maker<rt::Adagrad>(rt::AdagradOptions{.lr = 0.1, .lr_decay = 0.1, .initial_accumulator_value = 0.5})};
 }
 
 void check_same_bits(const rt::Tensors& a, const rt::Tensors& b) {
@@ -154,7 +156,8 @@ BOOST_AUTO_TEST_CASE(a_parameter_without_gradient_is_left_alone) {
 }
 
 BOOST_AUTO_TEST_CASE(frozen_and_empty_parameters_are_taken) {
-  const rt::Tensors p{rt::ones({2}), rt::zeros({0}).set_requires_grad(), rt::full({}, 1.0).set_requires_grad()};
+  const rt::Tensors p{rt::ones({2}), rt::zeros({0}).set_requires_grad(),
+                      rt::full({}, 1.0).set_requires_grad()};
   rt::Adam optimizer(p, {.lr = 0.5});
   p[1].set_grad(rt::zeros({0}));
   p[2].set_grad(rt::full({}, 2.0));
@@ -169,7 +172,8 @@ BOOST_AUTO_TEST_CASE(training_resumes_with_the_same_bits) {
     for (const MakeOptimizer& make : all_optimizers()) {
       const rt::Tensors p = two_parameters(dtype);
       const auto optimizer = make(p);
-      const auto train = [&](rt::Optimizer& with, const rt::Tensors& parameters, std::uint64_t from, std::uint64_t to) {
+      const auto train = [&](rt::Optimizer& with, const rt::Tensors& parameters, std::uint64_t from,
+                             std::uint64_t to) {
         for (std::uint64_t step = from; step < to; ++step) {
           give_gradients(parameters, step);
           if (step == 1) parameters[1].zero_grad();
@@ -227,10 +231,11 @@ BOOST_AUTO_TEST_CASE(a_state_that_does_not_fit_is_refused_whole) {
   state["state.1.exp_avg_sq"] = rt::ones({6}, rt::DType::float64);
   state["param_groups.0.lr"] = rt::ones({1});
   state["state.2.step"] = rt::zeros({}, rt::DType::int64);
-  BOOST_TEST(message_of([&] { optimizer.load_state_dict(state); }) ==
-             "Adam::load_state_dict: the state dict does not fit; missing: state.0.exp_avg, param_groups.0.eps; "
-             "unexpected: state.2.step; of another shape: state.1.exp_avg_sq has shape (6), not (5), "
-             "param_groups.0.lr has shape (1), not ()");
+  BOOST_TEST(
+      message_of([&] { optimizer.load_state_dict(state); }) ==
+      "Adam::load_state_dict: the state dict does not fit; missing: state.0.exp_avg, param_groups.0.eps; "
+      "unexpected: state.2.step; of another shape: state.1.exp_avg_sq has shape (6), not (5), "
+      "param_groups.0.lr has shape (1), not ()");
   state = good;
   state["state.0.step"] = rt::full({}, 9, rt::DType::int64);
   state["param_groups.0.betas.1"] = rt::full({}, 1.5, rt::DType::float64);
@@ -255,8 +260,9 @@ BOOST_AUTO_TEST_CASE(a_list_that_cannot_be_learnt_is_refused) {
   BOOST_CHECK_THROW(rt::SGD({p, rt::Tensor()}), rt::ValueError);
   BOOST_CHECK_THROW(rt::SGD({p, rt::zeros({2}, rt::DType::int64)}), rt::TypeError);
   BOOST_CHECK_THROW(rt::SGD({p * 2.0}), rt::ValueError);
-  BOOST_TEST(message_of([&] { rt::SGD({p, rt::ones({3}), p}); }) ==
-             "SGD: parameter 2 of shape (2) stands in the list twice and would be updated twice");
+  BOOST_TEST(message_of([&] {
+               rt::SGD({p, rt::ones({3}), p});
+             }) == "SGD: parameter 2 of shape (2) stands in the list twice and would be updated twice");
 }
 
 BOOST_AUTO_TEST_CASE(options_out_of_range_are_refused) {

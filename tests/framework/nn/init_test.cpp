@@ -20,7 +20,8 @@ Moments moments(const rt::Tensor& tensor) {
   const std::vector<double> values = tensor.values<double>();
   Moments m;
   for (const double value : values) m.mean += value / static_cast<double>(values.size());
-  for (const double value : values) m.std += (value - m.mean) * (value - m.mean) / static_cast<double>(values.size());
+  for (const double value : values)
+    m.std += (value - m.mean) * (value - m.mean) / static_cast<double>(values.size());
   m.std = std::sqrt(m.std);
   m.low = *std::ranges::min_element(values);
   m.high = *std::ranges::max_element(values);

@@ -48,7 +48,8 @@ BOOST_AUTO_TEST_SUITE(layers)
 
 BOOST_AUTO_TEST_CASE(linear_computes_its_formula) {
   rt::Linear layer(2, 3);
-  layer.load_state_dict({{"weight", rt::tensor({1., 2., 3., 4., 5., 6.}, {3, 2})}, {"bias", rt::tensor({.5, 0., -1.})}});
+  layer.load_state_dict(
+      {{"weight", rt::tensor({1., 2., 3., 4., 5., 6.}, {3, 2})}, {"bias", rt::tensor({.5, 0., -1.})}});
   const rt::Tensor y = layer(rt::tensor({1.F, -1.F}, {1, 2}));
   BOOST_TEST((y.shape() == rt::Shape{1, 3}));
   BOOST_TEST(y.values<double>() == (std::vector<double>{-0.5, -1, -2}), boost::test_tools::per_element());
@@ -135,7 +136,8 @@ BOOST_AUTO_TEST_CASE(embedding_picks_rows) {
 }
 
 BOOST_AUTO_TEST_CASE(sequential_chains_any_modules) {
-  rt::Sequential net(rt::Linear(4, 3), rt::ReLU(), AddOne(), rt::Sequential{rt::Dropout(0.5), rt::Linear(3, 2)});
+  rt::Sequential net(rt::Linear(4, 3), rt::ReLU(), AddOne(),
+                     rt::Sequential{rt::Dropout(0.5), rt::Linear(3, 2)});
   BOOST_TEST(net.size() == 4U);
   const auto named = net.named_parameters();
   const std::vector<std::string> expected{"0.weight", "0.bias", "3.1.weight", "3.1.bias"};
@@ -172,8 +174,8 @@ BOOST_AUTO_TEST_CASE(sequential_weights_travel_by_state_dict) {
 
 BOOST_AUTO_TEST_CASE(gradients_of_modules_by_differences) {
   rt::manual_seed(3);
-  rt::Sequential net(rt::Linear(3, 4), rt::Tanh(), rt::Linear(4, 4, {.bias = false}), rt::GELU(), rt::Linear(4, 2),
-                     rt::LogSoftmax(1));
+  rt::Sequential net(rt::Linear(3, 4), rt::Tanh(), rt::Linear(4, 4, {.bias = false}), rt::GELU(),
+                     rt::Linear(4, 2), rt::LogSoftmax(1));
   check_gradients(net, rt::randn({3, 3}));
   rt::Sequential smooth(rt::SiLU(), rt::Flatten(), rt::Sigmoid(), rt::Softmax(-1));
   check_gradients(smooth, rt::randn({2, 2, 3}));

@@ -66,8 +66,8 @@ class Everything : public rt::Module {
   std::array<Block, 2> pair;
   std::vector<rt::Tensor> list = {parameter(), parameter()};
   std::optional<rt::Tensor> maybe = parameter();
-  RETORT_MEMBERS(weight, absent, frozen, counts, no_buffer, block, layers, there, not_there, pointed, null, shared,
-                 owned, nested, pair, list, maybe)
+  RETORT_MEMBERS(weight, absent, frozen, counts, no_buffer, block, layers, there, not_there, pointed, null,
+                 shared, owned, nested, pair, list, maybe)
 };
 
 class Nothing : public rt::Module {
@@ -116,10 +116,11 @@ struct Twins : rt::Module {
 };
 
 struct Many : rt::Module {
-  rt::Tensor a = parameter(), b = a.detach().clone(), c = b.clone(), d = c.clone(), e = c.clone(), f = c.clone(),
-             g = c.clone(), h = c.clone(), i = c.clone(), j = c.clone(), k = c.clone(), l = c.clone(), m = c.clone(),
-             n = c.clone(), o = c.clone(), p = c.clone(), q = c.clone(), r = c.clone(), s = c.clone(), t = c.clone(),
-             u = c.clone(), v = c.clone(), w = c.clone(), x = c.clone(), y = c.clone(), z = c.clone();
+  rt::Tensor a = parameter(), b = a.detach().clone(), c = b.clone(), d = c.clone(), e = c.clone(),
+             f = c.clone(), g = c.clone(), h = c.clone(), i = c.clone(), j = c.clone(), k = c.clone(),
+             l = c.clone(), m = c.clone(), n = c.clone(), o = c.clone(), p = c.clone(), q = c.clone(),
+             r = c.clone(), s = c.clone(), t = c.clone(), u = c.clone(), v = c.clone(), w = c.clone(),
+             x = c.clone(), y = c.clone(), z = c.clone();
   RETORT_MEMBERS(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t, u, v, w, x, y, z)
 };
 
@@ -130,9 +131,9 @@ BOOST_AUTO_TEST_SUITE(module)
 BOOST_AUTO_TEST_CASE(names_follow_the_list_and_walk_containers) {
   Everything module;
   const Names parameters = names_of(module.named_parameters());
-  const Names expected{"weight",       "frozen",       "block.scale",      "layers.0.scale", "layers.1.scale",
-                       "there.scale",  "pointed.scale", "shared.scale",    "owned.0.scale",  "nested.0.0.scale",
-                       "pair.0.scale", "pair.1.scale", "list.0",           "list.1",         "maybe"};
+  const Names expected{"weight",       "frozen",        "block.scale",  "layers.0.scale", "layers.1.scale",
+                       "there.scale",  "pointed.scale", "shared.scale", "owned.0.scale",  "nested.0.0.scale",
+                       "pair.0.scale", "pair.1.scale",  "list.0",       "list.1",         "maybe"};
   BOOST_TEST(parameters == expected, boost::test_tools::per_element());
   BOOST_TEST(module.parameters().size() == expected.size());
   BOOST_TEST(module.parameters()[1].is(module.frozen));
@@ -170,7 +171,8 @@ BOOST_AUTO_TEST_CASE(lists_of_any_length_and_place) {
   BOOST_TEST(names_of(Generic<Base>().named_parameters()).back() == "inner.second");
   const Names many = names_of(Many().named_parameters());
   BOOST_TEST(many.size() == 26U);
-  for (std::size_t i = 0; i < many.size(); ++i) BOOST_TEST(many[i] == std::string(1, static_cast<char>('a' + i)));
+  for (std::size_t i = 0; i < many.size(); ++i)
+    BOOST_TEST(many[i] == std::string(1, static_cast<char>('a' + i)));
 }
 
 BOOST_AUTO_TEST_CASE(tied_members_are_one_parameter_but_stand_in_the_state_twice) {
@@ -273,9 +275,10 @@ BOOST_AUTO_TEST_CASE(a_state_dict_that_does_not_fit_is_refused_whole) {
   state["list.0"] = rt::Tensor();
   state["extra"] = rt::ones({1});
   BOOST_CHECK_EXCEPTION(module.load_state_dict(state), rt::ValueError, [](const rt::ValueError& error) {
-    BOOST_TEST(std::string(error.what()) ==
-               "load_state_dict: the state dict does not fit; missing: block.scale, maybe; unexpected: extra; of "
-               "another shape: layers.0.mean has shape (1, 2), not (2), list.0 is undefined, not (2)");
+    BOOST_TEST(
+        std::string(error.what()) ==
+        "load_state_dict: the state dict does not fit; missing: block.scale, maybe; unexpected: extra; of "
+        "another shape: layers.0.mean has shape (1, 2), not (2), list.0 is undefined, not (2)");
     return true;
   });
   BOOST_TEST(module.weight.values<float>() == before, boost::test_tools::per_element());
@@ -308,9 +311,10 @@ BOOST_AUTO_TEST_CASE(untracked_parameters_are_described) {
   const rt::Tensor data = rt::randn({4, 2});
   const Names found = rt::untracked_parameters(rt::sum(data * module.listed + module.forgotten), module);
   BOOST_TEST_REQUIRE(found.size() == 1U);
-  BOOST_TEST(found[0] ==
-             "a float32 tensor of shape (1, 2) wants a gradient but is no parameter of the module; list it in "
-             "RETORT_MEMBERS");
+  BOOST_TEST(
+      found[0] ==
+      "a float32 tensor of shape (1, 2) wants a gradient but is no parameter of the module; list it in "
+      "RETORT_MEMBERS");
   BOOST_TEST(rt::untracked_parameters(rt::sum(data * module.listed), module).empty());
   BOOST_TEST(rt::untracked_parameters(rt::sum(data), module).empty());
 }
