@@ -1,0 +1,56 @@
+// Convolution and pooling as modules.
+#pragma once
+
+#include <cstdint>
+
+#include "retort/framework/nn/module.hpp"
+#include "retort/framework/ops/conv.hpp"
+
+namespace retort {
+
+struct Conv2dLayerOptions {
+  Size2d stride = 1;
+  Size2d padding = 0;
+  Size2d dilation = 1;
+  std::int64_t groups = 1;
+  bool bias = true;
+};
+
+/// conv2d with weight [out, in / groups, kernel height, kernel width] and bias [out], which is undefined without one.
+/// Both start uniform within ±1/sqrt(in / groups · kernel height · kernel width), as in PyTorch. ValueError for sizes out
+/// of range.
+class Conv2d : public Module {
+ public:
+  Conv2d(std::int64_t in, std::int64_t out, Size2d kernel_size, Conv2dLayerOptions options = {});
+  Tensor operator()(const Tensor& x) const;
+
+  Tensor weight, bias;
+  RETORT_MEMBERS(weight, bias)
+
+ private:
+  Conv2dOptions options_;
+};
+
+/// max_pool2d with its options fixed.
+class MaxPool2d : public Module {
+ public:
+  explicit MaxPool2d(MaxPool2dOptions options) : options_(options) {}
+  explicit MaxPool2d(Size2d kernel_size) { options_.kernel_size = kernel_size; }
+  Tensor operator()(const Tensor& x) const { return max_pool2d(x, options_); }
+
+ private:
+  MaxPool2dOptions options_;
+};
+
+/// avg_pool2d with its options fixed.
+class AvgPool2d : public Module {
+ public:
+  explicit AvgPool2d(AvgPool2dOptions options) : options_(options) {}
+  explicit AvgPool2d(Size2d kernel_size) { options_.kernel_size = kernel_size; }
+  Tensor operator()(const Tensor& x) const { return avg_pool2d(x, options_); }
+
+ private:
+  AvgPool2dOptions options_;
+};
+
+}  // namespace retort

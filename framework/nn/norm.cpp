@@ -1,0 +1,39 @@
+#include "retort/framework/nn/norm.hpp"
+
+namespace retort {
+
+LayerNorm::LayerNorm(const Shape& normalized_shape, LayerNormOptions options)
+    : normalized_shape_(normalized_shape), eps_(options.eps) {
+  if (!options.elementwise_affine) return;
+  weight = ones(normalized_shape).set_requires_grad();
+  if (options.bias) bias = zeros(normalized_shape).set_requires_grad();
+}
+
+Tensor LayerNorm::operator()(const Tensor& x) const { return layer_norm(x, normalized_shape_, weight, bias, eps_); }
+
+BatchNorm::BatchNorm(std::int64_t channels, BatchNormLayerOptions options, bool images)
+    : images_(images), momentum_(options.momentum), eps_(options.eps) {
+  if (channels < 1) throw ValueError(message("BatchNorm: ", channels, " channels; there must be at least 1"));
+  if (options.affine) {
+    weight = ones({channels}).set_requires_grad();
+    bias = zeros({channels}).set_requires_grad();
+  }
+  if (options.track_running_stats) {
+    running_mean = zeros({channels});
+    running_var = ones({channels});
+    num_batches_tracked = zeros({}, DType::int64);
+  }
+}
+
+Tensor BatchNorm::operator()(const Tensor& x) {
+  if (images_ ? x.dim() != 4 : x.dim() != 2 && x.dim() != 3)
+    throw ShapeError(message(images_ ? "BatchNorm2d" : "BatchNorm1d", ": input has shape ", x.shape(), "; it must be ",
+                             images_ ? "(N, C, H, W)" : "(N, C) or (N, C, L)"));
+  const bool batch_statistics = is_training() || !running_mean.defined();
+  Tensor y = batch_norm(x, running_mean, running_var, weight, bias,
+                        {.training = batch_statistics, .momentum = momentum_, .eps = eps_});
+  if (is_training() && num_batches_tracked.defined()) ++num_batches_tracked.mutable_data<std::int64_t>()[0];
+  return y;
+}
+
+}  // namespace retort

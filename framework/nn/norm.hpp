@@ -1,0 +1,70 @@
+// Normalisation as modules.
+#pragma once
+
+#include <cstdint>
+
+#include "retort/framework/nn/module.hpp"
+#include "retort/framework/ops/norm.hpp"
+
+namespace retort {
+
+struct LayerNormOptions {
+  double eps = 1e-5;
+  bool elementwise_affine = true;
+  bool bias = true;
+};
+
+/// layer_norm over the last dimensions, with weight (ones) and bias (zeros) of their shape, undefined when not affine.
+class LayerNorm : public Module {
+ public:
+  explicit LayerNorm(const Shape& normalized_shape, LayerNormOptions options = {});
+  explicit LayerNorm(std::int64_t features, LayerNormOptions options = {}) : LayerNorm(Shape{features}, options) {}
+  Tensor operator()(const Tensor& x) const;
+
+  Tensor weight, bias;
+  RETORT_MEMBERS(weight, bias)
+
+ private:
+  Shape normalized_shape_;
+  double eps_;
+};
+
+struct BatchNormLayerOptions {
+  double eps = 1e-5;
+  double momentum = 0.1;  ///< share of the new batch in the running statistics
+  bool affine = true;
+  bool track_running_stats = true;
+};
+
+/// batch_norm over channels, with weight (ones) and bias (zeros), and the buffers running_mean, running_var and
+/// num_batches_tracked. In evaluation the running statistics are used, where they are tracked.
+class BatchNorm : public Module {
+ public:
+  Tensor operator()(const Tensor& x);
+
+  Tensor weight, bias;
+  Buffer running_mean, running_var, num_batches_tracked;
+  RETORT_MEMBERS(weight, bias, running_mean, running_var, num_batches_tracked)
+
+ protected:
+  BatchNorm(std::int64_t channels, BatchNormLayerOptions options, bool images);
+
+ private:
+  bool images_;
+  double momentum_;
+  double eps_;
+};
+
+/// For [N, C] and [N, C, L].
+class BatchNorm1d : public BatchNorm {
+ public:
+  explicit BatchNorm1d(std::int64_t channels, BatchNormLayerOptions options = {}) : BatchNorm(channels, options, false) {}
+};
+
+/// For [N, C, H, W].
+class BatchNorm2d : public BatchNorm {
+ public:
+  explicit BatchNorm2d(std::int64_t channels, BatchNormLayerOptions options = {}) : BatchNorm(channels, options, true) {}
+};
+
+}  // namespace retort
