@@ -1,0 +1,143 @@
+#include "retort/framework/data/csv.hpp"
+
+#include <boost/test/unit_test.hpp>
+#include <cmath>
+
+#include "framework/io/files.hpp"
+#include "retort/framework/core/error.hpp"
+#include "retort/framework/core/random.hpp"
+
+using namespace retort;
+using namespace retort::tests;
+
+namespace {
+
+void check(const Dataset& data, const Shape& shape, const std::vector<double>& inputs,
+           const std::vector<double>& labels, DType label_dtype = DType::int64) {
+  BOOST_TEST(data.inputs().shape() == shape);
+  BOOST_TEST(data.inputs().values<double>() == inputs, boost::test_tools::per_element());
+  BOOST_TEST(data.targets().values<double>() == labels, boost::test_tools::per_element());
+  BOOST_TEST((data.targets().dtype() == label_dtype), "labels are " << name(data.targets().dtype()));
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(csv)
+
+BOOST_AUTO_TEST_CASE(tables_with_and_without_a_header) {
+  check(parse_csv("1,2,0\n3,4.5,1\n"), {2, 2}, {1, 2, 3, 4.5}, {0, 1});
+  check(parse_csv("x,y,class\n1,2,0\n3,4.5,1\n"), {2, 2}, {1, 2, 3, 4.5}, {0, 1});
+  // Names that are numbers have to be announced.
+  check(parse_csv("1,2,0\n3,4.5,1\n", {.header = true}), {1, 2}, {3, 4.5}, {1});
+  check(parse_csv("1,2\n", {.header = false}), {1, 1}, {1}, {2});
+}
+
+BOOST_AUTO_TEST_CASE(the_label_column_by_place_or_name) {
+  const std::string text = "label,a,b\n7,1,2\n8,3,4\n";
+  check(parse_csv(text, {.label_column = 0}), {2, 2}, {1, 2, 3, 4}, {7, 8});
+  check(parse_csv(text, {.label_name = "label"}), {2, 2}, {1, 2, 3, 4}, {7, 8});
+  check(parse_csv(text, {.label_name = "a"}), {2, 2}, {7, 2, 8, 4}, {1, 3});
+  check(parse_csv(text, {.label_column = -3}), {2, 2}, {1, 2, 3, 4}, {7, 8});
+}
+
+BOOST_AUTO_TEST_CASE(element_types) {
+  check(parse_csv("1,2.5\n3,4\n"), {2, 1}, {1, 3}, {2.5, 4}, DType::float32);
+  check(parse_csv("1,2\n3,4\n", {.label_dtype = DType::float64}), {2, 1}, {1, 3}, {2, 4}, DType::float64);
+  check(parse_csv("1,2.0\n3,-4e0\n", {.label_dtype = DType::int64}), {2, 1}, {1, 3}, {2, -4});
+  check(parse_csv("0.1,9007199254740993\n", {.dtype = DType::float64}), {1, 1}, {0.1}, {0x1p53});
+  BOOST_TEST(parse_csv("0,9007199254740993\n").targets().item<std::int64_t>() == 9007199254740993);
+  BOOST_TEST(parse_csv("0.1,1\n").inputs().item<float>() == 0.1F);
+  // Rounded once: the nearest float lies above this number, through double it would lie below.
+  BOOST_TEST(parse_csv("1.00000005960464477540,1\n").inputs().item<float>() == 1.00000005960464477540F);
+  BOOST_CHECK_THROW(parse_csv("1,2\n", {.dtype = DType::int64}), TypeError);
+}
+
+BOOST_AUTO_TEST_CASE(spellings_of_the_same_table) {
+  for (const char* text :
+       {"1,-2,3\n4,5,6\n", "1,-2,3\n4,5,6", "1,-2,3\r\n4,5,6\r\n", "1,-2,3\r\n4,5,6\r",
+        "\n\n1,-2,3\n\n4,5,6\n\n", " 1 ,\t-2, +3\n4 , 5,6 \n", "\"1\",\" -2 \", \"3\" \n\"4\",5,\"6\"",
+        "\xEF\xBB\xBF"
+        "1,-2,3\n4,5,6\n",
+        "1e0,-0.2e1,3\n4,5.0,6\n"})
+    BOOST_TEST_CONTEXT(text) check(parse_csv(text), {2, 2}, {1, -2, 4, 5}, {3, 6});
+  check(parse_csv("1;-2;3\n4;5;6\n", {.delimiter = ';'}), {2, 2}, {1, -2, 4, 5}, {3, 6});
+  check(parse_csv("1\t -2 \t3\n4\t5\t6\n", {.delimiter = '\t'}), {2, 2}, {1, -2, 4, 5}, {3, 6});
+  check(parse_csv("1 -2 3\n4 5 6\n", {.delimiter = ' '}), {2, 2}, {1, -2, 4, 5}, {3, 6});
+  check(parse_csv("\"a, \"\"b\"\"\",\"c\nd\",class\n1,-2,3\n4,5,6", {.label_name = "class"}), {2, 2},
+        {1, -2, 4, 5}, {3, 6});
+  BOOST_TEST(std::isnan(parse_csv("nan,1\n").inputs().item<float>()));
+  BOOST_TEST(std::isinf(parse_csv("-inf,1\n").inputs().item<float>()));
+}
+
+BOOST_AUTO_TEST_CASE(what_is_wrong_is_named_with_its_place) {
+  struct Case {
+    std::string text;
+    CsvOptions options;
+    std::string cause;
+  };
+  const std::vector<Case> cases{
+      {"a,b,c\n1,2,3\n4,x,6\n", {}, "line 3, column 2 'b': 'x' is not a number"},
+      {"1,2,3\n4,,6\n", {}, "line 2, column 2: '' is not a number"},
+      {"a,b\n1,2\n3,2.5\n", {.label_dtype = DType::int64}, "line 3, column 2 'b': '2.5' is not an integer"},
+      {"a,b\n1,2\n3,x\n", {}, "line 3, column 2 'b': 'x' is not a number"},
+      {"1,2x\n", {}, "line 1, column 2: '2x' is not a number"},
+      {"a,2\n3,4\n", {}, "set .header = true"},
+      {"1,2\n1e999,2\n", {}, "line 2, column 1: '1e999' is not a number"},
+      {"1,2\n--1,2\n", {}, "'--1'"},
+      {"1,2\n+-1,2\n", {}, "'+-1'"},
+      {"1,2\n0x10,2\n", {}, "'0x10'"},
+      {"1,2\n\n1,2,3\n", {}, "line 3 has 3 columns instead of 2"},
+      {"1,2\n1\n", {}, "line 2 has 1 columns instead of 2"},
+      {"a,b\n1,2,3\n", {}, "line 2 has 3 columns instead of 2"},
+      {"1,2\n\"1,2\n", {}, "line 2, column 1: the quote is not closed"},
+      {"1,2\n\"1\"5,2\n", {}, "line 2, column 1: text follows the closing quote"},
+      {"\"a\n\nb\",c\n1,x\n", {}, "line 4, column 2 'c'"},
+      {"", {}, "no rows"},
+      {"\n \n", {}, "one column"},
+      {"\n\r\n", {}, "no rows"},
+      {"a,b\n", {}, "no rows"},
+      {"1\n2\n", {}, "one column"},
+      {"1,2\n", {.label_column = 2}, "has 2 columns, but the label column is 2"},
+      {"1,2\n", {.label_column = -3}, "has 2 columns, but the label column is -3"},
+      {"1,2\n", {.label_name = "y"}, "no header"},
+      {"a,b\n1,2\n", {.label_name = "y"}, "no column 'y'"},
+  };
+  for (const Case& broken : cases) {
+    BOOST_TEST_CONTEXT(broken.text)
+    BOOST_CHECK_EXCEPTION(parse_csv(broken.text, broken.options, "table.csv"), IoError,
+                          says("table.csv", broken.cause));
+  }
+  BOOST_CHECK_THROW(parse_csv("1,2\n", {.delimiter = '"'}), ValueError);
+}
+
+BOOST_AUTO_TEST_CASE(files) {
+  const TemporaryFolder folder;
+  write_file(folder / "t.csv", "a,b\n1,2\n3,4\n");
+  const Interruptions interruptions(3);
+  check(load_csv(folder / "t.csv", {.label_name = "a"}), {2, 1}, {2, 4}, {1, 3});
+  BOOST_CHECK_EXCEPTION(load_csv(folder / "none.csv"), IoError,
+                        says("load_csv: " + (folder / "none.csv"), "No such file"));
+  write_file(folder / "t.csv", "");
+  BOOST_CHECK_EXCEPTION(load_csv(folder / "t.csv"), IoError, says(folder / "t.csv", "no rows"));
+}
+
+BOOST_AUTO_TEST_CASE(damaged_text_does_no_harm) {
+  const std::string good = "a,\"b\",c\r\n1,2,3\n\"4\",-5.5e3, 6\n7,8,9";
+  const std::string letters = "\",\n\r 1e-.x+\t\xFF";
+  Generator generator(1);
+  std::size_t read = 0;
+  for (int i = 0; i < 20'000; ++i) {
+    std::string bad = good;
+    for (std::uint64_t changes = 1 + generator.below(4); changes > 0; --changes)
+      bad[generator.below(bad.size())] = letters[generator.below(letters.size())];
+    try {
+      parse_csv(bad);
+      ++read;
+    } catch (const IoError&) {
+    }
+  }
+  BOOST_TEST(read > 100U);
+  BOOST_TEST(read < 19'900U);
+}
+
+BOOST_AUTO_TEST_SUITE_END()
