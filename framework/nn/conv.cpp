@@ -6,7 +6,7 @@
 
 namespace retort {
 
-Conv2d::Conv2d(std::int64_t in, std::int64_t out, Size2d kernel_size, Conv2dLayerOptions options)
+Conv2d::Conv2d(std::int64_t in, std::int64_t out, Size2d kernel_size, Conv2dOptions options)
     : options_{options.stride, options.padding, options.dilation, options.groups} {
   if (in < 1 || out < 1 || kernel_size.height < 1 || kernel_size.width < 1)
     throw ValueError(message("Conv2d: ", in, " to ", out, " channels with a kernel of ",

@@ -8,7 +8,7 @@
 
 namespace retort {
 
-struct Conv2dLayerOptions {
+struct Conv2dOptions {
   Size2d stride = 1;
   Size2d padding = 0;
   Size2d dilation = 1;
@@ -21,14 +21,14 @@ struct Conv2dLayerOptions {
 /// of range.
 class Conv2d : public Module {
  public:
-  Conv2d(std::int64_t in, std::int64_t out, Size2d kernel_size, Conv2dLayerOptions options = {});
+  Conv2d(std::int64_t in, std::int64_t out, Size2d kernel_size, Conv2dOptions options = {});
   Tensor operator()(const Tensor& x) const;
 
   Tensor weight, bias;
   RETORT_MEMBERS(weight, bias)
 
  private:
-  Conv2dOptions options_;
+  Conv2dFunctionalOptions options_;
 };
 
 /// max_pool2d with its options fixed.

@@ -11,7 +11,7 @@ LayerNorm::LayerNorm(const Shape& normalized_shape, LayerNormOptions options)
 
 Tensor LayerNorm::operator()(const Tensor& x) const { return layer_norm(x, normalized_shape_, weight, bias, eps_); }
 
-BatchNorm::BatchNorm(std::int64_t channels, BatchNormLayerOptions options, bool images)
+BatchNorm::BatchNorm(std::int64_t channels, BatchNormOptions options, bool images)
     : images_(images), momentum_(options.momentum), eps_(options.eps) {
   if (channels < 1) throw ValueError(message("BatchNorm: ", channels, " channels; there must be at least 1"));
   if (options.affine) {

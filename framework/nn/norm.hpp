@@ -29,12 +29,15 @@ class LayerNorm : public Module {
   double eps_;
 };
 
-struct BatchNormLayerOptions {
+struct BatchNormOptions {
   double eps = 1e-5;
   double momentum = 0.1;  ///< share of the new batch in the running statistics
   bool affine = true;
   bool track_running_stats = true;
 };
+
+using BatchNorm1dOptions = BatchNormOptions;
+using BatchNorm2dOptions = BatchNormOptions;
 
 /// batch_norm over channels, with weight (ones) and bias (zeros), and the buffers running_mean, running_var and
 /// num_batches_tracked. In evaluation the running statistics are used, where they are tracked.
@@ -47,7 +50,7 @@ class BatchNorm : public Module {
   RETORT_MEMBERS(weight, bias, running_mean, running_var, num_batches_tracked)
 
  protected:
-  BatchNorm(std::int64_t channels, BatchNormLayerOptions options, bool images);
+  BatchNorm(std::int64_t channels, BatchNormOptions options, bool images);
 
  private:
   bool images_;
@@ -58,13 +61,13 @@ class BatchNorm : public Module {
 /// For [N, C] and [N, C, L].
 class BatchNorm1d : public BatchNorm {
  public:
-  explicit BatchNorm1d(std::int64_t channels, BatchNormLayerOptions options = {}) : BatchNorm(channels, options, false) {}
+  explicit BatchNorm1d(std::int64_t channels, BatchNormOptions options = {}) : BatchNorm(channels, options, false) {}
 };
 
 /// For [N, C, H, W].
 class BatchNorm2d : public BatchNorm {
  public:
-  explicit BatchNorm2d(std::int64_t channels, BatchNormLayerOptions options = {}) : BatchNorm(channels, options, true) {}
+  explicit BatchNorm2d(std::int64_t channels, BatchNormOptions options = {}) : BatchNorm(channels, options, true) {}
 };
 
 }  // namespace retort

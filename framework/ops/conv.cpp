@@ -123,7 +123,7 @@ Tensor divisors(const Windows& w, bool count_include_pad, DType dtype) {
 
 }  // namespace
 
-Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, Conv2dOptions options) {
+Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, Conv2dFunctionalOptions options) {
   constexpr const char* operation = "conv2d";
   detail::require_floating(operation, x);
   detail::require_floating(operation, weight);

@@ -51,7 +51,7 @@ Tensor layer_norm(const Tensor& x, const Shape& normalized_shape, const Tensor& 
 }
 
 Tensor batch_norm(const Tensor& x, const Tensor& running_mean, const Tensor& running_var, const Tensor& weight,
-                  const Tensor& bias, BatchNormOptions options) {
+                  const Tensor& bias, BatchNormFunctionalOptions options) {
   constexpr const char* operation = "batch_norm";
   detail::require_floating(operation, x);
   if (x.dim() < 2) throw ShapeError(message(operation, ": input has shape ", x.shape(), "; it must be (N, C, ...)"));

@@ -13,7 +13,7 @@ namespace retort {
 Tensor layer_norm(const Tensor& x, const Shape& normalized_shape, const Tensor& weight = {}, const Tensor& bias = {},
                   double eps = 1e-5);
 
-struct BatchNormOptions {
+struct BatchNormFunctionalOptions {
   bool training = false;  ///< normalise by the batch's own statistics and update the running ones
   double momentum = 0.1;  ///< running = (1 - momentum)·running + momentum·batch
   double eps = 1e-5;
@@ -24,6 +24,6 @@ struct BatchNormOptions {
 /// variance); otherwise they are the running ones. (Ioffe and Szegedy, 2015)
 /// ValueError in training for one value a channel, or outside it without running statistics.
 Tensor batch_norm(const Tensor& x, const Tensor& running_mean, const Tensor& running_var, const Tensor& weight = {},
-                  const Tensor& bias = {}, BatchNormOptions options = {});
+                  const Tensor& bias = {}, BatchNormFunctionalOptions options = {});
 
 }  // namespace retort
