@@ -47,6 +47,7 @@
 #include "retort/losses/cross_entropy_loss.hpp"
 #include "retort/losses/distillation_loss.hpp"
 #include "retort/losses/kl_div_loss.hpp"
+#include "retort/losses/linear_distillation_loss.hpp"
 #include "retort/losses/mse_loss.hpp"
 #include "retort/losses/nll_loss.hpp"
 #include "retort/losses/reduction.hpp"

@@ -20,68 +20,21 @@ namespace {
 
 constexpr const char* operation = "distillation_loss";
 
-void check_options(const DistillationLossOptions& options) {
-  if (!(options.temperature > 0) || std::isinf(options.temperature))
-    throw ValueError(message(operation, ": temperature is ", options.temperature, "; it must be a positive number"));
-  if (!(options.alpha >= 0 && options.alpha <= 1))
-    throw ValueError(message(operation, ": alpha is ", options.alpha, "; it must be between 0 and 1"));
-  if (options.reduction == Reduction::mean)
-    throw ValueError(message(operation, ": reduction mean would divide by the classes too; use batchmean"));
-}
-
-// Rows of int64 that stand beside the logits.
-void check_rows(const char* what, const Tensor& rows, const Tensor& student) {
-  detail::require_int64(operation, what, rows);
-  Shape expected = student.shape();
-  expected.pop_back();
-  if (rows.shape() != expected)
-    throw ShapeError(message(operation, ": student has shape ", student.shape(), " but ", what, " ", rows.shape(),
-                             "; it must have shape ", expected));
-}
-
-// Checks all but the options; returns how many rows the mask leaves.
+// Checks the logits, and all that stands beside them; returns how many rows count.
 std::int64_t check_inputs(const DistillationInputs& inputs, const DistillationLossOptions& options) {
   const Tensor& student = inputs.student;
   if (!student.defined()) throw ValueError(message(operation, ": .student is missing; give its logits"));
   detail::require_floating(operation, student);
-  if (student.dim() == 0)
-    throw ShapeError(message(operation, ": student has shape (); logits have shape (N, C)"));
-  if (options.alpha > 0 || inputs.teacher.defined()) {
-    if (!inputs.teacher.defined())
-      throw ValueError(message(operation, ": .teacher is missing but alpha is ", options.alpha, "; give its logits"));
+  if (student.dim() == 0) throw ShapeError(message(operation, ": student has shape (); logits have shape (N, C)"));
+  if (options.alpha > 0 && !inputs.teacher.defined())
+    throw ValueError(message(operation, ": .teacher is missing but alpha is ", options.alpha, "; give its logits"));
+  if (inputs.teacher.defined()) {
     detail::require_floating(operation, inputs.teacher);
     if (inputs.teacher.shape() != student.shape())
       throw ShapeError(message(operation, ": student has shape ", student.shape(), " but teacher has shape ",
                                inputs.teacher.shape(), "; they must be equal"));
   }
-  const std::int64_t classes = student.size(-1);
-  std::int64_t rows = classes == 0 ? 0 : student.size() / classes;
-  const auto counts = [&](std::size_t i) { return !inputs.mask.defined() || inputs.mask.data<std::int64_t>()[i] != 0; };
-  if (inputs.mask.defined()) {
-    check_rows("mask", inputs.mask, student);
-    const auto mask = inputs.mask.data<std::int64_t>();
-    rows = 0;
-    for (std::size_t i = 0; i < mask.size(); ++i) {
-      if (mask[i] != 0 && mask[i] != 1)
-        throw ValueError(message(operation, ": mask is ", mask[i], " at position ", i, "; it must be 0 or 1"));
-      rows += mask[i];
-    }
-  }
-  if (options.alpha < 1) {
-    if (!inputs.labels.defined())
-      throw ValueError(message(operation, ": .labels is missing but alpha is ", options.alpha,
-                               "; give the classes, or set alpha to 1"));
-  }
-  if (inputs.labels.defined()) {
-    check_rows("labels", inputs.labels, student);
-    const auto labels = inputs.labels.data<std::int64_t>();
-    if (options.alpha < 1)
-      for (std::size_t i = 0; i < labels.size(); ++i)
-        if (counts(i) && (labels[i] < 0 || labels[i] >= classes))
-          throw IndexError(message(operation, ": label ", labels[i], " at position ", i, " is no class; the logits have ",
-                                   classes, " classes, numbered from 0"));
-  }
-  return rows;
+  return detail::counted_rows(operation, student.shape(), inputs.labels, inputs.mask, options.alpha);
 }
 
 // The definition, in ops: what the kernel computes, and the way to higher derivatives.
@@ -90,8 +43,6 @@ Tensor reference(const Tensor& student, const Tensor& teacher, const Distillatio
   const double T = options.temperature;
   const std::int64_t classes = student.size(-1);
   const Tensor s = reshape(student, {classes == 0 ? 0 : student.size() / classes, classes});
-  Shape rows = student.shape();
-  rows.pop_back();
   Tensor terms;
   if (options.alpha > 0) {
     const Tensor t = reshape(teacher, s.shape());
@@ -106,7 +57,7 @@ Tensor reference(const Tensor& student, const Tensor& teacher, const Distillatio
     terms = terms.defined() ? terms + entropy * (1 - options.alpha) : entropy * (1 - options.alpha);
   }
   if (inputs.mask.defined()) terms = where(reshape(inputs.mask, {s.size(0)}), terms, 0);
-  return options.reduction == Reduction::none ? reshape(terms, rows) : sum(terms) * scale;
+  return options.reduction == Reduction::none ? reshape(terms, detail::row_shape(student.shape())) : sum(terms) * scale;
 }
 
 // The gradient of one input from what the visit left: the gradient for g = 1, computed with the loss.
@@ -118,12 +69,65 @@ Tensor scaled_gradient(const Tensor& unit, const Tensor& g, const Shape& rows) {
 
 }  // namespace
 
-DistillationLoss::DistillationLoss(DistillationLossOptions options) : options_(options) { check_options(options); }
+namespace detail {
+
+void check_distillation_options(const char* caller, const DistillationLossOptions& options) {
+  if (!(options.temperature > 0) || std::isinf(options.temperature))
+    throw ValueError(message(caller, ": temperature is ", options.temperature, "; it must be a positive number"));
+  if (!(options.alpha >= 0 && options.alpha <= 1))
+    throw ValueError(message(caller, ": alpha is ", options.alpha, "; it must be between 0 and 1"));
+  if (options.reduction == Reduction::mean)
+    throw ValueError(message(caller, ": reduction mean would divide by the classes too; use batchmean"));
+}
+
+Shape row_shape(Shape logits) {
+  logits.pop_back();
+  return logits;
+}
+
+double row_scale(const DistillationLossOptions& options, std::int64_t counted) {
+  return options.reduction == Reduction::batchmean && counted > 0 ? 1.0 / static_cast<double>(counted) : 1;
+}
+
+std::int64_t counted_rows(const char* caller, const Shape& logits, const Tensor& labels, const Tensor& mask, double alpha) {
+  const Shape rows = row_shape(logits);
+  const std::int64_t classes = logits.back();
+  for (const auto& [what, given] : {std::pair<const char*, const Tensor&>("labels", labels), {"mask", mask}}) {
+    if (!given.defined()) continue;
+    require_int64(caller, what, given);
+    if (given.shape() != rows)
+      throw ShapeError(message(caller, ": the logits have shape ", logits, " but ", what, " ", given.shape(),
+                               "; it must have shape ", rows));
+  }
+  if (alpha < 1 && !labels.defined())
+    throw ValueError(message(caller, ": .labels is missing but alpha is ", alpha, "; give the classes, or set alpha to 1"));
+  const std::span<const std::int64_t> marks = mask.defined() ? mask.data<std::int64_t>() : std::span<const std::int64_t>();
+  std::int64_t counted = element_count(rows);
+  for (std::size_t i = 0; i < marks.size(); ++i) {
+    if (marks[i] != 0 && marks[i] != 1)
+      throw ValueError(message(caller, ": mask is ", marks[i], " at position ", i, "; it must be 0 or 1"));
+    counted -= 1 - marks[i];
+  }
+  if (alpha < 1) {
+    const auto values = labels.data<std::int64_t>();
+    for (std::size_t i = 0; i < values.size(); ++i)
+      if ((values[i] < 0 || values[i] >= classes) && (marks.empty() || marks[i] == 1))
+        throw IndexError(message(caller, ": label ", values[i], " at position ", i, " is no class; the logits have ", classes,
+                                 " classes, numbered from 0"));
+  }
+  return counted;
+}
+
+}  // namespace detail
+
+DistillationLoss::DistillationLoss(DistillationLossOptions options) : options_(options) {
+  detail::check_distillation_options(operation, options);
+}
 
 Tensor distillation_loss(const DistillationInputs& inputs, DistillationLossOptions options) {
-  check_options(options);
+  detail::check_distillation_options(operation, options);
   const std::int64_t counted = check_inputs(inputs, options);
-  const double scale = options.reduction == Reduction::batchmean && counted > 0 ? 1.0 / static_cast<double>(counted) : 1;
+  const double scale = detail::row_scale(options, counted);
   const bool has_teacher = options.alpha > 0;
   DType dtype = inputs.student.dtype();
   if (has_teacher) dtype = promote(dtype, inputs.teacher.dtype());
@@ -134,8 +138,7 @@ Tensor distillation_loss(const DistillationInputs& inputs, DistillationLossOptio
   const bool recording = is_grad_enabled();
   const bool wants_student = recording && student.requires_grad();
   const bool wants_teacher = recording && teacher.defined() && teacher.requires_grad();
-  Shape rows = student.shape();
-  rows.pop_back();
+  const Shape rows = detail::row_shape(student.shape());
   Array losses(rows, dtype);
   const Tensor student_unit = wants_student ? empty_like(student) : Tensor();
   const Tensor teacher_unit = wants_teacher ? empty_like(teacher) : Tensor();

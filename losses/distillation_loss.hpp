@@ -41,4 +41,15 @@ class DistillationLoss {
   DistillationLossOptions options_;
 };
 
+namespace detail {
+/// The checks that distillation_loss and linear_distillation_loss share, in the name of `operation`.
+void check_distillation_options(const char* operation, const DistillationLossOptions& options);
+/// Checks labels and mask against logits of shape [..., C]; returns how many rows count.
+std::int64_t counted_rows(const char* operation, const Shape& logits, const Tensor& labels, const Tensor& mask, double alpha);
+/// What the sum over rows is multiplied by.
+double row_scale(const DistillationLossOptions& options, std::int64_t counted);
+/// logits' shape without the classes.
+Shape row_shape(Shape logits);
+}  // namespace detail
+
 }  // namespace retort
