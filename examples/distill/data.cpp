@@ -1,0 +1,67 @@
+#include "data.hpp"
+
+#include <algorithm>
+#include <retort/framework/core/error.hpp>
+#include <retort/framework/core/random.hpp>
+#include <retort/framework/data/idx.hpp>
+#include <retort/framework/ops/indexing.hpp>
+
+namespace distill {
+
+using retort::IoError;
+using retort::message;
+using retort::Tensor;
+
+Data load_data(const std::string& folder) {
+  Data data;
+  std::tie(data.train, data.test) = retort::load_idx_pair(folder);
+  if (data.train.empty() || data.test.empty())
+    throw IoError(message(folder, ": holds ", data.train.size(), " training and ", data.test.size(),
+                          " test images; both are needed"));
+  data.pixels = data.train.inputs().size(1);
+  if (data.pixels == 0 || data.test.inputs().size(1) != data.pixels)
+    throw IoError(message(folder, ": training images have ", data.pixels, " pixels, test images ",
+                          data.test.inputs().size(1), "; they must be alike"));
+  const auto train_labels = data.train.targets().data<std::int64_t>();
+  const auto test_labels = data.test.targets().data<std::int64_t>();
+  const auto [least, most] = std::minmax_element(train_labels.begin(), train_labels.end());
+  data.classes = *most + 1;
+  if (*least < 0 || data.classes < 2)
+    throw IoError(message(folder, ": the training labels go from ", *least, " to ", *most,
+                          "; at least the classes 0 and 1 are needed"));
+  const auto [test_least, test_most] = std::minmax_element(test_labels.begin(), test_labels.end());
+  if (*test_least < 0 || *test_most >= data.classes)
+    throw IoError(message(folder, ": the test labels go from ", *test_least, " to ", *test_most,
+                          ", but the training labels end at ", data.classes - 1));
+  return data;
+}
+
+void require_images(const Data& data, std::int64_t student_images, std::int64_t held_out) {
+  const std::int64_t available = data.train.size() - held_out;
+  if (student_images > available)
+    throw retort::ValueError(message("--student-images is ", student_images, ", but the training set has ",
+                                     data.train.size(), " images", held_out > 0 ? ", of which " : "",
+                                     held_out > 0 ? message(held_out, " are held out") : ""));
+}
+
+std::vector<std::int64_t> shuffled(std::int64_t n, std::uint64_t seed) {
+  retort::Generator generator(seed);
+  generator.set_position(std::uint64_t{1} << 60);  // far behind what initialising and dropout draw
+  return retort::random_permutation(n, generator);
+}
+
+Examples pick(const Examples& all, const std::vector<std::int64_t>& rows) {
+  const Tensor index = retort::tensor(rows);
+  return {retort::index_select(all.images, 0, index), retort::index_select(all.labels, 0, index),
+          retort::index_select(all.teacher_logits, 0, index)};
+}
+
+Examples draw(const Examples& all, std::int64_t count, std::uint64_t seed) {
+  const std::int64_t available = all.images.size(0);
+  if (count == available) return all;
+  std::vector<std::int64_t> rows = shuffled(available, seed);
+  rows.resize(static_cast<std::size_t>(count));
+  return pick(all, rows);
+}
+
+}  // namespace distill

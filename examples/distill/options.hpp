@@ -1,0 +1,46 @@
+// Everything that can be set: by a flag, or in a JSON file, whose settings flags override.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+namespace distill {
+
+/// How a network is trained: AdamW, its learning rate falling to 0 along a cosine.
+struct Recipe {
+  double lr = 0;
+  std::int64_t epochs = 0;
+  double weight_decay = 0;
+  double dropout = 0;
+};
+
+/// The recipes of the students are what `distill --select` chose for Fashion-MNIST: see SELECTION.md.
+struct Options {
+  std::string data = "/usr/share/datasets/fashion-mnist";
+  std::string out = "runs/fashion-mnist";
+  std::int64_t seed = 0;
+  std::int64_t seeds = 10;
+  std::int64_t threads = 0;  ///< 0: as many as there are processors
+  std::int64_t batch_size = 128;
+
+  std::int64_t teacher_width = 1200;
+  Recipe teacher = {.lr = 1e-3, .epochs = 12, .weight_decay = 0.01, .dropout = 0.3};
+
+  std::int64_t student_width = 128;
+  std::int64_t student_images = 1800;
+  Recipe alone = {.lr = 3e-3, .epochs = 40, .weight_decay = 0.1, .dropout = 0.2};
+  Recipe distilled = {.lr = 3e-3, .epochs = 40, .weight_decay = 0.1, .dropout = 0.0};
+  double temperature = 2;
+  double alpha = 1;
+  bool fused = false;
+
+  bool select = false;
+  bool quiet = false;
+};
+
+/// Reads the command line, and the file that --config names. Empty when --help was asked for, which is then printed.
+/// ValueError for what isn't known, of the wrong type or out of range; it names the flag or the file and its key.
+std::optional<Options> parse_options(int argc, const char* const* argv);
+
+}  // namespace distill

@@ -1,0 +1,125 @@
+#include "report.hpp"
+
+#include <array>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "statistics.hpp"
+
+namespace distill {
+namespace {
+
+using Json = nlohmann::ordered_json;  // keeps the order that keys are written in
+
+/// One of the three things measured, and how it is shown.
+struct Column {
+  const char* key;
+  const char* title;
+  double Metrics::*value;
+  bool larger_is_better;
+  double scale;  // what is shown is the value times this
+  int digits;
+};
+constexpr std::array<Column, 3> columns = {
+    Column{"accuracy", "accuracy, %", &Metrics::accuracy, true, 100, 2},
+    Column{"nll", "neg. log-likelihood", &Metrics::nll, false, 1, 4},
+    Column{"ece", "calibration error, %", &Metrics::ece, false, 100, 2},
+};
+
+std::vector<double> values_of(const Result& result, Metrics SeedResult::*student, const Column& column) {
+  std::vector<double> values;
+  for (const SeedResult& seed : result.seeds) values.push_back(seed.*student.*(column.value));
+  return values;
+}
+
+Paired compare_students(const Result& result, const Column& column) {
+  return compare(values_of(result, &SeedResult::alone, column),
+                 values_of(result, &SeedResult::distilled, column), column.larger_is_better);
+}
+
+template <class... Values>
+std::string formatted(const char* format, Values... values) {
+  std::array<char, 128> text{};
+  std::snprintf(text.data(), text.size(), format, values...);
+  return text.data();
+}
+
+/// Pads to `width` columns; ± is two bytes but one column.
+std::string padded(std::string text, std::size_t width) {
+  std::size_t shown = 0;
+  for (const char c : text) shown += (static_cast<unsigned char>(c) & 0xC0U) != 0x80U;
+  if (shown < width) text.append(width - shown, ' ');
+  return text;
+}
+
+}  // namespace
+
+std::string table_of(const Result& result) {
+  std::string table = formatted(
+      "On the test set: mean ± standard deviation over %zu seeds, difference with its 95 %% interval\n\n",
+      result.seeds.size());
+  const auto add_line = [&](const std::string& name, const auto& cell) {
+    std::string line = padded(name, 20);
+    for (const Column& column : columns) line += padded(cell(column), 30);
+    table += line.substr(0, line.find_last_not_of(' ') + 1) + '\n';
+  };
+  const auto mean_and_std = [&](Metrics SeedResult::*student) {
+    return [&result, student](const Column& c) {
+      const Summary summary = summarise(values_of(result, student, c));
+      return formatted("%.*f ± %.*f", c.digits, c.scale * summary.mean, c.digits, c.scale * summary.std);
+    };
+  };
+  add_line("", [](const Column& c) { return std::string(c.title); });
+  add_line("teacher", [&](const Column& c) {
+    return formatted("%.*f", c.digits, c.scale * (result.teacher.*(c.value)));
+  });
+  add_line("student alone", mean_and_std(&SeedResult::alone));
+  add_line("student distilled", mean_and_std(&SeedResult::distilled));
+  add_line("difference", [&](const Column& c) {
+    const Paired paired = compare_students(result, c);
+    std::string cell = formatted("%+.*f", c.digits, c.scale * paired.mean);
+    if (paired.interval)
+      cell += formatted(" [%+.*f, %+.*f]", c.digits, c.scale * paired.interval->low, c.digits,
+                        c.scale * paired.interval->high);
+    return cell;
+  });
+  add_line("distilled is better", [&](const Column& c) {
+    return formatted("in %zu of %zu seeds", compare_students(result, c).wins, result.seeds.size());
+  });
+  return table;
+}
+
+std::string json_of(const Result& result) {
+  Json json;
+  for (const Column& c : columns)
+    json["teacher"][c.key] = {{"mean", result.teacher.*(c.value)}, {"std", 0.0}};
+  for (const auto& [key, student] :
+       {std::pair("alone", &SeedResult::alone), {"distilled", &SeedResult::distilled}}) {
+    for (const Column& c : columns) {
+      const Summary summary = summarise(values_of(result, student, c));
+      json[key][c.key] = {{"mean", summary.mean}, {"std", summary.std}};
+    }
+  }
+  for (const Column& c : columns) {
+    const Paired paired = compare_students(result, c);
+    Json& entry = json["paired"][c.key];
+    entry["mean"] = paired.mean;
+    entry["low"] = paired.interval ? Json(paired.interval->low) : Json();
+    entry["high"] = paired.interval ? Json(paired.interval->high) : Json();
+    entry["wins"] = paired.wins;
+  }
+  json["runs"] = Json::array();
+  for (const SeedResult& seed : result.seeds) {
+    Json run = {{"seed", seed.seed}};
+    for (const Column& c : columns) {
+      run["alone"][c.key] = seed.alone.*(c.value);
+      run["distilled"][c.key] = seed.distilled.*(c.value);
+    }
+    json["runs"].push_back(run);
+  }
+  json["seeds"] = result.seeds.size();
+  json["seconds"] = result.seconds;
+  return json.dump(2) + '\n';
+}
+
+}  // namespace distill
