@@ -1,8 +1,67 @@
 // Normalisation, convolution and pooling.
 #include "operations.hpp"
-#include "retort/retort.hpp"
+#include "retort/framework/ops/conv.hpp"
+#include "retort/framework/ops/norm.hpp"
 
 namespace retort::golden {
+namespace {
+
+Tensor optional_tensor(const NamedTensors& in, const char* name) {
+  const auto found = in.find(name);
+  return found == in.end() ? Tensor() : found->second;
+}
+
+/// A number or [height, width]; `otherwise` when absent.
+Size2d size_of(const Arguments& args, const char* name, std::int64_t otherwise) {
+  const std::vector<std::int64_t> sizes = args.integers(name);
+  if (sizes.empty()) return otherwise;
+  return {sizes.front(), sizes.back()};
+}
+
+Results convolution(const Arguments& args, const NamedTensors& in) {
+  return {.outputs = {{"out", conv2d(in.at("input"), in.at("weight"), optional_tensor(in, "bias"),
+                                     {.stride = size_of(args, "stride", 1),
+                                      .padding = size_of(args, "padding", 0),
+                                      .dilation = size_of(args, "dilation", 1),
+                                      .groups = args.integer("groups", 1)})}}};
+}
+
+template <class Options>
+Options window(const Arguments& args) {
+  Options options;
+  options.kernel_size = size_of(args, "kernel_size", 1);
+  if (args.has("stride")) options.stride = size_of(args, "stride", 1);
+  options.padding = size_of(args, "padding", 0);
+  options.ceil_mode = args.flag("ceil_mode", false);
+  return options;
+}
+
+Results max_pooling(const Arguments& args, const NamedTensors& in) {
+  return {.outputs = {{"out", max_pool2d(in.at("input"), window<MaxPool2dOptions>(args))}}};
+}
+
+Results avg_pooling(const Arguments& args, const NamedTensors& in) {
+  auto options = window<AvgPool2dOptions>(args);
+  options.count_include_pad = args.flag("count_include_pad", true);
+  return {.outputs = {{"out", avg_pool2d(in.at("input"), options)}}};
+}
+
+Results layer_normalisation(const Arguments& args, const NamedTensors& in) {
+  return {.outputs = {{"out", layer_norm(in.at("input"), Shape(args.integers("normalized_shape")),
+                                         optional_tensor(in, "weight"), optional_tensor(in, "bias"),
+                                         args.number("eps", 1e-5))}}};
+}
+
+Results batch_normalisation(const Arguments& args, const NamedTensors& in) {
+  const Tensor mean = in.at("running_mean"), variance = in.at("running_var");
+  const Tensor out = batch_norm(in.at("input"), mean, variance, optional_tensor(in, "weight"), optional_tensor(in, "bias"),
+                                {.training = args.flag("training", false),
+                                 .momentum = args.number("momentum", 0.1),
+                                 .eps = args.number("eps", 1e-5)});
+  return {.outputs = {{"out", out}}, .aux = {{"running_mean", mean}, {"running_var", variance}}};
+}
+
+}  // namespace
 
 std::vector<Form> forms_of(const std::string& op) {
   for (const auto part : {tensor_operation, loss_operation, network_operation, optimizer_operation}) {
@@ -12,6 +71,13 @@ std::vector<Form> forms_of(const std::string& op) {
   return {};
 }
 
-std::vector<Form> network_operation(const std::string&) { return {}; }
+std::vector<Form> network_operation(const std::string& op) {
+  if (op == "conv2d") return {{"function", convolution}};
+  if (op == "max_pool2d") return {{"function", max_pooling}};
+  if (op == "avg_pool2d") return {{"function", avg_pooling}};
+  if (op == "layer_norm") return {{"function", layer_normalisation}};
+  if (op == "batch_norm") return {{"function", batch_normalisation}};
+  return {};
+}
 
 }  // namespace retort::golden

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "framework/ops/twins.hpp"
+#include "retort/losses/linear_distillation_loss.hpp"
 #include "retort/retort.hpp"
 #include "tests_support.hpp"
 
@@ -271,6 +272,37 @@ BOOST_AUTO_TEST_CASE(changing_the_logits_before_backward_is_an_error) {
   const Tensor loss = distillation_loss({.student = student, .teacher = teacher}, {.temperature = 2});
   student.mutable_data<double>()[0] = 5;
   BOOST_CHECK_THROW(grad({loss}, {student}, {.create_graph = true}), GraphError);
+}
+
+BOOST_AUTO_TEST_CASE(the_linear_layer_in_one_with_the_loss_is_the_two_calls) {
+  const Tensor hidden = uniform({300, 24}, 1).to(DType::float32).set_requires_grad();
+  const Tensor weight = uniform({1000, 24}, 2).to(DType::float32).set_requires_grad();
+  const Tensor bias = uniform({1000}, 3).to(DType::float32).set_requires_grad();
+  const Tensor teacher = uniform({300, 1000}, 4, -6, 6).to(DType::float32);
+  const Tensor labels = indices({300}, 5, 1000), mask = indices({300}, 6, 2);
+  for (const Reduction reduction : {Reduction::none, Reduction::sum, Reduction::batchmean}) {
+    const DistillationLossOptions options{.temperature = 3, .alpha = 0.8, .reduction = reduction};
+    const Tensor one = linear_distillation_loss(
+        {.hidden = hidden, .weight = weight, .bias = bias, .teacher_logits = teacher, .labels = labels, .mask = mask}, options);
+    const Tensor two = distillation_loss(
+        {.student = linear(hidden, weight, bias), .teacher = teacher, .labels = labels, .mask = mask}, options);
+    check_close(one, two, 1e-5, "loss");
+    const GradOptions with{.grad_outputs = {uniform(one.shape(), 7, 0.5, 1.5).to(DType::float32)}};
+    const Tensors got = grad({one}, {hidden, weight, bias}, with), want = grad({two}, {hidden, weight, bias}, with);
+    for (std::size_t k = 0; k < 3; ++k) check_close(got[k], want[k], 1e-5, "gradient " + std::to_string(k));
+  }
+}
+
+BOOST_AUTO_TEST_CASE(the_teacher_of_the_linear_form_is_given_once) {
+  const Tensor hidden = uniform({3, 2}, 1), weight = uniform({4, 2}, 2), logits = uniform({3, 4}, 3);
+  BOOST_CHECK_THROW(linear_distillation_loss({.hidden = hidden, .weight = weight}), ValueError);
+  BOOST_CHECK_THROW(linear_distillation_loss({.hidden = hidden, .weight = weight, .teacher_logits = logits,
+                                              .teacher_hidden = hidden, .teacher_weight = weight}),
+                    ValueError);
+  BOOST_CHECK_THROW(linear_distillation_loss({.hidden = hidden, .weight = weight, .teacher_hidden = hidden}), Error);
+  BOOST_CHECK_THROW(linear_distillation_loss({.hidden = hidden, .weight = weight, .teacher_logits = logits},
+                                             {.reduction = Reduction::mean}),
+                    ValueError);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "op_cases.hpp"
+#include "retort/losses/linear_distillation_loss.hpp"
 
 namespace retort::tests {
 namespace {
@@ -262,11 +263,87 @@ std::vector<OpCase> distillations() {
   return rows;
 }
 
+/// The teacher of a row whose gradients are those of the student alone: numbers that float32 holds exactly.
+Tensor fixed_teacher(const Shape& shape, const Tensor& like) {
+  return uniform(shape, 21).to(DType::float32).to(like.dtype());
+}
+
+Tensor linear_logits(const Tensor& hidden, const Tensor& weight, const Tensor& bias) {
+  const Tensor turned = build({weight.size(1), weight.size(0)}, [&](const Index& i) { return at(weight, {i[1], i[0]}); });
+  const Tensor product = matrix_product(hidden, turned);
+  return bias.defined() ? each(product, bias, [](double a, double b) { return a + b; }) : product;
+}
+
+std::vector<OpCase> linear_distillations() {
+  const std::vector<Refused> refused{{Refusal::shape, {uniform({5, 3}, 1), uniform({4, 2}, 1), uniform({4}, 1), indices({5}, 1, 4)}}};
+  std::vector<OpCase> rows;
+  for (const Reduction reduction : {Reduction::none, Reduction::sum, Reduction::batchmean}) {
+    const DistillationLossOptions options{.temperature = 2, .alpha = 0.6, .reduction = reduction};
+    rows.push_back(
+        {.name = "linear_distillation_loss",
+         .variant = std::string(name(reduction)),
+         .call =
+             [=](In in) {
+               Shape logits = in[0].shape();
+               logits.back() = in[1].size(0);
+               return linear_distillation_loss({.hidden = in[0], .weight = in[1], .bias = in[2],
+                                                .teacher_logits = fixed_teacher(logits, in[0]), .labels = in[3]},
+                                               options);
+             },
+         .twin =
+             [=](In in) {
+               const Tensor student = linear_logits(in[0], in[1], in[2]);
+               return distilled_rows(student, fixed_teacher(student.shape(), in[0]), in[3], Tensor(), 2, 0.6, reduction);
+             },
+         .samples = {{uniform({5, 3}, 1), uniform({4, 3}, 2), uniform({4}, 3), indices({5}, 4, 4)},
+                     {uniform({2, 3, 7}, 1), uniform({17, 7}, 2), uniform({17}, 3), indices({2, 3}, 4, 17)},
+                     {uniform({1, 1}, 1), uniform({1, 1}, 2), uniform({1}, 3), indices({1}, 4, 1)},
+                     {uniform({0, 3}, 1), uniform({4, 3}, 2), uniform({4}, 3), indices({0}, 4, 4)}},
+         .refused = refused});
+  }
+  rows.push_back(
+      {.name = "linear_distillation_loss",
+       .variant = "a teacher by its layer, a mask, no bias",
+       .call =
+           [](In in) {
+             return linear_distillation_loss(
+                 {.hidden = in[0], .weight = in[1], .teacher_hidden = fixed_teacher({in[0].size(0), 5}, in[0]),
+                  .teacher_weight = fixed_teacher({in[1].size(0), 5}, in[0]),
+                  .teacher_bias = fixed_teacher({in[1].size(0)}, in[0]), .mask = in[2]},
+                 {.temperature = 3});
+           },
+       .twin =
+           [](In in) {
+             const Tensor teacher = linear_logits(fixed_teacher({in[0].size(0), 5}, in[0]),
+                                                  fixed_teacher({in[1].size(0), 5}, in[0]),
+                                                  fixed_teacher({in[1].size(0)}, in[0]));
+             return distilled_rows(linear_logits(in[0], in[1], Tensor()), teacher, Tensor(), in[2], 3, 1,
+                                   Reduction::batchmean);
+           },
+       .samples = {{uniform({7, 3}, 1), uniform({4, 3}, 2), indices({7}, 4, 2)},
+                   {uniform({3, 3}, 1), uniform({3, 3}, 2), zeros({3}, DType::int64)}}});
+  rows.push_back(
+      {.name = "linear_distillation_loss",
+       .variant = "a teacher that learns",
+       .call =
+           [](In in) {
+             return linear_distillation_loss({.hidden = in[0], .weight = in[1], .teacher_logits = in[2]},
+                                             {.temperature = 2, .detach_teacher = false});
+           },
+       .twin =
+           [](In in) {
+             return distilled_rows(linear_logits(in[0], in[1], Tensor()), in[2], Tensor(), Tensor(), 2, 1,
+                                   Reduction::batchmean);
+           },
+       .samples = {{uniform({5, 3}, 1), uniform({4, 3}, 2), uniform({5, 4}, 3)}}});
+  return rows;
+}
+
 }  // namespace
 
 std::vector<OpCase> loss_cases() {
   std::vector<OpCase> rows;
-  for (const auto& part : {divergences(), classifications(), regressions(), distillations()})
+  for (const auto& part : {divergences(), classifications(), regressions(), distillations(), linear_distillations()})
     rows.insert(rows.end(), part.begin(), part.end());
   return rows;
 }
