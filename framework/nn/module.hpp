@@ -57,9 +57,8 @@ void append_member(std::vector<Member>& members, std::string name, const T& memb
   } else if constexpr (MemberPointer<T>) {
     if (member) append_member(members, std::move(name), *member);
   } else {
-    static_assert(
-        std::is_void_v<T>,
-        "RETORT_MEMBERS takes Tensors, Buffers, Modules, and containers and pointers of them");
+    static_assert(std::is_void_v<T>,
+                  "RETORT_MEMBERS takes Tensors, Buffers, Modules, and containers and pointers of them");
   }
 }
 
@@ -108,7 +107,7 @@ class Module {
   void eval() { train(false); }
   bool is_training() const { return training_; }
 
-  /// Makes every floating-point parameter want a gradient, or not: `set_requires_grad(false)` freezes a teacher.
+  /// Makes every floating-point parameter want a gradient, or not: with false, a teacher is frozen.
   void set_requires_grad(bool value = true);
   /// Drops the gradients of all parameters.
   void zero_grad();
