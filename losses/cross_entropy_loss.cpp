@@ -43,12 +43,13 @@ Tensor with_probabilities(const Tensor& input, const Tensor& target, const Cross
 Tensor with_classes(const Tensor& input, const Tensor& target, const CrossEntropyLossOptions& options, Reduction reduction) {
   const double smoothing = options.label_smoothing;
   const NLLLossOptions nll{.weight = options.weight, .ignore_index = options.ignore_index, .reduction = reduction};
-  const detail::ClassTargets targets =
-      detail::class_targets("cross_entropy", input, target, options.weight, options.ignore_index);
+  detail::check_class_shapes("cross_entropy", input, target, options.weight);
   const std::int64_t dim = detail::class_dim(input);
   const Tensor log_probabilities = log_softmax(input, dim);
-  const Tensor hard = nll_loss(log_probabilities, target, nll);
+  const Tensor hard = detail::nll_loss_as("cross_entropy", log_probabilities, target, nll);
   if (smoothing == 0) return hard;
+  const detail::ClassTargets targets =
+      detail::class_targets("cross_entropy", input, target, options.weight, options.ignore_index);
   // Both parts of a mean are divided by the same sum of weights.
   const Tensor spread = where(targets.counted, neg(sum(weighted(log_probabilities, options.weight), dim, true)), 0);
   Tensor soft;

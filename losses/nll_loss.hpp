@@ -35,7 +35,11 @@ class NLLLoss {
 };
 
 namespace detail {
-/// Targets as nll_loss and cross_entropy count them; the shapes have been checked.
+/// nll_loss in the name of `operation`, for its errors.
+Tensor nll_loss_as(const char* operation, const Tensor& input, const Tensor& target, const NLLLossOptions& options);
+/// The checks that nll_loss and cross_entropy share, in the name of `operation`.
+void check_class_shapes(const char* operation, const Tensor& input, const Tensor& target, const Tensor& weight);
+/// Targets as both count them, after the checks.
 struct ClassTargets {
   Tensor index;    ///< [N, 1, d…] (or [1]), ignored ones replaced by 0
   Tensor weight;   ///< [N, 1, d…] weight of each target, 0 where ignored; of the input's type
