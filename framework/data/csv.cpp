@@ -45,12 +45,7 @@ struct Cell {
 class Scanner {
  public:
   Scanner(const Input& input, std::string_view text, char delimiter)
-      : input_(input),
-        rest_(text),
-        delimiter_(delimiter),
-        space_(delimiter == ' '    ? "\t"
-               : delimiter == '\t' ? " "
-                                   : " \t") {
+      : input_(input), rest_(text), delimiter_(delimiter) {
     if (rest_.starts_with("\xEF\xBB\xBF")) rest_.remove_prefix(3);  // a byte order mark
   }
 
@@ -64,8 +59,9 @@ class Scanner {
   // Takes one cell; `last` says whether it ends its row.
   Cell next_cell(bool& last) {
     Cell cell{{}, line_, column_++};
-    const std::size_t first = rest_.find_first_not_of(space_);
-    if (first != std::string_view::npos && rest_[first] == '"') {
+    std::size_t first = 0;
+    while (first < rest_.size() && is_space(rest_[first])) ++first;
+    if (rest_.substr(first).starts_with('"')) {
       rest_.remove_prefix(first + 1);
       cell.text = without_space(take_quoted(cell));
       const std::string_view after = take_plain(last);
@@ -78,10 +74,11 @@ class Scanner {
   }
 
  private:
+  bool is_space(char c) const { return (c == ' ' || c == '\t') && c != delimiter_; }
   std::string_view without_space(std::string_view text) const {
-    const std::size_t first = text.find_first_not_of(space_);
-    if (first == std::string_view::npos) return {};
-    return text.substr(first, text.find_last_not_of(space_) - first + 1);
+    while (!text.empty() && is_space(text.front())) text.remove_prefix(1);
+    while (!text.empty() && is_space(text.back())) text.remove_suffix(1);
+    return text;
   }
   std::string_view take_plain(bool& last) {
     std::size_t end = 0;
@@ -118,7 +115,6 @@ class Scanner {
   const Input& input_;
   std::string_view rest_;
   char delimiter_;
-  std::string_view space_;  // what may stand around a cell
   std::int64_t line_ = 1;
   std::int64_t column_ = 0;
 };

@@ -28,7 +28,7 @@ struct SafetensorsOptions {
 /// Writes the tensors under their names, so that the file is there as a whole or not at all (see AtomicFile).
 /// The same arguments give the same bytes. Eight-byte elements come first in the data, so that everything is
 /// aligned; the header keeps the order of `tensors`. ValueError for an undefined tensor, a name that is no
-/// UTF-8 or is "__metadata__", a metadata key given twice, more than 65,536 tensors; IoError when writing
+/// UTF-8 or is "__metadata__", a metadata key given twice, more than 16,384 tensors; IoError when writing
 /// fails.
 void save_safetensors(const std::string& path, const StateDict& tensors, const Metadata& metadata = {},
                       const SafetensorsOptions& options = {});
@@ -36,7 +36,7 @@ void save_safetensors(const std::string& path, const StateDict& tensors, const M
 /// Reads all tensors, in the order of the header: F32 as float32, F64 as float64, I64 as int64; F16 and BF16
 /// become float32, the other integer types up to 32 bits and BOOL int64. `metadata`, when given, receives the
 /// metadata. IoError that names file and entry for anything that is not a valid file: see safetensors.cpp for
-/// what is checked. At most 65,536 entries. No more is allocated than the file's own length accounts for.
+/// what is checked. At most 16,384 entries. No more is allocated than the file's own length accounts for.
 StateDict load_safetensors(const std::string& path, Metadata* metadata = nullptr);
 /// The same from memory; `name` stands for the file in messages.
 StateDict parse_safetensors(std::span<const std::byte> bytes, Metadata* metadata = nullptr,
