@@ -11,34 +11,67 @@ namespace {
 constexpr std::int64_t grain = 16384;
 constexpr std::int64_t most_parts = 256;
 
-/// t·(log t - x), or exp(t)·(t - x). Where t (exp(t)) is 0 the value is that of x - x but for infinities: 0, or
-/// NaN for NaN.
-template <bool LogTarget, class T>
-Batch<T> term(const Batch<T>& x, const Batch<T>& t) {
-  const Batch<T> zero(T{0});
-  const Batch<T> none = select(x == x, zero, x);
-  if constexpr (LogTarget) return select(t == Batch<T>(-infinity<T>), none, exp<T>(t) * (t - x));
-  else return select(t == zero, none, t * (log<T>(t) - x));
+/// Where x is a number 0, else NaN: what a class without target comes to.
+template <class T>
+inline Batch<T> nothing(const Batch<T>& x) {
+  return select(x == x, Batch<T>(T{0}), x);
 }
 
-template <class T>
-struct Gradients {
-  Batch<T> x, t;
-};
-
-/// The gradients of g·term for x and t. That for x does not depend on x; that for t shows a NaN in it.
-template <bool LogTarget, class T>
-Gradients<T> gradients(const Batch<T>& x, const Batch<T>& t, const Batch<T>& g) {
-  const Batch<T> zero(T{0}), one(T{1});
-  const Batch<T> none = select(x == x, zero, x);
+/// terms of K registers: t·(log t - x), or exp(t)·(t - x).
+template <bool LogTarget, class T, std::size_t K>
+inline std::array<Batch<T>, K> terms(const std::array<Batch<T>, K>& x, const std::array<Batch<T>, K>& t) {
+  const Batch<T> zero(T{0}), one(T{1}), least(-infinity<T>);
+  std::array<Batch<T>, K> y;
   if constexpr (LogTarget) {
-    const auto no_target = t == Batch<T>(-infinity<T>);
-    const Batch<T> p = g * exp<T>(t);
-    return {select(no_target, zero, -p), select(no_target, none, p * ((t - x) + one))};
+    y = t;
+    exp_each<T>(y);
+    for (std::size_t k = 0; k < K; ++k) y[k] = select(t[k] == least, nothing<T>(x[k]), y[k] * (t[k] - x[k]));
   } else {
-    const auto no_target = t == zero;
-    return {select(no_target, zero, -(g * t)), select(no_target, none, g * ((log<T>(t) + one) - x))};
+    for (std::size_t k = 0; k < K; ++k) y[k] = select(t[k] == zero, one, t[k]);  // log is fast on normal numbers only
+    log_each<T>(y);
+    for (std::size_t k = 0; k < K; ++k) y[k] = select(t[k] == zero, nothing<T>(x[k]), t[k] * (y[k] - x[k]));
   }
+  return y;
+}
+
+/// d/dx of g·term in K registers: -g·t, or -g·exp(t); it does not depend on x.
+template <bool LogTarget, class T, std::size_t K>
+inline std::array<Batch<T>, K> input_gradients(const std::array<Batch<T>, K>& t, const std::array<Batch<T>, K>& g) {
+  const Batch<T> zero(T{0}), least(-infinity<T>);
+  std::array<Batch<T>, K> y = t;
+  if constexpr (LogTarget) exp_each<T>(y);
+  for (std::size_t k = 0; k < K; ++k) y[k] = select(t[k] == (LogTarget ? least : zero), zero, -(g[k] * y[k]));
+  return y;
+}
+
+/// d/dt of g·term in K registers: g·(log t + 1 - x), or g·exp(t)·(t - x + 1).
+template <bool LogTarget, class T, std::size_t K>
+inline std::array<Batch<T>, K> target_gradients(const std::array<Batch<T>, K>& x, const std::array<Batch<T>, K>& t,
+                                                const std::array<Batch<T>, K>& g) {
+  const Batch<T> zero(T{0}), one(T{1}), least(-infinity<T>);
+  std::array<Batch<T>, K> y;
+  if constexpr (LogTarget) {
+    y = t;
+    exp_each<T>(y);
+    for (std::size_t k = 0; k < K; ++k)
+      y[k] = select(t[k] == least, nothing<T>(x[k]), (g[k] * y[k]) * ((t[k] - x[k]) + one));
+  } else {
+    for (std::size_t k = 0; k < K; ++k) y[k] = select(t[k] == zero, one, t[k]);
+    log_each<T>(y);
+    for (std::size_t k = 0; k < K; ++k) y[k] = select(t[k] == zero, nothing<T>(x[k]), g[k] * ((y[k] + one) - x[k]));
+  }
+  return y;
+}
+
+template <bool LogTarget, class T>
+void write_terms(const T* x, const T* t, T* out, std::int64_t n) {
+  const bool streamed = n * static_cast<std::int64_t>(sizeof(T)) >= streamed_bytes;
+  parallel_for(n, grain, [&](std::int64_t begin, std::int64_t end) {
+    fill_row<T, 4>(out + begin, end - begin, streamed, [&]<int K>(std::int64_t i, std::int64_t count) {
+      return terms<LogTarget, T>(load_each<K>(x + begin + i, count, T{0}), load_each<K>(t + begin + i, count, T{1}));
+    });
+    if (streamed) finish_stores();
+  });
 }
 
 template <bool LogTarget, class T>
@@ -50,10 +83,10 @@ double sum_terms(const T* x, const T* t, std::int64_t n, bool* positive_input) {
     // A lane that is filled up has no target.
     constexpr T no_target = LogTarget ? -infinity<T> : T{0};
     Batch<T> greatest(T{0});
-    parts[begin / chunk] = row_sum<T>(end - begin, [&](std::int64_t i, std::int64_t count) {
-      const Batch<T> v = load_lanes(x + begin + i, count, T{0});
-      greatest = max_of<T>(v, greatest);
-      return term<LogTarget, T>(v, load_lanes(t + begin + i, count, no_target));
+    parts[begin / chunk] = row_sum<T, 4>(end - begin, [&]<int K>(std::int64_t i, std::int64_t count) {
+      const auto v = load_each<K>(x + begin + i, count, T{0});
+      for (const Batch<T>& one : v) greatest = max_of<T>(one, greatest);
+      return terms<LogTarget, T>(v, load_each<K>(t + begin + i, count, no_target));
     });
     positive[begin / chunk] = max_lanes<T>(greatest) > T(1e-5);
   });
@@ -72,15 +105,30 @@ void write_gradients(const T* x, const T* t, const T* g, std::int64_t g_size, do
                      std::int64_t n) {
   const Batch<T> factor(static_cast<T>(scale));
   const Batch<T> common = g_size == 1 ? Batch<T>(g[0]) * factor : factor;
+  const bool streamed = n * static_cast<std::int64_t>(sizeof(T)) >= streamed_bytes;
   parallel_for(n, grain, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; i += lanes<T>) {
-      const std::int64_t count = std::min(lanes<T>, end - i);
-      const Batch<T> upstream = g_size == 1 ? common : load_lanes(g + i, count, T{0}) * factor;
-      const Gradients<T> result =
-          gradients<LogTarget, T>(load_lanes(x + i, count, T{0}), load_lanes(t + i, count, T{1}), upstream);
-      if (dx != nullptr) store_lanes(dx + i, result.x, count);
-      if (dt != nullptr) store_lanes(dt + i, result.t, count);
-    }
+    const auto upstream = [&]<int K>(std::int64_t i, std::int64_t count) {
+      std::array<Batch<T>, K> v;
+      v.fill(common);
+      if (g_size != 1) {
+        v = load_each<K>(g + begin + i, count, T{0});
+        for (Batch<T>& one : v) one = one * factor;
+      }
+      return v;
+    };
+    // Two walks over a chunk that stays in cache.
+    if (dx != nullptr)
+      fill_row<T, 4>(dx + begin, end - begin, streamed, [&]<int K>(std::int64_t i, std::int64_t count) {
+        return input_gradients<LogTarget, T>(load_each<K>(t + begin + i, count, T{1}),
+                                             upstream.template operator()<K>(i, count));
+      });
+    if (dt != nullptr)
+      fill_row<T, 4>(dt + begin, end - begin, streamed, [&]<int K>(std::int64_t i, std::int64_t count) {
+        return target_gradients<LogTarget, T>(load_each<K>(x + begin + i, count, T{0}),
+                                              load_each<K>(t + begin + i, count, T{1}),
+                                              upstream.template operator()<K>(i, count));
+      });
+    if (streamed) finish_stores();
   });
 }
 
@@ -88,13 +136,8 @@ void write_gradients(const T* x, const T* t, const T* g, std::int64_t g_size, do
 
 template <class T>
 void kl_terms(const T* x, const T* t, T* out, std::int64_t n, bool log_target) {
-  parallel_for(n, grain, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; i += lanes<T>) {
-      const std::int64_t count = std::min(lanes<T>, end - i);
-      const Batch<T> v = load_lanes(x + i, count, T{0}), target = load_lanes(t + i, count, T{1});
-      store_lanes(out + i, log_target ? term<true, T>(v, target) : term<false, T>(v, target), count);
-    }
-  });
+  if (log_target) write_terms<true>(x, t, out, n);
+  else write_terms<false>(x, t, out, n);
 }
 
 template <class T>

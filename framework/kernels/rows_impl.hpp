@@ -1,9 +1,11 @@
-// Pieces of the softmax family along one contiguous row, shared by softmax.cpp and distillation.cpp.
+// How the softmax family and the losses on it walk their rows. Shared by softmax.cpp, kl.cpp, distillation.cpp.
 #pragma once
 
 #include <algorithm>
 #include <array>
+#include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "retort/framework/kernels/simd_impl.hpp"
 
@@ -11,47 +13,13 @@ namespace retort::kernels {
 
 /// Elements whose exponentials one thread computes at a time: some ten microseconds.
 inline constexpr std::int64_t row_grain = 16384;
-/// Elements summed in T before they are added to a double.
-inline constexpr std::int64_t row_block = 512;
+/// Elements that are added up in T before the sum goes to a double, and that stay in the first cache meanwhile.
+inline constexpr std::int64_t row_block = 1024;
+/// A result of this many bytes will not be found in the cache again: it is written past it.
+inline constexpr std::int64_t streamed_bytes = std::int64_t{16} << 20;
 
-inline std::int64_t rows_at_a_time(std::int64_t row) { return std::max<std::int64_t>(1, row_grain / std::max<std::int64_t>(1, row)); }
-
-/// The maximum of x [n], -infinity for none. NaN is passed over: the exponentials show it.
-template <class T>
-T row_max(const T* x, std::int64_t n) {
-  constexpr std::int64_t step = 4 * lanes<T>;
-  Batch<T> a(-infinity<T>), b = a, c = a, d = a;
-  std::int64_t i = 0;
-  for (; i + step <= n; i += step) {
-    a = max_of<T>(load(x + i), a);
-    b = max_of<T>(load(x + i + lanes<T>), b);
-    c = max_of<T>(load(x + i + 2 * lanes<T>), c);
-    d = max_of<T>(load(x + i + 3 * lanes<T>), d);
-  }
-  for (; i + lanes<T> <= n; i += lanes<T>) a = max_of<T>(load(x + i), a);
-  if (i < n) b = max_of<T>(load_partial(x + i, n - i, -infinity<T>), b);
-  return max_lanes<T>(max_of<T>(max_of<T>(a, b), max_of<T>(c, d)));
-}
-
-/// The sum over i < n of what term(i, count) gives for the lanes i … i + count - 1; where count < lanes, the
-/// other lanes must come out as 0.
-template <class T, class F>
-double row_sum(std::int64_t n, F term) {
-  constexpr std::int64_t step = 4 * lanes<T>;
-  double total = 0;
-  for (std::int64_t begin = 0; begin < n; begin += row_block) {
-    const std::int64_t end = std::min(n, begin + row_block);
-    Batch<T> sum(T{0});
-    std::int64_t i = begin;
-    for (; i + step <= end; i += step) {
-      const Batch<T> a = term(i, lanes<T>), b = term(i + lanes<T>, lanes<T>);
-      const Batch<T> c = term(i + 2 * lanes<T>, lanes<T>), d = term(i + 3 * lanes<T>, lanes<T>);
-      sum += (a + b) + (c + d);
-    }
-    for (; i < end; i += lanes<T>) sum += term(i, std::min(lanes<T>, end - i));
-    total += static_cast<double>(sum_lanes<T>(sum));
-  }
-  return total;
+inline std::int64_t rows_at_a_time(std::int64_t row) {
+  return std::max<std::int64_t>(1, row_grain / std::max<std::int64_t>(1, row));
 }
 
 /// The `count` lanes from x, or all of them; the others are `fill`.
@@ -65,72 +33,220 @@ inline void store_lanes(T* y, const Batch<T>& v, std::int64_t count) {
   else store_partial(y, v, count);
 }
 
-/// y[i] = f(i, count) for the lanes of a row, i a multiple of lanes.
-template <class T, class F>
-void fill_row(T* y, std::int64_t n, F f) {
-  std::int64_t i = 0;
-  for (; i + lanes<T> <= n; i += lanes<T>) store<T>(y + i, f(i, lanes<T>));
-  if (i < n) store_partial<T>(y + i, f(i, n - i), n - i);
+/// K registers that follow each other; for K = 1 `count` lanes of one.
+template <int K, class T>
+inline std::array<Batch<T>, K> load_each(const T* x, std::int64_t count, T fill) {
+  std::array<Batch<T>, K> v;
+  if constexpr (K == 1) v[0] = load_lanes(x, count, fill);
+  else
+    for (int k = 0; k < K; ++k) v[k] = load(x + k * lanes<T>);
+  return v;
+}
+template <class T, std::size_t K>
+inline void store_each(T* y, const std::array<Batch<T>, K>& v, std::int64_t count) {
+  if constexpr (K == 1) store_lanes(y, v[0], count);
+  else
+    for (std::size_t k = 0; k < K; ++k) store<T>(y + static_cast<std::int64_t>(k) * lanes<T>, v[k]);
 }
 
-/// A row in `Count` registers, its last one filled up with `fill`.
-template <class T, int Count>
-struct Registers {
-  Registers() = default;
-  Registers(const T* x, std::int64_t n, T fill) {
-    for (int k = 0; k < Count - 1; ++k) v[k] = load(x + k * lanes<T>);
-    v[Count - 1] = load_lanes(x + (Count - 1) * lanes<T>, n - (Count - 1) * lanes<T>, fill);
+/// Walks n elements K registers at a time, f.operator()<K>(i, lanes), then register by register,
+/// f.operator()<1>(i, count), the last of which may have fewer lanes.
+template <class T, int K, class F>
+inline void walk(std::int64_t n, F f) {
+  std::int64_t i = 0;
+  for (; i + K * lanes<T> <= n; i += K * lanes<T>) f.template operator()<K>(i, lanes<T>);
+  for (; i + lanes<T> <= n; i += lanes<T>) f.template operator()<1>(i, lanes<T>);
+  if (i < n) f.template operator()<1>(i, n - i);
+}
+
+/// Calls f.operator()<4>(j) for each fourth j < n, then f.operator()<1>(j) for the rest.
+template <class F>
+inline void in_fours(std::int64_t n, F f) {
+  std::int64_t j = 0;
+  for (; j + 4 <= n; j += 4) f.template operator()<4>(j);
+  for (; j < n; ++j) f.template operator()<1>(j);
+}
+
+/// y[i] = f.operator()<L>(i, count), K registers at a time; `streamed` writes past the caches where y is aligned.
+template <class T, int K, class F>
+inline void fill_row(T* y, std::int64_t n, bool streamed, F f) {
+  if (streamed && reinterpret_cast<std::uintptr_t>(y) % sizeof(Batch<T>) == 0)
+    walk<T, K>(n, [&]<int L>(std::int64_t i, std::int64_t count) {
+      const std::array<Batch<T>, L> v = f.template operator()<L>(i, count);
+      if (count < lanes<T>) return store_partial<T>(y + i, v[0], count);
+      for (int k = 0; k < L; ++k) store_past_cache<T>(y + i + k * lanes<T>, v[k]);
+    });
+  else
+    walk<T, K>(n, [&]<int L>(std::int64_t i, std::int64_t count) {
+      store_each<T>(y + i, f.template operator()<L>(i, count), count);
+    });
+}
+
+/// The maximum of x [n], -infinity for none. NaN is passed over: the exponentials show it.
+template <class T>
+T row_max(const T* x, std::int64_t n) {
+  std::array<Batch<T>, 4> m;
+  m.fill(Batch<T>(-infinity<T>));
+  walk<T, 4>(n, [&]<int K>(std::int64_t i, std::int64_t count) {
+    const auto v = load_each<K>(x + i, count, -infinity<T>);
+    for (int k = 0; k < K; ++k) m[k] = max_of<T>(v[k], m[k]);
+  });
+  return max_lanes<T>(max_of<T>(max_of<T>(m[0], m[1]), max_of<T>(m[2], m[3])));
+}
+
+/// The sum of what add.operator()<K>(i, count) gives for K registers (zeros in the lanes beyond count).
+template <class T, int K, class F>
+double row_sum(std::int64_t n, F add) {
+  double total = 0;
+  for (std::int64_t begin = 0; begin < n; begin += row_block) {
+    Batch<T> even(T{0}), odd(T{0});
+    walk<T, K>(std::min(n - begin, row_block), [&]<int L>(std::int64_t i, std::int64_t count) {
+      const std::array<Batch<T>, L> v = add.template operator()<L>(begin + i, count);
+      if constexpr (L == 4) {
+        even += v[0] + v[1];
+        odd += v[2] + v[3];
+      } else {
+        for (int k = 0; k < L; ++k) (k % 2 == 0 ? even : odd) += v[k];
+      }
+    });
+    total += static_cast<double>(sum_lanes<T>(even + odd));
   }
-  void store_to(T* y, std::int64_t n) const {
-    for (int k = 0; k < Count - 1; ++k) store(y + k * lanes<T>, v[k]);
-    store_lanes(y + (Count - 1) * lanes<T>, v[Count - 1], n - (Count - 1) * lanes<T>);
+  return total;
+}
+
+/// ln x, of one number.
+template <class T>
+inline T log_of(double x) {
+  return static_cast<T>(log<double>(Batch<double>(x)).get(0));
+}
+
+/// Rows of at most this many elements are turned, a register of rows at a time, so that a lane is a row: nothing
+/// is then added across lanes, and no lane stays empty.
+inline constexpr std::int64_t short_row = 64;
+
+namespace detail {
+#if defined(__AVX__)
+/// A square of 8 rows of floats or 4 of doubles, turned over its diagonal; rows are `from` and `to` apart.
+inline void turn_square(const float* x, std::int64_t from, float* y, std::int64_t to) {
+  __m256 r[8], s[8];
+  for (int i = 0; i < 8; ++i) r[i] = _mm256_loadu_ps(x + i * from);
+  for (int i = 0; i < 8; i += 2) {
+    s[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
+    s[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
   }
-  T max() const {
-    Batch<T> m = max_of<T>(v[0], Batch<T>(-infinity<T>));
-    for (int k = 1; k < Count; ++k) m = max_of<T>(v[k], m);
-    return max_lanes<T>(m);
+  for (int i = 0; i < 8; i += 4)
+    for (int k = 0; k < 2; ++k) {
+      r[i + 2 * k] = _mm256_shuffle_ps(s[i + k], s[i + k + 2], 0x44);
+      r[i + 2 * k + 1] = _mm256_shuffle_ps(s[i + k], s[i + k + 2], 0xee);
+    }
+  for (int i = 0; i < 4; ++i) {
+    _mm256_storeu_ps(y + i * to, _mm256_permute2f128_ps(r[i], r[i + 4], 0x20));
+    _mm256_storeu_ps(y + (i + 4) * to, _mm256_permute2f128_ps(r[i], r[i + 4], 0x31));
   }
-  T sum() const {
-    Batch<T> s = v[0];
-    for (int k = 1; k < Count; ++k) s += v[k];
-    return sum_lanes<T>(s);
+}
+inline void turn_square(const double* x, std::int64_t from, double* y, std::int64_t to) {
+  __m256d r[4], s[4];
+  for (int i = 0; i < 4; ++i) r[i] = _mm256_loadu_pd(x + i * from);
+  for (int i = 0; i < 4; i += 2) {
+    s[i] = _mm256_unpacklo_pd(r[i], r[i + 1]);
+    s[i + 1] = _mm256_unpackhi_pd(r[i], r[i + 1]);
+  }
+  for (int i = 0; i < 2; ++i) {
+    _mm256_storeu_pd(y + i * to, _mm256_permute2f128_pd(s[i], s[i + 2], 0x20));
+    _mm256_storeu_pd(y + (i + 2) * to, _mm256_permute2f128_pd(s[i], s[i + 2], 0x31));
+  }
+}
+#endif
+
+/// y [columns][rows] = x [rows][columns] turned, rows of x `from` apart, those of y `to`.
+template <class T>
+inline void turn(const T* x, std::int64_t from, std::int64_t rows, std::int64_t columns, T* y, std::int64_t to) {
+#if defined(__AVX__)
+  constexpr std::int64_t side = 32 / sizeof(T);
+  if (rows % side == 0 && columns >= side) {
+    // The last square may overlap the one before: it then writes the same again.
+    for (std::int64_t r = 0; r < rows; r += side)
+      for (std::int64_t c = 0; c < columns; c += side) {
+        const std::int64_t first = std::min(c, columns - side);
+        turn_square(x + r * from + first, from, y + first * to + r, to);
+      }
+    return;
+  }
+  if (columns % side == 0 && rows >= side) {
+    for (std::int64_t c = 0; c < columns; c += side)
+      for (std::int64_t r = 0; r < rows; r += side) {
+        const std::int64_t first = std::min(r, rows - side);
+        turn_square(x + first * from + c, from, y + c * to + first, to);
+      }
+    return;
+  }
+#endif
+  for (std::int64_t r = 0; r < rows; ++r)
+    for (std::int64_t c = 0; c < columns; ++c) y[c * to + r] = x[r * from + c];
+}
+}  // namespace detail
+
+/// y [n][lanes] from `count` rows of x [lanes][n]; the lanes of missing rows are 0.
+template <class T>
+inline void turn_in(const T* x, std::int64_t n, std::int64_t count, T* y) {
+  if (count < lanes<T>) std::fill_n(y, n * lanes<T>, T{0});
+  detail::turn(x, n, count, n, y, lanes<T>);
+}
+/// The way back.
+template <class T>
+inline void turn_out(const T* x, std::int64_t n, std::int64_t count, T* y) {
+  detail::turn(x, lanes<T>, n, count, y, n);
+}
+
+/// What the exponentials of a long row are taken relative to: block by block the greatest element so far, so
+/// that one visit does. A factor corrects the blocks before a greater one.
+template <class T>
+class RunningShift {
+ public:
+  /// Elements of a block, and what a row has at most of them.
+  static constexpr std::int64_t most_blocks = 256;
+  static std::int64_t block_of(std::int64_t n) {
+    return std::max(row_block, ((n + most_blocks - 1) / most_blocks + 63) / 64 * 64);
   }
 
-  Batch<T> v[Count];
+  /// Starts block `index`, whose maximum is `max`; gives by how much the shift falls: 0, or the old less the new.
+  T next(std::int64_t index, T max) {
+    greatest_ = std::max(greatest_, max);
+    shifts_[index] = greatest_ == -infinity<T> ? T{0} : greatest_;  // -infinity would make -inf - -inf of -inf
+    return index == 0 ? T{0} : shifts_[index - 1] - shifts_[index];
+  }
+  /// Starts from a maximum that is known.
+  void expect(T max) { greatest_ = max; }
+
+  T at(std::int64_t index) const { return shifts_[index]; }
+  T greatest() const { return greatest_; }
+  /// What the exponentials of a block still have to be multiplied by; `scale` is 1/temperature.
+  T factor(std::int64_t index, T scale) const {
+    const T fall = shifts_[index] - greatest_;
+    return fall >= T{0} ? T{1} : exp<T>(Batch<T>(fall * scale)).get(0);
+  }
+
+ private:
+  T greatest_ = -infinity<T>;
+  std::array<T, most_blocks> shifts_;
 };
 
-/// Calls f.template operator()<Count>() with the registers that a row of n takes, if those are at most 4.
-template <class T, class F>
-bool in_registers(std::int64_t n, F f) {
-  switch ((n + lanes<T> - 1) / lanes<T>) {
-    case 1: f.template operator()<1>(); return true;
-    case 2: f.template operator()<2>(); return true;
-    case 3: f.template operator()<3>(); return true;
-    case 4: f.template operator()<4>(); return true;
-    default: return false;
-  }
+/// Room for n elements, 64-byte aligned, kept by each thread for its next call.
+template <class T>
+T* scratch(std::int64_t n) {
+  struct alignas(64) Line {
+    std::byte bytes[64];
+  };
+  thread_local std::vector<Line> lines;
+  const std::size_t needed = (static_cast<std::size_t>(n) * sizeof(T) + sizeof(Line) - 1) / sizeof(Line);
+  if (lines.size() < needed) lines.resize(needed);
+  return reinterpret_cast<T*>(lines.data());
 }
 
-/// K sums over i < n at once: add(i, count, sums) adds its lanes to sums[0 … K - 1], zeros for those beyond count.
-template <class T, int K, class F>
-std::array<double, K> row_sums(std::int64_t n, F add) {
-  constexpr std::int64_t step = 32 * lanes<T>;
-  std::array<double, K> totals{};
-  for (std::int64_t begin = 0; begin < n; begin += step) {
-    const std::int64_t end = std::min(n, begin + step);
-    Batch<T> sums[K];
-    for (Batch<T>& sum : sums) sum = Batch<T>(T{0});
-    std::int64_t i = begin;
-    for (; i + lanes<T> <= end; i += lanes<T>) add(i, lanes<T>, sums);
-    if (i < end) add(i, end - i, sums);
-    for (int k = 0; k < K; ++k) totals[k] += static_cast<double>(sum_lanes<T>(sums[k]));
-  }
-  return totals;
-}
-
-/// x[i] = log(x[i]) for i < n.
-inline void log_in_place(double* x, std::int64_t n) {
-  fill_row(x, n, [x](std::int64_t i, std::int64_t count) { return log<double>(load_lanes(x + i, count, 1.0)); });
+/// Asks for what is read some steps later; the hardware would not look beyond the page.
+template <class T>
+inline void prefetch(const T* x) {
+  __builtin_prefetch(x);
 }
 
 }  // namespace retort::kernels

@@ -51,6 +51,26 @@ inline void store(T* y, const Batch<T>& v) {
   v.store_unaligned(y);
 }
 
+/// Stores past the caches, for results too large to be found there again. y is aligned to the register. What
+/// wrote so calls finish_stores() before another thread may read it.
+template <class T>
+inline void store_past_cache(T* y, const Batch<T>& v) {
+#if defined(__AVX512F__)
+  if constexpr (std::is_same_v<T, float>) _mm512_stream_ps(y, v);
+  else _mm512_stream_pd(y, v);
+#elif defined(__AVX__)
+  if constexpr (std::is_same_v<T, float>) _mm256_stream_ps(y, v);
+  else _mm256_stream_pd(y, v);
+#else
+  v.store_aligned(y);
+#endif
+}
+inline void finish_stores() {
+#if defined(__AVX__)
+  _mm_sfence();
+#endif
+}
+
 #if defined(__AVX__) && !defined(__AVX512F__)
 namespace detail {
 alignas(64) inline constexpr std::int32_t first_lanes[16] = {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0};
@@ -191,11 +211,14 @@ struct Format<float> {
   static constexpr float ln2_high = 0.693359375f, ln2_low = -0.00021219444005469057f;
   static constexpr float exp_low = -104.0f, exp_high = 89.0f;  // 0 and infinity beyond them
   static constexpr float log_scale = 33554432.0f;              // 2^25 lifts any denormal into the normal range
-  static constexpr float log_scale_exponent = 25.0f;
+  static constexpr float log_scale_exponent = 25.0f, log_unit = 8388608.0f + 127.0f;
   // (exp(r) - 1 - r) / r² on |r| <= ln 2 / 2, interpolated at the Chebyshev nodes: 2^-26.6 of exp(r).
   static constexpr std::array<float, 5> exp_series{0.5f, 0.16666576989698775f, 0.041666554617204574f,
                                                    0.008363179052722578f, 0.0013926183587713494f};
-  static constexpr int log_terms = 4;
+  // (ln(1 + f) - f + f²/2) / f³ on sqrt(1/2) <= 1 + f <= sqrt(2), likewise: 2^-28 of ln(1 + f).
+  static constexpr std::array<float, 9> log_series{
+      0.33333331180030046f,  -0.24999996957950882f, 0.200007157488921f,   -0.16667802319501254f, 0.1424905764569748f,
+      -0.12425687331451106f, 0.1168541992348674f,   -0.11479733846637635f, 0.06971611471451178f};
 };
 template <>
 struct Format<double> {
@@ -205,7 +228,7 @@ struct Format<double> {
   static constexpr double ln2_high = 0.6931471803691238, ln2_low = 1.9082149292705877e-10;
   static constexpr double exp_low = -746.0, exp_high = 710.0;
   static constexpr double log_scale = 18014398509481984.0;  // 2^54
-  static constexpr double log_scale_exponent = 54.0;
+  static constexpr double log_scale_exponent = 54.0, log_unit = 4503599627370496.0 + 1023.0;
   static constexpr std::array<double, 10> exp_series{
       0.5000000000000001,   0.16666666666666669,   0.04166666666662413,   0.008333333333330062,
       0.0013888888917213717, 0.00019841269863053618, 2.4801521295954376e-05, 2.7557268459997064e-06,
@@ -214,60 +237,121 @@ struct Format<double> {
 };
 }  // namespace detail
 
-/// e^x within about 1 ulp, denormal results included: 0 at -infinity, infinity on overflow, NaN stays.
-template <class T>
-inline Batch<T> exp(const Batch<T>& x) {
+/// Each x[k] = e^x[k] within about 1 ulp, denormal results included: 0 at -infinity, infinity on overflow, NaN
+/// stays. Several registers step by step together keep the processor's pipes full.
+template <class T, std::size_t K>
+inline void exp_each(std::array<Batch<T>, K>& x) {
   using F = detail::Format<T>;
   using Bits = xsimd::batch<typename F::Bits>;
   constexpr T log2e = static_cast<T>(1.44269504088896340735992468100189214);
   // Adding it rounds to an integer n, which then stands in the low bits, twice the exponent's bias added.
   constexpr T magic = static_cast<T>(typename F::Bits{3} << (F::fraction_bits - 1)) + T{2 * F::bias};
-  const Batch<T> clamped = max_of<T>(Batch<T>(F::exp_low), min_of<T>(Batch<T>(F::exp_high), x));
-  const Batch<T> shifted = fma<T>(clamped, Batch<T>(log2e), Batch<T>(magic));
-  const Batch<T> n = shifted - Batch<T>(magic);
-  Batch<T> r = fma<T>(n, Batch<T>(-F::ln2_high), clamped);
-  r = fma<T>(n, Batch<T>(-F::ln2_low), r);
-  Batch<T> p(F::exp_series.back());
-  for (std::size_t i = F::exp_series.size() - 1; i-- > 0;) p = fma<T>(p, r, Batch<T>(F::exp_series[i]));
-  p = fma<T>(p, r, Batch<T>(T{1}));
-  p = fma<T>(p, r, Batch<T>(T{1}));
+  std::array<Batch<T>, K> shifted, p;
+  for (std::size_t k = 0; k < K; ++k) x[k] = max_of<T>(Batch<T>(F::exp_low), min_of<T>(Batch<T>(F::exp_high), x[k]));
+  for (std::size_t k = 0; k < K; ++k) shifted[k] = fma<T>(x[k], Batch<T>(log2e), Batch<T>(magic));
+  for (std::size_t k = 0; k < K; ++k) p[k] = shifted[k] - Batch<T>(magic);
+  for (std::size_t k = 0; k < K; ++k) x[k] = fma<T>(p[k], Batch<T>(-F::ln2_high), x[k]);
+  for (std::size_t k = 0; k < K; ++k) x[k] = fma<T>(p[k], Batch<T>(-F::ln2_low), x[k]);
+  for (std::size_t k = 0; k < K; ++k) p[k] = Batch<T>(F::exp_series.back());
+  for (std::size_t i = F::exp_series.size() - 1; i-- > 0;)
+    for (std::size_t k = 0; k < K; ++k) p[k] = fma<T>(p[k], x[k], Batch<T>(F::exp_series[i]));
+  for (std::size_t k = 0; k < K; ++k) p[k] = fma<T>(p[k], x[k], Batch<T>(T{1}));
+  for (std::size_t k = 0; k < K; ++k) p[k] = fma<T>(p[k], x[k], Batch<T>(T{1}));
   // 2^n in two factors, neither of which leaves the normal range.
-  const Bits bits = xsimd::bitwise_cast<Bits>(shifted);
-  const Bits half = bits >> 1;
-  return p * xsimd::bitwise_cast<Batch<T>>(half << F::fraction_bits) *
-         xsimd::bitwise_cast<Batch<T>>((bits - half) << F::fraction_bits);
+  for (std::size_t k = 0; k < K; ++k) {
+    const Bits bits = xsimd::bitwise_cast<Bits>(shifted[k]);
+    const Bits half = bits >> 1;
+    x[k] = p[k] * xsimd::bitwise_cast<Batch<T>>(half << F::fraction_bits) *
+           xsimd::bitwise_cast<Batch<T>>((bits - half) << F::fraction_bits);
+  }
 }
 
-/// ln x within about 1 ulp, denormal x included: -infinity at 0, infinity at infinity, NaN below 0 and for NaN.
 template <class T>
-inline Batch<T> log(const Batch<T>& x) {
-  using F = detail::Format<T>;
+inline Batch<T> exp(const Batch<T>& x) {
+  std::array<Batch<T>, 1> v{x};
+  exp_each<T>(v);
+  return v[0];
+}
+
+namespace detail {
+/// x[k] = ln x[k] + (unit - Format::log_unit)·ln 2 for positive normal numbers.
+template <class T, std::size_t K>
+inline void log_of_normal(std::array<Batch<T>, K>& x, const std::array<Batch<T>, K>& unit) {
+  using F = Format<T>;
   using U = typename F::Bits;
   using Bits = xsimd::batch<U>;
   constexpr U fraction = (U{1} << F::fraction_bits) - 1;
   constexpr U root_half = std::bit_cast<U>(static_cast<T>(0.70710678118654752440));
   constexpr U one = F::bias << F::fraction_bits;
+  constexpr U units = (F::bias + F::fraction_bits) << F::fraction_bits;  // 2^fraction_bits: its low bits count ones
+  std::array<Batch<T>, K> e, p, z;
+  for (std::size_t k = 0; k < K; ++k) {
+    // x = 2^e·(1 + f) with 1 + f in [sqrt(1/2), sqrt(2)); x holds f from here.
+    const Bits shifted = xsimd::bitwise_cast<Bits>(x[k]) + Bits(one - root_half);
+    x[k] = xsimd::bitwise_cast<Batch<T>>((shifted & Bits(fraction)) + Bits(root_half)) - Batch<T>(T{1});
+    e[k] = xsimd::bitwise_cast<Batch<T>>((shifted >> F::fraction_bits) | Bits(units)) - unit[k];
+  }
+  if constexpr (std::is_same_v<T, float>) {
+    // ln(1 + f) = f - f²/2 + f³·p(f)
+    for (std::size_t k = 0; k < K; ++k) z[k] = x[k] * x[k];
+    for (std::size_t k = 0; k < K; ++k) p[k] = Batch<T>(F::log_series.back());
+    for (std::size_t i = F::log_series.size() - 1; i-- > 0;)
+      for (std::size_t k = 0; k < K; ++k) p[k] = fma<T>(p[k], x[k], Batch<T>(F::log_series[i]));
+    for (std::size_t k = 0; k < K; ++k) p[k] = p[k] * x[k];
+    for (std::size_t k = 0; k < K; ++k) p[k] = fma<T>(p[k], z[k], e[k] * Batch<T>(F::ln2_low));
+    for (std::size_t k = 0; k < K; ++k) p[k] = fma<T>(z[k], Batch<T>(T(-0.5)), p[k]);
+  } else {
+    // ln(1 + f) = 2·artanh(s) with s = f/(2 + f); written as f - f²/2 + s·(f²/2 + s²·p(s²)), which keeps f exact.
+    std::array<Batch<T>, K> s;
+    for (std::size_t k = 0; k < K; ++k) s[k] = x[k] / (x[k] + Batch<T>(T{2}));
+    for (std::size_t k = 0; k < K; ++k) z[k] = s[k] * s[k];
+    for (std::size_t k = 0; k < K; ++k) p[k] = Batch<T>(T{2} / T{2 * F::log_terms + 1});
+    for (int i = F::log_terms - 1; i > 0; --i)
+      for (std::size_t k = 0; k < K; ++k) p[k] = fma<T>(p[k], z[k], Batch<T>(T{2} / static_cast<T>(2 * i + 1)));
+    for (std::size_t k = 0; k < K; ++k) {
+      const Batch<T> half = x[k] * Batch<T>(T(0.5));
+      p[k] = fma<T>(s[k], fma<T>(half, x[k], z[k] * p[k]), e[k] * Batch<T>(F::ln2_low));
+      p[k] = fma<T>(-half, x[k], p[k]);
+    }
+  }
+  for (std::size_t k = 0; k < K; ++k) x[k] = fma<T>(e[k], Batch<T>(F::ln2_high), p[k] + x[k]);
+}
+
+/// ln x of any x.
+template <class T>
+inline Batch<T> log_of_any(const Batch<T>& x) {
+  using F = Format<T>;
+  const Batch<T> zero(T{0}), endless(infinity<T>);
   const Mask<T> tiny = x < Batch<T>(std::numeric_limits<T>::min());
-  const Batch<T> lifted = select(tiny, x * Batch<T>(F::log_scale), x);
-  // x = 2^e·m with m in [sqrt(1/2), sqrt(2)).
-  const Bits shifted = xsimd::bitwise_cast<Bits>(lifted) + Bits(one - root_half);
-  const Batch<T> m = xsimd::bitwise_cast<Batch<T>>((shifted & Bits(fraction)) + Bits(root_half));
-  constexpr U integer_bits = (F::bias + F::fraction_bits) << F::fraction_bits;  // 2^fraction_bits: low bits are units
-  Batch<T> e = xsimd::bitwise_cast<Batch<T>>((shifted >> F::fraction_bits) | Bits(integer_bits)) -
-               Batch<T>(static_cast<T>((U{1} << F::fraction_bits) + F::bias));
-  e = e - select(tiny, Batch<T>(F::log_scale_exponent), Batch<T>(T{0}));
-  // ln(1 + f) = 2·artanh(s) with s = f/(2 + f); written as f - f²/2 + s·(f²/2 + R), which keeps f exact.
-  const Batch<T> f = m - Batch<T>(T{1});
-  const Batch<T> s = f / (f + Batch<T>(T{2}));
-  const Batch<T> z = s * s;
-  Batch<T> series(static_cast<T>(2.0 / (2 * F::log_terms + 1)));
-  for (int k = F::log_terms - 1; k > 0; --k) series = fma<T>(series, z, Batch<T>(static_cast<T>(2.0 / (2 * k + 1))));
-  const Batch<T> half_square = f * f * Batch<T>(static_cast<T>(0.5));
-  const Batch<T> small = fma<T>(s, fma<T>(z, series, half_square), e * Batch<T>(F::ln2_low)) - half_square;
-  Batch<T> y = fma<T>(e, Batch<T>(F::ln2_high), small + f);
-  y = select(x == Batch<T>(infinity<T>), x, y);
-  y = select(x == Batch<T>(T{0}), Batch<T>(-infinity<T>), y);
-  return select(x >= Batch<T>(T{0}), y, Batch<T>(std::numeric_limits<T>::quiet_NaN()));
+  std::array<Batch<T>, 1> y{select(tiny, x * Batch<T>(F::log_scale), x)};
+  log_of_normal<T, 1>(y, {select(tiny, Batch<T>(F::log_unit + F::log_scale_exponent), Batch<T>(F::log_unit))});
+  const Batch<T> nan(std::numeric_limits<T>::quiet_NaN());
+  const Batch<T> edge = select(x == zero, -endless, select(x == endless, endless, nan));
+  return select((x > zero) & (x < endless), y[0], edge);
+}
+}  // namespace detail
+
+/// Each x[k] = ln x[k] within about 1 ulp, denormal x included: -infinity at 0, infinity at infinity, NaN below
+/// 0 and for NaN.
+template <class T, std::size_t K>
+inline void log_each(std::array<Batch<T>, K>& x) {
+  const Batch<T> least(std::numeric_limits<T>::min()), greatest(std::numeric_limits<T>::max());
+  Mask<T> normal = (x[0] >= least) & (x[0] <= greatest);
+  for (std::size_t k = 1; k < K; ++k) normal = normal & (x[k] >= least) & (x[k] <= greatest);
+  if (xsimd::all(normal)) {
+    std::array<Batch<T>, K> unit;
+    unit.fill(Batch<T>(detail::Format<T>::log_unit));
+    detail::log_of_normal<T, K>(x, unit);
+  } else {
+    for (std::size_t k = 0; k < K; ++k) x[k] = detail::log_of_any<T>(x[k]);
+  }
+}
+
+template <class T>
+inline Batch<T> log(const Batch<T>& x) {
+  std::array<Batch<T>, 1> v{x};
+  log_each<T>(v);
+  return v[0];
 }
 
 }  // namespace retort::kernels

@@ -6,106 +6,93 @@
 namespace retort::kernels {
 namespace {
 
-constexpr std::int64_t rows_together = 32;  // rows whose logarithms are taken side by side
-constexpr std::int64_t short_row = 64;      // only short ones: a long row would leave the cache meanwhile
+constexpr std::int64_t ahead = 2048;  // elements between what is computed and what is fetched
 
-/// exp(x - max) of a row that fits in registers, to y; gives the sum.
-template <class T, int Count>
-inline Registers<T, Count> exp_registers(const T* x, std::int64_t n, T& max, T& sum) {
-  Registers<T, Count> row(x, n, -infinity<T>);
-  max = row.max();
-  for (int k = 0; k < Count; ++k) row.v[k] = exp<T>(row.v[k] - Batch<T>(max));
-  sum = row.sum();
-  return row;
-}
-
-/// Maximum and sum of exponentials of a row; those go to y if it isn't null.
+/// Elements [n][stride] of which `count` lanes are columns of their own: the walk over classes where inner > 1,
+/// and over short rows that were turned.
 template <class T>
-void max_and_sum(const T* x, std::int64_t n, T* y, T& max, double& sum) {
-  max = row_max(x, n);
-  const Batch<T> shift(max);
-  if (y != nullptr)
-    sum = row_sum<T>(n, [=](std::int64_t i, std::int64_t count) {
-      const Batch<T> e = exp<T>(load_lanes(x + i, count, -infinity<T>) - shift);
-      store_lanes(y + i, e, count);
-      return e;
-    });
-  else
-    sum = row_sum<T>(n, [=](std::int64_t i, std::int64_t count) {
-      return exp<T>(load_lanes(x + i, count, -infinity<T>) - shift);
-    });
-}
+struct Columns {
+  std::int64_t n, stride, count;
 
-/// Calls f(max, log_sum, row) for the rows begin … end - 1 of [outer, n].
-template <class T, class F>
-void for_log_sums(const T* x, std::int64_t n, std::int64_t begin, std::int64_t end, F f) {
-  const std::int64_t together = n <= short_row ? rows_together : 1;
-  for (std::int64_t row = begin; row < end; row += together) {
-    const std::int64_t count = std::min(together, end - row);
-    T maxima[rows_together];
-    double sums[rows_together];
-    const bool done = in_registers<T>(n, [&]<int Count>() {
-      for (std::int64_t i = 0; i < count; ++i) {
-        T sum;
-        exp_registers<T, Count>(x + (row + i) * n, n, maxima[i], sum);
-        sums[i] = static_cast<double>(sum);
-      }
-    });
-    if (!done)
-      for (std::int64_t i = 0; i < count; ++i)
-        max_and_sum<T>(x + (row + i) * n, n, nullptr, maxima[i], sums[i]);
-    log_in_place(sums, count);
-    for (std::int64_t i = 0; i < count; ++i) f(maxima[i], sums[i], row + i);
+  Batch<T> get(const T* x, std::int64_t j) const { return load_lanes(x + j * stride, count, T{0}); }
+  template <int K>
+  std::array<Batch<T>, K> get_each(const T* x, std::int64_t j) const {
+    std::array<Batch<T>, K> v;
+    for (int k = 0; k < K; ++k) v[k] = get(x, j + k);
+    return v;
   }
-}
+  void put(T* y, std::int64_t j, const Batch<T>& v) const { store_lanes(y + j * stride, v, count); }
+};
 
-template <class F>
-void for_rows(std::int64_t outer, std::int64_t n, F f) {
-  if (n > 0) parallel_for(outer, rows_at_a_time(n), f);
-}
-
-/// Calls f(offset of the first class, lane count, offset in [outer, inner]) for each register of columns.
-template <class T, class F>
-void for_columns(std::int64_t outer, std::int64_t n, std::int64_t inner, F f) {
-  const std::int64_t strips = (inner + lanes<T> - 1) / lanes<T>;
-  parallel_for(outer * strips, rows_at_a_time(n * lanes<T>), [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; ++i) {
-      const std::int64_t o = i / strips, first = i % strips * lanes<T>;
-      f(o * n * inner + first, std::min(lanes<T>, inner - first), o * inner + first);
-    }
-  });
-}
-
-/// A sum whose error does not grow with the number of terms (Kahan).
+/// A sum down a column whose error does not grow with the number of terms (Kahan, over sums of 8).
 template <class T>
 class ColumnSum {
  public:
   void add(const Batch<T>& v) {
-    const Batch<T> corrected = v - lost_;
-    const Batch<T> next = sum_ + corrected;
-    const Batch<T> zero(T{0});
-    lost_ = select(next - next == zero, (next - sum_) - corrected, zero);  // an infinite sum loses nothing
-    sum_ = next;
+    part_ += v;
+    if (++terms_ % 8 == 0) flush();
   }
-  const Batch<T>& value() const { return sum_; }
+  Batch<T> value() {
+    flush();
+    return sum_;
+  }
 
  private:
-  Batch<T> sum_ = Batch<T>(T{0}), lost_ = Batch<T>(T{0});
+  void flush() {
+    const Batch<T> corrected = part_ - lost_, next = sum_ + corrected, zero(T{0});
+    lost_ = select(next - next == zero, (next - sum_) - corrected, zero);  // an infinite sum loses nothing
+    sum_ = next;
+    part_ = zero;
+  }
+  Batch<T> part_ = Batch<T>(T{0}), sum_ = Batch<T>(T{0}), lost_ = Batch<T>(T{0});
+  int terms_ = 0;
 };
 
-/// Maximum and sum of exponentials down n rows of columns; the exponentials go to y if it isn't null.
 template <class T>
-void max_and_sum_down(const T* x, std::int64_t n, std::int64_t inner, std::int64_t count, T* y, Batch<T>& max,
-                      Batch<T>& sum) {
-  max = Batch<T>(-infinity<T>);
-  for (std::int64_t i = 0; i < n; ++i) max = max_of<T>(load_lanes(x + i * inner, count, T{0}), max);
-  ColumnSum<T> total;
-  for (std::int64_t i = 0; i < n; ++i) {
-    const Batch<T> e = exp<T>(load_lanes(x + i * inner, count, T{0}) - max);
-    if (y != nullptr) store_lanes(y + i * inner, e, count);
-    total.add(e);
+Batch<T> column_max(const Columns<T>& columns, const T* x) {
+  Batch<T> max(-infinity<T>);
+  for (std::int64_t j = 0; j < columns.n; ++j) max = max_of<T>(columns.get(x, j), max);
+  return max;
+}
+
+/// The sum of exp(x - shift) down each column; the exponentials go to y if it isn't null.
+template <class T>
+Batch<T> exp_sum(const Columns<T>& columns, const T* x, const Batch<T>& shift, T* y) {
+  ColumnSum<T> sum;
+  in_fours(columns.n, [&]<int K>(std::int64_t j) {
+    auto v = columns.template get_each<K>(x, j);
+    for (Batch<T>& one : v) one = one - shift;
+    exp_each<T>(v);
+    for (int k = 0; k < K; ++k) {
+      if (y != nullptr) columns.put(y, j + k, v[k]);
+      sum.add(v[k]);
+    }
+  });
+  return sum.value();
+}
+
+/// The maximum of a row and the sum of exp(x - max). The exponentials go to e if it isn't null, those of block b
+/// still to be multiplied by shift.factor(b, 1).
+template <class T>
+double exp_sum(const T* x, std::int64_t n, RunningShift<T>& shift, T* e) {
+  const std::int64_t block = RunningShift<T>::block_of(n);
+  double total = 0;
+  for (std::int64_t begin = 0; begin < n; begin += block) {
+    const std::int64_t index = begin / block, length = std::min(block, n - begin);
+    const T fall = shift.next(index, row_max(x + begin, length));
+    if (fall != T{0}) total *= static_cast<double>(exp<T>(Batch<T>(fall)).get(0));
+    const Batch<T> by(shift.at(index));
+    total += row_sum<T, 4>(length, [&]<int K>(std::int64_t i, std::int64_t count) {
+      for (int line = 0; line < K * static_cast<int>(sizeof(Batch<T>)); line += 64)
+        prefetch(x + begin + i + ahead + line / static_cast<int>(sizeof(T)));
+      auto v = load_each<K>(x + begin + i, count, -infinity<T>);
+      for (Batch<T>& one : v) one = one - by;
+      exp_each<T>(v);
+      if (e != nullptr) store_each<T>(e + begin + i, v, count);
+      return v;
+    });
   }
-  sum = total.value();
+  return total;
 }
 
 /// What to subtract before exp in logsumexp: not an infinity, which would hide itself.
@@ -114,174 +101,197 @@ Batch<T> finite_shift(const Batch<T>& max) {
   return select(xsimd::abs(max) == Batch<T>(infinity<T>), Batch<T>(T{0}), max);
 }
 
+/// Runs an operation y [outer, n, inner] = f(a, b): each long row by row(a, b, y), short rows and inner > 1 in
+/// registers of columns by columns(Columns, a, b, y, position in [outer, inner]). b may be null.
+template <class T, class Row, class Column>
+void run(const T* a, const T* b, T* y, std::int64_t outer, std::int64_t n, std::int64_t inner, Row row, Column column) {
+  if (outer * n * inner == 0) return;
+  if (inner > 1) {
+    const std::int64_t strips = (inner + lanes<T> - 1) / lanes<T>;
+    parallel_for(outer * strips, rows_at_a_time(n * lanes<T>), [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t i = begin; i < end; ++i) {
+        const std::int64_t o = i / strips, first = i % strips * lanes<T>, at = o * n * inner + first;
+        column(Columns<T>{n, inner, std::min(lanes<T>, inner - first)}, a + at, b == nullptr ? b : b + at,
+               y == nullptr ? y : y + at, o * inner + first);
+      }
+    });
+  } else if (n <= short_row) {
+    const std::int64_t groups = (outer + lanes<T> - 1) / lanes<T>;
+    parallel_for(groups, rows_at_a_time(n * lanes<T>), [&](std::int64_t begin, std::int64_t end) {
+      alignas(64) T turned_a[short_row * lanes<T>], turned_b[short_row * lanes<T>], turned_y[short_row * lanes<T>] = {};
+      for (std::int64_t i = begin; i < end; ++i) {
+        const std::int64_t first = i * lanes<T>, count = std::min(lanes<T>, outer - first);
+        turn_in(a + first * n, n, count, turned_a);
+        if (b != nullptr) turn_in(b + first * n, n, count, turned_b);
+        column(Columns<T>{n, lanes<T>, lanes<T>}, turned_a, turned_b, turned_y, first);
+        if (y != nullptr) turn_out(turned_y, n, count, y + first * n);
+      }
+    });
+  } else {
+    const bool streamed = outer * n * static_cast<std::int64_t>(sizeof(T)) >= streamed_bytes;
+    parallel_for(outer, rows_at_a_time(n), [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t i = begin; i < end; ++i)
+        row(a + i * n, b == nullptr ? b : b + i * n, y == nullptr ? y : y + i * n, i, streamed);
+      if (streamed) finish_stores();
+    });
+  }
+}
+
 }  // namespace
 
 template <class T>
 void softmax(const T* x, T* y, std::int64_t outer, std::int64_t classes, std::int64_t inner) {
-  if (inner == 1) {
-    for_rows(outer, classes, [&](std::int64_t begin, std::int64_t end) {
-      const bool done = in_registers<T>(classes, [&]<int Count>() {
-        for (std::int64_t row = begin; row < end; ++row) {
-          T max, sum;
-          auto e = exp_registers<T, Count>(x + row * classes, classes, max, sum);
-          for (Batch<T>& v : e.v) v = v / Batch<T>(sum);
-          e.store_to(y + row * classes, classes);
+  run<T>(
+      x, nullptr, y, outer, classes, inner,
+      [classes](const T* from, const T*, T* to, std::int64_t, bool streamed) {
+        T* e = streamed ? scratch<T>(classes) : to;
+        RunningShift<T> shift;
+        const double sum = exp_sum(from, classes, shift, e);
+        const std::int64_t block = RunningShift<T>::block_of(classes);
+        for (std::int64_t begin = 0; begin < classes; begin += block) {
+          const Batch<T> factor(static_cast<T>(static_cast<double>(shift.factor(begin / block, T{1})) / sum));
+          fill_row<T, 2>(to + begin, std::min(block, classes - begin), streamed,
+                         [=]<int K>(std::int64_t i, std::int64_t count) {
+                           auto v = load_each<K>(e + begin + i, count, T{0});
+                           for (Batch<T>& one : v) one = one * factor;
+                           return v;
+                         });
         }
+      },
+      [](const Columns<T>& columns, const T* from, const T*, T* to, std::int64_t) {
+        const Batch<T> sum = exp_sum(columns, from, column_max(columns, from), to);
+        for (std::int64_t j = 0; j < columns.n; ++j) columns.put(to, j, columns.get(to, j) / sum);
       });
-      for (std::int64_t row = begin; row < end && !done; ++row) {
-        T max;
-        double sum;
-        T* to = y + row * classes;
-        max_and_sum(x + row * classes, classes, to, max, sum);
-        const Batch<T> factor(static_cast<T>(1.0 / sum));
-        fill_row(to, classes,
-                 [=](std::int64_t i, std::int64_t count) { return load_lanes(to + i, count, T{0}) * factor; });
-      }
-    });
-    return;
-  }
-  for_columns<T>(outer, classes, inner, [&](std::int64_t at, std::int64_t count, std::int64_t) {
-    Batch<T> max, sum;
-    max_and_sum_down(x + at, classes, inner, count, y + at, max, sum);
-    for (std::int64_t i = 0; i < classes; ++i) {
-      T* to = y + at + i * inner;
-      store_lanes<T>(to, load_lanes(to, count, T{0}) / sum, count);
-    }
-  });
 }
 
 template <class T>
 void log_softmax(const T* x, T* y, std::int64_t outer, std::int64_t classes, std::int64_t inner) {
-  if (inner == 1) {
-    for_rows(outer, classes, [&](std::int64_t begin, std::int64_t end) {
-      for_log_sums(x, classes, begin, end, [&](T max, double log_sum, std::int64_t row) {
-        const T* from = x + row * classes;
-        const Batch<T> shift(max), rest(static_cast<T>(log_sum));
-        fill_row(y + row * classes, classes, [=](std::int64_t i, std::int64_t count) {
-          return (load_lanes(from + i, count, T{0}) - shift) - rest;
+  run<T>(
+      x, nullptr, y, outer, classes, inner,
+      [classes](const T* from, const T*, T* to, std::int64_t, bool streamed) {
+        RunningShift<T> shift;
+        const Batch<T> rest(log_of<T>(exp_sum<T>(from, classes, shift, nullptr))), max(shift.greatest());
+        fill_row<T, 2>(to, classes, streamed, [=]<int K>(std::int64_t i, std::int64_t count) {
+          auto v = load_each<K>(from + i, count, T{0});
+          for (Batch<T>& one : v) one = (one - max) - rest;
+          return v;
         });
+      },
+      [](const Columns<T>& columns, const T* from, const T*, T* to, std::int64_t) {
+        const Batch<T> max = column_max(columns, from), rest = log<T>(exp_sum<T>(columns, from, max, nullptr));
+        for (std::int64_t j = 0; j < columns.n; ++j) columns.put(to, j, (columns.get(from, j) - max) - rest);
       });
-    });
-    return;
-  }
-  for_columns<T>(outer, classes, inner, [&](std::int64_t at, std::int64_t count, std::int64_t) {
-    Batch<T> max, sum;
-    max_and_sum_down<T>(x + at, classes, inner, count, nullptr, max, sum);
-    const Batch<T> log_sum = log<T>(sum);
-    for (std::int64_t i = 0; i < classes; ++i)
-      store_lanes<T>(y + at + i * inner, (load_lanes(x + at + i * inner, count, T{0}) - max) - log_sum, count);
-  });
 }
 
 template <class T>
 void logsumexp(const T* x, T* y, std::int64_t outer, std::int64_t classes, std::int64_t inner) {
-  if (classes == 0) {
-    std::fill_n(y, outer * inner, -infinity<T>);
-    return;
-  }
-  // One row at a time or one register of columns: only here the shift must stay finite.
-  const auto row = [&](const T* from) {
-    const Batch<T> shift = finite_shift(Batch<T>(row_max(from, classes)));
-    double sum = row_sum<T>(classes, [=](std::int64_t i, std::int64_t count) {
-      return exp<T>(load_lanes(from + i, count, -infinity<T>) - shift);
-    });
-    log_in_place(&sum, 1);
-    return static_cast<T>(static_cast<double>(shift.get(0)) + sum);
-  };
-  if (inner == 1) {
-    parallel_for(outer, rows_at_a_time(classes), [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t i = begin; i < end; ++i) y[i] = row(x + i * classes);
-    });
-    return;
-  }
-  for_columns<T>(outer, classes, inner, [&](std::int64_t at, std::int64_t count, std::int64_t to) {
-    Batch<T> max(-infinity<T>);
-    for (std::int64_t i = 0; i < classes; ++i) max = max_of<T>(load_lanes(x + at + i * inner, count, T{0}), max);
-    const Batch<T> shift = finite_shift(max);
-    ColumnSum<T> sum;
-    for (std::int64_t i = 0; i < classes; ++i)
-      sum.add(exp<T>(load_lanes(x + at + i * inner, count, T{0}) - shift));
-    store_lanes<T>(y + to, shift + log<T>(sum.value()), count);
-  });
+  if (classes == 0) std::fill_n(y, outer * inner, -infinity<T>);
+  run<T>(
+      x, nullptr, nullptr, outer, classes, inner,
+      [y, classes](const T* from, const T*, T*, std::int64_t i, bool) {
+        RunningShift<T> shift;
+        const double sum = exp_sum<T>(from, classes, shift, nullptr);
+        const T max = shift.greatest();
+        // Beside an infinite maximum the sum is 0 or NaN; it is NaN only where x is, once +inf is set aside.
+        if (max == -infinity<T>) y[i] = sum == 0 ? max : static_cast<T>(sum);
+        else if (max == infinity<T>) y[i] = std::find_if(from, from + classes, [](T v) { return v != v; }) == from + classes ? max : std::numeric_limits<T>::quiet_NaN();
+        else y[i] = static_cast<T>(static_cast<double>(max) + log_of<double>(sum));
+      },
+      [y, outer, inner](const Columns<T>& columns, const T* from, const T*, T*, std::int64_t at) {
+        const Batch<T> shift = finite_shift(column_max(columns, from));
+        const Batch<T> value = shift + log<T>(exp_sum<T>(columns, from, shift, nullptr));
+        store_lanes(y + at, value, std::min(columns.count, outer * inner - at));
+      });
 }
 
 template <class T>
 void softmax_backward(const T* y, const T* g, T* dx, std::int64_t outer, std::int64_t classes, std::int64_t inner) {
-  const Batch<T> zero(T{0});
-  if (inner == 1) {
-    for_rows(outer, classes, [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t row = begin; row < end; ++row) {
-        const T *p = y + row * classes, *from = g + row * classes;
-        const Batch<T> dot(static_cast<T>(row_sum<T>(classes, [=](std::int64_t i, std::int64_t count) {
-          const Batch<T> v = load_lanes(p + i, count, T{0});
-          return select(v == zero, zero, v * load_lanes(from + i, count, T{0}));
+  run<T>(
+      y, g, dx, outer, classes, inner,
+      [classes](const T* p, const T* from, T* to, std::int64_t, bool streamed) {
+        const Batch<T> zero(T{0});
+        const Batch<T> dot(static_cast<T>(row_sum<T, 4>(classes, [=]<int K>(std::int64_t i, std::int64_t count) {
+          auto v = load_each<K>(p + i, count, T{0});
+          const auto upstream = load_each<K>(from + i, count, T{0});
+          for (int k = 0; k < K; ++k) v[k] = select(v[k] == zero, zero, v[k] * upstream[k]);
+          return v;
         })));
-        fill_row(dx + row * classes, classes, [=](std::int64_t i, std::int64_t count) {
-          const Batch<T> v = load_lanes(p + i, count, T{0});
-          return select(v == zero, zero, v * (load_lanes(from + i, count, T{0}) - dot));
+        fill_row<T, 2>(to, classes, streamed, [=]<int K>(std::int64_t i, std::int64_t count) {
+          auto v = load_each<K>(p + i, count, T{0});
+          const auto upstream = load_each<K>(from + i, count, T{0});
+          for (int k = 0; k < K; ++k) v[k] = select(v[k] == zero, zero, v[k] * (upstream[k] - dot));
+          return v;
         });
-      }
-    });
-    return;
-  }
-  for_columns<T>(outer, classes, inner, [&](std::int64_t at, std::int64_t count, std::int64_t) {
-    ColumnSum<T> dot;
-    for (std::int64_t i = at, k = 0; k < classes; ++k, i += inner) {
-      const Batch<T> v = load_lanes(y + i, count, T{0});
-      dot.add(select(v == zero, zero, v * load_lanes(g + i, count, T{0})));
-    }
-    for (std::int64_t i = at, k = 0; k < classes; ++k, i += inner) {
-      const Batch<T> v = load_lanes(y + i, count, T{0});
-      store_lanes<T>(dx + i, select(v == zero, zero, v * (load_lanes(g + i, count, T{0}) - dot.value())), count);
-    }
-  });
+      },
+      [](const Columns<T>& columns, const T* p, const T* from, T* to, std::int64_t) {
+        const Batch<T> zero(T{0});
+        ColumnSum<T> sum;
+        for (std::int64_t j = 0; j < columns.n; ++j) {
+          const Batch<T> v = columns.get(p, j);
+          sum.add(select(v == zero, zero, v * columns.get(from, j)));
+        }
+        const Batch<T> dot = sum.value();
+        for (std::int64_t j = 0; j < columns.n; ++j) {
+          const Batch<T> v = columns.get(p, j);
+          columns.put(to, j, select(v == zero, zero, v * (columns.get(from, j) - dot)));
+        }
+      });
 }
 
 template <class T>
 void log_softmax_backward(const T* y, const T* g, T* dx, std::int64_t outer, std::int64_t classes,
                           std::int64_t inner) {
-  if (inner == 1) {
-    for_rows(outer, classes, [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t row = begin; row < end; ++row) {
-        const T *log_p = y + row * classes, *from = g + row * classes;
-        const Batch<T> total(static_cast<T>(row_sum<T>(
-            classes, [=](std::int64_t i, std::int64_t count) { return load_lanes(from + i, count, T{0}); })));
-        fill_row(dx + row * classes, classes, [=](std::int64_t i, std::int64_t count) {
-          return load_lanes(from + i, count, T{0}) - exp<T>(load_lanes(log_p + i, count, T{0})) * total;
+  run<T>(
+      y, g, dx, outer, classes, inner,
+      [classes](const T* log_p, const T* from, T* to, std::int64_t, bool streamed) {
+        const Batch<T> sum(static_cast<T>(row_sum<T, 4>(
+            classes, [=]<int K>(std::int64_t i, std::int64_t count) { return load_each<K>(from + i, count, T{0}); })));
+        fill_row<T, 4>(to, classes, streamed, [=]<int K>(std::int64_t i, std::int64_t count) {
+          auto v = load_each<K>(log_p + i, count, T{0});
+          const auto upstream = load_each<K>(from + i, count, T{0});
+          exp_each<T>(v);
+          for (int k = 0; k < K; ++k) v[k] = fma<T>(-v[k], sum, upstream[k]);
+          return v;
         });
-      }
-    });
-    return;
-  }
-  for_columns<T>(outer, classes, inner, [&](std::int64_t at, std::int64_t count, std::int64_t) {
-    ColumnSum<T> total;
-    for (std::int64_t i = at, k = 0; k < classes; ++k, i += inner) total.add(load_lanes(g + i, count, T{0}));
-    for (std::int64_t i = at, k = 0; k < classes; ++k, i += inner)
-      store_lanes<T>(dx + i, load_lanes(g + i, count, T{0}) - exp<T>(load_lanes(y + i, count, T{0})) * total.value(), count);
-  });
+      },
+      [](const Columns<T>& columns, const T* log_p, const T* from, T* to, std::int64_t) {
+        ColumnSum<T> total;
+        for (std::int64_t j = 0; j < columns.n; ++j) total.add(columns.get(from, j));
+        const Batch<T> sum = total.value();
+        in_fours(columns.n, [&]<int K>(std::int64_t j) {
+          auto v = columns.template get_each<K>(log_p, j);
+          exp_each<T>(v);
+          for (int k = 0; k < K; ++k) columns.put(to, j + k, fma<T>(-v[k], sum, columns.get(from, j + k)));
+        });
+      });
 }
 
 template <class T>
 void logsumexp_backward(const T* x, const T* y, const T* g, T* dx, std::int64_t outer, std::int64_t classes,
                         std::int64_t inner) {
   const Batch<T> zero(T{0}), nothing(-infinity<T>);
-  if (inner == 1) {
-    for_rows(outer, classes, [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t row = begin; row < end; ++row) {
-        const T* from = x + row * classes;
+  run<T>(
+      x, nullptr, dx, outer, classes, inner,
+      [=](const T* from, const T*, T* to, std::int64_t row, bool streamed) {
         const Batch<T> total(y[row]), factor(g[row]);
-        fill_row(dx + row * classes, classes, [=](std::int64_t i, std::int64_t count) {
-          return select(total == nothing, zero, factor * exp<T>(load_lanes(from + i, count, T{0}) - total));
+        fill_row<T, 4>(to, classes, streamed, [=]<int K>(std::int64_t i, std::int64_t count) {
+          auto v = load_each<K>(from + i, count, T{0});
+          for (Batch<T>& one : v) one = one - total;
+          exp_each<T>(v);
+          for (Batch<T>& one : v) one = select(total == nothing, zero, factor * one);
+          return v;
         });
-      }
-    });
-    return;
-  }
-  for_columns<T>(outer, classes, inner, [&](std::int64_t at, std::int64_t count, std::int64_t of) {
-    const Batch<T> total = load_lanes(y + of, count, T{0}), factor = load_lanes(g + of, count, T{0});
-    for (std::int64_t i = at, k = 0; k < classes; ++k, i += inner)
-      store_lanes<T>(dx + i, select(total == nothing, zero, factor * exp<T>(load_lanes(x + i, count, T{0}) - total)), count);
-  });
+      },
+      [=](const Columns<T>& columns, const T* from, const T*, T* to, std::int64_t at) {
+        const std::int64_t count = std::min(columns.count, outer * inner - at);
+        const Batch<T> total = load_lanes(y + at, count, T{0}), factor = load_lanes(g + at, count, T{0});
+        in_fours(columns.n, [&]<int K>(std::int64_t j) {
+          auto v = columns.template get_each<K>(from, j);
+          for (Batch<T>& one : v) one = one - total;
+          exp_each<T>(v);
+          for (int k = 0; k < K; ++k) columns.put(to, j + k, select(total == nothing, zero, factor * v[k]));
+        });
+      });
 }
 
 template void softmax(const float*, float*, std::int64_t, std::int64_t, std::int64_t);
