@@ -42,21 +42,27 @@ Tensor reference(const Tensor& student, const Tensor& teacher, const Distillatio
                  const DistillationLossOptions& options, double scale) {
   const double T = options.temperature;
   const std::int64_t classes = student.size(-1);
-  const Tensor s = reshape(student, {classes == 0 ? 0 : student.size() / classes, classes});
+  const Shape flat{classes == 0 ? 0 : student.size() / classes, classes};
+  // A row that the mask leaves out may hold anything, NaN and labels that are no class included.
+  const Tensor mask = inputs.mask.defined() ? reshape(inputs.mask, {flat[0]}) : Tensor();
+  const auto counting = [&](const Tensor& logits) {
+    const Tensor rows = reshape(logits, flat);
+    return mask.defined() ? where(unsqueeze(mask, 1), rows, 0) : rows;
+  };
+  const Tensor s = counting(student);
   Tensor terms;
   if (options.alpha > 0) {
-    const Tensor t = reshape(teacher, s.shape());
+    const Tensor t = counting(teacher);
     const Tensor divergence = sum(kl_div(log_softmax(s / T, 1), softmax(t / T, 1), {.reduction = Reduction::none}), 1);
     terms = divergence * (options.alpha * T * T);
   }
   if (options.alpha < 1) {
-    // A row that the mask leaves out may have any label.
-    Tensor labels = reshape(inputs.labels, {s.size(0)});
-    if (inputs.mask.defined()) labels = where(reshape(inputs.mask, {s.size(0)}), labels, 0);
+    Tensor labels = reshape(inputs.labels, {flat[0]});
+    if (mask.defined()) labels = where(mask, labels, 0);
     const Tensor entropy = cross_entropy(s, labels, {.ignore_index = -1, .reduction = Reduction::none});
     terms = terms.defined() ? terms + entropy * (1 - options.alpha) : entropy * (1 - options.alpha);
   }
-  if (inputs.mask.defined()) terms = where(reshape(inputs.mask, {s.size(0)}), terms, 0);
+  if (mask.defined()) terms = where(mask, terms, 0);
   return options.reduction == Reduction::none ? reshape(terms, detail::row_shape(student.shape())) : sum(terms) * scale;
 }
 

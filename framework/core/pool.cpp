@@ -37,18 +37,14 @@ constexpr std::size_t slab_size = std::size_t{64} << 10;
 constexpr std::size_t huge_page = std::size_t{2} << 20;
 constexpr std::size_t small_classes = small_limit / granule;
 constexpr std::size_t class_count = small_classes + 4 * (47 - 10);
-constexpr std::int64_t thread_limit = std::int64_t{8} << 20;  // cached by one thread before it hands back
+constexpr std::int64_t list_limit = std::int64_t{2} << 20;  // bytes that a thread keeps in one class
 
 struct SizeClass {
   std::size_t index;
   std::size_t bytes;
 };
 
-SizeClass size_class(std::size_t bytes) {
-  if (bytes <= small_limit) {
-    const std::size_t granules = std::max<std::size_t>((bytes + granule - 1) / granule, 1);
-    return {granules - 1, granules * granule};
-  }
+SizeClass large_class(std::size_t bytes) {
   const auto log = static_cast<std::size_t>(std::bit_width(bytes - 1)) - 1;  // 2^log < bytes <= 2^(log+1)
   const std::size_t step = std::size_t{1} << (log - 2);
   const std::size_t steps = (bytes - (std::size_t{1} << log) + step - 1) / step;  // 1 … 4
@@ -57,25 +53,37 @@ SizeClass size_class(std::size_t bytes) {
   return {index, (std::size_t{1} << log) + steps * step};
 }
 
+inline SizeClass size_class(std::size_t bytes) {
+  if (bytes > small_limit) return large_class(bytes);
+  const std::size_t last = (bytes - (bytes > 0)) / granule;
+  return {last, (last + 1) * granule};
+}
+
 struct Block {
   Block* next;
 };
 
-struct FreeList {
-  Block* head = nullptr;
-  std::int64_t count = 0;
-
+// The free blocks of one class. Its owner alone changes it; others only read how long it is.
+class FreeList {
+ public:
+  bool empty() const { return head_ == nullptr; }
+  Block* head() const { return head_; }
+  std::int64_t count() const { return count_.load(std::memory_order_relaxed); }
   void push(Block* block) {
-    block->next = head;
-    head = block;
-    ++count;
+    block->next = head_;
+    head_ = block;
+    count_.store(count() + 1, std::memory_order_relaxed);
   }
   Block* pop() {
-    Block* block = head;
-    head = block->next;
-    --count;
+    Block* block = head_;
+    head_ = block->next;
+    count_.store(count() - 1, std::memory_order_relaxed);
     return block;
   }
+
+ private:
+  Block* head_ = nullptr;
+  std::atomic<std::int64_t> count_{0};
 };
 
 // The first granule of a slab; its blocks are all of one class. A slab is aligned to its size.
@@ -100,23 +108,9 @@ void unpoison([[maybe_unused]] void* block, [[maybe_unused]] std::size_t bytes) 
 
 using Lists = std::array<FreeList, class_count>;
 
-// Counters of one thread: it alone writes, others only read.
-class Counter {
- public:
-  void add(std::int64_t amount) {
-    value_.store(value_.load(std::memory_order_relaxed) + amount, std::memory_order_relaxed);
-  }
-  std::int64_t read() const { return value_.load(std::memory_order_relaxed); }
-
- private:
-  std::atomic<std::int64_t> value_{0};
-};
-
 struct ThreadCache {
   Lists lists;
-  Counter cached;
-  Counter in_use;
-  Counter nodes;
+  std::atomic<std::int64_t> nodes{0};  // written by its thread alone
 };
 
 class Pool {
@@ -128,45 +122,29 @@ class Pool {
 
   void* take(SizeClass size) {
     const std::lock_guard lock(mutex_);
-    if (size.bytes >= shared_limit) {
-      large_in_use_ += static_cast<std::int64_t>(size.bytes);
-      peak_ = std::max(peak_, large_in_use_);
-    }
-    if (lists_[size.index].head) {
-      cached_ -= static_cast<std::int64_t>(size.bytes);
-      return lists_[size.index].pop();
-    }
-    return request(size);
+    void* block = lists_[size.index].empty() ? request(size) : uncache(size);
+    if (size.bytes >= shared_limit) peak_ = std::max(peak_, reserved_ - cached_by_all());
+    return block;
   }
 
-  // Moves up to `most` cached blocks of a class to a thread; makes a slab's worth of small ones when there are none.
-  void refill(FreeList& list, SizeClass size, std::int64_t most, Counter& cached) {
+  // Moves cached blocks of a class to a thread's empty list, as many as a slab holds; makes them when there are none.
+  void refill(FreeList& list, SizeClass size) {
     const std::lock_guard lock(mutex_);
     FreeList& shared = lists_[size.index];
-    if (!shared.head && size.bytes <= small_limit) carve(size);
-    std::int64_t moved = 0;
-    for (; moved < most && shared.head; ++moved) list.push(shared.pop());
-    if (moved == 0) {
-      list.push(static_cast<Block*>(request(size)));
-      cached.add(static_cast<std::int64_t>(size.bytes));
-      return;
-    }
-    cached_ -= moved * static_cast<std::int64_t>(size.bytes);
-    cached.add(moved * static_cast<std::int64_t>(size.bytes));
+    if (shared.empty() && size.bytes <= small_limit) carve(size);
+    const std::size_t most = std::max<std::size_t>(slab_size / size.bytes, 1);
+    for (std::size_t i = 0; i < most && !shared.empty(); ++i) list.push(uncache(size));
+    if (list.empty()) list.push(static_cast<Block*>(request(size)));
   }
 
   void give(Block* block, SizeClass size) {
     const std::lock_guard lock(mutex_);
-    if (size.bytes >= shared_limit) large_in_use_ -= static_cast<std::int64_t>(size.bytes);
     put(block, size);
   }
 
-  void hand_back(FreeList& list, SizeClass size, std::int64_t keep, Counter& cached) {
+  void hand_back(FreeList& list, SizeClass size, std::int64_t keep) {
     const std::lock_guard lock(mutex_);
-    while (list.count > keep) {
-      put(list.pop(), size);
-      cached.add(-static_cast<std::int64_t>(size.bytes));
-    }
+    while (list.count() > keep) put(list.pop(), size);
   }
 
   void enter(ThreadCache* cache) {
@@ -177,23 +155,19 @@ class Pool {
   void leave(ThreadCache* cache) {
     hand_back_all(*cache);
     const std::lock_guard lock(mutex_);
-    gone_in_use_ += cache->in_use.read();
-    gone_nodes_ += cache->nodes.read();
+    gone_nodes_ += cache->nodes.load(std::memory_order_relaxed);
     std::erase(threads_, cache);
   }
 
   void hand_back_all(ThreadCache& cache) {
     for (std::size_t i = 0; i < class_count; ++i)
-      if (cache.lists[i].head) hand_back(cache.lists[i], {i, bytes_of(i)}, 0, cache.cached);
+      if (!cache.lists[i].empty()) hand_back(cache.lists[i], {i, bytes_of(i)}, 0);
   }
 
   void release() {
     const std::lock_guard lock(mutex_);
     for (std::size_t i = small_classes; i < class_count; ++i)
-      while (lists_[i].head) {
-        cached_ -= static_cast<std::int64_t>(bytes_of(i));
-        return_to_system(lists_[i].pop(), bytes_of(i));
-      }
+      while (!lists_[i].empty()) return_to_system(uncache({i, bytes_of(i)}), bytes_of(i));
     for (std::size_t i = 0; i < small_classes; ++i) release_slabs(lists_[i], bytes_of(i));
   }
 
@@ -203,32 +177,28 @@ class Pool {
   }
 
   // A thread that has no cache any more (it is ending) counts here.
-  void count_gone(std::int64_t bytes, std::int64_t nodes) {
+  void count_gone_nodes(std::int64_t change) {
     const std::lock_guard lock(mutex_);
-    gone_in_use_ += bytes;
-    gone_nodes_ += nodes;
+    gone_nodes_ += change;
   }
 
   MemoryStats stats() {
     const std::lock_guard lock(mutex_);
-    MemoryStats stats{gone_in_use_, cached_, peak_, requests_};
-    for (const ThreadCache* cache : threads_) {
-      stats.in_use += cache->in_use.read();
-      stats.cached += cache->cached.read();
-    }
-    return stats;
+    const std::int64_t cached = cached_by_all();
+    const std::int64_t in_use = reserved_ - cached;
+    return {in_use, cached, std::max(peak_, in_use), requests_};
   }
 
   std::int64_t nodes() {
     const std::lock_guard lock(mutex_);
     std::int64_t count = gone_nodes_;
-    for (const ThreadCache* cache : threads_) count += cache->nodes.read();
+    for (const ThreadCache* cache : threads_) count += cache->nodes.load(std::memory_order_relaxed);
     return count;
   }
 
   void reset_peak() {
     const std::lock_guard lock(mutex_);
-    peak_ = large_in_use_;
+    peak_ = reserved_ - cached_by_all();
   }
 
   static std::size_t bytes_of(std::size_t index) {
@@ -248,17 +218,32 @@ class Pool {
     lists_[size.index].push(block);
   }
 
+  std::int64_t cached_by_all() const {
+    std::int64_t bytes = cached_;
+    for (const ThreadCache* cache : threads_)
+      for (std::size_t i = 0; i < class_count; ++i)
+        bytes += cache->lists[i].count() * static_cast<std::int64_t>(bytes_of(i));
+    return bytes;
+  }
+
+  Block* uncache(SizeClass size) {
+    cached_ -= static_cast<std::int64_t>(size.bytes);
+    return lists_[size.index].pop();
+  }
+
   void* request(SizeClass size) {
     ++requests_;
     const bool huge = size.bytes >= 2 * huge_page;
     void* block = std::aligned_alloc(huge ? huge_page : granule,
                                      huge ? (size.bytes + huge_page - 1) / huge_page * huge_page : size.bytes);
     if (!block) throw std::bad_alloc();
+    reserved_ += static_cast<std::int64_t>(size.bytes);
     if (huge) madvise(block, size.bytes, MADV_HUGEPAGE);  // fewer page faults; no harm where it is refused
     return block;
   }
 
-  static void return_to_system(Block* block, std::size_t bytes) {
+  void return_to_system(Block* block, std::size_t bytes) {
+    reserved_ -= static_cast<std::int64_t>(bytes);
     unpoison(block, bytes);
     std::free(block);
   }
@@ -275,22 +260,27 @@ class Pool {
       poison(block, size.bytes);
     }
     cached_ += static_cast<std::int64_t>(blocks * size.bytes);
+    reserved_ += static_cast<std::int64_t>(blocks * size.bytes);
   }
 
   // Frees the slabs of which every block is in `list`.
   void release_slabs(FreeList& list, std::size_t bytes) {
     std::vector<Slab*> empty;
-    for (Block* block = list.head; block; block = block->next)
+    for (Block* block = list.head(); block; block = block->next)
       if (++slab_of(block)->swept == slab_of(block)->blocks) empty.push_back(slab_of(block));
     FreeList kept;
-    while (list.head) {
+    while (!list.empty()) {
       Block* block = list.pop();
       if (slab_of(block)->swept != slab_of(block)->blocks) kept.push(block);
     }
-    for (Block* block = kept.head; block; block = block->next) slab_of(block)->swept = 0;
-    list = kept;
+    while (!kept.empty()) {
+      Block* block = kept.pop();
+      slab_of(block)->swept = 0;
+      list.push(block);
+    }
     for (Slab* slab : empty) {
       cached_ -= static_cast<std::int64_t>(slab->blocks * bytes);
+      reserved_ -= static_cast<std::int64_t>(slab->blocks * bytes);
       unpoison(slab, slab_size);
       std::free(slab);
     }
@@ -301,10 +291,9 @@ class Pool {
   std::vector<ThreadCache*> threads_;
   std::int64_t cached_ = 0;
   std::int64_t cap_ = std::int64_t{1} << 30;
-  std::int64_t large_in_use_ = 0;
   std::int64_t peak_ = 0;
   std::int64_t requests_ = 0;
-  std::int64_t gone_in_use_ = 0;
+  std::int64_t reserved_ = 0;  // had from the system and not returned
   std::int64_t gone_nodes_ = 0;
 };
 
@@ -320,15 +309,16 @@ struct ThreadEnd {
   }
 };
 
-// The calling thread's cache; null while the thread ends.
-ThreadCache* cache_of_thread() {
-  if (!thread_cache && !thread_is_ending) {
-    static thread_local ThreadEnd end;
-    thread_cache = new ThreadCache;
-    Pool::instance().enter(thread_cache);
-  }
+[[gnu::noinline]] ThreadCache* make_cache() {
+  if (thread_is_ending) return nullptr;
+  static thread_local ThreadEnd end;
+  thread_cache = new ThreadCache;
+  Pool::instance().enter(thread_cache);
   return thread_cache;
 }
+
+// The calling thread's cache; null while the thread ends.
+inline ThreadCache* cache_of_thread() { return thread_cache ? thread_cache : make_cache(); }
 
 }  // namespace
 
@@ -342,17 +332,8 @@ void* pool_allocate(std::size_t bytes) {
     block = Pool::instance().take(size);
   } else {
     FreeList& list = cache->lists[size.index];
-    if (!list.head) {
-      const auto most = static_cast<std::int64_t>(std::max<std::size_t>(slab_size / size.bytes, 1));
-      Pool::instance().refill(list, size, most, cache->cached);
-    }
+    if (list.empty()) Pool::instance().refill(list, size);
     block = list.pop();
-    cache->cached.add(-static_cast<std::int64_t>(size.bytes));
-  }
-  if (cache) {
-    cache->in_use.add(static_cast<std::int64_t>(size.bytes));
-  } else {
-    Pool::instance().count_gone(static_cast<std::int64_t>(size.bytes), 0);
   }
   unpoison(block, size.bytes);
   return block;
@@ -362,11 +343,6 @@ void pool_free(void* memory, std::size_t bytes) noexcept {
   const SizeClass size = size_class(bytes);
   auto* block = static_cast<Block*>(memory);
   ThreadCache* cache = cache_of_thread();
-  if (cache) {
-    cache->in_use.add(-static_cast<std::int64_t>(size.bytes));
-  } else {
-    Pool::instance().count_gone(-static_cast<std::int64_t>(size.bytes), 0);
-  }
   poison(block, size.bytes);
   if (size.bytes >= shared_limit || !cache) {
     Pool::instance().give(block, size);
@@ -374,18 +350,16 @@ void pool_free(void* memory, std::size_t bytes) noexcept {
   }
   FreeList& list = cache->lists[size.index];
   list.push(block);
-  cache->cached.add(static_cast<std::int64_t>(size.bytes));
-  if (cache->cached.read() > thread_limit) {
-    // A thread that only frees hands the blocks back in bulk, so that the threads that allocate find them.
-    Pool::instance().hand_back(list, size, list.count / 2, cache->cached);
-  }
+  // A thread that only frees hands the blocks back in bulk, so that the threads that allocate find them.
+  if (list.count() * static_cast<std::int64_t>(size.bytes) > list_limit)
+    Pool::instance().hand_back(list, size, list.count() / 2);
 }
 
 void count_nodes(std::int64_t change) noexcept {
   if (ThreadCache* cache = cache_of_thread()) {
-    cache->nodes.add(change);
+    cache->nodes.store(cache->nodes.load(std::memory_order_relaxed) + change, std::memory_order_relaxed);
   } else {
-    Pool::instance().count_gone(0, change);
+    Pool::instance().count_gone_nodes(change);
   }
 }
 

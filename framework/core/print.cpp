@@ -88,9 +88,10 @@ class Printer {
   }
 
   std::string element(std::int64_t offset) const {
-    std::string text = text_of(values_[static_cast<std::size_t>(offset)], format_);
-    if (text.size() < format_.width) text.insert(0, format_.width - text.size(), ' ');
-    return text;
+    const std::string text = text_of(values_[static_cast<std::size_t>(offset)], format_);
+    std::string padded(std::max(format_.width, text.size()) - text.size(), ' ');
+    padded += text;
+    return padded;
   }
 
   void write(std::string& out, std::size_t d, std::int64_t offset) {

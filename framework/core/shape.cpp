@@ -16,13 +16,15 @@ void Shape::too_many_dims() { throw ShapeError(message("shape: a tensor has at m
 std::int64_t element_count(const Shape& shape) {
   std::int64_t count = 1;
   bool overflow = false;
+  bool empty = false;
   for (const std::int64_t extent : shape) {
     if (extent < 0) throw ShapeError(message("shape ", shape, ": an extent must not be negative"));
+    empty |= extent == 0;
     overflow |= __builtin_mul_overflow(count, extent, &count);
   }
-  // 2^60 elements of 8 bytes are past what any machine addresses, and sizes in bytes must not wrap.
-  if (count == 0) return 0;
-  if (overflow || count > (std::int64_t{1} << 60)) throw ShapeError(message("shape ", shape, ": too many elements"));
+  if (empty) return 0;
+  // 2^56 elements are past what any machine addresses, and sizes in bytes must not wrap.
+  if (overflow || count > (std::int64_t{1} << 56)) throw ShapeError(message("shape ", shape, ": too many elements"));
   return count;
 }
 

@@ -46,14 +46,9 @@ Tensor::Tensor(Array array) : impl_(detail::make_impl(std::move(array), {})) {}
 Tensor::Tensor(Array array, detail::Ref<detail::Node> node)
     : impl_(detail::make_impl(std::move(array), std::move(node))) {}
 
-const Array& Tensor::array() const {
-  if (!impl_) throw ValueError("tensor: this tensor is undefined (default-constructed, or a gradient that never came)");
-  return impl_->array;
+void Tensor::undefined() {
+  throw ValueError("tensor: this tensor is undefined (default-constructed, or a gradient that never came)");
 }
-
-Array& Tensor::mutable_array() const { return const_cast<Array&>(array()); }
-
-detail::Node* Tensor::node() const noexcept { return impl_ ? impl_->node.get() : nullptr; }
 
 bool Tensor::unique() const noexcept { return impl_ && impl_->unique() && impl_->array.unique(); }
 

@@ -149,9 +149,12 @@ class Tensor {
   void backward(const Tensor& grad = {}, BackwardOptions options = {}) const;
 
   /// Internal: the numbers, the graph node, and whether two handles are the same tensor.
-  const Array& array() const;
-  Array& mutable_array() const;
-  detail::Node* node() const noexcept;
+  const Array& array() const {
+    if (!impl_) undefined();
+    return impl_->array;
+  }
+  Array& mutable_array() const { return const_cast<Array&>(array()); }
+  detail::Node* node() const noexcept { return impl_ ? impl_->node.get() : nullptr; }
   bool is(const Tensor& other) const noexcept { return impl_.get() == other.impl_.get(); }
   /// Internal: true when this handle is the only owner of the tensor and of its buffer.
   bool unique() const noexcept;
@@ -162,6 +165,7 @@ class Tensor {
   friend Tensor record(struct Op op);
   friend class detail::Operation;
   Tensor(Array array, detail::Ref<detail::Node> node);
+  [[noreturn]] static void undefined();
   void check_single_element() const;
 
   detail::Ref<detail::TensorImpl> impl_;

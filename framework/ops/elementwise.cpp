@@ -126,12 +126,12 @@ Tensor masked(const Tensor& g, const Tensor& mask) {
                  .vjp = [mask](const Tensor& gg, Needs) { return masked(gg, mask); }});
 }
 
-// The weight of a in maximum or minimum, 1, 1/2 or 0; NaN on either side counts as chosen, for both.
+// The weight of a in maximum or minimum: 1 or 0, and 1/2 where neither loses, in a tie or beside NaN.
 template <class Loses>
 Tensor tie_weights(const Tensor& a, const Tensor& b, Loses loses) {
   return zip(pair_of("maximum", a.detach(), b.detach()), [loses](const auto& u, const auto& v) {
     const auto one = constant(u, 1);
-    return either(u == v, one / constant(u, 2), either(loses(u, v), constant(u, 0), one));
+    return either(loses(u, v), constant(u, 0), either(loses(v, u), one, one / constant(u, 2)));
   });
 }
 
@@ -445,14 +445,14 @@ Tensor clamp(const Tensor& input, std::optional<double> lo, std::optional<double
 Tensor maximum(const Tensor& a, const Tensor& b) {
   return extremum(
       "maximum", a, b,
-      [](const auto& u, const auto& v) { return either(u > v, u, either(u != u, u, v)); },
+      [](const auto& u, const auto& v) { return either(u > v, u, either(u == u, v, u)); },
       [](const auto& u, const auto& v) { return u < v; });
 }
 
 Tensor minimum(const Tensor& a, const Tensor& b) {
   return extremum(
       "minimum", a, b,
-      [](const auto& u, const auto& v) { return either(u < v, u, either(u != u, u, v)); },
+      [](const auto& u, const auto& v) { return either(u < v, u, either(u == u, v, u)); },
       [](const auto& u, const auto& v) { return u > v; });
 }
 

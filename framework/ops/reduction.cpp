@@ -168,10 +168,7 @@ Tensor logsumexp(const Tensor& x, Dims dims, bool keepdim) {
                                             kernels::logsumexp(in, out, s.outer, s.n, s.inner);
                                           }),
                  .vjp = [x, kept = plan.kept](const Tensor& g, const Tensor& y, Needs) {
-                   // Where all of x is -inf the weights are 0, not exp(-inf + inf).
-                   const Tensor level = reshape(y, kept);
-                   const Tensor finite = where(equal(level.detach(), -std::numeric_limits<double>::infinity()), 0.0, level);
-                   return reshape(g, kept) * exp(x - finite);
+                   return reshape(g, kept) * exp(x - reshape(y, kept));
                  }});
 }
 

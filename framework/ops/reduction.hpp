@@ -13,7 +13,7 @@ Tensor sum(const Tensor& x, Dims dims = {}, bool keepdim = false);
 Tensor mean(const Tensor& x, Dims dims = {}, bool keepdim = false);
 /// sum((x - mean)²) / (n - 1), or / n when not unbiased. TypeError for int64.
 Tensor var(const Tensor& x, Dims dims = {}, bool keepdim = false, bool unbiased = true);
-/// log(sum(exp(x))) without overflow; -inf where all of x is -inf. dx = g · exp(x - y).
+/// log(sum(exp(x))) without overflow; -inf where all of x is -inf (and dx NaN). dx = g · exp(x - y).
 Tensor logsumexp(const Tensor& x, Dims dims = {}, bool keepdim = false);
 /// The largest and the smallest element, NaN if there is one; ties share the gradient evenly. ValueError of nothing.
 Tensor amax(const Tensor& x, Dims dims = {}, bool keepdim = false);
