@@ -29,7 +29,7 @@ using detail::shown_name;
 
 constexpr std::uint64_t max_header = 100'000'000;
 constexpr std::size_t max_entries = 16'384;  // a StateDict looks names up one by one
-constexpr std::size_t chunk = 16'384;  // elements converted at a time
+constexpr std::size_t chunk = 16'384;        // elements converted at a time
 
 // ---- element types --------------------------------------------------------------------------------------
 

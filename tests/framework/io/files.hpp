@@ -79,7 +79,8 @@ class FailingCall {
   bool happened() const;
 };
 
-/// While it lives, every other write and pread of this thread is interrupted and the rest transfer at most `most` bytes.
+/// While it lives, every other write and pread of this thread is interrupted and the rest transfer at most
+/// `most` bytes.
 class Interruptions {
  public:
   explicit Interruptions(std::size_t most);
