@@ -1,0 +1,22 @@
+#!/bin/bash
+# cost.sh COMPILER INCLUDE_ROOT: what a user's file pays for <retort/retort.hpp>, measured and bounded.
+set -euo pipefail
+compiler=$1
+include=$2
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+
+lines_allowed=60000
+seconds_allowed=5 # on a busy machine; an idle one must stay under 1.5
+
+printf '#include <retort/retort.hpp>\nint main() {}\n' >"$scratch/user.cpp"
+lines=$("$compiler" -std=c++20 -I"$include" -E "$scratch/user.cpp" | wc -l)
+best=""
+for _ in 1 2 3; do
+  TIMEFORMAT=%R
+  seconds=$({ time "$compiler" -std=c++20 -O2 -I"$include" -c "$scratch/user.cpp" -o "$scratch/user.o"; } 2>&1)
+  if [ -z "$best" ] || awk "BEGIN { exit !($seconds < $best) }"; then best=$seconds; fi
+done
+
+echo "<retort/retort.hpp>: $lines lines preprocessed ($lines_allowed allowed), $best s to compile with -O2"
+[ "$lines" -le "$lines_allowed" ] && awk "BEGIN { exit !($best <= $seconds_allowed) }"
