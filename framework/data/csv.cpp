@@ -191,7 +191,9 @@ Table measure(const Input& input, std::string_view text, const CsvOptions& optio
   std::string name;
   if (table.header) {
     for_first_row(input, text, delimiter, [&](const Cell& title) {
-      if (title.column == cell.column) name = " " + shown_name(title.text);
+      if (title.column != cell.column) return;
+      name = ' ';
+      name += shown_name(title.text);
     });
   }
   const bool first_row = !table.header && cell.line == 1;
