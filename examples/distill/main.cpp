@@ -3,13 +3,13 @@
 #include <chrono>
 #include <iostream>
 #include <new>
-#include <retort/framework/kernels/parallel.hpp>
+#include <retort/framework/core/threads.hpp>
 #include <string>
 
 #include "data.hpp"
 #include "experiment.hpp"
 #include "options.hpp"
-#include "output_folder.hpp"
+#include "output_file.hpp"
 #include "progress.hpp"
 #include "report.hpp"
 #include "selection.hpp"
@@ -26,18 +26,20 @@ void run(const distill::Options& options) {
   const distill::Data data = distill::load_data(options.data);
   const distill::Grid grid;
   distill::require_images(data, options.student_images, options.select ? grid.held_out : 0);
-  const distill::OutputFolder out(options.out);
+  const distill::OutputFile out(options.out, options.select ? "SELECTION.md" : "result.json");
   distill::Progress progress(options.quiet);
   if (options.select) {
     const distill::Selection selection = distill::select(data, options, grid, progress);
     const std::string page = distill::page_of(selection, options, grid, seconds());
-    std::cout << page << "\nwritten to " << out.write("SELECTION.md", page) << '\n';
-    return;
+    out.write(page);
+    std::cout << page;
+  } else {
+    distill::Result result = distill::run_experiment(data, options, progress);
+    result.seconds = seconds();
+    out.write(distill::json_of(result));
+    std::cout << distill::table_of(result);
   }
-  distill::Result result = distill::run_experiment(data, options, progress);
-  result.seconds = seconds();
-  const std::string path = out.write("result.json", distill::json_of(result));
-  std::cout << distill::table_of(result) << "\nwritten to " << path << '\n';
+  std::cout << "\nwritten to " << out.path() << '\n';
 }
 
 /// Exactly one line on stderr.

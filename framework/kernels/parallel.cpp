@@ -12,9 +12,7 @@
 #include <thread>
 #include <vector>
 
-#include "retort/framework/core/error.hpp"
-
-namespace retort {
+namespace retort::kernels {
 namespace {
 
 void pause() {
@@ -46,7 +44,7 @@ thread_local bool inside = false;
 /// wakes too late finds it closed and is not waited for.
 class Pool {
  public:
-  void run(std::int64_t n, std::int64_t chunk, kernels::RangeFunction f, int threads) {
+  void run(std::int64_t n, std::int64_t chunk, RangeFunction f, int threads) {
     resize(threads - 1);
     n_ = n;
     chunk_ = chunk;
@@ -111,7 +109,7 @@ class Pool {
   alignas(64) std::atomic<bool> stop_{false};
   std::int64_t n_ = 0;
   std::int64_t chunk_ = 1;
-  const kernels::RangeFunction* function_ = nullptr;
+  const RangeFunction* function_ = nullptr;
   std::vector<std::thread> workers_;
 };
 
@@ -127,23 +125,16 @@ Pool*& pool() {
 
 }  // namespace
 
-void set_num_threads(int threads) {
-  if (threads < 1) throw ValueError(message("set_num_threads: got ", threads, "; pass 1 or more"));
-  thread_count().store(threads, std::memory_order_relaxed);
-}
-
-int get_num_threads() { return thread_count().load(std::memory_order_relaxed); }
-
-namespace kernels {
+void set_threads(int count) { thread_count().store(count, std::memory_order_relaxed); }
+int threads() { return thread_count().load(std::memory_order_relaxed); }
 
 void run_chunks(std::int64_t n, std::int64_t chunk, RangeFunction f) {
-  const int threads = get_num_threads();
-  if (threads > 1 && !inside) {
+  const int count = threads();
+  if (count > 1 && !inside) {
     Pool& shared = *pool();
-    if (std::unique_lock lock(shared.mutex, std::try_to_lock); lock) return shared.run(n, chunk, f, threads);
+    if (std::unique_lock lock(shared.mutex, std::try_to_lock); lock) return shared.run(n, chunk, f, count);
   }
   for (std::int64_t begin = 0; begin < n; begin += chunk) f(begin, std::min(n, begin + chunk));
 }
 
-}  // namespace kernels
-}  // namespace retort
+}  // namespace retort::kernels

@@ -4,15 +4,11 @@
 #include <cstdint>
 #include <type_traits>
 
-namespace retort {
+namespace retort::kernels {
 
-/// Threads that kernels use, the caller's included. Default: the processors this process may run on, or the
-/// environment variable RETORT_NUM_THREADS. Results have the same bits for any number.
-/// ValueError for less than 1.
-void set_num_threads(int threads);
-int get_num_threads();
-
-namespace kernels {
+/// Threads that parallel_for uses, the caller's included; at least 1. See core/threads.hpp.
+void set_threads(int count);
+int threads();
 
 /// What parallel_for calls: f(begin, end) for a range of items.
 class RangeFunction {
@@ -43,5 +39,4 @@ void parallel_for(std::int64_t n, std::int64_t grain, F&& f) {
   run_chunks(n, grain, RangeFunction(f));
 }
 
-}  // namespace kernels
-}  // namespace retort
+}  // namespace retort::kernels

@@ -9,7 +9,7 @@
 #include <thread>
 
 #include "retort/framework/core/error.hpp"
-#include "retort/framework/kernels/parallel.hpp"
+#include "retort/framework/core/threads.hpp"
 #include "tests_support.hpp"
 
 using namespace retort;
