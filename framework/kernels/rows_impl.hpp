@@ -157,8 +157,9 @@ inline void turn_square(const double* x, std::int64_t from, double* y, std::int6
   }
 }
 #endif
+}  // namespace detail
 
-/// y [columns][rows] = x [rows][columns] turned, rows of x `from` apart, those of y `to`.
+/// y [columns][rows] = x [rows][columns] turned over, rows of x `from` apart, those of y `to`.
 template <class T>
 inline void turn(const T* x, std::int64_t from, std::int64_t rows, std::int64_t columns, T* y, std::int64_t to) {
 #if defined(__AVX__)
@@ -168,7 +169,7 @@ inline void turn(const T* x, std::int64_t from, std::int64_t rows, std::int64_t 
     for (std::int64_t r = 0; r < rows; r += side)
       for (std::int64_t c = 0; c < columns; c += side) {
         const std::int64_t first = std::min(c, columns - side);
-        turn_square(x + r * from + first, from, y + first * to + r, to);
+        detail::turn_square(x + r * from + first, from, y + first * to + r, to);
       }
     return;
   }
@@ -176,7 +177,7 @@ inline void turn(const T* x, std::int64_t from, std::int64_t rows, std::int64_t 
     for (std::int64_t c = 0; c < columns; c += side)
       for (std::int64_t r = 0; r < rows; r += side) {
         const std::int64_t first = std::min(r, rows - side);
-        turn_square(x + first * from + c, from, y + c * to + first, to);
+        detail::turn_square(x + first * from + c, from, y + c * to + first, to);
       }
     return;
   }
@@ -184,18 +185,16 @@ inline void turn(const T* x, std::int64_t from, std::int64_t rows, std::int64_t 
   for (std::int64_t r = 0; r < rows; ++r)
     for (std::int64_t c = 0; c < columns; ++c) y[c * to + r] = x[r * from + c];
 }
-}  // namespace detail
-
 /// y [n][lanes] from `count` rows of x [lanes][n]; the lanes of missing rows are 0.
 template <class T>
 inline void turn_in(const T* x, std::int64_t n, std::int64_t count, T* y) {
   if (count < lanes<T>) std::fill_n(y, n * lanes<T>, T{0});
-  detail::turn(x, n, count, n, y, lanes<T>);
+  turn(x, n, count, n, y, lanes<T>);
 }
 /// The way back.
 template <class T>
 inline void turn_out(const T* x, std::int64_t n, std::int64_t count, T* y) {
-  detail::turn(x, lanes<T>, n, count, y, n);
+  turn(x, lanes<T>, n, count, y, n);
 }
 
 /// What the exponentials of a long row are taken relative to: block by block the greatest element so far, so
