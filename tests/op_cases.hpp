@@ -31,6 +31,7 @@ struct OpCase {
   std::vector<Refused> refused = {};
   bool differentiable = true;        ///< false: the result is int64
   bool promotes = true;              ///< false: float types may not be mixed
+  double mixed_tolerance = 1e-12;    ///< wider for one that computes the float32 part in float32
   double float32_tolerance = 2e-5;   ///< |float32 - float64| <= this · (1 + |value|)
 
   std::string title() const { return variant.empty() ? name : name + ", " + variant; }

@@ -74,6 +74,13 @@ void scale(NamedTensors& tensors, double factor) {
   }
 }
 
+/// For results that come out of float32 arithmetic, whatever type they end in: one rounding is all that differs.
+Amendment at_float32_tolerance(Case& golden, const char* reason) {
+  golden.rtol = 2e-5;
+  golden.atol = 2e-6;
+  return {reason};
+}
+
 Amendment amend_kl_div(Case& golden) {
   const Tensor& input = golden.inputs.at("input");
   const std::string reduction = golden.args.text("reduction", "mean");
@@ -91,6 +98,9 @@ Amendment amend_kl_div(Case& golden) {
     golden.error = "mean_of_nothing";
     return {"kl_div: mean and batchmean of no element: ValueError"};
   }
+  if (golden.inputs.at("target").dtype() == DType::float32 && input.dtype() == DType::float64)
+    return at_float32_tolerance(golden, "kl_div of mixed types is computed in float64; the oracle took the logarithm (exponential) "
+                                        "of a float32 target in float32, so float32's tolerance applies");
   if (deprecated && golden.op == "kl_div") {
     bool differs = false;
     if (reduction == "batchmean") {
@@ -175,6 +185,8 @@ Amendment amend(Case& golden) {
     golden.error = "shape_mismatch";
     return {"mse_loss does not broadcast: ShapeError"};
   }
+  if (golden.tagged("f32_math"))
+    return at_float32_tolerance(golden, "cast to float32 and computed there: float32's tolerance applies");
   if (golden.op == "kl_div" || golden.op == "KLDivLoss") return amend_kl_div(golden);
   if (golden.op == "distillation") return amend_distillation(golden);
   return {};

@@ -111,7 +111,7 @@ std::vector<Form> loss_operation(const std::string& op) {
   if (op == "mse_loss")
     return both_forms<MSELoss>([](A args, In) { return reduction_options<MSELossOptions>(args); },
                                [](T x, T t, const MSELossOptions& o) { return mse_loss(x, t, o); });
-  if (op == "distillation") return {{"fused", fused_distillation}, {"composed", composed_distillation}};
+  if (op == "distillation") return {{"fused", fused_distillation, false}, {"composed", composed_distillation}};
   return {};
 }
 

@@ -18,6 +18,7 @@ struct Results {
 struct Form {
   std::string name;
   std::function<Results(const Arguments&, const NamedTensors&)> call;
+  bool gives_aux = true;  ///< false: the golden case's further results never exist in this form
 };
 
 /// Every public way to call that operation of the golden files; empty for one that is unknown.

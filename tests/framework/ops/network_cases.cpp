@@ -115,7 +115,8 @@ std::vector<OpCase> convolutions() {
            },
        .twin = [](In in) { return convolved(in[0], in[1], Tensor(), {2, 1, 1, 1}, {1, 2, 2, 1}, 2); },
        .samples = {{uniform({2, 4, 5, 6}, 1), w({6, 2, 3, 2})}, {uniform({1, 2, 7, 5}, 1), w({2, 1, 2, 3})}},
-       .refused = {{Refusal::shape, {uniform({2, 3, 5, 6}, 1), w({6, 2, 3, 2})}}}},
+       .refused = {{Refusal::shape, {uniform({2, 4, 5, 6}, 1), w({6, 3, 3, 2})}},
+                   {Refusal::value, {uniform({2, 3, 5, 6}, 1), w({6, 2, 3, 2})}}}},
       {.name = "max_pool2d", .call = [](In in) { return max_pool2d(in[0], {.kernel_size = 2}); },
        .twin =
            [](In in) {
@@ -134,7 +135,7 @@ std::vector<OpCase> convolutions() {
              return pooled(in[0], {2, 1, 1, 3}, {2, 1, 1, 2}, true,
                            [](const Doubles& x, std::int64_t) { return largest(x); });
            },
-       .samples = {{spread({2, 3, 6, 5})}, {spread({1, 1, 7, 8})}}},
+       .samples = {{spread({2, 3, 6, 5})}, {spread({1, 1, 7, 8})}, {spread({1, 1, 1, 1})}}},
       {.name = "avg_pool2d", .call = [](In in) { return avg_pool2d(in[0], {.kernel_size = {3, 2}, .padding = 1}); },
        .twin =
            [](In in) {
@@ -172,8 +173,10 @@ std::vector<OpCase> normalisations() {
            },
        .samples = {{uniform({5, 7}, 1), uniform({7}, 2), uniform({7}, 3)},
                    {uniform({2, 3, 4}, 1), uniform({3, 4}, 2), uniform({3, 4}, 3)},
+                   {uniform({1}, 1), uniform({1}, 2), uniform({1}, 3)},
                    {uniform({0, 7}, 1), uniform({7}, 2), uniform({7}, 3)}},
-       .refused = {{Refusal::shape, {uniform({5, 6}, 1), uniform({7}, 2), uniform({7}, 3)}}}},
+       .refused = {{Refusal::shape, {uniform({5, 6}, 1), uniform({7}, 2), uniform({7}, 3)}}},
+       .mixed_tolerance = 1e-6},
       {.name = "layer_norm", .variant = "bare", .call = [](In in) { return layer_norm(in[0], {4}, {}, {}, 0.1); },
        .twin = [](In in) { return normalised_rows(in[0], 4, 0.1); },
        .samples = {{uniform({5, 4}, 1)}, {uniform({4}, 1)}, {uniform({2, 3, 4}, 1)}}, .refused = unfit},
@@ -183,9 +186,13 @@ std::vector<OpCase> normalisations() {
        .samples = {{uniform({5, 3}, 1), uniform({3}, 2), uniform({3}, 3)},
                    {uniform({4, 3, 2, 5}, 1), uniform({3}, 2), uniform({3}, 3)}},
        .refused = {{Refusal::shape, {uniform({5, 3}, 1), uniform({4}, 2), uniform({4}, 3)}},
-                   {Refusal::value, {uniform({1, 3}, 1), uniform({3}, 2), uniform({3}, 3)}}}},
+                   {Refusal::value, {uniform({1, 3}, 1), uniform({3}, 2), uniform({3}, 3)}}},
+       .mixed_tolerance = 1e-6},
       {.name = "batch_norm", .variant = "in evaluation",
-       .call = [=](In in) { return batch_norm(in[0], mean, variance, in[1], in[2]); },
+       .call =
+           [=](In in) {
+             return batch_norm(in[0], mean.to(in[0].dtype()), variance.to(in[0].dtype()), in[1], in[2]);
+           },
        .twin =
            [=](In in) {
              const Tensor y = build(in[0].shape(), [&](const Index& i) {
@@ -196,7 +203,15 @@ std::vector<OpCase> normalisations() {
        .samples = {{uniform({5, 3}, 1), uniform({3}, 2), uniform({3}, 3)},
                    {uniform({2, 3, 2, 2}, 1), uniform({3}, 2), uniform({3}, 3)},
                    {uniform({1, 3}, 1), uniform({3}, 2), uniform({3}, 3)},
-                   {uniform({0, 3}, 1), uniform({3}, 2), uniform({3}, 3)}}},
+                   {uniform({0, 3}, 1), uniform({3}, 2), uniform({3}, 3)}},
+       .mixed_tolerance = 1e-6},
+      {.name = "batch_norm", .variant = "one channel, bare",
+       .call =
+           [](In in) {
+             return batch_norm(in[0], full({1}, 0.5, in[0].dtype()), full({1}, 2, in[0].dtype()), {}, {}, {.eps = 0.25});
+           },
+       .twin = [](In in) { return each(in[0], [](double x) { return (x - 0.5) / 1.5; }); },
+       .samples = {{uniform({1, 1}, 1)}, {uniform({4, 1, 3}, 1)}}},
   };
 }
 

@@ -18,6 +18,8 @@ std::vector<OpCase> rearranged() {
       {.name = "reshape", .call = [](In in) { return reshape(in[0], {-1, 2}); },
        .twin = [](In in) { return shaped(in[0], {in[0].size() / 2, 2}); },
        .samples = {{spread({3, 4})}, {spread({2})}, {spread({0, 2})}}, .refused = {{Refusal::shape, {spread({3})}}}},
+      {.name = "reshape", .variant = "to one dimension", .call = [](In in) { return reshape(in[0], {-1}); },
+       .twin = [](In in) { return shaped(in[0], {in[0].size()}); }, .samples = unary_samples()},
       {.name = "flatten", .call = [](In in) { return flatten(in[0], 1); },
        .twin = [](In in) { return shaped(in[0], {in[0].size(0), in[0].size(1) * in[0].size(2)}); },
        .samples = cubes},
@@ -97,6 +99,8 @@ std::vector<OpCase> rearranged() {
        .twin = [](In in) { return shaped(reduced(in[0], {0, 2}, false, total), {3, 1}); },
        .samples = {{spread({2, 3, 4})}, {spread({1, 3, 1})}, {spread({0, 3, 2})}},
        .refused = {{Refusal::shape, {spread({2, 4, 1})}}}},
+      {.name = "sum_to", .variant = "a scalar's shape", .call = [](In in) { return sum_to(in[0], {}); },
+       .twin = [](In in) { return reduced(in[0], {}, false, total); }, .samples = unary_samples()},
   };
 }
 

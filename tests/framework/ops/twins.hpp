@@ -148,9 +148,10 @@ Tensor reduced(const Tensor& x, const std::vector<std::int64_t>& dims, bool keep
   return tensor(values, result);
 }
 
-/// f(slice), of the same length, for each slice along `dim`.
+/// f(slice), of the same length, for each slice along `dim`; a scalar is one slice.
 template <class F>
 Tensor along(const Tensor& x, std::int64_t dim, F&& f) {
+  if (x.dim() == 0) return tensor(f(x.values<double>()), {});
   const std::size_t d = wrapped(dim, x.shape());
   return build(x.shape(), [&](const Index& index) {
     Doubles slice;
