@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 #include <utility>
 
 #include "retort/framework/core/tensor.hpp"
@@ -37,11 +38,17 @@ class NoGradGuard {
   bool previous_;
 };
 
-/// f() with recording off; what it returns is a leaf.
+/// f() with recording off. A tensor that it returns is a leaf, also where f hands on one with history.
 template <class F>
 decltype(auto) no_grad(F&& f) {
   const NoGradGuard guard;
-  return std::forward<F>(f)();
+  if constexpr (std::is_same_v<std::remove_cvref_t<decltype(std::forward<F>(f)())>, Tensor>) {
+    Tensor result = std::forward<F>(f)();
+    if (!result.is_leaf()) result = result.detach();
+    return result;
+  } else {
+    return std::forward<F>(f)();
+  }
 }
 
 /// Graph nodes alive in this process: 0 when every graph and every leaf that wants a gradient is gone.

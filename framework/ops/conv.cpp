@@ -59,7 +59,8 @@ std::int64_t positions(std::int64_t extent, std::int64_t kernel, std::int64_t st
   return count;
 }
 
-Windows plan_windows(const char* operation, const Tensor& x, const Size2d& kernel, const Size2d& stride, const Size2d& padding,
+// `kernel_shape` is what an error calls the kernel.
+Windows plan_windows(const char* operation, const Tensor& x, const Shape& kernel_shape, const Size2d& kernel, const Size2d& stride, const Size2d& padding,
                      const Size2d& dilation, bool ceil_mode) {
   check_positive(operation, "kernel size", kernel, 1);
   check_positive(operation, "stride", stride, 1);
@@ -79,7 +80,7 @@ Windows plan_windows(const char* operation, const Tensor& x, const Size2d& kerne
   windows.out_w = positions(windows.width, kernel.width, stride.width, padding.width, dilation.width, ceil_mode);
   if (windows.out_h == 0 || windows.out_w == 0)
     throw ShapeError(message(operation, ": input has shape ", x.shape(), ", too small for a kernel of ",
-                             Shape{kernel.height, kernel.width}, " with padding ", Shape{padding.height, padding.width}));
+                             kernel_shape, " with padding ", Shape{padding.height, padding.width}));
   return windows;
 }
 
@@ -98,7 +99,7 @@ Pooling plan_pooling(const char* operation, const Tensor& x, const Size2d& kerne
   if (2 * padding.height > kernel.height || 2 * padding.width > kernel.width)
     throw ValueError(message(operation, ": padding ", Shape{padding.height, padding.width},
                              " is more than half the kernel's size ", Shape{kernel.height, kernel.width}));
-  Pooling pooling{plan_windows(operation, x, kernel, stride.value_or(kernel), padding, dilation, ceil_mode), {}, x.shape()};
+  Pooling pooling{plan_windows(operation, x, {kernel.height, kernel.width}, kernel, stride.value_or(kernel), padding, dilation, ceil_mode), {}, x.shape()};
   const std::size_t rank = pooling.result.size();
   pooling.result[rank - 2] = pooling.windows.out_h;
   pooling.result[rank - 1] = pooling.windows.out_w;
@@ -142,7 +143,7 @@ Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, Conv2dF
   if (bias.defined() && bias.shape() != Shape{out})
     throw ShapeError(message(operation, ": bias has shape ", bias.shape(), " but weight ", weight.shape(), "; bias must have shape ",
                              Shape{out}));
-  const Windows windows = plan_windows(operation, x, {weight.size(2), weight.size(3)}, options.stride, options.padding,
+  const Windows windows = plan_windows(operation, x, weight.shape(), {weight.size(2), weight.size(3)}, options.stride, options.padding,
                                        options.dilation, false);
   const std::int64_t batch = x.size(0);
   const std::int64_t depth = weight.size(1) * windows.window();

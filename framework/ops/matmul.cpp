@@ -97,7 +97,13 @@ Tensor matmul(const Tensor& a, const Tensor& b) {
     batch = Shape(x.shape().begin(), x.shape().end() - 1);
     x = reshape(x, {x.size(-1) == 0 ? element_count(batch) : -1, x.size(-1)});
   }
-  Tensor z = product(x, y, false, false);
+  Tensor z;
+  try {
+    z = product(x, y, false, false);
+  } catch (const ShapeError&) {
+    throw ShapeError(message("matmul: inputs have shapes ", a.shape(), " and ", b.shape(),
+                             "; their batch dimensions do not broadcast"));
+  }
   Shape shape = z.shape();
   if (!batch.empty()) {
     shape = batch;

@@ -16,9 +16,10 @@ Tensor affine(Tensor y, const Tensor& weight, const Tensor& bias, const Shape& s
   return y;
 }
 
-void check_parameter(const char* operation, const char* what, const Tensor& parameter, const Shape& shape) {
+void check_parameter(const char* operation, const Tensor& x, const char* what, const Tensor& parameter, const Shape& shape) {
   if (parameter.defined() && parameter.shape() != shape)
-    throw ShapeError(message(operation, ": ", what, " has shape ", parameter.shape(), "; it must have shape ", shape));
+    throw ShapeError(message(operation, ": input has shape ", x.shape(), " but ", what, " ", parameter.shape(),
+                             "; it must have shape ", shape));
 }
 
 // running = (1 - momentum)·running + momentum·observed, in place.
@@ -41,8 +42,8 @@ Tensor layer_norm(const Tensor& x, const Shape& normalized_shape, const Tensor& 
   const std::size_t rank = normalized_shape.size();
   if (rank == 0 || rank > x.shape().size() || Shape(x.shape().end() - rank, x.shape().end()) != normalized_shape)
     throw ShapeError(message(operation, ": input has shape ", x.shape(), ", which does not end in normalized_shape ", normalized_shape));
-  check_parameter(operation, "weight", weight, normalized_shape);
-  check_parameter(operation, "bias", bias, normalized_shape);
+  check_parameter(operation, x, "weight", weight, normalized_shape);
+  check_parameter(operation, x, "bias", bias, normalized_shape);
   std::vector<std::int64_t> dims;
   for (std::size_t i = 0; i < rank; ++i) dims.push_back(-1 - static_cast<std::int64_t>(i));
   const Tensor centred = x - mean(x, dims, true);
@@ -58,7 +59,7 @@ Tensor batch_norm(const Tensor& x, const Tensor& running_mean, const Tensor& run
   const std::int64_t channels = x.size(1);
   for (const auto& [what, parameter] : {std::pair<const char*, const Tensor&>("running_mean", running_mean),
                                         {"running_var", running_var}, {"weight", weight}, {"bias", bias}})
-    check_parameter(operation, what, parameter, {channels});
+    check_parameter(operation, x, what, parameter, {channels});
   Shape by_channel(x.shape().size(), 1);
   by_channel[1] = channels;
   if (!options.training) {
