@@ -126,12 +126,12 @@ Tensor masked(const Tensor& g, const Tensor& mask) {
                  .vjp = [mask](const Tensor& gg, Needs) { return masked(gg, mask); }});
 }
 
-// The weight of a in maximum or minimum: 1 or 0, and 1/2 where neither loses, in a tie or beside NaN.
+// The weight of a in maximum or minimum, 1, 1/2 or 0; where either is NaN neither loses, and both count whole.
 template <class Loses>
 Tensor tie_weights(const Tensor& a, const Tensor& b, Loses loses) {
   return zip(pair_of("maximum", a.detach(), b.detach()), [loses](const auto& u, const auto& v) {
     const auto one = constant(u, 1);
-    return either(loses(u, v), constant(u, 0), either(loses(v, u), one, one / constant(u, 2)));
+    return either(u == v, one / constant(u, 2), either(loses(u, v), constant(u, 0), one));
   });
 }
 
