@@ -67,7 +67,8 @@ std::vector<Setting> settings_of(Options& o) {
     settings.push_back({dashed + "epochs", epochs, "Epochs of " + whose, 1, 1e5});
     settings.push_back({dashed + "lr", lr, "Learning rate of " + whose, 1e-6, 100});
     settings.push_back({dashed + "weight-decay", weight_decay, "Weight decay of " + whose, 0, 100});
-    settings.push_back({dashed + "dropout", dropout, "Share of hidden units dropped from " + whose, 0, 0.99});
+    settings.push_back(
+        {dashed + "dropout", dropout, "Share of hidden units dropped in training " + whose, 0, 0.99});
   };
   add_recipe("", "the teacher", {&o.teacher});
   // What is set for both comes before what is set for one, so that the latter has the last word.
@@ -181,6 +182,7 @@ void add_flags(CLI::App& app, const std::vector<Setting>& settings, json& layer)
                 flag, [keep](std::int64_t) { keep(true); }, setting.help);
           } else {
             app.add_option_function<T>(flag, keep, setting.help)
+                ->take_last()
                 ->default_str(default_of(setting))
                 ->type_name(std::is_same_v<T, std::string> ? "DIR"
                             : std::is_same_v<T, double>    ? "X"
@@ -205,6 +207,7 @@ std::optional<Options> parse_options(int argc, const char* const* argv) {
   std::string config;
   app.add_option("--config", config,
                  "Settings as a JSON object, by the names of these flags, which override them")
+      ->take_last()
       ->type_name("FILE.json");
   add_flags(app, settings, flags);
   try {

@@ -59,7 +59,7 @@ std::string table_of(const Result& result) {
       "On the test set: mean ± standard deviation over %zu seeds, difference with its 95 %% interval\n\n",
       result.seeds.size());
   const auto add_line = [&](const std::string& name, const auto& cell) {
-    std::string line = padded(name, 20);
+    std::string line = padded(name, 24);
     for (const Column& column : columns) line += padded(cell(column), 30);
     table += line.substr(0, line.find_last_not_of(' ') + 1) + '\n';
   };
@@ -75,7 +75,7 @@ std::string table_of(const Result& result) {
   });
   add_line("student alone", mean_and_std(&SeedResult::alone));
   add_line("student distilled", mean_and_std(&SeedResult::distilled));
-  add_line("difference", [&](const Column& c) {
+  add_line("distilled - alone", [&](const Column& c) {
     const Paired paired = compare_students(result, c);
     std::string cell = formatted("%+.*f", c.digits, c.scale * paired.mean);
     if (paired.interval)
