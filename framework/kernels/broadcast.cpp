@@ -2,8 +2,8 @@
 
 namespace retort::kernels {
 
-Broadcast broadcast(const std::int64_t* a, int a_rank, const std::int64_t* b, int b_rank, const std::int64_t* y,
-                    int y_rank) {
+Broadcast broadcast(const std::int64_t* a, int a_rank, const std::int64_t* b, int b_rank,
+                    const std::int64_t* y, int y_rank) {
   Broadcast plan;
   plan.size = 1;
   std::array<bool, Broadcast::max_rank> a_walks{}, b_walks{};

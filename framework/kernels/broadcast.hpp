@@ -20,8 +20,8 @@ struct Broadcast {
 
 /// The walk for operands of extents a [a_rank] and b [b_rank], aligned at their last dimension, and the result
 /// y [y_rank] that they broadcast to (at most 8 dimensions). The shapes must fit: the caller has checked.
-Broadcast broadcast(const std::int64_t* a, int a_rank, const std::int64_t* b, int b_rank, const std::int64_t* y,
-                    int y_rank);
+Broadcast broadcast(const std::int64_t* a, int a_rank, const std::int64_t* b, int b_rank,
+                    const std::int64_t* y, int y_rank);
 
 /// Where the rows of the result (runs along its last dimension) find their operands, from row `row` on.
 class RowWalk {

@@ -45,8 +45,10 @@ struct Setting {
         ce_weight(1 - of.alpha),
         streamed(of.rows * of.classes * static_cast<std::int64_t>(sizeof(T)) >= streamed_bytes) {
     if (ce && temperature != 1)
-      second = temperature == 2 ? Second::square : temperature == 3 ? Second::cube
-               : temperature == 4 ? Second::fourth : Second::exponential;
+      second = temperature == 2   ? Second::square
+               : temperature == 3 ? Second::cube
+               : temperature == 4 ? Second::fourth
+                                  : Second::exponential;
   }
   bool in(std::int64_t row) const { return call.mask == nullptr || call.mask[row] != 0; }
   double upstream(std::int64_t row) const {
@@ -89,7 +91,8 @@ void LongRow<T>::visit(const Setting<T>& setting) {
     const T fall_s = shift_s.next(index, row_max(from_s, length));
     const T fall_t = kl ? shift_t.next(index, row_max(from_t, length)) : T{0};
     if (fall_s != T{0} || fall_t != T{0}) {
-      const double scale = 1 / setting.temperature, down_s = static_cast<double>(fall_s), down_t = static_cast<double>(fall_t);
+      const double scale = 1 / setting.temperature, down_s = static_cast<double>(fall_s),
+                   down_t = static_cast<double>(fall_t);
       x = std::exp(down_t * scale) * (x + zt * (down_t - down_s) * scale);
       zt *= std::exp(down_t * scale);
       zs *= std::exp(down_s * scale);
@@ -177,15 +180,18 @@ void long_row(const Setting<T>& setting, std::int64_t at) {
   call.loss[at] = static_cast<T>(loss);
 
   const double upstream = setting.upstream(at);
-  const double of_s = upstream * ((kl ? setting.kl_weight / row.zs : 0) + (ce && !own ? setting.ce_weight / row.zs : 0));
-  const double of_t = kl ? upstream * setting.kl_weight / row.zt : 0, of_1 = own ? upstream * setting.ce_weight / row.z1 : 0;
+  const double of_s =
+      upstream * ((kl ? setting.kl_weight / row.zs : 0) + (ce && !own ? setting.ce_weight / row.zs : 0));
+  const double of_t = kl ? upstream * setting.kl_weight / row.zt : 0,
+               of_1 = own ? upstream * setting.ce_weight / row.z1 : 0;
   const std::int64_t block = RunningShift<T>::block_of(n);
   for (std::int64_t begin = 0; begin < n && (gs != nullptr || gt != nullptr); begin += block) {
     const std::int64_t index = begin / block, length = std::min(block, n - begin);
     const T *es = row.es + begin, *et = row.et + begin, *e1 = row.e1 + begin;
     const double down_t = kl ? static_cast<double>(row.shift_t.factor(index, setting.inverse)) : 0;
     if (gs != nullptr) {
-      const Batch<T> a(static_cast<T>(of_s * static_cast<double>(row.shift_s.factor(index, setting.inverse))));
+      const Batch<T> a(
+          static_cast<T>(of_s * static_cast<double>(row.shift_s.factor(index, setting.inverse))));
       const Batch<T> b(static_cast<T>(-of_t * down_t));
       const Batch<T> c(static_cast<T>(own ? of_1 * static_cast<double>(row.shift_s.factor(index, T{1})) : 0));
       fill_row<T, 2>(gs + begin, length, setting.streamed, [&]<int K>(std::int64_t i, std::int64_t count) {
@@ -268,7 +274,8 @@ void short_rows(const Setting<T>& setting, std::int64_t first) {
       store<T>(et + (j + k) * width, e[K + k]);
     }
     if (own) {
-      if (setting.second == Second::exponential) exp_each<T>(plain);
+      if (setting.second == Second::exponential)
+        exp_each<T>(plain);
       else
         for (int k = 0; k < K; ++k) plain[k] = power<T>(setting.second, e[k]);
       for (int k = 0; k < K; ++k) {
@@ -291,7 +298,8 @@ void short_rows(const Setting<T>& setting, std::int64_t first) {
     if (!setting.in(first + r)) call.loss[first + r] = T{0};
 
   const Batch<T> g = load(upstream), one(T{1});
-  const Batch<T> kl_weight(static_cast<T>(kl ? setting.kl_weight : 0)), ce_weight(static_cast<T>(ce ? setting.ce_weight : 0));
+  const Batch<T> kl_weight(static_cast<T>(kl ? setting.kl_weight : 0)),
+      ce_weight(static_cast<T>(ce ? setting.ce_weight : 0));
   const Batch<T> a = g * (own ? kl_weight : kl_weight + ce_weight) / zs, b = kl ? g * kl_weight / zt : zero;
   if (call.student_gradient != nullptr) {
     alignas(64) Turned gradient;
@@ -303,7 +311,8 @@ void short_rows(const Setting<T>& setting, std::int64_t first) {
       store<T>(gradient + j * width, v);
     }
     for (std::int64_t r = 0; r < count && ce; ++r)
-      if (setting.in(first + r)) gradient[call.labels[first + r] * width + r] -= upstream[r] * static_cast<T>(setting.ce_weight);
+      if (setting.in(first + r))
+        gradient[call.labels[first + r] * width + r] -= upstream[r] * static_cast<T>(setting.ce_weight);
     turn_out(gradient, n, count, call.student_gradient + first * n);
   }
   if (call.teacher_gradient != nullptr) {
@@ -311,7 +320,8 @@ void short_rows(const Setting<T>& setting, std::int64_t first) {
     const Batch<T> rest = (logs[0] - logs[1]) - divergence;
     for (std::int64_t j = 0; j < n; ++j) {
       const Batch<T> e = load(et + j * width);
-      const Batch<T> apart = kl ? ((load(t + j * width) - max_t) - (load(s + j * width) - max_s)) * inverse : zero;
+      const Batch<T> apart =
+          kl ? ((load(t + j * width) - max_t) - (load(s + j * width) - max_s)) * inverse : zero;
       store<T>(gradient + j * width, kl ? select(e == zero, zero, b * e * (apart + rest)) : zero);
     }
     turn_out(gradient, n, count, call.teacher_gradient + first * n);
@@ -325,9 +335,10 @@ void distillation_rows(const DistillationRows<T>& call) {
   const Setting<T> setting(call);
   if (call.classes <= short_row) {
     const std::int64_t groups = (call.rows + lanes<T> - 1) / lanes<T>;
-    parallel_for(groups, rows_at_a_time(2 * call.classes * lanes<T>), [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t i = begin; i < end; ++i) short_rows(setting, i * lanes<T>);
-    });
+    parallel_for(groups, rows_at_a_time(2 * call.classes * lanes<T>),
+                 [&](std::int64_t begin, std::int64_t end) {
+                   for (std::int64_t i = begin; i < end; ++i) short_rows(setting, i * lanes<T>);
+                 });
   } else {
     parallel_for(call.rows, rows_at_a_time(2 * call.classes), [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t row = begin; row < end; ++row) long_row(setting, row);

@@ -41,10 +41,14 @@ void zip_row(const T* a, const T* b, U* y, std::int64_t n, const F& f) {
 }
 
 template <class T, class U, class F>
-void zip_row(const T* a, std::int64_t a_step, const T* b, std::int64_t b_step, U* y, std::int64_t n, const F& f) {
-  if (a_step == 0) zip_row<0, 1>(a, b, y, n, f);
-  else if (b_step == 0) zip_row<1, 0>(a, b, y, n, f);
-  else zip_row<1, 1>(a, b, y, n, f);
+void zip_row(const T* a, std::int64_t a_step, const T* b, std::int64_t b_step, U* y, std::int64_t n,
+             const F& f) {
+  if (a_step == 0)
+    zip_row<0, 1>(a, b, y, n, f);
+  else if (b_step == 0)
+    zip_row<1, 0>(a, b, y, n, f);
+  else
+    zip_row<1, 1>(a, b, y, n, f);
 }
 
 /// Rows shorter than this are put side by side, operands written out, before the formula runs over them.
@@ -52,8 +56,10 @@ inline constexpr std::int64_t short_row = 64;
 
 template <class T>
 void write_out(const T* x, std::int64_t step, std::int64_t n, T* y) {
-  if (step == 0) std::fill_n(y, n, *x);
-  else std::copy_n(x, n, y);
+  if (step == 0)
+    std::fill_n(y, n, *x);
+  else
+    std::copy_n(x, n, y);
 }
 
 template <class T, class U, class F>
@@ -91,7 +97,8 @@ void zip_any(const T* a, const T* b, U* y, const Broadcast& plan, const F& f) {
         if (!whole_a) write_out(a + walk.a, a_step, n, rows_of_a + i * n);
         if (!whole_b) write_out(b + walk.b, b_step, n, rows_of_b + i * n);
       }
-      zip_row<1, 1>(whole_a ? a + row * n : rows_of_a, whole_b ? b + row * n : rows_of_b, y + row * n, count * n, f);
+      zip_row<1, 1>(whole_a ? a + row * n : rows_of_a, whole_b ? b + row * n : rows_of_b, y + row * n,
+                    count * n, f);
     }
   });
 }

@@ -18,8 +18,8 @@ namespace {
 
 // ---- Small products. The library spends as long on its own arrangements as on them.
 
-constexpr int tile_rows = 6;                // with two registers of columns: twelve sums
-constexpr std::int64_t panel_depth = 256;   // a panel of two registers of columns stays in the first cache
+constexpr int tile_rows = 6;               // with two registers of columns: twelve sums
+constexpr std::int64_t panel_depth = 256;  // a panel of two registers of columns stays in the first cache
 
 /// Where op(A) and op(B) find their elements: A[i, p] = a[i·row + p·step], B[p, j] = b[p·step + j·column].
 template <class T>
@@ -47,13 +47,14 @@ inline void write(const Small<T>& of, std::int64_t row, std::int64_t column, con
 }
 template <class T>
 inline Batch<T> bias_of(const Small<T>& of, std::int64_t column, bool wanted) {
-  return wanted && of.bias != nullptr ? load_lanes(of.bias + column, std::min(lanes<T>, of.n - column), T{0}) : Batch<T>(T{0});
+  return wanted && of.bias != nullptr ? load_lanes(of.bias + column, std::min(lanes<T>, of.n - column), T{0})
+                                      : Batch<T>(T{0});
 }
 
 /// Rows x Registers sums over `depth` steps; `panel` holds the columns' elements of step p at p·panel_step.
 template <int Rows, int Registers, class T>
-void tile(const Small<T>& of, std::int64_t row, std::int64_t column, std::int64_t first, std::int64_t depth, const T* panel,
-          std::int64_t panel_step) {
+void tile(const Small<T>& of, std::int64_t row, std::int64_t column, std::int64_t first, std::int64_t depth,
+          const T* panel, std::int64_t panel_step) {
   Batch<T> sums[Rows][Registers];
   for (auto& of_row : sums)
     for (Batch<T>& sum : of_row) sum = Batch<T>(T{0});
@@ -79,7 +80,9 @@ void tiles(const Small<T>& of, std::int64_t column, std::int64_t first, std::int
   const std::int64_t count = (of.m + tile_rows - 1) / tile_rows;
   for (std::int64_t i = 0; i < count; ++i) {
     const std::int64_t row = of.m * i / count, rows = of.m * (i + 1) / count - row;  // all about as high
-    const auto run = [&]<int Rows>() { tile<Rows, Registers>(of, row, column, first, depth, panel, panel_step); };
+    const auto run = [&]<int Rows>() {
+      tile<Rows, Registers>(of, row, column, first, depth, panel, panel_step);
+    };
     switch (rows) {
       case 1: run.template operator()<1>(); break;
       case 2: run.template operator()<2>(); break;
@@ -104,7 +107,8 @@ inline void copy_panel(const Small<T>& of, const T* b, std::int64_t columns, std
       store(panel + p * width + lanes<T>, load_lanes(b + p * of.b_step + lanes<T>, columns - lanes<T>, T{0}));
     }
   } else {
-    for (std::int64_t p = 0; p < depth; ++p) store(panel + p * width, load_lanes(b + p * of.b_step, columns, T{0}));
+    for (std::int64_t p = 0; p < depth; ++p)
+      store(panel + p * width, load_lanes(b + p * of.b_step, columns, T{0}));
   }
 }
 
@@ -125,8 +129,10 @@ void small_product(const Small<T>& of) {
       } else {
         copy_panel(of, b, columns, depth, buffer);
       }
-      if (columns > lanes<T>) tiles<2>(of, column, first, depth, panel, panel_step);
-      else tiles<1>(of, column, first, depth, panel, panel_step);
+      if (columns > lanes<T>)
+        tiles<2>(of, column, first, depth, panel, panel_step);
+      else
+        tiles<1>(of, column, first, depth, panel, panel_step);
     }
   }
 }
@@ -141,7 +147,8 @@ void dot_products(const Small<T>& of) {
     for (Batch<T>& sum : sums) sum = Batch<T>(T{0});
     walk<T, 1>(of.k, [&]<int>(std::int64_t p, std::int64_t count) {
       const Batch<T> v = load_lanes(a + p, count, T{0});
-      for (int j = 0; j < Columns; ++j) sums[j] = fma<T>(v, load_lanes(b + j * of.b_column + p, count, T{0}), sums[j]);
+      for (int j = 0; j < Columns; ++j)
+        sums[j] = fma<T>(v, load_lanes(b + j * of.b_column + p, count, T{0}), sums[j]);
     });
     for (int j = 0; j < Columns; ++j) {
       T& c = of.c[row * of.ldc + column + j];
@@ -156,7 +163,7 @@ void dot_products(const Small<T>& of) {
   }
 }
 
-/// One row of A against a B stored by rows: sums of B's rows, eight registers of columns at a time.
+/// One row of A against a B stored by rows: sums of B's rows, some registers of columns at a time.
 template <class T>
 void row_times_matrix(const Small<T>& of) {
   const auto some = [&]<int Registers>(std::int64_t column) {
@@ -165,22 +172,28 @@ void row_times_matrix(const Small<T>& of) {
     for (std::int64_t p = 0; p < of.k; ++p) {
       const Batch<T> factor(of.a[p * of.a_step]);
       const T* b = of.b + p * of.b_step + column;
-      if constexpr (Registers == 1) sums[0] = fma<T>(factor, load_lanes(b, std::min(lanes<T>, of.n - column), T{0}), sums[0]);
+      if constexpr (Registers == 1)
+        sums[0] = fma<T>(factor, load_lanes(b, std::min(lanes<T>, of.n - column), T{0}), sums[0]);
       else
         for (int j = 0; j < Registers; ++j) sums[j] = fma<T>(factor, load(b + j * lanes<T>), sums[j]);
     }
-    for (int j = 0; j < Registers; ++j) write(of, 0, column + j * lanes<T>, sums[j], of.beta, bias_of(of, column + j * lanes<T>, true));
+    for (int j = 0; j < Registers; ++j)
+      write(of, 0, column + j * lanes<T>, sums[j], of.beta, bias_of(of, column + j * lanes<T>, true));
   };
   std::int64_t column = 0;
   for (; column + 8 * lanes<T> <= of.n; column += 8 * lanes<T>) some.template operator()<8>(column);
+  for (; column + 4 * lanes<T> <= of.n; column += 4 * lanes<T>) some.template operator()<4>(column);
   for (; column < of.n; column += lanes<T>) some.template operator()<1>(column);
 }
 
 template <class T>
 void run_small(const Small<T>& of) {
-  if (of.m <= 3 && of.b_step == 1 && of.b_column != 1 && of.a_step == 1) dot_products(of);
-  else if (of.m == 1 && of.b_column == 1) row_times_matrix(of);
-  else small_product(of);
+  if (of.m <= 3 && of.b_step == 1 && of.b_column != 1 && of.a_step == 1)
+    dot_products(of);
+  else if (of.m == 1 && of.b_column == 1)
+    row_times_matrix(of);
+  else
+    small_product(of);
 }
 
 /// Whether the kernels above are faster than the library: measured to hold up to 256 x 256 x 256, and for slim
@@ -200,8 +213,9 @@ void one_thread() {
 }
 
 template <class T>
-void large_product(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, double alpha,
-                   const T* a, std::int64_t lda, const T* b, std::int64_t ldb, double beta, T* c, std::int64_t ldc) {
+void large_product(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k,
+                   double alpha, const T* a, std::int64_t lda, const T* b, std::int64_t ldb, double beta,
+                   T* c, std::int64_t ldc) {
   one_thread();
   const auto op_a = transpose_a ? CblasTrans : CblasNoTrans, op_b = transpose_b ? CblasTrans : CblasNoTrans;
   const auto i = [](std::int64_t size) { return static_cast<blasint>(size); };
@@ -217,63 +231,80 @@ void large_product(bool transpose_a, bool transpose_b, std::int64_t m, std::int6
 /// those stay long.
 template <class F>
 void for_strips(std::int64_t m, std::int64_t n, std::int64_t k, bool small, F f) {
-  const std::int64_t side = std::max(m, n), least = small ? 32 : 192, worth = m * n * k / (small ? 1'500'000 : 15'000'000);
+  const std::int64_t side = std::max(m, n), least = small ? 32 : 192,
+                     worth = m * n * k / (small ? 1'500'000 : 15'000'000);
   std::int64_t strips = 1;
   while (2 * strips <= worth && 2 * strips * least <= side) strips *= 2;
   const std::int64_t strip = (side / strips + 15) / 16 * 16;
   parallel_for(side, strips == 1 ? side : strip, [&](std::int64_t begin, std::int64_t end) {
-    if (m >= n) f(begin, end - begin, std::int64_t{0}, n);
-    else f(std::int64_t{0}, m, begin, end - begin);
+    if (m >= n)
+      f(begin, end - begin, std::int64_t{0}, n);
+    else
+      f(std::int64_t{0}, m, begin, end - begin);
   });
 }
 
 }  // namespace
 
 template <class T>
-void gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, double alpha, const T* a,
-          std::int64_t lda, const T* b, std::int64_t ldb, double beta, T* c, std::int64_t ldc) {
+void gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, double alpha,
+          const T* a, std::int64_t lda, const T* b, std::int64_t ldb, double beta, T* c, std::int64_t ldc) {
   if (m == 0 || n == 0) return;
   if (k == 0) {
     for (std::int64_t i = 0; i < m; ++i)
-      for (std::int64_t j = 0; j < n; ++j) c[i * ldc + j] = beta == 0 ? T{0} : static_cast<T>(beta) * c[i * ldc + j];
+      for (std::int64_t j = 0; j < n; ++j)
+        c[i * ldc + j] = beta == 0 ? T{0} : static_cast<T>(beta) * c[i * ldc + j];
     return;
   }
   const bool small = is_small(m, n, k);
-  for_strips(m, n, k, small, [&](std::int64_t row, std::int64_t rows, std::int64_t column, std::int64_t columns) {
-    const T *of_a = a + (transpose_a ? row : row * lda), *of_b = b + (transpose_b ? column * ldb : column);
-    T* of_c = c + row * ldc + column;
-    if (small)
-      run_small(Small<T>{of_a, transpose_a ? 1 : lda, transpose_a ? lda : 1, of_b, transpose_b ? 1 : ldb,
-                         transpose_b ? ldb : 1, rows, columns, k, static_cast<T>(alpha), static_cast<T>(beta), nullptr,
-                         of_c, ldc});
-    else
-      large_product(transpose_a, transpose_b, rows, columns, k, alpha, of_a, lda, of_b, ldb, beta, of_c, ldc);
-  });
+  for_strips(m, n, k, small,
+             [&](std::int64_t row, std::int64_t rows, std::int64_t column, std::int64_t columns) {
+               const T *of_a = a + (transpose_a ? row : row * lda),
+                       *of_b = b + (transpose_b ? column * ldb : column);
+               T* of_c = c + row * ldc + column;
+               if (small)
+                 run_small(Small<T>{of_a, transpose_a ? 1 : lda, transpose_a ? lda : 1, of_b,
+                                    transpose_b ? 1 : ldb, transpose_b ? ldb : 1, rows, columns, k,
+                                    static_cast<T>(alpha), static_cast<T>(beta), nullptr, of_c, ldc});
+               else
+                 large_product(transpose_a, transpose_b, rows, columns, k, alpha, of_a, lda, of_b, ldb, beta,
+                               of_c, ldc);
+             });
 }
 
 template <class T>
-void linear(const T* x, const T* w, const T* bias, T* y, std::int64_t rows, std::int64_t in, std::int64_t out) {
+void linear(const T* x, const T* w, const T* bias, T* y, std::int64_t rows, std::int64_t in,
+            std::int64_t out) {
   if (rows == 0 || out == 0) return;
   const bool small = in > 0 && is_small(rows, out, in);
-  for_strips(rows, out, in, small, [&](std::int64_t row, std::int64_t count, std::int64_t column, std::int64_t columns) {
-    const T *of_x = x + row * in, *of_w = w + column * in, *of_bias = bias == nullptr ? nullptr : bias + column;
-    T* result = y + row * out + column;
-    if (small) return run_small(Small<T>{of_x, in, 1, of_w, 1, in, count, columns, in, T{1}, T{0}, of_bias, result, out});
-    // The library adds its product to the bias that stands there; with beta = 0 it would write zeros first.
-    for (std::int64_t i = 0; i < count; ++i) {
-      if (bias != nullptr) std::copy_n(of_bias, columns, result + i * out);
-      else if (in == 0) std::fill_n(result + i * out, columns, T{0});
-    }
-    if (in > 0)
-      large_product(false, true, count, columns, in, 1.0, of_x, in, of_w, in, bias != nullptr ? 1.0 : 0.0, result, out);
-  });
+  for_strips(rows, out, in, small,
+             [&](std::int64_t row, std::int64_t count, std::int64_t column, std::int64_t columns) {
+               const T *of_x = x + row * in, *of_w = w + column * in,
+                       *of_bias = bias == nullptr ? nullptr : bias + column;
+               T* result = y + row * out + column;
+               if (small)
+                 return run_small(Small<T>{of_x, in, 1, of_w, 1, in, count, columns, in, T{1}, T{0}, of_bias,
+                                           result, out});
+               // The library adds its product to the bias that stands there; with beta = 0 it would write zeros first.
+               for (std::int64_t i = 0; i < count; ++i) {
+                 if (bias != nullptr)
+                   std::copy_n(of_bias, columns, result + i * out);
+                 else if (in == 0)
+                   std::fill_n(result + i * out, columns, T{0});
+               }
+               if (in > 0)
+                 large_product(false, true, count, columns, in, 1.0, of_x, in, of_w, in,
+                               bias != nullptr ? 1.0 : 0.0, result, out);
+             });
 }
 
-template void gemm(bool, bool, std::int64_t, std::int64_t, std::int64_t, double, const float*, std::int64_t, const float*,
-                   std::int64_t, double, float*, std::int64_t);
+template void gemm(bool, bool, std::int64_t, std::int64_t, std::int64_t, double, const float*, std::int64_t,
+                   const float*, std::int64_t, double, float*, std::int64_t);
 template void gemm(bool, bool, std::int64_t, std::int64_t, std::int64_t, double, const double*, std::int64_t,
                    const double*, std::int64_t, double, double*, std::int64_t);
-template void linear(const float*, const float*, const float*, float*, std::int64_t, std::int64_t, std::int64_t);
-template void linear(const double*, const double*, const double*, double*, std::int64_t, std::int64_t, std::int64_t);
+template void linear(const float*, const float*, const float*, float*, std::int64_t, std::int64_t,
+                     std::int64_t);
+template void linear(const double*, const double*, const double*, double*, std::int64_t, std::int64_t,
+                     std::int64_t);
 
 }  // namespace retort::kernels

@@ -14,6 +14,7 @@ void gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, st
 
 /// y [rows, out] = x [rows, in] · w [out, in]ᵀ + bias [out] (or null), the bias added while y is in cache.
 template <class T>
-void linear(const T* x, const T* w, const T* bias, T* y, std::int64_t rows, std::int64_t in, std::int64_t out);
+void linear(const T* x, const T* w, const T* bias, T* y, std::int64_t rows, std::int64_t in,
+            std::int64_t out);
 
 }  // namespace retort::kernels

@@ -27,7 +27,8 @@ inline std::array<Batch<T>, K> terms(const std::array<Batch<T>, K>& x, const std
     exp_each<T>(y);
     for (std::size_t k = 0; k < K; ++k) y[k] = select(t[k] == least, nothing<T>(x[k]), y[k] * (t[k] - x[k]));
   } else {
-    for (std::size_t k = 0; k < K; ++k) y[k] = select(t[k] == zero, one, t[k]);  // log is fast on normal numbers only
+    for (std::size_t k = 0; k < K; ++k)
+      y[k] = select(t[k] == zero, one, t[k]);  // log is fast on normal numbers only
     log_each<T>(y);
     for (std::size_t k = 0; k < K; ++k) y[k] = select(t[k] == zero, nothing<T>(x[k]), t[k] * (y[k] - x[k]));
   }
@@ -36,7 +37,8 @@ inline std::array<Batch<T>, K> terms(const std::array<Batch<T>, K>& x, const std
 
 /// d/dx of g·term in K registers: -g·t, or -g·exp(t); it does not depend on x.
 template <bool LogTarget, class T, std::size_t K>
-inline std::array<Batch<T>, K> input_gradients(const std::array<Batch<T>, K>& t, const std::array<Batch<T>, K>& g) {
+inline std::array<Batch<T>, K> input_gradients(const std::array<Batch<T>, K>& t,
+                                               const std::array<Batch<T>, K>& g) {
   const Batch<T> zero(T{0}), least(-infinity<T>);
   std::array<Batch<T>, K> y = t;
   if constexpr (LogTarget) exp_each<T>(y);
@@ -46,7 +48,8 @@ inline std::array<Batch<T>, K> input_gradients(const std::array<Batch<T>, K>& t,
 
 /// d/dt of g·term in K registers: g·(log t + 1 - x), or g·exp(t)·(t - x + 1).
 template <bool LogTarget, class T, std::size_t K>
-inline std::array<Batch<T>, K> target_gradients(const std::array<Batch<T>, K>& x, const std::array<Batch<T>, K>& t,
+inline std::array<Batch<T>, K> target_gradients(const std::array<Batch<T>, K>& x,
+                                                const std::array<Batch<T>, K>& t,
                                                 const std::array<Batch<T>, K>& g) {
   const Batch<T> zero(T{0}), one(T{1}), least(-infinity<T>);
   std::array<Batch<T>, K> y;
@@ -58,7 +61,8 @@ inline std::array<Batch<T>, K> target_gradients(const std::array<Batch<T>, K>& x
   } else {
     for (std::size_t k = 0; k < K; ++k) y[k] = select(t[k] == zero, one, t[k]);
     log_each<T>(y);
-    for (std::size_t k = 0; k < K; ++k) y[k] = select(t[k] == zero, nothing<T>(x[k]), g[k] * ((y[k] + one) - x[k]));
+    for (std::size_t k = 0; k < K; ++k)
+      y[k] = select(t[k] == zero, nothing<T>(x[k]), g[k] * ((y[k] + one) - x[k]));
   }
   return y;
 }
@@ -68,7 +72,8 @@ void write_terms(const T* x, const T* t, T* out, std::int64_t n) {
   const bool streamed = n * static_cast<std::int64_t>(sizeof(T)) >= streamed_bytes;
   parallel_for(n, grain, [&](std::int64_t begin, std::int64_t end) {
     fill_row<T, 4>(out + begin, end - begin, streamed, [&]<int K>(std::int64_t i, std::int64_t count) {
-      return terms<LogTarget, T>(load_each<K>(x + begin + i, count, T{0}), load_each<K>(t + begin + i, count, T{1}));
+      return terms<LogTarget, T>(load_each<K>(x + begin + i, count, T{0}),
+                                 load_each<K>(t + begin + i, count, T{1}));
     });
     if (streamed) finish_stores();
   });
@@ -136,8 +141,10 @@ void write_gradients(const T* x, const T* t, const T* g, std::int64_t g_size, do
 
 template <class T>
 void kl_terms(const T* x, const T* t, T* out, std::int64_t n, bool log_target) {
-  if (log_target) write_terms<true>(x, t, out, n);
-  else write_terms<false>(x, t, out, n);
+  if (log_target)
+    write_terms<true>(x, t, out, n);
+  else
+    write_terms<false>(x, t, out, n);
 }
 
 template <class T>
@@ -146,19 +153,21 @@ double kl_sum(const T* x, const T* t, std::int64_t n, bool log_target, bool* pos
 }
 
 template <class T>
-void kl_backward(const T* x, const T* t, const T* g, std::int64_t g_size, double scale, T* dx, T* dt, std::int64_t n,
-                 bool log_target) {
+void kl_backward(const T* x, const T* t, const T* g, std::int64_t g_size, double scale, T* dx, T* dt,
+                 std::int64_t n, bool log_target) {
   if (n == 0) return;
-  if (log_target) write_gradients<true>(x, t, g, g_size, scale, dx, dt, n);
-  else write_gradients<false>(x, t, g, g_size, scale, dx, dt, n);
+  if (log_target)
+    write_gradients<true>(x, t, g, g_size, scale, dx, dt, n);
+  else
+    write_gradients<false>(x, t, g, g_size, scale, dx, dt, n);
 }
 
 template void kl_terms(const float*, const float*, float*, std::int64_t, bool);
 template void kl_terms(const double*, const double*, double*, std::int64_t, bool);
 template double kl_sum(const float*, const float*, std::int64_t, bool, bool*);
 template double kl_sum(const double*, const double*, std::int64_t, bool, bool*);
-template void kl_backward(const float*, const float*, const float*, std::int64_t, double, float*, float*, std::int64_t,
-                          bool);
+template void kl_backward(const float*, const float*, const float*, std::int64_t, double, float*, float*,
+                          std::int64_t, bool);
 template void kl_backward(const double*, const double*, const double*, std::int64_t, double, double*, double*,
                           std::int64_t, bool);
 

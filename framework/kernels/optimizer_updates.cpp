@@ -30,7 +30,10 @@ template <class T>
 class Gradient {
  public:
   Gradient(const T* gradient, bool maximize, double weight_decay)
-      : gradient_(gradient), sign_(maximize ? T{-1} : T{1}), decay_(static_cast<T>(weight_decay)), decays_(weight_decay != 0) {}
+      : gradient_(gradient),
+        sign_(maximize ? T{-1} : T{1}),
+        decay_(static_cast<T>(weight_decay)),
+        decays_(weight_decay != 0) {}
   Batch<T> at(std::int64_t i, std::int64_t count, const Batch<T>& parameter) const {
     const Batch<T> g = load_lanes(gradient_ + i, count, T{0}) * sign_;
     return decays_ ? fma<T>(decay_, parameter, g) : g;
@@ -66,7 +69,8 @@ template <class T>
 void adam(T* parameter, const T* gradient, T* m, T* v, T* v_max, std::int64_t n, const AdamUpdate& update) {
   const Gradient<T> gradients(gradient, update.maximize, update.decoupled ? 0 : update.weight_decay);
   const double steps = static_cast<double>(update.step);
-  const double correction1 = 1 - std::pow(update.beta1, steps), correction2 = 1 - std::pow(update.beta2, steps);
+  const double correction1 = 1 - std::pow(update.beta1, steps),
+               correction2 = 1 - std::pow(update.beta2, steps);
   const Batch<T> beta1 = constant<T>(update.beta1), rest1 = constant<T>(1 - update.beta1);
   const Batch<T> beta2 = constant<T>(update.beta2), rest2 = constant<T>(1 - update.beta2);
   const Batch<T> rate = constant<T>(-update.lr / correction1), root = constant<T>(std::sqrt(correction2));
@@ -117,7 +121,8 @@ void rmsprop(T* parameter, const T* gradient, T* square_average, T* average, T* 
 template <class T>
 void adagrad(T* parameter, const T* gradient, T* sum, std::int64_t n, const AdagradUpdate& update) {
   const Gradient<T> gradients(gradient, update.maximize, update.weight_decay);
-  const Batch<T> rate = constant<T>(-update.lr / (1 + static_cast<double>(update.step - 1) * update.lr_decay));
+  const Batch<T> rate =
+      constant<T>(-update.lr / (1 + static_cast<double>(update.step - 1) * update.lr_decay));
   const Batch<T> eps = constant<T>(update.eps);
   for_registers<T>(n, [=](std::int64_t i, std::int64_t count) {
     const Batch<T> p = load_lanes(parameter + i, count, T{0});

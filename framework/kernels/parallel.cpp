@@ -72,18 +72,21 @@ class Pool {
     inside = true;
     const std::int64_t chunks = (n_ + chunk_ - 1) / chunk_;
     for (std::int64_t i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < chunks;)
-      (*function_)(i * chunk_, std::min(n_, (i + 1) * chunk_));
+      (*function_)(i* chunk_, std::min(n_, (i + 1) * chunk_));
     inside = outer;
   }
 
   void wait_for_jobs(unsigned seen) {
     for (;;) {
-      for (int spins = 0; spins < spins_before_sleep && ticket_.load(std::memory_order_acquire) == seen; ++spins) pause();
+      for (int spins = 0; spins < spins_before_sleep && ticket_.load(std::memory_order_acquire) == seen;
+           ++spins)
+        pause();
       ticket_.wait(seen, std::memory_order_acquire);
       seen = ticket_.load(std::memory_order_acquire);
       if (stop_.load(std::memory_order_relaxed)) return;
       unsigned state = state_.load(std::memory_order_relaxed);
-      while ((state & open) != 0 && !state_.compare_exchange_weak(state, state + 1, std::memory_order_acquire)) {
+      while ((state & open) != 0 &&
+             !state_.compare_exchange_weak(state, state + 1, std::memory_order_acquire)) {
       }
       if ((state & open) == 0) continue;
       work();

@@ -17,7 +17,9 @@ class RangeFunction {
     requires(!std::is_same_v<std::remove_cvref_t<F>, RangeFunction>)
   RangeFunction(F& f)  // NOLINT: made to be implicit
       : object_(const_cast<void*>(static_cast<const void*>(&f))),
-        call_([](void* object, std::int64_t begin, std::int64_t end) { (*static_cast<F*>(object))(begin, end); }) {}
+        call_([](void* object, std::int64_t begin, std::int64_t end) {
+          (*static_cast<F*>(object))(begin, end);
+        }) {}
   void operator()(std::int64_t begin, std::int64_t end) const { call_(object_, begin, end); }
 
  private:

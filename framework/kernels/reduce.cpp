@@ -16,7 +16,9 @@ constexpr std::int64_t most_parts = 256;  // parts of one long row
 constexpr std::int64_t width = 256;       // columns summed side by side
 constexpr std::int64_t row_block = 64;    // rows of columns summed in T before they are added to a double
 
-std::int64_t rows_per_chunk(std::int64_t row) { return std::max<std::int64_t>(1, grain / std::max<std::int64_t>(1, row)); }
+std::int64_t rows_per_chunk(std::int64_t row) {
+  return std::max<std::int64_t>(1, grain / std::max<std::int64_t>(1, row));
+}
 
 /// x[0] + … + x[n - 1].
 template <class T>
@@ -51,7 +53,8 @@ R sum_in_parts(std::int64_t n, F part) {
   if (n <= 2 * grain) return part(0, n);
   const std::int64_t chunk = std::max(grain, (n / most_parts + grain) / grain * grain);
   R parts[most_parts];
-  parallel_for(n, chunk, [&](std::int64_t begin, std::int64_t end) { parts[begin / chunk] = part(begin, end); });
+  parallel_for(n, chunk,
+               [&](std::int64_t begin, std::int64_t end) { parts[begin / chunk] = part(begin, end); });
   R total{};
   for (std::int64_t i = 0; i * chunk < n; ++i) total += parts[i];
   return total;
@@ -80,12 +83,13 @@ void column_sums(const T* x, std::int64_t stride, std::int64_t rows, std::int64_
 template <class F>
 void for_columns(std::int64_t outer, std::int64_t n, std::int64_t inner, F f) {
   const std::int64_t strips = (inner + width - 1) / width;
-  parallel_for(outer * strips, rows_per_chunk(n * std::min(inner, width)), [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; ++i) {
-      const std::int64_t first = i % strips * width;
-      f(i / strips, first, std::min(width, inner - first));
-    }
-  });
+  parallel_for(outer * strips, rows_per_chunk(n * std::min(inner, width)),
+               [&](std::int64_t begin, std::int64_t end) {
+                 for (std::int64_t i = begin; i < end; ++i) {
+                   const std::int64_t first = i % strips * width;
+                   f(i / strips, first, std::min(width, inner - first));
+                 }
+               });
 }
 
 template <class T>
@@ -93,8 +97,10 @@ using Total = std::conditional_t<std::is_floating_point_v<T>, double, std::int64
 
 template <class T>
 T scaled(Total<T> total, [[maybe_unused]] double scale) {
-  if constexpr (std::is_floating_point_v<T>) return static_cast<T>(total * scale);
-  else return total;
+  if constexpr (std::is_floating_point_v<T>)
+    return static_cast<T>(total * scale);
+  else
+    return total;
 }
 
 /// Few long columns: the rows of each strip are cut into parts.
@@ -131,7 +137,9 @@ T row_extremum(const T* x, std::int64_t n) {
       b = max_of<T>(v, b);
     }
     for (; i < n; i += lanes<T>) {
-      const Batch<T> v = sign(i + lanes<T> <= n ? load(x + i) : load_partial(x + i, n - i, Sign > 0 ? -infinity<T> : infinity<T>));
+      const Batch<T> v =
+          sign(i + lanes<T> <= n ? load(x + i)
+                                 : load_partial(x + i, n - i, Sign > 0 ? -infinity<T> : infinity<T>));
       nan = nan | xsimd::isnan(v);
       a = max_of<T>(v, a);
     }
@@ -205,15 +213,18 @@ template <class T>
 void sum(const T* x, T* y, std::int64_t outer, std::int64_t n, std::int64_t inner, double scale) {
   if (inner == 1 && n > 2 * grain) {
     for (std::int64_t row = 0; row < outer; ++row)
-      y[row] = scaled<T>(sum_in_parts<Total<T>>(n, [&](std::int64_t begin, std::int64_t end) {
-                           return row_sum(x + row * n + begin, end - begin);
-                         }), scale);
+      y[row] = scaled<T>(sum_in_parts<Total<T>>(n,
+                                                [&](std::int64_t begin, std::int64_t end) {
+                                                  return row_sum(x + row * n + begin, end - begin);
+                                                }),
+                         scale);
   } else if (inner == 1) {
     parallel_for(outer, rows_per_chunk(n), [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t row = begin; row < end; ++row) y[row] = scaled<T>(row_sum(x + row * n, n), scale);
     });
   } else if (outer * ((inner + width - 1) / width) < 8 && n >= 1024 && n * inner > 2 * grain) {
-    for (std::int64_t o = 0; o < outer; ++o) sum_long_columns(x + o * n * inner, y + o * inner, n, inner, scale);
+    for (std::int64_t o = 0; o < outer; ++o)
+      sum_long_columns(x + o * n * inner, y + o * inner, n, inner, scale);
   } else {
     for_columns(outer, n, inner, [&](std::int64_t o, std::int64_t first, std::int64_t columns) {
       Total<T> totals[width];
@@ -260,10 +271,12 @@ void variance(const T* x, T* y, std::int64_t outer, std::int64_t n, std::int64_t
       for (std::int64_t row = begin; row < end; ++row) {
         const T* from = x + row * n;
         const double mean = row_sum(from, n) / static_cast<double>(n);
-        y[row] = static_cast<T>(sum_terms(n, [&](std::int64_t i) {
-                   const double d = static_cast<double>(from[i]) - mean;
-                   return d * d;
-                 }) / divisor);
+        y[row] = static_cast<T>(sum_terms(n,
+                                          [&](std::int64_t i) {
+                                            const double d = static_cast<double>(from[i]) - mean;
+                                            return d * d;
+                                          }) /
+                                divisor);
       }
     });
     return;
@@ -278,7 +291,8 @@ void variance(const T* x, T* y, std::int64_t outer, std::int64_t n, std::int64_t
         const double d = static_cast<double>(from[i * inner + j]) - means[j];
         squares[j] += d * d;
       }
-    for (std::int64_t j = 0; j < columns; ++j) y[o * inner + first + j] = static_cast<T>(squares[j] / divisor);
+    for (std::int64_t j = 0; j < columns; ++j)
+      y[o * inner + first + j] = static_cast<T>(squares[j] / divisor);
   });
 }
 

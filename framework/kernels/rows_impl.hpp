@@ -29,22 +29,26 @@ inline Batch<T> load_lanes(const T* x, std::int64_t count, T fill) {
 }
 template <class T>
 inline void store_lanes(T* y, const Batch<T>& v, std::int64_t count) {
-  if (count == lanes<T>) store(y, v);
-  else store_partial(y, v, count);
+  if (count == lanes<T>)
+    store(y, v);
+  else
+    store_partial(y, v, count);
 }
 
 /// K registers that follow each other; for K = 1 `count` lanes of one.
 template <int K, class T>
 inline std::array<Batch<T>, K> load_each(const T* x, std::int64_t count, T fill) {
   std::array<Batch<T>, K> v;
-  if constexpr (K == 1) v[0] = load_lanes(x, count, fill);
+  if constexpr (K == 1)
+    v[0] = load_lanes(x, count, fill);
   else
     for (int k = 0; k < K; ++k) v[k] = load(x + k * lanes<T>);
   return v;
 }
 template <class T, std::size_t K>
 inline void store_each(T* y, const std::array<Batch<T>, K>& v, std::int64_t count) {
-  if constexpr (K == 1) store_lanes(y, v[0], count);
+  if constexpr (K == 1)
+    store_lanes(y, v[0], count);
   else
     for (std::size_t k = 0; k < K; ++k) store<T>(y + static_cast<std::int64_t>(k) * lanes<T>, v[k]);
 }
@@ -161,7 +165,8 @@ inline void turn_square(const double* x, std::int64_t from, double* y, std::int6
 
 /// y [columns][rows] = x [rows][columns] turned over, rows of x `from` apart, those of y `to`.
 template <class T>
-inline void turn(const T* x, std::int64_t from, std::int64_t rows, std::int64_t columns, T* y, std::int64_t to) {
+inline void turn(const T* x, std::int64_t from, std::int64_t rows, std::int64_t columns, T* y,
+                 std::int64_t to) {
 #if defined(__AVX__)
   constexpr std::int64_t side = 32 / sizeof(T);
   if (rows % side == 0 && columns >= side) {
@@ -211,7 +216,8 @@ class RunningShift {
   /// Starts block `index`, whose maximum is `max`; gives by how much the shift falls: 0, or the old less the new.
   T next(std::int64_t index, T max) {
     greatest_ = std::max(greatest_, max);
-    shifts_[index] = greatest_ == -infinity<T> ? T{0} : greatest_;  // -infinity would make -inf - -inf of -inf
+    shifts_[index] =
+        greatest_ == -infinity<T> ? T{0} : greatest_;  // -infinity would make -inf - -inf of -inf
     return index == 0 ? T{0} : shifts_[index - 1] - shifts_[index];
   }
   /// Starts from a maximum that is known.

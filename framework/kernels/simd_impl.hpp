@@ -35,8 +35,10 @@ inline constexpr T infinity = std::numeric_limits<T>::infinity();
 template <class T>
 inline Batch<T> fma(const Batch<T>& a, const Batch<T>& b, const Batch<T>& c) {
 #if defined(__AVX512F__)
-  if constexpr (std::is_same_v<T, float>) return _mm512_fmadd_ps(a, b, c);
-  else return _mm512_fmadd_pd(a, b, c);
+  if constexpr (std::is_same_v<T, float>)
+    return _mm512_fmadd_ps(a, b, c);
+  else
+    return _mm512_fmadd_pd(a, b, c);
 #else
   return xsimd::fma(a, b, c);
 #endif
@@ -56,11 +58,15 @@ inline void store(T* y, const Batch<T>& v) {
 template <class T>
 inline void store_past_cache(T* y, const Batch<T>& v) {
 #if defined(__AVX512F__)
-  if constexpr (std::is_same_v<T, float>) _mm512_stream_ps(y, v);
-  else _mm512_stream_pd(y, v);
+  if constexpr (std::is_same_v<T, float>)
+    _mm512_stream_ps(y, v);
+  else
+    _mm512_stream_pd(y, v);
 #elif defined(__AVX__)
-  if constexpr (std::is_same_v<T, float>) _mm256_stream_ps(y, v);
-  else _mm256_stream_pd(y, v);
+  if constexpr (std::is_same_v<T, float>)
+    _mm256_stream_ps(y, v);
+  else
+    _mm256_stream_pd(y, v);
 #else
   v.store_aligned(y);
 #endif
@@ -73,7 +79,8 @@ inline void finish_stores() {
 
 #if defined(__AVX__) && !defined(__AVX512F__)
 namespace detail {
-alignas(64) inline constexpr std::int32_t first_lanes[16] = {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0};
+alignas(64) inline constexpr std::int32_t first_lanes[16] = {-1, -1, -1, -1, -1, -1, -1, -1,
+                                                             0,  0,  0,  0,  0,  0,  0,  0};
 }
 #endif
 
@@ -103,8 +110,10 @@ inline Batch<T> load_partial(const T* x, std::int64_t count, T fill) {
 template <class T>
 inline void store_partial(T* y, const Batch<T>& v, std::int64_t count) {
 #if defined(__AVX512F__)
-  if constexpr (std::is_same_v<T, float>) _mm512_mask_storeu_ps(y, static_cast<__mmask16>((1u << count) - 1), v);
-  else _mm512_mask_storeu_pd(y, static_cast<__mmask8>((1u << count) - 1), v);
+  if constexpr (std::is_same_v<T, float>)
+    _mm512_mask_storeu_ps(y, static_cast<__mmask16>((1u << count) - 1), v);
+  else
+    _mm512_mask_storeu_pd(y, static_cast<__mmask8>((1u << count) - 1), v);
 #else
   // Copies of fixed sizes: a masked store takes dozens of cycles on some machines.
   alignas(64) T buffer[lanes<T>];
@@ -126,8 +135,8 @@ template <class T, class Operation>
 inline T fold(const Batch<T>& v, Operation operation) {
 #if defined(__AVX512F__)
   if constexpr (std::is_same_v<T, float>) {
-    const __m256 half = operation(
-        _mm512_castps512_ps256(v), _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(v), 1)));
+    const __m256 half = operation(_mm512_castps512_ps256(v),
+                                  _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(v), 1)));
     __m128 quarter = operation(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
     quarter = operation(quarter, _mm_movehl_ps(quarter, quarter));
     return _mm_cvtss_f32(operation(quarter, _mm_shuffle_ps(quarter, quarter, 1)));
@@ -210,15 +219,16 @@ struct Format<float> {
   // ln 2 in two parts; a small integer times the first is exact.
   static constexpr float ln2_high = 0.693359375f, ln2_low = -0.00021219444005469057f;
   static constexpr float exp_low = -104.0f, exp_high = 89.0f;  // 0 and infinity beyond them
-  static constexpr float log_scale = 33554432.0f;              // 2^25 lifts any denormal into the normal range
+  static constexpr float log_scale = 33554432.0f;  // 2^25 lifts any denormal into the normal range
   static constexpr float log_scale_exponent = 25.0f, log_unit = 8388608.0f + 127.0f;
   // (exp(r) - 1 - r) / r² on |r| <= ln 2 / 2, interpolated at the Chebyshev nodes: 2^-26.6 of exp(r).
   static constexpr std::array<float, 5> exp_series{0.5f, 0.16666576989698775f, 0.041666554617204574f,
                                                    0.008363179052722578f, 0.0013926183587713494f};
   // (ln(1 + f) - f + f²/2) / f³ on sqrt(1/2) <= 1 + f <= sqrt(2), likewise: 2^-28 of ln(1 + f).
   static constexpr std::array<float, 9> log_series{
-      0.33333331180030046f,  -0.24999996957950882f, 0.200007157488921f,   -0.16667802319501254f, 0.1424905764569748f,
-      -0.12425687331451106f, 0.1168541992348674f,   -0.11479733846637635f, 0.06971611471451178f};
+      0.33333331180030046f,  -0.24999996957950882f, 0.200007157488921f,
+      -0.16667802319501254f, 0.1424905764569748f,   -0.12425687331451106f,
+      0.1168541992348674f,   -0.11479733846637635f, 0.06971611471451178f};
 };
 template <>
 struct Format<double> {
@@ -230,8 +240,8 @@ struct Format<double> {
   static constexpr double log_scale = 18014398509481984.0;  // 2^54
   static constexpr double log_scale_exponent = 54.0, log_unit = 4503599627370496.0 + 1023.0;
   static constexpr std::array<double, 10> exp_series{
-      0.5000000000000001,   0.16666666666666669,   0.04166666666662413,   0.008333333333330062,
-      0.0013888888917213717, 0.00019841269863053618, 2.4801521295954376e-05, 2.7557268459997064e-06,
+      0.5000000000000001,     0.16666666666666669,    0.04166666666662413,    0.008333333333330062,
+      0.0013888888917213717,  0.00019841269863053618, 2.4801521295954376e-05, 2.7557268459997064e-06,
       2.7620088445409746e-07, 2.510038549551032e-08};  // 2^-55.7
   static constexpr int log_terms = 10;
 };
@@ -247,7 +257,8 @@ inline void exp_each(std::array<Batch<T>, K>& x) {
   // Adding it rounds to an integer n, which then stands in the low bits, twice the exponent's bias added.
   constexpr T magic = static_cast<T>(typename F::Bits{3} << (F::fraction_bits - 1)) + T{2 * F::bias};
   std::array<Batch<T>, K> shifted, p;
-  for (std::size_t k = 0; k < K; ++k) x[k] = max_of<T>(Batch<T>(F::exp_low), min_of<T>(Batch<T>(F::exp_high), x[k]));
+  for (std::size_t k = 0; k < K; ++k)
+    x[k] = max_of<T>(Batch<T>(F::exp_low), min_of<T>(Batch<T>(F::exp_high), x[k]));
   for (std::size_t k = 0; k < K; ++k) shifted[k] = fma<T>(x[k], Batch<T>(log2e), Batch<T>(magic));
   for (std::size_t k = 0; k < K; ++k) p[k] = shifted[k] - Batch<T>(magic);
   for (std::size_t k = 0; k < K; ++k) x[k] = fma<T>(p[k], Batch<T>(-F::ln2_high), x[k]);
@@ -283,7 +294,8 @@ inline void log_of_normal(std::array<Batch<T>, K>& x, const std::array<Batch<T>,
   constexpr U fraction = (U{1} << F::fraction_bits) - 1;
   constexpr U root_half = std::bit_cast<U>(static_cast<T>(0.70710678118654752440));
   constexpr U one = F::bias << F::fraction_bits;
-  constexpr U units = (F::bias + F::fraction_bits) << F::fraction_bits;  // 2^fraction_bits: its low bits count ones
+  constexpr U units = (F::bias + F::fraction_bits)
+                      << F::fraction_bits;  // 2^fraction_bits: its low bits count ones
   std::array<Batch<T>, K> e, p, z;
   for (std::size_t k = 0; k < K; ++k) {
     // x = 2^e·(1 + f) with 1 + f in [sqrt(1/2), sqrt(2)); x holds f from here.
@@ -307,7 +319,8 @@ inline void log_of_normal(std::array<Batch<T>, K>& x, const std::array<Batch<T>,
     for (std::size_t k = 0; k < K; ++k) z[k] = s[k] * s[k];
     for (std::size_t k = 0; k < K; ++k) p[k] = Batch<T>(T{2} / T{2 * F::log_terms + 1});
     for (int i = F::log_terms - 1; i > 0; --i)
-      for (std::size_t k = 0; k < K; ++k) p[k] = fma<T>(p[k], z[k], Batch<T>(T{2} / static_cast<T>(2 * i + 1)));
+      for (std::size_t k = 0; k < K; ++k)
+        p[k] = fma<T>(p[k], z[k], Batch<T>(T{2} / static_cast<T>(2 * i + 1)));
     for (std::size_t k = 0; k < K; ++k) {
       const Batch<T> half = x[k] * Batch<T>(T(0.5));
       p[k] = fma<T>(s[k], fma<T>(half, x[k], z[k] * p[k]), e[k] * Batch<T>(F::ln2_low));
@@ -324,7 +337,8 @@ inline Batch<T> log_of_any(const Batch<T>& x) {
   const Batch<T> zero(T{0}), endless(infinity<T>);
   const Mask<T> tiny = x < Batch<T>(std::numeric_limits<T>::min());
   std::array<Batch<T>, 1> y{select(tiny, x * Batch<T>(F::log_scale), x)};
-  log_of_normal<T, 1>(y, {select(tiny, Batch<T>(F::log_unit + F::log_scale_exponent), Batch<T>(F::log_unit))});
+  log_of_normal<T, 1>(y,
+                      {select(tiny, Batch<T>(F::log_unit + F::log_scale_exponent), Batch<T>(F::log_unit))});
   const Batch<T> nan(std::numeric_limits<T>::quiet_NaN());
   const Batch<T> edge = select(x == zero, -endless, select(x == endless, endless, nan));
   return select((x > zero) & (x < endless), y[0], edge);

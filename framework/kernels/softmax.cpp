@@ -104,7 +104,8 @@ Batch<T> finite_shift(const Batch<T>& max) {
 /// Runs an operation y [outer, n, inner] = f(a, b): each long row by row(a, b, y), short rows and inner > 1 in
 /// registers of columns by columns(Columns, a, b, y, position in [outer, inner]). b may be null.
 template <class T, class Row, class Column>
-void run(const T* a, const T* b, T* y, std::int64_t outer, std::int64_t n, std::int64_t inner, Row row, Column column) {
+void run(const T* a, const T* b, T* y, std::int64_t outer, std::int64_t n, std::int64_t inner, Row row,
+         Column column) {
   if (outer * n * inner == 0) return;
   if (inner > 1) {
     const std::int64_t strips = (inner + lanes<T> - 1) / lanes<T>;
@@ -118,7 +119,8 @@ void run(const T* a, const T* b, T* y, std::int64_t outer, std::int64_t n, std::
   } else if (n <= short_row) {
     const std::int64_t groups = (outer + lanes<T> - 1) / lanes<T>;
     parallel_for(groups, rows_at_a_time(n * lanes<T>), [&](std::int64_t begin, std::int64_t end) {
-      alignas(64) T turned_a[short_row * lanes<T>], turned_b[short_row * lanes<T>], turned_y[short_row * lanes<T>] = {};
+      alignas(64) T turned_a[short_row * lanes<T>], turned_b[short_row * lanes<T>],
+          turned_y[short_row * lanes<T>] = {};
       for (std::int64_t i = begin; i < end; ++i) {
         const std::int64_t first = i * lanes<T>, count = std::min(lanes<T>, outer - first);
         turn_in(a + first * n, n, count, turned_a);
@@ -178,7 +180,8 @@ void log_softmax(const T* x, T* y, std::int64_t outer, std::int64_t classes, std
         });
       },
       [](const Columns<T>& columns, const T* from, const T*, T* to, std::int64_t) {
-        const Batch<T> max = column_max(columns, from), rest = log<T>(exp_sum<T>(columns, from, max, nullptr));
+        const Batch<T> max = column_max(columns, from),
+                       rest = log<T>(exp_sum<T>(columns, from, max, nullptr));
         for (std::int64_t j = 0; j < columns.n; ++j) columns.put(to, j, (columns.get(from, j) - max) - rest);
       });
 }
@@ -193,9 +196,14 @@ void logsumexp(const T* x, T* y, std::int64_t outer, std::int64_t classes, std::
         const double sum = exp_sum<T>(from, classes, shift, nullptr);
         const T max = shift.greatest();
         // Beside an infinite maximum the sum is 0 or NaN; it is NaN only where x is, once +inf is set aside.
-        if (max == -infinity<T>) y[i] = sum == 0 ? max : static_cast<T>(sum);
-        else if (max == infinity<T>) y[i] = std::find_if(from, from + classes, [](T v) { return v != v; }) == from + classes ? max : std::numeric_limits<T>::quiet_NaN();
-        else y[i] = static_cast<T>(static_cast<double>(max) + log_of<double>(sum));
+        if (max == -infinity<T>)
+          y[i] = sum == 0 ? max : static_cast<T>(sum);
+        else if (max == infinity<T>)
+          y[i] = std::find_if(from, from + classes, [](T v) { return v != v; }) == from + classes
+                     ? max
+                     : std::numeric_limits<T>::quiet_NaN();
+        else
+          y[i] = static_cast<T>(static_cast<double>(max) + log_of<double>(sum));
       },
       [y, outer, inner](const Columns<T>& columns, const T* from, const T*, T*, std::int64_t at) {
         const Batch<T> shift = finite_shift(column_max(columns, from));
@@ -205,17 +213,19 @@ void logsumexp(const T* x, T* y, std::int64_t outer, std::int64_t classes, std::
 }
 
 template <class T>
-void softmax_backward(const T* y, const T* g, T* dx, std::int64_t outer, std::int64_t classes, std::int64_t inner) {
+void softmax_backward(const T* y, const T* g, T* dx, std::int64_t outer, std::int64_t classes,
+                      std::int64_t inner) {
   run<T>(
       y, g, dx, outer, classes, inner,
       [classes](const T* p, const T* from, T* to, std::int64_t, bool streamed) {
         const Batch<T> zero(T{0});
-        const Batch<T> dot(static_cast<T>(row_sum<T, 4>(classes, [=]<int K>(std::int64_t i, std::int64_t count) {
-          auto v = load_each<K>(p + i, count, T{0});
-          const auto upstream = load_each<K>(from + i, count, T{0});
-          for (int k = 0; k < K; ++k) v[k] = select(v[k] == zero, zero, v[k] * upstream[k]);
-          return v;
-        })));
+        const Batch<T> dot(
+            static_cast<T>(row_sum<T, 4>(classes, [=]<int K>(std::int64_t i, std::int64_t count) {
+              auto v = load_each<K>(p + i, count, T{0});
+              const auto upstream = load_each<K>(from + i, count, T{0});
+              for (int k = 0; k < K; ++k) v[k] = select(v[k] == zero, zero, v[k] * upstream[k]);
+              return v;
+            })));
         fill_row<T, 2>(to, classes, streamed, [=]<int K>(std::int64_t i, std::int64_t count) {
           auto v = load_each<K>(p + i, count, T{0});
           const auto upstream = load_each<K>(from + i, count, T{0});
@@ -244,8 +254,10 @@ void log_softmax_backward(const T* y, const T* g, T* dx, std::int64_t outer, std
   run<T>(
       y, g, dx, outer, classes, inner,
       [classes](const T* log_p, const T* from, T* to, std::int64_t, bool streamed) {
-        const Batch<T> sum(static_cast<T>(row_sum<T, 4>(
-            classes, [=]<int K>(std::int64_t i, std::int64_t count) { return load_each<K>(from + i, count, T{0}); })));
+        const Batch<T> sum(
+            static_cast<T>(row_sum<T, 4>(classes, [=]<int K>(std::int64_t i, std::int64_t count) {
+              return load_each<K>(from + i, count, T{0});
+            })));
         fill_row<T, 4>(to, classes, streamed, [=]<int K>(std::int64_t i, std::int64_t count) {
           auto v = load_each<K>(log_p + i, count, T{0});
           const auto upstream = load_each<K>(from + i, count, T{0});
@@ -299,14 +311,17 @@ template void softmax(const double*, double*, std::int64_t, std::int64_t, std::i
 template void log_softmax(const float*, float*, std::int64_t, std::int64_t, std::int64_t);
 template void log_softmax(const double*, double*, std::int64_t, std::int64_t, std::int64_t);
 template void softmax_backward(const float*, const float*, float*, std::int64_t, std::int64_t, std::int64_t);
-template void softmax_backward(const double*, const double*, double*, std::int64_t, std::int64_t, std::int64_t);
-template void log_softmax_backward(const float*, const float*, float*, std::int64_t, std::int64_t, std::int64_t);
-template void log_softmax_backward(const double*, const double*, double*, std::int64_t, std::int64_t, std::int64_t);
+template void softmax_backward(const double*, const double*, double*, std::int64_t, std::int64_t,
+                               std::int64_t);
+template void log_softmax_backward(const float*, const float*, float*, std::int64_t, std::int64_t,
+                                   std::int64_t);
+template void log_softmax_backward(const double*, const double*, double*, std::int64_t, std::int64_t,
+                                   std::int64_t);
 template void logsumexp(const float*, float*, std::int64_t, std::int64_t, std::int64_t);
 template void logsumexp(const double*, double*, std::int64_t, std::int64_t, std::int64_t);
 template void logsumexp_backward(const float*, const float*, const float*, float*, std::int64_t, std::int64_t,
                                  std::int64_t);
-template void logsumexp_backward(const double*, const double*, const double*, double*, std::int64_t, std::int64_t,
-                                 std::int64_t);
+template void logsumexp_backward(const double*, const double*, const double*, double*, std::int64_t,
+                                 std::int64_t, std::int64_t);
 
 }  // namespace retort::kernels

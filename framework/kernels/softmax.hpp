@@ -17,7 +17,8 @@ void log_softmax(const T* x, T* y, std::int64_t outer, std::int64_t classes, std
 
 /// dx = y · (g - sum(g · y)), y the softmax. An entry with y = 0 takes no part in the sum and gets 0, whatever g is.
 template <class T>
-void softmax_backward(const T* y, const T* g, T* dx, std::int64_t outer, std::int64_t classes, std::int64_t inner);
+void softmax_backward(const T* y, const T* g, T* dx, std::int64_t outer, std::int64_t classes,
+                      std::int64_t inner);
 
 /// dx = g - exp(y) · sum(g), y the log-softmax.
 template <class T>

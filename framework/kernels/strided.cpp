@@ -14,15 +14,18 @@ constexpr std::int64_t block = 16;     // a block of a transpose: this many cach
 /// y [n] from x [n] with a stride.
 template <class T>
 void copy_row(const T* x, std::int64_t stride, T* y, std::int64_t n) {
-  if (stride == 1) std::copy_n(x, n, y);
-  else if (stride == 0) std::fill_n(y, n, *x);
+  if (stride == 1)
+    std::copy_n(x, n, y);
+  else if (stride == 0)
+    std::fill_n(y, n, *x);
   else
     for (std::int64_t i = 0; i < n; ++i) y[i] = x[i * stride];
 }
 
 /// y [rows, n], its rows y_stride apart, from x whose rows lie next to each other: stride 1 down, `stride` along.
 template <class T>
-void transpose(const T* x, std::int64_t stride, T* y, std::int64_t y_stride, std::int64_t rows, std::int64_t n) {
+void transpose(const T* x, std::int64_t stride, T* y, std::int64_t y_stride, std::int64_t rows,
+               std::int64_t n) {
   for (std::int64_t r = 0; r < rows; r += block)
     for (std::int64_t c = 0; c < n; c += block) {
       const std::int64_t last_row = std::min(rows, r + block), last = std::min(n, c + block);
@@ -74,23 +77,26 @@ void strided_copy(const T* x, T* y, int rank, const std::int64_t* extents, const
     return;
   }
   const std::int64_t item = n * std::min(rows, block);
-  parallel_for(outer * row_blocks, std::max<std::int64_t>(1, grain / item), [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; ++i) {
-      const std::int64_t first_row = i % row_blocks * block;
-      std::int64_t rest = i / row_blocks, from = first_row, to = first_row * y_stride, y_step = n;
-      if (down < 0) from = to = 0;
-      for (int d = dims - 2; d >= 0; --d) {
-        if (d != down) {
-          from += rest % extent[d] * stride[d];
-          to += rest % extent[d] * y_step;
-          rest /= extent[d];
+  parallel_for(
+      outer * row_blocks, std::max<std::int64_t>(1, grain / item), [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t i = begin; i < end; ++i) {
+          const std::int64_t first_row = i % row_blocks * block;
+          std::int64_t rest = i / row_blocks, from = first_row, to = first_row * y_stride, y_step = n;
+          if (down < 0) from = to = 0;
+          for (int d = dims - 2; d >= 0; --d) {
+            if (d != down) {
+              from += rest % extent[d] * stride[d];
+              to += rest % extent[d] * y_step;
+              rest /= extent[d];
+            }
+            y_step *= extent[d];
+          }
+          if (down < 0)
+            copy_row(x + from, along, y + to, n);
+          else
+            transpose(x + from, along, y + to, y_stride, std::min(block, rows - first_row), n);
         }
-        y_step *= extent[d];
-      }
-      if (down < 0) copy_row(x + from, along, y + to, n);
-      else transpose(x + from, along, y + to, y_stride, std::min(block, rows - first_row), n);
-    }
-  });
+      });
 }
 
 template void strided_copy(const float*, float*, int, const std::int64_t*, const std::int64_t*);

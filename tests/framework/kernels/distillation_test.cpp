@@ -1,0 +1,213 @@
+#include "retort/framework/kernels/distillation.hpp"
+
+#include <algorithm>
+
+#include "kernel_test.hpp"
+
+BOOST_AUTO_TEST_SUITE(kernels_distillation)
+
+using namespace kernel_test;
+namespace kernels = retort::kernels;
+
+namespace {
+
+using Long = long double;
+
+std::vector<Long> log_softmax(const std::vector<Long>& z, Long temperature) {
+  const Long max = *std::max_element(z.begin(), z.end());
+  Long sum = 0;
+  for (Long v : z) sum += std::exp((v - max) / temperature);
+  std::vector<Long> y;
+  for (Long v : z) y.push_back((v - max) / temperature - std::log(sum));
+  return y;
+}
+
+/// A row as its definition has it, in T's range: a teacher's probability that T rounds to 0 takes no part.
+template <class T>
+struct Twin {
+  Twin(const std::vector<Long>& s, const std::vector<Long>& t, std::int64_t label, double temperature,
+       double alpha) {
+    const auto n = s.size();
+    const Long scale = alpha > 0 ? temperature : 1;
+    const auto q = log_softmax(s, scale), plain = log_softmax(s, 1);
+    const auto p = alpha > 0 ? log_softmax(t, scale) : q;
+    Long divergence = 0, size = 0;
+    const auto gone = [&](std::size_t i) { return alpha == 0 || static_cast<T>(std::exp(p[i])) == T{0}; };
+    for (std::size_t i = 0; i < n; ++i) {
+      if (gone(i)) continue;
+      divergence += std::exp(p[i]) * (p[i] - q[i]);
+      size += std::exp(p[i]) * (std::fabs(p[i]) + std::fabs(q[i]));
+    }
+    loss = alpha * scale * scale * divergence;
+    loss_size = alpha * scale * scale * (1 + size);
+    if (alpha < 1) {
+      loss -= (1 - alpha) * plain[static_cast<std::size_t>(label)];
+      loss_size += (1 - alpha) * (1 + std::fabs(plain[static_cast<std::size_t>(label)]));
+    }
+    const auto weight = [](Long log_probability) {  // of a probability's error
+      return std::isinf(log_probability) ? 0 : std::exp(log_probability) * (1 + std::fabs(log_probability));
+    };
+    for (std::size_t i = 0; i < n; ++i) {
+      const Long target = gone(i) ? 0 : std::exp(p[i]);
+      const bool labelled = alpha < 1 && static_cast<std::int64_t>(i) == label;
+      ds.push_back(alpha * scale * (std::exp(q[i]) - target) + (1 - alpha) * (std::exp(plain[i]) - labelled));
+      ds_size.push_back(alpha * scale * (weight(q[i]) + weight(p[i])) +
+                        (1 - alpha) * (weight(plain[i]) + labelled));
+      dt.push_back(gone(i) ? 0 : alpha * scale * target * (p[i] - q[i] - divergence));
+      dt_size.push_back(
+          gone(i) ? 0 : alpha * scale * weight(p[i]) * (1 + std::fabs(p[i]) + std::fabs(q[i]) + size));
+    }
+  }
+  Long loss = 0, loss_size = 0;
+  std::vector<Long> ds, ds_size, dt, dt_size;
+};
+
+template <class T>
+std::vector<Long> row_of(const std::vector<T>& x, std::int64_t row, std::int64_t classes) {
+  return {x.begin() + row * classes, x.begin() + (row + 1) * classes};
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE_TEMPLATE(loss_and_gradients_equal_the_definition, T, FloatTypes) {
+  Worst losses, of_student, of_teacher;
+  const double bound = 4 * epsilon<T>, least = 1e-36;
+  std::mt19937 generator(1);
+  for (std::int64_t classes : {1, 2, 3, 7, 8, 9, 10, 17, 33, 63, 64, 65, 100, 1000, 1024, 1025, 5000})
+    for (double temperature : {1.0, 2.0, 3.0, 4.0, 2.5, 0.1, 50.0})
+      for (double alpha : {1.0, 0.9, 0.5, 0.0}) {
+        const std::int64_t rows = classes > 100 ? 2 : 11, count = rows * classes;
+        const auto seed = static_cast<unsigned>(generator());
+        auto s = random_values<T>(count, -9, 9, seed), t = random_values<T>(count, -9, 9, seed + 1);
+        std::vector<std::int64_t> labels(rows), mask(rows);
+        for (std::int64_t i = 0; i < rows; ++i) {
+          labels[i] = static_cast<std::int64_t>(generator() % static_cast<unsigned>(classes));
+          mask[i] = generator() % 3 != 0;
+        }
+        const auto kind = generator() % 5;
+        for (std::int64_t i = 0; i < count; ++i) {
+          const bool some = generator() % 4 == 0 && i % classes != labels[i / classes];
+          if (kind == 1 && some) s[i] = t[i] = -infinity<T>;  // takes no part
+          if (kind == 2 && some) t[i] = -infinity<T>;
+          if (kind == 3) s[i] += 10000, t[i] -= 10000;
+          if (kind == 4 && some && temperature >= 1 && temperature <= 4)
+            t[i] -= sizeof(T) == 4 ? 1000 : 8000;  // underflows
+        }
+        const auto g = random_values<T>(rows, -1, 1, seed + 2);
+        const bool with_mask = generator() % 2, with_g = generator() % 2, with_ds = generator() % 4,
+                   with_dt = generator() % 2;
+        const auto result = for_threads([&] {
+          auto all = poisoned<T>(rows + 2 * count);
+          kernels::DistillationRows<T> call;
+          call.rows = rows;
+          call.classes = classes;
+          call.temperature = temperature;
+          call.alpha = alpha;
+          call.student = s.data();
+          call.teacher = alpha > 0 ? t.data() : nullptr;
+          call.labels = alpha < 1 ? labels.data() : nullptr;
+          call.mask = with_mask ? mask.data() : nullptr;
+          call.loss = all.data();
+          call.student_gradient = with_ds ? all.data() + rows : nullptr;
+          call.teacher_gradient = with_dt ? all.data() + rows + count : nullptr;
+          call.g = with_g ? g.data() : nullptr;
+          call.scale = 0.25;
+          kernels::distillation_rows(call);
+          return all;
+        });
+        for (std::int64_t i = 0; i < rows; ++i) {
+          const bool in = !with_mask || mask[i] != 0;
+          const Twin<T> twin(row_of(s, i, classes), row_of(t, i, classes), labels[i], temperature, alpha);
+          const bool defined = !std::isnan(twin.loss);  // not where all classes are masked
+          if (in)
+            losses.see(static_cast<double>(result[i]), static_cast<double>(twin.loss),
+                       bound * static_cast<double>(twin.loss_size));
+          else
+            BOOST_TEST(result[i] == T{0});
+          const Long upstream = 0.25L * (with_g ? g[i] : T{1});
+          for (std::int64_t j = 0; j < classes; ++j) {
+            const auto k = static_cast<std::size_t>(j);
+            const T ds = result[rows + i * classes + j], dt = result[rows + count + i * classes + j];
+            if (!in) {
+              if (with_ds) BOOST_TEST(ds == T{0});
+              if (with_dt) BOOST_TEST(dt == T{0});
+            } else if (defined) {
+              if (with_ds)
+                of_student.see(static_cast<double>(ds), static_cast<double>(upstream * twin.ds[k]),
+                               bound * static_cast<double>(std::fabs(upstream) * twin.ds_size[k]) + least);
+              if (with_dt)
+                of_teacher.see(static_cast<double>(dt), static_cast<double>(upstream * twin.dt[k]),
+                               bound * static_cast<double>(std::fabs(upstream) * twin.dt_size[k]) + least);
+            }
+          }
+        }
+      }
+  losses.check("loss");
+  of_student.check("student's gradient");
+  of_teacher.check("teacher's gradient");
+}
+
+BOOST_AUTO_TEST_CASE_TEMPLATE(edges, T, FloatTypes) {
+  for (std::int64_t classes : {4, 100, 5000}) {
+    const auto run = [&](std::vector<T> s, std::vector<T> t, double temperature) {
+      s.resize(static_cast<std::size_t>(classes), T{-5});
+      t.resize(static_cast<std::size_t>(classes), T{-5});
+      std::vector<T> result(static_cast<std::size_t>(1 + 2 * classes), not_a_number<T>);
+      kernels::DistillationRows<T> call;
+      call.rows = 1;
+      call.classes = classes;
+      call.temperature = temperature;
+      call.student = s.data();
+      call.teacher = t.data();
+      call.loss = result.data();
+      call.student_gradient = result.data() + 1;
+      call.teacher_gradient = result.data() + 1 + classes;
+      kernels::distillation_rows(call);
+      return result;
+    };
+    const auto finite = [](const std::vector<T>& x) {
+      return std::all_of(x.begin(), x.end(), [](T v) { return std::isfinite(v); });
+    };
+    const T masked = -infinity<T>;
+    // A class that the student lacks and the teacher has.
+    BOOST_TEST(run({1, masked, 2, 0}, {1, 1, 2, 0}, 1)[0] == infinity<T>);
+    // Lacking in both, or in the teacher alone, or nearly so in the teacher: all stays finite.
+    const auto both = run({1, masked, 2, 0}, {1, masked, 2, 1}, 2);
+    BOOST_TEST(finite(both));
+    BOOST_TEST(both[2] == T{0});
+    BOOST_TEST(both[static_cast<std::size_t>(classes + 2)] == T{0});
+    BOOST_TEST(finite(run({1, 3, 2, 0}, {1, masked, 2, 1}, 2)));
+    BOOST_TEST(finite(run({1, masked, 2, 0}, {9000, -9000, 2, 1}, 1)));
+    // The same student and teacher: no loss, no gradient beyond rounding.
+    const auto same = run({1, 3, 2, 0}, {1, 3, 2, 0}, 1);
+    for (T v : same) BOOST_TEST(std::fabs(v) < 8 * std::numeric_limits<T>::epsilon());
+    for (double temperature : {1e-6, 1e-3, 100.0})
+      BOOST_TEST(finite(run({1, 3, 2, 0}, {1, 2, 3, 0}, temperature)));
+    for (T bad : {not_a_number<T>, infinity<T>}) {
+      BOOST_TEST(std::isnan(run({1, bad, 2, 0}, {1, 1, 2, 0}, 1)[0]));
+      BOOST_TEST(std::isnan(run({1, 1, 2, 0}, {1, bad, 2, 0}, 1)[0]));
+    }
+  }
+}
+
+// The student lacks a class that only the teacher's later logits make improbable: one visit must not be misled.
+BOOST_AUTO_TEST_CASE_TEMPLATE(a_row_that_rises_late, T, FloatTypes) {
+  const std::int64_t classes = 4000;
+  std::vector<T> s(classes, T{0}), t(classes, T{0}), ds(classes, not_a_number<T>);
+  s[1] = -infinity<T>;
+  t[3999] = sizeof(T) == 4 ? 400 : 3000;
+  T loss = not_a_number<T>;
+  kernels::DistillationRows<T> call;
+  call.rows = 1;
+  call.classes = classes;
+  call.student = s.data();
+  call.teacher = t.data();
+  call.loss = &loss;
+  call.student_gradient = ds.data();
+  kernels::distillation_rows(call);
+  BOOST_TEST(std::fabs(static_cast<double>(loss) - std::log(3999.0)) < 8 * epsilon<T> * 9);
+  BOOST_TEST(std::all_of(ds.begin(), ds.end(), [](T v) { return std::isfinite(v); }));
+  BOOST_TEST(std::fabs(static_cast<double>(ds[3999]) - (1 / 3999.0 - 1)) < 8 * epsilon<T>);
+}
+
+BOOST_AUTO_TEST_SUITE_END()
