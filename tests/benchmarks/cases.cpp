@@ -1,0 +1,144 @@
+#include "cases.hpp"
+
+#include <string>
+
+namespace bench {
+namespace {
+
+using Json = nlohmann::json;
+using Extents = std::vector<std::int64_t>;
+
+Json product(const std::string& a, bool transpose_a, const std::string& b, bool transpose_b,
+             const std::string& c, std::int64_t m, std::int64_t n, std::int64_t k) {
+  return {{"a", a}, {"transpose_a", transpose_a},
+          {"b", b}, {"transpose_b", transpose_b},
+          {"c", c}, {"m", m},
+          {"n", n}, {"k", k}};
+}
+
+void add_forward(Json& products, const std::string& net, const Extents& widths, std::int64_t batch) {
+  for (std::size_t i = 1; i < widths.size(); ++i)
+    products.push_back(product(i == 1 ? "x" : net + "x" + std::to_string(i), false,
+                               net + "w" + std::to_string(i), true, net + "x" + std::to_string(i + 1), batch,
+                               widths[i], widths[i - 1]));
+}
+
+// The gradient of the input of the first layer is nobody's.
+void add_backward(Json& products, const std::string& net, const Extents& widths, std::int64_t batch) {
+  for (std::size_t i = widths.size() - 1; i >= 1; --i) {
+    const std::string layer = std::to_string(i), x = i == 1 ? "x" : net + "x" + layer,
+                      g = net + "g" + std::to_string(i + 1);
+    products.push_back(product(g, true, x, false, net + "dw" + layer, widths[i], widths[i - 1], batch));
+    if (i > 1)
+      products.push_back(
+          product(g, false, net + "w" + layer, false, net + "g" + layer, batch, widths[i - 1], widths[i]));
+  }
+}
+
+std::string dashed(const Extents& widths) {
+  std::string text;
+  for (const std::int64_t width : widths) {
+    if (!text.empty()) text += '-';
+    text += std::to_string(width);
+  }
+  return text;
+}
+
+Json step(std::int64_t batch, const Extents& teacher, const Extents& student, bool cached,
+          const std::string& optimizer) {
+  Json products = Json::array();
+  if (!cached) add_forward(products, "t", teacher, batch);
+  add_forward(products, "s", student, batch);
+  add_backward(products, "s", student, batch);
+  std::int64_t parameters = 0;
+  for (std::size_t i = 1; i < student.size(); ++i) parameters += student[i] * (student[i - 1] + 1);
+  // Parameter, gradient and state are read, parameter and state written.
+  const std::int64_t arrays = optimizer == "sgd" ? 5 : 7;
+  return {{"name", "step B" + std::to_string(batch) + " " + dashed(teacher) + " > " + dashed(student) + " " +
+                       (cached ? "cached " : "") + optimizer},
+          {"kind", "step"},
+          {"batch", batch},
+          {"teacher", teacher},
+          {"student", student},
+          {"cached", cached},
+          {"optimizer", optimizer},
+          {"products", products},
+          {"bytes", 4 * arrays * parameters}};
+}
+
+Json operation(const std::string& name, const Extents& shape, std::int64_t arrays) {
+  return {{"name", name + " " + dashed(shape)},
+          {"kind", "operation"},
+          {"operation", name},
+          {"shape", shape},
+          {"bytes", 4 * arrays * shape[0] * shape[1]}};
+}
+
+Json linear(std::int64_t rows, std::int64_t in, std::int64_t out) {
+  Json made = operation("linear", {rows, in}, 0);
+  made["name"] = "linear " + dashed({rows, in, out});
+  made["out"] = out;
+  made["products"] = Json::array({product("x", false, "w", true, "y", rows, out, in),
+                                  product("g", true, "x", false, "dw", out, in, rows),
+                                  product("g", false, "w", false, "dx", rows, in, out)});
+  return made;
+}
+
+}  // namespace
+
+std::vector<Json> cases() {
+  struct Pair {
+    std::int64_t batch;
+    Extents teacher, student;
+  };
+  std::vector<Json> all;
+  for (const Pair& nets : {Pair{32, {64, 128, 10}, {64, 32, 10}}, Pair{1, {64, 128, 10}, {64, 32, 10}},
+                           Pair{128, {784, 1200, 1200, 10}, {784, 800, 800, 10}},
+                           Pair{128, {784, 1200, 1200, 10}, {784, 30, 30, 10}},
+                           Pair{256, {256, 512, 512, 1000}, {256, 256, 256, 1000}}})
+    for (const bool cached : {false, true})
+      for (const char* optimizer : {"sgd", "adam"})
+        all.push_back(step(nets.batch, nets.teacher, nets.student, cached, optimizer));
+  for (const std::int64_t batch : {16, 64, 256, 1024, 4096})
+    all.push_back(step(batch, {784, 1200, 1200, 10}, {784, 30, 30, 10}, true, "sgd"));
+
+  for (const char* from : {"logits", "log-probabilities"})
+    for (const auto& [rows, classes] : {std::pair{128, 10}, {4096, 1000}, {1024, 32000}, {256, 128256}})
+      // Student and teacher are read, the gradient is written.
+      all.push_back({{"name", "loss " + dashed({rows, classes}) + " from " + from},
+                     {"kind", "loss"},
+                     {"from", from},
+                     {"rows", rows},
+                     {"classes", classes},
+                     {"bytes", std::int64_t{12} * rows * classes}});
+
+  // Forward and backward: what is read and written of arrays of the operation's size.
+  for (const Extents& shape : {Extents{32, 128}, Extents{4096, 4096}}) {
+    all.push_back(operation("log_softmax", shape, 5));
+    all.push_back(operation("relu", shape, 5));
+    all.push_back(operation("add", shape, 6));
+    all.push_back(operation("sum", shape, 2));
+    all.push_back(operation("adam", shape, 7));
+  }
+  all.push_back(linear(32, 64, 32));
+  all.push_back(linear(128, 784, 800));
+  for (const std::int64_t length : {1000, 10000, 1000000})
+    all.push_back({{"name", "chain of " + std::to_string(length) + " ops, each"},
+                   {"kind", "chain"},
+                   {"length", length},
+                   {"per", length},
+                   {"heavy", length == 1000000}});
+
+  Json large = linear(4096, 512, 32000);
+  large.update({{"name", "linear and loss 4096-512-32000"},
+                {"kind", "linear_loss"},
+                {"rows", 4096},
+                {"classes", 32000},
+                {"features", 512},
+                {"bytes", std::int64_t{4} * 4096 * 32000},
+                {"heavy", true}});
+  all.push_back(large);
+  return all;
+}
+
+}  // namespace bench
