@@ -1,9 +1,9 @@
 # Fails when a public operation has no row in the op table (op_cases.hpp): run as
 #   cmake -D SOURCE_DIR=<root of the repository> -P tests/check_op_table.cmake
 #
-# An operation is a function that returns a Tensor (or ValuesAndIndices) and is declared at the start of a line, outside
-# namespace detail, in framework/ops, losses or framework/core/engine_ops.hpp. A row names it first thing:
-# `.name = "exp"`, or through a helper of the table's parts, as in `comparison("less", …)`.
+# An operation is a function that returns a Tensor (or ValuesAndIndices) and is declared at the start of a line,
+# outside namespace detail, in framework/ops, losses or framework/core/engine_ops.hpp. A row names it first
+# thing: `.name = "exp"`, or through a helper of the table's parts, as in `comparison("less", …)`.
 cmake_minimum_required(VERSION 3.25)
 
 file(GLOB headers "${SOURCE_DIR}/framework/ops/*.hpp" "${SOURCE_DIR}/losses/*.hpp")
@@ -13,7 +13,7 @@ file(GLOB tables "${SOURCE_DIR}/tests/framework/ops/*_cases.cpp" "${SOURCE_DIR}/
 set(rows)
 foreach(table IN LISTS tables)
   file(READ "${table}" text)
-  string(REGEX MATCHALL "(\\.name = |comparison\\(|reduction\\(|row\\(|test\\()\"[a-z0-9_]+\"" found "${text}")
+  string(REGEX MATCHALL "(\\.name = |(comparison|reduction|row|test)\\([ \n]*)\"[a-z0-9_]+\"" found "${text}")
   foreach(row IN LISTS found)
     string(REGEX REPLACE ".*\"(.*)\"" "\\1" row "${row}")
     list(APPEND rows "${row}")
@@ -24,16 +24,16 @@ set(missing)
 set(count 0)
 foreach(header IN LISTS headers)
   set(internal FALSE)
-  file(STRINGS "${header}" lines REGEX "^(namespace (retort::)?detail|}  // namespace (retort::)?detail|(inline )?(Tensor|ValuesAndIndices) [a-z])")
+  file(STRINGS "${header}" lines REGEX "^(namespace|}  // namespace|(inline )?(Tensor|ValuesAndIndices)) ")
   foreach(line IN LISTS lines)
     if(line MATCHES "^namespace (retort::)?detail")
       set(internal TRUE)
     elseif(line MATCHES "^}  // namespace (retort::)?detail")
       set(internal FALSE)
-    elseif(NOT internal AND line MATCHES "^(inline )?[A-Za-z]+ ([a-z][a-z0-9_]*)\\(" AND NOT CMAKE_MATCH_2 STREQUAL "operator")
+    elseif(NOT internal AND line MATCHES "^(inline )?(Tensor|ValuesAndIndices) ([a-z][a-z0-9_]*)\\(")
       math(EXPR count "${count} + 1")
-      if(NOT CMAKE_MATCH_2 IN_LIST rows)
-        list(APPEND missing "${CMAKE_MATCH_2} (${header})")
+      if(NOT CMAKE_MATCH_3 IN_LIST rows)
+        list(APPEND missing "${CMAKE_MATCH_3} (${header})")
       endif()
     endif()
   endforeach()

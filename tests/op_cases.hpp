@@ -23,16 +23,16 @@ struct Refused {
 };
 
 struct OpCase {
-  std::string name = {};             ///< the public function's
-  std::string variant = {};          ///< of one that has several rows
+  std::string name = {};     ///< the public function's
+  std::string variant = {};  ///< of one that has several rows
   Function call = {};
-  Function twin = {};                ///< the same in plain loops over float64
+  Function twin = {};                 ///< the same in plain loops over float64
   std::vector<Tensors> samples = {};  ///< float64 (and int64) arguments: some sizes, one element, none
   std::vector<Refused> refused = {};
-  bool differentiable = true;        ///< false: the result is int64
-  bool promotes = true;              ///< false: float types may not be mixed
-  double mixed_tolerance = 1e-12;    ///< wider for one that computes the float32 part in float32
-  double float32_tolerance = 2e-5;   ///< |float32 - float64| <= this · (1 + |value|)
+  bool differentiable = true;       ///< false: the result is int64
+  bool promotes = true;             ///< false: float types may not be mixed
+  double mixed_tolerance = 1e-12;   ///< wider for one that computes the float32 part in float32
+  double float32_tolerance = 2e-5;  ///< |float32 - float64| <= this · (1 + |value|)
 
   std::string title() const { return variant.empty() ? name : name + ", " + variant; }
 };
@@ -55,15 +55,18 @@ inline std::vector<Tensors> unary_samples() {
   return {{spread({2, 3, 4})}, {spread({17}, 2)}, {spread({1})}, {spread({})}, {spread({0, 3})}};
 }
 inline std::vector<Tensors> positive_samples() {
-  return {{uniform({2, 3, 4}, 1, 0.3, 2)}, {uniform({17}, 2, 0.3, 2)}, {uniform({1}, 3, 0.3, 2)},
-          {uniform({}, 4, 0.3, 2)},        {uniform({0, 3}, 5, 0.3, 2)}};
+  return {{uniform({2, 3, 4}, 1, 0.3, 2)},
+          {uniform({17}, 2, 0.3, 2)},
+          {uniform({1}, 3, 0.3, 2)},
+          {uniform({}, 4, 0.3, 2)},
+          {uniform({0, 3}, 5, 0.3, 2)}};
 }
 /// Pairs that broadcast in every way.
 inline std::vector<Tensors> binary_samples() {
   const auto b = [](const Shape& shape) { return spread(shape, 7, 0.6); };
-  return {{spread({3, 5}), b({3, 5})},    {spread({3, 5}), b({5})},      {spread({3, 1}), b({1, 5})},
-          {spread({}), b({2, 3})},        {spread({2, 1, 4}), b({3, 1})}, {spread({1}), b({1})},
-          {spread({}), b({})},            {spread({0, 3}), b({1, 3})},    {spread({33}), b({33})}};
+  return {{spread({3, 5}), b({3, 5})}, {spread({3, 5}), b({5})},       {spread({3, 1}), b({1, 5})},
+          {spread({}), b({2, 3})},     {spread({2, 1, 4}), b({3, 1})}, {spread({1}), b({1})},
+          {spread({}), b({})},         {spread({0, 3}), b({1, 3})},    {spread({33}), b({33})}};
 }
 /// Shapes that no broadcasting fits together.
 inline std::vector<Refused> unequal_pair() { return {{Refusal::shape, {spread({2, 3}), spread({4})}}}; }

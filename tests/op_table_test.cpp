@@ -16,8 +16,8 @@ std::ostream& operator<<(std::ostream& stream, const OpCase& row) { return strea
 const std::vector<OpCase>& op_cases() {
   static const std::vector<OpCase> rows = [] {
     std::vector<OpCase> all;
-    for (const auto& part : {elementwise_cases(), reduction_cases(), shape_cases(), product_cases(), network_cases(),
-                             loss_cases()})
+    for (const auto& part : {elementwise_cases(), reduction_cases(), shape_cases(), product_cases(),
+                             network_cases(), loss_cases()})
       all.insert(all.end(), part.begin(), part.end());
     return all;
   }();
@@ -34,14 +34,16 @@ bool close(double got, double want, double relative, double absolute) {
   return std::abs(got - want) <= absolute + relative * std::abs(want);
 }
 
-void check_equal(const Tensor& got, const Tensor& want, double relative, double absolute, const std::string& what) {
+void check_equal(const Tensor& got, const Tensor& want, double relative, double absolute,
+                 const std::string& what) {
   BOOST_REQUIRE_MESSAGE(got.defined(), what << " is undefined");
   BOOST_REQUIRE_MESSAGE(got.shape() == want.shape(),
                         what << " has shape " << got.shape() << " instead of " << want.shape());
   const Doubles a = got.values<double>(), b = want.values<double>();
   for (std::size_t i = 0; i < a.size(); ++i) {
     if (close(a[i], b[i], relative, absolute)) continue;
-    BOOST_ERROR(what << ": element " << i << " of " << got.shape() << " is " << a[i] << " instead of " << b[i]);
+    BOOST_ERROR(what << ": element " << i << " of " << got.shape() << " is " << a[i] << " instead of "
+                     << b[i]);
     return;
   }
 }
@@ -80,7 +82,8 @@ Tensors floats_of(const Tensors& inputs) {
 Tensors gradients(const Tensor& y, const Tensors& inputs, const Tensor& cotangent, bool create_graph) {
   Tensors result = floats_of(inputs);
   if (y.requires_grad())
-    result = grad({y}, result, {.grad_outputs = {cotangent}, .create_graph = create_graph, .allow_unused = true});
+    result =
+        grad({y}, result, {.grad_outputs = {cotangent}, .create_graph = create_graph, .allow_unused = true});
   const Tensors wanted = floats_of(inputs);
   for (std::size_t i = 0; i < result.size(); ++i)
     if (!y.requires_grad() || !result[i].defined()) result[i] = zeros_like(wanted[i]);
@@ -115,7 +118,8 @@ Tensors moved(const Tensors& inputs, const Tensors& directions, double step) {
 
 Tensors directions_for(const Tensors& inputs) {
   Tensors directions;
-  for (const Tensor& input : floats_of(inputs)) directions.push_back(uniform(input.shape(), 7 + directions.size(), -1, 1));
+  for (const Tensor& input : floats_of(inputs))
+    directions.push_back(uniform(input.shape(), 7 + directions.size(), -1, 1));
   return directions;
 }
 
@@ -123,7 +127,9 @@ Tensors directions_for(const Tensors& inputs) {
 template <class F>
 double slope(F&& f, const Tensors& inputs, const Tensors& directions) {
   const double h = 1e-4;
-  const auto pair = [&](double step) { return f(moved(inputs, directions, step)) - f(moved(inputs, directions, -step)); };
+  const auto pair = [&](double step) {
+    return f(moved(inputs, directions, step)) - f(moved(inputs, directions, -step));
+  };
   return (8 * pair(h) - pair(2 * h)) / (12 * h);
 }
 
@@ -177,8 +183,8 @@ void check_second_by_direction(const OpCase& row, const Tensors& sample) {
     if (second[i].defined()) analytic += dot(second[i], directions[i]);
   const double numeric = slope(first_order, sample, directions);
   BOOST_CHECK_MESSAGE(close(analytic, numeric, 1e-6, 1e-6),
-                      row.title() << ": along a direction the second derivative is " << analytic << ", the slope "
-                                  << numeric);
+                      row.title() << ": along a direction the second derivative is " << analytic
+                                  << ", the slope " << numeric);
 }
 
 bool is_empty(const Tensors& inputs) {
@@ -255,8 +261,9 @@ BOOST_DATA_TEST_CASE(one_tensor_in_two_places_gets_both_shares, data::make(op_ca
           for (Tensor& share : two)
             if (!share.defined()) share = zeros_like(apart[i]);
           const Tensor one = grad({row.call(together)}, {together[i]}, options)[0];
-          check_equal(one, each(two[0], two[1], [](double a, double b) { return a + b; }), 1e-11, 1e-12,
-                      row.title() + ", one tensor in places " + std::to_string(i) + " and " + std::to_string(j));
+          check_equal(
+              one, each(two[0], two[1], [](double a, double b) { return a + b; }), 1e-11, 1e-12,
+              row.title() + ", one tensor in places " + std::to_string(i) + " and " + std::to_string(j));
         }
       }
     }
@@ -269,7 +276,8 @@ BOOST_DATA_TEST_CASE(float32_agrees_with_float64, data::make(op_cases()), row) {
     const Tensors singles = leaves(sample, DType::float32);
     // The float64 side sees the numbers that float32 can hold.
     Tensors rounded;
-    for (const Tensor& single : singles) rounded.push_back(is_float(single) ? single.detach().to(DType::float64) : single);
+    for (const Tensor& single : singles)
+      rounded.push_back(is_float(single) ? single.detach().to(DType::float64) : single);
     const Tensors doubles = leaves(rounded);
     const Tensor got = row.call(singles), want = row.call(doubles);
     BOOST_TEST((got.dtype() == DType::float32));
@@ -285,7 +293,8 @@ BOOST_DATA_TEST_CASE(float32_agrees_with_float64, data::make(op_cases()), row) {
   }
 }
 
-BOOST_DATA_TEST_CASE(mixed_float_types_promote_and_gradients_come_back_in_their_own, data::make(op_cases()), row) {
+BOOST_DATA_TEST_CASE(mixed_float_types_promote_and_gradients_come_back_in_their_own, data::make(op_cases()),
+                     row) {
   if (!row.differentiable || !row.promotes) return;
   for (const Tensors& sample : row.samples) {
     if (floats_of(sample).size() < 2) continue;
@@ -340,9 +349,11 @@ BOOST_DATA_TEST_CASE(arguments_that_do_not_fit_are_refused_by_name, data::make(o
     }
     const char* const expected[] = {"ShapeError", "TypeError", "ValueError", "IndexError"};
     BOOST_CHECK_MESSAGE(thrown == expected[static_cast<int>(refused.with)],
-                        row.title() << " of shape " << refused.inputs[0].shape() << " threw " << thrown << " (" << text
-                                    << ") instead of " << expected[static_cast<int>(refused.with)]);
-    BOOST_CHECK_MESSAGE(text.find(": ") != std::string::npos, row.title() << ": names no operation: " << text);
+                        row.title() << " of shape " << refused.inputs[0].shape() << " threw " << thrown
+                                    << " (" << text << ") instead of "
+                                    << expected[static_cast<int>(refused.with)]);
+    BOOST_CHECK_MESSAGE(text.find(": ") != std::string::npos, row.title()
+                                                                  << ": names no operation: " << text);
     if (refused.with != Refusal::shape) continue;
     for (std::size_t i = 0; i < std::min<std::size_t>(2, refused.inputs.size()); ++i) {
       const std::string shape = to_string(refused.inputs[i].shape());

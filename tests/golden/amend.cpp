@@ -74,7 +74,7 @@ void scale(NamedTensors& tensors, double factor) {
   }
 }
 
-/// For results that come out of float32 arithmetic, whatever type they end in: one rounding is all that differs.
+/// For results that come out of float32 arithmetic, whatever type they end in: one rounding may differ.
 Amendment at_float32_tolerance(Case& golden, const char* reason) {
   golden.rtol = 2e-5;
   golden.atol = 2e-6;
@@ -99,17 +99,21 @@ Amendment amend_kl_div(Case& golden) {
     return {"kl_div: mean and batchmean of no element: ValueError"};
   }
   if (golden.inputs.at("target").dtype() == DType::float32 && input.dtype() == DType::float64)
-    return at_float32_tolerance(golden, "kl_div of mixed types is computed in float64; the oracle took the logarithm (exponential) "
-                                        "of a float32 target in float32, so float32's tolerance applies");
+    return at_float32_tolerance(
+        golden,
+        "kl_div of mixed types is computed in float64; the oracle took the logarithm (exponential) "
+        "of a float32 target in float32, so float32's tolerance applies");
   if (deprecated && golden.op == "kl_div") {
     bool differs = false;
     if (reduction == "batchmean") {
       const double rows = static_cast<double>(input.size(0));
-      for (NamedTensors* part : {&golden.outputs, &golden.grads, &golden.double_grads, &golden.double_cotangent_grads})
+      for (NamedTensors* part :
+           {&golden.outputs, &golden.grads, &golden.double_grads, &golden.double_cotangent_grads})
         scale(*part, rows);
       differs = true;
     }
-    if (golden.args.flag("size_average", true) && golden.args.flag("reduce", true) && golden.warnings.size() == 1) {
+    if (golden.args.flag("size_average", true) && golden.args.flag("reduce", true) &&
+        golden.warnings.size() == 1) {
       golden.warnings.push_back("mean_is_not_batchmean");
       differs = true;
     }
@@ -138,7 +142,8 @@ void amend_teacher_gradient(Case& golden) {
   const Tensor& student = golden.inputs.at("student");
   const std::vector<double> s = student.values<double>(), t = golden.inputs.at("teacher").values<double>();
   const double temperature = golden.args.number("T", 1), alpha = golden.args.number("alpha", 1);
-  const auto rows = static_cast<std::size_t>(student.size(0)), classes = static_cast<std::size_t>(student.size(1));
+  const auto rows = static_cast<std::size_t>(student.size(0)),
+             classes = static_cast<std::size_t>(student.size(1));
   const auto log_softmax = [&](const double* logits) {
     std::vector<double> result(classes);
     const double most = *std::max_element(logits, logits + classes) / temperature;
@@ -148,7 +153,8 @@ void amend_teacher_gradient(Case& golden) {
     return result;
   };
   std::vector<double> gradient;
-  const double g = golden.cotangents.at("out").item<double>() * alpha * temperature / static_cast<double>(rows);
+  const double g =
+      golden.cotangents.at("out").item<double>() * alpha * temperature / static_cast<double>(rows);
   for (std::size_t i = 0; i < rows; ++i) {
     const std::vector<double> x = log_softmax(&s[i * classes]), log_p = log_softmax(&t[i * classes]);
     double divergence = 0;

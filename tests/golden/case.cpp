@@ -117,7 +117,9 @@ std::vector<std::int64_t> Arguments::integers(const std::string& name) const {
   return list;
 }
 
-bool Case::tagged(const std::string& tag) const { return std::find(tags.begin(), tags.end(), tag) != tags.end(); }
+bool Case::tagged(const std::string& tag) const {
+  return std::find(tags.begin(), tags.end(), tag) != tags.end();
+}
 
 std::vector<Case> load_cases(const std::string& family) {
   const std::filesystem::path path = std::filesystem::path(RETORT_GOLDEN_DIR) / (family + ".json");

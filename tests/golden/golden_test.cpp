@@ -32,9 +32,10 @@ std::string difference(const Tensor& got, const Tensor& want, const Case& golden
   } else {
     const std::vector<double> a = got.values<double>(), b = want.values<double>();
     for (std::size_t i = 0; i < a.size(); ++i) {
-      const bool equal = std::isnan(b[i])   ? std::isnan(a[i])
-                         : std::isinf(b[i]) ? a[i] == b[i]
-                                            : std::abs(a[i] - b[i]) <= golden.atol + golden.rtol * std::abs(b[i]);
+      const bool equal = std::isnan(b[i]) ? std::isnan(a[i])
+                         : std::isinf(b[i])
+                             ? a[i] == b[i]
+                             : std::abs(a[i] - b[i]) <= golden.atol + golden.rtol * std::abs(b[i]);
       if (!equal) {
         text << "[" << i << "] is " << a[i] << " instead of " << b[i] << " (off by " << a[i] - b[i] << ")";
         break;
@@ -44,7 +45,8 @@ std::string difference(const Tensor& got, const Tensor& want, const Case& golden
   return text.str();
 }
 
-std::string differences(const NamedTensors& got, const NamedTensors& want, const char* what, const Case& golden) {
+std::string differences(const NamedTensors& got, const NamedTensors& want, const char* what,
+                        const Case& golden) {
   for (const auto& [name, tensor] : want) {
     const auto found = got.find(name);
     const std::string text = found == got.end() ? "is missing" : difference(found->second, tensor, golden);
@@ -110,8 +112,8 @@ NamedTensors gradients(const Case& golden, const Results& results, const NamedTe
   for (const std::string& name : golden.differentiable) wanted.push_back(inputs.at(name));
   Tensors found(wanted.size());
   if (!outputs.empty()) {
-    found = grad(outputs, wanted,
-                 {.grad_outputs = upstream, .create_graph = create_graph, .allow_unused = true});
+    found =
+        grad(outputs, wanted, {.grad_outputs = upstream, .create_graph = create_graph, .allow_unused = true});
   }
   NamedTensors result;
   for (std::size_t i = 0; i < wanted.size(); ++i)
@@ -159,11 +161,11 @@ std::string check_error(const Case& golden, const Form& form) {
     thrown = "IndexError";
   }
   static const std::map<std::string, std::string> types{
-      {"shape_mismatch", "ShapeError"},          {"batch_mismatch", "ShapeError"},
-      {"weight_size", "ShapeError"},             {"integral_input", "TypeError"},
-      {"invalid_reduction", "ValueError"},       {"mean_of_nothing", "ValueError"},
-      {"label_smoothing_range", "ValueError"},   {"ignore_index_with_prob_target", "ValueError"},
-      {"dim_out_of_range", "IndexError"},        {"target_out_of_bounds", "IndexError"}};
+      {"shape_mismatch", "ShapeError"},        {"batch_mismatch", "ShapeError"},
+      {"weight_size", "ShapeError"},           {"integral_input", "TypeError"},
+      {"invalid_reduction", "ValueError"},     {"mean_of_nothing", "ValueError"},
+      {"label_smoothing_range", "ValueError"}, {"ignore_index_with_prob_target", "ValueError"},
+      {"dim_out_of_range", "IndexError"},      {"target_out_of_bounds", "IndexError"}};
   if (thrown != types.at(golden.error)) return golden.error + " threw " + thrown;
   if (golden.error == "shape_mismatch" || golden.error == "batch_mismatch") {
     for (const auto& [name, tensor] : golden.inputs)
@@ -179,7 +181,8 @@ std::string check(const Case& golden, const Form& form) {
   if (!golden.cotangents.empty()) {  // values alone, with nothing recorded
     const Warnings unheard;
     const Results results = no_grad([&] { return form.call(golden.args, fresh_inputs(golden, true)); });
-    const std::string text = differences(results.outputs, golden.outputs, "without recording: output", golden);
+    const std::string text =
+        differences(results.outputs, golden.outputs, "without recording: output", golden);
     if (!text.empty()) return text;
   }
   {  // the fast rules, and the warnings of a first call
@@ -204,8 +207,7 @@ std::string check(const Case& golden, const Form& form) {
   const Results results = form.call(golden.args, inputs);
   const NamedTensors grads = gradients(golden, results, inputs, cotangents, true);
   std::string text = differences(grads, golden.grads, "recorded gradient for", golden);
-  if (text.empty() && !golden.double_v.empty())
-    text = check_second_order(golden, grads, inputs, cotangents);
+  if (text.empty() && !golden.double_v.empty()) text = check_second_order(golden, grads, inputs, cotangents);
   return text;
 }
 
@@ -276,7 +278,8 @@ BOOST_AUTO_TEST_CASE(optim) { run_family("optim"); }
 
 BOOST_AUTO_TEST_CASE(summary) {
   std::cout << "golden, all families: " << total << "\n";
-  for (const auto& [reason, count] : amended) std::cout << "  " << count << " by API.md's rule: " << reason << "\n";
+  for (const auto& [reason, count] : amended)
+    std::cout << "  " << count << " by API.md's rule: " << reason << "\n";
   for (const auto& [reason, count] : skipped) std::cout << "  " << count << " skipped: " << reason << "\n";
   BOOST_TEST(total.failed == 0);
 }

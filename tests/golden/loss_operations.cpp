@@ -52,7 +52,7 @@ CrossEntropyLossOptions cross_entropy_options(const Arguments& args, const Named
   return options;
 }
 
-/// Both forms of a loss of input and target: `function(input, target, options)` and `Class(options)(input, target)`.
+/// Both forms of a loss: `function(input, target, options)` and `Class(options)(input, target)`.
 template <class Class, class MakeOptions, class Function>
 std::vector<Form> both_forms(MakeOptions make_options, Function function) {
   return {{"function",
@@ -75,7 +75,8 @@ DistillationLossOptions distillation_options(const Arguments& args) {
 Results fused_distillation(const Arguments& args, const NamedTensors& in) {
   DistillationLoss loss(distillation_options(args));
   return {.outputs = {
-              {"out", loss({.student = in.at("student"), .teacher = in.at("teacher"), .labels = in.at("labels")})}}};
+              {"out",
+               loss({.student = in.at("student"), .teacher = in.at("teacher"), .labels = in.at("labels")})}}};
 }
 
 /// The same in plain losses; what the golden cases' further results are of.
@@ -106,12 +107,14 @@ std::vector<Form> loss_operation(const std::string& op) {
     return both_forms<NLLLoss>([](A args, In in) { return class_options<NLLLossOptions>(args, in); },
                                [](T x, T t, const NLLLossOptions& o) { return nll_loss(x, t, o); });
   if (op == "cross_entropy")
-    return both_forms<CrossEntropyLoss>([](A args, In in) { return cross_entropy_options(args, in); },
-                                        [](T x, T t, const CrossEntropyLossOptions& o) { return cross_entropy(x, t, o); });
+    return both_forms<CrossEntropyLoss>(
+        [](A args, In in) { return cross_entropy_options(args, in); },
+        [](T x, T t, const CrossEntropyLossOptions& o) { return cross_entropy(x, t, o); });
   if (op == "mse_loss")
     return both_forms<MSELoss>([](A args, In) { return reduction_options<MSELossOptions>(args); },
                                [](T x, T t, const MSELossOptions& o) { return mse_loss(x, t, o); });
-  if (op == "distillation") return {{"fused", fused_distillation, false}, {"composed", composed_distillation}};
+  if (op == "distillation")
+    return {{"fused", fused_distillation, false}, {"composed", composed_distillation}};
   return {};
 }
 

@@ -54,10 +54,11 @@ Results layer_normalisation(const Arguments& args, const NamedTensors& in) {
 
 Results batch_normalisation(const Arguments& args, const NamedTensors& in) {
   const Tensor mean = in.at("running_mean"), variance = in.at("running_var");
-  const Tensor out = batch_norm(in.at("input"), mean, variance, optional_tensor(in, "weight"), optional_tensor(in, "bias"),
-                                {.training = args.flag("training", false),
-                                 .momentum = args.number("momentum", 0.1),
-                                 .eps = args.number("eps", 1e-5)});
+  const Tensor out =
+      batch_norm(in.at("input"), mean, variance, optional_tensor(in, "weight"), optional_tensor(in, "bias"),
+                 {.training = args.flag("training", false),
+                  .momentum = args.number("momentum", 0.1),
+                  .eps = args.number("eps", 1e-5)});
   return {.outputs = {{"out", out}}, .aux = {{"running_mean", mean}, {"running_var", variance}}};
 }
 

@@ -209,8 +209,8 @@ Results clip(const Arguments& args, const NamedTensors& in, bool by_value) {
   if (by_value) {
     clip_grad_value(parameters, args.number("clip_value", 0));
   } else {
-    const double norm_type = args.is_text("norm_type") ? std::numeric_limits<double>::infinity()
-                                                       : args.number("norm_type", 2);
+    const double norm_type =
+        args.is_text("norm_type") ? std::numeric_limits<double>::infinity() : args.number("norm_type", 2);
     const double norm = clip_grad_norm(parameters, args.number("max_norm", 0), norm_type);
     results.outputs["total_norm"] = full({}, norm, parameters[0].dtype());
   }
@@ -252,9 +252,9 @@ Results train_distill_mlp(const Arguments& args, const NamedTensors& in, bool fu
     if (fused) {
       loss = distill({.student = student, .teacher = in.at("teacher"), .labels = in.at("labels")});
     } else {
-      const Tensor divergence = kl_div(log_softmax(student / temperature, 1),
-                                       softmax(in.at("teacher") / temperature, 1),
-                                       {.reduction = Reduction::batchmean});
+      const Tensor divergence =
+          kl_div(log_softmax(student / temperature, 1), softmax(in.at("teacher") / temperature, 1),
+                 {.reduction = Reduction::batchmean});
       loss = alpha * temperature * temperature * divergence +
              (1 - alpha) * cross_entropy(student, in.at("labels"));
     }
@@ -264,8 +264,12 @@ Results train_distill_mlp(const Arguments& args, const NamedTensors& in, bool fu
     optimizer->step();
     step_scheduler();
   }
-  return {.outputs = {{"loss", losses.get()}, {"grad_norm", norms.get()}, {"w1", parameters[0]},
-                      {"b1", parameters[1]}, {"w2", parameters[2]}, {"b2", parameters[3]}}};
+  return {.outputs = {{"loss", losses.get()},
+                      {"grad_norm", norms.get()},
+                      {"w1", parameters[0]},
+                      {"b1", parameters[1]},
+                      {"w2", parameters[2]},
+                      {"b2", parameters[3]}}};
 }
 
 }  // namespace

@@ -55,7 +55,8 @@ const std::map<std::string, Function>& functions() {
       {"matmul", binary([](T a, T b) { return matmul(a, b); })},
       {"pow",
        [](A args, In in) {
-         return args.has("exponent") ? pow(in.at("a"), args.number("exponent", 1)) : pow(in.at("a"), in.at("b"));
+         return args.has("exponent") ? pow(in.at("a"), args.number("exponent", 1))
+                                     : pow(in.at("a"), in.at("b"));
        }},
       {"where", [](A, In in) { return where(in.at("cond"), in.at("a"), in.at("b")); }},
       {"exp", unary([](T x) { return exp(x); })},
@@ -83,13 +84,15 @@ const std::map<std::string, Function>& functions() {
        }},
       {"max_all", unary([](T x) { return max(x); })},
       {"transpose",
-       [](A args, In in) { return transpose(in.at("input"), args.integer("dim0", 0), args.integer("dim1", 0)); }},
+       [](A args, In in) {
+         return transpose(in.at("input"), args.integer("dim0", 0), args.integer("dim1", 0));
+       }},
       {"permute", [](A args, In in) { return permute(in.at("input"), args.integers("dims")); }},
       {"reshape", [](A args, In in) { return reshape(in.at("input"), Shape(args.integers("shape"))); }},
       {"slice",
        [](A args, In in) {
-         return slice(in.at("input"), args.integer("dim", 0), args.integer("start", 0), args.integer("end", 0),
-                      args.integer("step", 1));
+         return slice(in.at("input"), args.integer("dim", 0), args.integer("start", 0),
+                      args.integer("end", 0), args.integer("step", 1));
        }},
       {"concat",
        [](A args, In in) {
@@ -97,7 +100,8 @@ const std::map<std::string, Function>& functions() {
          for (const auto& item : in) parts.push_back(item.second);
          return concat(parts, args.integer("dim", 0));
        }},
-      {"gather", [](A args, In in) { return gather(in.at("input"), args.integer("dim", 0), in.at("index")); }},
+      {"gather",
+       [](A args, In in) { return gather(in.at("input"), args.integer("dim", 0), in.at("index")); }},
       {"embedding",
        [](A args, In in) {
          EmbeddingOptions options;
@@ -105,11 +109,15 @@ const std::map<std::string, Function>& functions() {
          return embedding(in.at("index"), in.at("weight"), options);
        }},
       {"dropout",
-       [](A args, In in) { return dropout(in.at("input"), args.number("p", 0.5), args.flag("training", true)); }},
+       [](A args, In in) {
+         return dropout(in.at("input"), args.number("p", 0.5), args.flag("training", true));
+       }},
       {"softmax",
        [](A args, In in) { return softmax(in.at("input"), args.integer("dim", 0), dtype_of_result(args)); }},
       {"log_softmax",
-       [](A args, In in) { return log_softmax(in.at("input"), args.integer("dim", 0), dtype_of_result(args)); }},
+       [](A args, In in) {
+         return log_softmax(in.at("input"), args.integer("dim", 0), dtype_of_result(args));
+       }},
       {"linear",
        [](A, In in) {
          const auto bias = in.find("bias");
@@ -124,7 +132,8 @@ const std::map<std::string, Function>& functions() {
 std::vector<Form> tensor_operation(const std::string& op) {
   if (op == "max_dim") {
     return {{"function", [](const Arguments& args, const NamedTensors& in) {
-               const auto [values, indices] = max(in.at("input"), args.integer("dim", 0), args.flag("keepdim", false));
+               const auto [values, indices] =
+                   max(in.at("input"), args.integer("dim", 0), args.flag("keepdim", false));
                return Results{.outputs = {{"values", values}, {"indices", indices}}};
              }}};
   }

@@ -35,7 +35,8 @@ BOOST_AUTO_TEST_CASE(the_ignored_class_may_be_out_of_range) {
   const Tensor x = uniform({3, 3}, 1).set_requires_grad();
   const Tensor labels = tensor({0, 255, 2});
   const Tensor loss = nll_loss(x, labels, {.ignore_index = 255});
-  BOOST_TEST(loss.item<double>() == -(x.data<double>()[0] + x.data<double>()[8]) / 2, boost::test_tools::tolerance(1e-14));
+  BOOST_TEST(loss.item<double>() == -(x.data<double>()[0] + x.data<double>()[8]) / 2,
+             boost::test_tools::tolerance(1e-14));
   loss.backward();
   for (std::size_t i = 3; i < 6; ++i) BOOST_TEST(x.grad().data<double>()[i] == 0.0);
 }
@@ -87,7 +88,9 @@ BOOST_AUTO_TEST_CASE(types_and_shapes_that_do_not_fit) {
   const std::string shape = thrown_text<ShapeError>([&] { nll_loss(x, tensor({0, 1})); });
   BOOST_TEST(holds(shape, "(4, 3)"));
   BOOST_TEST(holds(shape, "(2)"));
-  const std::string weight = thrown_text<ShapeError>([&] { cross_entropy(x, labels, {.weight = tensor({1.0, 2.0})}); });
+  const std::string weight = thrown_text<ShapeError>([&] {
+    cross_entropy(x, labels, {.weight = tensor({1.0, 2.0})});
+  });
   BOOST_TEST(holds(weight, "(2)"));
   BOOST_TEST(holds(weight, "(4, 3)"));
   BOOST_CHECK_THROW(cross_entropy(x, probabilities({4, 3}, 1), {.weight = tensor({1.0, 2.0})}), ShapeError);

@@ -21,9 +21,12 @@ bool holds(const std::string& text, const std::string& part) { return text.find(
 Tensor composed(const DistillationInputs& in, const DistillationLossOptions& options) {
   const double T = options.temperature, alpha = options.alpha;
   const Tensor teacher = options.detach_teacher ? in.teacher.detach() : in.teacher;
-  Tensor rows = sum(kl_div(log_softmax(in.student / T, 1), softmax(teacher / T, 1), {.reduction = Reduction::none}), 1) *
-                (alpha * T * T);
-  if (alpha < 1) rows = rows + (1 - alpha) * cross_entropy(in.student, in.labels, {.reduction = Reduction::none});
+  Tensor rows =
+      sum(kl_div(log_softmax(in.student / T, 1), softmax(teacher / T, 1), {.reduction = Reduction::none}),
+          1) *
+      (alpha * T * T);
+  if (alpha < 1)
+    rows = rows + (1 - alpha) * cross_entropy(in.student, in.labels, {.reduction = Reduction::none});
   double count = static_cast<double>(in.student.size(0));
   if (in.mask.defined()) {
     rows = where(in.mask, rows, 0.0);
@@ -34,7 +37,8 @@ Tensor composed(const DistillationInputs& in, const DistillationLossOptions& opt
 }
 
 /// |got - want| <= tolerance · (the largest |want| + scale), scale being the size of what cancels in them.
-void check_close(const Tensor& got, const Tensor& want, double tolerance, const std::string& what, double scale = 1e-3) {
+void check_close(const Tensor& got, const Tensor& want, double tolerance, const std::string& what,
+                 double scale = 1e-3) {
   BOOST_REQUIRE(got.shape() == want.shape());
   double largest = 0;
   for (const double value : want.values<double>()) largest = std::max(largest, std::abs(value));
@@ -58,11 +62,12 @@ BOOST_AUTO_TEST_CASE(fused_and_composed_agree) {
       for (const double T : {0.5, 1.0, 4.0, 20.0}) {
         for (const double alpha : {0.0, 0.3, 1.0}) {
           for (const Reduction reduction : {Reduction::none, Reduction::sum, Reduction::batchmean}) {
-            const std::string what =
-                message(name(dtype), ", ", classes, " classes, T ", T, ", alpha ", alpha, ", ", name(reduction));
+            const std::string what = message(name(dtype), ", ", classes, " classes, T ", T, ", alpha ", alpha,
+                                             ", ", name(reduction));
             const Tensor student = uniform({5, classes}, 1, -4, 4).to(dtype).set_requires_grad();
             const Tensor teacher = uniform({5, classes}, 2, -4, 4).to(dtype).set_requires_grad();
-            const DistillationInputs inputs{.student = student, .teacher = teacher, .labels = indices({5}, 3, classes)};
+            const DistillationInputs inputs{
+                .student = student, .teacher = teacher, .labels = indices({5}, 3, classes)};
             const DistillationLossOptions options{
                 .temperature = T, .alpha = alpha, .reduction = reduction, .detach_teacher = false};
             const Tensor fused = distillation_loss(inputs, options), plain = composed(inputs, options);
@@ -70,10 +75,12 @@ BOOST_AUTO_TEST_CASE(fused_and_composed_agree) {
             check_close(fused, plain, tolerance, what, T * T);
             const Tensor v = uniform(fused.shape(), 4, 0.5, 1.5).to(dtype);
             const GradOptions with{.grad_outputs = {v}, .allow_unused = true};
-            const Tensors got = grad({fused}, {student, teacher}, with), want = grad({plain}, {student, teacher}, with);
+            const Tensors got = grad({fused}, {student, teacher}, with),
+                          want = grad({plain}, {student, teacher}, with);
             for (std::size_t k = 0; k < 2; ++k)
-              check_close(got[k].defined() ? got[k] : zeros_like(student), want[k].defined() ? want[k] : zeros_like(student),
-                          tolerance, what + (k ? ", teacher's gradient" : ", student's gradient"), T);
+              check_close(got[k].defined() ? got[k] : zeros_like(student),
+                          want[k].defined() ? want[k] : zeros_like(student), tolerance,
+                          what + (k ? ", teacher's gradient" : ", student's gradient"), T);
           }
         }
       }
@@ -87,10 +94,12 @@ BOOST_AUTO_TEST_CASE(the_class_and_the_defaults) {
   BOOST_TEST(defaults.alpha == 1.0);
   BOOST_TEST(defaults.detach_teacher);
   BOOST_TEST((defaults.reduction == Reduction::batchmean));
-  const Tensor student = uniform({5, 4}, 1).set_requires_grad(), teacher = uniform({5, 4}, 2).set_requires_grad();
+  const Tensor student = uniform({5, 4}, 1).set_requires_grad(),
+               teacher = uniform({5, 4}, 2).set_requires_grad();
   DistillationLoss loss({.temperature = 4, .alpha = 0.9});
   const DistillationInputs inputs{.student = student, .teacher = teacher, .labels = indices({5}, 3, 4)};
-  BOOST_TEST(loss(inputs).item<double>() == distillation_loss(inputs, {.temperature = 4, .alpha = 0.9}).item<double>());
+  BOOST_TEST(loss(inputs).item<double>() ==
+             distillation_loss(inputs, {.temperature = 4, .alpha = 0.9}).item<double>());
   const DistillationLoss plain;
   plain({.student = student, .teacher = teacher}).backward();
   BOOST_TEST(student.grad().defined());
@@ -98,7 +107,8 @@ BOOST_AUTO_TEST_CASE(the_class_and_the_defaults) {
 }
 
 BOOST_AUTO_TEST_CASE(a_mask_leaves_rows_out_of_sum_and_count) {
-  const Tensor student = uniform({6, 4}, 1).set_requires_grad(), teacher = uniform({6, 4}, 2).set_requires_grad();
+  const Tensor student = uniform({6, 4}, 1).set_requires_grad(),
+               teacher = uniform({6, 4}, 2).set_requires_grad();
   const Tensor labels = indices({6}, 3, 4), mask = tensor({1, 0, 1, 1, 0, 0});
   for (const double alpha : {0.5, 1.0}) {
     for (const Reduction reduction : {Reduction::none, Reduction::sum, Reduction::batchmean}) {
@@ -128,7 +138,8 @@ BOOST_AUTO_TEST_CASE(a_row_that_is_masked_out_may_hold_anything) {
     for (const Tensor& g : grad({loss}, {student, teacher}, {.create_graph = create_graph})) {
       const std::vector<double> values = g.values<double>();
       BOOST_CHECK_MESSAGE(std::isfinite(values[0]) && std::isfinite(values[1]), "the row that counts: " << g);
-      BOOST_CHECK_MESSAGE(values[2] == 0 && values[3] == 0, "the row left out" << (create_graph ? ", recorded: " : ": ") << g);
+      BOOST_CHECK_MESSAGE(values[2] == 0 && values[3] == 0,
+                          "the row left out" << (create_graph ? ", recorded: " : ": ") << g);
     }
   }
 }
@@ -136,7 +147,9 @@ BOOST_AUTO_TEST_CASE(a_row_that_is_masked_out_may_hold_anything) {
 BOOST_AUTO_TEST_CASE(with_no_row_left_the_loss_and_its_gradients_are_zero) {
   for (const Reduction reduction : {Reduction::sum, Reduction::batchmean}) {
     const Tensor student = uniform({3, 4}, 1).set_requires_grad(), teacher = uniform({3, 4}, 2);
-    const Tensor loss = distillation_loss({.student = student, .teacher = teacher, .labels = indices({3}, 3, 4),
+    const Tensor loss = distillation_loss({.student = student,
+                                           .teacher = teacher,
+                                           .labels = indices({3}, 3, 4),
                                            .mask = zeros({3}, DType::int64)},
                                           {.temperature = 2, .alpha = 0.5, .reduction = reduction});
     BOOST_TEST(loss.item<double>() == 0.0);
@@ -144,7 +157,8 @@ BOOST_AUTO_TEST_CASE(with_no_row_left_the_loss_and_its_gradients_are_zero) {
     BOOST_REQUIRE(student.grad().defined());
     for (const double value : student.grad().values<double>()) BOOST_TEST(value == 0.0);
     const Tensor empty = zeros({0, 4}).set_requires_grad();
-    const Tensor nothing = distillation_loss({.student = empty, .teacher = zeros({0, 4})}, {.reduction = reduction});
+    const Tensor nothing =
+        distillation_loss({.student = empty, .teacher = zeros({0, 4})}, {.reduction = reduction});
     BOOST_TEST(nothing.item<double>() == 0.0);
     nothing.backward();
     BOOST_TEST((empty.grad().shape() == Shape{0, 4}));
@@ -155,7 +169,8 @@ BOOST_AUTO_TEST_CASE(options_out_of_range) {
   const DistillationInputs inputs{
       .student = uniform({3, 4}, 1), .teacher = uniform({3, 4}, 2), .labels = indices({3}, 3, 4)};
   for (const double wrong : {0.0, -1.0, std::nan("")}) {
-    const std::string text = thrown_text<ValueError>([&] { distillation_loss(inputs, {.temperature = wrong}); });
+    const std::string text =
+        thrown_text<ValueError>([&] { distillation_loss(inputs, {.temperature = wrong}); });
     BOOST_TEST(holds(text, "temperature"));
     BOOST_CHECK_THROW(DistillationLoss({.temperature = wrong}), ValueError);
   }
@@ -164,31 +179,37 @@ BOOST_AUTO_TEST_CASE(options_out_of_range) {
     BOOST_TEST(holds(text, "alpha"));
     BOOST_CHECK_THROW(DistillationLoss({.alpha = wrong}), ValueError);
   }
-  const std::string mean = thrown_text<ValueError>([&] { distillation_loss(inputs, {.reduction = Reduction::mean}); });
+  const std::string mean =
+      thrown_text<ValueError>([&] { distillation_loss(inputs, {.reduction = Reduction::mean}); });
   BOOST_TEST(holds(mean, "batchmean"));
   BOOST_CHECK_THROW(DistillationLoss({.reduction = Reduction::mean}), ValueError);
 }
 
 BOOST_AUTO_TEST_CASE(inputs_that_are_missing_or_do_not_fit) {
   const Tensor student = uniform({3, 4}, 1), teacher = uniform({3, 4}, 2), labels = indices({3}, 3, 4);
-  BOOST_TEST(holds(thrown_text<ValueError>([&] {
-                     distillation_loss({.student = student, .teacher = teacher}, {.alpha = 0.5});
-                   }),
+  BOOST_TEST(holds(thrown_text<ValueError>(
+                       [&] { distillation_loss({.student = student, .teacher = teacher}, {.alpha = 0.5}); }),
                    "labels"));
   BOOST_CHECK_THROW(distillation_loss({.student = student}), ValueError);
   BOOST_CHECK_THROW(distillation_loss({.teacher = teacher}), ValueError);
-  const std::string shapes =
-      thrown_text<ShapeError>([&] { distillation_loss({.student = student, .teacher = uniform({4, 3}, 1)}); });
+  const std::string shapes = thrown_text<ShapeError>([&] {
+    distillation_loss({.student = student, .teacher = uniform({4, 3}, 1)});
+  });
   BOOST_TEST(holds(shapes, "(3, 4)"));
   BOOST_TEST(holds(shapes, "(4, 3)"));
-  BOOST_CHECK_THROW(
-      distillation_loss({.student = student, .teacher = teacher, .labels = indices({4}, 1, 4)}, {.alpha = 0.5}), ShapeError);
-  BOOST_CHECK_THROW(distillation_loss({.student = student, .teacher = teacher, .mask = ones({2}, DType::int64)}),
+  BOOST_CHECK_THROW(distillation_loss({.student = student, .teacher = teacher, .labels = indices({4}, 1, 4)},
+                                      {.alpha = 0.5}),
                     ShapeError);
-  BOOST_CHECK_THROW(distillation_loss({.student = student, .teacher = teacher, .mask = ones({3})}), TypeError);
-  BOOST_CHECK_THROW(distillation_loss({.student = student, .teacher = teacher, .mask = tensor({0, 1, 2})}), ValueError);
-  BOOST_CHECK_THROW(distillation_loss({.student = tensor<std::int64_t>({1, 2}, {1, 2}), .teacher = uniform({1, 2}, 1)}),
+  BOOST_CHECK_THROW(
+      distillation_loss({.student = student, .teacher = teacher, .mask = ones({2}, DType::int64)}),
+      ShapeError);
+  BOOST_CHECK_THROW(distillation_loss({.student = student, .teacher = teacher, .mask = ones({3})}),
                     TypeError);
+  BOOST_CHECK_THROW(distillation_loss({.student = student, .teacher = teacher, .mask = tensor({0, 1, 2})}),
+                    ValueError);
+  BOOST_CHECK_THROW(
+      distillation_loss({.student = tensor<std::int64_t>({1, 2}, {1, 2}), .teacher = uniform({1, 2}, 1)}),
+      TypeError);
   const std::string range = thrown_text<IndexError>([&] {
     distillation_loss({.student = student, .teacher = teacher, .labels = tensor({0, 9, 1})}, {.alpha = 0.5});
   });
@@ -206,8 +227,8 @@ BOOST_AUTO_TEST_CASE(a_class_masked_in_both_logits_takes_no_part) {
   const auto loss = [&] {
     return distillation_loss({.student = student, .teacher = teacher, .labels = tensor({2, 0})}, options);
   };
-  const Tensor small =
-      distillation_loss({.student = small_student, .teacher = small_teacher, .labels = tensor({1, 0})}, options);
+  const Tensor small = distillation_loss(
+      {.student = small_student, .teacher = small_teacher, .labels = tensor({1, 0})}, options);
   BOOST_TEST(loss().item<double>() == small.item<double>(), boost::test_tools::tolerance(1e-13));
   const Tensors want = grad({small}, {small_student, small_teacher});
   for (const bool create_graph : {false, true}) {
@@ -225,10 +246,13 @@ BOOST_AUTO_TEST_CASE(a_class_masked_in_both_logits_takes_no_part) {
 BOOST_AUTO_TEST_CASE(logits_of_ten_thousand_keep_loss_and_gradients_finite) {
   for (const DType dtype : {DType::float32, DType::float64}) {
     for (const bool create_graph : {false, true}) {
-      const Tensor student = tensor<double>({1e4, -1e4, 0, -1e4, 1e4, 9999}, {2, 3}).to(dtype).set_requires_grad();
-      const Tensor teacher = tensor<double>({-1e4, 1e4, 0, 1e4, 9998, -1e4}, {2, 3}).to(dtype).set_requires_grad();
-      const Tensor loss = distillation_loss({.student = student, .teacher = teacher, .labels = tensor({2, 0})},
-                                            {.temperature = 1, .alpha = 0.5, .detach_teacher = false});
+      const Tensor student =
+          tensor<double>({1e4, -1e4, 0, -1e4, 1e4, 9999}, {2, 3}).to(dtype).set_requires_grad();
+      const Tensor teacher =
+          tensor<double>({-1e4, 1e4, 0, 1e4, 9998, -1e4}, {2, 3}).to(dtype).set_requires_grad();
+      const Tensor loss =
+          distillation_loss({.student = student, .teacher = teacher, .labels = tensor({2, 0})},
+                            {.temperature = 1, .alpha = 0.5, .detach_teacher = false});
       BOOST_TEST(std::isfinite(loss.item<double>()));
       for (const Tensor& g : grad({loss}, {student, teacher}, {.create_graph = create_graph}))
         for (const double value : g.values<double>()) BOOST_TEST(std::isfinite(value));
@@ -251,17 +275,20 @@ BOOST_AUTO_TEST_CASE(second_order_and_one_tensor_on_both_sides) {
 }
 
 BOOST_AUTO_TEST_CASE(a_loss_over_two_leading_dimensions_is_that_of_all_rows) {
-  const Tensor student = uniform({2, 3, 4}, 1), teacher = uniform({2, 3, 4}, 2), labels = indices({2, 3}, 3, 4);
+  const Tensor student = uniform({2, 3, 4}, 1), teacher = uniform({2, 3, 4}, 2),
+               labels = indices({2, 3}, 3, 4);
   const DistillationLossOptions options{.temperature = 2, .alpha = 0.5};
   const Tensor deep = distillation_loss({.student = student, .teacher = teacher, .labels = labels}, options);
-  const Tensor flat = distillation_loss({.student = reshape(student, {6, 4}), .teacher = reshape(teacher, {6, 4}),
+  const Tensor flat = distillation_loss({.student = reshape(student, {6, 4}),
+                                         .teacher = reshape(teacher, {6, 4}),
                                          .labels = reshape(labels, {6})},
                                         options);
   BOOST_TEST(deep.item<double>() == flat.item<double>());
 }
 
 BOOST_AUTO_TEST_CASE(student_and_teacher_of_different_types) {
-  const Tensor student = uniform({3, 4}, 1).to(DType::float32).set_requires_grad(), teacher = uniform({3, 4}, 2);
+  const Tensor student = uniform({3, 4}, 1).to(DType::float32).set_requires_grad(),
+               teacher = uniform({3, 4}, 2);
   const Tensor loss = distillation_loss({.student = student, .teacher = teacher}, {.temperature = 2});
   BOOST_TEST((loss.dtype() == DType::float64));
   loss.backward();
@@ -283,13 +310,20 @@ BOOST_AUTO_TEST_CASE(the_linear_layer_in_one_with_the_loss_is_the_two_calls) {
   const Tensor labels = indices({300}, 5, 1000), mask = indices({300}, 6, 2);
   for (const Reduction reduction : {Reduction::none, Reduction::sum, Reduction::batchmean}) {
     const DistillationLossOptions options{.temperature = 3, .alpha = 0.8, .reduction = reduction};
-    const Tensor one = linear_distillation_loss(
-        {.hidden = hidden, .weight = weight, .bias = bias, .teacher_logits = teacher, .labels = labels, .mask = mask}, options);
+    const Tensor one = linear_distillation_loss({.hidden = hidden,
+                                                 .weight = weight,
+                                                 .bias = bias,
+                                                 .teacher_logits = teacher,
+                                                 .labels = labels,
+                                                 .mask = mask},
+                                                options);
     const Tensor two = distillation_loss(
-        {.student = linear(hidden, weight, bias), .teacher = teacher, .labels = labels, .mask = mask}, options);
+        {.student = linear(hidden, weight, bias), .teacher = teacher, .labels = labels, .mask = mask},
+        options);
     check_close(one, two, 1e-5, "loss");
     const GradOptions with{.grad_outputs = {uniform(one.shape(), 7, 0.5, 1.5).to(DType::float32)}};
-    const Tensors got = grad({one}, {hidden, weight, bias}, with), want = grad({two}, {hidden, weight, bias}, with);
+    const Tensors got = grad({one}, {hidden, weight, bias}, with),
+                  want = grad({two}, {hidden, weight, bias}, with);
     for (std::size_t k = 0; k < 3; ++k) check_close(got[k], want[k], 1e-5, "gradient " + std::to_string(k));
   }
 }
@@ -297,10 +331,14 @@ BOOST_AUTO_TEST_CASE(the_linear_layer_in_one_with_the_loss_is_the_two_calls) {
 BOOST_AUTO_TEST_CASE(the_teacher_of_the_linear_form_is_given_once) {
   const Tensor hidden = uniform({3, 2}, 1), weight = uniform({4, 2}, 2), logits = uniform({3, 4}, 3);
   BOOST_CHECK_THROW(linear_distillation_loss({.hidden = hidden, .weight = weight}), ValueError);
-  BOOST_CHECK_THROW(linear_distillation_loss({.hidden = hidden, .weight = weight, .teacher_logits = logits,
-                                              .teacher_hidden = hidden, .teacher_weight = weight}),
+  BOOST_CHECK_THROW(linear_distillation_loss({.hidden = hidden,
+                                              .weight = weight,
+                                              .teacher_logits = logits,
+                                              .teacher_hidden = hidden,
+                                              .teacher_weight = weight}),
                     ValueError);
-  BOOST_CHECK_THROW(linear_distillation_loss({.hidden = hidden, .weight = weight, .teacher_hidden = hidden}), Error);
+  BOOST_CHECK_THROW(linear_distillation_loss({.hidden = hidden, .weight = weight, .teacher_hidden = hidden}),
+                    Error);
   BOOST_CHECK_THROW(linear_distillation_loss({.hidden = hidden, .weight = weight, .teacher_logits = logits},
                                              {.reduction = Reduction::mean}),
                     ValueError);

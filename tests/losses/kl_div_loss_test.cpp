@@ -21,16 +21,16 @@ const Reduction all_reductions[] = {Reduction::none, Reduction::sum, Reduction::
 /// The divergence's value and derivatives at one pair, each NaN where the table says so.
 struct Pair {
   double x, t;
-  double value, dx, dt;    ///< of the term
-  double dxdt, dtdt;       ///< its second derivatives; d²/dx² is 0
+  double value, dx, dt;  ///< of the term
+  double dxdt, dtdt;     ///< its second derivatives; d²/dx² is 0
 };
 
 /// Value and derivatives to second order as the engine gives them, upstream gradient 1.
 struct Found {
   Tensor value, fast_dx, fast_dt, dx, dt, dx_of_dx, dt_of_dx, dx_of_dt, dt_of_dt;
 };
-Found derive(const std::vector<double>& xs, const std::vector<double>& ts, bool log_target, Reduction reduction,
-             DType dtype) {
+Found derive(const std::vector<double>& xs, const std::vector<double>& ts, bool log_target,
+             Reduction reduction, DType dtype) {
   const Tensor x = tensor(xs).to(dtype).set_requires_grad(), t = tensor(ts).to(dtype).set_requires_grad();
   const auto loss = [&] { return kl_div(x, t, {.reduction = reduction, .log_target = log_target}); };
   Found found;
@@ -73,17 +73,22 @@ void check_pairs(const std::vector<Pair>& pairs, bool log_target) {
           xs[place] = pair.x, ts[place] = pair.t;
           const Found found = derive(xs, ts, log_target, reduction, dtype);
           const auto count = static_cast<double>(size);
-          const double divisor = reduction == Reduction::mean || reduction == Reduction::batchmean ? count : 1;
-          const std::string what = message(log_target ? "log target: " : "", name(reduction), ", ", name(dtype), ", size ",
-                                           size, ", x = ", pair.x, ", t = ", pair.t, ": ");
+          const double divisor =
+              reduction == Reduction::mean || reduction == Reduction::batchmean ? count : 1;
+          const std::string what =
+              message(log_target ? "log target: " : "", name(reduction), ", ", name(dtype), ", size ", size,
+                      ", x = ", pair.x, ", t = ", pair.t, ": ");
           if (reduction == Reduction::none) {
             check_element(found.value, place, pair.value, what + "value");
           } else {
             check_element(found.value, 0, (pair.value + (count - 1) * plain_value) / divisor, what + "value");
           }
-          for (const Tensor& dx : {found.fast_dx, found.dx}) check_element(dx, place, pair.dx / divisor, what + "dx");
-          for (const Tensor& dt : {found.fast_dt, found.dt}) check_element(dt, place, pair.dt / divisor, what + "dt");
-          if (std::isnan(pair.value) || std::isinf(pair.x)) continue;  // second order is of interest where it is a number
+          for (const Tensor& dx : {found.fast_dx, found.dx})
+            check_element(dx, place, pair.dx / divisor, what + "dx");
+          for (const Tensor& dt : {found.fast_dt, found.dt})
+            check_element(dt, place, pair.dt / divisor, what + "dt");
+          if (std::isnan(pair.value) || std::isinf(pair.x))
+            continue;  // second order is of interest where it is a number
           check_element(found.dx_of_dx, place, 0, what + "d2/dxdx");
           check_element(found.dt_of_dx, place, pair.dxdt / divisor, what + "d2/dxdt");
           check_element(found.dx_of_dt, place, pair.dxdt / divisor, what + "d2/dtdx");
@@ -162,12 +167,14 @@ BOOST_AUTO_TEST_CASE(not_a_number_is_never_hidden) {
                                                  {not_a_number, not_a_number},
                                                  {not_a_number, log_target ? -inf : 0.0},
                                                  {-inf, not_a_number}};
-    if (!log_target) pairs.insert(pairs.end(), {{-1.0, -0.5}, {-inf, -1.0}, {-1.0, -1e-300}, {not_a_number, -1.0}});
+    if (!log_target)
+      pairs.insert(pairs.end(), {{-1.0, -0.5}, {-inf, -1.0}, {-1.0, -1e-300}, {not_a_number, -1.0}});
     for (const auto& [x, t] : pairs) {
       for (const Reduction reduction : all_reductions) {
         const Found found = derive({-1.0, x, -1.0}, {0.5, t, 0.5}, log_target, reduction, DType::float64);
         const std::size_t place = reduction == Reduction::none ? 1 : 0;
-        const std::string what = message("x = ", x, ", t = ", t, log_target ? ", log target, " : ", ", name(reduction));
+        const std::string what =
+            message("x = ", x, ", t = ", t, log_target ? ", log target, " : ", ", name(reduction));
         BOOST_CHECK_MESSAGE(std::isnan(found.value.values<double>()[place]), what << ": the value is hidden");
         for (const Tensor& dt : {found.fast_dt, found.dt})
           BOOST_CHECK_MESSAGE(std::isnan(dt.values<double>()[1]), what << ": the gradient for t is hidden");
@@ -213,14 +220,16 @@ BOOST_AUTO_TEST_CASE(a_masked_class_leaves_loss_and_gradients_finite) {
       const Tensor student = tensor<double>({1, -inf, 2, 0.5, -inf, 1}, {2, 3}).set_requires_grad();
       const Tensor teacher = tensor<double>({0, -inf, 1, 2, -inf, 0}, {2, 3}).set_requires_grad();
       const Tensor target = log_target ? log_softmax(teacher, 1) : softmax(teacher, 1);
-      const Tensor loss = kl_div(log_softmax(student, 1), target, {.reduction = reduction, .log_target = log_target});
+      const Tensor loss =
+          kl_div(log_softmax(student, 1), target, {.reduction = reduction, .log_target = log_target});
       const Tensor total = sum(loss);
       BOOST_TEST(std::isfinite(total.item<double>()));
       const Tensors first = grad({total}, {student, teacher}, {.create_graph = true});
       // The same without the masked class.
       const Tensor small_student = tensor<double>({1, 2, 0.5, 1}, {2, 2}).set_requires_grad();
       const Tensor small_teacher = tensor<double>({0, 1, 2, 0}, {2, 2}).set_requires_grad();
-      const Tensor small = kl_div(log_softmax(small_student, 1), softmax(small_teacher, 1), {.reduction = reduction});
+      const Tensor small =
+          kl_div(log_softmax(small_student, 1), softmax(small_teacher, 1), {.reduction = reduction});
       const Tensors expected = grad({sum(small)}, {small_student, small_teacher});
       for (std::size_t k = 0; k < 2; ++k) {
         const std::vector<double> got = first[k].values<double>(), want = expected[k].values<double>();
@@ -229,7 +238,8 @@ BOOST_AUTO_TEST_CASE(a_masked_class_leaves_loss_and_gradients_finite) {
         BOOST_TEST(got[1] == 0.0);
         BOOST_TEST(got[4] == 0.0);
       }
-      for (const Tensor& second : grad({sum(first[0] * first[0]) + sum(first[1] * first[1])}, {student, teacher}))
+      for (const Tensor& second :
+           grad({sum(first[0] * first[0]) + sum(first[1] * first[1])}, {student, teacher}))
         for (const double value : second.values<double>()) BOOST_TEST(std::isfinite(value));
     }
   }
@@ -260,7 +270,8 @@ BOOST_AUTO_TEST_CASE(logits_of_ten_thousand) {
   }
   const Tensor student = tensor<float>({1e4f, -1e4f, 0, -1e4f, 1e4f, 9999}, {2, 3}).set_requires_grad();
   const Tensor teacher = tensor<float>({-1e4f, 1e4f, 0, 1e4f, 9998, -1e4f}, {2, 3}).set_requires_grad();
-  const Tensor loss = kl_div(log_softmax(student, 1), softmax(teacher, 1), {.reduction = Reduction::batchmean});
+  const Tensor loss =
+      kl_div(log_softmax(student, 1), softmax(teacher, 1), {.reduction = Reduction::batchmean});
   BOOST_TEST(loss.item<double>() == expected, boost::test_tools::tolerance(1e-6));
   loss.backward();
   for (const Tensor& logits : {student, teacher})
@@ -273,13 +284,16 @@ BOOST_AUTO_TEST_CASE(one_tensor_on_both_sides) {
       const Heard heard;
       const KLDivLossOptions options{.reduction = reduction, .log_target = log_target};
       const Tensor z = probabilities({3, 4}, 5).set_requires_grad();
-      const Tensor apart = z.detach().clone().set_requires_grad(), other = z.detach().clone().set_requires_grad();
+      const Tensor apart = z.detach().clone().set_requires_grad(),
+                   other = z.detach().clone().set_requires_grad();
       for (const bool create_graph : {false, true}) {
         const Tensor one = grad({sum(kl_div(z, z, options))}, {z}, {.create_graph = create_graph})[0];
-        const Tensors two = grad({sum(kl_div(apart, other, options))}, {apart, other}, {.create_graph = create_graph});
+        const Tensors two =
+            grad({sum(kl_div(apart, other, options))}, {apart, other}, {.create_graph = create_graph});
         const Tensor both = two[0] + two[1];
         for (std::size_t i = 0; i < 12; ++i)
-          BOOST_TEST(one.values<double>()[i] == both.values<double>()[i], boost::test_tools::tolerance(1e-13));
+          BOOST_TEST(one.values<double>()[i] == both.values<double>()[i],
+                     boost::test_tools::tolerance(1e-13));
       }
       const auto f = [&](const Tensors& in) { return kl_div(in[0], in[0], options); };
       BOOST_TEST(bool(gradcheck(f, {z})));
@@ -299,7 +313,8 @@ BOOST_AUTO_TEST_CASE(shapes_of_none_and_four_dimensions) {
   }
   const Tensor x4 = uniform({2, 3, 4, 5}, 1, -3, 0), t4 = uniform({2, 3, 4, 5}, 2, 0, 1);
   const double sum = kl_div(x4, t4, {.reduction = Reduction::sum}).item<double>();
-  BOOST_TEST(kl_div(x4, t4, {.reduction = Reduction::mean}).item<double>() == sum / 120, boost::test_tools::tolerance(1e-13));
+  BOOST_TEST(kl_div(x4, t4, {.reduction = Reduction::mean}).item<double>() == sum / 120,
+             boost::test_tools::tolerance(1e-13));
   BOOST_TEST(kl_div(x4, t4, {.reduction = Reduction::batchmean}).item<double>() == sum / 2,
              boost::test_tools::tolerance(1e-13));
   BOOST_TEST((kl_div(x4, t4, {.reduction = Reduction::none}).shape() == Shape{2, 3, 4, 5}));
@@ -310,8 +325,8 @@ BOOST_AUTO_TEST_CASE(no_element) {
     const Tensor x = zeros(shape, DType::float64).set_requires_grad(), t = zeros(shape, DType::float64);
     for (const bool log_target : {false, true}) {
       for (const Reduction reduction : {Reduction::mean, Reduction::batchmean}) {
-        const std::string text =
-            thrown_text<ValueError>([&] { kl_div(x, t, {.reduction = reduction, .log_target = log_target}); });
+        const std::string text = thrown_text<ValueError>(
+            [&] { kl_div(x, t, {.reduction = reduction, .log_target = log_target}); });
         BOOST_TEST(holds(text, "kl_div"));
         BOOST_TEST(holds(text, name(reduction).data()));
       }
@@ -348,9 +363,12 @@ BOOST_AUTO_TEST_CASE(mixed_types_promote) {
 BOOST_AUTO_TEST_CASE(the_class_does_what_the_function_does) {
   const Tensor x = uniform({3, 4}, 1, -3, 0), t = probabilities({3, 4}, 2);
   for (const Reduction reduction : all_reductions) {
-    for (const std::optional<bool> size_average : {std::optional<bool>(), std::optional(true), std::optional(false)}) {
-      for (const std::optional<bool> reduce : {std::optional<bool>(), std::optional(true), std::optional(false)}) {
-        const KLDivLossOptions options{.size_average = size_average, .reduce = reduce, .reduction = reduction};
+    for (const std::optional<bool> size_average :
+         {std::optional<bool>(), std::optional(true), std::optional(false)}) {
+      for (const std::optional<bool> reduce :
+           {std::optional<bool>(), std::optional(true), std::optional(false)}) {
+        const KLDivLossOptions options{
+            .size_average = size_average, .reduce = reduce, .reduction = reduction};
         std::vector<std::string> by_function, by_class;
         Tensor one, two;
         {
@@ -369,11 +387,14 @@ BOOST_AUTO_TEST_CASE(the_class_does_what_the_function_does) {
         // The deprecated arguments decide as the table says, and the function divides by nothing further.
         Reduction expected = reduction;
         if (size_average || reduce)
-          expected = !reduce.value_or(true) ? Reduction::none : size_average.value_or(true) ? Reduction::mean : Reduction::sum;
+          expected = !reduce.value_or(true)        ? Reduction::none
+                     : size_average.value_or(true) ? Reduction::mean
+                                                   : Reduction::sum;
         const Heard unheard;
         BOOST_TEST(one.values<double>() == kl_div(x, t, {.reduction = expected}).values<double>(),
                    boost::test_tools::per_element());
-        BOOST_TEST((by_function.size() == std::size_t(size_average || reduce) + (expected == Reduction::mean)));
+        BOOST_TEST(
+            (by_function.size() == std::size_t(size_average || reduce) + (expected == Reduction::mean)));
       }
     }
   }
@@ -430,10 +451,12 @@ BOOST_AUTO_TEST_CASE(reductions_by_name) {
 
 BOOST_AUTO_TEST_CASE(zero_is_the_divergence_of_equal_distributions) {
   const Tensor logits = uniform({20, 33}, 3, -5, 5);
-  const double loss = kl_div(log_softmax(logits, 1), softmax(logits, 1), {.reduction = Reduction::sum}).item<double>();
+  const double loss =
+      kl_div(log_softmax(logits, 1), softmax(logits, 1), {.reduction = Reduction::sum}).item<double>();
   BOOST_TEST(std::abs(loss) < 1e-12);
   const Tensor other = uniform({20, 33}, 4, -5, 5);
-  BOOST_TEST(kl_div(log_softmax(logits, 1), softmax(other, 1), {.reduction = Reduction::sum}).item<double>() > 0.0);
+  BOOST_TEST(kl_div(log_softmax(logits, 1), softmax(other, 1), {.reduction = Reduction::sum}).item<double>() >
+             0.0);
 }
 
 BOOST_AUTO_TEST_CASE(only_what_is_wanted_gets_a_gradient) {

@@ -1,5 +1,5 @@
-// Accuracy of the float32 kernels against float64 by their bounds, with eps = 2^-23: over 10^6 random values, offsets
-// of 1e4 among them. Prints the worst ratio of an error to its bound.
+// Accuracy of the float32 kernels against float64 by their bounds, with eps = 2^-23: over 10^6 random values,
+// offsets of 1e4 among them. Prints the worst ratio of an error to its bound.
 #include <boost/test/unit_test.hpp>
 #include <cmath>
 #include <iostream>
@@ -20,14 +20,16 @@ struct Rows {
   std::int64_t classes;
   double width, offset;
 };
-const Rows kinds[] = {{10, 1, 0}, {10, 20, 0}, {33, 3, 1e4}, {33, 3, -1e4}, {1000, 5, 0}, {1000, 1, 1e4}, {32000, 4, 0}};
+const Rows kinds[] = {{10, 1, 0},   {10, 20, 0},    {33, 3, 1e4}, {33, 3, -1e4},
+                      {1000, 5, 0}, {1000, 1, 1e4}, {32000, 4, 0}};
 
 /// About 150,000 values of a kind: seven kinds make a million.
 std::vector<float> draw(const Rows& kind, std::uint64_t seed) {
   Generator generator(seed);
   const std::int64_t rows = std::max<std::int64_t>(1, 150'000 / kind.classes);
   std::vector<float> values = randn({rows * kind.classes}, DType::float32, generator).values<float>();
-  for (float& value : values) value = static_cast<float>(kind.offset + kind.width * static_cast<double>(value));
+  for (float& value : values)
+    value = static_cast<float>(kind.offset + kind.width * static_cast<double>(value));
   return values;
 }
 
@@ -39,7 +41,8 @@ class Worst {
  public:
   explicit Worst(const char* what) : what_(what) {}
   ~Worst() {
-    std::cout << "accuracy, " << what_ << ": worst error is " << ratio_ << " of its bound, over " << count_ << " values\n";
+    std::cout << "accuracy, " << what_ << ": worst error is " << ratio_ << " of its bound, over " << count_
+              << " values\n";
     BOOST_TEST(ratio_ <= 1.0);
   }
   Worst(const Worst&) = delete;
@@ -75,7 +78,8 @@ BOOST_AUTO_TEST_CASE(softmax_family) {
         const std::size_t i = row * classes + c;
         const double value = std::exp(want[c]);
         // Below the smallest normal number a float cannot hold more than an absolute error.
-        softmax_error.see(p.data<float>()[i], value, 4 * eps * (1 + std::abs(exact[c] - most)) * value + 0x1p-149);
+        softmax_error.see(p.data<float>()[i], value,
+                          4 * eps * (1 + std::abs(exact[c] - most)) * value + 0x1p-149);
         log_softmax_error.see(log_p.data<float>()[i], want[c], 4 * eps * (1 + std::abs(want[c])));
       }
       logsumexp_error.see(lse.data<float>()[row], log_sum_exp(exact),
@@ -85,7 +89,8 @@ BOOST_AUTO_TEST_CASE(softmax_family) {
 }
 
 BOOST_AUTO_TEST_CASE(softmax_family_along_the_first_dimension) {
-  Worst softmax_error("softmax, dim 0"), log_softmax_error("log_softmax, dim 0"), logsumexp_error("logsumexp, dim 0");
+  Worst softmax_error("softmax, dim 0"), log_softmax_error("log_softmax, dim 0"),
+      logsumexp_error("logsumexp, dim 0");
   for (const Rows& kind : kinds) {
     const std::vector<float> values = draw(kind, 2);
     const auto classes = static_cast<std::size_t>(kind.classes), columns = values.size() / classes;
@@ -99,7 +104,8 @@ BOOST_AUTO_TEST_CASE(softmax_family_along_the_first_dimension) {
       for (std::size_t c = 0; c < classes; ++c) {
         const std::size_t i = c * columns + column;
         const double value = std::exp(want[c]);
-        softmax_error.see(p.data<float>()[i], value, 4 * eps * (1 + std::abs(exact[c] - most)) * value + 0x1p-149);
+        softmax_error.see(p.data<float>()[i], value,
+                          4 * eps * (1 + std::abs(exact[c] - most)) * value + 0x1p-149);
         log_softmax_error.see(log_p.data<float>()[i], want[c], 4 * eps * (1 + std::abs(want[c])));
       }
       logsumexp_error.see(lse.data<float>()[column], log_sum_exp(exact),
@@ -124,8 +130,8 @@ BOOST_AUTO_TEST_CASE(divergence) {
       bound += size, log_bound += std::exp(ui) * (std::abs(ui) + std::abs(xi));
     }
     sum_error.see(kl_div(x, t, {.reduction = Reduction::sum}).item<float>(), sum, 4 * eps * bound);
-    log_sum_error.see(kl_div(x, log_t, {.reduction = Reduction::sum, .log_target = true}).item<float>(), log_sum,
-                      4 * eps * log_bound);
+    log_sum_error.see(kl_div(x, log_t, {.reduction = Reduction::sum, .log_target = true}).item<float>(),
+                      log_sum, 4 * eps * log_bound);
   }
 }
 
@@ -153,8 +159,9 @@ BOOST_AUTO_TEST_CASE(fused_distillation) {
   for (const Rows& kind : kinds) {
     const std::vector<float> s = draw(kind, 6), t = draw(kind, 7);
     const double T = 4;
-    const Tensor loss = distillation_loss({.student = matrix(s, kind.classes), .teacher = matrix(t, kind.classes)},
-                                          {.temperature = T, .reduction = Reduction::none});
+    const Tensor loss =
+        distillation_loss({.student = matrix(s, kind.classes), .teacher = matrix(t, kind.classes)},
+                          {.temperature = T, .reduction = Reduction::none});
     const auto classes = static_cast<std::size_t>(kind.classes);
     for (std::size_t row = 0; row * classes < s.size(); ++row) {
       Doubles x(s.begin() + row * classes, s.begin() + (row + 1) * classes);

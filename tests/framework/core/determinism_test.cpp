@@ -36,7 +36,8 @@ class ThreadCount {
 std::vector<std::vector<float>> trained(int threads, bool fused) {
   const ThreadCount scope(threads);
   manual_seed(3);
-  const Tensor inputs = randn({2000, 300}), soft = softmax(randn({2000, 40}) * 3.0, 1), labels = argmax(soft, 1);
+  const Tensor inputs = randn({2000, 300}), soft = softmax(randn({2000, 40}) * 3.0, 1),
+               labels = argmax(soft, 1);
   const Tensor logits = log(soft);
   Mlp model(300, 200, 40);
   SGD optimizer(model.parameters(), {.lr = 0.05, .momentum = 0.9, .weight_decay = 1e-4});
@@ -53,7 +54,8 @@ std::vector<std::vector<float>> trained(int threads, bool fused) {
         loss = distillation_loss({.student = student, .teacher = teacher, .labels = batch.target},
                                  {.temperature = 2, .alpha = 0.5});
       } else {
-        loss = kl_div(log_softmax(student / 2.0, 1), softmax(teacher / 2.0, 1), {.reduction = Reduction::batchmean}) +
+        loss = kl_div(log_softmax(student / 2.0, 1), softmax(teacher / 2.0, 1),
+                      {.reduction = Reduction::batchmean}) +
                cross_entropy(student, batch.target) + 1e-3 * sum(var(student, 0));
       }
       optimizer.zero_grad();
@@ -70,7 +72,8 @@ std::vector<std::vector<float>> trained(int threads, bool fused) {
 bool same_bits(const std::vector<std::vector<float>>& a, const std::vector<std::vector<float>>& b) {
   if (a.size() != b.size()) return false;
   for (std::size_t i = 0; i < a.size(); ++i)
-    if (a[i].size() != b[i].size() || std::memcmp(a[i].data(), b[i].data(), a[i].size() * sizeof(float)) != 0) return false;
+    if (a[i].size() != b[i].size() || std::memcmp(a[i].data(), b[i].data(), a[i].size() * sizeof(float)) != 0)
+      return false;
   return true;
 }
 
@@ -96,10 +99,10 @@ BOOST_AUTO_TEST_CASE(large_operations_give_the_same_bits) {
     const ThreadCount scope(threads);
     std::vector<std::vector<float>> results;
     for (const Tensor& y :
-         {matmul(a, b), matmul(batches, other), sum(long_one), mean(long_one), sum(tall, 0), sum(tall, 1), var(tall, 0),
-          logsumexp(long_one, 0), softmax(tall, 1), log_softmax(tall, 0), gelu(long_one), tanh(long_one),
-          kl_div(log_softmax(tall, 1), softmax(tall * 2.0, 1), {.reduction = Reduction::sum}), amax(tall, 0),
-          cross_entropy(tall, argmax(tall * -1.0, 1)), mse_loss(tall, tall * 0.5)})
+         {matmul(a, b), matmul(batches, other), sum(long_one), mean(long_one), sum(tall, 0), sum(tall, 1),
+          var(tall, 0), logsumexp(long_one, 0), softmax(tall, 1), log_softmax(tall, 0), gelu(long_one),
+          tanh(long_one), kl_div(log_softmax(tall, 1), softmax(tall * 2.0, 1), {.reduction = Reduction::sum}),
+          amax(tall, 0), cross_entropy(tall, argmax(tall * -1.0, 1)), mse_loss(tall, tall * 0.5)})
       results.push_back(y.values<float>());
     return results;
   };

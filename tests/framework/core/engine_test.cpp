@@ -1,6 +1,6 @@
 // The engine: order, retain_graph, create_graph, versions, ownership of gradients, no_grad, errors.
-#include <boost/test/unit_test.hpp>
 #include <pthread.h>
+#include <boost/test/unit_test.hpp>
 
 #include <functional>
 #include <string>
@@ -234,7 +234,7 @@ BOOST_AUTO_TEST_CASE(grad_outputs_that_require_a_gradient_take_part_under_create
   const Tensor x = leaf({2.0, 3.0}), v = leaf({5.0, 7.0});
   const Tensor y = x * x;
   const Tensor g = grad({y}, {x}, {.grad_outputs = {v}, .create_graph = true})[0];  // 2xv
-  const Tensors second = grad({sum(g * g)}, {x, v});                               // 8xv², 8x²v
+  const Tensors second = grad({sum(g * g)}, {x, v});                                // 8xv², 8x²v
   BOOST_TEST(second[0].data<double>()[0] == 8 * 2 * 25.0);
   BOOST_TEST(second[0].data<double>()[1] == 8 * 3 * 49.0);
   BOOST_TEST(second[1].data<double>()[0] == 8 * 4 * 5.0);

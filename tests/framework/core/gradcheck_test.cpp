@@ -12,13 +12,17 @@ namespace {
 Tensor square_with_error(const Tensor& x, std::int64_t position, double error) {
   Tensor slip = zeros(x.shape(), DType::float64);
   slip.mutable_data<double>()[static_cast<std::size_t>(position)] = error;
-  return record({.name = "square_with_error", .inputs = {x}, .value = x.detach() * x.detach(),
+  return record({.name = "square_with_error",
+                 .inputs = {x},
+                 .value = x.detach() * x.detach(),
                  .vjp = [x, slip](const Tensor& g, Needs) { return Tensors{g * (2.0 * x + slip)}; }});
 }
 
 /// y = x³ whose first derivative is right and whose second is not: the rule holds x as a constant.
 Tensor cube_with_cut_rule(const Tensor& x) {
-  return record({.name = "cube_with_cut_rule", .inputs = {x}, .value = x.detach() * x.detach() * x.detach(),
+  return record({.name = "cube_with_cut_rule",
+                 .inputs = {x},
+                 .value = x.detach() * x.detach() * x.detach(),
                  .vjp = [x](const Tensor& g, Needs) { return Tensors{g * 3.0 * x.detach() * x.detach()}; }});
 }
 

@@ -1,7 +1,7 @@
 // Random numbers: Philox against its published vectors, the same draws everywhere, and their distributions.
-#include <boost/test/unit_test.hpp>
 #include <algorithm>
 #include <array>
+#include <boost/test/unit_test.hpp>
 #include <cmath>
 #include <numeric>
 #include <vector>
@@ -19,8 +19,9 @@ Words philox(Words counter, std::array<std::uint32_t, 2> key) {
   for (int round = 0; round < 10; ++round) {
     const std::uint64_t left = std::uint64_t{0xD2511F53} * counter[0];
     const std::uint64_t right = std::uint64_t{0xCD9E8D57} * counter[2];
-    counter = {static_cast<std::uint32_t>(right >> 32) ^ counter[1] ^ key[0], static_cast<std::uint32_t>(right),
-               static_cast<std::uint32_t>(left >> 32) ^ counter[3] ^ key[1], static_cast<std::uint32_t>(left)};
+    counter = {
+        static_cast<std::uint32_t>(right >> 32) ^ counter[1] ^ key[0], static_cast<std::uint32_t>(right),
+        static_cast<std::uint32_t>(left >> 32) ^ counter[3] ^ key[1], static_cast<std::uint32_t>(left)};
     key = {key[0] + 0x9E3779B9, key[1] + 0xBB67AE85};
   }
   return counter;
@@ -46,14 +47,16 @@ BOOST_AUTO_TEST_SUITE(random_numbers)
 BOOST_AUTO_TEST_CASE(the_reference_gives_the_published_vectors) {
   // Random123's kat_vectors, the lines "philox4x32 10".
   BOOST_TEST((philox({0, 0, 0, 0}, {0, 0}) == Words{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}));
-  BOOST_TEST((philox({~0u, ~0u, ~0u, ~0u}, {~0u, ~0u}) == Words{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}));
+  BOOST_TEST(
+      (philox({~0u, ~0u, ~0u, ~0u}, {~0u, ~0u}) == Words{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}));
   BOOST_TEST((philox({0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}, {0xa4093822, 0x299f31d0}) ==
               Words{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}));
 }
 
 BOOST_AUTO_TEST_CASE(draws_are_the_words_of_philox_by_seed_and_position) {
   for (const std::uint64_t seed : {std::uint64_t{0}, std::uint64_t{1}, std::uint64_t{0xFEDCBA9876543210}}) {
-    for (const std::uint64_t position : {std::uint64_t{0}, std::uint64_t{12345}, (std::uint64_t{1} << 32) - 2}) {
+    for (const std::uint64_t position :
+         {std::uint64_t{0}, std::uint64_t{12345}, (std::uint64_t{1} << 32) - 2}) {
       Generator generator(seed);
       generator.set_position(position);
       const std::vector<float> singles = rand({33}, DType::float32, generator).values<float>();
@@ -62,8 +65,9 @@ BOOST_AUTO_TEST_CASE(draws_are_the_words_of_philox_by_seed_and_position) {
       const std::vector<double> doubles = rand({9}, DType::float64, generator).values<double>();
       for (std::uint64_t block = 0; block < 9; ++block) {
         const std::uint64_t counter = position + block;
-        const Words words = philox({static_cast<std::uint32_t>(counter), static_cast<std::uint32_t>(counter >> 32), 0, 0},
-                                   {static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(seed >> 32)});
+        const Words words =
+            philox({static_cast<std::uint32_t>(counter), static_cast<std::uint32_t>(counter >> 32), 0, 0},
+                   {static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(seed >> 32)});
         for (std::size_t i = 0; i < 4 && 4 * block + i < singles.size(); ++i)
           BOOST_TEST(singles[4 * block + i] == static_cast<float>(words[i] >> 8) * 0x1p-24f);
         for (std::size_t i = 0; i < 2 && 2 * block + i < doubles.size(); ++i) {
@@ -80,7 +84,8 @@ BOOST_AUTO_TEST_CASE(the_same_seed_gives_the_same_draws) {
   const Tensor a = randn({1000}), b = rand({1000}, DType::float64);
   manual_seed(42);
   BOOST_TEST(randn({1000}).values<float>() == a.values<float>(), boost::test_tools::per_element());
-  BOOST_TEST(rand({1000}, DType::float64).values<double>() == b.values<double>(), boost::test_tools::per_element());
+  BOOST_TEST(rand({1000}, DType::float64).values<double>() == b.values<double>(),
+             boost::test_tools::per_element());
   manual_seed(43);
   BOOST_TEST((randn({1000}).values<float>() != a.values<float>()));
 }

@@ -21,21 +21,23 @@ struct Side {
   std::int64_t place(std::int64_t out, std::int64_t k) const { return out * stride - padding + k * dilation; }
 };
 
-Tensor convolved(const Tensor& x, const Tensor& w, const Tensor& bias, Side rows, Side columns, std::int64_t groups) {
+Tensor convolved(const Tensor& x, const Tensor& w, const Tensor& bias, Side rows, Side columns,
+                 std::int64_t groups) {
   rows.kernel = w.size(2), columns.kernel = w.size(3);
   const std::int64_t per_group = w.size(0) / groups;
-  return build({x.size(0), w.size(0), rows.outputs(x.size(2), false), columns.outputs(x.size(3), false)},
-               [&](const Index& i) {
-                 double sum = bias.defined() ? at(bias, {i[1]}) : 0;
-                 for (std::int64_t c = 0; c < w.size(1); ++c)
-                   for (std::int64_t kh = 0; kh < w.size(2); ++kh)
-                     for (std::int64_t kw = 0; kw < w.size(3); ++kw) {
-                       const std::int64_t h = rows.place(i[2], kh), v = columns.place(i[3], kw);
-                       if (h < 0 || v < 0 || h >= x.size(2) || v >= x.size(3)) continue;
-                       sum += at(w, {i[1], c, kh, kw}) * at(x, {i[0], i[1] / per_group * w.size(1) + c, h, v});
-                     }
-                 return sum;
-               });
+  return build(
+      {x.size(0), w.size(0), rows.outputs(x.size(2), false), columns.outputs(x.size(3), false)},
+      [&](const Index& i) {
+        double sum = bias.defined() ? at(bias, {i[1]}) : 0;
+        for (std::int64_t c = 0; c < w.size(1); ++c)
+          for (std::int64_t kh = 0; kh < w.size(2); ++kh)
+            for (std::int64_t kw = 0; kw < w.size(3); ++kw) {
+              const std::int64_t h = rows.place(i[2], kh), v = columns.place(i[3], kw);
+              if (h < 0 || v < 0 || h >= x.size(2) || v >= x.size(3)) continue;
+              sum += at(w, {i[1], c, kh, kw}) * at(x, {i[0], i[1] / per_group * w.size(1) + c, h, v});
+            }
+        return sum;
+      });
 }
 
 /// f(elements inside the image, elements of the window that padding counts as zeros) for each window.
@@ -84,7 +86,8 @@ Tensor normalised_rows(const Tensor& x, std::int64_t width, double eps) {
 Tensor normalised_channels(const Tensor& x, double eps) {
   const std::size_t channels = static_cast<std::size_t>(x.size(1));
   std::vector<Doubles> by_channel(channels);
-  for_each_index(x.shape(), [&](const Index& i) { by_channel[static_cast<std::size_t>(i[1])].push_back(at(x, i)); });
+  for_each_index(x.shape(),
+                 [&](const Index& i) { by_channel[static_cast<std::size_t>(i[1])].push_back(at(x, i)); });
   for (Doubles& channel : by_channel) channel = normalised(std::move(channel), eps);
   std::vector<std::size_t> next(channels, 0);
   return build(x.shape(), [&](const Index& i) {
@@ -102,33 +105,44 @@ std::vector<OpCase> convolutions() {
   const auto w = [](const Shape& shape) { return spread(shape, 2, 0.6); };
   const Tensor bias = spread({4}, 3);
   return {
-      {.name = "conv2d", .call = [](In in) { return conv2d(in[0], in[1], in[2]); },
+      {.name = "conv2d",
+       .call = [](In in) { return conv2d(in[0], in[1], in[2]); },
        .twin = [](In in) { return convolved(in[0], in[1], in[2], {}, {}, 1); },
-       .samples = {{uniform({2, 3, 5, 6}, 1), w({4, 3, 3, 2}), bias}, {uniform({1, 1, 1, 1}, 1), w({4, 1, 1, 1}), bias},
+       .samples = {{uniform({2, 3, 5, 6}, 1), w({4, 3, 3, 2}), bias},
+                   {uniform({1, 1, 1, 1}, 1), w({4, 1, 1, 1}), bias},
                    {uniform({0, 3, 5, 6}, 1), w({4, 3, 3, 2}), bias}},
        .refused = {{Refusal::shape, {uniform({2, 3, 5, 6}, 1), w({4, 2, 3, 2}), bias}},
                    {Refusal::shape, {uniform({2, 3, 2, 6}, 1), w({4, 3, 3, 2}), bias}}}},
-      {.name = "conv2d", .variant = "stride, padding, dilation, groups",
+      {.name = "conv2d",
+       .variant = "stride, padding, dilation, groups",
        .call =
            [](In in) {
-             return conv2d(in[0], in[1], Tensor(), {.stride = {2, 1}, .padding = {1, 2}, .dilation = {1, 2}, .groups = 2});
+             return conv2d(in[0], in[1], Tensor(),
+                           {.stride = {2, 1}, .padding = {1, 2}, .dilation = {1, 2}, .groups = 2});
            },
-       .twin = [](In in) { return convolved(in[0], in[1], Tensor(), {2, 1, 1, 1}, {1, 2, 2, 1}, 2); },
+       .twin =
+           [](In in) {
+             return convolved(in[0], in[1], Tensor(), {2, 1, 1, 1}, {1, 2, 2, 1}, 2);
+           },
        .samples = {{uniform({2, 4, 5, 6}, 1), w({6, 2, 3, 2})}, {uniform({1, 2, 7, 5}, 1), w({2, 1, 2, 3})}},
        .refused = {{Refusal::shape, {uniform({2, 4, 5, 6}, 1), w({6, 3, 3, 2})}},
                    {Refusal::value, {uniform({2, 3, 5, 6}, 1), w({6, 2, 3, 2})}}}},
-      {.name = "max_pool2d", .call = [](In in) { return max_pool2d(in[0], {.kernel_size = 2}); },
+      {.name = "max_pool2d",
+       .call = [](In in) { return max_pool2d(in[0], {.kernel_size = 2}); },
        .twin =
            [](In in) {
              return pooled(in[0], {2, 0, 1, 2}, {2, 0, 1, 2}, false,
                            [](const Doubles& x, std::int64_t) { return largest(x); });
            },
-       .samples = {{spread({2, 3, 4, 5})}, {spread({3, 4, 4})}, {spread({1, 1, 2, 2})}, {spread({0, 3, 4, 4})}},
+       .samples =
+           {{spread({2, 3, 4, 5})}, {spread({3, 4, 4})}, {spread({1, 1, 2, 2})}, {spread({0, 3, 4, 4})}},
        .refused = {{Refusal::shape, {spread({1, 1, 1, 2})}}}},
-      {.name = "max_pool2d", .variant = "padding, stride, ceil_mode",
+      {.name = "max_pool2d",
+       .variant = "padding, stride, ceil_mode",
        .call =
            [](In in) {
-             return max_pool2d(in[0], {.kernel_size = {3, 2}, .stride = Size2d(2), .padding = 1, .ceil_mode = true});
+             return max_pool2d(in[0],
+                               {.kernel_size = {3, 2}, .stride = Size2d(2), .padding = 1, .ceil_mode = true});
            },
        .twin =
            [](In in) {
@@ -136,18 +150,28 @@ std::vector<OpCase> convolutions() {
                            [](const Doubles& x, std::int64_t) { return largest(x); });
            },
        .samples = {{spread({2, 3, 6, 5})}, {spread({1, 1, 7, 8})}, {spread({1, 1, 1, 1})}}},
-      {.name = "avg_pool2d", .call = [](In in) { return avg_pool2d(in[0], {.kernel_size = {3, 2}, .padding = 1}); },
-       .twin =
-           [](In in) {
-             return pooled(in[0], {3, 1, 1, 3}, {2, 1, 1, 2}, false, [](const Doubles& x, std::int64_t padded) {
-               return total(x) / static_cast<double>(static_cast<std::int64_t>(x.size()) + padded);
-             });
-           },
-       .samples = {{spread({2, 3, 6, 5})}, {spread({1, 4, 4})}, {spread({1, 1, 1, 1})}, {spread({0, 3, 4, 4})}}},
-      {.name = "avg_pool2d", .variant = "ceil_mode, without what is padded",
+      {.name = "avg_pool2d",
        .call =
            [](In in) {
-             return avg_pool2d(in[0], {.kernel_size = 3, .stride = Size2d(2), .padding = 1, .ceil_mode = true,
+             return avg_pool2d(in[0], {.kernel_size = {3, 2}, .padding = 1});
+           },
+       .twin =
+           [](In in) {
+             return pooled(
+                 in[0], {3, 1, 1, 3}, {2, 1, 1, 2}, false, [](const Doubles& x, std::int64_t padded) {
+                   return total(x) / static_cast<double>(static_cast<std::int64_t>(x.size()) + padded);
+                 });
+           },
+       .samples =
+           {{spread({2, 3, 6, 5})}, {spread({1, 4, 4})}, {spread({1, 1, 1, 1})}, {spread({0, 3, 4, 4})}}},
+      {.name = "avg_pool2d",
+       .variant = "ceil_mode, without what is padded",
+       .call =
+           [](In in) {
+             return avg_pool2d(in[0], {.kernel_size = 3,
+                                       .stride = Size2d(2),
+                                       .padding = 1,
+                                       .ceil_mode = true,
                                        .count_include_pad = false});
            },
        .twin =
@@ -177,10 +201,14 @@ std::vector<OpCase> normalisations() {
                    {uniform({0, 7}, 1), uniform({7}, 2), uniform({7}, 3)}},
        .refused = {{Refusal::shape, {uniform({5, 6}, 1), uniform({7}, 2), uniform({7}, 3)}}},
        .mixed_tolerance = 1e-6},
-      {.name = "layer_norm", .variant = "bare", .call = [](In in) { return layer_norm(in[0], {4}, {}, {}, 0.1); },
+      {.name = "layer_norm",
+       .variant = "bare",
+       .call = [](In in) { return layer_norm(in[0], {4}, {}, {}, 0.1); },
        .twin = [](In in) { return normalised_rows(in[0], 4, 0.1); },
-       .samples = {{uniform({5, 4}, 1)}, {uniform({4}, 1)}, {uniform({2, 3, 4}, 1)}}, .refused = unfit},
-      {.name = "batch_norm", .variant = "in training",
+       .samples = {{uniform({5, 4}, 1)}, {uniform({4}, 1)}, {uniform({2, 3, 4}, 1)}},
+       .refused = unfit},
+      {.name = "batch_norm",
+       .variant = "in training",
        .call = [](In in) { return batch_norm(in[0], {}, {}, in[1], in[2], {.training = true}); },
        .twin = [](In in) { return scaled_channels(normalised_channels(in[0], 1e-5), in[1], in[2]); },
        .samples = {{uniform({5, 3}, 1), uniform({3}, 2), uniform({3}, 3)},
@@ -188,7 +216,8 @@ std::vector<OpCase> normalisations() {
        .refused = {{Refusal::shape, {uniform({5, 3}, 1), uniform({4}, 2), uniform({4}, 3)}},
                    {Refusal::value, {uniform({1, 3}, 1), uniform({3}, 2), uniform({3}, 3)}}},
        .mixed_tolerance = 1e-6},
-      {.name = "batch_norm", .variant = "in evaluation",
+      {.name = "batch_norm",
+       .variant = "in evaluation",
        .call =
            [=](In in) {
              return batch_norm(in[0], mean.to(in[0].dtype()), variance.to(in[0].dtype()), in[1], in[2]);
@@ -205,10 +234,12 @@ std::vector<OpCase> normalisations() {
                    {uniform({1, 3}, 1), uniform({3}, 2), uniform({3}, 3)},
                    {uniform({0, 3}, 1), uniform({3}, 2), uniform({3}, 3)}},
        .mixed_tolerance = 1e-6},
-      {.name = "batch_norm", .variant = "one channel, bare",
+      {.name = "batch_norm",
+       .variant = "one channel, bare",
        .call =
            [](In in) {
-             return batch_norm(in[0], full({1}, 0.5, in[0].dtype()), full({1}, 2, in[0].dtype()), {}, {}, {.eps = 0.25});
+             return batch_norm(in[0], full({1}, 0.5, in[0].dtype()), full({1}, 2, in[0].dtype()), {}, {},
+                               {.eps = 0.25});
            },
        .twin = [](In in) { return each(in[0], [](double x) { return (x - 0.5) / 1.5; }); },
        .samples = {{uniform({1, 1}, 1)}, {uniform({4, 1, 3}, 1)}}},

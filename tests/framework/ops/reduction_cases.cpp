@@ -30,7 +30,8 @@ std::vector<Tensors> matrices() {
 /// Rows of one reduction: over everything, one dimension, several, with and without keepdim.
 template <class Call, class F>
 std::vector<OpCase> reduction(const char* name, Call call, F f, bool of_nothing) {
-  const auto row = [&](const char* variant, Dimensions dims, bool keepdim, std::vector<Tensors> samples) -> OpCase {
+  const auto row = [&](const char* variant, Dimensions dims, bool keepdim,
+                       std::vector<Tensors> samples) -> OpCase {
     return {.name = name,
             .variant = variant,
             .call = [=](In in) { return call(in[0], Dims(dims), keepdim); },
@@ -51,13 +52,16 @@ std::vector<OpCase> reduction(const char* name, Call call, F f, bool of_nothing)
 }
 
 /// Both results of max and min in one tensor: values, and positions that carry no gradient.
-Tensor with_positions(const ValuesAndIndices& both) { return both.values + both.indices.to(both.values.dtype()); }
+Tensor with_positions(const ValuesAndIndices& both) {
+  return both.values + both.indices.to(both.values.dtype());
+}
 
 template <bool largest_first>
 Function picked(std::int64_t dim, bool keepdim) {
   return [=](In in) {
     return reduced(in[0], {dim}, keepdim, [](const Doubles& x) {
-      const auto place = largest_first ? std::max_element(x.begin(), x.end()) : std::min_element(x.begin(), x.end());
+      const auto place =
+          largest_first ? std::max_element(x.begin(), x.end()) : std::min_element(x.begin(), x.end());
       return *place + static_cast<double>(place - x.begin());
     });
   };
@@ -71,29 +75,47 @@ std::vector<OpCase> extremes() {
   const std::vector<Refused> out_of_range{{Refusal::index, {spread({4})}}};
   const std::vector<Tensors> small{{spread({3, 5})}, {spread({2, 17})}, {spread({1, 1})}, {spread({0, 3})}};
   return {
-      {.name = "max", .variant = "of all", .call = [](In in) { return max(in[0]); },
-       .twin = [](In in) { return reduced(in[0], {}, false, largest); }, .samples = filled_samples(),
+      {.name = "max",
+       .variant = "of all",
+       .call = [](In in) { return max(in[0]); },
+       .twin = [](In in) { return reduced(in[0], {}, false, largest); },
+       .samples = filled_samples(),
        .refused = {{Refusal::value, {spread({0})}}}},
-      {.name = "min", .variant = "of all", .call = [](In in) { return min(in[0]); },
-       .twin = [](In in) { return reduced(in[0], {}, false, smallest); }, .samples = filled_samples(),
+      {.name = "min",
+       .variant = "of all",
+       .call = [](In in) { return min(in[0]); },
+       .twin = [](In in) { return reduced(in[0], {}, false, smallest); },
+       .samples = filled_samples(),
        .refused = {{Refusal::value, {spread({0})}}}},
-      {.name = "max", .variant = "with positions", .call = [](In in) { return with_positions(max(in[0], 1)); },
-       .twin = picked<true>(1, false), .samples = small, .refused = out_of_range},
-      {.name = "min", .variant = "with positions, keepdim",
-       .call = [](In in) { return with_positions(min(in[0], -1, true)); }, .twin = picked<false>(-1, true),
+      {.name = "max",
+       .variant = "with positions",
+       .call = [](In in) { return with_positions(max(in[0], 1)); },
+       .twin = picked<true>(1, false),
+       .samples = small,
+       .refused = out_of_range},
+      {.name = "min",
+       .variant = "with positions, keepdim",
+       .call = [](In in) { return with_positions(min(in[0], -1, true)); },
+       .twin = picked<false>(-1, true),
        .samples = small},
-      {.name = "argmax", .call = [](In in) { return argmax(in[0], 1); },
-       .twin = [](In in) { return as_int64(reduced(in[0], {1}, false, position)); }, .samples = small,
-       .refused = out_of_range, .differentiable = false},
-      {.name = "argmax", .variant = "of all", .call = [](In in) { return argmax(in[0]); },
-       .twin = [](In in) { return as_int64(reduced(in[0], {}, false, position)); }, .samples = filled_samples(),
+      {.name = "argmax",
+       .call = [](In in) { return argmax(in[0], 1); },
+       .twin = [](In in) { return as_int64(reduced(in[0], {1}, false, position)); },
+       .samples = small,
+       .refused = out_of_range,
+       .differentiable = false},
+      {.name = "argmax",
+       .variant = "of all",
+       .call = [](In in) { return argmax(in[0]); },
+       .twin = [](In in) { return as_int64(reduced(in[0], {}, false, position)); },
+       .samples = filled_samples(),
        .differentiable = false},
   };
 }
 
 std::vector<OpCase> softmax_family() {
-  const auto row = [](const char* name, std::int64_t dim, Tensor (*call)(const Tensors&), Doubles (*f)(Doubles),
-                      std::vector<Tensors> samples) -> OpCase {
+  const auto row = [](const char* name, std::int64_t dim, Tensor (*call)(const Tensors&),
+                      Doubles (*f)(Doubles), std::vector<Tensors> samples) -> OpCase {
     return {.name = name,
             .variant = "dim " + std::to_string(dim),
             .call = call,
@@ -101,14 +123,19 @@ std::vector<OpCase> softmax_family() {
             .samples = std::move(samples),
             .refused = {{Refusal::type, {indices({3, 3, 3}, 1, 4)}}}};
   };
-  const std::vector<Tensors> last{{spread({3, 5})}, {spread({33})}, {uniform({2, 3, 17}, 1, -1e4, 1e4)},
+  const std::vector<Tensors> last{{spread({3, 5})}, {spread({33})},   {uniform({2, 3, 17}, 1, -1e4, 1e4)},
                                   {spread({1})},    {spread({0, 3})}, {spread({3, 0})}};
-  const std::vector<Tensors> first{{spread({3, 5})}, {spread({7, 2, 3})}, {spread({1})}, {spread({})}, {spread({0, 3})}};
+  const std::vector<Tensors> first{
+      {spread({3, 5})}, {spread({7, 2, 3})}, {spread({1})}, {spread({})}, {spread({0, 3})}};
   return {
-      row("softmax", -1, [](In in) { return softmax(in[0], -1); }, softmax_of, last),
-      row("softmax", 0, [](In in) { return softmax(in[0], 0); }, softmax_of, first),
-      row("log_softmax", -1, [](In in) { return log_softmax(in[0], -1); }, log_softmax_of, last),
-      row("log_softmax", 0, [](In in) { return log_softmax(in[0], 0); }, log_softmax_of, first),
+      row(
+          "softmax", -1, [](In in) { return softmax(in[0], -1); }, softmax_of, last),
+      row(
+          "softmax", 0, [](In in) { return softmax(in[0], 0); }, softmax_of, first),
+      row(
+          "log_softmax", -1, [](In in) { return log_softmax(in[0], -1); }, log_softmax_of, last),
+      row(
+          "log_softmax", 0, [](In in) { return log_softmax(in[0], 0); }, log_softmax_of, first),
   };
 }
 
@@ -121,19 +148,29 @@ std::vector<OpCase> reduction_cases() {
   const auto count = [](const Doubles& x) { return static_cast<double>(x.size()); };
   std::vector<OpCase> rows;
   for (const auto& part :
-       {reduction("sum", [](T x, D dims, bool keep) { return sum(x, dims, keep); }, total, true),
-        reduction("mean", [](T x, D dims, bool keep) { return mean(x, dims, keep); }, mean_of, true),
-        reduction("var", [](T x, D dims, bool keep) { return var(x, dims, keep, false); },
-                  [=](const Doubles& x) { return variance(x, count(x)); }, true),
-        reduction("logsumexp", [](T x, D dims, bool keep) { return logsumexp(x, dims, keep); }, log_sum_exp, true),
-        reduction("amax", [](T x, D dims, bool keep) { return amax(x, dims, keep); }, largest, false),
-        reduction("amin", [](T x, D dims, bool keep) { return amin(x, dims, keep); }, smallest, false), extremes(),
-        softmax_family()})
+       {reduction(
+            "sum", [](T x, D dims, bool keep) { return sum(x, dims, keep); }, total, true),
+        reduction(
+            "mean", [](T x, D dims, bool keep) { return mean(x, dims, keep); }, mean_of, true),
+        reduction(
+            "var", [](T x, D dims, bool keep) { return var(x, dims, keep, false); },
+            [=](const Doubles& x) { return variance(x, count(x)); }, true),
+        reduction(
+            "logsumexp", [](T x, D dims, bool keep) { return logsumexp(x, dims, keep); }, log_sum_exp, true),
+        reduction(
+            "amax", [](T x, D dims, bool keep) { return amax(x, dims, keep); }, largest, false),
+        reduction(
+            "amin", [](T x, D dims, bool keep) { return amin(x, dims, keep); }, smallest, false),
+        extremes(), softmax_family()})
     rows.insert(rows.end(), part.begin(), part.end());
-  rows.push_back({.name = "var", .variant = "unbiased", .call = [](In in) { return var(in[0], 1); },
-                  .twin = [=](In in) {
-                    return reduced(in[0], {1}, false, [=](const Doubles& x) { return variance(x, count(x) - 1); });
-                  },
+  rows.push_back({.name = "var",
+                  .variant = "unbiased",
+                  .call = [](In in) { return var(in[0], 1); },
+                  .twin =
+                      [=](In in) {
+                        return reduced(in[0], {1}, false,
+                                       [=](const Doubles& x) { return variance(x, count(x) - 1); });
+                      },
                   .samples = {{spread({3, 5})}, {spread({2, 17})}}});
   return rows;
 }

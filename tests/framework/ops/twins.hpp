@@ -26,8 +26,8 @@ inline Tensor uniform(const Shape& shape, std::uint64_t seed, double low = -2, d
   return draws;
 }
 
-/// Distinct values in random order, 0.13 apart, none at 0 or another kink; another offset gives other values, so
-/// that no tie is near either.
+/// Distinct values in random order, 0.13 apart, none at 0 or another kink; another offset gives other values,
+/// so that no tie is near either.
 inline Tensor spread(const Shape& shape, std::uint64_t seed = 1, double offset = 0.25) {
   Generator generator(seed);
   const std::int64_t n = element_count(shape);
