@@ -22,8 +22,9 @@ Tensor from_xtensor(const xt::xexpression<E>& expression) {
   Array array(shape, dtype_of<Element>);
   const auto out = array.fill<Element>();
   // The layout is named: elements come in row-major order whatever the expression's own is.
-  std::transform(source.template begin<xt::layout_type::row_major>(), source.template end<xt::layout_type::row_major>(),
-                 out.begin(), [](auto value) { return static_cast<Element>(value); });
+  std::transform(source.template begin<xt::layout_type::row_major>(),
+                 source.template end<xt::layout_type::row_major>(), out.begin(),
+                 [](auto value) { return static_cast<Element>(value); });
   return Tensor(std::move(array));
 }
 

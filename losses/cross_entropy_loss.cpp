@@ -31,8 +31,9 @@ Tensor with_probabilities(const Tensor& input, const Tensor& target, const Cross
   const std::int64_t dim = detail::class_dim(input);
   const std::int64_t classes = input.size(dim);
   if (options.weight.defined() && options.weight.shape() != Shape{classes})
-    throw ShapeError(message("cross_entropy: weight has shape ", options.weight.shape(), " but the input ", input.shape(),
-                             " has ", classes, " classes; weight must have shape ", Shape{classes}));
+    throw ShapeError(message("cross_entropy: weight has shape ", options.weight.shape(), " but the input ",
+                             input.shape(), " has ", classes, " classes; weight must have shape ",
+                             Shape{classes}));
   const double smoothing = options.label_smoothing;
   const Tensor smoothed =
       smoothing > 0 ? target * (1 - smoothing) + smoothing / static_cast<double>(classes) : target;
@@ -40,9 +41,11 @@ Tensor with_probabilities(const Tensor& input, const Tensor& target, const Cross
   return detail::reduce_terms(terms, reduction);
 }
 
-Tensor with_classes(const Tensor& input, const Tensor& target, const CrossEntropyLossOptions& options, Reduction reduction) {
+Tensor with_classes(const Tensor& input, const Tensor& target, const CrossEntropyLossOptions& options,
+                    Reduction reduction) {
   const double smoothing = options.label_smoothing;
-  const NLLLossOptions nll{.weight = options.weight, .ignore_index = options.ignore_index, .reduction = reduction};
+  const NLLLossOptions nll{
+      .weight = options.weight, .ignore_index = options.ignore_index, .reduction = reduction};
   detail::check_class_shapes("cross_entropy", input, target, options.weight);
   const std::int64_t dim = detail::class_dim(input);
   const Tensor log_probabilities = log_softmax(input, dim);
@@ -51,7 +54,8 @@ Tensor with_classes(const Tensor& input, const Tensor& target, const CrossEntrop
   const detail::ClassTargets targets =
       detail::class_targets("cross_entropy", input, target, options.weight, options.ignore_index);
   // Both parts of a mean are divided by the same sum of weights.
-  const Tensor spread = where(targets.counted, neg(sum(weighted(log_probabilities, options.weight), dim, true)), 0);
+  const Tensor spread =
+      where(targets.counted, neg(sum(weighted(log_probabilities, options.weight), dim, true)), 0);
   Tensor soft;
   if (reduction == Reduction::none) {
     soft = reshape(spread, target.shape());
@@ -64,15 +68,18 @@ Tensor with_classes(const Tensor& input, const Tensor& target, const CrossEntrop
 }  // namespace
 
 Tensor cross_entropy(const Tensor& input, const Tensor& target, CrossEntropyLossOptions options) {
-  const Reduction reduction = detail::resolve_reduction(options.size_average, options.reduce, options.reduction);
+  const Reduction reduction =
+      detail::resolve_reduction(options.size_average, options.reduce, options.reduction);
   detail::refuse_batchmean("cross_entropy", reduction);
   detail::require_floating("cross_entropy", input);
   if (!(options.label_smoothing >= 0 && options.label_smoothing <= 1))
-    throw ValueError(message("cross_entropy: label_smoothing is ", options.label_smoothing, "; it must be between 0 and 1"));
+    throw ValueError(message("cross_entropy: label_smoothing is ", options.label_smoothing,
+                             "; it must be between 0 and 1"));
   if (!is_floating_point(target.dtype())) return with_classes(input, target, options, reduction);
   if (target.shape() != input.shape())
-    throw ShapeError(message("cross_entropy: input has shape ", input.shape(), " but the target probabilities have shape ",
-                             target.shape(), "; they must be equal (class indices are int64)"));
+    throw ShapeError(message("cross_entropy: input has shape ", input.shape(),
+                             " but the target probabilities have shape ", target.shape(),
+                             "; they must be equal (class indices are int64)"));
   return with_probabilities(input, target, options, reduction);
 }
 

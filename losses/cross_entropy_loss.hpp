@@ -30,7 +30,9 @@ Tensor cross_entropy(const Tensor& input, const Tensor& target, CrossEntropyLoss
 class CrossEntropyLoss {
  public:
   explicit CrossEntropyLoss(CrossEntropyLossOptions options = {}) : options_(std::move(options)) {}
-  Tensor operator()(const Tensor& input, const Tensor& target) const { return cross_entropy(input, target, options_); }
+  Tensor operator()(const Tensor& input, const Tensor& target) const {
+    return cross_entropy(input, target, options_);
+  }
 
  private:
   CrossEntropyLossOptions options_;

@@ -25,9 +25,11 @@ std::int64_t check_inputs(const DistillationInputs& inputs, const DistillationLo
   const Tensor& student = inputs.student;
   if (!student.defined()) throw ValueError(message(operation, ": .student is missing; give its logits"));
   detail::require_floating(operation, student);
-  if (student.dim() == 0) throw ShapeError(message(operation, ": student has shape (); logits have shape (N, C)"));
+  if (student.dim() == 0)
+    throw ShapeError(message(operation, ": student has shape (); logits have shape (N, C)"));
   if (options.alpha > 0 && !inputs.teacher.defined())
-    throw ValueError(message(operation, ": .teacher is missing but alpha is ", options.alpha, "; give its logits"));
+    throw ValueError(
+        message(operation, ": .teacher is missing but alpha is ", options.alpha, "; give its logits"));
   if (inputs.teacher.defined()) {
     detail::require_floating(operation, inputs.teacher);
     if (inputs.teacher.shape() != student.shape())
@@ -53,7 +55,8 @@ Tensor reference(const Tensor& student, const Tensor& teacher, const Distillatio
   Tensor terms;
   if (options.alpha > 0) {
     const Tensor t = counting(teacher);
-    const Tensor divergence = sum(kl_div(log_softmax(s / T, 1), softmax(t / T, 1), {.reduction = Reduction::none}), 1);
+    const Tensor divergence =
+        sum(kl_div(log_softmax(s / T, 1), softmax(t / T, 1), {.reduction = Reduction::none}), 1);
     terms = divergence * (options.alpha * T * T);
   }
   if (options.alpha < 1) {
@@ -63,7 +66,8 @@ Tensor reference(const Tensor& student, const Tensor& teacher, const Distillatio
     terms = terms.defined() ? terms + entropy * (1 - options.alpha) : entropy * (1 - options.alpha);
   }
   if (mask.defined()) terms = where(mask, terms, 0);
-  return options.reduction == Reduction::none ? reshape(terms, detail::row_shape(student.shape())) : sum(terms) * scale;
+  return options.reduction == Reduction::none ? reshape(terms, detail::row_shape(student.shape()))
+                                              : sum(terms) * scale;
 }
 
 // The gradient of one input from what the visit left: the gradient for g = 1, computed with the loss.
@@ -79,7 +83,8 @@ namespace detail {
 
 void check_distillation_options(const char* caller, const DistillationLossOptions& options) {
   if (!(options.temperature > 0) || std::isinf(options.temperature))
-    throw ValueError(message(caller, ": temperature is ", options.temperature, "; it must be a positive number"));
+    throw ValueError(
+        message(caller, ": temperature is ", options.temperature, "; it must be a positive number"));
   if (!(options.alpha >= 0 && options.alpha <= 1))
     throw ValueError(message(caller, ": alpha is ", options.alpha, "; it must be between 0 and 1"));
   if (options.reduction == Reduction::mean)
@@ -95,10 +100,12 @@ double row_scale(const DistillationLossOptions& options, std::int64_t counted) {
   return options.reduction == Reduction::batchmean && counted > 0 ? 1.0 / static_cast<double>(counted) : 1;
 }
 
-std::int64_t counted_rows(const char* caller, const Shape& logits, const Tensor& labels, const Tensor& mask, double alpha) {
+std::int64_t counted_rows(const char* caller, const Shape& logits, const Tensor& labels, const Tensor& mask,
+                          double alpha) {
   const Shape rows = row_shape(logits);
   const std::int64_t classes = logits.back();
-  for (const auto& [what, given] : {std::pair<const char*, const Tensor&>("labels", labels), {"mask", mask}}) {
+  for (const auto& [what, given] :
+       {std::pair<const char*, const Tensor&>("labels", labels), {"mask", mask}}) {
     if (!given.defined()) continue;
     require_int64(caller, what, given);
     if (given.shape() != rows)
@@ -106,8 +113,10 @@ std::int64_t counted_rows(const char* caller, const Shape& logits, const Tensor&
                                "; it must have shape ", rows));
   }
   if (alpha < 1 && !labels.defined())
-    throw ValueError(message(caller, ": .labels is missing but alpha is ", alpha, "; give the classes, or set alpha to 1"));
-  const std::span<const std::int64_t> marks = mask.defined() ? mask.data<std::int64_t>() : std::span<const std::int64_t>();
+    throw ValueError(message(caller, ": .labels is missing but alpha is ", alpha,
+                             "; give the classes, or set alpha to 1"));
+  const std::span<const std::int64_t> marks =
+      mask.defined() ? mask.data<std::int64_t>() : std::span<const std::int64_t>();
   std::int64_t counted = element_count(rows);
   for (std::size_t i = 0; i < marks.size(); ++i) {
     if (marks[i] != 0 && marks[i] != 1)
@@ -118,8 +127,8 @@ std::int64_t counted_rows(const char* caller, const Shape& logits, const Tensor&
     const auto values = labels.data<std::int64_t>();
     for (std::size_t i = 0; i < values.size(); ++i)
       if ((values[i] < 0 || values[i] >= classes) && (marks.empty() || marks[i] == 1))
-        throw IndexError(message(caller, ": label ", values[i], " at position ", i, " is no class; the logits have ", classes,
-                                 " classes, numbered from 0"));
+        throw IndexError(message(caller, ": label ", values[i], " at position ", i,
+                                 " is no class; the logits have ", classes, " classes, numbered from 0"));
   }
   return counted;
 }
@@ -150,8 +159,12 @@ Tensor distillation_loss(const DistillationInputs& inputs, DistillationLossOptio
   const Tensor teacher_unit = wants_teacher ? empty_like(teacher) : Tensor();
   visit_floating(dtype, [&](auto zero) {
     using T = decltype(zero);
-    const auto out = [](const Tensor& x) { return x.defined() ? x.mutable_array().template fill<T>().data() : nullptr; };
-    const auto integers = [](const Tensor& x) { return x.defined() ? x.data<std::int64_t>().data() : nullptr; };
+    const auto out = [](const Tensor& x) {
+      return x.defined() ? x.mutable_array().template fill<T>().data() : nullptr;
+    };
+    const auto integers = [](const Tensor& x) {
+      return x.defined() ? x.data<std::int64_t>().data() : nullptr;
+    };
     kernels::distillation_rows<T>({.rows = losses.size(),
                                    .classes = student.size(-1),
                                    .temperature = options.temperature,

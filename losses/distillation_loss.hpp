@@ -7,8 +7,8 @@
 namespace retort {
 
 struct DistillationLossOptions {
-  double temperature = 1;                      ///< T > 0: both distributions are softened by it
-  double alpha = 1;                            ///< weight of the teacher, in [0, 1]; the labels have 1 - alpha
+  double temperature = 1;  ///< T > 0: both distributions are softened by it
+  double alpha = 1;        ///< weight of the teacher, in [0, 1]; the labels have 1 - alpha
   Reduction reduction = Reduction::batchmean;  ///< batchmean, sum or none [N]
   bool detach_teacher = true;                  ///< no gradient for the teacher's logits
 };
@@ -45,7 +45,8 @@ namespace detail {
 /// The checks that distillation_loss and linear_distillation_loss share, in the name of `operation`.
 void check_distillation_options(const char* operation, const DistillationLossOptions& options);
 /// Checks labels and mask against logits of shape [..., C]; returns how many rows count.
-std::int64_t counted_rows(const char* operation, const Shape& logits, const Tensor& labels, const Tensor& mask, double alpha);
+std::int64_t counted_rows(const char* operation, const Shape& logits, const Tensor& labels,
+                          const Tensor& mask, double alpha);
 /// What the sum over rows is multiplied by.
 double row_scale(const DistillationLossOptions& options, std::int64_t counted);
 /// logits' shape without the classes.

@@ -18,28 +18,32 @@ Reduction checked_reduction(const Tensor& input, const Tensor& target, const KLD
     throw TypeError(message("kl_div: input is ", input.dtype(), " and target ", target.dtype(),
                             "; both must be float32 or float64 (class indices belong to nll_loss)"));
   if (input.shape() != target.shape())
-    throw ShapeError(message("kl_div: input has shape ", input.shape(), " but target has shape ", target.shape(),
-                             "; they must be equal"));
-  const Reduction reduction = detail::resolve_reduction(options.size_average, options.reduce, options.reduction);
+    throw ShapeError(message("kl_div: input has shape ", input.shape(), " but target has shape ",
+                             target.shape(), "; they must be equal"));
+  const Reduction reduction =
+      detail::resolve_reduction(options.size_average, options.reduce, options.reduction);
   if (input.size() == 0 && (reduction == Reduction::mean || reduction == Reduction::batchmean))
-    throw ValueError(message("kl_div: shape ", input.shape(), " has no element, so there is no ", name(reduction),
-                             "; use sum or none, or leave the empty batch out"));
+    throw ValueError(message("kl_div: shape ", input.shape(), " has no element, so there is no ",
+                             name(reduction), "; use sum or none, or leave the empty batch out"));
   if (reduction == Reduction::mean)
-    detail::warn_once("kl_div reduction mean",
-                      "kl_div: reduction mean divides by the number of elements and is not the divergence; use batchmean, "
-                      "which divides by the batch size");
+    detail::warn_once(
+        "kl_div reduction mean",
+        "kl_div: reduction mean divides by the number of elements and is not the divergence; use batchmean, "
+        "which divides by the batch size");
   return reduction;
 }
 
 void warn_of_positive_input(bool positive) {
   if (positive)
-    detail::warn_once("kl_div input", "kl_div: input must be log-probabilities: apply log_softmax (a value is above 0)");
+    detail::warn_once("kl_div input",
+                      "kl_div: input must be log-probabilities: apply log_softmax (a value is above 0)");
 }
 
 // What the sum is multiplied by.
 double scale_of(Reduction reduction, const Tensor& input) {
   if (reduction == Reduction::mean) return 1.0 / static_cast<double>(input.size());
-  if (reduction == Reduction::batchmean && input.dim() > 0) return 1.0 / static_cast<double>(input.shape()[0]);
+  if (reduction == Reduction::batchmean && input.dim() > 0)
+    return 1.0 / static_cast<double>(input.shape()[0]);
   return 1;
 }
 
@@ -52,7 +56,8 @@ bool any_positive(std::span<const T> x) {
 }
 
 template <class T>
-Tensor value_of(const Tensor& input, const Tensor& target, bool log_target, Reduction reduction, double scale) {
+Tensor value_of(const Tensor& input, const Tensor& target, bool log_target, Reduction reduction,
+                double scale) {
   const T* x = input.data<T>().data();
   const T* t = target.data<T>().data();
   bool positive = false;
@@ -70,7 +75,8 @@ Tensor value_of(const Tensor& input, const Tensor& target, bool log_target, Redu
 // The derivatives in ops. Where the target is zero the arguments are replaced before a logarithm or an infinity can
 // touch them, and the result is cut off by `where`, whose own derivative is exactly 0 there: so the term is constant
 // in every order.
-std::array<Tensor, 2> gradients(const Tensor& g, const Tensor& x, const Tensor& t, bool log_target, Needs needs) {
+std::array<Tensor, 2> gradients(const Tensor& g, const Tensor& x, const Tensor& t, bool log_target,
+                                Needs needs) {
   const Tensor zero = equal(t, log_target ? -std::numeric_limits<double>::infinity() : 0.0);
   const Tensor weight = where(zero, 0, log_target ? exp(where(zero, 0, t)) : t);
   std::array<Tensor, 2> result;
@@ -85,16 +91,18 @@ std::array<Tensor, 2> gradients(const Tensor& g, const Tensor& x, const Tensor& 
   return result;
 }
 
-std::array<Tensor, 2> fast_gradients(const Tensor& g, const Tensor& x, const Tensor& t, bool log_target, double scale,
-                                     Needs needs) {
+std::array<Tensor, 2> fast_gradients(const Tensor& g, const Tensor& x, const Tensor& t, bool log_target,
+                                     double scale, Needs needs) {
   std::array<Tensor, 2> result;
   for (std::size_t i = 0; i < 2; ++i)
     if (needs[i]) result[i] = empty_like(x);
   visit_floating(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
-    const auto out = [](Tensor& tensor) { return tensor.defined() ? tensor.mutable_array().fill<T>().data() : nullptr; };
-    kernels::kl_backward(x.data<T>().data(), t.data<T>().data(), g.data<T>().data(), g.size(), scale, out(result[0]),
-                         out(result[1]), x.size(), log_target);
+    const auto out = [](Tensor& tensor) {
+      return tensor.defined() ? tensor.mutable_array().fill<T>().data() : nullptr;
+    };
+    kernels::kl_backward(x.data<T>().data(), t.data<T>().data(), g.data<T>().data(), g.size(), scale,
+                         out(result[0]), out(result[1]), x.size(), log_target);
   });
   return result;
 }
@@ -108,18 +116,17 @@ Tensor kl_div(const Tensor& input, const Tensor& target, KLDivLossOptions option
   const Tensor t = target.to(dtype);
   const double scale = scale_of(reduction, x);
   const bool log_target = options.log_target;
-  return record({.name = "kl_div",
-                 .inputs = {x, t},
-                 .value = visit_floating(dtype,
-                                         [&](auto zero) {
-                                           return value_of<decltype(zero)>(x, t, log_target, reduction, scale);
-                                         }),
-                 .vjp = [x, t, log_target, scale](const Tensor& g, Needs needs) {
-                   return gradients(scale == 1 ? g : g * scale, x, t, log_target, needs);
-                 },
-                 .fast_vjp = [x, t, log_target, scale](const Tensor& g, Needs needs) {
-                   return fast_gradients(g, x, t, log_target, scale, needs);
-                 }});
+  return record(
+      {.name = "kl_div",
+       .inputs = {x, t},
+       .value = visit_floating(
+           dtype, [&](auto zero) { return value_of<decltype(zero)>(x, t, log_target, reduction, scale); }),
+       .vjp = [x, t, log_target, scale](
+                  const Tensor& g,
+                  Needs needs) { return gradients(scale == 1 ? g : g * scale, x, t, log_target, needs); },
+       .fast_vjp = [x, t, log_target, scale](
+                       const Tensor& g,
+                       Needs needs) { return fast_gradients(g, x, t, log_target, scale, needs); }});
 }
 
 }  // namespace retort

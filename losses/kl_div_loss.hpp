@@ -32,7 +32,9 @@ Tensor kl_div(const Tensor& input, const Tensor& target, KLDivLossOptions option
 class KLDivLoss {
  public:
   explicit KLDivLoss(KLDivLossOptions options = {}) : options_(options) {}
-  Tensor operator()(const Tensor& input, const Tensor& target) const { return kl_div(input, target, options_); }
+  Tensor operator()(const Tensor& input, const Tensor& target) const {
+    return kl_div(input, target, options_);
+  }
 
  private:
   KLDivLossOptions options_;

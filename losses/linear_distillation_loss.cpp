@@ -41,16 +41,18 @@ struct Call {
 };
 
 void check_layer(const char* whose, const Tensor& hidden, const Tensor& weight, const Tensor& bias) {
-  for (const auto& [what, given] : {std::pair<const char*, const Tensor&>("hidden", hidden), {"weight", weight}}) {
+  for (const auto& [what, given] :
+       {std::pair<const char*, const Tensor&>("hidden", hidden), {"weight", weight}}) {
     if (!given.defined()) throw ValueError(message(operation, ": ", whose, what, " is missing"));
     detail::require_floating(operation, given);
   }
   if (weight.dim() != 2 || hidden.dim() == 0 || hidden.size(-1) != weight.size(1))
-    throw ShapeError(message(operation, ": ", whose, "hidden has shape ", hidden.shape(), " but ", whose, "weight ", weight.shape(),
+    throw ShapeError(message(operation, ": ", whose, "hidden has shape ", hidden.shape(), " but ", whose,
+                             "weight ", weight.shape(),
                              "; they must be (..., features) and (classes, features)"));
   if (bias.defined() && bias.shape() != Shape{weight.size(0)})
-    throw ShapeError(message(operation, ": ", whose, "bias has shape ", bias.shape(), " but ", whose, "weight ", weight.shape(),
-                             "; bias must have shape ", Shape{weight.size(0)}));
+    throw ShapeError(message(operation, ": ", whose, "bias has shape ", bias.shape(), " but ", whose,
+                             "weight ", weight.shape(), "; bias must have shape ", Shape{weight.size(0)}));
 }
 
 // The shape that the student's logits would have, after all checks.
@@ -73,24 +75,27 @@ Shape check_inputs(const LinearDistillationInputs& in, const DistillationLossOpt
                              "; give .teacher_logits, or .teacher_hidden and .teacher_weight"));
   }
   if (given != logits)
-    throw ShapeError(message(operation, ": the student's logits have shape ", logits, " but the teacher's ", given,
-                             "; they must be equal"));
+    throw ShapeError(message(operation, ": the student's logits have shape ", logits, " but the teacher's ",
+                             given, "; they must be equal"));
   return logits;
 }
 
 Tensor flat_rows(const Tensor& x, DType dtype) {
   const Tensor rows = x.to(dtype);
-  return rows.dim() == 2 ? rows : reshape(rows, {x.size() / std::max<std::int64_t>(1, x.size(-1)), x.size(-1)});
+  return rows.dim() == 2 ? rows
+                         : reshape(rows, {x.size() / std::max<std::int64_t>(1, x.size(-1)), x.size(-1)});
 }
 
 Tensor maybe_to(const Tensor& x, DType dtype) { return x.defined() ? x.to(dtype) : x; }
 Tensor maybe_flat(const Tensor& x) { return x.defined() ? reshape(x, {x.size()}) : x; }
 
-Call prepare(const LinearDistillationInputs& in, const DistillationLossOptions& options, const Shape& logits) {
+Call prepare(const LinearDistillationInputs& in, const DistillationLossOptions& options,
+             const Shape& logits) {
   Call call;
   call.options = options;
   call.dtype = promote(in.hidden.dtype(), in.weight.dtype());
-  for (const Tensor& other : {in.bias, in.teacher_logits, in.teacher_hidden, in.teacher_weight, in.teacher_bias})
+  for (const Tensor& other :
+       {in.bias, in.teacher_logits, in.teacher_hidden, in.teacher_weight, in.teacher_bias})
     if (other.defined()) call.dtype = promote(call.dtype, other.dtype());
   call.student = {flat_rows(in.hidden, call.dtype), in.weight.to(call.dtype), maybe_to(in.bias, call.dtype)};
   if (options.alpha > 0) {
@@ -109,7 +114,8 @@ Call prepare(const LinearDistillationInputs& in, const DistillationLossOptions& 
   call.mask = maybe_flat(in.mask);
   call.rows = call.student.hidden.size(0);
   call.classes = logits.back();
-  call.scale = detail::row_scale(options, detail::counted_rows(operation, logits, in.labels, in.mask, options.alpha));
+  call.scale =
+      detail::row_scale(options, detail::counted_rows(operation, logits, in.labels, in.mask, options.alpha));
   return call;
 }
 
@@ -117,21 +123,24 @@ Call prepare(const LinearDistillationInputs& in, const DistillationLossOptions& 
 Tensor reference(const Call& call, const Tensor& hidden, const Tensor& weight, const Tensor& bias) {
   Tensor teacher = call.teacher_logits;
   if (call.teacher.defined()) teacher = linear(call.teacher.hidden, call.teacher.weight, call.teacher.bias);
-  return distillation_loss({.student = linear(hidden, weight, bias), .teacher = teacher, .labels = call.labels, .mask = call.mask},
-                           call.options);
+  return distillation_loss(
+      {.student = linear(hidden, weight, bias), .teacher = teacher, .labels = call.labels, .mask = call.mask},
+      call.options);
 }
 
 // Rows of logits that exist at a time: enough to keep the products near their best rate, in a few megabytes.
 std::int64_t rows_at_once(const Call& call) {
   constexpr std::int64_t bytes = std::int64_t{8} << 20;
-  const std::int64_t fitting = bytes / std::max<std::int64_t>(1, call.classes * static_cast<std::int64_t>(size_of(call.dtype)));
+  const std::int64_t fitting =
+      bytes / std::max<std::int64_t>(1, call.classes * static_cast<std::int64_t>(size_of(call.dtype)));
   return std::clamp<std::int64_t>(fitting, 64, std::max<std::int64_t>(64, call.rows));
 }
 
 template <class T>
 void layer_rows(const Layer& layer, std::int64_t first, std::int64_t count, std::int64_t classes, T* logits) {
   kernels::linear<T>(layer.hidden.data<T>().data() + first * layer.features(), layer.weight.data<T>().data(),
-                     layer.bias.defined() ? layer.bias.data<T>().data() : nullptr, logits, count, layer.features(), classes);
+                     layer.bias.defined() ? layer.bias.data<T>().data() : nullptr, logits, count,
+                     layer.features(), classes);
 }
 
 struct Gradients {
@@ -152,7 +161,9 @@ void walk(const Call& call, T* losses, const T* g, Gradients& gradients) {
   Array teacher({call.teacher.defined() ? chunk : 0, classes}, call.dtype);
   Array unused({losses ? 0 : chunk}, call.dtype);
   Array bias_part({classes}, call.dtype);
-  const auto out = [](const Tensor& x) { return x.defined() ? x.mutable_array().template fill<T>().data() : nullptr; };
+  const auto out = [](const Tensor& x) {
+    return x.defined() ? x.mutable_array().template fill<T>().data() : nullptr;
+  };
   T* to_hidden = out(gradients.hidden);
   T* to_weight = out(gradients.weight);
   T* to_bias = out(gradients.bias);
@@ -166,7 +177,9 @@ void walk(const Call& call, T* losses, const T* g, Gradients& gradients) {
     } else if (call.teacher_logits.defined()) {
       teacher_rows = call.teacher_logits.data<T>().data() + first * classes;
     }
-    const auto integers = [&](const Tensor& x) { return x.defined() ? x.data<std::int64_t>().data() + first : nullptr; };
+    const auto integers = [&](const Tensor& x) {
+      return x.defined() ? x.data<std::int64_t>().data() + first : nullptr;
+    };
     T* d_logits = derive ? gradient.fill<T>().data() : nullptr;
     kernels::distillation_rows<T>({.rows = count,
                                    .classes = classes,
@@ -182,11 +195,12 @@ void walk(const Call& call, T* losses, const T* g, Gradients& gradients) {
                                    .scale = call.scale});
     const T* rows = call.student.hidden.data<T>().data() + first * features;
     if (to_hidden)
-      kernels::gemm<T>(false, false, count, features, classes, 1, d_logits, classes, call.student.weight.data<T>().data(),
-                       features, 0, to_hidden + first * features, features);
-    if (to_weight)
-      kernels::gemm<T>(true, false, classes, features, count, 1, d_logits, classes, rows, features, first == 0 ? 0 : 1, to_weight,
+      kernels::gemm<T>(false, false, count, features, classes, 1, d_logits, classes,
+                       call.student.weight.data<T>().data(), features, 0, to_hidden + first * features,
                        features);
+    if (to_weight)
+      kernels::gemm<T>(true, false, classes, features, count, 1, d_logits, classes, rows, features,
+                       first == 0 ? 0 : 1, to_weight, features);
     if (to_bias) {
       T* part = first == 0 ? to_bias : bias_part.fill<T>().data();
       kernels::sum(d_logits, part, 1, count, classes);
@@ -196,7 +210,8 @@ void walk(const Call& call, T* losses, const T* g, Gradients& gradients) {
   }
   if (call.rows > 0) return;
   for (T* x : {to_weight, to_bias})
-    if (x) std::memset(x, 0, sizeof(T) * static_cast<std::size_t>(x == to_weight ? classes * features : classes));
+    if (x)
+      std::memset(x, 0, sizeof(T) * static_cast<std::size_t>(x == to_weight ? classes * features : classes));
 }
 
 Gradients wanted_gradients(const Layer& student, Needs needs) {
@@ -227,7 +242,8 @@ Tensor linear_distillation_loss(const LinearDistillationInputs& inputs, Distilla
   const auto wants = [&](const Tensor& x) { return recording && x.defined() && x.requires_grad(); };
   const bool by_row = options.reduction == Reduction::none;
   const Shape rows = detail::row_shape(logits);
-  if (wants(call.teacher_logits) || wants(call.teacher.hidden) || wants(call.teacher.weight) || wants(call.teacher.bias)) {
+  if (wants(call.teacher_logits) || wants(call.teacher.hidden) || wants(call.teacher.weight) ||
+      wants(call.teacher.bias)) {
     const Tensor loss = reference(call, student.hidden, student.weight, student.bias);
     return by_row ? reshape(loss, rows) : loss;
   }
@@ -242,19 +258,20 @@ Tensor linear_distillation_loss(const LinearDistillationInputs& inputs, Distilla
   const Tensor terms(std::move(losses));
   const Tensor value = by_row ? terms : sum(terms) * call.scale;
   const auto twin = [call](const Tensors& given) { return reference(call, given[0], given[1], given[2]); };
-  const Tensor loss = record({.name = operation,
-                              .inputs = {student.hidden, student.weight, student.bias},
-                              .value = value,
-                              .vjp = vjp_by_reference(twin, {student.hidden, student.weight, student.bias}),
-                              .fast_vjp = [call, unit, by_row](const Tensor& g, Needs needs) {
-                                if (!by_row) return scaled(unit, g, needs);
-                                Gradients gradients = wanted_gradients(call.student, needs);
-                                visit_floating(call.dtype, [&](auto zero) {
-                                  using T = decltype(zero);
-                                  walk<T>(call, nullptr, g.data<T>().data(), gradients);
-                                });
-                                return std::array<Tensor, 3>{gradients.hidden, gradients.weight, gradients.bias};
-                              }});
+  const Tensor loss =
+      record({.name = operation,
+              .inputs = {student.hidden, student.weight, student.bias},
+              .value = value,
+              .vjp = vjp_by_reference(twin, {student.hidden, student.weight, student.bias}),
+              .fast_vjp = [call, unit, by_row](const Tensor& g, Needs needs) {
+                if (!by_row) return scaled(unit, g, needs);
+                Gradients gradients = wanted_gradients(call.student, needs);
+                visit_floating(call.dtype, [&](auto zero) {
+                  using T = decltype(zero);
+                  walk<T>(call, nullptr, g.data<T>().data(), gradients);
+                });
+                return std::array<Tensor, 3>{gradients.hidden, gradients.weight, gradients.bias};
+              }});
   return by_row && rows != Shape{call.rows} ? reshape(loss, rows) : loss;
 }
 

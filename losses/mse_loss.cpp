@@ -10,9 +10,10 @@ Tensor mse_loss(const Tensor& input, const Tensor& target, MSELossOptions option
   detail::require_floating("mse_loss", input);
   detail::require_floating("mse_loss", target);
   if (input.shape() != target.shape())
-    throw ShapeError(message("mse_loss: input has shape ", input.shape(), " but target has shape ", target.shape(),
-                             "; they must be equal"));
-  const Reduction reduction = detail::resolve_reduction(options.size_average, options.reduce, options.reduction);
+    throw ShapeError(message("mse_loss: input has shape ", input.shape(), " but target has shape ",
+                             target.shape(), "; they must be equal"));
+  const Reduction reduction =
+      detail::resolve_reduction(options.size_average, options.reduce, options.reduction);
   detail::refuse_batchmean("mse_loss", reduction);
   return detail::reduce_terms(pow(input - target, 2), reduction);
 }

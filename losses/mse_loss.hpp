@@ -22,7 +22,9 @@ Tensor mse_loss(const Tensor& input, const Tensor& target, MSELossOptions option
 class MSELoss {
  public:
   explicit MSELoss(MSELossOptions options = {}) : options_(options) {}
-  Tensor operator()(const Tensor& input, const Tensor& target) const { return mse_loss(input, target, options_); }
+  Tensor operator()(const Tensor& input, const Tensor& target) const {
+    return mse_loss(input, target, options_);
+  }
 
  private:
   MSELossOptions options_;

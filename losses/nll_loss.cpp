@@ -15,23 +15,24 @@ namespace detail {
 
 void check_class_shapes(const char* caller, const Tensor& input, const Tensor& target, const Tensor& weight) {
   require_floating(caller, input);
-  if (input.dim() == 0) throw ShapeError(message(caller, ": input has shape (); it must be (C) or (N, C, ...)"));
+  if (input.dim() == 0)
+    throw ShapeError(message(caller, ": input has shape (); it must be (C) or (N, C, ...)"));
   require_int64(caller, "target", target);
   Shape expected = input.shape();
   expected.erase(expected.begin() + class_dim(input));
   if (target.shape() != expected)
-    throw ShapeError(message(caller, ": input has shape ", input.shape(), " but target has shape ", target.shape(),
-                             "; class indices must have shape ", expected));
+    throw ShapeError(message(caller, ": input has shape ", input.shape(), " but target has shape ",
+                             target.shape(), "; class indices must have shape ", expected));
   if (!weight.defined()) return;
   const std::int64_t classes = input.size(class_dim(input));
   require_floating(caller, weight);
   if (weight.shape() != Shape{classes})
-    throw ShapeError(message(caller, ": weight has shape ", weight.shape(), " but the input ", input.shape(), " has ", classes,
-                             " classes; weight must have shape ", Shape{classes}));
+    throw ShapeError(message(caller, ": weight has shape ", weight.shape(), " but the input ", input.shape(),
+                             " has ", classes, " classes; weight must have shape ", Shape{classes}));
 }
 
-ClassTargets class_targets(const char* caller, const Tensor& input, const Tensor& target, const Tensor& weight,
-                           std::int64_t ignore_index) {
+ClassTargets class_targets(const char* caller, const Tensor& input, const Tensor& target,
+                           const Tensor& weight, std::int64_t ignore_index) {
   check_class_shapes(caller, input, target, weight);
   const std::int64_t classes = input.size(class_dim(input));
   Shape shape = input.shape();
@@ -50,8 +51,8 @@ ClassTargets class_targets(const char* caller, const Tensor& input, const Tensor
     for (std::size_t i = 0; i < labels.size(); ++i) {
       const bool ignored = labels[i] == ignore_index;
       if (!ignored && (labels[i] < 0 || labels[i] >= classes))
-        throw IndexError(message(caller, ": target ", labels[i], " at position ", i, " is no class; the input has ", classes,
-                                 " classes, numbered from 0"));
+        throw IndexError(message(caller, ": target ", labels[i], " at position ", i,
+                                 " is no class; the input has ", classes, " classes, numbered from 0"));
       to_index[i] = ignored ? 0 : labels[i];
       to_counted[i] = !ignored;
       to_weight[i] = ignored ? T{0} : of_class ? of_class[labels[i]] : T{1};
@@ -82,8 +83,8 @@ struct Call {
         const std::int64_t label = labels[i];
         if (label == ignore_index) continue;
         if (label < 0 || label >= split.n)
-          throw IndexError(message(operation, ": target ", label, " at position ", i, " is no class; the input has ", split.n,
-                                   " classes, numbered from 0"));
+          throw IndexError(message(operation, ": target ", label, " at position ", i,
+                                   " is no class; the input has ", split.n, " classes, numbered from 0"));
         visit(i, (o * split.n + label) * split.inner + k, weights ? weights[label] : T{1});
       }
   }
@@ -91,7 +92,8 @@ struct Call {
 
 // The definition, in ops.
 Tensor reference(const Tensor& input, const Call& call) {
-  const detail::ClassTargets targets = detail::class_targets(call.operation, input, call.target, call.weight, call.ignore_index);
+  const detail::ClassTargets targets =
+      detail::class_targets(call.operation, input, call.target, call.weight, call.ignore_index);
   const std::int64_t dim = detail::class_dim(input);
   // An ignored target contributes nothing, whatever stands at the place that is read for it.
   const Tensor picked = input.size(dim) == 0 ? sum(input, dim, true) : gather(input, dim, targets.index);
@@ -107,7 +109,9 @@ double compute(const Tensor& input, const Call& call, std::span<T> out) {
   const T* x = input.data<T>().data();
   if (call.reduction == Reduction::none) {
     std::fill(out.begin(), out.end(), T{0});
-    call.for_each<T>([&](std::int64_t i, std::int64_t at, T weight) { out[static_cast<std::size_t>(i)] = -weight * x[at]; });
+    call.for_each<T>([&](std::int64_t i, std::int64_t at, T weight) {
+      out[static_cast<std::size_t>(i)] = -weight * x[at];
+    });
     return 1;
   }
   double total = 0;
@@ -126,7 +130,9 @@ void derive(const Call& call, std::span<const T> g, double divisor, std::span<T>
   std::fill(dx.begin(), dx.end(), T{0});
   const bool by_target = call.reduction == Reduction::none;
   call.for_each<T>([&](std::int64_t i, std::int64_t at, T weight) {
-    dx[static_cast<std::size_t>(at)] = static_cast<T>(-static_cast<double>(weight) * static_cast<double>(g[by_target ? static_cast<std::size_t>(i) : 0]) / divisor);
+    dx[static_cast<std::size_t>(at)] =
+        static_cast<T>(-static_cast<double>(weight) *
+                       static_cast<double>(g[by_target ? static_cast<std::size_t>(i) : 0]) / divisor);
   });
 }
 
@@ -134,13 +140,15 @@ void derive(const Call& call, std::span<const T> g, double divisor, std::span<T>
 
 namespace detail {
 
-Tensor nll_loss_as(const char* operation, const Tensor& input, const Tensor& target, const NLLLossOptions& options) {
+Tensor nll_loss_as(const char* operation, const Tensor& input, const Tensor& target,
+                   const NLLLossOptions& options) {
   const Reduction reduction = resolve_reduction(options.size_average, options.reduce, options.reduction);
   refuse_batchmean(operation, reduction);
   check_class_shapes(operation, input, target, options.weight);
   const Tensor weight = options.weight.defined() ? options.weight.detach().to(input.dtype()) : Tensor();
-  const Call call{operation, target, weight, options.ignore_index, reduction,
-                  split_at(input.shape(), static_cast<std::size_t>(class_dim(input)))};
+  const Call call{operation, target,
+                  weight,    options.ignore_index,
+                  reduction, split_at(input.shape(), static_cast<std::size_t>(class_dim(input)))};
   Array out(reduction == Reduction::none ? target.shape() : Shape{}, input.dtype());
   const double divisor = visit_floating(input.dtype(), [&](auto zero) {
     using T = decltype(zero);

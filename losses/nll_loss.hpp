@@ -28,7 +28,9 @@ Tensor nll_loss(const Tensor& input, const Tensor& target, NLLLossOptions option
 class NLLLoss {
  public:
   explicit NLLLoss(NLLLossOptions options = {}) : options_(std::move(options)) {}
-  Tensor operator()(const Tensor& input, const Tensor& target) const { return nll_loss(input, target, options_); }
+  Tensor operator()(const Tensor& input, const Tensor& target) const {
+    return nll_loss(input, target, options_);
+  }
 
  private:
   NLLLossOptions options_;
@@ -36,17 +38,19 @@ class NLLLoss {
 
 namespace detail {
 /// nll_loss in the name of `operation`, for its errors.
-Tensor nll_loss_as(const char* operation, const Tensor& input, const Tensor& target, const NLLLossOptions& options);
+Tensor nll_loss_as(const char* operation, const Tensor& input, const Tensor& target,
+                   const NLLLossOptions& options);
 /// The checks that nll_loss and cross_entropy share, in the name of `operation`.
-void check_class_shapes(const char* operation, const Tensor& input, const Tensor& target, const Tensor& weight);
+void check_class_shapes(const char* operation, const Tensor& input, const Tensor& target,
+                        const Tensor& weight);
 /// Targets as both count them, after the checks.
 struct ClassTargets {
   Tensor index;    ///< [N, 1, d…] (or [1]), ignored ones replaced by 0
   Tensor weight;   ///< [N, 1, d…] weight of each target, 0 where ignored; of the input's type
   Tensor counted;  ///< [N, 1, d…] int64, 0 where ignored
 };
-ClassTargets class_targets(const char* operation, const Tensor& input, const Tensor& target, const Tensor& weight,
-                           std::int64_t ignore_index);
+ClassTargets class_targets(const char* operation, const Tensor& input, const Tensor& target,
+                           const Tensor& weight, std::int64_t ignore_index);
 /// The dimension of the classes: 1, or 0 for an input of one dimension.
 inline std::int64_t class_dim(const Tensor& input) { return input.dim() == 1 ? 0 : 1; }
 }  // namespace detail

@@ -18,23 +18,30 @@ std::string_view name(Reduction reduction) {
 Reduction reduction_from_string(std::string_view text) {
   for (const Reduction reduction : {Reduction::none, Reduction::mean, Reduction::sum, Reduction::batchmean})
     if (name(reduction) == text) return reduction;
-  throw ValueError(message("reduction_from_string: '", text, "' is no reduction; take none, mean, sum or batchmean"));
+  throw ValueError(
+      message("reduction_from_string: '", text, "' is no reduction; take none, mean, sum or batchmean"));
 }
 
 namespace detail {
 
-Reduction resolve_reduction(std::optional<bool> size_average, std::optional<bool> reduce, Reduction reduction) {
+Reduction resolve_reduction(std::optional<bool> size_average, std::optional<bool> reduce,
+                            Reduction reduction) {
   if (!size_average && !reduce) return reduction;
-  reduction = !reduce.value_or(true) ? Reduction::none : size_average.value_or(true) ? Reduction::mean : Reduction::sum;
-  warn_once("deprecated size_average and reduce",
-            message("size_average and reduce are deprecated; use reduction = '", name(reduction), "' instead"));
+  reduction = !reduce.value_or(true)        ? Reduction::none
+              : size_average.value_or(true) ? Reduction::mean
+                                            : Reduction::sum;
+  warn_once(
+      "deprecated size_average and reduce",
+      message("size_average and reduce are deprecated; use reduction = '", name(reduction), "' instead"));
   return reduction;
 }
 
 void refuse_batchmean(const char* operation, Reduction reduction) {
   if (reduction == Reduction::batchmean)
-    throw ValueError(message(operation, ": reduction batchmean belongs to KLDivLoss and DistillationLoss; use mean, which "
-                                        "averages over the batch here"));
+    throw ValueError(
+        message(operation,
+                ": reduction batchmean belongs to KLDivLoss and DistillationLoss; use mean, which "
+                "averages over the batch here"));
 }
 
 Tensor reduce_terms(const Tensor& terms, Reduction reduction) {

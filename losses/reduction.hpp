@@ -21,7 +21,8 @@ Reduction reduction_from_string(std::string_view text);
 namespace detail {
 /// What PyTorch's deprecated arguments decide: when either is given, an absent one counts as true and `reduction` is
 /// ignored; reduce = false is none, else size_average chooses between mean and sum. Warns.
-Reduction resolve_reduction(std::optional<bool> size_average, std::optional<bool> reduce, Reduction reduction);
+Reduction resolve_reduction(std::optional<bool> size_average, std::optional<bool> reduce,
+                            Reduction reduction);
 /// ValueError for batchmean, in the name of a loss that has no such reduction.
 void refuse_batchmean(const char* operation, Reduction reduction);
 /// sum, mean or the terms themselves.

@@ -24,13 +24,15 @@ void check_version(const Storage& storage) {
   const ThreadState& state = thread_state;
   // What a rule makes and writes itself was born after its operation.
   if (storage.written > state.running_id && storage.born <= state.running_id)
-    throw GraphError(message("backward: a value that '", state.running_name,
-                             "' saved was changed after it was recorded; change values after backward, or clone() "
-                             "what the graph needs first"));
+    throw GraphError(
+        message("backward: a value that '", state.running_name,
+                "' saved was changed after it was recorded; change values after backward, or clone() "
+                "what the graph needs first"));
 }
 
 void wrong_element_type(DType have, DType asked) {
-  throw TypeError(message("tensor: its elements are ", have, " but ", asked, " was asked for; convert with to()"));
+  throw TypeError(
+      message("tensor: its elements are ", have, " but ", asked, " was asked for; convert with to()"));
 }
 
 }  // namespace detail

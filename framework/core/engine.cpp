@@ -50,7 +50,8 @@ class LeafTable {
   }
 
   std::vector<Entry> entries_;
-  std::vector<std::uint32_t> slots_ = std::vector<std::uint32_t>(32, 0);  // 1 + position in entries_; 0 is free
+  std::vector<std::uint32_t> slots_ =
+      std::vector<std::uint32_t>(32, 0);  // 1 + position in entries_; 0 is free
 };
 
 struct Visit {
@@ -106,8 +107,9 @@ class Backward {
     for (std::size_t i = 0; i < inputs.size(); ++i) {
       Node* node = inputs[i].node();
       if (!inputs[i].requires_grad())
-        throw GraphError(message(caller_, ": input ", i, " does not require a gradient; call set_requires_grad() on it "
-                                          "before it is used"));
+        throw GraphError(message(caller_, ": input ", i,
+                                 " does not require a gradient; call set_requires_grad() on it "
+                                 "before it is used"));
       oldest_wanted_ = std::min(oldest_wanted_, node->id);
       if (node->leaf) leaves_.insert(node);
     }
@@ -170,8 +172,9 @@ class Backward {
     // What is older than every wanted tensor cannot lead to one.
     if (operation->run == run_ || operation->id < oldest_wanted_) return;
     if (operation->spent)
-      throw GraphError(message(caller_, ": the graph of '", operation->name,
-                               "' was spent by an earlier backward; pass .retain_graph = true to the earlier one"));
+      throw GraphError(
+          message(caller_, ": the graph of '", operation->name,
+                  "' was spent by an earlier backward; pass .retain_graph = true to the earlier one"));
     operation->run = run_;
     visits_.push_back({Ref<Node>::share(operation), {}, true});
     pending_.push_back(operation);
@@ -237,8 +240,8 @@ class Backward {
 
     const RuleScope scope(operation, record_);
     Rule& rule = choose_rule(operation);
-    const std::size_t given =
-        rule(gradient, rule.wants_output() ? operation.output(record_) : Tensor(), Needs(needs), gradients, inputs.size());
+    const std::size_t given = rule(gradient, rule.wants_output() ? operation.output(record_) : Tensor(),
+                                   Needs(needs), gradients, inputs.size());
     if (given != inputs.size())
       throw GraphError(message("backward of '", operation.name, "': the rule gave ", given, " gradients for ",
                                inputs.size(), " inputs; give one an input, undefined where nothing flows"));
@@ -250,8 +253,9 @@ class Backward {
   Rule& choose_rule(Operation& operation) {
     if (!record_ && operation.fast_vjp) return operation.fast_vjp;
     if (!operation.vjp)
-      throw GraphError(message("backward of '", operation.name,
-                               "': its rule cannot be derived again (it has a .fast_vjp only); give it a .vjp"));
+      throw GraphError(
+          message("backward of '", operation.name,
+                  "': its rule cannot be derived again (it has a .fast_vjp only); give it a .vjp"));
     return operation.vjp;
   }
 
@@ -262,7 +266,8 @@ class Backward {
         gradient = sum_to(gradient, input.shape);
       } catch (const ShapeError&) {
         throw ShapeError(message("backward of '", operation.name, "': the rule gave a gradient of shape ",
-                                 gradient.shape(), " for input ", position, ", which has shape ", input.shape));
+                                 gradient.shape(), " for input ", position, ", which has shape ",
+                                 input.shape));
       }
     }
     if (gradient.dtype() != input.dtype) gradient = gradient.to(input.dtype);
@@ -285,15 +290,18 @@ class Backward {
 // The gradient that an output starts with.
 Tensor starting_gradient(const char* caller, const Tensor& output, const Tensor& given, bool record) {
   if (!output.requires_grad())
-    throw GraphError(message(caller, ": the tensor has no history: nothing it was computed from requires a gradient, or "
-                                     "recording was off"));
+    throw GraphError(
+        message(caller,
+                ": the tensor has no history: nothing it was computed from requires a gradient, or "
+                "recording was off"));
   if (!given.defined()) {
     if (output.size() == 1) return ones_like(output);
     throw ShapeError(message(caller, ": the output has shape ", output.shape(),
                              "; give a gradient of that shape, or reduce it to one element first"));
   }
   if (given.shape() != output.shape())
-    throw ShapeError(message(caller, ": the gradient has shape ", given.shape(), " but the output ", output.shape()));
+    throw ShapeError(
+        message(caller, ": the gradient has shape ", given.shape(), " but the output ", output.shape()));
   if (!is_floating_point(given.dtype()))
     throw TypeError(message(caller, ": the gradient is ", given.dtype(), "; it must be float32 or float64"));
   const Tensor gradient = given.to(output.dtype());
@@ -347,8 +355,7 @@ void Tensor::backward(const Tensor& given, BackwardOptions options) const {
 }
 
 Tensors grad(const Tensors& outputs, const Tensors& inputs, GradOptions options) {
-  Tensors gradients =
-      detail::starting_gradients("grad", outputs, options.grad_outputs, options.create_graph);
+  Tensors gradients = detail::starting_gradients("grad", outputs, options.grad_outputs, options.create_graph);
   detail::Backward walk("grad", options.retain_graph, options.create_graph);
   walk.want(inputs);
   walk.collect(outputs);
@@ -360,7 +367,8 @@ Tensors grad(const Tensors& outputs, const Tensors& inputs, GradOptions options)
     if (inputs[i].node()->leaf) results[i] = walk.leaves().find(inputs[i].node())->gradient;
   for (std::size_t i = 0; i < inputs.size(); ++i)
     if (!results[i].defined() && !options.allow_unused)
-      throw GraphError(message("grad: no output depends on input ", i, "; pass .allow_unused = true for an undefined "
+      throw GraphError(message("grad: no output depends on input ", i,
+                               "; pass .allow_unused = true for an undefined "
                                "gradient"));
   return results;
 }

@@ -48,8 +48,9 @@ Shape broadcast_shapes(const char* operation, const Shape& a, const Shape& b) {
     const std::int64_t x = extent_at(a, i, rank);
     const std::int64_t y = extent_at(b, i, rank);
     if (x != y && x != 1 && y != 1)
-      throw ShapeError(message(operation, ": shapes ", a, " and ", b, " do not broadcast; extents must be equal or 1, "
-                                                                     "counted from the last dimension"));
+      throw ShapeError(message(operation, ": shapes ", a, " and ", b,
+                               " do not broadcast; extents must be equal or 1, "
+                               "counted from the last dimension"));
     shape[i] = x == 1 ? y : x;
   }
   return shape;
@@ -59,7 +60,8 @@ void add_in_place(Array& a, const Array& b) {
   visit_dtype(a.dtype(), [&](auto zero) {
     using T = decltype(zero);
     T* sum = a.fill<T>().data();
-    kernels::zip(sum, b.data<T>().data(), sum, kernels::same_shape(a.size()), [](const auto& x, const auto& y) { return x + y; });
+    kernels::zip(sum, b.data<T>().data(), sum, kernels::same_shape(a.size()),
+                 [](const auto& x, const auto& y) { return x + y; });
   });
 }
 
@@ -68,7 +70,8 @@ void add_in_place(Array& a, const Array& b) {
 Tensor sum_to(const Tensor& x, const Shape& shape) {
   const Shape& from = x.shape();
   if (from == shape) return x;
-  if (!broadcasts(shape, from)) throw ShapeError(message("sum_to: shape ", shape, " does not broadcast to the input's ", from));
+  if (!broadcasts(shape, from))
+    throw ShapeError(message("sum_to: shape ", shape, " does not broadcast to the input's ", from));
   // Runs of neighbouring dimensions that were repeated, from the last to the first, so that offsets stay valid.
   Array value = x.array();
   std::int64_t inner = 1;
@@ -110,16 +113,21 @@ Tensor broadcast_to(const Tensor& x, const Shape& shape) {
       strides[i] = extent == 1 ? 0 : stride;
       stride *= extent;
     }
-    kernels::strided_copy(from, out.fill<T>().data(), static_cast<int>(shape.size()), shape.data(), strides.data());
+    kernels::strided_copy(from, out.fill<T>().data(), static_cast<int>(shape.size()), shape.data(),
+                          strides.data());
   });
   // The engine sums the gradient back to x's shape.
-  return record({.name = "broadcast_to", .inputs = {x}, .value = Tensor(std::move(out)), .vjp = [](const Tensor& g, Needs) {
-                   return g;
-                 }});
+  return record({.name = "broadcast_to",
+                 .inputs = {x},
+                 .value = Tensor(std::move(out)),
+                 .vjp = [](const Tensor& g, Needs) { return g; }});
 }
 
 Tensor identity(const Tensor& x) {
-  return record({.name = "identity", .inputs = {x}, .value = Tensor(x.array()), .vjp = [](const Tensor& g, Needs) { return g; }});
+  return record(
+      {.name = "identity", .inputs = {x}, .value = Tensor(x.array()), .vjp = [](const Tensor& g, Needs) {
+         return g;
+       }});
 }
 
 Tensor add(const Tensor& a, const Tensor& b) {
@@ -128,16 +136,18 @@ Tensor add(const Tensor& a, const Tensor& b) {
   const Tensor y = b.to(dtype);
   const Shape shape = detail::broadcast_shapes("add", x.shape(), y.shape());
   Array out(shape, dtype);
-  const auto plan = kernels::broadcast(x.shape().data(), static_cast<int>(x.shape().size()), y.shape().data(),
-                                       static_cast<int>(y.shape().size()), shape.data(), static_cast<int>(shape.size()));
+  const auto plan =
+      kernels::broadcast(x.shape().data(), static_cast<int>(x.shape().size()), y.shape().data(),
+                         static_cast<int>(y.shape().size()), shape.data(), static_cast<int>(shape.size()));
   visit_dtype(dtype, [&](auto zero) {
     using T = decltype(zero);
     kernels::zip(x.data<T>().data(), y.data<T>().data(), out.fill<T>().data(), plan,
                  [](const auto& u, const auto& v) { return u + v; });
   });
-  return record({.name = "add", .inputs = {x, y}, .value = Tensor(std::move(out)), .vjp = [](const Tensor& g, Needs) {
-                   return std::array<Tensor, 2>{g, g};
-                 }});
+  return record(
+      {.name = "add", .inputs = {x, y}, .value = Tensor(std::move(out)), .vjp = [](const Tensor& g, Needs) {
+         return std::array<Tensor, 2>{g, g};
+       }});
 }
 
 Tensor Tensor::to(DType dtype) const {
@@ -147,13 +157,15 @@ Tensor Tensor::to(DType dtype) const {
     visit_dtype(dtype, [&](auto into) {
       using T = decltype(from);
       using U = decltype(into);
-      kernels::map_to(data<T>().data(), out.fill<U>().data(), size(), [](T value) { return static_cast<U>(value); });
+      kernels::map_to(data<T>().data(), out.fill<U>().data(), size(),
+                      [](T value) { return static_cast<U>(value); });
     });
   });
   // The engine converts the gradient back.
-  return record({.name = "to", .inputs = {*this}, .value = Tensor(std::move(out)), .vjp = [](const Tensor& g, Needs) {
-                   return g;
-                 }});
+  return record(
+      {.name = "to", .inputs = {*this}, .value = Tensor(std::move(out)), .vjp = [](const Tensor& g, Needs) {
+         return g;
+       }});
 }
 
 }  // namespace retort

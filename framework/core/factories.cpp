@@ -65,9 +65,13 @@ Tensor arange(std::int64_t n, DType dtype) {
 }
 
 Tensor rand(const Shape& shape, DType dtype) { return uniform(shape, dtype, nullptr); }
-Tensor rand(const Shape& shape, DType dtype, Generator& generator) { return uniform(shape, dtype, &generator); }
+Tensor rand(const Shape& shape, DType dtype, Generator& generator) {
+  return uniform(shape, dtype, &generator);
+}
 Tensor randn(const Shape& shape, DType dtype) { return normal(shape, dtype, nullptr); }
-Tensor randn(const Shape& shape, DType dtype, Generator& generator) { return normal(shape, dtype, &generator); }
+Tensor randn(const Shape& shape, DType dtype, Generator& generator) {
+  return normal(shape, dtype, &generator);
+}
 
 Tensor empty_like(const Tensor& like) { return empty(like.shape(), like.dtype()); }
 Tensor zeros_like(const Tensor& like) { return zeros(like.shape(), like.dtype()); }

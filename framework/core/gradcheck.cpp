@@ -39,7 +39,8 @@ Tensors prepared(const char* caller, const Tensors& inputs) {
     if (is_floating_point(inputs[i].dtype()) && inputs[i].dtype() != DType::float64)
       throw TypeError(message(caller, ": input ", i, " is ", inputs[i].dtype(),
                               "; differences need float64, convert it with to()"));
-  if (std::any_of(inputs.begin(), inputs.end(), [](const Tensor& x) { return x.requires_grad(); })) return inputs;
+  if (std::any_of(inputs.begin(), inputs.end(), [](const Tensor& x) { return x.requires_grad(); }))
+    return inputs;
   Tensors copies;
   for (const Tensor& x : inputs)
     copies.push_back(is_floating_point(x.dtype()) ? x.clone().set_requires_grad() : x);
@@ -102,7 +103,11 @@ GradcheckReport check(const char* caller, const DifferentiableFunction& f, const
       const double a = analytic[k].defined() ? analytic[k].data<double>()[i] : 0.0;
       const double n = difference(f, inputs, v, input, i, options.eps);
       if (!close(a, n, options))
-        return {false, static_cast<std::int64_t>(input), static_cast<std::int64_t>(i), a, n,
+        return {false,
+                static_cast<std::int64_t>(input),
+                static_cast<std::int64_t>(i),
+                a,
+                n,
                 message(caller, ": input ", input, ", element ", i, ": analytic ", a, ", numeric ", n)};
     }
   }
@@ -115,7 +120,8 @@ GradcheckReport gradcheck(const DifferentiableFunction& f, const Tensors& inputs
   return check("gradcheck", f, prepared("gradcheck", inputs), options);
 }
 
-GradcheckReport gradgradcheck(const DifferentiableFunction& f, const Tensors& given, GradcheckOptions options) {
+GradcheckReport gradgradcheck(const DifferentiableFunction& f, const Tensors& given,
+                              GradcheckOptions options) {
   const Tensors inputs = prepared("gradgradcheck", given);
   const std::vector<std::size_t> positions = wanted_positions(inputs);
   // The function whose gradients are checked: all first gradients for a cotangent, in a fixed random direction.
@@ -129,8 +135,9 @@ GradcheckReport gradgradcheck(const DifferentiableFunction& f, const Tensors& gi
     const Tensors x(current.begin(), current.end() - 1);
     const Tensor y = evaluate("gradgradcheck", f, x);
     if (!y.requires_grad()) return zeros({}, DType::float64);
-    const Tensors first = grad({y}, chosen(x, positions),
-                               {.grad_outputs = {current.back()}, .create_graph = true, .allow_unused = true});
+    const Tensors first =
+        grad({y}, chosen(x, positions),
+             {.grad_outputs = {current.back()}, .create_graph = true, .allow_unused = true});
     // Their sum weighted by fixed numbers, as one op: its gradients are the weights themselves.
     Tensors parts;
     Tensors weights;
@@ -143,15 +150,16 @@ GradcheckReport gradgradcheck(const DifferentiableFunction& f, const Tensors& gi
     }
     Tensor total = zeros({}, DType::float64);
     total.mutable_data<double>()[0] = value;
-    return record({.name = "directed", .inputs = parts, .value = total, .fast_vjp = [weights](const Tensor& g, Needs) {
-                     Tensors gradients;
-                     for (const Tensor& weight : weights) {
-                       Tensor scaled = weight.clone();
-                       for (double& element : scaled.mutable_data<double>()) element *= g.item<double>();
-                       gradients.push_back(scaled);
-                     }
-                     return gradients;
-                   }});
+    return record(
+        {.name = "directed", .inputs = parts, .value = total, .fast_vjp = [weights](const Tensor& g, Needs) {
+           Tensors gradients;
+           for (const Tensor& weight : weights) {
+             Tensor scaled = weight.clone();
+             for (double& element : scaled.mutable_data<double>()) element *= g.item<double>();
+             gradients.push_back(scaled);
+           }
+           return gradients;
+         }});
   };
   return check("gradgradcheck", directed, arguments, options);
 }

@@ -57,7 +57,7 @@ class Operation : public Node {
 
  private:
   static constexpr std::size_t inline_inputs = 3;
-  Array output_;  // kept for a rule that asks
+  Array output_;       // kept for a rule that asks
   Ref<Node>* inputs_;  // inline_, or pool memory where that is too small
   std::size_t input_count_;
   Ref<Node> inline_[inline_inputs];

@@ -30,7 +30,8 @@ std::uint64_t next_id() noexcept { return id_counter.fetch_add(1, std::memory_or
 
 Inputs::Inputs(std::initializer_list<Item> items) : size_(items.size()) {
   if (items.size() > inline_count)
-    throw ValueError(message("record: give more than ", inline_count, " inputs as Tensors, not as a brace list"));
+    throw ValueError(
+        message("record: give more than ", inline_count, " inputs as Tensors, not as a brace list"));
   std::transform(items.begin(), items.end(), items_.begin(), [](const Item& item) { return item.tensor_; });
 }
 
@@ -114,15 +115,16 @@ Tensors fresh_identities(const Tensors& inputs, Needs needs) {
   return identities;
 }
 
-Tensors reference_gradients(const Tensor& y, const Tensors& inputs, const Tensors& identities, const Tensor& g,
-                            Needs needs) {
+Tensors reference_gradients(const Tensor& y, const Tensors& inputs, const Tensors& identities,
+                            const Tensor& g, Needs needs) {
   Tensors wanted;
   for (std::size_t i = 0; i < inputs.size(); ++i)
     if (needs[i] && inputs[i].requires_grad()) wanted.push_back(identities[i]);
   Tensors gradients(inputs.size());
   // A twin may be constant in what it was given, and then nothing flows.
   if (wanted.empty() || !y.requires_grad()) return gradients;
-  Tensors given = grad({y}, wanted, {.grad_outputs = {g}, .create_graph = is_grad_enabled(), .allow_unused = true});
+  Tensors given =
+      grad({y}, wanted, {.grad_outputs = {g}, .create_graph = is_grad_enabled(), .allow_unused = true});
   std::size_t next = 0;
   for (std::size_t i = 0; i < inputs.size(); ++i)
     if (needs[i] && inputs[i].requires_grad()) gradients[i] = std::move(given[next++]);
@@ -142,8 +144,9 @@ Tensor record(Op op) {
     for (std::size_t i = 0; i < op.inputs.size(); ++i) wanted |= op.inputs[i].requires_grad();
   if (!wanted) return op.value.node() ? op.value.detach() : std::move(op.value);
   if (!op.vjp && !op.fast_vjp)
-    throw GraphError(message(op.name, ": an input wants a gradient but the operation has no rule; give record() a "
-                                      ".vjp, or detach() the input"));
+    throw GraphError(message(op.name,
+                             ": an input wants a gradient but the operation has no rule; give record() a "
+                             ".vjp, or detach() the input"));
   Tensor value = std::move(op.value);
   op.value = value;  // the node reads its shape, and keeps the numbers where the rule asks for them
   detail::Ref<detail::Node> node = detail::make_node<detail::Operation>(std::move(op));

@@ -40,9 +40,7 @@ class Inputs {
   Inputs(std::initializer_list<Item> items);
   Inputs(const Tensors& tensors);  // NOLINT: made to be implicit
   std::size_t size() const { return size_; }
-  const Tensor& operator[](std::size_t i) const {
-    return tensors_ ? tensors_[i] : *items_[i];
-  }
+  const Tensor& operator[](std::size_t i) const { return tensors_ ? tensors_[i] : *items_[i]; }
 
  private:
   std::array<const Tensor*, inline_count> items_{};
@@ -152,8 +150,8 @@ struct Op {
   const char* name = "operation";  ///< stands in errors; a string literal, or one that outlives the graph
   detail::Inputs inputs = {};      ///< what the value depends on
   Tensor value = {};               ///< the result, computed without history
-  detail::Rule vjp = {};           ///< gradient of each input, written in ops, so that it can be derived itself
-  detail::Rule fast_vjp = {};      ///< the same numbers without a graph; taken when nothing is recorded
+  detail::Rule vjp = {};       ///< gradient of each input, written in ops, so that it can be derived itself
+  detail::Rule fast_vjp = {};  ///< the same numbers without a graph; taken when nothing is recorded
 };
 
 /// Gives `op.value` its place in the graph and returns it: with history when an input wants a gradient and
@@ -168,8 +166,8 @@ Tensor record(Op op);
 
 namespace detail {
 /// Gradients of twin(inputs) for g, through the graph of the twin.
-Tensors reference_gradients(const Tensor& y, const Tensors& inputs, const Tensors& identities, const Tensor& g,
-                            Needs needs);
+Tensors reference_gradients(const Tensor& y, const Tensors& inputs, const Tensors& identities,
+                            const Tensor& g, Needs needs);
 Tensors fresh_identities(const Tensors& inputs, Needs needs);
 /// Turns recording on for its lifetime: a twin is recorded even where no higher order is asked for.
 class RecordingGuard {

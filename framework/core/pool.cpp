@@ -234,8 +234,8 @@ class Pool {
   void* request(SizeClass size) {
     ++requests_;
     const bool huge = size.bytes >= 2 * huge_page;
-    void* block = std::aligned_alloc(huge ? huge_page : granule,
-                                     huge ? (size.bytes + huge_page - 1) / huge_page * huge_page : size.bytes);
+    void* block = std::aligned_alloc(
+        huge ? huge_page : granule, huge ? (size.bytes + huge_page - 1) / huge_page * huge_page : size.bytes);
     if (!block) throw std::bad_alloc();
     reserved_ += static_cast<std::int64_t>(size.bytes);
     if (huge) madvise(block, size.bytes, MADV_HUGEPAGE);  // fewer page faults; no harm where it is refused

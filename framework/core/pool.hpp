@@ -9,9 +9,10 @@ namespace retort {
 /// What the pool holds, in bytes, over all threads. After its first steps a training step allocates from what
 /// the pool already has, so `system_requests` stands still.
 struct MemoryStats {
-  std::int64_t in_use = 0;           ///< handed out and not given back
-  std::int64_t cached = 0;           ///< free, kept for the next request
-  std::int64_t peak_in_use = 0;      ///< the most since the last reset, as seen whenever 256 KB or more were asked for
+  std::int64_t in_use = 0;  ///< handed out and not given back
+  std::int64_t cached = 0;  ///< free, kept for the next request
+  std::int64_t peak_in_use =
+      0;  ///< the most since the last reset, as seen whenever 256 KB or more were asked for
   std::int64_t system_requests = 0;  ///< how often the system was asked for memory, ever
 };
 MemoryStats memory_stats();

@@ -79,7 +79,8 @@ class Printer {
         if (value > 0) smallest = std::min(smallest, value);
         format_.decimals = std::max(format_.decimals, decimals_of(value));
       });
-      format_.scientific = largest >= 1e8 || smallest < 1e-4 || (largest > 0 && largest / smallest > 1e5 && format_.decimals > 0);
+      format_.scientific = largest >= 1e8 || smallest < 1e-4 ||
+                           (largest > 0 && largest / smallest > 1e5 && format_.decimals > 0);
       if (format_.scientific) format_.decimals = max_decimals;
     }
     std::size_t width = 0;

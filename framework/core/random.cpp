@@ -139,7 +139,8 @@ void fill_uniform(std::span<T> out, const Generator& generator, double low, doub
   const T from = static_cast<T>(low);
   const T width = static_cast<T>(high - low);
   for_each_block(generator, n, per_block, [&](std::int64_t first, const Words& words) {
-    for (std::int64_t i = 0; i < per_block && first + i < n; ++i) out[first + i] = from + width * unit<T>(words, i);
+    for (std::int64_t i = 0; i < per_block && first + i < n; ++i)
+      out[first + i] = from + width * unit<T>(words, i);
   });
 }
 

@@ -11,7 +11,9 @@ std::int64_t Shape::at(std::size_t i) const {
   return extents_[i];
 }
 
-void Shape::too_many_dims() { throw ShapeError(message("shape: a tensor has at most ", max_dims, " dimensions")); }
+void Shape::too_many_dims() {
+  throw ShapeError(message("shape: a tensor has at most ", max_dims, " dimensions"));
+}
 
 std::int64_t element_count(const Shape& shape) {
   std::int64_t count = 1;
@@ -24,7 +26,8 @@ std::int64_t element_count(const Shape& shape) {
   }
   if (empty) return 0;
   // 2^56 elements are past what any machine addresses, and sizes in bytes must not wrap.
-  if (overflow || count > (std::int64_t{1} << 56)) throw ShapeError(message("shape ", shape, ": too many elements"));
+  if (overflow || count > (std::int64_t{1} << 56))
+    throw ShapeError(message("shape ", shape, ": too many elements"));
   return count;
 }
 

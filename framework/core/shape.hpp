@@ -23,8 +23,7 @@ class Shape {
 
   Shape() = default;
   Shape(std::initializer_list<std::int64_t> extents) : Shape(extents.begin(), extents.end()) {}
-  Shape(const std::vector<std::int64_t>& extents)
-      : Shape(extents.data(), extents.data() + extents.size()) {}
+  Shape(const std::vector<std::int64_t>& extents) : Shape(extents.data(), extents.data() + extents.size()) {}
   Shape(std::size_t count, std::int64_t extent) { resize(count, extent); }
   template <class Iterator>
     requires(!std::is_arithmetic_v<Iterator>)

@@ -12,9 +12,7 @@ StateDict::const_iterator StateDict::find(std::string_view name) const {
   return std::find_if(begin(), end(), [&](const value_type& entry) { return entry.first == name; });
 }
 
-Tensor& StateDict::at(std::string_view name) {
-  return const_cast<Tensor&>(std::as_const(*this).at(name));
-}
+Tensor& StateDict::at(std::string_view name) { return const_cast<Tensor&>(std::as_const(*this).at(name)); }
 
 const Tensor& StateDict::at(std::string_view name) const {
   const auto found = find(name);

@@ -22,7 +22,8 @@ void destroy(TensorImpl* impl) noexcept {
 namespace {
 
 Ref<TensorImpl> make_impl(Array array, Ref<Node> node) {
-  return Ref<TensorImpl>(new (pool_allocate(sizeof(TensorImpl))) TensorImpl(std::move(array), std::move(node)));
+  return Ref<TensorImpl>(new (pool_allocate(sizeof(TensorImpl)))
+                             TensorImpl(std::move(array), std::move(node)));
 }
 
 Leaf* leaf_of(const Tensor& tensor) {
@@ -85,7 +86,6 @@ Tensor Tensor::clone() const {
                  .vjp = [](const Tensor& g, Needs) { return g; }});
 }
 
-
 bool Tensor::requires_grad() const noexcept {
   const detail::Node* node = this->node();
   return node && (!node->leaf || static_cast<const detail::Leaf*>(node)->wants_grad);
@@ -97,7 +97,9 @@ bool Tensor::is_leaf() const noexcept {
 }
 
 Tensor Tensor::set_requires_grad(bool value) const {
-  if (!is_leaf()) throw GraphError("set_requires_grad: the result of an operation always follows its inputs; detach() it first");
+  if (!is_leaf())
+    throw GraphError(
+        "set_requires_grad: the result of an operation always follows its inputs; detach() it first");
   if (value && !is_floating_point(dtype()))
     throw TypeError(message("set_requires_grad: a ", dtype(), " tensor has no gradient; convert with to()"));
   if (detail::Leaf* leaf = leaf_of(*this)) {
@@ -117,7 +119,8 @@ void Tensor::set_grad(const Tensor& gradient) const {
   detail::Leaf* leaf = leaf_of(*this);
   if (!leaf) throw GraphError("set_grad: only a leaf that requires a gradient holds one");
   if (gradient.defined() && gradient.shape() != shape())
-    throw ShapeError(message("set_grad: the gradient has shape ", gradient.shape(), " but the tensor ", shape()));
+    throw ShapeError(
+        message("set_grad: the gradient has shape ", gradient.shape(), " but the tensor ", shape()));
   if (gradient.defined() && gradient.dtype() != dtype())
     throw TypeError(message("set_grad: the gradient is ", gradient.dtype(), " but the tensor ", dtype()));
   leaf->grad = gradient;

@@ -9,10 +9,10 @@ class Node;
 
 struct ThreadState {
   bool grad_enabled = true;
-  bool destroying = false;            ///< a destroy(Node*) further up this thread's stack empties `dead`
-  Node* dead = nullptr;               ///< nodes without an owner, waiting for it
-  std::uint64_t running_id = ~0ULL;   ///< the node whose rule runs on this thread
-  const char* running_name = nullptr; ///< its operation
+  bool destroying = false;             ///< a destroy(Node*) further up this thread's stack empties `dead`
+  Node* dead = nullptr;                ///< nodes without an owner, waiting for it
+  std::uint64_t running_id = ~0ULL;    ///< the node whose rule runs on this thread
+  const char* running_name = nullptr;  ///< its operation
 };
 
 // Read by every operation: the initial-exec model spares a call into the dynamic linker.

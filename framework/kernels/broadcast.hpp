@@ -6,9 +6,9 @@
 
 namespace retort::kernels {
 
-/// The walk of two row-major operands over a row-major result: dimensions of extent 1 dropped, neighbours that
-/// both operands walk alike merged. A stride is in elements and 0 where the operand is repeated; along the last
-/// dimension each is 0 or 1. Same shapes give rank 1.
+/// The walk of two row-major operands over a row-major result: dimensions of extent 1 dropped, neighbours
+/// that both operands walk alike merged. A stride is in elements and 0 where the operand is repeated; along
+/// the last dimension each is 0 or 1. Same shapes give rank 1.
 struct Broadcast {
   static constexpr int max_rank = 8;
   int rank = 1;
@@ -18,8 +18,9 @@ struct Broadcast {
   std::int64_t size = 0;  ///< elements of the result
 };
 
-/// The walk for operands of extents a [a_rank] and b [b_rank], aligned at their last dimension, and the result
-/// y [y_rank] that they broadcast to (at most 8 dimensions). The shapes must fit: the caller has checked.
+/// The walk for operands of extents a [a_rank] and b [b_rank], aligned at their last dimension, and the
+/// result y [y_rank] that they broadcast to (at most 8 dimensions). The shapes must fit: the caller has
+/// checked.
 Broadcast broadcast(const std::int64_t* a, int a_rank, const std::int64_t* b, int b_rank,
                     const std::int64_t* y, int y_rank);
 

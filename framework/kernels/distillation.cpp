@@ -22,8 +22,8 @@ inline Batch<T> cross_term(const Batch<T>& e, const Batch<T>& t, const Batch<T>&
   return select(e == zero, zero, e * (t - s));
 }
 
-/// How exp(s - max s) comes from e = exp(s'): not at all where T = 1 or cross-entropy has no weight, as a power
-/// where T is a small integer, else by an exponential of its own.
+/// How exp(s - max s) comes from e = exp(s'): not at all where T = 1 or cross-entropy has no weight, as a
+/// power where T is a small integer, else by an exponential of its own.
 enum class Second { none, square, cube, fourth, exponential };
 
 template <class T>

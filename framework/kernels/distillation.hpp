@@ -7,8 +7,10 @@
 namespace retort::kernels {
 
 /// What one call computes. Arrays are row-major [rows, classes]; pointers marked "or null" may be left out.
-///   loss_i = alpha·T²·KL(softmax(teacher_i/T) ‖ softmax(student_i/T)) + (1-alpha)·(-log_softmax(student_i)[label_i])
-/// A class that is -inf in both logits takes no part. With alpha = 1 labels are not read, with alpha = 0 the teacher isn't.
+///   loss_i = alpha·T²·KL(softmax(teacher_i/T) ‖ softmax(student_i/T))
+///            + (1 - alpha)·(-log_softmax(student_i)[label_i])
+/// A class that is -inf in both logits takes no part. With alpha = 1 labels are not read, with alpha = 0 the
+/// teacher is not. An infinite or NaN logit elsewhere makes what depends on it infinite or NaN.
 template <class T>
 struct DistillationRows {
   std::int64_t rows = 0;

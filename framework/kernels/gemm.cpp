@@ -137,8 +137,8 @@ void small_product(const Small<T>& of) {
   }
 }
 
-/// A product whose op(B) is stored by columns and whose few rows do not pay for turning it: dot products, four
-/// columns at a time. A is contiguous along k.
+/// A product whose op(B) is stored by columns and whose few rows do not pay for turning it: dot products,
+/// four columns at a time. A is contiguous along k.
 template <class T>
 void dot_products(const Small<T>& of) {
   const auto some = [&]<int Columns>(std::int64_t row, std::int64_t column) {
@@ -196,8 +196,8 @@ void run_small(const Small<T>& of) {
     small_product(of);
 }
 
-/// Whether the kernels above are faster than the library: measured to hold up to 256 x 256 x 256, and for slim
-/// results of any length.
+/// Whether the kernels above are faster than the library: measured to hold up to 256 x 256 x 256, and for
+/// slim results of any length.
 bool is_small(std::int64_t m, std::int64_t n, std::int64_t k) {
   return m * n * k <= std::int64_t{1} << 22 || std::min(m, n) <= 32;
 }
@@ -226,9 +226,9 @@ void large_product(bool transpose_a, bool transpose_b, std::int64_t m, std::int6
     cblas_dgemm(CblasRowMajor, op_a, op_b, i(m), i(n), i(k), alpha, a, i(lda), b, i(ldb), beta, c, i(ldc));
 }
 
-/// Calls f(row, rows, column, columns) for the parts of an [m, n] result that threads compute apart: strips of
-/// its longer side, as many as the work is worth. Every strip of a large product packs the other matrix anew, so
-/// those stay long.
+/// Calls f(row, rows, column, columns) for the parts of an [m, n] result that threads compute apart: strips
+/// of its longer side, as many as the work is worth. Every strip of a large product packs the other matrix
+/// anew, so those stay long.
 template <class F>
 void for_strips(std::int64_t m, std::int64_t n, std::int64_t k, bool small, F f) {
   const std::int64_t side = std::max(m, n), least = small ? 32 : 192,
@@ -285,7 +285,8 @@ void linear(const T* x, const T* w, const T* bias, T* y, std::int64_t rows, std:
                if (small)
                  return run_small(Small<T>{of_x, in, 1, of_w, 1, in, count, columns, in, T{1}, T{0}, of_bias,
                                            result, out});
-               // The library adds its product to the bias that stands there; with beta = 0 it would write zeros first.
+               // The library adds its product to the bias that stands there; with beta = 0 it would write
+               // zeros first.
                for (std::int64_t i = 0; i < count; ++i) {
                  if (bias != nullptr)
                    std::copy_n(of_bias, columns, result + i * out);

@@ -6,8 +6,9 @@
 
 namespace retort::kernels {
 
-/// C [m, n] = alpha · op(A) · op(B) + beta · C, row-major; op(A) is [m, k], op(B) is [k, n], op transposes where
-/// asked. lda, ldb, ldc are the row lengths as stored. With beta = 0 C is not read. k = 0 gives beta · C.
+/// C [m, n] = alpha · op(A) · op(B) + beta · C, row-major; op(A) is [m, k], op(B) is [k, n], op transposes
+/// where asked. lda, ldb, ldc are the row lengths as stored. With beta = 0 C is not read. k = 0 gives beta ·
+/// C.
 template <class T>
 void gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, double alpha,
           const T* a, std::int64_t lda, const T* b, std::int64_t ldb, double beta, T* c, std::int64_t ldc);

@@ -30,8 +30,8 @@ class RangeFunction {
 void run_chunks(std::int64_t n, std::int64_t chunk, RangeFunction f);
 
 /// Calls f(begin, end) for ranges of `grain` items (the last may be shorter) that together cover 0 … n-1, on
-/// all threads. The ranges depend on n and grain alone; n <= grain stays on the caller's thread. f must not throw.
-/// A parallel_for inside f runs on f's thread.
+/// all threads. The ranges depend on n and grain alone; n <= grain stays on the caller's thread. f must not
+/// throw. A parallel_for inside f runs on f's thread.
 template <class F>
 void parallel_for(std::int64_t n, std::int64_t grain, F&& f) {
   if (n <= grain) {

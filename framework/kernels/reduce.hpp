@@ -1,6 +1,7 @@
 // Reductions. Arrays are row-major [outer, n, inner]; the reduction runs over n and gives [outer, inner].
-// Sums are accumulated so that the error stays below 4 eps·sum|x| for 10^7 terms (blocks, pairwise or double),
-// in chunks that depend on the sizes alone. Explicitly instantiated for float and double, where marked int64 too.
+// Sums are accumulated so that the error stays below 4 eps·sum|x| for 10^7 terms (blocks, pairwise or
+// double), in chunks that depend on the sizes alone. Explicitly instantiated for float and double, where
+// marked int64 too.
 #pragma once
 
 #include <cstdint>

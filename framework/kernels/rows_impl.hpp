@@ -1,4 +1,5 @@
-// How the softmax family and the losses on it walk their rows. Shared by softmax.cpp, kl.cpp, distillation.cpp.
+// How the softmax family and the losses on it walk their rows. Shared by softmax.cpp, kl.cpp,
+// distillation.cpp.
 #pragma once
 
 #include <algorithm>
@@ -13,7 +14,8 @@ namespace retort::kernels {
 
 /// Elements whose exponentials one thread computes at a time: some ten microseconds.
 inline constexpr std::int64_t row_grain = 16384;
-/// Elements that are added up in T before the sum goes to a double, and that stay in the first cache meanwhile.
+/// Elements that are added up in T before the sum goes to a double, and that stay in the first cache
+/// meanwhile.
 inline constexpr std::int64_t row_block = 1024;
 /// A result of this many bytes will not be found in the cache again: it is written past it.
 inline constexpr std::int64_t streamed_bytes = std::int64_t{16} << 20;
@@ -71,7 +73,8 @@ inline void in_fours(std::int64_t n, F f) {
   for (; j < n; ++j) f.template operator()<1>(j);
 }
 
-/// y[i] = f.operator()<L>(i, count), K registers at a time; `streamed` writes past the caches where y is aligned.
+/// y[i] = f.operator()<L>(i, count), K registers at a time; `streamed` writes past the caches where y is
+/// aligned.
 template <class T, int K, class F>
 inline void fill_row(T* y, std::int64_t n, bool streamed, F f) {
   if (streamed && reinterpret_cast<std::uintptr_t>(y) % sizeof(Batch<T>) == 0)
@@ -124,8 +127,8 @@ inline T log_of(double x) {
   return static_cast<T>(log<double>(Batch<double>(x)).get(0));
 }
 
-/// Rows of at most this many elements are turned, a register of rows at a time, so that a lane is a row: nothing
-/// is then added across lanes, and no lane stays empty.
+/// Rows of at most this many elements are turned, a register of rows at a time, so that a lane is a row:
+/// nothing is then added across lanes, and no lane stays empty.
 inline constexpr std::int64_t short_row = 64;
 
 namespace detail {
@@ -213,7 +216,8 @@ class RunningShift {
     return std::max(row_block, ((n + most_blocks - 1) / most_blocks + 63) / 64 * 64);
   }
 
-  /// Starts block `index`, whose maximum is `max`; gives by how much the shift falls: 0, or the old less the new.
+  /// Starts block `index`, whose maximum is `max`; gives by how much the shift falls: 0, or the old less the
+  /// new.
   T next(std::int64_t index, T max) {
     greatest_ = std::max(greatest_, max);
     shifts_[index] =

@@ -247,8 +247,8 @@ struct Format<double> {
 };
 }  // namespace detail
 
-/// Each x[k] = e^x[k] within about 1 ulp, denormal results included: 0 at -infinity, infinity on overflow, NaN
-/// stays. Several registers step by step together keep the processor's pipes full.
+/// Each x[k] = e^x[k] within about 1 ulp, denormal results included: 0 at -infinity, infinity on overflow,
+/// NaN stays. Several registers step by step together keep the processor's pipes full.
 template <class T, std::size_t K>
 inline void exp_each(std::array<Batch<T>, K>& x) {
   using F = detail::Format<T>;
@@ -313,7 +313,8 @@ inline void log_of_normal(std::array<Batch<T>, K>& x, const std::array<Batch<T>,
     for (std::size_t k = 0; k < K; ++k) p[k] = fma<T>(p[k], z[k], e[k] * Batch<T>(F::ln2_low));
     for (std::size_t k = 0; k < K; ++k) p[k] = fma<T>(z[k], Batch<T>(T(-0.5)), p[k]);
   } else {
-    // ln(1 + f) = 2·artanh(s) with s = f/(2 + f); written as f - f²/2 + s·(f²/2 + s²·p(s²)), which keeps f exact.
+    // ln(1 + f) = 2·artanh(s) with s = f/(2 + f); written as f - f²/2 + s·(f²/2 + s²·p(s²)), which keeps f
+    // exact.
     std::array<Batch<T>, K> s;
     for (std::size_t k = 0; k < K; ++k) s[k] = x[k] / (x[k] + Batch<T>(T{2}));
     for (std::size_t k = 0; k < K; ++k) z[k] = s[k] * s[k];
@@ -345,8 +346,8 @@ inline Batch<T> log_of_any(const Batch<T>& x) {
 }
 }  // namespace detail
 
-/// Each x[k] = ln x[k] within about 1 ulp, denormal x included: -infinity at 0, infinity at infinity, NaN below
-/// 0 and for NaN.
+/// Each x[k] = ln x[k] within about 1 ulp, denormal x included: -infinity at 0, infinity at infinity, NaN
+/// below 0 and for NaN.
 template <class T, std::size_t K>
 inline void log_each(std::array<Batch<T>, K>& x) {
   const Batch<T> least(std::numeric_limits<T>::min()), greatest(std::numeric_limits<T>::max());

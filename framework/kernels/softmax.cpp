@@ -8,8 +8,8 @@ namespace {
 
 constexpr std::int64_t ahead = 2048;  // elements between what is computed and what is fetched
 
-/// Elements [n][stride] of which `count` lanes are columns of their own: the walk over classes where inner > 1,
-/// and over short rows that were turned.
+/// Elements [n][stride] of which `count` lanes are columns of their own: the walk over classes where inner >
+/// 1, and over short rows that were turned.
 template <class T>
 struct Columns {
   std::int64_t n, stride, count;
@@ -71,8 +71,8 @@ Batch<T> exp_sum(const Columns<T>& columns, const T* x, const Batch<T>& shift, T
   return sum.value();
 }
 
-/// The maximum of a row and the sum of exp(x - max). The exponentials go to e if it isn't null, those of block b
-/// still to be multiplied by shift.factor(b, 1).
+/// The maximum of a row and the sum of exp(x - max). The exponentials go to e if it isn't null, those of
+/// block b still to be multiplied by shift.factor(b, 1).
 template <class T>
 double exp_sum(const T* x, std::int64_t n, RunningShift<T>& shift, T* e) {
   const std::int64_t block = RunningShift<T>::block_of(n);
@@ -101,8 +101,8 @@ Batch<T> finite_shift(const Batch<T>& max) {
   return select(xsimd::abs(max) == Batch<T>(infinity<T>), Batch<T>(T{0}), max);
 }
 
-/// Runs an operation y [outer, n, inner] = f(a, b): each long row by row(a, b, y), short rows and inner > 1 in
-/// registers of columns by columns(Columns, a, b, y, position in [outer, inner]). b may be null.
+/// Runs an operation y [outer, n, inner] = f(a, b): each long row by row(a, b, y), short rows and inner > 1
+/// in registers of columns by columns(Columns, a, b, y, position in [outer, inner]). b may be null.
 template <class T, class Row, class Column>
 void run(const T* a, const T* b, T* y, std::int64_t outer, std::int64_t n, std::int64_t inner, Row row,
          Column column) {

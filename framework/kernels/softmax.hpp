@@ -15,7 +15,8 @@ void softmax(const T* x, T* y, std::int64_t outer, std::int64_t classes, std::in
 template <class T>
 void log_softmax(const T* x, T* y, std::int64_t outer, std::int64_t classes, std::int64_t inner);
 
-/// dx = y · (g - sum(g · y)), y the softmax. An entry with y = 0 takes no part in the sum and gets 0, whatever g is.
+/// dx = y · (g - sum(g · y)), y the softmax. An entry with y = 0 takes no part in the sum and gets 0,
+/// whatever g is.
 template <class T>
 void softmax_backward(const T* y, const T* g, T* dx, std::int64_t outer, std::int64_t classes,
                       std::int64_t inner);
@@ -25,7 +26,8 @@ template <class T>
 void log_softmax_backward(const T* y, const T* g, T* dx, std::int64_t outer, std::int64_t classes,
                           std::int64_t inner);
 
-/// y [outer, inner] = max + log(sum(exp(x - max))); a slice of -inf alone (or an empty one) gives -inf, one with +inf gives +inf.
+/// y [outer, inner] = max + log(sum(exp(x - max))); a slice of -inf alone (or an empty one) gives -inf, one
+/// with +inf gives +inf.
 template <class T>
 void logsumexp(const T* x, T* y, std::int64_t outer, std::int64_t classes, std::int64_t inner);
 

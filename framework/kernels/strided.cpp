@@ -22,7 +22,8 @@ void copy_row(const T* x, std::int64_t stride, T* y, std::int64_t n) {
     for (std::int64_t i = 0; i < n; ++i) y[i] = x[i * stride];
 }
 
-/// y [rows, n], its rows y_stride apart, from x whose rows lie next to each other: stride 1 down, `stride` along.
+/// y [rows, n], its rows y_stride apart, from x whose rows lie next to each other: stride 1 down, `stride`
+/// along.
 template <class T>
 void transpose(const T* x, std::int64_t stride, T* y, std::int64_t y_stride, std::int64_t rows,
                std::int64_t n) {

@@ -13,8 +13,8 @@ struct Span {
   std::int64_t begin, end, from;
 };
 
-Span inside(std::int64_t tap, std::int64_t out, std::int64_t extent, std::int64_t stride, std::int64_t padding,
-            std::int64_t dilation) {
+Span inside(std::int64_t tap, std::int64_t out, std::int64_t extent, std::int64_t stride,
+            std::int64_t padding, std::int64_t dilation) {
   const std::int64_t offset = tap * dilation - padding;  // position of output 0
   const std::int64_t begin = offset >= 0 ? 0 : (-offset + stride - 1) / stride;
   const std::int64_t end = offset >= extent ? 0 : (extent - 1 - offset) / stride + 1;

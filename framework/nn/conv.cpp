@@ -12,11 +12,12 @@ Conv2d::Conv2d(std::int64_t in, std::int64_t out, Size2d kernel_size, Conv2dOpti
     throw ValueError(message("Conv2d: ", in, " to ", out, " channels with a kernel of ",
                              Shape{kernel_size.height, kernel_size.width}, "; all must be at least 1"));
   if (options.groups < 1 || in % options.groups != 0 || out % options.groups != 0)
-    throw ValueError(message("Conv2d: groups is ", options.groups, "; it must divide the ", in, " input and the ", out,
-                             " output channels"));
+    throw ValueError(message("Conv2d: groups is ", options.groups, "; it must divide the ", in,
+                             " input and the ", out, " output channels"));
   const std::int64_t depth = in / options.groups * kernel_size.height * kernel_size.width;
   const double bound = 1 / std::sqrt(static_cast<double>(depth));
-  weight = init::uniform_(empty({out, in / options.groups, kernel_size.height, kernel_size.width}), -bound, bound);
+  weight =
+      init::uniform_(empty({out, in / options.groups, kernel_size.height, kernel_size.width}), -bound, bound);
   weight.set_requires_grad();
   if (options.bias) bias = init::uniform_(empty({out}), -bound, bound).set_requires_grad();
 }

@@ -9,7 +9,9 @@ LayerNorm::LayerNorm(const Shape& normalized_shape, LayerNormOptions options)
   if (options.bias) bias = zeros(normalized_shape).set_requires_grad();
 }
 
-Tensor LayerNorm::operator()(const Tensor& x) const { return layer_norm(x, normalized_shape_, weight, bias, eps_); }
+Tensor LayerNorm::operator()(const Tensor& x) const {
+  return layer_norm(x, normalized_shape_, weight, bias, eps_);
+}
 
 BatchNorm::BatchNorm(std::int64_t channels, BatchNormOptions options, bool images)
     : images_(images), momentum_(options.momentum), eps_(options.eps) {
@@ -27,8 +29,8 @@ BatchNorm::BatchNorm(std::int64_t channels, BatchNormOptions options, bool image
 
 Tensor BatchNorm::operator()(const Tensor& x) {
   if (images_ ? x.dim() != 4 : x.dim() != 2 && x.dim() != 3)
-    throw ShapeError(message(images_ ? "BatchNorm2d" : "BatchNorm1d", ": input has shape ", x.shape(), "; it must be ",
-                             images_ ? "(N, C, H, W)" : "(N, C) or (N, C, L)"));
+    throw ShapeError(message(images_ ? "BatchNorm2d" : "BatchNorm1d", ": input has shape ", x.shape(),
+                             "; it must be ", images_ ? "(N, C, H, W)" : "(N, C) or (N, C, L)"));
   const bool batch_statistics = is_training() || !running_mean.defined();
   Tensor y = batch_norm(x, running_mean, running_var, weight, bias,
                         {.training = batch_statistics, .momentum = momentum_, .eps = eps_});

@@ -18,7 +18,8 @@ struct LayerNormOptions {
 class LayerNorm : public Module {
  public:
   explicit LayerNorm(const Shape& normalized_shape, LayerNormOptions options = {});
-  explicit LayerNorm(std::int64_t features, LayerNormOptions options = {}) : LayerNorm(Shape{features}, options) {}
+  explicit LayerNorm(std::int64_t features, LayerNormOptions options = {})
+      : LayerNorm(Shape{features}, options) {}
   Tensor operator()(const Tensor& x) const;
 
   Tensor weight, bias;
@@ -61,13 +62,15 @@ class BatchNorm : public Module {
 /// For [N, C] and [N, C, L].
 class BatchNorm1d : public BatchNorm {
  public:
-  explicit BatchNorm1d(std::int64_t channels, BatchNormOptions options = {}) : BatchNorm(channels, options, false) {}
+  explicit BatchNorm1d(std::int64_t channels, BatchNormOptions options = {})
+      : BatchNorm(channels, options, false) {}
 };
 
 /// For [N, C, H, W].
 class BatchNorm2d : public BatchNorm {
  public:
-  explicit BatchNorm2d(std::int64_t channels, BatchNormOptions options = {}) : BatchNorm(channels, options, true) {}
+  explicit BatchNorm2d(std::int64_t channels, BatchNormOptions options = {})
+      : BatchNorm(channels, options, true) {}
 };
 
 }  // namespace retort

@@ -7,14 +7,15 @@ namespace retort::detail {
 std::size_t checked_dim(const char* operation, std::int64_t dim, const Shape& shape) {
   const std::int64_t rank = shape.empty() ? 1 : static_cast<std::int64_t>(shape.size());
   if (dim < -rank || dim >= rank)
-    throw IndexError(message(operation, ": dim ", dim, " is out of range for shape ", shape, "; it must be between ",
-                             -rank, " and ", rank - 1));
+    throw IndexError(message(operation, ": dim ", dim, " is out of range for shape ", shape,
+                             "; it must be between ", -rank, " and ", rank - 1));
   return static_cast<std::size_t>(dim < 0 ? dim + rank : dim);
 }
 
 Split split_at(const Shape& shape, std::size_t dim) {
   Split split;
-  for (std::size_t i = 0; i < shape.size(); ++i) (i < dim ? split.outer : i == dim ? split.n : split.inner) *= shape[i];
+  for (std::size_t i = 0; i < shape.size(); ++i)
+    (i < dim ? split.outer : i == dim ? split.n : split.inner) *= shape[i];
   return split;
 }
 

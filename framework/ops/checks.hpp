@@ -8,7 +8,8 @@ namespace retort::detail {
 
 inline void require_floating(const char* operation, const Tensor& x) {
   if (!is_floating_point(x.dtype()))
-    throw TypeError(message(operation, ": the input is ", x.dtype(), "; convert it to float32 or float64 with to()"));
+    throw TypeError(
+        message(operation, ": the input is ", x.dtype(), "; convert it to float32 or float64 with to()"));
 }
 
 /// Indices, labels and conditions are int64.

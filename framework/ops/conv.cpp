@@ -26,9 +26,10 @@ Tensor unfold(const Tensor& x, const Windows& windows) {
     using T = decltype(zero);
     kernels::unfold(x.data<T>().data(), out.fill<T>().data(), planes, windows);
   });
-  return record({.name = "unfold", .inputs = {x}, .value = Tensor(std::move(out)), .vjp = [windows](const Tensor& g, Needs) {
-                   return fold(g, windows);
-                 }});
+  return record({.name = "unfold",
+                 .inputs = {x},
+                 .value = Tensor(std::move(out)),
+                 .vjp = [windows](const Tensor& g, Needs) { return fold(g, windows); }});
 }
 
 Tensor fold(const Tensor& columns, const Windows& windows) {
@@ -38,14 +39,16 @@ Tensor fold(const Tensor& columns, const Windows& windows) {
     using T = decltype(zero);
     kernels::fold(columns.data<T>().data(), out.fill<T>().data(), planes, windows);
   });
-  return record({.name = "fold", .inputs = {columns}, .value = Tensor(std::move(out)), .vjp = [windows](const Tensor& g, Needs) {
-                   return unfold(g, windows);
-                 }});
+  return record({.name = "fold",
+                 .inputs = {columns},
+                 .value = Tensor(std::move(out)),
+                 .vjp = [windows](const Tensor& g, Needs) { return unfold(g, windows); }});
 }
 
 void check_positive(const char* operation, const char* what, const Size2d& size, std::int64_t least) {
   if (size.height < least || size.width < least)
-    throw ValueError(message(operation, ": ", what, " is ", Shape{size.height, size.width}, "; it must be at least ", least));
+    throw ValueError(message(operation, ": ", what, " is ", Shape{size.height, size.width},
+                             "; it must be at least ", least));
 }
 
 // Window positions along one dimension.
@@ -60,8 +63,8 @@ std::int64_t positions(std::int64_t extent, std::int64_t kernel, std::int64_t st
 }
 
 // `kernel_shape` is what an error calls the kernel.
-Windows plan_windows(const char* operation, const Tensor& x, const Shape& kernel_shape, const Size2d& kernel, const Size2d& stride, const Size2d& padding,
-                     const Size2d& dilation, bool ceil_mode) {
+Windows plan_windows(const char* operation, const Tensor& x, const Shape& kernel_shape, const Size2d& kernel,
+                     const Size2d& stride, const Size2d& padding, const Size2d& dilation, bool ceil_mode) {
   check_positive(operation, "kernel size", kernel, 1);
   check_positive(operation, "stride", stride, 1);
   check_positive(operation, "padding", padding, 0);
@@ -76,8 +79,10 @@ Windows plan_windows(const char* operation, const Tensor& x, const Shape& kernel
                   .padding_w = padding.width,
                   .dilation_h = dilation.height,
                   .dilation_w = dilation.width};
-  windows.out_h = positions(windows.height, kernel.height, stride.height, padding.height, dilation.height, ceil_mode);
-  windows.out_w = positions(windows.width, kernel.width, stride.width, padding.width, dilation.width, ceil_mode);
+  windows.out_h =
+      positions(windows.height, kernel.height, stride.height, padding.height, dilation.height, ceil_mode);
+  windows.out_w =
+      positions(windows.width, kernel.width, stride.width, padding.width, dilation.width, ceil_mode);
   if (windows.out_h == 0 || windows.out_w == 0)
     throw ShapeError(message(operation, ": input has shape ", x.shape(), ", too small for a kernel of ",
                              kernel_shape, " with padding ", Shape{padding.height, padding.width}));
@@ -91,25 +96,32 @@ struct Pooling {
   Shape result;
 };
 
-Pooling plan_pooling(const char* operation, const Tensor& x, const Size2d& kernel, const std::optional<Size2d>& stride,
-                     const Size2d& padding, const Size2d& dilation, bool ceil_mode) {
+Pooling plan_pooling(const char* operation, const Tensor& x, const Size2d& kernel,
+                     const std::optional<Size2d>& stride, const Size2d& padding, const Size2d& dilation,
+                     bool ceil_mode) {
   detail::require_floating(operation, x);
   if (x.dim() != 3 && x.dim() != 4)
-    throw ShapeError(message(operation, ": input has shape ", x.shape(), "; it must be (N, C, H, W) or (C, H, W)"));
+    throw ShapeError(
+        message(operation, ": input has shape ", x.shape(), "; it must be (N, C, H, W) or (C, H, W)"));
   if (2 * padding.height > kernel.height || 2 * padding.width > kernel.width)
     throw ValueError(message(operation, ": padding ", Shape{padding.height, padding.width},
                              " is more than half the kernel's size ", Shape{kernel.height, kernel.width}));
-  Pooling pooling{plan_windows(operation, x, {kernel.height, kernel.width}, kernel, stride.value_or(kernel), padding, dilation, ceil_mode), {}, x.shape()};
+  Pooling pooling{plan_windows(operation, x, {kernel.height, kernel.width}, kernel, stride.value_or(kernel),
+                               padding, dilation, ceil_mode),
+                  {},
+                  x.shape()};
   const std::size_t rank = pooling.result.size();
   pooling.result[rank - 2] = pooling.windows.out_h;
   pooling.result[rank - 1] = pooling.windows.out_w;
-  pooling.planes = reshape(x, {x.size() / std::max<std::int64_t>(1, pooling.windows.plane()), x.size(-2), x.size(-1)});
+  pooling.planes =
+      reshape(x, {x.size() / std::max<std::int64_t>(1, pooling.windows.plane()), x.size(-2), x.size(-1)});
   return pooling;
 }
 
 // Elements that each window of an average is divided by.
 Tensor divisors(const Windows& w, bool count_include_pad, DType dtype) {
-  const auto covered = [&](std::int64_t position, std::int64_t stride, std::int64_t padding, std::int64_t kernel, std::int64_t extent) {
+  const auto covered = [&](std::int64_t position, std::int64_t stride, std::int64_t padding,
+                           std::int64_t kernel, std::int64_t extent) {
     const std::int64_t begin = position * stride - padding;
     const std::int64_t end = std::min(begin + kernel, extent + padding);
     return count_include_pad ? end - begin : std::min(end, extent) - std::max<std::int64_t>(begin, 0);
@@ -129,22 +141,24 @@ Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, Conv2dF
   detail::require_floating(operation, x);
   detail::require_floating(operation, weight);
   if (x.dim() != 4 || weight.dim() != 4)
-    throw ShapeError(message(operation, ": input has shape ", x.shape(), " and weight ", weight.shape(),
-                             "; they must be (N, C, H, W) and (out, C / groups, kernel height, kernel width)"));
+    throw ShapeError(
+        message(operation, ": input has shape ", x.shape(), " and weight ", weight.shape(),
+                "; they must be (N, C, H, W) and (out, C / groups, kernel height, kernel width)"));
   const std::int64_t groups = options.groups;
   const std::int64_t channels = x.size(1);
   const std::int64_t out = weight.size(0);
   if (groups < 1 || channels % groups != 0 || out % groups != 0)
-    throw ValueError(message(operation, ": groups is ", groups, "; it must divide the ", channels, " input and the ", out,
-                             " output channels"));
+    throw ValueError(message(operation, ": groups is ", groups, "; it must divide the ", channels,
+                             " input and the ", out, " output channels"));
   if (weight.size(1) != channels / groups)
-    throw ShapeError(message(operation, ": input has shape ", x.shape(), " but weight ", weight.shape(), "; with ", groups,
-                             " groups weight must have ", channels / groups, " input channels"));
+    throw ShapeError(message(operation, ": input has shape ", x.shape(), " but weight ", weight.shape(),
+                             "; with ", groups, " groups weight must have ", channels / groups,
+                             " input channels"));
   if (bias.defined() && bias.shape() != Shape{out})
-    throw ShapeError(message(operation, ": bias has shape ", bias.shape(), " but weight ", weight.shape(), "; bias must have shape ",
-                             Shape{out}));
-  const Windows windows = plan_windows(operation, x, weight.shape(), {weight.size(2), weight.size(3)}, options.stride, options.padding,
-                                       options.dilation, false);
+    throw ShapeError(message(operation, ": bias has shape ", bias.shape(), " but weight ", weight.shape(),
+                             "; bias must have shape ", Shape{out}));
+  const Windows windows = plan_windows(operation, x, weight.shape(), {weight.size(2), weight.size(3)},
+                                       options.stride, options.padding, options.dilation, false);
   const std::int64_t batch = x.size(0);
   const std::int64_t depth = weight.size(1) * windows.window();
   const Tensor columns = unfold(reshape(x, {batch * channels, windows.height, windows.width}), windows);
@@ -155,8 +169,8 @@ Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, Conv2dF
 }
 
 Tensor max_pool2d(const Tensor& x, MaxPool2dOptions options) {
-  const Pooling pooling =
-      plan_pooling("max_pool2d", x, options.kernel_size, options.stride, options.padding, options.dilation, options.ceil_mode);
+  const Pooling pooling = plan_pooling("max_pool2d", x, options.kernel_size, options.stride, options.padding,
+                                       options.dilation, options.ceil_mode);
   const Windows& windows = pooling.windows;
   const std::int64_t planes = pooling.planes.size(0);
   Array index({planes, windows.positions()}, DType::int64);
@@ -164,11 +178,13 @@ Tensor max_pool2d(const Tensor& x, MaxPool2dOptions options) {
     using T = decltype(zero);
     kernels::window_argmax(x.data<T>().data(), index.fill<std::int64_t>().data(), planes, windows);
   });
-  return reshape(gather(reshape(pooling.planes, {planes, windows.plane()}), 1, Tensor(std::move(index))), pooling.result);
+  return reshape(gather(reshape(pooling.planes, {planes, windows.plane()}), 1, Tensor(std::move(index))),
+                 pooling.result);
 }
 
 Tensor avg_pool2d(const Tensor& x, AvgPool2dOptions options) {
-  const Pooling pooling = plan_pooling("avg_pool2d", x, options.kernel_size, options.stride, options.padding, 1, options.ceil_mode);
+  const Pooling pooling = plan_pooling("avg_pool2d", x, options.kernel_size, options.stride, options.padding,
+                                       1, options.ceil_mode);
   const Tensor sums = sum(unfold(pooling.planes, pooling.windows), 1);
   return reshape(sums / divisors(pooling.windows, options.count_include_pad, x.dtype()), pooling.result);
 }

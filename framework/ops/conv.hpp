@@ -27,7 +27,8 @@ struct Conv2dFunctionalOptions {
 /// Cross-correlation: y [N, O, H', W'] of x [N, C, H, W] with weight [O, C/groups, kh, kw], plus bias [O] (undefined for
 /// none); H' = floor((H + 2·padding - dilation·(kh - 1) - 1) / stride) + 1. ShapeError for shapes that do not fit or a
 /// kernel larger than the padded image, ValueError for options out of range. As torch.nn.functional.conv2d.
-Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias = {}, Conv2dFunctionalOptions options = {});
+Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias = {},
+              Conv2dFunctionalOptions options = {});
 
 struct MaxPool2dOptions {
   Size2d kernel_size = 1;

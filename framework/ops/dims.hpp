@@ -13,8 +13,8 @@ namespace retort {
 class Dims {
  public:
   Dims() = default;
-  Dims(int dim) : dims_{dim} {}             // NOLINT: made to be implicit
-  Dims(std::int64_t dim) : dims_{dim} {}    // NOLINT: made to be implicit
+  Dims(int dim) : dims_{dim} {}           // NOLINT: made to be implicit
+  Dims(std::int64_t dim) : dims_{dim} {}  // NOLINT: made to be implicit
   Dims(std::initializer_list<std::int64_t> dims) : dims_(dims) {}
   Dims(const std::vector<std::int64_t>& dims) : dims_(dims) {}  // NOLINT: made to be implicit
 

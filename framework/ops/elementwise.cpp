@@ -80,7 +80,8 @@ Tensor compare(const char* operation, const Tensor& a, const Tensor& b, F f) {
   const auto plan = plan_of(pair.a, pair.b, pair.shape);
   visit_dtype(pair.a.dtype(), [&](auto zero) {
     using T = decltype(zero);
-    kernels::compare(pair.a.data<T>().data(), pair.b.data<T>().data(), out.fill<std::int64_t>().data(), plan, f);
+    kernels::compare(pair.a.data<T>().data(), pair.b.data<T>().data(), out.fill<std::int64_t>().data(), plan,
+                     f);
   });
   return Tensor(std::move(out));
 }
@@ -119,10 +120,11 @@ Tensor masked(const Tensor& g, const Tensor& mask) {
   const Pair pair = pair_of("masked", g, mask);
   return record({.name = "masked",
                  .inputs = {pair.a},
-                 .value = zip(pair, [](const auto& value, const auto& weight) {
-                   const auto nothing = constant(weight, 0);
-                   return either(weight == nothing, nothing, value * weight);
-                 }),
+                 .value = zip(pair,
+                              [](const auto& value, const auto& weight) {
+                                const auto nothing = constant(weight, 0);
+                                return either(weight == nothing, nothing, value * weight);
+                              }),
                  .vjp = [mask](const Tensor& gg, Needs) { return masked(gg, mask); }});
 }
 
@@ -153,12 +155,15 @@ Tensor extremum(const char* operation, const Tensor& a, const Tensor& b, Pick pi
 Tensor normal_cdf(const Tensor& x) {
   return record({.name = "gelu",
                  .inputs = {x},
-                 .value = visit_floating(x.dtype(), [&](auto zero) {
-                   using T = decltype(zero);
-                   return map_elements<T>(x, [](auto v) {
-                     return static_cast<T>(0.5 * std::erfc(-static_cast<T>(v) * static_cast<T>(1 / std::numbers::sqrt2)));
-                   });
-                 }),
+                 .value = visit_floating(x.dtype(),
+                                         [&](auto zero) {
+                                           using T = decltype(zero);
+                                           return map_elements<T>(x, [](auto v) {
+                                             return static_cast<T>(
+                                                 0.5 * std::erfc(-static_cast<T>(v) *
+                                                                 static_cast<T>(1 / std::numbers::sqrt2)));
+                                           });
+                                         }),
                  .vjp = [x](const Tensor& g, Needs) {
                    return g * (exp(x * x * -0.5) * (0.5 * std::numbers::sqrt2 * std::numbers::inv_sqrtpi));
                  }});
@@ -215,8 +220,8 @@ Tensor mul(const Tensor& a, const Tensor& b) {
   return record({.name = "mul",
                  .inputs = {pair.a, pair.b},
                  .value = zip(pair, [](const auto& u, const auto& v) { return u * v; }),
-                 .vjp = [x = saved_if(b.requires_grad(), pair.a), y = saved_if(a.requires_grad(), pair.b)](const Tensor& g,
-                                                                                                       Needs needs) {
+                 .vjp = [x = saved_if(b.requires_grad(), pair.a), y = saved_if(a.requires_grad(), pair.b)](
+                            const Tensor& g, Needs needs) {
                    return std::array<Tensor, 2>{needs[0] ? g * y : Tensor(), needs[1] ? g * x : Tensor()};
                  }});
 }
@@ -244,7 +249,8 @@ Tensor div(const Tensor& a, const Tensor& b) {
                  .inputs = {pair.a, pair.b},
                  .value = Tensor(std::move(out)),
                  .vjp = [x = saved_if(b.requires_grad(), pair.a), y = pair.b](const Tensor& g, Needs needs) {
-                   return std::array<Tensor, 2>{needs[0] ? g / y : Tensor(), needs[1] ? neg(g) * (x / y / y) : Tensor()};
+                   return std::array<Tensor, 2>{needs[0] ? g / y : Tensor(),
+                                                needs[1] ? neg(g) * (x / y / y) : Tensor()};
                  }});
 }
 
@@ -338,32 +344,32 @@ Tensor relu(const Tensor& x) {
                                 const auto zero = constant(v, 0);
                                 return either(v <= zero, zero, v);  // written so that NaN passes
                               }),
-                 .vjp = [](const Tensor& g, const Tensor& y, Needs) {
-                   return masked(g, map(y.detach(), [](const auto& v) {
-                                   const auto zero = constant(v, 0);
-                                   return either(v <= zero, zero, constant(v, 1));
-                                 }));
-                 },
-                 .fast_vjp = [](const Tensor& g, const Tensor& y, Needs) {
-                   return zip({g, y, y.shape()}, [](const auto& value, const auto& v) {
-                     const auto zero = constant(v, 0);
-                     return either(v <= zero, zero, value);
-                   });
-                 }});
+                 .vjp =
+                     [](const Tensor& g, const Tensor& y, Needs) {
+                       return masked(g, map(y.detach(), [](const auto& v) {
+                                       const auto zero = constant(v, 0);
+                                       return either(v <= zero, zero, constant(v, 1));
+                                     }));
+                     },
+                 .fast_vjp =
+                     [](const Tensor& g, const Tensor& y, Needs) {
+                       return zip({g, y, y.shape()}, [](const auto& value, const auto& v) {
+                         const auto zero = constant(v, 0);
+                         return either(v <= zero, zero, value);
+                       });
+                     }});
 }
 
 Tensor silu(const Tensor& input) {
   const Tensor x = floating(input);
-  return record({.name = "silu",
-                 .inputs = {x},
-                 .value = map_floating(x,
-                                       [](const auto& v) {
-                                         return v / (constant(v, 1) + kernels::exp(-v));
-                                       }),
-                 .vjp = [x](const Tensor& g, Needs) {
-                   const Tensor s = sigmoid(x);
-                   return g * (s * (1 + x * (1 - s)));
-                 }});
+  return record(
+      {.name = "silu",
+       .inputs = {x},
+       .value = map_floating(x, [](const auto& v) { return v / (constant(v, 1) + kernels::exp(-v)); }),
+       .vjp = [x](const Tensor& g, Needs) {
+         const Tensor s = sigmoid(x);
+         return g * (s * (1 + x * (1 - s)));
+       }});
 }
 
 Tensor gelu(const Tensor& input, GeluApproximation approximate) {
@@ -399,11 +405,16 @@ Tensor pow(const Tensor& a, const Tensor& b) {
     const T* base = x.data<T>().data();
     const T* exponent = y.data<T>().data();
     T* power = out.fill<T>().data();
-    kernels::parallel_for(out.size(), kernels::elementwise_grain / 16, [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t i = begin; i < end; ++i) power[i] = std::pow(base[i], exponent[i]);
-    });
+    kernels::parallel_for(out.size(), kernels::elementwise_grain / 16,
+                          [&](std::int64_t begin, std::int64_t end) {
+                            for (std::int64_t i = begin; i < end; ++i)
+                              power[i] = std::pow(base[i], exponent[i]);
+                          });
   });
-  return record({.name = "pow", .inputs = {x, y}, .value = Tensor(std::move(out)), .vjp = [x, y](const Tensor& g, const Tensor& z, Needs needs) {
+  return record({.name = "pow",
+                 .inputs = {x, y},
+                 .value = Tensor(std::move(out)),
+                 .vjp = [x, y](const Tensor& g, const Tensor& z, Needs needs) {
                    std::array<Tensor, 2> gradients;
                    if (needs[0]) gradients[0] = where(equal(y, 0), 0, g * (y * pow(x, y - 1)));
                    if (needs[1]) {
@@ -415,7 +426,9 @@ Tensor pow(const Tensor& a, const Tensor& b) {
                  }});
 }
 
-Tensor pow(Scalar base, const Tensor& exponent) { return pow(full({}, base, floating(exponent).dtype()), exponent); }
+Tensor pow(Scalar base, const Tensor& exponent) {
+  return pow(full({}, base, floating(exponent).dtype()), exponent);
+}
 
 Tensor clamp(const Tensor& input, std::optional<double> lo, std::optional<double> hi) {
   if (!lo && !hi) throw ValueError("clamp: give at least one bound");
@@ -444,15 +457,13 @@ Tensor clamp(const Tensor& input, std::optional<double> lo, std::optional<double
 
 Tensor maximum(const Tensor& a, const Tensor& b) {
   return extremum(
-      "maximum", a, b,
-      [](const auto& u, const auto& v) { return either(u > v, u, either(u == u, v, u)); },
+      "maximum", a, b, [](const auto& u, const auto& v) { return either(u > v, u, either(u == u, v, u)); },
       [](const auto& u, const auto& v) { return u < v; });
 }
 
 Tensor minimum(const Tensor& a, const Tensor& b) {
   return extremum(
-      "minimum", a, b,
-      [](const auto& u, const auto& v) { return either(u < v, u, either(u == u, v, u)); },
+      "minimum", a, b, [](const auto& u, const auto& v) { return either(u < v, u, either(u == u, v, u)); },
       [](const auto& u, const auto& v) { return u > v; });
 }
 
@@ -466,18 +477,24 @@ Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
   Array out(shape, x.dtype());
   visit_dtype(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
-    kernels::choose(c.data<std::int64_t>().data(), x.data<T>().data(), y.data<T>().data(), out.fill<T>().data(), out.size());
+    kernels::choose(c.data<std::int64_t>().data(), x.data<T>().data(), y.data<T>().data(),
+                    out.fill<T>().data(), out.size());
   });
   return record({.name = "where",
                  .inputs = {pair.a, pair.b},
                  .value = Tensor(std::move(out)),
                  .vjp = [c](const Tensor& g, Needs needs) {
-                   return std::array<Tensor, 2>{needs[0] ? where(c, g, 0) : Tensor(), needs[1] ? where(c, 0, g) : Tensor()};
+                   return std::array<Tensor, 2>{needs[0] ? where(c, g, 0) : Tensor(),
+                                                needs[1] ? where(c, 0, g) : Tensor()};
                  }});
 }
 
-Tensor where(const Tensor& condition, const Tensor& a, Scalar b) { return where(condition, a, scalar_beside(a, b)); }
-Tensor where(const Tensor& condition, Scalar a, const Tensor& b) { return where(condition, scalar_beside(b, a), b); }
+Tensor where(const Tensor& condition, const Tensor& a, Scalar b) {
+  return where(condition, a, scalar_beside(a, b));
+}
+Tensor where(const Tensor& condition, Scalar a, const Tensor& b) {
+  return where(condition, scalar_beside(b, a), b);
+}
 
 // ---- comparisons ----------------------------------------------------------------------------------------
 

@@ -16,8 +16,8 @@ void check_indices(const char* operation, const Tensor& index, std::int64_t boun
   const auto values = index.data<std::int64_t>();
   for (std::size_t i = 0; i < values.size(); ++i)
     if (values[i] < 0 || values[i] >= bound)
-      throw IndexError(message(operation, ": index ", values[i], " at position ", i, " is out of range; it must be between 0 and ",
-                               bound - 1));
+      throw IndexError(message(operation, ": index ", values[i], " at position ", i,
+                               " is out of range; it must be between 0 and ", bound - 1));
 }
 
 // Calls visit(position in the index, position in x) for the elements that gather reads.
@@ -51,9 +51,10 @@ Tensor scatter_add(const Tensor& g, const Shape& shape, std::size_t dim, const T
     const auto to = out.mutable_array().fill<T>();
     for_each_gathered(shape, dim, index, [&](std::size_t i, std::size_t at) { to[at] += from[i]; });
   });
-  return record({.name = "gather backward", .inputs = {g}, .value = std::move(out), .vjp = [dim, index](const Tensor& gg, Needs) {
-                   return gather_unchecked(gg, dim, index);
-                 }});
+  return record({.name = "gather backward",
+                 .inputs = {g},
+                 .value = std::move(out),
+                 .vjp = [dim, index](const Tensor& gg, Needs) { return gather_unchecked(gg, dim, index); }});
 }
 
 Tensor gather_unchecked(const Tensor& x, std::size_t dim, const Tensor& index) {
@@ -67,13 +68,16 @@ Tensor gather_unchecked(const Tensor& x, std::size_t dim, const Tensor& index) {
   return record({.name = "gather",
                  .inputs = {x},
                  .value = Tensor(std::move(out)),
-                 .vjp = [shape = x.shape(), dim, index](const Tensor& g, Needs) { return scatter_add(g, shape, dim, index); }});
+                 .vjp = [shape = x.shape(), dim, index](const Tensor& g, Needs) {
+                   return scatter_add(g, shape, dim, index);
+                 }});
 }
 
 Tensor pick_rows(const Tensor& x, std::size_t dim, const Tensor& index, std::int64_t skipped);
 
 // Zeros of `shape` with the rows of g added at the picked positions, but for those at position `skipped`.
-Tensor add_rows(const Tensor& g, const Shape& shape, std::size_t dim, const Tensor& index, std::int64_t skipped) {
+Tensor add_rows(const Tensor& g, const Shape& shape, std::size_t dim, const Tensor& index,
+                std::int64_t skipped) {
   Tensor out = zeros(shape, g.dtype());
   const Split s = split_at(shape, dim);
   const auto picks = index.data<std::int64_t>();
@@ -88,10 +92,11 @@ Tensor add_rows(const Tensor& g, const Shape& shape, std::size_t dim, const Tens
         from += s.inner;
       }
   });
-  return record({.name = "index_select backward",
-                 .inputs = {g},
-                 .value = std::move(out),
-                 .vjp = [dim, index, skipped](const Tensor& gg, Needs) { return pick_rows(gg, dim, index, skipped); }});
+  return record(
+      {.name = "index_select backward",
+       .inputs = {g},
+       .value = std::move(out),
+       .vjp = [dim, index, skipped](const Tensor& gg, Needs) { return pick_rows(gg, dim, index, skipped); }});
 }
 
 // Rows of x along dim; the row at position `skipped` reads as x has it but gets no gradient.
@@ -124,17 +129,20 @@ Tensor gather(const Tensor& x, std::int64_t dim, const Tensor& index) {
   detail::require_int64("gather", "index", index);
   const std::size_t d = detail::checked_dim("gather", dim, x.shape());
   bool fits = index.dim() == x.dim();
-  for (std::size_t i = 0; fits && i < x.shape().size(); ++i) fits = i == d || index.shape()[i] <= x.shape()[i];
+  for (std::size_t i = 0; fits && i < x.shape().size(); ++i)
+    fits = i == d || index.shape()[i] <= x.shape()[i];
   if (!fits)
     throw ShapeError(message("gather: index has shape ", index.shape(), " but the input ", x.shape(),
-                             "; the index must have as many dimensions and, outside dim ", dim, ", no larger extent"));
+                             "; the index must have as many dimensions and, outside dim ", dim,
+                             ", no larger extent"));
   check_indices("gather", index, x.dim() == 0 ? 1 : x.shape()[d]);
   return gather_unchecked(x, d, index);
 }
 
 Tensor index_select(const Tensor& x, std::int64_t dim, const Tensor& index) {
   detail::require_int64("index_select", "index", index);
-  if (index.dim() != 1) throw ShapeError(message("index_select: the index must have one dimension, not shape ", index.shape()));
+  if (index.dim() != 1)
+    throw ShapeError(message("index_select: the index must have one dimension, not shape ", index.shape()));
   if (x.dim() == 0) throw IndexError("index_select: a 0-dim tensor has no dimension to select from");
   const std::size_t d = detail::checked_dim("index_select", dim, x.shape());
   check_indices("index_select", index, x.shape()[d]);
@@ -144,13 +152,15 @@ Tensor index_select(const Tensor& x, std::int64_t dim, const Tensor& index) {
 Tensor embedding(const Tensor& index, const Tensor& weight, EmbeddingOptions options) {
   detail::require_int64("embedding", "index", index);
   if (weight.dim() != 2)
-    throw ShapeError(message("embedding: weight has shape ", weight.shape(), "; it must be (rows, features)"));
+    throw ShapeError(
+        message("embedding: weight has shape ", weight.shape(), "; it must be (rows, features)"));
   const std::int64_t rows = weight.shape()[0];
   std::int64_t padding = nothing_skipped;
   if (options.padding_idx) {
     padding = *options.padding_idx < 0 ? *options.padding_idx + rows : *options.padding_idx;
     if (padding < 0 || padding >= rows)
-      throw IndexError(message("embedding: padding_idx ", *options.padding_idx, " is out of range for ", rows, " rows"));
+      throw IndexError(
+          message("embedding: padding_idx ", *options.padding_idx, " is out of range for ", rows, " rows"));
   }
   check_indices("embedding", index, rows);
   Shape shape = index.shape();
@@ -167,7 +177,8 @@ Tensor one_hot(const Tensor& labels, std::int64_t classes) {
   Tensor out = zeros(shape, DType::int64);
   const auto values = labels.data<std::int64_t>();
   const auto to = out.mutable_array().fill<std::int64_t>();
-  for (std::size_t i = 0; i < values.size(); ++i) to[i * static_cast<std::size_t>(classes) + static_cast<std::size_t>(values[i])] = 1;
+  for (std::size_t i = 0; i < values.size(); ++i)
+    to[i * static_cast<std::size_t>(classes) + static_cast<std::size_t>(values[i])] = 1;
   return out;
 }
 

@@ -16,7 +16,8 @@ Tensor gather(const Tensor& x, std::int64_t dim, const Tensor& index);
 Tensor index_select(const Tensor& x, std::int64_t dim, const Tensor& index);
 
 struct EmbeddingOptions {
-  std::optional<std::int64_t> padding_idx = std::nullopt;  ///< this row gets no gradient; negative counts from the end
+  std::optional<std::int64_t> padding_idx =
+      std::nullopt;  ///< this row gets no gradient; negative counts from the end
 };
 /// weight[index] [index's shape, features] for weight [rows, features].
 Tensor embedding(const Tensor& index, const Tensor& weight, EmbeddingOptions options = {});

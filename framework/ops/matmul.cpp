@@ -58,7 +58,8 @@ Tensor product(const Tensor& a, const Tensor& b, bool transpose_a, bool transpos
         x_at += rest % batch[d] * a_step[d];
         y_at += rest % batch[d] * b_step[d];
       }
-      kernels::gemm<T>(transpose_a, transpose_b, m, n, k, 1, x + x_at, left.columns, y + y_at, right.columns, 0, z, n);
+      kernels::gemm<T>(transpose_a, transpose_b, m, n, k, 1, x + x_at, left.columns, y + y_at, right.columns,
+                       0, z, n);
     }
   });
   return record({.name = "matmul",
@@ -67,9 +68,11 @@ Tensor product(const Tensor& a, const Tensor& b, bool transpose_a, bool transpos
                  .vjp = [a, b, transpose_a, transpose_b](const Tensor& g, Needs needs) {
                    std::array<Tensor, 2> gradients;
                    if (needs[0])
-                     gradients[0] = transpose_a ? product(b, g, transpose_b, true) : product(g, b, false, !transpose_b);
+                     gradients[0] =
+                         transpose_a ? product(b, g, transpose_b, true) : product(g, b, false, !transpose_b);
                    if (needs[1])
-                     gradients[1] = transpose_b ? product(g, a, true, transpose_a) : product(a, g, !transpose_a, false);
+                     gradients[1] =
+                         transpose_b ? product(g, a, true, transpose_a) : product(a, g, !transpose_a, false);
                    return gradients;
                  }});
 }
@@ -80,11 +83,12 @@ Tensor matmul(const Tensor& a, const Tensor& b) {
   detail::require_floating("matmul", a);
   detail::require_floating("matmul", b);
   if (a.dim() == 0 || b.dim() == 0)
-    throw ShapeError(message("matmul: inputs have shapes ", a.shape(), " and ", b.shape(), "; neither may be 0-dim, use *"));
+    throw ShapeError(message("matmul: inputs have shapes ", a.shape(), " and ", b.shape(),
+                             "; neither may be 0-dim, use *"));
   const std::int64_t inner = b.dim() == 1 ? b.shape()[0] : b.size(-2);
   if (a.size(-1) != inner)
-    throw ShapeError(message("matmul: inputs have shapes ", a.shape(), " and ", b.shape(), "; the inner extents ", a.size(-1),
-                             " and ", inner, " must be equal"));
+    throw ShapeError(message("matmul: inputs have shapes ", a.shape(), " and ", b.shape(),
+                             "; the inner extents ", a.size(-1), " and ", inner, " must be equal"));
   const DType dtype = promote(a.dtype(), b.dtype());
   Tensor x = a.to(dtype);
   Tensor y = b.to(dtype);
@@ -125,8 +129,8 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
     throw ShapeError(message("linear: input has shape ", x.shape(), " but weight ", weight.shape(),
                              "; the input's last extent must be ", in));
   if (bias.defined() && bias.shape() != Shape{out})
-    throw ShapeError(message("linear: bias has shape ", bias.shape(), " but weight ", weight.shape(), "; bias must have shape ",
-                             Shape{out}));
+    throw ShapeError(message("linear: bias has shape ", bias.shape(), " but weight ", weight.shape(),
+                             "; bias must have shape ", Shape{out}));
   DType dtype = promote(x.dtype(), weight.dtype());
   if (bias.defined()) dtype = promote(dtype, bias.dtype());
   const Tensor input = x.to(dtype);
@@ -141,21 +145,22 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
     kernels::linear<T>(input.data<T>().data(), w.data<T>().data(), b.defined() ? b.data<T>().data() : nullptr,
                        value.fill<T>().data(), rows, in, out);
   });
-  return record({.name = "linear",
-                 .inputs = {input, w, b},
-                 .value = Tensor(std::move(value)),
-                 .vjp = [input, w, rows, in, out](const Tensor& g, Needs needs) {
-                   std::array<Tensor, 3> gradients;
-                   const Tensor flat = g.dim() == 2 ? g : reshape(g, {rows, out});
-                   if (needs[0]) {
-                     gradients[0] = product(flat, w, false, false);
-                     if (input.dim() != 2) gradients[0] = reshape(gradients[0], input.shape());
-                   }
-                   if (needs[1])
-                     gradients[1] = product(flat, input.dim() == 2 ? input : reshape(input, {rows, in}), true, false);
-                   if (needs[2]) gradients[2] = sum(flat, 0);
-                   return gradients;
-                 }});
+  return record(
+      {.name = "linear",
+       .inputs = {input, w, b},
+       .value = Tensor(std::move(value)),
+       .vjp = [input, w, rows, in, out](const Tensor& g, Needs needs) {
+         std::array<Tensor, 3> gradients;
+         const Tensor flat = g.dim() == 2 ? g : reshape(g, {rows, out});
+         if (needs[0]) {
+           gradients[0] = product(flat, w, false, false);
+           if (input.dim() != 2) gradients[0] = reshape(gradients[0], input.shape());
+         }
+         if (needs[1])
+           gradients[1] = product(flat, input.dim() == 2 ? input : reshape(input, {rows, in}), true, false);
+         if (needs[2]) gradients[2] = sum(flat, 0);
+         return gradients;
+       }});
 }
 
 }  // namespace retort

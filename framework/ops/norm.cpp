@@ -16,10 +16,11 @@ Tensor affine(Tensor y, const Tensor& weight, const Tensor& bias, const Shape& s
   return y;
 }
 
-void check_parameter(const char* operation, const Tensor& x, const char* what, const Tensor& parameter, const Shape& shape) {
+void check_parameter(const char* operation, const Tensor& x, const char* what, const Tensor& parameter,
+                     const Shape& shape) {
   if (parameter.defined() && parameter.shape() != shape)
-    throw ShapeError(message(operation, ": input has shape ", x.shape(), " but ", what, " ", parameter.shape(),
-                             "; it must have shape ", shape));
+    throw ShapeError(message(operation, ": input has shape ", x.shape(), " but ", what, " ",
+                             parameter.shape(), "; it must have shape ", shape));
 }
 
 // running = (1 - momentum)·running + momentum·observed, in place.
@@ -36,12 +37,15 @@ void update_running(const Tensor& running, const Tensor& observed, double moment
 
 }  // namespace
 
-Tensor layer_norm(const Tensor& x, const Shape& normalized_shape, const Tensor& weight, const Tensor& bias, double eps) {
+Tensor layer_norm(const Tensor& x, const Shape& normalized_shape, const Tensor& weight, const Tensor& bias,
+                  double eps) {
   constexpr const char* operation = "layer_norm";
   detail::require_floating(operation, x);
   const std::size_t rank = normalized_shape.size();
-  if (rank == 0 || rank > x.shape().size() || Shape(x.shape().end() - rank, x.shape().end()) != normalized_shape)
-    throw ShapeError(message(operation, ": input has shape ", x.shape(), ", which does not end in normalized_shape ", normalized_shape));
+  if (rank == 0 || rank > x.shape().size() ||
+      Shape(x.shape().end() - rank, x.shape().end()) != normalized_shape)
+    throw ShapeError(message(operation, ": input has shape ", x.shape(),
+                             ", which does not end in normalized_shape ", normalized_shape));
   check_parameter(operation, x, "weight", weight, normalized_shape);
   check_parameter(operation, x, "bias", bias, normalized_shape);
   std::vector<std::int64_t> dims;
@@ -51,14 +55,17 @@ Tensor layer_norm(const Tensor& x, const Shape& normalized_shape, const Tensor& 
   return affine(centred / sqrt(variance + eps), weight, bias, normalized_shape);
 }
 
-Tensor batch_norm(const Tensor& x, const Tensor& running_mean, const Tensor& running_var, const Tensor& weight,
-                  const Tensor& bias, BatchNormFunctionalOptions options) {
+Tensor batch_norm(const Tensor& x, const Tensor& running_mean, const Tensor& running_var,
+                  const Tensor& weight, const Tensor& bias, BatchNormFunctionalOptions options) {
   constexpr const char* operation = "batch_norm";
   detail::require_floating(operation, x);
-  if (x.dim() < 2) throw ShapeError(message(operation, ": input has shape ", x.shape(), "; it must be (N, C, ...)"));
+  if (x.dim() < 2)
+    throw ShapeError(message(operation, ": input has shape ", x.shape(), "; it must be (N, C, ...)"));
   const std::int64_t channels = x.size(1);
   for (const auto& [what, parameter] : {std::pair<const char*, const Tensor&>("running_mean", running_mean),
-                                        {"running_var", running_var}, {"weight", weight}, {"bias", bias}})
+                                        {"running_var", running_var},
+                                        {"weight", weight},
+                                        {"bias", bias}})
     check_parameter(operation, x, what, parameter, {channels});
   Shape by_channel(x.shape().size(), 1);
   by_channel[1] = channels;
@@ -66,11 +73,13 @@ Tensor batch_norm(const Tensor& x, const Tensor& running_mean, const Tensor& run
     if (!running_mean.defined() || !running_var.defined())
       throw ValueError(message(operation, ": outside training running_mean and running_var are needed"));
     const Tensor scale = 1 / sqrt(running_var.detach() + options.eps);
-    return affine((x - reshape(running_mean.detach(), by_channel)) * reshape(scale, by_channel), weight, bias, by_channel);
+    return affine((x - reshape(running_mean.detach(), by_channel)) * reshape(scale, by_channel), weight, bias,
+                  by_channel);
   }
   const std::int64_t count = channels == 0 ? 0 : x.size() / channels;
   if (count < 2)
-    throw ValueError(message(operation, ": input has shape ", x.shape(), ": training needs more than one value a channel"));
+    throw ValueError(message(operation, ": input has shape ", x.shape(),
+                             ": training needs more than one value a channel"));
   std::vector<std::int64_t> dims;
   for (std::int64_t d = 0; d < x.dim(); ++d)
     if (d != 1) dims.push_back(d);

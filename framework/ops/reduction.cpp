@@ -106,7 +106,8 @@ template <class Kernel>
 Tensor extreme(const char* operation, const Tensor& x, const Dims& dims, bool keepdim, Kernel kernel) {
   const Plan plan = plan_reduction(operation, x.shape(), dims);
   if (plan.split.n == 0)
-    throw ValueError(message(operation, ": shape ", x.shape(), " has no element along the reduced dimensions"));
+    throw ValueError(
+        message(operation, ": shape ", x.shape(), " has no element along the reduced dimensions"));
   const detail::Split s = plan.split;
   return record({.name = operation,
                  .inputs = {x},
@@ -124,7 +125,8 @@ Tensor extreme(const char* operation, const Tensor& x, const Dims& dims, bool ke
 ValuesAndIndices extreme_along(const Tensor& x, std::int64_t dim, bool keepdim, const Tensor& indices) {
   const Tensor kept = x.dim() == 0 ? indices : unsqueeze(indices, dim);
   const Tensor values = gather(x, dim, kept);
-  return keepdim ? ValuesAndIndices{values, kept} : ValuesAndIndices{reshape(values, indices.shape()), indices};
+  return keepdim ? ValuesAndIndices{values, kept}
+                 : ValuesAndIndices{reshape(values, indices.shape()), indices};
 }
 
 }  // namespace
@@ -137,7 +139,8 @@ Tensor mean(const Tensor& x, Dims dims, bool keepdim) {
   require_floating("mean", x);
   const Plan plan = plan_reduction("mean", x.shape(), dims);
   // Of nothing: 0 · NaN, the mean that nothing has.
-  const double scale = plan.split.n == 0 ? std::numeric_limits<double>::quiet_NaN() : 1.0 / static_cast<double>(plan.split.n);
+  const double scale =
+      plan.split.n == 0 ? std::numeric_limits<double>::quiet_NaN() : 1.0 / static_cast<double>(plan.split.n);
   return scaled_sum("mean", x, plan, keepdim, scale);
 }
 

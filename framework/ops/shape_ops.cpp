@@ -28,8 +28,8 @@ Tensor strided(const Tensor& x, const Shape& shape, const Strides& strides, std:
   Array out(shape, x.dtype());
   visit_dtype(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
-    kernels::strided_copy(x.data<T>().data() + offset, out.fill<T>().data(), static_cast<int>(shape.size()), shape.data(),
-                          strides.data());
+    kernels::strided_copy(x.data<T>().data() + offset, out.fill<T>().data(), static_cast<int>(shape.size()),
+                          shape.data(), strides.data());
   });
   return Tensor(std::move(out));
 }
@@ -47,11 +47,12 @@ Tensor take(const Tensor& x, const Range& range) {
   const Strides from = strides_of(x.shape());
   Strides strides = from;
   strides[range.dim] *= range.step;
-  return record({.name = "slice",
-                 .inputs = {x},
-                 .value = strided(x, detail::with_extent(x.shape(), range.dim, range.length), strides,
-                                  range.start * from[range.dim]),
-                 .vjp = [shape = x.shape(), range](const Tensor& g, Needs) { return unslice(g, shape, range); }});
+  return record(
+      {.name = "slice",
+       .inputs = {x},
+       .value = strided(x, detail::with_extent(x.shape(), range.dim, range.length), strides,
+                        range.start * from[range.dim]),
+       .vjp = [shape = x.shape(), range](const Tensor& g, Needs) { return unslice(g, shape, range); }});
 }
 
 Tensor unslice(const Tensor& g, const Shape& shape, const Range& range) {
@@ -77,14 +78,16 @@ Shape resolved_shape(const Tensor& x, const Shape& shape) {
     if (shape[i] == -1 && open == shape.size()) {
       open = i;
     } else if (shape[i] < 0) {
-      throw ShapeError(message("reshape: target shape ", shape, " has ", shape[i] == -1 ? "more than one -1" : "a negative extent"));
+      throw ShapeError(message("reshape: target shape ", shape, " has ",
+                               shape[i] == -1 ? "more than one -1" : "a negative extent"));
     } else {
       known *= shape[i];
     }
   }
   if (open < shape.size() && known > 0 && x.size() % known == 0) resolved[open] = x.size() / known;
   if ((open < shape.size() && resolved[open] == -1) || element_count(resolved) != x.size())
-    throw ShapeError(message("reshape: input has shape ", x.shape(), ", ", x.size(), " elements, which do not fill shape ", shape));
+    throw ShapeError(message("reshape: input has shape ", x.shape(), ", ", x.size(),
+                             " elements, which do not fill shape ", shape));
   return resolved;
 }
 
@@ -101,7 +104,8 @@ Tensor flatten(const Tensor& x, std::int64_t start_dim, std::int64_t end_dim) {
   if (x.dim() == 0) return reshape(x, {1});
   const std::size_t start = detail::checked_dim("flatten", start_dim, x.shape());
   const std::size_t end = detail::checked_dim("flatten", end_dim, x.shape());
-  if (start > end) throw ValueError(message("flatten: start_dim ", start_dim, " lies behind end_dim ", end_dim));
+  if (start > end)
+    throw ValueError(message("flatten: start_dim ", start_dim, " lies behind end_dim ", end_dim));
   Shape shape(x.shape().begin(), x.shape().begin() + start);
   shape.push_back(1);
   for (std::size_t i = start; i <= end; ++i) shape.back() *= x.shape()[i];
@@ -128,7 +132,8 @@ Tensor unsqueeze(const Tensor& x, std::int64_t dim) {
 Tensor permute(const Tensor& x, const Dims& dims) {
   const Shape& order = dims.list();
   if (order.size() != x.shape().size())
-    throw ValueError(message("permute: dims ", order, " name ", order.size(), " dimensions but the input has shape ", x.shape()));
+    throw ValueError(message("permute: dims ", order, " name ", order.size(),
+                             " dimensions but the input has shape ", x.shape()));
   const Strides from = strides_of(x.shape());
   Strides strides{};
   Shape shape;
@@ -155,8 +160,8 @@ Tensor transpose(const Tensor& x, std::int64_t dim0, std::int64_t dim1) {
   return order.empty() ? x : permute(x, order);
 }
 
-Tensor slice(const Tensor& x, std::int64_t dim, std::optional<std::int64_t> start, std::optional<std::int64_t> end,
-             std::int64_t step) {
+Tensor slice(const Tensor& x, std::int64_t dim, std::optional<std::int64_t> start,
+             std::optional<std::int64_t> end, std::int64_t step) {
   if (x.dim() == 0) throw IndexError("slice: a 0-dim tensor has no dimension to slice");
   const std::size_t d = detail::checked_dim("slice", dim, x.shape());
   if (step < 1) throw ValueError(message("slice: step is ", step, "; it must be at least 1"));
@@ -174,14 +179,16 @@ Tensor select(const Tensor& x, std::int64_t dim, std::int64_t index) {
   const std::size_t d = detail::checked_dim("select", dim, x.shape());
   const std::int64_t n = x.shape()[d];
   if (index < -n || index >= n)
-    throw IndexError(message("select: index ", index, " is out of range for dim ", dim, " of shape ", x.shape()));
+    throw IndexError(
+        message("select: index ", index, " is out of range for dim ", dim, " of shape ", x.shape()));
   return squeeze(take(x, {d, index < 0 ? index + n : index, 1, 1}), static_cast<std::int64_t>(d));
 }
 
 Tensor concat(const Tensors& xs, std::int64_t dim) {
   if (xs.empty()) throw ValueError("concat: give at least one tensor");
   const Shape& first = xs[0].shape();
-  if (first.empty()) throw ShapeError("concat: 0-dim tensors cannot be joined; reshape them to {1}, or use stack");
+  if (first.empty())
+    throw ShapeError("concat: 0-dim tensors cannot be joined; reshape them to {1}, or use stack");
   const std::size_t d = detail::checked_dim("concat", dim, first);
   Shape shape = first;
   shape[d] = 0;
@@ -207,7 +214,8 @@ Tensor concat(const Tensors& xs, std::int64_t dim) {
     const auto* from = static_cast<const std::byte*>(part.array().read());
     if (row > 0)
       for (std::int64_t i = 0; i < s.outer; ++i)
-        std::memcpy(to + static_cast<std::size_t>(i * s.n + start) * item, from + static_cast<std::size_t>(i) * row, row);
+        std::memcpy(to + static_cast<std::size_t>(i * s.n + start) * item,
+                    from + static_cast<std::size_t>(i) * row, row);
     starts.push_back(start);
     start += length;
   }
@@ -218,7 +226,8 @@ Tensor concat(const Tensors& xs, std::int64_t dim) {
                  .vjp = [starts = std::move(starts), d](const Tensor& g, Needs needs) {
                    Tensors gradients(starts.size() - 1);
                    for (std::size_t i = 0; i < gradients.size(); ++i)
-                     if (needs[i]) gradients[i] = slice(g, static_cast<std::int64_t>(d), starts[i], starts[i + 1]);
+                     if (needs[i])
+                       gradients[i] = slice(g, static_cast<std::int64_t>(d), starts[i], starts[i + 1]);
                    return gradients;
                  }});
 }
@@ -228,7 +237,8 @@ Tensor stack(const Tensors& xs, std::int64_t dim) {
   Tensors rows;
   for (std::size_t i = 0; i < xs.size(); ++i) {
     if (xs[i].shape() != xs[0].shape())
-      throw ShapeError(message("stack: tensor ", i, " has shape ", xs[i].shape(), " but tensor 0 has ", xs[0].shape()));
+      throw ShapeError(
+          message("stack: tensor ", i, " has shape ", xs[i].shape(), " but tensor 0 has ", xs[0].shape()));
     rows.push_back(unsqueeze(xs[i], dim));
   }
   return concat(rows, dim < 0 ? dim + xs[0].dim() + 1 : dim);

@@ -33,36 +33,40 @@ Tensor softmax(const Tensor& input, std::int64_t dim, std::optional<DType> dtype
   const Tensor x = dtype ? input.to(*dtype) : input;
   detail::require_floating("softmax", x);
   const detail::Split split = detail::split_at(x.shape(), detail::checked_dim("softmax", dim, x.shape()));
-  return record({.name = "softmax",
-                 .inputs = {x},
-                 .value = along(x, split,
-                                [](auto* in, auto* out, const detail::Split& s) {
-                                  kernels::softmax(in, out, s.outer, s.n, s.inner);
-                                }),
-                 .vjp = [dim](const Tensor& g, const Tensor& y, Needs) { return y * (g - sum(g * y, dim, true)); },
-                 .fast_vjp = [split](const Tensor& g, const Tensor& y, Needs) {
-                   return along(y, g, split, [](auto* yy, auto* gg, auto* out, const detail::Split& s) {
-                     kernels::softmax_backward(yy, gg, out, s.outer, s.n, s.inner);
-                   });
-                 }});
+  return record(
+      {.name = "softmax",
+       .inputs = {x},
+       .value = along(x, split,
+                      [](auto* in, auto* out, const detail::Split& s) {
+                        kernels::softmax(in, out, s.outer, s.n, s.inner);
+                      }),
+       .vjp = [dim](const Tensor& g, const Tensor& y, Needs) { return y * (g - sum(g * y, dim, true)); },
+       .fast_vjp =
+           [split](const Tensor& g, const Tensor& y, Needs) {
+             return along(y, g, split, [](auto* yy, auto* gg, auto* out, const detail::Split& s) {
+               kernels::softmax_backward(yy, gg, out, s.outer, s.n, s.inner);
+             });
+           }});
 }
 
 Tensor log_softmax(const Tensor& input, std::int64_t dim, std::optional<DType> dtype) {
   const Tensor x = dtype ? input.to(*dtype) : input;
   detail::require_floating("log_softmax", x);
   const detail::Split split = detail::split_at(x.shape(), detail::checked_dim("log_softmax", dim, x.shape()));
-  return record({.name = "log_softmax",
-                 .inputs = {x},
-                 .value = along(x, split,
-                                [](auto* in, auto* out, const detail::Split& s) {
-                                  kernels::log_softmax(in, out, s.outer, s.n, s.inner);
-                                }),
-                 .vjp = [dim](const Tensor& g, const Tensor& y, Needs) { return g - exp(y) * sum(g, dim, true); },
-                 .fast_vjp = [split](const Tensor& g, const Tensor& y, Needs) {
-                   return along(y, g, split, [](auto* yy, auto* gg, auto* out, const detail::Split& s) {
-                     kernels::log_softmax_backward(yy, gg, out, s.outer, s.n, s.inner);
-                   });
-                 }});
+  return record(
+      {.name = "log_softmax",
+       .inputs = {x},
+       .value = along(x, split,
+                      [](auto* in, auto* out, const detail::Split& s) {
+                        kernels::log_softmax(in, out, s.outer, s.n, s.inner);
+                      }),
+       .vjp = [dim](const Tensor& g, const Tensor& y, Needs) { return g - exp(y) * sum(g, dim, true); },
+       .fast_vjp =
+           [split](const Tensor& g, const Tensor& y, Needs) {
+             return along(y, g, split, [](auto* yy, auto* gg, auto* out, const detail::Split& s) {
+               kernels::log_softmax_backward(yy, gg, out, s.outer, s.n, s.inner);
+             });
+           }});
 }
 
 }  // namespace retort

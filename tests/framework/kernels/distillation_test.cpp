@@ -190,7 +190,8 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(edges, T, FloatTypes) {
   }
 }
 
-// The student lacks a class that only the teacher's later logits make improbable: one visit must not be misled.
+// The student lacks a class that only the teacher's later logits make improbable: one visit must not be
+// misled.
 BOOST_AUTO_TEST_CASE_TEMPLATE(a_row_that_rises_late, T, FloatTypes) {
   const std::int64_t classes = 4000;
   std::vector<T> s(classes, T{0}), t(classes, T{0}), ds(classes, not_a_number<T>);

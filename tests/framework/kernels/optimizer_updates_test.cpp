@@ -79,7 +79,7 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(adam, T, FloatTypes) {
             "adam",
             [&](int step, std::int64_t n, T* p, const T* g, T* m, T* v, T* v_max) {
               kernels::adam(p, g, m, v, amsgrad ? v_max : nullptr, n,
-                            {0.01, 0.8, 0.95, 1e-6, 0.1, decoupled, maximize, step});
+                            {0.01, 0.8, 0.95, 1e-2, 0.1, decoupled, maximize, step});
             },
             [&](int step, double& p, double g, double* state) {
               if (maximize) g = -g;
@@ -92,7 +92,7 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(adam, T, FloatTypes) {
               if (amsgrad) state[2] = std::max(state[2], state[1]);
               const double v = amsgrad ? state[2] : state[1];
               p -= 0.01 / (1 - std::pow(0.8, step)) * state[0] /
-                   (std::sqrt(v) / std::sqrt(1 - std::pow(0.95, step)) + 1e-6);
+                   (std::sqrt(v) / std::sqrt(1 - std::pow(0.95, step)) + 1e-2);
             });
 }
 
@@ -123,12 +123,12 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(adagrad, T, FloatTypes) {
   compare<T>(
       "adagrad",
       [&](int step, std::int64_t n, T* p, const T* g, T* sum, T*, T*) {
-        kernels::adagrad(p, g, sum, n, {0.1, 0.2, 0.1, 1e-6, false, step});
+        kernels::adagrad(p, g, sum, n, {0.1, 0.2, 0.1, 1e-2, false, step});
       },
       [&](int step, double& p, double g, double* state) {
         g += 0.1 * p;
         state[0] += g * g;
-        p -= 0.1 / (1 + (step - 1) * 0.2) * g / (std::sqrt(state[0]) + 1e-6);
+        p -= 0.1 / (1 + (step - 1) * 0.2) * g / (std::sqrt(state[0]) + 1e-2);
       });
 }
 

@@ -4,5 +4,6 @@
 #include <retort/losses/kl_div_loss.hpp>
 
 double divergence(const retort::Tensor& log_probabilities, const retort::Tensor& target) {
-  return retort::kl_div(log_probabilities, target, {.reduction = retort::Reduction::batchmean}).item<double>();
+  return retort::kl_div(log_probabilities, target, {.reduction = retort::Reduction::batchmean})
+      .item<double>();
 }
