@@ -146,10 +146,10 @@ BOOST_AUTO_TEST_CASE(a_little_file_that_states_much_takes_no_memory) {
   release_memory();
   reset_peak_memory();
   const std::int64_t before = memory_stats().peak_in_use;
-  // Inflates to 200 MB and states less, more, or just that for labels, which would take eight times as much.
-  const std::string zeros(200'000'000, '\0');
+  // Inflates to 40 MB and states less, more, or just that for labels, which would take eight times as much.
+  const std::string zeros(40'000'000, '\0');
   const std::string bomb = compress(make_file(8, {static_cast<std::uint32_t>(zeros.size())}, zeros));
-  BOOST_TEST(bomb.size() < 250'000U);
+  BOOST_TEST(bomb.size() < 50'000U);
   BOOST_CHECK_EXCEPTION(parse_idx(bytes_of(bomb)), IoError, says("refused"));
   BOOST_CHECK_EXCEPTION(parse_idx(bytes_of(compress(make_file(8, {10'000}, zeros)))), IoError,
                         says("trailing"));
@@ -219,10 +219,12 @@ BOOST_AUTO_TEST_CASE(fashion_mnist) {
     for (const std::int64_t count : counts) BOOST_TEST(count == data.size() / 10);
   }
   double sum = 0;
+  std::int64_t outside = 0;
   for (const float pixel : train.inputs().data<float>()) {
-    BOOST_REQUIRE((pixel >= 0 && pixel <= 1));
+    outside += !(pixel >= 0 && pixel <= 1);
     sum += pixel;
   }
+  BOOST_TEST(outside == 0);
   BOOST_TEST(sum / static_cast<double>(train.inputs().size()) == 0.2860, boost::test_tools::tolerance(1e-3));
 }
 
