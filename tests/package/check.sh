@@ -46,7 +46,7 @@ case $way in
     # The other kind is only configured: that shows what its targets lack.
     configure -B other_kind -DRETORT_SOURCE="$source" -DBUILD_SHARED_LIBS=$([ "$shared" = ON ] && echo OFF || echo ON)
     configure -B subdirectory -DRETORT_SOURCE="$source" -DBUILD_SHARED_LIBS="$shared" -DRETORT_INSTALL=ON \
-      -DCMAKE_BUILD_TYPE=Debug
+      -DCMAKE_CXX_FLAGS=-O0
     "$cmake" --build subdirectory
     run "add_subdirectory, $kind" subdirectory/consumer
     check_installed subdirectory
