@@ -1,4 +1,4 @@
-// Where API.md decides otherwise than the oracle.
+// Where API.md decides otherwise than the oracle, and where the oracle's own rounding is no measure.
 #pragma once
 
 #include <string>
@@ -12,7 +12,8 @@ struct Amendment {
   bool skip = false;        ///< there is no such call; otherwise the case now states what API.md says
 };
 
-/// Rewrites the expectation of a case by API.md's rules where they differ from PyTorch 1.13.1's results.
+/// Rewrites the expectation of a case by API.md's rules where they differ from PyTorch 1.13.1's results. Results that
+/// the oracle computed in float32, under float64's tolerance, are compared at float32's.
 Amendment amend(Case& golden);
 
 }  // namespace retort::golden

@@ -279,7 +279,7 @@ BOOST_AUTO_TEST_CASE(optim) { run_family("optim"); }
 BOOST_AUTO_TEST_CASE(summary) {
   std::cout << "golden, all families: " << total << "\n";
   for (const auto& [reason, count] : amended)
-    std::cout << "  " << count << " by API.md's rule: " << reason << "\n";
+    std::cout << "  " << count << " not as the oracle: " << reason << "\n";
   for (const auto& [reason, count] : skipped) std::cout << "  " << count << " skipped: " << reason << "\n";
   BOOST_TEST(total.failed == 0);
 }
