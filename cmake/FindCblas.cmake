@@ -1,7 +1,8 @@
-# Finds a BLAS with the C interface and defines Cblas::Cblas. Retort brings its own threads, so the serial build
-# of OpenBLAS goes before the threaded ones.
-find_path(Cblas_INCLUDE_DIR cblas.h PATH_SUFFIXES openblas-serial openblas openblas-pthread openblas-openmp)
-find_library(Cblas_LIBRARY NAMES openblas PATH_SUFFIXES openblas-serial openblas openblas-pthread openblas-openmp)
+# Finds a BLAS with the C interface and defines Cblas::Cblas. Retort cuts products up for its own threads, so several
+# of them call the library at once. OpenBLAS's threaded builds allow that; the serial one does not, and works under a
+# lock: it comes last.
+find_path(Cblas_INCLUDE_DIR cblas.h PATH_SUFFIXES openblas-pthread openblas openblas-openmp openblas-serial)
+find_library(Cblas_LIBRARY NAMES openblas PATH_SUFFIXES openblas-pthread openblas openblas-openmp openblas-serial)
 if(NOT Cblas_LIBRARY)
   find_library(Cblas_LIBRARY NAMES cblas blas)
 endif()
@@ -10,7 +11,7 @@ mark_as_advanced(Cblas_INCLUDE_DIR Cblas_LIBRARY)
 include(FindPackageHandleStandardArgs)
 find_package_handle_standard_args(
   Cblas REQUIRED_VARS Cblas_LIBRARY Cblas_INCLUDE_DIR
-  REASON_FAILURE_MESSAGE "install OpenBLAS (Debian: libopenblas-serial-dev)")
+  REASON_FAILURE_MESSAGE "install OpenBLAS (Debian: libopenblas-pthread-dev)")
 
 if(Cblas_FOUND AND NOT TARGET Cblas::Cblas)
   add_library(Cblas::Cblas UNKNOWN IMPORTED)

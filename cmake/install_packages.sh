@@ -35,7 +35,7 @@ for group in "$@"; do
       need libxsimd-dev header xsimd/xsimd.hpp
       need libboost-test-dev library boost_unit_test_framework
       need nlohmann-json3-dev header nlohmann/json.hpp
-      need libopenblas-serial-dev library openblas
+      need libopenblas-pthread-dev library openblas
       need libcli11-dev header CLI/CLI.hpp
       need zlib1g-dev header zlib.h
       need dataset-fashion-mnist test -e /usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz

@@ -3,15 +3,15 @@
 #include <cblas.h>
 
 #include <algorithm>
+#include <mutex>
 #include <type_traits>
 
 #include "retort/framework/kernels/parallel.hpp"
 #include "retort/framework/kernels/rows_impl.hpp"
 
-#if defined(__GNUC__)
-// Only some builds of OpenBLAS have it, other libraries don't.
+// OpenBLAS has them, other libraries don't.
 extern "C" __attribute__((weak)) void openblas_set_num_threads(int threads);
-#endif
+extern "C" __attribute__((weak)) int openblas_get_parallel();
 
 namespace retort::kernels {
 namespace {
@@ -204,19 +204,23 @@ bool is_small(std::int64_t m, std::int64_t n, std::int64_t k) {
 
 // ---- Large products
 
-/// The library's own threads would fight with ours.
-void one_thread() {
-  [[maybe_unused]] static const bool done = [] {
+/// Held for the length of a call into the library. Its own threads would fight with ours: it gets one. Its
+/// sequential build hands the same work space to two threads that enter at once, and both get wrong results, so
+/// there one call waits for the other; the threaded builds need no lock.
+std::unique_lock<std::mutex> enter_library() {
+  static std::mutex mutex;
+  static const bool sequential = [] {
     if (openblas_set_num_threads != nullptr) openblas_set_num_threads(1);
-    return true;
+    return openblas_get_parallel != nullptr && openblas_get_parallel() == 0;
   }();
+  return sequential ? std::unique_lock(mutex) : std::unique_lock<std::mutex>();
 }
 
 template <class T>
 void large_product(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k,
                    double alpha, const T* a, std::int64_t lda, const T* b, std::int64_t ldb, double beta,
                    T* c, std::int64_t ldc) {
-  one_thread();
+  const std::unique_lock lock = enter_library();
   const auto op_a = transpose_a ? CblasTrans : CblasNoTrans, op_b = transpose_b ? CblasTrans : CblasNoTrans;
   const auto i = [](std::int64_t size) { return static_cast<blasint>(size); };
   if constexpr (std::is_same_v<T, float>)

@@ -1,5 +1,7 @@
 #include "retort/framework/kernels/gemm.hpp"
 
+#include <thread>
+
 #include "kernel_test.hpp"
 
 BOOST_AUTO_TEST_SUITE(kernels_gemm)
@@ -116,6 +118,27 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(nan_and_infinity_pass, T, FloatTypes) {
     if (rows > 1) BOOST_TEST(y[3] == infinity<T>);
     if (rows > 1) BOOST_TEST(y[4] == T{5});
   }
+}
+
+// Large products go to a BLAS, some builds of which are not made for several threads at once.
+BOOST_AUTO_TEST_CASE(products_of_several_threads_at_once_do_not_meet) {
+  constexpr std::int64_t m = 128, n = 64, k = 784;
+  std::vector<int> wrong(4, 0);
+  std::vector<std::thread> threads;
+  for (unsigned t = 0; t < wrong.size(); ++t)
+    threads.emplace_back([&wrong, t] {
+      const auto a = random_values<float>(m * k, -1, 1, t), b = random_values<float>(n * k, -1, 1, t + 10);
+      const auto product = [&] {
+        auto c = poisoned<float>(m * n);
+        kernels::gemm(false, true, m, n, k, 1, a.data(), k, b.data(), k, 0, c.data(), n);
+        return c;
+      };
+      const auto first = product();
+      for (int i = 0; i < 2000; ++i)
+        wrong[t] += std::memcmp(product().data(), first.data(), first.size() * sizeof(float)) != 0;
+    });
+  for (std::thread& thread : threads) thread.join();
+  for (const int count : wrong) BOOST_TEST(count == 0);
 }
 
 BOOST_AUTO_TEST_SUITE_END()
