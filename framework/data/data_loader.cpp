@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <condition_variable>
-#include <future>
+#include <exception>
+#include <functional>
 #include <mutex>
 #include <numeric>
 #include <system_error>
 #include <thread>
+#include <vector>
 
 #include "retort/framework/core/error.hpp"
 #include "retort/framework/core/threads.hpp"
@@ -31,7 +33,7 @@ std::uint64_t draw_seed() {
   return high << 32 | generator.below(std::uint64_t{1} << 32);
 }
 
-// A thread that does one task at a time; it is started with the first.
+// A thread that prepares one batch at a time; it is started with the first. One other thread uses it.
 class Worker {
  public:
   ~Worker() {
@@ -44,37 +46,64 @@ class Worker {
     thread_.join();
   }
 
-  template <class F>
-  std::future<Batch> run(F&& f) {
+  // Whether there is something to finish.
+  bool busy() const { return busy_; }
+  // std::system_error when there is no thread to be had.
+  void start(std::function<Batch()> task) {
     if (!thread_.joinable()) thread_ = std::thread([this] { loop(); });
-    std::packaged_task<Batch()> task(std::forward<F>(f));
-    std::future<Batch> result = task.get_future();
     {
       const std::lock_guard lock(mutex_);
       task_ = std::move(task);
     }
+    busy_ = true;
     changed_.notify_one();
-    return result;
+  }
+  // Waits for the batch; throws what the task threw.
+  Batch finish() {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return !task_; });
+    busy_ = false;
+    const std::exception_ptr error = std::exchange(error_, nullptr);
+    Batch batch = std::exchange(batch_, {});
+    if (error) std::rethrow_exception(error);
+    return batch;
+  }
+  void discard() noexcept {
+    try {
+      if (busy_) finish();
+    } catch (...) {  // of a batch that nobody asks for
+    }
   }
 
  private:
   void loop() {
     std::unique_lock lock(mutex_);
     for (;;) {
-      changed_.wait(lock, [this] { return stop_ || task_.valid(); });
+      changed_.wait(lock, [this] { return stop_ || task_; });
       if (stop_) return;
-      std::packaged_task<Batch()> task = std::exchange(task_, {});
       lock.unlock();
-      task();
-      task = {};
+      Batch batch;
+      std::exception_ptr error;
+      try {
+        batch = task_();
+      } catch (...) {
+        error = std::current_exception();
+      }
       lock.lock();
+      batch_ = std::move(batch);
+      error_ = std::move(error);
+      task_ = nullptr;
+      changed_.notify_one();
     }
   }
 
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::packaged_task<Batch()> task_;
+  std::function<Batch()> task_;  // empty once it is done
+  Batch batch_;
+  std::exception_ptr error_;
   bool stop_ = false;
+  bool busy_ = false;  // of the other thread alone
   std::thread thread_;
 };
 
@@ -93,9 +122,8 @@ struct DataLoader::State {
 
   std::vector<std::int64_t> order;  // of the epoch that order_of names
   LoaderPosition order_of{0, -1, 0};
-  LoaderPosition prepared;  // which batch `next` will hold
-  std::future<Batch> next;
-  Worker worker;  // last: its thread ends before what it reads goes
+  LoaderPosition prepared;  // which batch the worker is busy with
+  Worker worker;            // last: its thread ends before what it reads goes
 
   // Reads nothing that changes while it may run on the worker.
   Batch prepare(const LoaderPosition& at) const {
@@ -135,10 +163,10 @@ struct DataLoader::State {
   // Makes the batch at the position the current one.
   void take() {
     current = {};
-    if (next.valid() && prepared == position) {
-      current = next.get();
+    if (worker.busy() && prepared == position) {
+      current = worker.finish();
     } else {
-      if (next.valid()) std::exchange(next, {}).wait();
+      worker.discard();  // it may be reading the order
       make_order();
       current = prepare(position);
     }
@@ -146,7 +174,7 @@ struct DataLoader::State {
     if (position.batch < size && prefetch()) {
       prepared = position;
       try {
-        next = worker.run([this, at = prepared] { return prepare(at); });
+        worker.start([this, at = prepared] { return prepare(at); });
       } catch (const std::system_error&) {
         options.prefetch = false;  // no thread to be had
       }
