@@ -1,0 +1,202 @@
+#include "distill/options.hpp"
+
+#include <boost/test/unit_test.hpp>
+#include <iostream>
+#include <retort/framework/core/error.hpp>
+#include <sstream>
+#include <vector>
+
+#include "folder.hpp"
+#include "tests_support.hpp"
+
+namespace {
+
+using distill::Options;
+using retort::Error;
+using retort::tests::Folder;
+using retort::tests::read_file;
+using retort::tests::thrown_text;
+using retort::tests::write_file;
+
+Options parsed(std::vector<const char*> arguments) {
+  arguments.insert(arguments.begin(), "distill");
+  return distill::parse_options(static_cast<int>(arguments.size()), arguments.data()).value();
+}
+
+/// What is said about a configuration file with that text.
+std::string refusal(const std::string& text) {
+  const Folder folder;
+  const std::string path = folder / "config.json";
+  write_file(path, text);
+  const std::string said = thrown_text<Error>([&] { parsed({"--config", path.c_str()}); });
+  BOOST_TEST(said.find(path) == 0U, said);
+  return said;
+}
+
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+BOOST_AUTO_TEST_SUITE(example_distill_options)
+
+BOOST_AUTO_TEST_CASE(defaults_are_the_aggregates) {
+  const Options options = parsed({});
+  BOOST_TEST(options.seeds == 10);
+  BOOST_TEST(options.student_images == 1800);
+  BOOST_TEST(options.out == "runs/fashion-mnist");
+  BOOST_TEST(!options.fused);
+}
+
+BOOST_AUTO_TEST_CASE(of_a_flag_given_twice_the_last_counts) {
+  BOOST_TEST(parsed({"--epochs", "3", "--epochs", "4"}).teacher.epochs == 4);
+}
+
+BOOST_AUTO_TEST_CASE(flags_set_what_they_name) {
+  const Options options =
+      parsed({"--seed", "7", "--seeds=2", "--epochs", "3", "--temperature", "4.5", "--alpha", "0.25",
+              "--data", "here", "--fused", "--quiet", "--student-width", "30"});
+  BOOST_TEST(options.seed == 7);
+  BOOST_TEST(options.seeds == 2);
+  BOOST_TEST(options.teacher.epochs == 3);
+  BOOST_TEST(options.temperature == 4.5);
+  BOOST_TEST(options.alpha == 0.25);
+  BOOST_TEST(options.data == "here");
+  BOOST_TEST(options.fused);
+  BOOST_TEST(options.quiet);
+  BOOST_TEST(options.student_width == 30);
+}
+
+BOOST_AUTO_TEST_CASE(a_flag_for_both_students_yields_to_one_of_its_own) {
+  const Options options = parsed({"--alone-epochs", "9", "--student-epochs", "5"});
+  BOOST_TEST(options.alone.epochs == 9);
+  BOOST_TEST(options.distilled.epochs == 5);
+}
+
+BOOST_AUTO_TEST_CASE(flags_override_the_file) {
+  const Folder folder;
+  const std::string path = folder / "config.json";
+  write_file(
+      path,
+      R"({"epochs": 4, "alone-epochs": 8, "student_width": 20, "alpha": 1, "fused": true, "out": "x"})");
+  const Options options = parsed({"--epochs", "6", "--config", path.c_str(), "--student-epochs", "5"});
+  BOOST_TEST(options.teacher.epochs == 6);
+  BOOST_TEST(options.alone.epochs == 5);
+  BOOST_TEST(options.student_width == 20);
+  BOOST_TEST(options.alpha == 1);
+  BOOST_TEST(options.fused);
+  BOOST_TEST(options.out == "x");
+}
+
+BOOST_AUTO_TEST_CASE(help_lists_every_flag_with_its_default) {
+  std::ostringstream help;
+  std::streambuf* const before = std::cout.rdbuf(help.rdbuf());
+  const char* arguments[] = {"distill", "--help"};
+  const bool run = distill::parse_options(2, arguments).has_value();
+  std::cout.rdbuf(before);
+  BOOST_TEST(!run);
+  for (const char* flag :
+       {"--seed", "--seeds", "--epochs", "--student-epochs", "--student-images", "--batch-size",
+        "--temperature", "--alpha", "--threads", "--teacher-width", "--student-width", "--data", "--out",
+        "--config", "--quiet", "--fused", "--select"})
+    BOOST_TEST(contains(help.str(), flag), flag);
+  BOOST_TEST(contains(help.str(), "--student-images N=1800"));
+}
+
+BOOST_AUTO_TEST_CASE(a_file_with_an_unknown_key_is_refused_by_name) {
+  BOOST_TEST(contains(refusal(R"({"epoch": 5})"), "unknown key \"epoch\""));
+  BOOST_TEST(contains(refusal(R"({"config": "other.json"})"), "unknown key \"config\""));
+}
+
+BOOST_AUTO_TEST_CASE(a_file_with_a_wrong_type_is_refused_by_name) {
+  BOOST_TEST(contains(refusal(R"({"epochs": "5"})"), "epochs must be an integer, not \"5\""));
+  BOOST_TEST(contains(refusal(R"({"epochs": 2.5})"), "epochs must be an integer, not 2.5"));
+  BOOST_TEST(contains(refusal(R"({"epochs": 18446744073709551615})"), "epochs must be an integer"));
+  BOOST_TEST(contains(refusal(R"({"alpha": true})"), "alpha must be a number, not true"));
+  BOOST_TEST(contains(refusal(R"({"quiet": 1})"), "quiet must be true or false, not 1"));
+  BOOST_TEST(contains(refusal(R"({"out": null})"), "out must be a text, not null"));
+  BOOST_TEST(contains(refusal(R"({"seeds": [1, 2]})"), "seeds must be an integer, not [1,2]"));
+}
+
+BOOST_AUTO_TEST_CASE(a_file_with_a_value_out_of_range_is_refused_even_where_a_flag_overrides_it) {
+  BOOST_TEST(contains(refusal(R"({"alpha": 2})"), "alpha must be between 0 and 1, not 2"));
+  const Folder folder;
+  const std::string path = folder / "config.json";
+  write_file(path, R"({"epochs": 0})");
+  BOOST_TEST(contains(thrown_text<Error>([&] {
+                        parsed({"--config", path.c_str(), "--epochs", "3"});
+                      }),
+                      "not 0"));
+}
+
+BOOST_AUTO_TEST_CASE(a_file_that_is_no_object_is_refused) {
+  BOOST_TEST(contains(refusal("[1, 2]"), "must hold one object"));
+  BOOST_TEST(contains(refusal("{\"epochs\": 5"), "is not JSON"));
+  BOOST_TEST(contains(refusal(""), "is not JSON"));
+  BOOST_TEST(contains(refusal(R"({"epochs": 5, "epochs": 6})"), "\"epochs\" is given twice"));
+  BOOST_TEST(contains(refusal(R"({"batch_size": 5, "batch-size": 6})"), "is given twice"));
+  BOOST_TEST(contains(thrown_text<Error>([] {
+                        parsed({"--config", "/no/such.json"});
+                      }),
+                      "cannot open /no/such.json"));
+}
+
+BOOST_AUTO_TEST_CASE(nonsense_on_the_command_line_is_refused_by_name) {
+  const std::vector<std::vector<const char*>> cases = {
+      {"--epochs", "0"},
+      {"--epochs", "-3"},
+      {"--epochs", "many"},
+      {"--epochs", "1.5"},
+      {"--alpha", "2"},
+      {"--alpha", "nan"},
+      {"--temperature", "0"},
+      {"--temperature", "-1"},
+      {"--seeds", "0"},
+      {"--seed", "-1"},
+      {"--batch-size", "0"},
+      {"--threads", "0"},
+      {"--epochs"},
+      {"--student-images", "0"},
+      {"--teacher-width", "0"},
+      {"--student-width", "99999999999"},
+      {"--lr", "inf"},
+      {"--distilled-lr", "0"},
+      {"--dropout", "1"},
+      {"--out", ""},
+      {"--no-such-flag"},
+      {"--epochs", "1", "extra"},
+      {"--epochs", "99999999999999999999"},
+  };
+  for (const auto& arguments : cases) {
+    const std::string said = thrown_text<Error>([&] { parsed(arguments); });
+    const std::string named = arguments.size() == 3 ? arguments.back() : arguments.front();
+    BOOST_TEST(contains(said, named), named << ": " << said);
+    BOOST_TEST(!contains(said, "\n"), said);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(the_students_recipes_are_those_that_were_selected) {
+  const std::string page = read_file(RETORT_EXAMPLES_DIR "/distill/SELECTION.md");
+  std::istringstream lines(page);
+  std::vector<std::string> chosen;
+  for (std::string line; std::getline(lines, line);) {
+    std::istringstream words(line);
+    std::string word;
+    if (line.find("    --") == 0)
+      while (words >> word) chosen.push_back(word);
+  }
+  BOOST_REQUIRE_EQUAL(chosen.size(), 16U);
+  std::vector<const char*> arguments;
+  for (const std::string& word : chosen) arguments.push_back(word.c_str());
+  const Options selected = parsed(arguments), standard;
+  for (const auto& [have, want] :
+       {std::pair(standard.alone, selected.alone), {standard.distilled, selected.distilled}}) {
+    BOOST_TEST(have.lr == want.lr);
+    BOOST_TEST(have.epochs == want.epochs);
+    BOOST_TEST(have.weight_decay == want.weight_decay);
+    BOOST_TEST(have.dropout == want.dropout);
+  }
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace

@@ -1,0 +1,197 @@
+// The program itself: what it writes, and how it refuses.
+#include <sys/wait.h>
+
+#include <algorithm>
+#include <boost/test/unit_test.hpp>
+#include <cstdlib>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "folder.hpp"
+
+namespace {
+
+using nlohmann::json;
+using retort::tests::Folder;
+using retort::tests::read_file;
+using retort::tests::write_file;
+using retort::tests::write_image_set;
+
+struct Outcome {
+  int status = -1;
+  std::string out = {};
+  std::string err = {};
+};
+
+Outcome run(const std::string& arguments) {
+  const Folder folder;
+  const std::string command =
+      "'" RETORT_DISTILL "' " + arguments + " >'" + (folder / "out") + "' 2>'" + (folder / "err") + "'";
+  const int status = std::system(command.c_str());
+  return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, read_file(folder / "out"), read_file(folder / "err")};
+}
+
+/// Flags of a run that takes no time, on the images in `folder`.
+std::string quick(const Folder& folder, const std::string& out) {
+  return "--data '" + folder.path() + "' --out '" + (folder / out) +
+         "' --epochs 2 --teacher-width 16 --student-width 8 --student-epochs 3 "
+         "--student-images 60 --batch-size 32 ";
+}
+
+json result_in(const Folder& folder, const std::string& out) {
+  return json::parse(read_file(folder / (out + "/result.json")));
+}
+
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+/// Exactly one line on stderr, which names `part`; nothing on stdout; and a
+/// status of failure.
+void check_refused(const std::string& arguments, const std::string& part) {
+  const Outcome outcome = run(arguments);
+  BOOST_TEST_CONTEXT(arguments << ": " << outcome.err) {
+    BOOST_TEST(outcome.status == 1);
+    BOOST_TEST(outcome.out.empty());
+    BOOST_TEST(std::count(outcome.err.begin(), outcome.err.end(), '\n') == 1);
+    BOOST_TEST(outcome.err.find("distill: ") == 0U);
+    BOOST_TEST(contains(outcome.err, part));
+  }
+}
+
+BOOST_AUTO_TEST_SUITE(example_distill_run)
+
+BOOST_AUTO_TEST_CASE(a_run_writes_what_it_prints) {
+  const Folder folder;
+  write_image_set(folder.path());
+  const Outcome outcome = run(quick(folder, "deep/down") + "--seeds 3");
+  BOOST_TEST(outcome.status == 0, outcome.err);
+  // A line for each epoch: of the teacher, and of three students trained in two
+  // ways.
+  std::size_t epochs = 0;
+  for (std::size_t at = 0; (at = outcome.err.find("  epoch ", at)) != std::string::npos; ++at) ++epochs;
+  BOOST_TEST(epochs == 2U + 3 * 2 * 3);
+
+  const json result = result_in(folder, "deep/down");
+  BOOST_TEST(result["seeds"] == 3);
+  BOOST_TEST(result["seconds"].get<double>() > 0);
+  for (const char* who : {"teacher", "alone", "distilled"}) {
+    for (const char* what : {"accuracy", "nll", "ece"}) {
+      const json& summary = result[who][what];
+      BOOST_TEST(summary["mean"].get<double>() >= 0, who << ' ' << what);
+      BOOST_TEST(summary["std"].get<double>() >= 0, who << ' ' << what);
+    }
+    BOOST_TEST(result[who]["accuracy"]["mean"].get<double>() <= 1);
+  }
+  const json& paired = result["paired"]["accuracy"];
+  BOOST_TEST(paired["low"].get<double>() <= paired["mean"].get<double>());
+  BOOST_TEST(paired["mean"].get<double>() <= paired["high"].get<double>());
+  BOOST_TEST(std::abs(paired["mean"].get<double>() - result["distilled"]["accuracy"]["mean"].get<double>() +
+                      result["alone"]["accuracy"]["mean"].get<double>()) < 1e-12);
+  BOOST_TEST(contains(outcome.out, "in " + paired["wins"].dump() + " of 3 seeds"));
+  for (const char* word : {"teacher", "student alone", "student distilled", "±"})
+    BOOST_TEST(contains(outcome.out, word), word);
+  // Nothing else was left there.
+  const std::filesystem::directory_iterator files(folder / "deep/down");
+  BOOST_TEST(std::distance(files, std::filesystem::directory_iterator()) == 1);
+}
+
+BOOST_AUTO_TEST_CASE(a_seed_gives_one_result_for_any_number_of_threads) {
+  const Folder folder;
+  write_image_set(folder.path());
+  std::vector<json> results;
+  for (const char* arguments : {"--seed 4 --threads 1", "--seed 4 --threads 2", "--seed 4", "--seed 5"}) {
+    BOOST_TEST(run(quick(folder, "out") + "--seeds 2 --quiet " + arguments).status == 0);
+    results.push_back(result_in(folder, "out"));
+    results.back().erase("seconds");
+  }
+  BOOST_TEST(results[0] == results[1]);
+  BOOST_TEST(results[0] == results[2]);
+  BOOST_TEST(results[0] != results[3]);
+}
+
+BOOST_AUTO_TEST_CASE(fused_gives_the_same_figures) {
+  const Folder folder;
+  write_image_set(folder.path());
+  BOOST_TEST(run(quick(folder, "composed") + "--seeds 2 --quiet --alpha 0.5").status == 0);
+  BOOST_TEST(run(quick(folder, "fused") + "--seeds 2 --quiet --alpha 0.5 --fused").status == 0);
+  const json composed = result_in(folder, "composed"), fused = result_in(folder, "fused");
+  BOOST_TEST(std::abs(composed["distilled"]["nll"]["mean"].get<double>() -
+                      fused["distilled"]["nll"]["mean"].get<double>()) < 1e-4);
+}
+
+BOOST_AUTO_TEST_CASE(one_seed_has_no_interval) {
+  const Folder folder;
+  write_image_set(folder.path());
+  const Outcome outcome = run(quick(folder, "out") + "--seeds 1 --quiet");
+  BOOST_TEST(outcome.status == 0);
+  BOOST_TEST(outcome.err.empty(), outcome.err);
+  BOOST_TEST(contains(outcome.out, "student distilled"));
+  const json result = result_in(folder, "out");
+  BOOST_TEST(result["alone"]["accuracy"]["std"] == 0.0);
+  BOOST_TEST(result["paired"]["accuracy"]["low"].is_null());
+  BOOST_TEST(result["paired"]["accuracy"]["high"].is_null());
+}
+
+BOOST_AUTO_TEST_CASE(flags_that_make_no_sense_are_refused) {
+  check_refused("--no-such-flag", "--no-such-flag");
+  check_refused("--epochs 0", "--epochs must be between");
+  check_refused("--alpha 2", "--alpha must be between 0 and 1");
+  check_refused("--epochs", "--epochs");
+  check_refused("--config /no/such/file.json", "/no/such/file.json");
+}
+
+BOOST_AUTO_TEST_CASE(data_that_cannot_be_used_is_refused_and_nothing_written) {
+  const Folder folder;
+  const auto refused = [&](const std::string& part) { check_refused(quick(folder, "out"), part); };
+  refused("there is no train-images");
+  write_image_set(folder.path());
+  check_refused(quick(folder, "out") + "--student-images 301", "the training set has 300 images");
+  check_refused(quick(folder, "out") + "--select", "5000 are held out");
+
+  const std::string images = folder / "train-images-idx3-ubyte", labels = folder / "train-labels-idx1-ubyte";
+  const std::string whole = read_file(images), whole_labels = read_file(labels);
+  write_file(images, whole.substr(0, 5000));
+  refused("truncated");
+  write_file(images, "no images");
+  refused(images);
+  retort::tests::write_idx(images, {0, 6, 6}, "");
+  retort::tests::write_idx(labels, {0}, "");
+  refused("holds 0 training");
+  write_file(images, whole);
+  write_file(labels, whole_labels);
+  retort::tests::write_idx(folder / "t10k-images-idx3-ubyte", {150, 2, 3}, std::string(900, 'x'));
+  refused("must be alike");
+  write_image_set(folder.path());
+  retort::tests::write_idx(folder / "t10k-labels-idx1-ubyte", {150}, std::string(150, '\7'));
+  refused("the test labels go from 7 to 7");
+  BOOST_TEST(!std::filesystem::exists(folder / "out"));
+}
+
+BOOST_AUTO_TEST_CASE(a_folder_that_cannot_be_written_is_refused_before_the_training) {
+  const Folder folder;
+  write_image_set(folder.path());
+  write_file(folder / "file", "kept");
+  check_refused(quick(folder, "file"), folder / "file");
+  check_refused(quick(folder, "file/below"), folder / "file/below");
+  check_refused("--out /proc/retort", "/proc/retort");
+  BOOST_TEST(read_file(folder / "file") == "kept");
+  std::filesystem::create_directories(folder / "out/result.json");
+  check_refused(quick(folder, "out"), "result.json");
+}
+
+BOOST_AUTO_TEST_CASE(a_training_that_fails_leaves_an_earlier_result_alone) {
+  const Folder folder;
+  write_image_set(folder.path());
+  std::filesystem::create_directories(folder / "out");
+  write_file(folder / "out/result.json", "before");
+  check_refused(quick(folder, "out") + "--quiet --lr 100 --weight-decay 100",
+                "training of the teacher diverged");
+  BOOST_TEST(read_file(folder / "out/result.json") == "before");
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace
