@@ -29,8 +29,8 @@ struct Options {
 
   std::int64_t student_width = 128;
   std::int64_t student_images = 1800;
-  Recipe alone = {.lr = 3e-3, .epochs = 40, .weight_decay = 0.1, .dropout = 0.2};
-  Recipe distilled = {.lr = 3e-3, .epochs = 40, .weight_decay = 0.1, .dropout = 0.0};
+  Recipe alone = {.lr = 4e-3, .epochs = 120, .weight_decay = 0.1, .dropout = 0.3};
+  Recipe distilled = {.lr = 8e-3, .epochs = 120, .weight_decay = 0.01, .dropout = 0.0};
   double temperature = 2;
   double alpha = 1;
   bool fused = false;
