@@ -13,10 +13,10 @@ namespace distill {
 
 /// Every combination of these is tried, for the student alone and for the distilled one alike.
 struct Grid {
-  std::vector<double> lr = {2e-3, 4e-3, 8e-3, 1.6e-2};
-  std::vector<std::int64_t> epochs = {60, 180};
-  std::vector<double> weight_decay = {0.01, 0.3};
-  std::vector<double> dropout = {0, 0.25, 0.5};
+  std::vector<double> lr = {1e-3, 2e-3, 4e-3, 8e-3};
+  std::vector<std::int64_t> epochs = {40, 120};
+  std::vector<double> weight_decay = {0.01, 0.1, 0.5};
+  std::vector<double> dropout = {0, 0.3};
   std::int64_t seeds = 3;        ///< students of each way for each combination
   std::int64_t held_out = 5000;  ///< training images that judge
 };
