@@ -12,8 +12,8 @@ struct Amendment {
   bool skip = false;        ///< there is no such call; otherwise the case now states what API.md says
 };
 
-/// Rewrites the expectation of a case by API.md's rules where they differ from PyTorch 1.13.1's results. What the
-/// oracle computed in float32 under float64's tolerance is compared at float32's.
+/// Rewrites the expectation of a case by API.md's rules where they differ from PyTorch 1.13.1's results. What
+/// the oracle computed in float32 under float64's tolerance is compared at float32's.
 Amendment amend(Case& golden);
 
 }  // namespace retort::golden
