@@ -44,6 +44,8 @@
 #include "retort/framework/ops/reduction.hpp"
 #include "retort/framework/ops/shape_ops.hpp"
 #include "retort/framework/ops/softmax.hpp"
+#include "retort/framework/train/checkpoint.hpp"
+#include "retort/framework/train/interrupt.hpp"
 #include "retort/losses/cross_entropy_loss.hpp"
 #include "retort/losses/distillation_loss.hpp"
 #include "retort/losses/kl_div_loss.hpp"

@@ -1,11 +1,14 @@
 #include "retort/framework/io/atomic_file.hpp"
 
+#include <dirent.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <charconv>
 #include <cstdio>
 #include <cstdlib>
 
@@ -13,6 +16,9 @@
 
 namespace retort {
 namespace {
+
+constexpr std::string_view temporary_prefix = ".retort-";
+constexpr std::string_view temporary_suffix = ".tmp";
 
 std::string resolved(const std::string& path) {
   char* const real = ::realpath(path.c_str(), nullptr);
@@ -43,8 +49,8 @@ AtomicFile::AtomicFile(std::string_view operation, const std::string& path)
   // A killed process of the same number may have left such a file: take the next name then. The name is short
   // and does not contain the path's, which may be as long as a name can be.
   for (int attempt = 0; attempt < 1000 && descriptor_ < 0; ++attempt) {
-    temporary_ =
-        folder_of(path_) + ".retort-" + std::to_string(::getpid()) + "-" + std::to_string(serial++) + ".tmp";
+    temporary_ = message(folder_of(path_), temporary_prefix, static_cast<std::int64_t>(::getpid()), "-",
+                         std::size_t{serial++}, temporary_suffix);
     descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (descriptor_ < 0 && errno != EEXIST) break;
   }
@@ -73,18 +79,39 @@ void AtomicFile::commit() {
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail("cannot put the file into place", errno);
   temporary_.clear();
 
-  const int folder = ::open(folder_of(path_).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (folder < 0) fail("is written, but its folder cannot be opened", errno);
-  const int flushed = flush(folder);
-  const int error = errno;
-  ::close(folder);
-  // Some file systems know no fsync for folders.
-  if (flushed != 0 && error != EINVAL && error != ENOTSUP)
+  if (const int error = detail::flush_folder(folder_of(path_)))
     fail("is written, but its folder cannot be flushed to the disk", error);
 }
 
 void AtomicFile::fail(std::string_view cause, int error) const {
   throw IoError(message(operation_, ": ", name_, ": ", cause, ": ", detail::system_message(error)));
+}
+
+int detail::flush_folder(const std::string& folder) {
+  const int descriptor = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (descriptor < 0) return errno;
+  const int error = flush(descriptor) == 0 ? 0 : errno;
+  ::close(descriptor);
+  // Some file systems know no fsync for folders.
+  return error == EINVAL || error == ENOTSUP ? 0 : error;
+}
+
+int detail::remove_stale_temporaries(const std::string& folder) {
+  DIR* const entries = ::opendir(folder.c_str());
+  if (!entries) return errno;
+  int error = 0;
+  while (const dirent* const entry = ::readdir(entries)) {
+    const std::string_view name = entry->d_name;
+    if (!name.starts_with(temporary_prefix) || !name.ends_with(temporary_suffix)) continue;
+    const std::string_view rest = name.substr(temporary_prefix.size());
+    pid_t process = 0;
+    std::from_chars(rest.data(), rest.data() + rest.size(), process);
+    // A number that is our own was another's before: containers give the same one again and again.
+    const bool alive = process > 0 && process != ::getpid() && (::kill(process, 0) == 0 || errno == EPERM);
+    if (!alive && ::unlinkat(::dirfd(entries), entry->d_name, 0) != 0 && errno != ENOENT) error = errno;
+  }
+  ::closedir(entries);
+  return error;
 }
 
 }  // namespace retort

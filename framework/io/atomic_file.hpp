@@ -34,4 +34,12 @@ class AtomicFile {
   int descriptor_ = -1;
 };
 
+namespace detail {
+/// Flushes a folder's list of names to the disk. 0, or what errno would be.
+int flush_folder(const std::string& folder);
+/// Removes the temporary files that killed processes left there; not those of another process that lives, but
+/// this process must not be writing there. 0, or what errno would be.
+int remove_stale_temporaries(const std::string& folder);
+}  // namespace detail
+
 }  // namespace retort

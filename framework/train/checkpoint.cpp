@@ -1,0 +1,358 @@
+#include "retort/framework/train/checkpoint.hpp"
+
+#include <unistd.h>
+#include <zlib.h>
+
+#include <algorithm>
+#include <bit>
+#include <cerrno>
+#include <charconv>
+#include <cstdio>
+#include <filesystem>
+#include <system_error>
+#include <utility>
+
+#include <nlohmann/json.hpp>
+
+#include "retort/framework/core/random.hpp"
+#include "retort/framework/data/data_loader.hpp"
+#include "retort/framework/io/atomic_file.hpp"
+#include "retort/framework/io/input_impl.hpp"
+#include "retort/framework/io/safetensors.hpp"
+#include "retort/framework/nn/module.hpp"
+#include "retort/optim/lr_scheduler.hpp"
+
+namespace retort {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* format = "1";
+
+[[noreturn]] void fail(std::string_view operation, const std::string& path, std::string_view cause) {
+  throw IoError(message("Checkpoint::", operation, ": ", path, ": ", cause));
+}
+
+// Throws when there was an error, which is a value of errno.
+void check(int error, const std::string& path, std::string_view cause) {
+  if (error != 0) fail("save", path, message(cause, ": ", detail::system_message(error)));
+}
+
+// ---- the folder -----------------------------------------------------------------------------------------
+
+struct File {
+  std::uint64_t serial = 0;
+  bool best = false;
+  std::string name = {};
+};
+
+// Takes a number off the front of the text.
+template <class T>
+bool take(std::string_view& text, T& number) {
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc()) return false;
+  text.remove_prefix(static_cast<std::size_t>(end - text.data()));
+  return true;
+}
+
+std::optional<File> parse_name(const std::string& name) {
+  File file{.name = name};
+  std::string_view rest = name;
+  std::uint64_t step = 0;
+  constexpr std::string_view middle = "-step-";
+  if (!take(rest, file.serial) || !rest.starts_with(middle)) return {};
+  rest.remove_prefix(middle.size());
+  if (!take(rest, step)) return {};
+  file.best = rest == "-best.safetensors";
+  if (!file.best && rest != ".safetensors") return {};
+  return file;
+}
+
+std::string make_name(std::uint64_t serial, std::int64_t step, bool best) {
+  std::string number = std::to_string(serial);
+  if (number.size() < 6) number.insert(0, 6 - number.size(), '0');
+  return message(number, "-step-", step, best ? "-best" : "", ".safetensors");
+}
+
+// The newest first. A folder that isn't there holds none.
+std::vector<File> files_in(const std::string& folder) {
+  std::vector<File> files;
+  std::error_code error;
+  fs::directory_iterator entry(folder, error);
+  for (; !error && entry != fs::directory_iterator(); entry.increment(error))
+    if (auto file = parse_name(entry->path().filename().string())) files.push_back(std::move(*file));
+  if (error && error != std::errc::no_such_file_or_directory)
+    fail("load", folder, message("cannot look into the folder: ", error.message()));
+  std::sort(files.begin(), files.end(), [](const File& a, const File& b) { return a.serial > b.serial; });
+  return files;
+}
+
+std::string join(const std::string& folder, const std::string& name) {
+  return (fs::path(folder) / name).string();
+}
+
+std::vector<File>::const_iterator find_best(const std::vector<File>& files) {
+  return std::find_if(files.begin(), files.end(), [](const File& file) { return file.best; });
+}
+
+// Makes the folder and those above it, each durable in the one above.
+void make_folder(const fs::path& folder) {
+  std::error_code error;
+  if (folder.empty() || fs::is_directory(folder, error)) return;
+  make_folder(folder.parent_path());
+  if (!fs::create_directory(folder, error)) {
+    check(error.value(), folder.string(), "cannot make the folder");
+    return;  // "runs/" is there once "runs" is
+  }
+  const std::string parent = folder.has_parent_path() ? folder.parent_path().string() : ".";
+  check(detail::flush_folder(parent), parent, "cannot flush the folder to the disk");
+}
+
+// Makes `link` in the folder point at that file, from one moment to the next.
+void point(const std::string& folder, const std::string& link, const std::string& name) {
+  std::error_code error;
+  const std::string path = join(folder, link);
+  if (fs::read_symlink(path, error) == name) return;
+  const std::string temporary = join(folder, ".retort-" + std::to_string(::getpid()) + "-link.tmp");
+  ::unlink(temporary.c_str());
+  // They are there for people; a file system without links serves as well.
+  if (::symlink(name.c_str(), temporary.c_str()) != 0) {
+    if (errno == EPERM || errno == ENOTSUP || errno == ENOSYS) return;
+    check(errno, path, "cannot make the link");
+  }
+  if (::rename(temporary.c_str(), path.c_str()) == 0) return;
+  const int cause = errno;
+  ::unlink(temporary.c_str());
+  check(cause, path, "cannot put the link into place");
+}
+
+// ---- a file's content -----------------------------------------------------------------------------------
+
+// safetensors has none of its own, and a run that goes on from a flipped bit is worse than one that stops.
+std::string checksum(const StateDict& state, std::int64_t step, const std::string& json) {
+  uLong sum = ::crc32_z(0, nullptr, 0);
+  const auto add = [&sum](const void* bytes, std::size_t count) {
+    if (count > 0)
+      sum = ::crc32_z(sum, static_cast<const Bytef*>(bytes), count);  // a null pointer starts anew
+  };
+  const auto add_text = [&add](const std::string& text) { add(text.data(), text.size()); };
+  add_text(message(step, " ", json));
+  for (const auto& [name, tensor] : state) {
+    add_text(message(name, " ", tensor.dtype(), " ", tensor.shape()));
+    add(tensor.array().read(), tensor.array().byte_size());
+  }
+  return message("crc32:", std::size_t{sum});
+}
+
+void append(StateDict& all, const std::string& prefix, const StateDict& part) {
+  for (const auto& [name, tensor] : part) all[prefix + name] = tensor;
+}
+
+StateDict part_of(const StateDict& all, std::string_view prefix) {
+  StateDict part;
+  for (const auto& [name, tensor] : all)
+    if (name.starts_with(prefix)) part[name.substr(prefix.size())] = tensor;
+  return part;
+}
+
+std::int64_t as_signed(std::uint64_t value) { return std::bit_cast<std::int64_t>(value); }
+std::uint64_t as_unsigned(std::int64_t value) { return std::bit_cast<std::uint64_t>(value); }
+
+Tensor encoded(const Generator& generator) {
+  return tensor({as_signed(generator.seed()), as_signed(generator.position())});
+}
+Tensor encoded(const DataLoader& loader) {
+  const LoaderPosition at = loader.position();
+  return tensor({as_signed(at.seed), at.epoch, at.batch, loader.size(), loader.dataset().size()});
+}
+
+// The integers of an entry that must hold `count` of them.
+std::vector<std::int64_t> integers(const StateDict& state, const std::string& path, const char* name,
+                                   std::int64_t count) {
+  const auto found = state.find(name);
+  if (found == state.end()) fail("load", path, message("holds no ", name, ", which is to be restored"));
+  const Tensor& tensor = found->second;
+  if (tensor.dtype() != DType::int64 || tensor.shape() != Shape{count})
+    fail("load", path,
+         message("entry ", name, " is ", tensor.dtype(), " of shape ", tensor.shape(),
+                 "; it must be int64 of shape ", Shape{count}));
+  return tensor.values<std::int64_t>();
+}
+
+Generator decode_generator(const StateDict& state, const std::string& path, const char* name) {
+  const std::vector<std::int64_t> numbers = integers(state, path, name, 2);
+  Generator generator(as_unsigned(numbers[0]));
+  generator.set_position(as_unsigned(numbers[1]));
+  return generator;
+}
+
+LoaderPosition decode_position(const StateDict& state, const std::string& path, const DataLoader& loader) {
+  const std::vector<std::int64_t> numbers = integers(state, path, "loader", 5);
+  const LoaderPosition at{as_unsigned(numbers[0]), numbers[1], numbers[2]};
+  if (numbers[3] != loader.size() || numbers[4] != loader.dataset().size())
+    fail("load", path,
+         message("is of a loader with ", numbers[4], " rows in ", numbers[3], " batches, but this one has ",
+                 loader.dataset().size(), " rows in ", loader.size()));
+  if (at.epoch < 0 || at.batch < 0 || at.batch > loader.size())
+    fail("load", path, message("the loader's position is batch ", at.batch, " of epoch ", at.epoch));
+  return at;
+}
+
+struct Content {
+  StateDict state;
+  Checkpoint::Loaded loaded;
+};
+
+// IoError for a file that is no checkpoint or isn't sound.
+Content read(const std::string& path) {
+  Content content;
+  Metadata metadata;
+  content.state = load_safetensors(path, &metadata);
+  content.loaded.path = path;
+  const auto value = [&](std::string_view key) -> const std::string& {
+    const auto found =
+        std::find_if(metadata.begin(), metadata.end(), [&](const auto& pair) { return pair.first == key; });
+    if (found == metadata.end()) fail("load", path, message("is not a checkpoint: its metadata lack ", key));
+    return found->second;
+  };
+  if (value("retort_checkpoint") != format)
+    fail("load", path, message("is a checkpoint of another version, ", value("retort_checkpoint")));
+  std::string_view step = value("step");
+  if (!take(step, content.loaded.step)) fail("load", path, "its step is not a number");
+  content.loaded.json = value("json");
+  if (value("checksum") != checksum(content.state, content.loaded.step, content.loaded.json))
+    fail("load", path, "is damaged: its content does not have the checksum that it states");
+  return content;
+}
+
+}  // namespace
+
+Checkpoint::Checkpoint(std::string folder, CheckpointParts parts, CheckpointOptions options)
+    : folder_(std::move(folder)), parts_(std::move(parts)), options_(options) {
+  if (folder_.empty()) folder_ = ".";
+  if (options_.keep < 1)
+    throw ValueError(message("Checkpoint: keep is ", options_.keep, "; it must be at least 1"));
+  for (const LRScheduler* scheduler : parts_.schedulers)
+    if (!scheduler) throw ValueError("Checkpoint: a scheduler is null; leave it out instead");
+}
+
+StateDict Checkpoint::states() const {
+  StateDict all;
+  if (parts_.module) append(all, "module.", parts_.module->state_dict());
+  if (parts_.optimizer) append(all, "optimizer.", parts_.optimizer->state_dict());
+  for (std::size_t i = 0; i < parts_.schedulers.size(); ++i)
+    append(all, message("scheduler.", i, "."), parts_.schedulers[i]->state_dict());
+  if (parts_.plateau) append(all, "plateau.", parts_.plateau->state_dict());
+  return all;
+}
+
+std::string Checkpoint::save(std::int64_t step, const std::string& json, bool best) {
+  if (step < 0) throw ValueError(message("Checkpoint::save: step is ", step, "; it must be at least 0"));
+  if (!nlohmann::json::accept(json))
+    throw ValueError("Checkpoint::save: the text to be kept is not valid JSON; \"{}\" keeps nothing");
+  make_folder(folder_);
+  check(detail::remove_stale_temporaries(folder_), folder_, "cannot remove a stale temporary file");
+
+  StateDict state = states();
+  state["default_generator"] = encoded(generator_state());
+  if (parts_.generator) state["generator"] = encoded(*parts_.generator);
+  if (parts_.loader) state["loader"] = encoded(*parts_.loader);
+  std::vector<File> files = files_in(folder_);
+  const std::uint64_t serial = files.empty() ? 1 : files.front().serial + 1;
+  files.insert(files.begin(), File{serial, best, make_name(serial, step, best)});
+  const std::string path = join(folder_, files.front().name);
+  save_safetensors(path, state,
+                   {{"retort_checkpoint", format},
+                    {"step", std::to_string(step)},
+                    {"json", json},
+                    {"checksum", checksum(state, step, json)}});
+
+  // The new file is durable now. The links must be, too, before what they pointed at goes.
+  point(folder_, "last.safetensors", files.front().name);
+  const auto newest_best = find_best(files);
+  if (newest_best != files.end()) point(folder_, "best.safetensors", newest_best->name);
+  check(detail::flush_folder(folder_), folder_, "cannot flush the folder to the disk");
+  for (std::size_t i = static_cast<std::size_t>(options_.keep); i < files.size(); ++i) {
+    if (files.begin() + static_cast<std::ptrdiff_t>(i) == newest_best) continue;
+    const std::string old = join(folder_, files[i].name);
+    if (::unlink(old.c_str()) != 0 && errno != ENOENT) check(errno, old, "cannot remove the old checkpoint");
+  }
+  return path;
+}
+
+std::optional<Checkpoint::Loaded> Checkpoint::load() {
+  std::string newest_error;
+  for (const File& file : files_in(folder_)) {
+    const std::string path = join(folder_, file.name);
+    Content content;
+    try {
+      content = read(path);
+    } catch (const IoError& error) {
+      if (newest_error.empty()) newest_error = error.what();
+      detail::warn_once(path, message(error.what(), "; going on with the checkpoint before it"));
+      continue;
+    }
+    restore(content.state, path);
+    return content.loaded;
+  }
+  if (!newest_error.empty())
+    throw IoError(
+        message("Checkpoint::load: ", folder_, ": no checkpoint there is sound; the newest: ", newest_error));
+  return {};
+}
+
+Checkpoint::Loaded Checkpoint::load(const std::string& path) {
+  Content content = read(path);
+  restore(content.state, path);
+  return std::move(content.loaded);
+}
+
+void Checkpoint::load_states(const StateDict& state) {
+  if (parts_.module) parts_.module->load_state_dict(part_of(state, "module."));
+  for (std::size_t i = 0; i < parts_.schedulers.size(); ++i)
+    parts_.schedulers[i]->load_state_dict(part_of(state, message("scheduler.", i, ".")));
+  if (parts_.plateau) parts_.plateau->load_state_dict(part_of(state, "plateau."));
+  // Loading a schedule sets the optimiser's rate, which may have been another one.
+  if (parts_.optimizer) parts_.optimizer->load_state_dict(part_of(state, "optimizer."));
+}
+
+void Checkpoint::restore(const StateDict& state, const std::string& path) {
+  const Generator default_generator = decode_generator(state, path, "default_generator");
+  std::optional<Generator> generator;
+  std::optional<LoaderPosition> position;
+  if (parts_.generator) generator = decode_generator(state, path, "generator");
+  if (parts_.loader) position = decode_position(state, path, *parts_.loader);
+
+  const StateDict before = states();
+  for (const auto& [name, tensor] : part_of(before, "module."))
+    if (const auto stored = state.find("module." + name);
+        stored != state.end() && stored->second.dtype() != tensor.dtype())
+      fail("load", path,
+           message("does not fit: ", name, " is ", stored->second.dtype(), " there, but ", tensor.dtype(),
+                   " here; a resumed run would not be the same"));
+  try {
+    load_states(state);
+  } catch (const Error& error) {
+    load_states(before);
+    fail("load", path, message("does not fit: ", error.what()));
+  } catch (...) {
+    load_states(before);
+    throw;
+  }
+  set_generator_state(default_generator);
+  if (generator) *parts_.generator = *generator;
+  if (position) parts_.loader->set_position(*position);
+}
+
+std::optional<std::string> Checkpoint::last() const {
+  const std::vector<File> files = files_in(folder_);
+  return files.empty() ? std::nullopt : std::optional(join(folder_, files.front().name));
+}
+
+std::optional<std::string> Checkpoint::best() const {
+  const std::vector<File> files = files_in(folder_);
+  const auto found = find_best(files);
+  return found == files.end() ? std::nullopt : std::optional(join(folder_, found->name));
+}
+
+}  // namespace retort

@@ -1,0 +1,81 @@
+// Where a training run stands, kept on disk so that it survives anything.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "retort/framework/core/state_dict.hpp"
+
+namespace retort {
+
+class DataLoader;
+class Generator;
+class LRScheduler;
+class Module;
+class Optimizer;
+class ReduceLROnPlateau;
+
+/// What a checkpoint keeps and restores; a part that isn't named is left alone. The default generator, which
+/// dropout draws from, is always kept. The parts must live as long as the Checkpoint.
+struct CheckpointParts {
+  Module* module = nullptr;
+  Optimizer* optimizer = nullptr;
+  std::vector<LRScheduler*> schedulers = {};  ///< of that optimiser, in the order in which they step
+  ReduceLROnPlateau* plateau = nullptr;
+  Generator* generator = nullptr;  ///< one of the run's own, beside the default one
+  DataLoader* loader = nullptr;
+};
+
+struct CheckpointOptions {
+  std::int64_t keep = 3;  ///< how many of the newest stay; the best stays beside them
+};
+
+/// A folder of checkpoints, one safetensors file each, named `000012-step-3400.safetensors` (the first number
+/// counts the saves) or `…-best.safetensors`; the links last.safetensors and best.safetensors point at them.
+/// A run that was stopped anywhere and resumed gives the bits of an undisturbed one, on the same machine and
+/// build: weights, optimiser, schedule, order of the batches and random numbers.
+///
+/// A file is written under another name, flushed and renamed, and older ones go only after that: whatever
+/// happens, and also after a power failure, load() finds the newest checkpoint or the one before it. The folder
+/// belongs to one run and one process at a time; others may read.
+class Checkpoint {
+ public:
+  struct Loaded {
+    std::int64_t step = 0;
+    std::string json = {};
+    std::string path = {};  ///< of the file
+  };
+
+  /// Touches no file. ValueError for a `keep` below 1 or a scheduler that is null.
+  Checkpoint(std::string folder, CheckpointParts parts, CheckpointOptions options = {});
+
+  /// Writes a checkpoint, with `json` for whatever else the run must remember, and returns its path. `best`
+  /// says that it is the best so far. The folder is made when it isn't there; what a killed process left half
+  /// written is removed. ValueError for a negative step or a text that isn't JSON; IoError when writing fails:
+  /// then the earlier checkpoints are still there, unless only tidying up failed, and the next save tries again.
+  std::string save(std::int64_t step, const std::string& json = "{}", bool best = false);
+
+  /// Restores the newest checkpoint whose file is sound (a checksum tells), with a warning for each that is
+  /// skipped. Nothing when there is none. IoError when none is sound, or when the parts do not fit what the
+  /// file holds; then nothing has changed. Not to be called within a pass over the loader.
+  std::optional<Loaded> load();
+  /// The same for one file, such as best().
+  Loaded load(const std::string& path);
+
+  /// Path of the newest checkpoint, and of the newest that was saved as the best.
+  std::optional<std::string> last() const;
+  std::optional<std::string> best() const;
+
+ private:
+  StateDict states() const;
+  void load_states(const StateDict& state);
+  void restore(const StateDict& state, const std::string& path);
+
+  std::string folder_;
+  CheckpointParts parts_;
+  CheckpointOptions options_;
+};
+
+}  // namespace retort
