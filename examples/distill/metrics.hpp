@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <retort/framework/core/tensor.hpp>
+#include <vector>
 
 namespace distill {
 
@@ -12,10 +13,20 @@ struct Metrics {
   double ece = 0;       ///< expected calibration error
 };
 
-/// Measures logits [N, C] against labels int64 [N]. The calibration error puts each prediction into one of `bins`
-/// intervals (low, high] by its confidence, the probability of the class predicted: the sum over the bins of
-/// |accuracy - mean confidence|, weighted by their share of the predictions. Guo, Pleiss, Sun and Weinberger, "On
-/// calibration of modern neural networks" (2017).
+/// The predictions whose confidence, the probability of the class predicted, lies in one interval.
+struct ReliabilityBin {
+  std::int64_t count = 0;
+  double right = 0;       ///< how many of them are right
+  double confidence = 0;  ///< sum of their confidences
+};
+/// The predictions of logits [N, C] against labels int64 [N], by confidence: bin k of `bins` holds the interval
+/// (k / bins, (k + 1) / bins].
+std::vector<ReliabilityBin> reliability(const retort::Tensor& logits, const retort::Tensor& labels,
+                                        std::int64_t bins = 15);
+
+/// Measures logits [N, C] against labels int64 [N]. The calibration error is the sum over the bins of their
+/// reliability of |accuracy - mean confidence|, weighted by their share of the predictions. Guo, Pleiss, Sun and
+/// Weinberger, "On calibration of modern neural networks" (2017).
 Metrics measure(const retort::Tensor& logits, const retort::Tensor& labels, std::int64_t bins = 15);
 
 }  // namespace distill

@@ -1,9 +1,9 @@
 #include "report.hpp"
 
 #include <array>
-#include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "formatted.hpp"
 #include "statistics.hpp"
 
 namespace distill {
@@ -37,13 +37,6 @@ Paired compare_students(const Result& result, const Column& column) {
                  values_of(result, &SeedResult::distilled, column), column.larger_is_better);
 }
 
-template <class... Values>
-std::string formatted(const char* format, Values... values) {
-  std::array<char, 128> text{};
-  std::snprintf(text.data(), text.size(), format, values...);
-  return text.data();
-}
-
 /// Pads to `width` columns; ± is two bytes but one column.
 std::string padded(std::string text, std::size_t width) {
   std::size_t shown = 0;
@@ -54,14 +47,11 @@ std::string padded(std::string text, std::size_t width) {
 
 }  // namespace
 
-std::string table_of(const Result& result) {
-  std::string table = formatted(
-      "On the test set: mean ± standard deviation over %zu seeds, difference with its 95 %% interval\n\n",
-      result.seeds.size());
-  const auto add_line = [&](const std::string& name, const auto& cell) {
-    std::string line = padded(name, 24);
-    for (const Column& column : columns) line += padded(cell(column), 30);
-    table += line.substr(0, line.find_last_not_of(' ') + 1) + '\n';
+std::vector<std::vector<std::string>> cells_of(const Result& result) {
+  std::vector<std::vector<std::string>> rows;
+  const auto add_row = [&](const std::string& name, const auto& cell) {
+    rows.push_back({name});
+    for (const Column& column : columns) rows.back().push_back(cell(column));
   };
   const auto mean_and_std = [&](Metrics SeedResult::*student) {
     return [&result, student](const Column& c) {
@@ -69,13 +59,13 @@ std::string table_of(const Result& result) {
       return formatted("%.*f ± %.*f", c.digits, c.scale * summary.mean, c.digits, c.scale * summary.std);
     };
   };
-  add_line("", [](const Column& c) { return std::string(c.title); });
-  add_line("teacher", [&](const Column& c) {
+  add_row("", [](const Column& c) { return std::string(c.title); });
+  add_row("teacher", [&](const Column& c) {
     return formatted("%.*f", c.digits, c.scale * (result.teacher.*(c.value)));
   });
-  add_line("student alone", mean_and_std(&SeedResult::alone));
-  add_line("student distilled", mean_and_std(&SeedResult::distilled));
-  add_line("distilled - alone", [&](const Column& c) {
+  add_row("student alone", mean_and_std(&SeedResult::alone));
+  add_row("student distilled", mean_and_std(&SeedResult::distilled));
+  add_row("distilled - alone", [&](const Column& c) {
     const Paired paired = compare_students(result, c);
     std::string cell = formatted("%+.*f", c.digits, c.scale * paired.mean);
     if (paired.interval)
@@ -83,9 +73,20 @@ std::string table_of(const Result& result) {
                         c.scale * paired.interval->high);
     return cell;
   });
-  add_line("distilled is better", [&](const Column& c) {
+  add_row("distilled is better", [&](const Column& c) {
     return formatted("in %zu of %zu seeds", compare_students(result, c).wins, result.seeds.size());
   });
+  return rows;
+}
+
+std::string table_of(const Result& result) {
+  std::string table = "On the test set: mean ± standard deviation over " +
+                      std::to_string(result.seeds.size()) + " seeds, difference with its 95 % interval\n\n";
+  for (const std::vector<std::string>& row : cells_of(result)) {
+    std::string line = padded(row.front(), 24);
+    for (std::size_t i = 1; i < row.size(); ++i) line += padded(row[i], 30);
+    table += line.substr(0, line.find_last_not_of(' ') + 1) + '\n';
+  }
   return table;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "experiment.hpp"
 
@@ -10,6 +11,8 @@ namespace distill {
 /// A table: accuracy, negative log-likelihood and calibration error as mean ± standard deviation, and how the two ways
 /// compare on the same seeds.
 std::string table_of(const Result& result);
+/// What stands in that table, row by row; the first row and the first column are titles.
+std::vector<std::vector<std::string>> cells_of(const Result& result);
 
 /// {"teacher", "alone", "distilled": {"accuracy", "nll", "ece": {"mean", "std"}}, "paired": {"accuracy", "nll", "ece":
 /// {"mean", "low", "high", "wins"}}, "runs": [...], "seeds", "seconds"}. Accuracies and calibration errors are

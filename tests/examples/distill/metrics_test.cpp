@@ -53,6 +53,18 @@ BOOST_AUTO_TEST_CASE(calibrated_predictions_have_no_error) {
   BOOST_TEST(measured({0.75, 0.75, 0.75, 0.75}, {0, 0, 1, 0}, 15).ece < 1e-12);
 }
 
+BOOST_AUTO_TEST_CASE(reliability_counts_each_bin) {
+  const retort::Tensor logits = retort::tensor(
+      {std::log(0.9), std::log(0.1), std::log(0.2), std::log(0.8), std::log(0.75), std::log(0.25)}, {3, 2});
+  const auto bins = distill::reliability(logits, retort::tensor({0, 0, 0}), 4);
+  BOOST_TEST(bins.size() == 4U);
+  BOOST_TEST(bins[2].count == 1);  // 0.75 belongs to (0.5, 0.75]
+  BOOST_TEST(bins[2].right == 1.0);
+  BOOST_TEST(bins[3].count == 2);
+  BOOST_TEST(bins[3].right == 1.0);
+  BOOST_TEST(bins[3].confidence == 1.7);
+}
+
 BOOST_AUTO_TEST_SUITE_END()
 
 }  // namespace

@@ -1,0 +1,18 @@
+// Text from numbers.
+#pragma once
+
+#include <array>
+#include <cstdio>
+#include <string>
+
+namespace distill {
+
+/// Numbers printed as std::printf does it, up to 255 bytes.
+template <class... Values>
+std::string formatted(const char* format, Values... values) {
+  std::array<char, 256> text{};
+  std::snprintf(text.data(), text.size(), format, values...);
+  return text.data();
+}
+
+}  // namespace distill

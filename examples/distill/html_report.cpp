@@ -1,0 +1,291 @@
+#include "html_report.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <retort/framework/core/error.hpp>
+#include <retort/framework/io/atomic_file.hpp>
+#include <vector>
+
+#include "figures.hpp"
+#include "formatted.hpp"
+#include "html.hpp"
+#include "page_style.hpp"
+#include "report.hpp"
+#include "run_record.hpp"
+#include "samples.hpp"
+
+namespace distill {
+namespace {
+
+using retort::message;
+using retort::Tensor;
+
+/// Everything that the sections show.
+struct Page {
+  const RunRecord& run;
+  const Data& data;
+  const Tensor& labels;
+
+  std::string class_name(std::int64_t k) const {
+    return escaped(run.class_names[static_cast<std::size_t>(k)]);
+  }
+};
+
+std::string section(const std::string& title, const std::string& caption, const std::string& content) {
+  return message("<section>\n<h2>", title, "</h2>\n<p>", caption, "</p>\n", content, "</section>\n");
+}
+
+std::string legend() {
+  std::string chips;
+  for (const Network& network : networks())
+    chips += message("<span><i style=\"background:", network.color, "\"></i>", network.title, "</span>");
+  return "<p class=\"legend\">" + chips + "</p>\n";
+}
+
+/// The pictures in a grid, or, once, why there are none.
+std::string pictures(const std::vector<Plot>& plots) {
+  std::string figures;
+  for (const Plot& plot : plots) {
+    const Drawing drawing = draw(plot);
+    if (!drawing.problem.empty()) return message("<p class=\"note\">", escaped(drawing.problem), "</p>\n");
+    figures += message("<figure id=\"", plot.name, "\">\n<figcaption>", escaped(plot.title),
+                       "</figcaption>\n", drawing.svg, "</figure>\n");
+  }
+  return "<div class=\"grid\">\n" + figures + "</div>\n";
+}
+
+std::string result_section(const Page& page) {
+  std::string table = "<div class=\"scroll\"><table class=\"result\">\n";
+  const char* tag = "th";
+  for (const std::vector<std::string>& row : cells_of(page.run.result)) {
+    table += "<tr>";
+    for (std::size_t i = 0; i < row.size(); ++i) {
+      // Deviation and interval stay in one piece when the line is too long.
+      const std::size_t end =
+          i == 0 ? row[i].size() : std::min({row[i].find(" ["), row[i].find(" ±"), row[i].size()});
+      std::string cell = escaped(row[i].substr(0, end));
+      if (end < row[i].size()) cell += " <small>" + escaped(row[i].substr(end + 1)) + "</small>";
+      const std::string kind = i == 0 ? "th" : tag;
+      table += message("<", kind, ">", cell, "</", kind, ">");
+    }
+    table += "</tr>\n";
+    tag = "td";
+  }
+  return section("Result",
+                 message("On the ", page.data.test.size(), " test images: mean ± standard deviation over ",
+                         page.run.result.seeds.size(),
+                         " seeds, and the difference within a seed with its 95 % interval."),
+                 table + "</table></div>\n");
+}
+
+std::string confusion_table(const Page& page, const Network& network) {
+  const auto classes = static_cast<std::size_t>(page.data.classes);
+  const std::vector<std::int64_t> answers = predicted(page.run.*network.logits);
+  const auto targets = page.labels.data<std::int64_t>();
+  std::vector<std::int64_t> counts(classes * classes), totals(classes);
+  for (std::size_t i = 0; i < targets.size(); ++i) {
+    ++counts[static_cast<std::size_t>(targets[i]) * classes + static_cast<std::size_t>(answers[i])];
+    ++totals[static_cast<std::size_t>(targets[i])];
+  }
+  std::string table = "<table class=\"confusion\"><tr><td></td>";
+  for (std::int64_t k = 0; k < page.data.classes; ++k)
+    table += message("<th><span>", page.class_name(k), "</span></th>");
+  table += "</tr>\n";
+  for (std::size_t label = 0; label < classes; ++label) {
+    const std::string name = page.class_name(static_cast<std::int64_t>(label));
+    table += message("<tr><th>", name, "</th>");
+    for (std::size_t answer = 0; answer < classes; ++answer) {
+      const std::int64_t count = counts[label * classes + answer];
+      if (count == 0) {
+        table += "<td></td>";
+        continue;
+      }
+      const double share = static_cast<double>(count) / static_cast<double>(totals[label]);
+      // An error of a fifth of a class is as strong as it gets: otherwise one would see the diagonal alone.
+      const double strength = label == answer ? 0.55 * share : std::min(0.85, 0.08 + 4 * share);
+      table += message("<td class=\"", label == answer ? "right" : "wrong",
+                       "\" style=\"--share:", formatted("%.2f", strength), "\" title=\"", name, " taken for ",
+                       page.class_name(static_cast<std::int64_t>(answer)), ": ", count, " of ", totals[label],
+                       "\">", formatted("%.0f", 100 * share), "</td>");
+    }
+    table += "</tr>\n";
+  }
+  return table + "</table>\n";
+}
+
+std::string confusion_section(const Page& page) {
+  std::string figures;
+  for (const Network& network : networks())
+    figures +=
+        message("<figure id=\"confusion-", network.key, "\">\n<figcaption>", network.title,
+                "</figcaption>\n<div class=\"scroll\">", confusion_table(page, network), "</div></figure>\n");
+  return section(
+      "What is taken for what",
+      "Each row is the true class, each column the answer, in % of the images of the true class: right "
+      "answers are blue, mistakes orange; 0 is less than half a percent, "
+      "an empty cell none at all. Students of the first seed.",
+      "<div class=\"grid\">\n" + figures + "</div>\n");
+}
+
+/// The image of a row, where the images are square.
+std::string image(const Page& page, std::int64_t row) {
+  const auto side = std::llround(std::sqrt(static_cast<double>(page.data.pixels)));
+  if (side * side != page.data.pixels) return "";
+  const auto pixels = page.data.test.inputs().data<float>().subspan(
+      static_cast<std::size_t>(row * page.data.pixels), static_cast<std::size_t>(page.data.pixels));
+  return message("<img alt=\"test image ", row, "\" width=\"84\" height=\"84\" src=\"",
+                 png_address(pixels, side), "\">");
+}
+
+std::vector<double> row_of(const Tensor& probabilities, std::int64_t row) {
+  const auto classes = static_cast<std::size_t>(probabilities.size(1));
+  const auto values = probabilities.data<double>().subspan(static_cast<std::size_t>(row) * classes, classes);
+  return {values.begin(), values.end()};
+}
+
+std::string percent(double share) { return formatted("%.0f %%", 100 * share); }
+
+std::string sample_card(const Page& page, std::int64_t row, const std::vector<Tensor>& sharp,
+                        const std::vector<Tensor>& soft) {
+  const std::int64_t label = page.labels.data<std::int64_t>()[static_cast<std::size_t>(row)];
+  std::string answers;
+  std::vector<std::vector<double>> distributions;
+  for (std::size_t n = 0; n < networks().size(); ++n) {
+    const std::vector<double> probabilities = row_of(sharp[n], row);
+    const auto most = std::ranges::max_element(probabilities);
+    const auto answer = static_cast<std::int64_t>(most - probabilities.begin());
+    answers += message("<li><i style=\"background:", networks()[n].color, "\"></i>", page.class_name(answer),
+                       ", ", percent(*most),
+                       answer == label ? " <b class=\"good\">✓</b>" : " <b class=\"bad\">✗</b>", "</li>");
+    distributions.push_back(row_of(soft[n], row));
+  }
+  std::string bars;
+  for (const std::size_t k : shown_classes(distributions, 12)) {
+    bars += message("<tr", static_cast<std::int64_t>(k) == label ? " class=\"truth\"" : "", "><th>",
+                    page.class_name(static_cast<std::int64_t>(k)), "</th><td>");
+    for (std::size_t n = 0; n < networks().size(); ++n)
+      bars += message("<i style=\"width:", formatted("%.1f", 100 * distributions[n][k]),
+                      "%;background:", networks()[n].color, "\" title=\"", percent(distributions[n][k]),
+                      "\"></i>");
+    bars += "</td></tr>\n";
+  }
+  return message("<figure class=\"sample\">\n<div>", image(page, row), "<div><b>", page.class_name(label),
+                 "</b><ul>", answers, "</ul></div></div>\n<table class=\"bars\">\n", bars,
+                 "</table></figure>\n");
+}
+
+std::string samples_section(const Page& page) {
+  std::vector<Tensor> sharp, soft;
+  for (const Network& network : networks()) {
+    sharp.push_back(softened(page.run.*network.logits, 1));
+    soft.push_back(softened(page.run.*network.logits, page.run.temperature));
+  }
+  std::string cards;
+  for (const std::int64_t row : telling_rows(page.run, page.labels, 12))
+    cards += sample_card(page, row, sharp, soft);
+  if (cards.empty())
+    cards = "<p class=\"note\">There is no such image: the student alone gets all of them right.</p>";
+  return section(
+      "What the teacher sees and the student alone does not",
+      message("For each class the test image that the teacher gets right and whose class the student alone "
+              "thinks the least probable: the true class, what each network answers and how sure it is, and "
+              "as bars the soft labels at temperature ",
+              formatted("%g", page.run.temperature), ", 0 to 100 %. Students of the first seed."),
+      legend() + "<div class=\"grid narrow\">\n" + cards + "</div>\n");
+}
+
+std::string softening_section(const Page& page) {
+  const std::vector<double> temperatures = shown_temperatures(page.run);
+  std::string chips;
+  for (std::size_t t = 0; t < temperatures.size(); ++t)
+    chips += message("<span><i style=\"background:", temperature_color(t, temperatures.size()),
+                     "\"></i>T = ", formatted("%g", temperatures[t]), "</span>");
+  std::vector<Tensor> soft;
+  for (const double temperature : temperatures) soft.push_back(softened(page.run.teacher, temperature));
+
+  std::string figures;
+  for (const std::int64_t row : rows_by_confidence(page.run, page.labels, {0.99, 0.8, 0.5})) {
+    std::vector<std::vector<double>> distributions;
+    for (const Tensor& probabilities : soft) distributions.push_back(row_of(probabilities, row));
+    const std::vector<std::size_t> classes = shown_classes(distributions, 12);
+    std::vector<std::string> names;
+    std::vector<std::vector<double>> shown(distributions.size());
+    for (const std::size_t k : classes) {
+      names.push_back(page.run.class_names[k]);
+      for (std::size_t t = 0; t < shown.size(); ++t) shown[t].push_back(distributions[t][k]);
+    }
+    const Drawing drawing = draw(softening_plot(message("soft-", row), temperatures, shown, names));
+    const std::int64_t label = page.labels.data<std::int64_t>()[static_cast<std::size_t>(row)];
+    figures +=
+        message("<figure class=\"sample\" id=\"soft-", row, "\">\n<div>", image(page, row), "<div><b>",
+                page.class_name(label), "</b><br>at T = 1 the teacher gives it ",
+                percent(row_of(softened(page.run.teacher, 1), row)[static_cast<std::size_t>(label)]),
+                "</div></div>\n",
+                drawing.problem.empty() ? drawing.svg
+                                        : message("<p class=\"note\">", escaped(drawing.problem), "</p>\n"),
+                "</figure>\n");
+  }
+  return section(
+      "The teacher's soft targets",
+      message("What the teacher says at several temperatures T about three images that it gets right, those "
+              "whose class has at T = 1 a probability nearest 99, 80 and 50 %; this run distilled at T = ",
+              formatted("%g", page.run.temperature), "."),
+      "<p class=\"legend\">" + chips + "</p>\n<div class=\"grid\">\n" + figures + "</div>\n");
+}
+
+std::string settings_section(const Page& page) {
+  const auto table = [](const char* title, const RunRecord::Entries& entries) {
+    std::string rows;
+    for (const auto& [key, value] : entries)
+      rows += message("<tr><th>", escaped(key), "</th><td>", escaped(value), "</td></tr>\n");
+    return message("<figure><figcaption>", title, "</figcaption><table class=\"settings\">\n", rows,
+                   "</table></figure>\n");
+  };
+  return section("How it was made",
+                 message("The options and the machine of this run, which took ",
+                         formatted("%.0f", page.run.result.seconds), " s."),
+                 "<div class=\"grid\">\n" + table("Machine and build", page.run.environment) +
+                     table("Options", page.run.config) + "</div>\n");
+}
+
+std::string page_of(const Page& page) {
+  const std::string name = escaped(std::filesystem::path(page.run.data_folder).filename().string());
+  return message(
+      "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
+      "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
+      "<meta name=\"color-scheme\" content=\"light dark\">\n<title>Distillation on ",
+      name, "</title>\n<style>\n", page_style, "</style>\n</head>\n<body>\n<main>\n<h1>Distillation on ",
+      name, "</h1>\n", result_section(page),
+      section(
+          "Learning",
+          "Each network over its epochs: of the teacher also the loss of single batches (grey); of the students the "
+          "mean over the seeds within the band from the lowest to the highest, and dashed what the teacher reached. "
+          "The losses of the two students are different ones, so that their heights cannot be compared.",
+          legend() + pictures(learning_plots(page.run))),
+      section(
+          "Distilled against alone, seed by seed",
+          "Each seed's difference between the student distilled and the one alone, which start from the same weights "
+          "and see the same images; dashed the mean, shaded its 95 % interval.",
+          pictures(difference_plots(page.run))),
+      section(
+          "Can one trust how sure they are?",
+          "How many of the answers given with some confidence are right (bars): on the dashed diagonal confidence is "
+          "just what it claims, below it too high; the line with dots is the share of all answers that each bar stands for. "
+          "Students of the first seed.",
+          legend() + pictures(reliability_plots(page.run, page.labels))),
+      confusion_section(page), samples_section(page), softening_section(page), settings_section(page),
+      "</main>\n</body>\n</html>\n");
+}
+
+}  // namespace
+
+void write_html_report(const std::string& run_folder, const Data& data) {
+  const RunRecord run = read_run(run_folder, data);
+  const std::string page = page_of({run, data, data.test.targets()});
+  retort::AtomicFile file("report", (std::filesystem::path(run_folder) / "report.html").string());
+  file.write(page);
+  file.commit();
+}
+
+}  // namespace distill

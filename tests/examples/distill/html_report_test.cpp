@@ -1,0 +1,338 @@
+// The page that shows a run, made from a folder that is written here.
+#include "distill/html_report.hpp"
+
+#include <zlib.h>
+
+#include <algorithm>
+#include <array>
+#include <boost/test/unit_test.hpp>
+#include <cstdlib>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <retort/framework/io/safetensors.hpp>
+#include <retort/retort.hpp>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "../../tests_support.hpp"
+#include "distill/figures.hpp"
+#include "distill/gnuplot.hpp"
+#include "distill/html.hpp"
+#include "distill/report.hpp"
+#include "distill/run_record.hpp"
+#include "distill/samples.hpp"
+#include "folder.hpp"
+
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+using retort::IoError;
+using retort::tests::Folder;
+using retort::tests::read_file;
+using retort::tests::thrown_text;
+using retort::tests::write_file;
+
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+std::size_t count_of(const std::string& text, const std::string& part) {
+  std::size_t count = 0;
+  for (std::size_t at = 0; (at = text.find(part, at)) != std::string::npos; at += part.size()) ++count;
+  return count;
+}
+
+bool has_gnuplot() { return std::system("gnuplot --version >/dev/null 2>&1") == 0; }
+
+/// PATH holds this and nothing else for as long as it lives.
+class Path {
+ public:
+  explicit Path(const std::string& path) : before_(std::getenv("PATH")) { ::setenv("PATH", path.c_str(), 1); }
+  ~Path() { ::setenv("PATH", before_.c_str(), 1); }
+  Path(const Path&) = delete;
+  Path& operator=(const Path&) = delete;
+
+ private:
+  std::string before_;
+};
+
+/// Images, and a run on them of two seeds: the teacher is right everywhere, the student alone takes class 0 for class 1.
+struct Run {
+  Run() {
+    retort::tests::write_image_set(folder.path());
+    data = distill::load_data(folder.path());
+    const auto labels = data.test.targets().data<std::int64_t>();
+    std::vector<float> right, wrong;
+    for (std::size_t i = 0; i < labels.size(); ++i)
+      for (std::int64_t k = 0; k < 3; ++k) {
+        right.push_back(k == labels[i] ? 1 + static_cast<float>(i) / 50 : 0);
+        wrong.push_back(k == std::max<std::int64_t>(labels[i], 1) ? 2 : 0);
+      }
+    const retort::Shape shape = {data.test.size(), 3};
+    predictions["teacher"] = retort::tensor(right, shape);
+    predictions["alone"] = retort::tensor(wrong, shape);
+    predictions["distilled"] = retort::tensor(right, shape);
+    predictions["labels"] = data.test.targets();
+    write_predictions();
+
+    distill::Result result;
+    result.teacher = {1, 0.1, 0.02};
+    result.seeds = {{4, {0.6, 0.9, 0.1}, {0.9, 0.3, 0.05}}, {5, {0.7, 0.8, 0.1}, {0.9, 0.4, 0.05}}};
+    write_file(folder / "result.json", distill::json_of(result));
+    config = {{"data", folder.path()}, {"temperature", 3.0}, {"teacher", {{"lr", 0.001}}}};
+    write_file(folder / "config.json", config.dump());
+    write_file(folder / "environment.json", R"({"version": "1.2.3", "cpu": "<script>alert('&')</script>"})");
+    std::string lines;
+    for (const char* network : {"teacher", "alone", "distilled"})
+      for (int seed = 4; seed < (network == std::string("teacher") ? 5 : 6); ++seed)
+        for (int epoch = 1; epoch <= 4; ++epoch) {
+          json line = {{"event", "step"},        {"network", network},  {"seed", seed}, {"epoch", epoch},
+                       {"step", 10 * epoch - 5}, {"loss", 1.0 / epoch}, {"lr", 0.1}};
+          lines += line.dump() + '\n';
+          line["event"] = "epoch";
+          line["step"] = 10 * epoch;
+          if (epoch % 2 == 0) line.update({{"test_accuracy", 0.2 * epoch}, {"test_nll", 1.0 / epoch}});
+          lines += line.dump() + '\n';
+        }
+    write_file(folder / "metrics.jsonl", lines);
+  }
+
+  void write_predictions() const {
+    retort::save_safetensors(folder / "predictions.safetensors", predictions);
+  }
+  std::string page() const {
+    distill::write_html_report(folder.path(), data);
+    return read_file(folder / "report.html");
+  }
+  /// The page cannot be made; the message names `part`, and no page is left.
+  void check_refused(const std::string& part) const {
+    const std::string text = thrown_text<IoError>([&] { page(); });
+    BOOST_TEST(contains(text, part), text);
+    BOOST_TEST(!fs::exists(folder / "report.html"));
+  }
+
+  Folder folder;
+  distill::Data data;
+  retort::StateDict predictions;
+  json config;
+};
+
+/// Tags that are opened are closed in order; what is wrong, or nothing.
+std::string nesting_error(const std::string& page) {
+  const std::set<std::string> empty = {"meta", "img", "br", "!DOCTYPE"};
+  std::vector<std::string> open;
+  for (std::size_t at = 0; (at = page.find('<', at)) != std::string::npos; ++at) {
+    const std::size_t end = page.find('>', at);
+    if (end == std::string::npos) return "no end of " + page.substr(at, 40);
+    const bool closing = page[at + 1] == '/';
+    const std::size_t begin = at + 1 + closing;
+    const std::string name = page.substr(begin, page.find_first_of(" \n>/", begin) - begin);
+    if (closing) {
+      if (open.empty() || open.back() != name) return "unexpected </" + name + ">";
+      open.pop_back();
+    } else if (page[end - 1] != '/' && !empty.contains(name)) {
+      open.push_back(name);
+    }
+  }
+  return open.empty() ? "" : "never closed: " + open.back();
+}
+
+std::vector<std::string> values_of_attribute(const std::string& page, const std::string& attribute) {
+  std::vector<std::string> values;
+  for (const char quote : {'"', '\''}) {
+    const std::string start = attribute + '=' + quote;
+    for (std::size_t at = 0; (at = page.find(start, at)) != std::string::npos;) {
+      at += start.size();
+      values.push_back(page.substr(at, page.find(quote, at) - at));
+    }
+  }
+  return values;
+}
+
+std::string decoded_base64(const std::string& text) {
+  const std::string digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string bytes;
+  unsigned bits = 0, held = 0;
+  for (const char c : text.substr(0, text.find('='))) {
+    bits = bits << 6U | static_cast<unsigned>(digits.find(c));
+    held += 6;
+    if (held >= 8) bytes += static_cast<char>(bits >> (held -= 8) & 0xFFU);
+  }
+  return bytes;
+}
+
+BOOST_AUTO_TEST_SUITE(example_distill_html_report)
+
+BOOST_AUTO_TEST_CASE(every_picture_is_there_and_nothing_from_outside) {
+  const Run run;
+  const std::string page = run.page();
+  BOOST_TEST(nesting_error(page) == "");
+  for (const char* network : {"teacher", "alone", "distilled"})
+    BOOST_TEST(contains(page, std::string("<figure id=\"confusion-") + network + '"'), network);
+  for (const char* text :
+       {"<th>student distilled</th>", "in 2 of 2 seeds", "teacher.lr", "prefers-color-scheme: dark"})
+    BOOST_TEST(contains(page, text), text);
+  // One image of class 0, which the student alone gets wrong, and three to soften.
+  BOOST_TEST(count_of(page, "<img ") == 4U);
+  for (const std::string& source : values_of_attribute(page, "src"))
+    BOOST_TEST(source.find("data:image/png;base64,") == 0U, source);
+  for (const std::string& link : values_of_attribute(page, "href")) BOOST_TEST(link.find('#') == 0U, link);
+  for (const char* outside : {"<script", "<link", "@import", "url("})
+    BOOST_TEST(!contains(page, outside), outside);
+
+  if (!has_gnuplot()) {
+    BOOST_TEST_MESSAGE("gnuplot is not installed: its pictures were not checked");
+    return;
+  }
+  BOOST_TEST(!contains(page, "class=\"note\""));
+  for (const char* name :
+       {"teacher-loss", "teacher-accuracy", "teacher-nll", "students-loss", "students-accuracy",
+        "students-nll", "difference-accuracy", "difference-nll", "difference-ece", "reliability-teacher",
+        "reliability-alone", "reliability-distilled"})
+    BOOST_TEST(contains(page, std::string("<figure id=\"") + name + '"'), name);
+  BOOST_TEST(count_of(page, "<svg role=\"img\" aria-label=\"") == 15U);
+  std::vector<std::string> ids = values_of_attribute(page, " id");
+  std::ranges::sort(ids);
+  const auto twice = std::ranges::adjacent_find(ids);
+  BOOST_TEST((twice == ids.end()), "twice: " << (twice == ids.end() ? "" : *twice));
+}
+
+BOOST_AUTO_TEST_CASE(text_stands_for_itself) {
+  Run run;
+  const std::string evil =
+      "'\n`touch " + (run.folder / "evil") + "`\"; system('touch " + (run.folder / "evil") + "')";
+  write_file(run.folder / "classes.txt", "<b>bold</b> & \"so\" 'on'\n" + evil.substr(2) + "\n'; exit");
+  const std::string page = run.page();
+  BOOST_TEST(nesting_error(page) == "");
+  BOOST_TEST(!contains(page, "<b>bold"));
+  BOOST_TEST(contains(page, "&lt;b&gt;bold&lt;/b&gt; &amp; &quot;so&quot; &#39;on&#39;"));
+  BOOST_TEST(contains(page, "&lt;script&gt;alert(&#39;&amp;&#39;)"));
+  BOOST_TEST(!contains(page, "gnuplot failed"));
+  BOOST_TEST(!fs::exists(run.folder / "evil"));
+  BOOST_TEST(distill::quoted("it's `a` \n\\n") == "'it''s `a`  \\n'");
+}
+
+BOOST_AUTO_TEST_CASE(without_gnuplot_the_page_says_what_to_install) {
+  const Run run;
+  const Folder programs;
+  const Path path(programs.path());
+  const std::string page = run.page();
+  BOOST_TEST(nesting_error(page) == "");
+  BOOST_TEST(contains(page, "apt-get install gnuplot-nox"));
+  BOOST_TEST(!contains(page, "<svg"));
+  BOOST_TEST(contains(page, "<figure id=\"confusion-alone\""));
+  BOOST_TEST(count_of(page, "<img ") == 4U);
+}
+
+BOOST_AUTO_TEST_CASE(what_gnuplot_complains_of_is_shown) {
+  const Run run;
+  const Folder programs;
+  write_file(programs / "gnuplot", "#!/bin/sh\necho 'no <terminal>' >&2\nexit 3\n");
+  fs::permissions(programs / "gnuplot", fs::perms::owner_all);
+  const Path path(programs.path());
+  BOOST_TEST(contains(run.page(), "gnuplot failed: no &lt;terminal&gt;"));
+}
+
+BOOST_AUTO_TEST_CASE(each_file_that_is_missing_is_named) {
+  for (const char* name :
+       {"config.json", "environment.json", "metrics.jsonl", "result.json", "predictions.safetensors"}) {
+    const Run run;
+    fs::remove(run.folder / name);
+    run.check_refused(run.folder / name);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(each_file_that_is_broken_is_named) {
+  const Run whole;
+  write_file(whole.folder / "result.json", R"({"teacher": {}})");
+  whole.check_refused(whole.folder / "result.json");
+  const Run torn;
+  write_file(torn.folder / "metrics.jsonl", read_file(torn.folder / "metrics.jsonl") + R"({"event":"st)");
+  torn.check_refused((torn.folder / "metrics.jsonl") + ": line 41: ");
+  Run narrow;
+  narrow.predictions["alone"] = retort::zeros({150, 2});
+  narrow.write_predictions();
+  narrow.check_refused("\"alone\" is float32 (150, 2), but the test images want float32 (150, 3)");
+  Run other;
+  other.predictions["labels"] = retort::zeros({150}, retort::DType::int64);
+  other.write_predictions();
+  other.check_refused("its labels are not those of the test images");
+  Run fewer;
+  fewer.predictions.erase("distilled");
+  fewer.write_predictions();
+  fewer.check_refused("has no logits \"distilled\"");
+}
+
+BOOST_AUTO_TEST_CASE(curves_are_read_by_network_and_seed) {
+  const Run run;
+  const distill::RunRecord record = distill::read_run(run.folder.path(), run.data);
+  BOOST_TEST(record.temperature == 3);
+  BOOST_TEST(record.curves.at("teacher").size() == 1U);
+  const distill::Curve& curve = record.curves.at("distilled").at(5);
+  BOOST_REQUIRE(curve.steps.size() == 4U && curve.epochs.size() == 4U);
+  BOOST_TEST(curve.steps[1].epoch == 1.5);  // step 15 of 10 an epoch
+  BOOST_TEST(curve.epochs[1].epoch == 2.0);
+  BOOST_TEST(curve.epochs[1].loss == 0.5);
+  BOOST_TEST(curve.epochs[1].test_accuracy == 0.4);
+  BOOST_TEST(std::isnan(curve.epochs[2].test_accuracy));
+  BOOST_TEST(record.class_names == (std::vector<std::string>{"0", "1", "2"}),
+             boost::test_tools::per_element());
+  // Mean, least and greatest of both seeds at the epochs that were measured, in percent.
+  const std::string script = distill::learning_plots(record)[4].script;
+  BOOST_TEST(contains(script, "$alone << END\n2 40 40 40 \n4 80 80 80 \nEND"), script);
+}
+
+BOOST_AUTO_TEST_CASE(a_run_of_one_seed_without_curves_has_a_page) {
+  const Run run;
+  distill::Result result;
+  result.seeds = {{0, {0.6, 0.9, 0.1}, {0.9, 0.3, 0.05}}};
+  write_file(run.folder / "result.json", distill::json_of(result));
+  write_file(run.folder / "metrics.jsonl", "");
+  const std::string page = run.page();
+  BOOST_TEST(nesting_error(page) == "");
+  BOOST_TEST(!contains(page, "gnuplot failed"));
+}
+
+BOOST_AUTO_TEST_CASE(samples_are_those_that_tell) {
+  using retort::tensor;
+  distill::RunRecord run;
+  // Rows: both right; alone wrong, a little; alone wrong, much; teacher wrong; class 1, alone wrong.
+  const retort::Tensor labels = tensor({0, 0, 0, 0, 1});
+  run.teacher = tensor({3.F, 0.F, 2.F, 0.F, 1.F, 0.F, 0.F, 1.F, 0.F, 9.F}, {5, 2});
+  run.alone = tensor({1.F, 0.F, 0.F, 1.F, 0.F, 2.F, 0.F, 9.F, 3.F, 0.F}, {5, 2});
+  const std::vector<std::int64_t> both = {2, 4}, one = {4}, by_confidence = {4, 2, 1};
+  BOOST_TEST(distill::telling_rows(run, labels, 5) == both, boost::test_tools::per_element());
+  BOOST_TEST(distill::telling_rows(run, labels, 1) == one, boost::test_tools::per_element());
+  BOOST_TEST(distill::rows_by_confidence(run, labels, {1.0, 0.7, 0.7}) == by_confidence,
+             boost::test_tools::per_element());
+  const std::vector<std::size_t> likely = {1, 3};
+  BOOST_TEST(distill::shown_classes({{0.1, 0.8, 0.1, 0.0}, {0.1, 0.2, 0.1, 0.6}}, 2) == likely,
+             boost::test_tools::per_element());
+  BOOST_TEST(distill::shown_classes({{0.1, 0.9}}, 2).size() == 2U);
+}
+
+BOOST_AUTO_TEST_CASE(an_image_is_a_png) {
+  const std::vector<float> pixels = {0, 1, 0.2F, 2, -1, 0.6F};
+  const std::string address = distill::png_address(pixels, 3);
+  const std::string start = "data:image/png;base64,";
+  BOOST_REQUIRE(address.find(start) == 0U);
+  const std::string png = decoded_base64(address.substr(start.size()));
+  BOOST_TEST(png.substr(0, 8) == "\x89PNG\r\n\x1A\n");
+  const std::string header("\0\0\0\x0DIHDR\0\0\0\x03\0\0\0\x02\x08\0\0\0\0", 21);
+  BOOST_TEST((png.substr(8, 21) == header));
+  const std::size_t data = png.find("IDAT");
+  BOOST_REQUIRE(data != std::string::npos);
+  std::array<unsigned char, 64> rows{};
+  uLongf size = rows.size();
+  BOOST_REQUIRE(uncompress(rows.data(), &size, reinterpret_cast<const Bytef*>(png.data() + data + 4),
+                           static_cast<uLong>(png.size() - data - 4)) == Z_OK);
+  const std::vector<int> expected = {0, 0, 255, 51, 0, 255, 0, 153};  // each row begins with its filter
+  BOOST_TEST(std::vector<int>(rows.begin(), rows.begin() + static_cast<std::ptrdiff_t>(size)) == expected,
+             boost::test_tools::per_element());
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace
