@@ -121,7 +121,7 @@ Plot students_plot(const RunRecord& run, const Measure& measure) {
     bands.push_back(message("$", network.key, " using 1:3:4 with filledcurves ", color(network.color)));
     lines.push_back(message("$", network.key, " using 1:2 with lines lw 2 ", color(network.color)));
   }
-  if (measure.final)
+  if (measure.final && run.teacher.defined())
     lines.push_back(message(number(measure.scale * run.result.teacher.*measure.final),
                             " with lines lw 1.5 dt '-' ", color(networks()[0].color)));
   bands.insert(bands.end(), lines.begin(), lines.end());
@@ -141,9 +141,14 @@ std::span<const Network> networks() {
   return all;
 }
 
+std::span<const Network> networks_of(const RunRecord& run) {
+  return run.teacher.defined() ? networks() : networks().subspan(1);
+}
+
 std::vector<Plot> learning_plots(const RunRecord& run) {
   std::vector<Plot> plots;
-  for (const Measure& measure : measures) plots.push_back(teacher_plot(run, measure));
+  if (run.curves.contains("teacher"))  // not where the students were taught by one that was there
+    for (const Measure& measure : measures) plots.push_back(teacher_plot(run, measure));
   for (const Measure& measure : measures) plots.push_back(students_plot(run, measure));
   return plots;
 }
@@ -197,7 +202,7 @@ std::vector<Plot> difference_plots(const RunRecord& run) {
 
 std::vector<Plot> reliability_plots(const RunRecord& run, const retort::Tensor& labels) {
   std::vector<Plot> plots;
-  for (const Network& network : networks()) {
+  for (const Network& network : networks_of(run)) {
     const std::vector<ReliabilityBin> bins = reliability(run.*network.logits, labels);
     const auto width = 100.0 / static_cast<double>(bins.size());
     Table table("bins");

@@ -20,8 +20,10 @@ struct Network {
   retort::Tensor RunRecord::*logits;
 };
 std::span<const Network> networks();
+/// Those whose predictions the run holds.
+std::span<const Network> networks_of(const RunRecord& run);
 
-/// Loss, accuracy and log-likelihood over the epochs: three plots of the teacher, three of the students, whose lines are
+/// Loss, accuracy and log-likelihood over the epochs: three plots of the teacher, where the run trained it, and three of the students, whose lines are
 /// means over the seeds and whose bands go from the least to the greatest.
 std::vector<Plot> learning_plots(const RunRecord& run);
 

@@ -116,7 +116,7 @@ std::string confusion_table(const Page& page, const Network& network) {
 
 std::string confusion_section(const Page& page) {
   std::string figures;
-  for (const Network& network : networks())
+  for (const Network& network : networks_of(page.run))
     figures +=
         message("<figure id=\"confusion-", network.key, "\">\n<figcaption>", network.title,
                 "</figcaption>\n<div class=\"scroll\">", confusion_table(page, network), "</div></figure>\n");
@@ -274,8 +274,9 @@ std::string page_of(const Page& page) {
           "just what it claims, below it too high; the line with dots is the share of all answers that each bar stands for. "
           "Students of the first seed.",
           legend() + pictures(reliability_plots(page.run, page.labels))),
-      confusion_section(page), samples_section(page), softening_section(page), settings_section(page),
-      "</main>\n</body>\n</html>\n");
+      confusion_section(page),
+      page.run.teacher.defined() ? samples_section(page) + softening_section(page) : "",
+      settings_section(page), "</main>\n</body>\n</html>\n");
 }
 
 }  // namespace

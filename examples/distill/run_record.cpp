@@ -17,6 +17,7 @@ using Json = nlohmann::ordered_json;
 using retort::IoError;
 using retort::message;
 using retort::Tensor;
+using nlohmann::literals::operator""_json_pointer;
 
 /// Opens a file of the run and hands it to `read`; what is wrong with it becomes an IoError that names it.
 template <class Read>
@@ -108,7 +109,7 @@ Tensor logits_in(const retort::StateDict& tensors, const std::string& network, c
 void read_predictions(RunRecord& record, const std::string& folder, const Data& data) {
   const std::string path = (fs::path(folder) / "predictions.safetensors").string();
   const retort::StateDict tensors = retort::load_safetensors(path);
-  record.teacher = logits_in(tensors, "teacher", data, path);
+  if (tensors.contains("teacher")) record.teacher = logits_in(tensors, "teacher", data, path);
   record.alone = logits_in(tensors, "alone", data, path);
   record.distilled = logits_in(tensors, "distilled", data, path);
   if (!tensors.contains("labels") || tensors.at("labels").dtype() != retort::DType::int64 ||
@@ -147,7 +148,7 @@ RunRecord read_run(const std::string& folder, const Data& data) {
     const Json config = Json::parse(file);
     flatten(config, "", record.config);
     record.data_folder = config.value("data", "");
-    record.temperature = config.value("temperature", 1.0);
+    record.temperature = config.value("/distillation/temperature"_json_pointer, 1.0);
   });
   reading(folder, "environment.json",
           [&](std::istream& file) { flatten(Json::parse(file), "", record.environment); });

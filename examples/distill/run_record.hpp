@@ -35,7 +35,9 @@ struct RunRecord {
   double temperature = 1;
   Result result = {};
   std::map<std::string, std::map<std::int64_t, Curve>> curves = {};  ///< by network, then by seed
-  retort::Tensor teacher = {}, alone = {}, distilled = {};           ///< logits [n_test, classes]
+  /// Logits of the test images [n_test, classes]; the teacher's are undefined when the run had only those it gave for
+  /// the training images.
+  retort::Tensor teacher = {}, alone = {}, distilled = {};
   std::vector<std::string> class_names = {};
 };
 

@@ -12,6 +12,7 @@
 #include <retort/framework/io/safetensors.hpp>
 #include <retort/retort.hpp>
 #include <set>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -81,7 +82,8 @@ struct Run {
     result.teacher = {1, 0.1, 0.02};
     result.seeds = {{4, {0.6, 0.9, 0.1}, {0.9, 0.3, 0.05}}, {5, {0.7, 0.8, 0.1}, {0.9, 0.4, 0.05}}};
     write_file(folder / "result.json", distill::json_of(result));
-    config = {{"data", folder.path()}, {"temperature", 3.0}, {"teacher", {{"lr", 0.001}}}};
+    config = {
+        {"data", folder.path()}, {"distillation", {{"temperature", 3.0}}}, {"teacher", {{"lr", 0.001}}}};
     write_file(folder / "config.json", config.dump());
     write_file(folder / "environment.json", R"({"version": "1.2.3", "cpu": "<script>alert('&')</script>"})");
     std::string lines;
@@ -293,6 +295,22 @@ BOOST_AUTO_TEST_CASE(a_run_of_one_seed_without_curves_has_a_page) {
   const std::string page = run.page();
   BOOST_TEST(nesting_error(page) == "");
   BOOST_TEST(!contains(page, "gnuplot failed"));
+}
+
+BOOST_AUTO_TEST_CASE(a_teacher_that_left_only_logits_has_no_pictures) {
+  Run run;
+  run.predictions.erase("teacher");
+  run.write_predictions();
+  std::string lines;
+  std::istringstream all(read_file(run.folder / "metrics.jsonl"));
+  for (std::string line; std::getline(all, line);)
+    if (!contains(line, "teacher")) lines += line + '\n';
+  write_file(run.folder / "metrics.jsonl", lines);
+  const std::string page = run.page();
+  BOOST_TEST(nesting_error(page) == "");
+  for (const char* name : {"teacher-loss", "reliability-teacher", "confusion-teacher", "soft-"})
+    BOOST_TEST(!contains(page, std::string("<figure id=\"") + name), name);
+  BOOST_TEST(contains(page, "<figure id=\"confusion-alone\""));
 }
 
 BOOST_AUTO_TEST_CASE(samples_are_those_that_tell) {
