@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <optional>
 #include <retort/framework/core/error.hpp>
 
 #include "formatted.hpp"
@@ -87,15 +88,14 @@ Table batch_losses(const std::string& name, const RunRecord& run) {
 std::string joined(const std::vector<std::string>& curves) {
   std::string text;
   for (const std::string& curve : curves) text += (text.empty() ? "plot " : ", ") + curve;
-  // A plot needs something to draw: where nothing was measured, the axes say so by themselves.
-  return (text.empty() ? "plot [0:1][0:1] NaN" : text) + '\n';
+  return text + '\n';
 }
 
 std::string axis_titles(const std::string& x, const std::string& y) {
   return message("set xlabel ", quoted(x), " offset 0,0.4\nset ylabel ", quoted(y), " offset 1,0\n");
 }
 
-Plot teacher_plot(const RunRecord& run, const Measure& measure) {
+std::optional<Plot> teacher_plot(const RunRecord& run, const Measure& measure) {
   const Network& teacher = networks()[0];
   const Table table = over_seeds("teacher", run, teacher.key, measure),
               batches = batch_losses("batches", run);
@@ -104,13 +104,14 @@ Plot teacher_plot(const RunRecord& run, const Measure& measure) {
   if (loss && !batches.empty()) curves.push_back(message("$batches with lines lw 1 lc rgb '#90808080'"));
   if (!table.empty())
     curves.push_back(message("$teacher using 1:2 with linespoints lw 2 pt 7 ps 0.4 ", color(teacher.color)));
-  return {.name = message("teacher-", measure.key),
-          .title = message("Teacher: ", measure.title),
-          .script = message(axes, axis_titles("epoch", measure.unit), loss ? "set yrange [0:*]\n" : "",
-                            table.text(), batches.text(), joined(curves))};
+  if (curves.empty()) return std::nullopt;
+  return Plot{.name = message("teacher-", measure.key),
+              .title = message("Teacher: ", measure.title),
+              .script = message(axes, axis_titles("epoch", measure.unit), loss ? "set yrange [0:*]\n" : "",
+                                table.text(), batches.text(), joined(curves))};
 }
 
-Plot students_plot(const RunRecord& run, const Measure& measure) {
+std::optional<Plot> students_plot(const RunRecord& run, const Measure& measure) {
   std::string script =
       message(axes, axis_titles("epoch", measure.unit), measure.final ? "" : "set logscale y\n");
   std::vector<std::string> bands, lines;
@@ -121,13 +122,14 @@ Plot students_plot(const RunRecord& run, const Measure& measure) {
     bands.push_back(message("$", network.key, " using 1:3:4 with filledcurves ", color(network.color)));
     lines.push_back(message("$", network.key, " using 1:2 with lines lw 2 ", color(network.color)));
   }
+  if (lines.empty()) return std::nullopt;
   if (measure.final && run.teacher.defined())
     lines.push_back(message(number(measure.scale * run.result.teacher.*measure.final),
                             " with lines lw 1.5 dt '-' ", color(networks()[0].color)));
   bands.insert(bands.end(), lines.begin(), lines.end());
-  return {.name = message("students-", measure.key),
-          .title = message("Students: ", measure.title),
-          .script = script + joined(bands)};
+  return Plot{.name = message("students-", measure.key),
+              .title = message("Students: ", measure.title),
+              .script = script + joined(bands)};
 }
 
 }  // namespace
@@ -147,9 +149,9 @@ std::span<const Network> networks_of(const RunRecord& run) {
 
 std::vector<Plot> learning_plots(const RunRecord& run) {
   std::vector<Plot> plots;
-  if (run.curves.contains("teacher"))  // not where the students were taught by one that was there
-    for (const Measure& measure : measures) plots.push_back(teacher_plot(run, measure));
-  for (const Measure& measure : measures) plots.push_back(students_plot(run, measure));
+  for (const auto plot_of : {teacher_plot, students_plot})
+    for (const Measure& measure : measures)
+      if (const std::optional<Plot> plot = plot_of(run, measure)) plots.push_back(*plot);
   return plots;
 }
 
@@ -168,6 +170,7 @@ std::vector<Plot> difference_plots(const RunRecord& run) {
   };
   const std::vector<SeedResult>& seeds = run.result.seeds;
   std::vector<Plot> plots;
+  if (seeds.empty()) return plots;
   for (const Difference& difference : differences) {
     Table table("seeds");
     std::vector<double> alone, distilled;
@@ -177,23 +180,20 @@ std::vector<Plot> difference_plots(const RunRecord& run) {
       table.add({static_cast<double>(seed.seed), distilled.back() - alone.back()});
     }
     std::string script = message(axes, axis_titles("seed", difference.unit), table.text());
-    if (!seeds.empty()) {
-      const Paired paired = compare(alone, distilled, true);
-      const std::string low = number(static_cast<double>(seeds.front().seed) - 0.7),
-                        high = number(static_cast<double>(seeds.back().seed) + 0.7);
-      script += message("set xrange [", low, ":", high, "]\nset xtics ",
-                        seeds.size() <= 12 ? "1" : "autofreq", "\nset xzeroaxis lt 1 lc rgb '#808080'\n");
-      if (paired.interval)
-        script += message("set object rectangle from first ", low, ",", number(paired.interval->low),
-                          " to first ", high, ",", number(paired.interval->high),
-                          " fs solid 0.25 noborder behind fc rgb '", networks()[2].color, "'\n");
-      script += message(
-          "plot [][] ", number(paired.mean), " with lines lw 1.5 dt '-' ", color(networks()[2].color),
-          ", 0 with lines lw 0 lc rgb '#FF808080', $seeds with impulses lw 2 ", color(networks()[2].color),
-          ", $seeds with points pt 7 ps 0.7 ", color(networks()[2].color), "\n");
-    } else {
-      script += joined({});
-    }
+    const Paired paired = compare(alone, distilled, true);
+    const std::string low = number(static_cast<double>(seeds.front().seed) - 0.7),
+                      high = number(static_cast<double>(seeds.back().seed) + 0.7);
+    script += message("set xrange [", low, ":", high, "]\nset xtics ", seeds.size() <= 12 ? "1" : "autofreq",
+                      "\nset xzeroaxis lt 1 lc rgb '#808080'\n");
+    if (paired.interval)
+      script += message("set object rectangle from first ", low, ",", number(paired.interval->low),
+                        " to first ", high, ",", number(paired.interval->high),
+                        " fs solid 0.25 noborder behind fc rgb '", networks()[2].color, "'\n");
+    // An invisible line at 0 keeps it within the picture.
+    const std::string blue = color(networks()[2].color);
+    script += message("plot ", number(paired.mean), " with lines lw 1.5 dt '-' ", blue,
+                      ", 0 with lines lc rgb '#FF808080', $seeds with impulses lw 2 ", blue,
+                      ", $seeds with points pt 7 ps 0.7 ", blue, "\n");
     plots.push_back(
         {.name = message("difference-", difference.key), .title = difference.title, .script = script});
   }

@@ -12,7 +12,8 @@
 
 namespace distill {
 
-/// One of the three networks that a report compares, and its colour, which is legible on light and on dark ground.
+/// One of the three networks that a report compares, and its colour, which is legible on light and on dark
+/// ground.
 struct Network {
   const char* key;    ///< in files
   const char* title;  ///< for people
@@ -23,11 +24,13 @@ std::span<const Network> networks();
 /// Those whose predictions the run holds.
 std::span<const Network> networks_of(const RunRecord& run);
 
-/// Loss, accuracy and log-likelihood over the epochs: three plots of the teacher, where the run trained it, and three of the students, whose lines are
-/// means over the seeds and whose bands go from the least to the greatest.
+/// Loss, accuracy and log-likelihood over the epochs: plots of the teacher, and of the students, whose lines
+/// are means over the seeds and whose bands go from the least to the greatest. What the run did not measure
+/// has no plot.
 std::vector<Plot> learning_plots(const RunRecord& run);
 
-/// Distilled minus alone for each seed, with the mean and its 95 % interval: a plot for each of the figures measured.
+/// Distilled minus alone for each seed, with the mean and its 95 % interval: a plot for each of the figures
+/// measured.
 std::vector<Plot> difference_plots(const RunRecord& run);
 
 /// Accuracy by confidence, a plot for each network.
@@ -38,7 +41,8 @@ std::vector<double> shown_temperatures(const RunRecord& run);
 /// From light to dark on one and from dark to light on the other ground: the colour of temperature k of n.
 std::string temperature_color(std::size_t k, std::size_t n);
 
-/// The soft targets that a row of the teacher's logits gives at these temperatures, as bars for the given classes.
+/// The soft targets that a row of the teacher's logits gives at these temperatures, as bars for the given
+/// classes.
 Plot softening_plot(const std::string& name, const std::vector<double>& temperatures,
                     const std::vector<std::vector<double>>& probabilities,
                     const std::vector<std::string>& class_names);

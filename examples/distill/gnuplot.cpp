@@ -37,7 +37,8 @@ std::string content_of(std::FILE* file) {
   return text;
 }
 
-/// Runs gnuplot with files as its standard streams, which need no one to read while it writes. An errno, or 0.
+/// Runs gnuplot with files as its standard streams, which need no one to read while it writes. An errno, or
+/// 0.
 int run(const std::array<std::FILE*, 3>& streams, int& status) {
   posix_spawn_file_actions_t actions;
   if (const int error = posix_spawn_file_actions_init(&actions)) return error;
@@ -61,7 +62,8 @@ void replace_all(std::string& text, std::string_view from, const std::string& to
     text.replace(at, from.size(), to);
 }
 
-/// The document as an element that stands beside others in one page: without prolog and tool tips, with ids of its own.
+/// The document as an element that stands beside others in one page: without prolog and tool tips, with ids
+/// of its own.
 std::string embedded(std::string svg, const Plot& plot) {
   svg.erase(0, svg.find("<svg"));
   for (std::size_t begin = 0; (begin = svg.find("<title>", begin)) != std::string::npos;)

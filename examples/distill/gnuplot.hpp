@@ -20,8 +20,9 @@ struct Drawing {
   std::string problem = {};  ///< why there is no picture, and what to do about it
 };
 
-/// Lets the program gnuplot, looked up in PATH, draw it. Text and background are left to the page: text has its colour
-/// and font. What goes wrong is told in the result and never thrown: a page can do without a picture.
+/// Lets the program gnuplot, looked up in PATH, draw it. Text and background are left to the page: text has
+/// its colour and font. What goes wrong is told in the result and never thrown: a page can do without a
+/// picture.
 Drawing draw(const Plot& plot);
 
 /// A text as a gnuplot script holds it: nothing in it is evaluated.

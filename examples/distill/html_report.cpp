@@ -52,6 +52,7 @@ std::string pictures(const std::vector<Plot>& plots) {
     figures += message("<figure id=\"", plot.name, "\">\n<figcaption>", escaped(plot.title),
                        "</figcaption>\n", drawing.svg, "</figure>\n");
   }
+  if (figures.empty()) return "<p class=\"note\">The run has not measured this.</p>\n";
   return "<div class=\"grid\">\n" + figures + "</div>\n";
 }
 
@@ -249,33 +250,44 @@ std::string settings_section(const Page& page) {
                      table("Options", page.run.config) + "</div>\n");
 }
 
+std::string learning_section(const Page& page) {
+  return section(
+      "Learning",
+      "Each network over its epochs: of the teacher also the loss of single batches (grey); of the "
+      "students the mean over the seeds within the band from the lowest to the highest, and dashed what "
+      "the teacher reached. The losses of the two students are different ones, so that their heights "
+      "cannot be compared.",
+      legend() + pictures(learning_plots(page.run)));
+}
+
+std::string differences_section(const Page& page) {
+  return section(
+      "Distilled against alone, seed by seed",
+      "Each seed's difference between the student distilled and the one alone, which start from the "
+      "same weights and see the same images; dashed the mean, shaded its 95 % interval.",
+      pictures(difference_plots(page.run)));
+}
+
+std::string reliability_section(const Page& page) {
+  return section(
+      "Can one trust how sure they are?",
+      "How many of the answers given with some confidence are right (bars): on the dashed diagonal "
+      "confidence is just what it claims, below it too high; the line with dots is the share of all "
+      "answers that each bar stands for. Students of the first seed.",
+      legend() + pictures(reliability_plots(page.run, page.labels)));
+}
+
 std::string page_of(const Page& page) {
-  const std::string name = escaped(std::filesystem::path(page.run.data_folder).filename().string());
+  const std::string title =
+      "Distillation on " + escaped(std::filesystem::path(page.run.data_folder).filename().string());
+  const bool teacher = page.run.teacher.defined();
   return message(
       "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
       "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
-      "<meta name=\"color-scheme\" content=\"light dark\">\n<title>Distillation on ",
-      name, "</title>\n<style>\n", page_style, "</style>\n</head>\n<body>\n<main>\n<h1>Distillation on ",
-      name, "</h1>\n", result_section(page),
-      section(
-          "Learning",
-          "Each network over its epochs: of the teacher also the loss of single batches (grey); of the students the "
-          "mean over the seeds within the band from the lowest to the highest, and dashed what the teacher reached. "
-          "The losses of the two students are different ones, so that their heights cannot be compared.",
-          legend() + pictures(learning_plots(page.run))),
-      section(
-          "Distilled against alone, seed by seed",
-          "Each seed's difference between the student distilled and the one alone, which start from the same weights "
-          "and see the same images; dashed the mean, shaded its 95 % interval.",
-          pictures(difference_plots(page.run))),
-      section(
-          "Can one trust how sure they are?",
-          "How many of the answers given with some confidence are right (bars): on the dashed diagonal confidence is "
-          "just what it claims, below it too high; the line with dots is the share of all answers that each bar stands for. "
-          "Students of the first seed.",
-          legend() + pictures(reliability_plots(page.run, page.labels))),
-      confusion_section(page),
-      page.run.teacher.defined() ? samples_section(page) + softening_section(page) : "",
+      "<meta name=\"color-scheme\" content=\"light dark\">\n<title>",
+      title, "</title>\n<style>\n", page_style, "</style>\n</head>\n<body>\n<main>\n<h1>", title, "</h1>\n",
+      result_section(page), learning_section(page), differences_section(page), reliability_section(page),
+      confusion_section(page), teacher ? samples_section(page) + softening_section(page) : "",
       settings_section(page), "</main>\n</body>\n</html>\n");
 }
 

@@ -7,9 +7,9 @@
 
 namespace distill {
 
-/// Makes report.html of what a run left in its folder: one page that needs nothing beside it, on light and dark ground.
-/// Curves are gnuplot's; without that program the page says which package it comes in and shows the rest.
-/// IoError that names what is missing or broken in the folder, or why the page cannot be written.
+/// Makes report.html of what a run left in its folder: one page that needs nothing beside it, on light and
+/// dark ground. Curves are gnuplot's; without that program the page says which package it comes in and shows
+/// the rest. IoError that names what is missing or broken in the folder, or why the page cannot be written.
 void write_html_report(const std::string& run_folder, const Data& data);
 
 }  // namespace distill

@@ -6,11 +6,13 @@ namespace distill {
 inline constexpr const char* page_style = R"css(
 :root {
   color-scheme: light dark;
-  --ground: #fbfbfa; --card: #ffffff; --ink: #1c1f23; --faint: #5c636b; --line: #d9dcdf; --good: #1a7f37; --bad: #c0392b;
+  --ground: #fbfbfa; --card: #ffffff; --ink: #1c1f23;
+  --faint: #5c636b; --line: #d9dcdf; --good: #1a7f37; --bad: #c0392b;
 }
 @media (prefers-color-scheme: dark) {
   :root {
-    --ground: #14171a; --card: #1c2024; --ink: #e4e7ea; --faint: #a0a8b0; --line: #363c42; --good: #57c26f; --bad: #f0736a;
+    --ground: #14171a; --card: #1c2024; --ink: #e4e7ea;
+    --faint: #a0a8b0; --line: #363c42; --good: #57c26f; --bad: #f0736a;
   }
 }
 * { box-sizing: border-box; }
@@ -25,7 +27,8 @@ th { font-weight: 500; text-align: left; }
 .scroll { overflow-x: auto; }
 .grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 390px), 1fr)); gap: 14px; }
 .narrow { grid-template-columns: repeat(auto-fill, minmax(min(100%, 245px), 1fr)); }
-figure { margin: 0; padding: 12px; background: var(--card); border: 1px solid var(--line); border-radius: 8px; min-width: 0; }
+figure { margin: 0; padding: 12px; background: var(--card); border: 1px solid var(--line);
+  border-radius: 8px; min-width: 0; }
 figcaption { font-weight: 600; font-size: 0.95rem; margin-bottom: 0.4rem; }
 svg { display: block; width: 100%; height: auto; }
 svg [stroke="black"] { stroke: var(--ink); }
@@ -41,7 +44,8 @@ svg text { fill: var(--ink); font-family: system-ui, sans-serif; }
   .result th, .result td { padding-right: 8px; }
 }
 .confusion { font-size: 0.75rem; width: 100%; table-layout: fixed; }
-.confusion td { text-align: center; padding: 0; height: 1.9rem; min-width: 1.4rem; border: 1px solid var(--line); }
+.confusion td { text-align: center; padding: 0; height: 1.9rem; min-width: 1.4rem;
+  border: 1px solid var(--line); }
 .confusion tr:first-child td { border: 0; }
 .confusion th { white-space: nowrap; padding-right: 6px; }
 .confusion tr:first-child th { padding: 0 0 4px; vertical-align: bottom; text-align: center; }

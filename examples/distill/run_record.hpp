@@ -35,15 +35,16 @@ struct RunRecord {
   double temperature = 1;
   Result result = {};
   std::map<std::string, std::map<std::int64_t, Curve>> curves = {};  ///< by network, then by seed
-  /// Logits of the test images [n_test, classes]; the teacher's are undefined when the run had only those it gave for
-  /// the training images.
+  /// Logits of the test images [n_test, classes]; the teacher's are undefined when the run had only those it
+  /// gave for the training images.
   retort::Tensor teacher = {}, alone = {}, distilled = {};
   std::vector<std::string> class_names = {};
 };
 
-/// Reads config.json, environment.json, metrics.jsonl, result.json and predictions.safetensors. Classes are named by the
-/// lines of the file classes.txt beside the images; without it, Fashion-MNIST's have their names, others their numbers.
-/// IoError that names the file that is missing, broken, or belongs to other data.
+/// Reads config.json, environment.json, metrics.jsonl, result.json and predictions.safetensors. Classes are
+/// named by the lines of the file classes.txt beside the images; without it, Fashion-MNIST's have their
+/// names, others their numbers. IoError that names the file that is missing, broken, or belongs to other
+/// data.
 RunRecord read_run(const std::string& folder, const Data& data);
 
 }  // namespace distill

@@ -295,6 +295,7 @@ BOOST_AUTO_TEST_CASE(a_run_of_one_seed_without_curves_has_a_page) {
   const std::string page = run.page();
   BOOST_TEST(nesting_error(page) == "");
   BOOST_TEST(!contains(page, "gnuplot failed"));
+  BOOST_TEST(count_of(page, "The run has not measured this.") == 1U);
 }
 
 BOOST_AUTO_TEST_CASE(a_teacher_that_left_only_logits_has_no_pictures) {
