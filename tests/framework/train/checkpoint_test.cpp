@@ -1,0 +1,357 @@
+#include "retort/framework/train/checkpoint.hpp"
+
+#include <sys/wait.h>
+
+#include <array>
+#include <boost/test/unit_test.hpp>
+#include <cerrno>
+#include <filesystem>
+#include <set>
+
+#include "framework/io/files.hpp"
+#include "training_run.hpp"
+
+using namespace retort;
+using namespace retort::tests;
+namespace fs = std::filesystem;
+
+namespace {
+
+using Names = std::set<std::string>;
+
+Names names_in(const std::string& folder) {
+  Names names;
+  for (const auto& entry : fs::directory_iterator(folder)) names.insert(entry.path().filename().string());
+  return names;
+}
+
+/// Takes the warnings while it lives.
+class Warnings {
+ public:
+  Warnings() : before_(set_warning_handler([this](std::string_view text) { texts.emplace_back(text); })) {}
+  ~Warnings() { set_warning_handler(before_); }
+  Warnings(const Warnings&) = delete;
+  Warnings& operator=(const Warnings&) = delete;
+
+  std::vector<std::string> texts = {};
+
+ private:
+  WarningHandler before_;
+};
+
+/// A folder with the checkpoints of steps 5 and 6 of a run, and the run's states at each step up to 12.
+struct TwoSaved {
+  TwoSaved() {
+    TrainingRun run;
+    Checkpoint checkpoint(path, run.parts());
+    states.push_back(run.state());
+    run.train(12, [&] {
+      states.push_back(run.state());
+      if (run.step == 5 || run.step == 6) files.push_back(run.save(checkpoint));
+    });
+  }
+
+  /// The step that a new process would go on from; checks that everything is as it was there, and at the end.
+  std::int64_t resumable_step() const {
+    TrainingRun run(99);
+    Checkpoint checkpoint(path, run.parts());
+    const auto loaded = checkpoint.load();
+    BOOST_REQUIRE(loaded.has_value());
+    run.resume(*loaded);
+    BOOST_TEST((run.state() == states[static_cast<std::size_t>(run.step)]));
+    const std::int64_t step = run.step;
+    run.train(12);
+    BOOST_TEST((run.state() == states.back()));
+    return step;
+  }
+
+  TemporaryFolder folder = {};
+  std::string path = folder / "checkpoints";
+  std::vector<std::string> files = {};
+  std::vector<std::string> states = {};
+};
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(checkpoint)
+
+BOOST_AUTO_TEST_CASE(a_run_resumed_anywhere_gives_the_same_bits) {
+  constexpr std::int64_t steps = 21;  // two epochs and a third
+  const TemporaryFolder folder;
+  std::vector<std::string> states, files;
+  TrainingRun run;
+  Checkpoint checkpoint(folder / "a", run.parts(), {.keep = steps + 1});
+  files.push_back(run.save(checkpoint));
+  run.train(steps, [&] { files.push_back(run.save(checkpoint)); });
+  const std::string end = run.state();
+
+  TrainingRun undisturbed;
+  undisturbed.train(steps);
+  BOOST_TEST((undisturbed.state() == end));
+  for (const std::string& file : files) {
+    TrainingRun resumed(99);
+    const auto loaded = Checkpoint(folder / "a", resumed.parts()).load(file);
+    BOOST_TEST(loaded.path == file);
+    resumed.resume(loaded);
+    resumed.train(steps);
+    BOOST_TEST((resumed.state() == end), "resumed at step " << loaded.step);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(other_optimizers_and_a_loader_that_works_ahead_resume_alike) {
+  const TemporaryFolder folder;
+  const auto add_noise = [](Batch batch, Generator& generator) {
+    return Batch{batch.input + generator.uniform(), batch.target};
+  };
+  const auto run = [&](int kind, std::int64_t from, std::int64_t to) {
+    manual_seed(static_cast<std::uint64_t>(from));
+    Sequential model(Linear(3, 4), Dropout(0.3), Linear(4, 1));
+    const Tensors parameters = model.parameters();
+    SGD sgd(parameters, {.lr = 0.01, .momentum = 0.9, .nesterov = true});
+    RMSprop rms(parameters, {.momentum = 0.5, .centered = true});
+    Adagrad adagrad(parameters);
+    AdamW adam(parameters, {.lr = 0.01});
+    const std::array<Optimizer*, 4> optimizers{&sgd, &rms, &adagrad, &adam};
+    Optimizer& optimizer = *optimizers[static_cast<std::size_t>(kind)];
+    std::optional<OneCycleLR> schedule;
+    if (kind == 0) schedule.emplace(optimizer, OneCycleLROptions{.max_lr = 0.1, .total_steps = 30});
+    DataLoader loader(
+        TrainingRun::data(),
+        {.batch_size = 4, .shuffle = true, .seed = 3, .transform = add_noise, .prefetch = true});
+    Checkpoint checkpoint(
+        folder / message("kind-", kind),
+        {.module = &model,
+         .optimizer = &optimizer,
+         .schedulers = schedule ? std::vector<LRScheduler*>{&*schedule} : std::vector<LRScheduler*>{},
+         .loader = &loader});
+    if (from == 0) {
+      checkpoint.save(0);
+    } else {
+      BOOST_TEST(checkpoint.load()->step == from);
+    }
+    for (std::int64_t step = from; step < to;)
+      for (const Batch& batch : loader) {
+        const Tensor loss = mean(pow(model(batch.input), 2));
+        optimizer.zero_grad();
+        loss.backward();
+        optimizer.step();
+        if (schedule) schedule->step();
+        if (++step == 13) checkpoint.save(step);
+        if (step == to) break;
+      }
+    return bytes_of(model.state_dict()) + bytes_of(optimizer.state_dict());
+  };
+  for (int kind = 0; kind < 4; ++kind) {
+    const std::string undisturbed = run(kind, 0, 25);
+    BOOST_TEST((run(kind, 13, 25) == undisturbed), "kind " << kind);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(the_newest_and_the_best_stay) {
+  const TemporaryFolder folder;
+  TrainingRun run;
+  Checkpoint checkpoint(folder / "a/b/", run.parts(), {.keep = 2});
+  BOOST_TEST(!checkpoint.load());
+  BOOST_TEST(!checkpoint.last());
+  BOOST_TEST(!checkpoint.best());
+  run.train(5, [&] { run.save(checkpoint, run.step == 2); });
+  BOOST_TEST((names_in(folder / "a/b") == Names{"000002-step-2-best.safetensors", "000004-step-4.safetensors",
+                                                "000005-step-5.safetensors", "best.safetensors",
+                                                "last.safetensors"}));
+  BOOST_TEST(read_file(folder / "a/b/last.safetensors") == read_file(*checkpoint.last()));
+  BOOST_TEST(read_file(folder / "a/b/best.safetensors") == read_file(*checkpoint.best()));
+  BOOST_TEST(checkpoint.load()->step == 5);
+  BOOST_TEST(checkpoint.load(folder / "a/b/best.safetensors").step == 2);
+
+  // From the best on: what is saved now is the newest, though its step is an earlier one.
+  checkpoint.save(3, R"({"again": [1, "\u0000é"]})", true);
+  BOOST_TEST((names_in(folder / "a/b") == Names{"000005-step-5.safetensors", "000006-step-3-best.safetensors",
+                                                "best.safetensors", "last.safetensors"}));
+  BOOST_TEST(checkpoint.load()->json == R"({"again": [1, "\u0000é"]})");
+  BOOST_TEST(fs::path(*checkpoint.best()).filename() == "000006-step-3-best.safetensors");
+}
+
+BOOST_AUTO_TEST_CASE(what_killed_processes_left_is_removed_and_other_files_stay) {
+  const pid_t child = ::fork();
+  if (child == 0) ::_exit(0);
+  BOOST_REQUIRE(::waitpid(child, nullptr, 0) == child);
+  const TwoSaved saved;
+  const auto name = [](pid_t process, const char* rest) {
+    return ".retort-" + std::to_string(process) + rest;
+  };
+  const Names others{name(::getppid(), "-0.tmp"), "notes.txt", "000009-step-x.safetensors",
+                     "9-step-1.safetensors.tmp"};
+  for (const std::string& other : others) write_file(saved.path + "/" + other, "half");
+  for (const std::string& stale :
+       {name(child, "-7.tmp"), name(::getpid(), "-900.tmp"), name(child, "-link.tmp")})
+    write_file(saved.path + "/" + stale, "half");
+  BOOST_TEST(saved.resumable_step() == 6);
+
+  TrainingRun run;
+  Checkpoint checkpoint(saved.path, run.parts(), {.keep = 1});
+  run.save(checkpoint);
+  Names expected = others;
+  expected.insert({"000003-step-0.safetensors", "last.safetensors"});
+  BOOST_TEST((names_in(saved.path) == expected));
+}
+
+BOOST_AUTO_TEST_CASE(whatever_call_fails_the_newest_or_the_one_before_is_there) {
+  for (const SystemCall call : {SystemCall::write, SystemCall::fsync, SystemCall::rename})
+    for (const int error : {ENOSPC, EIO})
+      for (int nth = 0;; ++nth) {
+        BOOST_TEST_CONTEXT("call " << static_cast<int>(call) << ", number " << nth << ", error " << error) {
+          const TwoSaved saved;
+          TrainingRun run(99);
+          Checkpoint checkpoint(saved.path, run.parts(), {.keep = 1});
+          run.resume(*checkpoint.load());
+          run.train(7);
+          bool failed = false, happened = false;
+          {
+            const FailingCall failing(call, nth, error);
+            try {
+              run.save(checkpoint, true);
+            } catch (const IoError& caught) {
+              failed = true;
+              BOOST_TEST(says(saved.path, error == EIO ? "Input/output error" : "No space left")(caught));
+            }
+            happened = failing.happened();
+          }
+          BOOST_TEST(failed == happened);
+          for (const std::string& name : names_in(saved.path)) BOOST_TEST(!name.starts_with("."));
+          const Generator dropout = generator_state();
+          const std::int64_t step = saved.resumable_step();
+          set_generator_state(dropout);
+          BOOST_TEST((step == 7 || (failed && step == 6)));
+          run.save(checkpoint);  // the disk is well again
+          BOOST_TEST(saved.resumable_step() == 7);
+          BOOST_TEST(names_in(saved.path).size() <= 4U);
+          for (const auto& entry : fs::directory_iterator(saved.path)) BOOST_TEST(fs::exists(entry.path()));
+          if (!happened) {
+            BOOST_TEST(nth >= 3);
+            break;
+          }
+        }
+      }
+}
+
+BOOST_AUTO_TEST_CASE(a_folder_that_cannot_be_made_durable_is_told) {
+  const TemporaryFolder folder;
+  TrainingRun run;
+  for (int nth = 0; nth < 2; ++nth) {  // the one for folder "a", the one for "a/b" in it
+    const std::string path = folder / message("a", nth, "/b");
+    Checkpoint checkpoint(path, run.parts());
+    const FailingCall failing(SystemCall::fsync, nth, EIO);
+    BOOST_CHECK_EXCEPTION(checkpoint.save(0), IoError, says("Checkpoint::save", "flush the folder"));
+  }
+  write_file(folder / "file", "");
+  BOOST_CHECK_EXCEPTION(Checkpoint(folder / "file/a", run.parts()).save(0), IoError,
+                        says("file", "make the folder"));
+  BOOST_CHECK_EXCEPTION(Checkpoint(folder / "file", run.parts()).load(), IoError, says("cannot look into"));
+}
+
+BOOST_AUTO_TEST_CASE(a_damaged_newest_file_gives_way_to_the_one_before) {
+  const TwoSaved saved;
+  const std::string whole = read_file(saved.files[1]);
+  TrainingRun run(99);
+  Checkpoint checkpoint(saved.path, run.parts());
+  const auto check_skipped = [&] {
+    const Warnings warnings;
+    const auto loaded = checkpoint.load();
+    BOOST_TEST(loaded->step == 5);
+    BOOST_TEST(warnings.texts.size() == 1U);
+    BOOST_TEST(warnings.texts.front().find(saved.files[1]) != std::string::npos);
+  };
+  std::fstream file(saved.files[1], std::ios::in | std::ios::out | std::ios::binary);
+  const auto put = [&](std::size_t at, int byte) {
+    file.seekp(static_cast<std::streamoff>(at)).put(static_cast<char>(byte)).flush();
+    BOOST_REQUIRE(file.good());
+  };
+  for (std::size_t at = 0; at < whole.size(); ++at) {  // a bit of every byte
+    put(at, whole[at] ^ (1 << at % 8));
+    BOOST_TEST_CONTEXT("byte " << at) { check_skipped(); }
+    put(at, whole[at]);
+  }
+  BOOST_TEST(saved.resumable_step() == 6);
+  for (const std::size_t size : {whole.size() - 1, whole.size() / 2, std::size_t{5}, std::size_t{0}}) {
+    fs::resize_file(saved.files[1], size);
+    check_skipped();
+  }
+  save_safetensors(saved.files[1], run.model.state_dict());  // whole, but no checkpoint
+  check_skipped();
+  {
+    const Warnings none_is_printed;
+    BOOST_TEST(saved.resumable_step() == 5);
+  }
+
+  write_file(saved.files[0], "");
+  const Warnings warnings;
+  const std::string before = run.state();
+  BOOST_CHECK_EXCEPTION(checkpoint.load(), IoError, says("no checkpoint there is sound", saved.files[1]));
+  BOOST_TEST((run.state() == before));
+}
+
+BOOST_AUTO_TEST_CASE(a_checkpoint_of_another_run_changes_nothing) {
+  const TwoSaved saved;
+  manual_seed(4);
+  const auto check_refused = [&](CheckpointParts parts, auto... texts) {
+    TrainingRun run(99);
+    if (!parts.module) parts.module = &run.model;
+    if (!parts.optimizer) parts.optimizer = &run.optimizer;
+    if (parts.schedulers.empty()) parts.schedulers = {&run.warmup, &run.cosine};
+    if (!parts.loader) parts.loader = &run.loader;
+    parts.generator = &run.noise;
+    const auto state = [&] {
+      return run.state() + bytes_of(parts.module->state_dict()) + bytes_of(parts.optimizer->state_dict()) +
+             bytes_of(parts.schedulers.back()->state_dict()) + message(parts.loader->position().batch);
+    };
+    Checkpoint checkpoint(saved.path, parts);
+    const std::string before = state();
+    BOOST_CHECK_EXCEPTION(checkpoint.load(), IoError, says(saved.files[1], texts...));
+    BOOST_TEST((state() == before));
+  };
+  Sequential wider(Linear(3, 9), ReLU(), Dropout(0.5), Linear(9, 2));
+  check_refused({.module = &wider}, "does not fit", "0.weight has shape (8, 3), not (9, 3)");
+  Sequential deeper(Linear(3, 8), ReLU(), Linear(8, 2), Linear(2, 2));
+  check_refused({.module = &deeper}, "missing: 2.weight, 2.bias");
+  Sequential precise(Linear(3, 8), ReLU(), Dropout(0.5), Linear(8, 2));
+  precise.to(DType::float64);
+  check_refused({.module = &precise}, "0.weight is float32 there, but float64 here");
+  // What fits is put back when a later part does not.
+  TrainingRun other(98);
+  SGD sgd(other.model.parameters(), {.lr = 0.1});
+  check_refused({.optimizer = &sgd}, "does not fit", "SGD", "missing: ");
+  LambdaLR third(sgd, {.lr_lambda = [](std::int64_t) { return 1.0; }});
+  check_refused({.schedulers = {&other.warmup, &other.cosine, &third}}, "missing: last_epoch");
+  DataLoader longer(TrainingRun::data(), {.batch_size = 3, .seed = 1});
+  check_refused({.loader = &longer}, "35 rows in 9 batches, but this one has 35 rows in 12");
+}
+
+BOOST_AUTO_TEST_CASE(parts_that_are_not_named_are_left_alone) {
+  const TwoSaved saved;
+  TrainingRun run(99);
+  const std::string optimizer = bytes_of(run.optimizer.state_dict());
+  BOOST_TEST(Checkpoint(saved.path, {.module = &run.model}).load()->step == 6);
+  BOOST_TEST((bytes_of(run.optimizer.state_dict()) == optimizer));
+  BOOST_TEST(run.loader.position().batch == 0);
+
+  const TemporaryFolder folder;
+  Checkpoint(folder / "a", {.module = &run.model}).save(1);
+  BOOST_CHECK_EXCEPTION(Checkpoint(folder / "a", {.loader = &run.loader}).load(), IoError,
+                        says("holds no loader"));
+  BOOST_CHECK_EXCEPTION(Checkpoint(folder / "a", {.optimizer = &run.optimizer}).load(), IoError,
+                        says("missing"));
+}
+
+BOOST_AUTO_TEST_CASE(wrong_arguments_are_told_before_anything_happens) {
+  const TemporaryFolder folder;
+  TrainingRun run;
+  BOOST_CHECK_EXCEPTION(Checkpoint(folder / "a", {}, {.keep = 0}), ValueError, says("keep is 0"));
+  BOOST_CHECK_EXCEPTION(Checkpoint(folder / "a", {.schedulers = {nullptr}}), ValueError, says("null"));
+  Checkpoint checkpoint(folder / "a", run.parts());
+  BOOST_CHECK_EXCEPTION(checkpoint.save(-1), ValueError, says("step is -1"));
+  BOOST_CHECK_EXCEPTION(checkpoint.save(1, "{"), ValueError, says("not valid JSON"));
+  BOOST_TEST(folder.entries() == 0U);
+  BOOST_CHECK_THROW(checkpoint.load(folder / "missing"), IoError);
+}
+
+BOOST_AUTO_TEST_SUITE_END()

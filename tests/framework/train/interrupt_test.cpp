@@ -1,0 +1,72 @@
+#include "retort/framework/train/interrupt.hpp"
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <boost/test/unit_test.hpp>
+#include <csignal>
+
+#include "retort/framework/core/error.hpp"
+
+using namespace retort;
+
+namespace {
+
+/// The status with which a child ends that does this; 7 when it comes to its end.
+template <class F>
+int status_of(F f) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    f();
+    ::_exit(7);
+  }
+  BOOST_REQUIRE(child > 0);
+  int status = 0;
+  BOOST_REQUIRE(::waitpid(child, &status, 0) == child);
+  return status;
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(interrupt)
+
+BOOST_AUTO_TEST_CASE(the_first_signal_is_noted) {
+  {
+    const InterruptGuard guard;
+    BOOST_TEST(!interrupted());
+    std::raise(SIGINT);
+    BOOST_TEST(interrupted());
+  }
+  BOOST_TEST(interrupted());  // also for what asks behind the guard
+  const InterruptGuard guard;
+  BOOST_TEST(!interrupted());
+  BOOST_CHECK_THROW(InterruptGuard(), Error);
+}
+
+BOOST_AUTO_TEST_CASE(the_second_signal_kills) {
+  const int status = status_of([] {
+    const InterruptGuard guard;
+    std::raise(SIGINT);
+    std::raise(SIGINT);
+  });
+  BOOST_TEST(WIFSIGNALED(status));
+  BOOST_TEST(WTERMSIG(status) == SIGINT);
+}
+
+BOOST_AUTO_TEST_CASE(what_was_set_before_comes_back) {
+  const int killed = status_of([] {
+    { const InterruptGuard guard; }
+    std::raise(SIGINT);
+  });
+  BOOST_TEST(WIFSIGNALED(killed));
+  const int ignored = status_of([] {
+    std::signal(SIGINT, SIG_IGN);
+    const InterruptGuard guard;
+    std::raise(SIGINT);
+    if (interrupted()) ::_exit(8);
+  });
+  BOOST_TEST(WIFEXITED(ignored));
+  BOOST_TEST(WEXITSTATUS(ignored) == 7);
+}
+
+BOOST_AUTO_TEST_SUITE_END()

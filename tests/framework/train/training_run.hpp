@@ -1,0 +1,107 @@
+// A small training run in which all that a checkpoint keeps plays a part.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "retort/retort.hpp"
+
+namespace retort::tests {
+
+inline std::string bytes_of(const StateDict& state) {
+  std::string bytes;
+  for (const auto& [name, tensor] : state) {
+    bytes += message(name, " ", tensor.dtype(), " ", tensor.shape(), " ");
+    bytes.append(static_cast<const char*>(tensor.array().read()), tensor.array().byte_size());
+  }
+  return bytes;
+}
+
+/// Dropout draws from the default generator, noise on the inputs from one of the run's own, the order of the batches
+/// from the loader's seed; the rate follows two chained schedules and a plateau. Nine steps make an epoch.
+struct TrainingRun {
+  explicit TrainingRun(std::uint64_t seed = 1)
+      : model(network(seed)),
+        optimizer(model.parameters(), {.lr = 0.05, .amsgrad = true}),
+        warmup(optimizer, {.warmup_steps = 5}),
+        cosine(optimizer, {.T_max = 40}),
+        plateau(optimizer, {.patience = 3}),
+        noise(seed + 7),
+        loader(data(), {.batch_size = 4, .shuffle = true, .seed = seed}) {}
+
+  static Sequential network(std::uint64_t seed) {
+    manual_seed(seed);
+    return Sequential(Linear(3, 8), ReLU(), Dropout(0.5), Linear(8, 2));
+  }
+  static Dataset data() {
+    const Tensor rows = arange(35, DType::float32);
+    return Dataset(concat({reshape(sin_of(rows, 1), {-1, 1}), reshape(sin_of(rows, 2), {-1, 1}),
+                           reshape(sin_of(rows, 3), {-1, 1})},
+                          1),
+                   arange(35));
+  }
+  static Tensor sin_of(const Tensor& rows, double factor) { return tanh(rows * (factor / 20) - 1.0); }
+
+  CheckpointParts parts() {
+    return {.module = &model,
+            .optimizer = &optimizer,
+            .schedulers = {&warmup, &cosine},
+            .plateau = &plateau,
+            .generator = &noise,
+            .loader = &loader};
+  }
+
+  /// Steps on to `stop`; `after` is called after each, within the pass over the loader.
+  void train(std::int64_t stop, const std::function<void()>& after = {}) {
+    while (step < stop)
+      for (const Batch& batch : loader) {
+        const Tensor noisy = batch.input + noise.uniform() * 0.1;
+        const Tensor target = batch.target.to(DType::float32) / 35.0;
+        const Tensor loss = mean(pow(sum(model(noisy), 1) - target, 2));
+        optimizer.zero_grad();
+        loss.backward();
+        optimizer.step();
+        warmup.step();
+        cosine.step();
+        if (++step % 4 == 0) plateau.step(loss.item<double>());
+        rows += message(batch.target.values<std::int64_t>().front(), " ");
+        if (after) after();
+        if (step == stop) break;
+      }
+  }
+
+  /// Everything that the rest of the run depends on, and what it went through: the first row of each batch.
+  std::string state() const {
+    return bytes_of(model.state_dict()) + bytes_of(optimizer.state_dict()) + bytes_of(warmup.state_dict()) +
+           bytes_of(cosine.state_dict()) + bytes_of(plateau.state_dict()) +
+           message("default ", std::size_t{generator_state().seed()}, " ",
+                   std::size_t{generator_state().position()}, " own ", std::size_t{noise.seed()}, " ",
+                   std::size_t{noise.position()}, " epoch ", loader.position().epoch, " batch ",
+                   loader.position().batch, " rows ", rows);
+  }
+
+  std::string json() const { return "{\"rows\":\"" + rows + "\"}"; }
+  std::string save(Checkpoint& checkpoint, bool best = false) const {
+    return checkpoint.save(step, json(), best);
+  }
+  /// Takes over what load() returned.
+  void resume(const Checkpoint::Loaded& loaded) {
+    step = loaded.step;
+    const std::size_t begin = loaded.json.find(":\"") + 2;
+    rows = loaded.json.substr(begin, loaded.json.rfind('"') - begin);
+  }
+
+  Sequential model;
+  Adam optimizer;
+  LinearWarmup warmup;
+  CosineAnnealingLR cosine;
+  ReduceLROnPlateau plateau;
+  Generator noise;
+  DataLoader loader;
+  std::int64_t step = 0;
+  std::string rows = {};
+};
+
+}  // namespace retort::tests
