@@ -46,6 +46,7 @@
 #include "retort/framework/ops/softmax.hpp"
 #include "retort/framework/train/checkpoint.hpp"
 #include "retort/framework/train/interrupt.hpp"
+#include "retort/framework/train/progress.hpp"
 #include "retort/losses/cross_entropy_loss.hpp"
 #include "retort/losses/distillation_loss.hpp"
 #include "retort/losses/kl_div_loss.hpp"
