@@ -8,21 +8,21 @@
 namespace retort::kernels {
 namespace {
 
-// Of one row: s and t are the logits, s' = (s - max s)/T and t' likewise, zs and zt the sums of their
-// exponentials, z1 that of exp(s - max s), x = sum(exp(t')·(t' - s')). Then
-//   KL = x/zt + log zs - log zt,   q = exp(s')/zs,   p = exp(t')/zt
-// and of T²·KL the gradients are T·(q - p) for s and T·p·((t' - s') + log zs - log zt - KL) for t.
+// Of one row: s and t are the logits less their maxima, zs the sum of exp(s/T), zt that of exp(t/T), z1 that of
+// exp(s), x = sum(exp(t/T)·(t - s)). Then
+//   KL = x/(T·zt) + log zs - log zt,   q = exp(s/T)/zs,   p = exp(t/T)/zt
+// and of T²·KL the gradients are T·(q - p) for s and T·p·((t - s)/T + log zs - log zt - KL) for t.
 
 constexpr std::int64_t ahead = 2048;  // elements between what is computed and what is fetched
 
-/// exp(t')·(t' - s'); a class that the teacher does not have takes no part, whatever the student says.
+/// sum + e·(t - s); a class that the teacher does not have takes no part, whatever the student says.
 template <class T>
-inline Batch<T> cross_term(const Batch<T>& e, const Batch<T>& t, const Batch<T>& s) {
+inline Batch<T> add_cross_term(const Batch<T>& sum, const Batch<T>& e, const Batch<T>& t, const Batch<T>& s) {
   const Batch<T> zero(T{0});
-  return select(e == zero, zero, e * (t - s));
+  return fma<T>(e, select(e == zero, zero, t - s), sum);
 }
 
-/// How exp(s - max s) comes from e = exp(s'): not at all where T = 1 or cross-entropy has no weight, as a
+/// How exp(s) comes from e = exp(s/T): not at all where T = 1 or cross-entropy has no weight, as a
 /// power where T is a small integer, else by an exponential of its own.
 enum class Second { none, square, cube, fourth, exponential };
 
@@ -43,6 +43,7 @@ struct Setting {
         inverse(static_cast<T>(1 / temperature)),
         kl_weight(of.alpha * temperature),
         ce_weight(1 - of.alpha),
+        exponential(1 / temperature),
         streamed(of.rows * of.classes * static_cast<std::int64_t>(sizeof(T)) >= streamed_bytes) {
     if (ce && temperature != 1)
       second = temperature == 2   ? Second::square
@@ -60,6 +61,7 @@ struct Setting {
   double temperature;
   T inverse;
   double kl_weight, ce_weight;  // of the two terms' gradients
+  ScaledExp<T> exponential;     // exp(x/T)
   bool streamed;
   Second second = Second::none;
 };
@@ -80,7 +82,6 @@ struct LongRow {
 /// Sets the sums, and the exponentials relative to the shift of their block.
 template <class T>
 void LongRow<T>::visit(const Setting<T>& setting) {
-  const Batch<T> inverse(setting.inverse);
   const Second second = setting.second;
   const bool kl = setting.kl;
   const std::int64_t block = RunningShift<T>::block_of(n);
@@ -93,54 +94,50 @@ void LongRow<T>::visit(const Setting<T>& setting) {
     if (fall_s != T{0} || fall_t != T{0}) {
       const double scale = 1 / setting.temperature, down_s = static_cast<double>(fall_s),
                    down_t = static_cast<double>(fall_t);
-      x = std::exp(down_t * scale) * (x + zt * (down_t - down_s) * scale);
+      x = std::exp(down_t * scale) * (x + zt * (down_t - down_s));
       zt *= std::exp(down_t * scale);
       zs *= std::exp(down_s * scale);
       z1 *= std::exp(down_s);
     }
     const Batch<T> by_s(shift_s.at(index)), by_t(kl ? shift_t.at(index) : T{0}), zero(T{0});
-    std::array<Batch<T>, 2> sum_s{zero, zero}, sum_t{zero, zero}, sum_1{zero, zero}, sum_x{zero, zero};
+    Batch<T> sum_s = zero, sum_t = zero, sum_1 = zero, sum_x = zero;
     walk<T, 2>(length, [&]<int K>(std::int64_t i, std::int64_t count) {
-      constexpr std::size_t pair = 2 * K;
-      auto plain = load_each<K>(from_s + i, count, -infinity<T>);
+      auto student = load_each<K>(from_s + i, count, -infinity<T>);
       prefetch(from_s + i + ahead);
-      std::array<Batch<T>, pair> d, e;
-      for (int k = 0; k < K; ++k) {
-        plain[k] = plain[k] - by_s;
-        d[k] = plain[k] * inverse;
-      }
+      for (Batch<T>& one : student) one = one - by_s;
+      std::array<Batch<T>, 2 * K> e;
+      std::copy_n(student.begin(), K, e.begin());
       if (kl) {
-        const auto v = load_each<K>(from_t + i, count, -infinity<T>);
+        auto teacher = load_each<K>(from_t + i, count, -infinity<T>);
         prefetch(from_t + i + ahead);
-        for (int k = 0; k < K; ++k) d[K + k] = (v[k] - by_t) * inverse;
-        e = d;
-        exp_each<T>(e);
+        for (int k = 0; k < K; ++k) e[K + k] = teacher[k] = teacher[k] - by_t;
+        setting.exponential(e);
         for (int k = 0; k < K; ++k) {
-          sum_t[k] += e[K + k];
-          sum_x[k] += cross_term<T>(e[K + k], d[K + k], d[k]);
+          sum_t += e[K + k];
+          sum_x = add_cross_term<T>(sum_x, e[K + k], teacher[k], student[k]);
           if (et != nullptr) store_lanes(et + begin + i + k * lanes<T>, e[K + k], count);
         }
       } else {
-        for (int k = 0; k < K; ++k) e[k] = exp<T>(d[k]);
+        exp_each_below_0<T>(e);
       }
       for (int k = 0; k < K; ++k) {
-        sum_s[k] += e[k];
+        sum_s += e[k];
         if (es != nullptr) store_lanes(es + begin + i + k * lanes<T>, e[k], count);
       }
       if (second == Second::exponential) {
-        exp_each<T>(plain);
+        exp_each_below_0<T>(student);
         for (int k = 0; k < K; ++k) {
-          sum_1[k] += plain[k];
-          if (e1 != nullptr) store_lanes(e1 + begin + i + k * lanes<T>, plain[k], count);
+          sum_1 += student[k];
+          if (e1 != nullptr) store_lanes(e1 + begin + i + k * lanes<T>, student[k], count);
         }
       } else if (second != Second::none) {
-        for (int k = 0; k < K; ++k) sum_1[k] += power<T>(second, e[k]);
+        for (int k = 0; k < K; ++k) sum_1 += power<T>(second, e[k]);
       }
     });
-    zs += static_cast<double>(sum_lanes<T>(sum_s[0] + sum_s[1]));
-    zt += static_cast<double>(sum_lanes<T>(sum_t[0] + sum_t[1]));
-    z1 += static_cast<double>(sum_lanes<T>(sum_1[0] + sum_1[1]));
-    x += static_cast<double>(sum_lanes<T>(sum_x[0] + sum_x[1]));
+    zs += static_cast<double>(sum_lanes<T>(sum_s));
+    zt += static_cast<double>(sum_lanes<T>(sum_t));
+    z1 += static_cast<double>(sum_lanes<T>(sum_1));
+    x += static_cast<double>(sum_lanes<T>(sum_x));
   }
 }
 
@@ -172,9 +169,9 @@ void long_row(const Setting<T>& setting, std::int64_t at) {
   }
   const T max_s = row.shift_s.greatest(), max_t = row.shift_t.greatest();
   const bool own = setting.second != Second::none;
-  const double log_s = log_of<double>(row.zs), log_t = kl ? log_of<double>(row.zt) : 0;
-  const double log_1 = own ? log_of<double>(row.z1) : log_s;
-  const double divergence = kl ? row.x / row.zt + log_s - log_t : 0;
+  const auto logs = log_four({row.zs, kl ? row.zt : 1, own ? row.z1 : row.zs, 1});
+  const double log_s = logs[0], log_t = logs[1], log_1 = logs[2];
+  const double divergence = kl ? row.x / (row.zt * setting.temperature) + log_s - log_t : 0;
   double loss = kl ? setting.kl_weight * setting.temperature * divergence : 0;
   if (ce) loss += setting.ce_weight * (log_1 - static_cast<double>(row.s[call.labels[at]] - max_s));
   call.loss[at] = static_cast<T>(loss);
@@ -257,30 +254,28 @@ void short_rows(const Setting<T>& setting, std::int64_t first) {
   const Batch<T> inverse(setting.inverse), zero(T{0});
   Batch<T> zs(zero), zt(zero), z1(zero), x(zero);
   const auto step = [&]<int K>(std::int64_t j) {
-    std::array<Batch<T>, K> plain;
-    std::array<Batch<T>, 2 * K> d, e;
+    std::array<Batch<T>, K> student, teacher;
+    std::array<Batch<T>, 2 * K> e;
     for (int k = 0; k < K; ++k) {
-      plain[k] = load(s + (j + k) * width) - max_s;
-      d[k] = plain[k] * inverse;
-      d[K + k] = kl ? (load(t + (j + k) * width) - max_t) * inverse : zero;
+      e[k] = student[k] = load(s + (j + k) * width) - max_s;
+      e[K + k] = teacher[k] = kl ? load(t + (j + k) * width) - max_t : zero;
     }
-    e = d;
-    exp_each<T>(e);
+    setting.exponential(e);
     for (int k = 0; k < K; ++k) {
       zs += e[k];
       zt += e[K + k];
-      x += cross_term<T>(e[K + k], d[K + k], d[k]);
+      x = add_cross_term<T>(x, e[K + k], teacher[k], student[k]);
       store<T>(es + (j + k) * width, e[k]);
       store<T>(et + (j + k) * width, e[K + k]);
     }
     if (own) {
       if (setting.second == Second::exponential)
-        exp_each<T>(plain);
+        exp_each_below_0<T>(student);
       else
-        for (int k = 0; k < K; ++k) plain[k] = power<T>(setting.second, e[k]);
+        for (int k = 0; k < K; ++k) student[k] = power<T>(setting.second, e[k]);
       for (int k = 0; k < K; ++k) {
-        z1 += plain[k];
-        store<T>(e1 + (j + k) * width, plain[k]);
+        z1 += student[k];
+        store<T>(e1 + (j + k) * width, student[k]);
       }
     }
   };
@@ -290,7 +285,7 @@ void short_rows(const Setting<T>& setting, std::int64_t first) {
 
   std::array<Batch<T>, 3> logs{zs, zt, own ? z1 : zs};
   log_each<T>(logs);
-  const Batch<T> divergence = kl ? x / zt + (logs[0] - logs[1]) : zero;
+  const Batch<T> divergence = kl ? x * inverse / zt + (logs[0] - logs[1]) : zero;
   Batch<T> loss = kl ? divergence * Batch<T>(static_cast<T>(setting.kl_weight * setting.temperature)) : zero;
   if (ce) loss += (logs[2] - (load(label_logit) - max_s)) * Batch<T>(static_cast<T>(setting.ce_weight));
   store_lanes(call.loss + first, loss, count);

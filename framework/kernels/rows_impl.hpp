@@ -65,6 +65,15 @@ inline void walk(std::int64_t n, F f) {
   if (i < n) f.template operator()<1>(i, n - i);
 }
 
+/// ln x of four numbers at once.
+inline std::array<double, 4> log_four(std::array<double, 4> x) {
+  for (std::int64_t i = 0; i < 4; i += lanes<double>) {
+    const std::int64_t count = std::min<std::int64_t>(lanes<double>, 4 - i);
+    store_lanes<double>(&x[i], log<double>(load_lanes(&x[i], count, 1.0)), count);
+  }
+  return x;
+}
+
 /// Calls f.operator()<4>(j) for each fourth j < n, then f.operator()<1>(j) for the rest.
 template <class F>
 inline void in_fours(std::int64_t n, F f) {

@@ -221,9 +221,14 @@ struct Format<float> {
   static constexpr float exp_low = -104.0f, exp_high = 89.0f;  // 0 and infinity beyond them
   static constexpr float log_scale = 33554432.0f;  // 2^25 lifts any denormal into the normal range
   static constexpr float log_scale_exponent = 25.0f, log_unit = 8388608.0f + 127.0f;
-  // (exp(r) - 1 - r) / r² on |r| <= ln 2 / 2, interpolated at the Chebyshev nodes: 2^-26.6 of exp(r).
-  static constexpr std::array<float, 5> exp_series{0.5f, 0.16666576989698775f, 0.041666554617204574f,
-                                                   0.008363179052722578f, 0.0013926183587713494f};
+  // exp(r) on |r| <= ln 2 / 2: from r² on interpolated at the Chebyshev nodes, 2^-26.6 of exp(r).
+  static constexpr std::array<float, 7> exp_series{1.0f,
+                                                   1.0f,
+                                                   0.5f,
+                                                   0.16666576989698775f,
+                                                   0.041666554617204574f,
+                                                   0.008363179052722578f,
+                                                   0.0013926183587713494f};
   // (ln(1 + f) - f + f²/2) / f³ on sqrt(1/2) <= 1 + f <= sqrt(2), likewise: 2^-28 of ln(1 + f).
   static constexpr std::array<float, 9> log_series{
       0.33333331180030046f,  -0.24999996957950882f, 0.200007157488921f,
@@ -239,35 +244,41 @@ struct Format<double> {
   static constexpr double exp_low = -746.0, exp_high = 710.0;
   static constexpr double log_scale = 18014398509481984.0;  // 2^54
   static constexpr double log_scale_exponent = 54.0, log_unit = 4503599627370496.0 + 1023.0;
-  static constexpr std::array<double, 10> exp_series{
-      0.5000000000000001,     0.16666666666666669,    0.04166666666662413,    0.008333333333330062,
-      0.0013888888917213717,  0.00019841269863053618, 2.4801521295954376e-05, 2.7557268459997064e-06,
-      2.7620088445409746e-07, 2.510038549551032e-08};  // 2^-55.7
+  static constexpr std::array<double, 12> exp_series{1.0,
+                                                     1.0,
+                                                     0.5000000000000001,
+                                                     0.16666666666666669,
+                                                     0.04166666666662413,
+                                                     0.008333333333330062,
+                                                     0.0013888888917213717,
+                                                     0.00019841269863053618,
+                                                     2.4801521295954376e-05,
+                                                     2.7557268459997064e-06,
+                                                     2.7620088445409746e-07,
+                                                     2.510038549551032e-08};  // 2^-55.7
   static constexpr int log_terms = 10;
 };
 }  // namespace detail
 
-/// Each x[k] = e^x[k] within about 1 ulp, denormal results included: 0 at -infinity, infinity on overflow,
-/// NaN stays. Several registers step by step together keep the processor's pipes full.
-template <class T, std::size_t K>
-inline void exp_each(std::array<Batch<T>, K>& x) {
-  using F = detail::Format<T>;
+namespace detail {
+template <class T>
+inline constexpr T log2_e = static_cast<T>(1.44269504088896340735992468100189214);
+
+/// Each x[k] = e^(factor·x[k]), from constants that have the factor in them; x within what they allow.
+template <class T, std::size_t K, class Constants>
+inline void exp_with(std::array<Batch<T>, K>& x, const Constants& constants) {
+  using F = Format<T>;
   using Bits = xsimd::batch<typename F::Bits>;
-  constexpr T log2e = static_cast<T>(1.44269504088896340735992468100189214);
   // Adding it rounds to an integer n, which then stands in the low bits, twice the exponent's bias added.
-  constexpr T magic = static_cast<T>(typename F::Bits{3} << (F::fraction_bits - 1)) + T{2 * F::bias};
+  const Batch<T> magic(static_cast<T>(typename F::Bits{3} << (F::fraction_bits - 1)) + T{2 * F::bias});
   std::array<Batch<T>, K> shifted, p;
-  for (std::size_t k = 0; k < K; ++k)
-    x[k] = max_of<T>(Batch<T>(F::exp_low), min_of<T>(Batch<T>(F::exp_high), x[k]));
-  for (std::size_t k = 0; k < K; ++k) shifted[k] = fma<T>(x[k], Batch<T>(log2e), Batch<T>(magic));
-  for (std::size_t k = 0; k < K; ++k) p[k] = shifted[k] - Batch<T>(magic);
-  for (std::size_t k = 0; k < K; ++k) x[k] = fma<T>(p[k], Batch<T>(-F::ln2_high), x[k]);
-  for (std::size_t k = 0; k < K; ++k) x[k] = fma<T>(p[k], Batch<T>(-F::ln2_low), x[k]);
-  for (std::size_t k = 0; k < K; ++k) p[k] = Batch<T>(F::exp_series.back());
+  for (std::size_t k = 0; k < K; ++k) shifted[k] = fma<T>(x[k], constants.to_exponent(), magic);
+  for (std::size_t k = 0; k < K; ++k) p[k] = shifted[k] - magic;
+  for (std::size_t k = 0; k < K; ++k) x[k] = fma<T>(p[k], constants.minus_ln2_high(), x[k]);
+  for (std::size_t k = 0; k < K; ++k) x[k] = fma<T>(p[k], constants.minus_ln2_low(), x[k]);
+  for (std::size_t k = 0; k < K; ++k) p[k] = constants.coefficient(F::exp_series.size() - 1);
   for (std::size_t i = F::exp_series.size() - 1; i-- > 0;)
-    for (std::size_t k = 0; k < K; ++k) p[k] = fma<T>(p[k], x[k], Batch<T>(F::exp_series[i]));
-  for (std::size_t k = 0; k < K; ++k) p[k] = fma<T>(p[k], x[k], Batch<T>(T{1}));
-  for (std::size_t k = 0; k < K; ++k) p[k] = fma<T>(p[k], x[k], Batch<T>(T{1}));
+    for (std::size_t k = 0; k < K; ++k) p[k] = fma<T>(p[k], x[k], constants.coefficient(i));
   // 2^n in two factors, neither of which leaves the normal range.
   for (std::size_t k = 0; k < K; ++k) {
     const Bits bits = xsimd::bitwise_cast<Bits>(shifted[k]);
@@ -276,6 +287,79 @@ inline void exp_each(std::array<Batch<T>, K>& x) {
            xsimd::bitwise_cast<Batch<T>>((bits - half) << F::fraction_bits);
   }
 }
+
+/// For e^x itself.
+template <class T>
+struct ExpConstants {
+  static Batch<T> to_exponent() { return Batch<T>(log2_e<T>); }
+  static Batch<T> minus_ln2_high() { return Batch<T>(-Format<T>::ln2_high); }
+  static Batch<T> minus_ln2_low() { return Batch<T>(-Format<T>::ln2_low); }
+  static Batch<T> coefficient(std::size_t i) { return Batch<T>(Format<T>::exp_series[i]); }
+};
+}  // namespace detail
+
+/// Each x[k] = e^x[k] within about 1 ulp, denormal results included: 0 at -infinity, infinity on overflow,
+/// NaN stays. Several registers step by step together keep the processor's pipes full.
+template <class T, std::size_t K>
+inline void exp_each(std::array<Batch<T>, K>& x) {
+  using F = detail::Format<T>;
+  for (Batch<T>& v : x) v = max_of<T>(Batch<T>(F::exp_low), min_of<T>(Batch<T>(F::exp_high), v));
+  detail::exp_with<T>(x, detail::ExpConstants<T>{});
+}
+/// The same for no x above 0.
+template <class T, std::size_t K>
+inline void exp_each_below_0(std::array<Batch<T>, K>& x) {
+  for (Batch<T>& v : x) v = max_of<T>(Batch<T>(detail::Format<T>::exp_low), v);
+  detail::exp_with<T>(x, detail::ExpConstants<T>{});
+}
+
+/// e^(factor·x) for no x above 0, as fast as e^x: the positive factor goes into the constants.
+template <class T>
+class ScaledExp {
+ public:
+  explicit ScaledExp(double factor) {
+    using F = detail::Format<T>;
+    // Its powers would not fit beyond these; then it is multiplied.
+    if (!(factor >= 1e-4 && factor <= 1e4)) {
+      before_ = Batch<T>(static_cast<T>(factor));
+      multiplies_ = true;
+      factor = 1;
+    }
+    // ln 2 in two parts: the first has so few bits that its product with an integer exponent is exact.
+    const long double ln2 = 0.693147180559945309417232121458176568L / factor;
+    const T high = cut(static_cast<T>(ln2));
+    low_ = Batch<T>(static_cast<T>(static_cast<double>(F::exp_low) / factor));
+    to_exponent_ = Batch<T>(static_cast<T>(1 / ln2));
+    minus_ln2_high_ = Batch<T>(-high);
+    minus_ln2_low_ = Batch<T>(static_cast<T>(high - ln2));
+    double power = 1;
+    for (std::size_t i = 0; i < F::exp_series.size(); ++i, power *= factor)
+      coefficients_[i] = Batch<T>(static_cast<T>(static_cast<double>(F::exp_series[i]) * power));
+  }
+
+  template <std::size_t K>
+  void operator()(std::array<Batch<T>, K>& x) const {
+    if (multiplies_)
+      for (Batch<T>& v : x) v = v * before_;
+    for (Batch<T>& v : x) v = max_of<T>(low_, v);
+    detail::exp_with<T>(x, *this);
+  }
+
+  const Batch<T>& to_exponent() const { return to_exponent_; }
+  const Batch<T>& minus_ln2_high() const { return minus_ln2_high_; }
+  const Batch<T>& minus_ln2_low() const { return minus_ln2_low_; }
+  const Batch<T>& coefficient(std::size_t i) const { return coefficients_[i]; }
+
+ private:
+  static T cut(T value) {
+    using Bits = typename detail::Format<T>::Bits;
+    constexpr Bits cut_bits = sizeof(T) == 4 ? 12 : 22;
+    return std::bit_cast<T>(std::bit_cast<Bits>(value) >> cut_bits << cut_bits);
+  }
+  Batch<T> before_ = Batch<T>(T{1}), low_, to_exponent_, minus_ln2_high_, minus_ln2_low_;
+  std::array<Batch<T>, detail::Format<T>::exp_series.size()> coefficients_;
+  bool multiplies_ = false;
+};
 
 template <class T>
 inline Batch<T> exp(const Batch<T>& x) {

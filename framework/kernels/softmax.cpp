@@ -55,14 +55,18 @@ Batch<T> column_max(const Columns<T>& columns, const T* x) {
   return max;
 }
 
-/// The sum of exp(x - shift) down each column; the exponentials go to y if it isn't null.
-template <class T>
+/// The sum of exp(x - shift) down each column; the exponentials go to y if it isn't null. Without a bound the
+/// shift is not always the maximum.
+template <class T, bool Bounded = true>
 Batch<T> exp_sum(const Columns<T>& columns, const T* x, const Batch<T>& shift, T* y) {
   ColumnSum<T> sum;
   in_fours(columns.n, [&]<int K>(std::int64_t j) {
     auto v = columns.template get_each<K>(x, j);
     for (Batch<T>& one : v) one = one - shift;
-    exp_each<T>(v);
+    if constexpr (Bounded)
+      exp_each_below_0<T>(v);
+    else
+      exp_each<T>(v);
     for (int k = 0; k < K; ++k) {
       if (y != nullptr) columns.put(y, j + k, v[k]);
       sum.add(v[k]);
@@ -87,7 +91,7 @@ double exp_sum(const T* x, std::int64_t n, RunningShift<T>& shift, T* e) {
         prefetch(x + begin + i + ahead + line / static_cast<int>(sizeof(T)));
       auto v = load_each<K>(x + begin + i, count, -infinity<T>);
       for (Batch<T>& one : v) one = one - by;
-      exp_each<T>(v);
+      exp_each_below_0<T>(v);
       if (e != nullptr) store_each<T>(e + begin + i, v, count);
       return v;
     });
@@ -207,7 +211,7 @@ void logsumexp(const T* x, T* y, std::int64_t outer, std::int64_t classes, std::
       },
       [y, outer, inner](const Columns<T>& columns, const T* from, const T*, T*, std::int64_t at) {
         const Batch<T> shift = finite_shift(column_max(columns, from));
-        const Batch<T> value = shift + log<T>(exp_sum<T>(columns, from, shift, nullptr));
+        const Batch<T> value = shift + log<T>(exp_sum<T, false>(columns, from, shift, nullptr));
         store_lanes(y + at, value, std::min(columns.count, outer * inner - at));
       });
 }
@@ -261,7 +265,7 @@ void log_softmax_backward(const T* y, const T* g, T* dx, std::int64_t outer, std
         fill_row<T, 4>(to, classes, streamed, [=]<int K>(std::int64_t i, std::int64_t count) {
           auto v = load_each<K>(log_p + i, count, T{0});
           const auto upstream = load_each<K>(from + i, count, T{0});
-          exp_each<T>(v);
+          exp_each_below_0<T>(v);
           for (int k = 0; k < K; ++k) v[k] = fma<T>(-v[k], sum, upstream[k]);
           return v;
         });
@@ -272,7 +276,7 @@ void log_softmax_backward(const T* y, const T* g, T* dx, std::int64_t outer, std
         const Batch<T> sum = total.value();
         in_fours(columns.n, [&]<int K>(std::int64_t j) {
           auto v = columns.template get_each<K>(log_p, j);
-          exp_each<T>(v);
+          exp_each_below_0<T>(v);
           for (int k = 0; k < K; ++k) columns.put(to, j + k, fma<T>(-v[k], sum, columns.get(from, j + k)));
         });
       });
@@ -281,7 +285,6 @@ void log_softmax_backward(const T* y, const T* g, T* dx, std::int64_t outer, std
 template <class T>
 void logsumexp_backward(const T* x, const T* y, const T* g, T* dx, std::int64_t outer, std::int64_t classes,
                         std::int64_t inner) {
-  const Batch<T> zero(T{0}), nothing(-infinity<T>);
   run<T>(
       x, nullptr, dx, outer, classes, inner,
       [=](const T* from, const T*, T* to, std::int64_t row, bool streamed) {
@@ -290,7 +293,7 @@ void logsumexp_backward(const T* x, const T* y, const T* g, T* dx, std::int64_t 
           auto v = load_each<K>(from + i, count, T{0});
           for (Batch<T>& one : v) one = one - total;
           exp_each<T>(v);
-          for (Batch<T>& one : v) one = select(total == nothing, zero, factor * one);
+          for (Batch<T>& one : v) one = factor * one;
           return v;
         });
       },
@@ -301,7 +304,7 @@ void logsumexp_backward(const T* x, const T* y, const T* g, T* dx, std::int64_t 
           auto v = columns.template get_each<K>(from, j);
           for (Batch<T>& one : v) one = one - total;
           exp_each<T>(v);
-          for (int k = 0; k < K; ++k) columns.put(to, j + k, select(total == nothing, zero, factor * v[k]));
+          for (int k = 0; k < K; ++k) columns.put(to, j + k, factor * v[k]);
         });
       });
 }

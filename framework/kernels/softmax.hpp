@@ -31,7 +31,7 @@ void log_softmax_backward(const T* y, const T* g, T* dx, std::int64_t outer, std
 template <class T>
 void logsumexp(const T* x, T* y, std::int64_t outer, std::int64_t classes, std::int64_t inner);
 
-/// dx = g · exp(x - y), y [outer, inner] the logsumexp; 0 where y is -inf.
+/// dx = g · exp(x - y), y [outer, inner] the logsumexp; NaN where y is -inf.
 template <class T>
 void logsumexp_backward(const T* x, const T* y, const T* g, T* dx, std::int64_t outer, std::int64_t classes,
                         std::int64_t inner);
