@@ -164,15 +164,25 @@ Tensor logsumexp(const Tensor& x, Dims dims, bool keepdim) {
   require_floating("logsumexp", x);
   const Plan plan = plan_reduction("logsumexp", x.shape(), dims);
   const detail::Split s = plan.split;
-  return record({.name = "logsumexp",
-                 .inputs = {x},
-                 .value = reduce_floating(x, plan, keepdim,
-                                          [&]<class T>(const T* in, T* out) {
-                                            kernels::logsumexp(in, out, s.outer, s.n, s.inner);
-                                          }),
-                 .vjp = [x, kept = plan.kept](const Tensor& g, const Tensor& y, Needs) {
-                   return reshape(g, kept) * exp(x - reshape(y, kept));
-                 }});
+  Op op{.name = "logsumexp",
+        .inputs = {x},
+        .value = reduce_floating(
+            x, plan, keepdim,
+            [&]<class T>(const T* in, T* out) { kernels::logsumexp(in, out, s.outer, s.n, s.inner); }),
+        .vjp = [x, kept = plan.kept](const Tensor& g, const Tensor& y, Needs) {
+          return reshape(g, kept) * exp(x - reshape(y, kept));
+        }};
+  if (!plan.needs_permute)
+    op.fast_vjp = [x, s](const Tensor& g, const Tensor& y, Needs) {
+      Array out(x.shape(), x.dtype());
+      visit_floating(x.dtype(), [&](auto zero) {
+        using T = decltype(zero);
+        kernels::logsumexp_backward(x.data<T>().data(), y.data<T>().data(), g.data<T>().data(),
+                                    out.fill<T>().data(), s.outer, s.n, s.inner);
+      });
+      return Tensor(std::move(out));
+    };
+  return record(std::move(op));
 }
 
 Tensor amax(const Tensor& x, Dims dims, bool keepdim) {
