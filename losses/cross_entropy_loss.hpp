@@ -30,6 +30,7 @@ Tensor cross_entropy(const Tensor& input, const Tensor& target, CrossEntropyLoss
 class CrossEntropyLoss {
  public:
   explicit CrossEntropyLoss(CrossEntropyLossOptions options = {}) : options_(std::move(options)) {}
+  explicit CrossEntropyLoss(detail::Defaults) : CrossEntropyLoss() {}
   Tensor operator()(const Tensor& input, const Tensor& target) const {
     return cross_entropy(input, target, options_);
   }

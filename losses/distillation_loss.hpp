@@ -35,6 +35,7 @@ Tensor distillation_loss(const DistillationInputs& inputs, DistillationLossOptio
 class DistillationLoss {
  public:
   explicit DistillationLoss(DistillationLossOptions options = {});
+  explicit DistillationLoss(detail::Defaults) : DistillationLoss() {}
   Tensor operator()(const DistillationInputs& inputs) const { return distillation_loss(inputs, options_); }
 
  private:

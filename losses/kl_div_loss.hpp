@@ -32,6 +32,7 @@ Tensor kl_div(const Tensor& input, const Tensor& target, KLDivLossOptions option
 class KLDivLoss {
  public:
   explicit KLDivLoss(KLDivLossOptions options = {}) : options_(options) {}
+  explicit KLDivLoss(detail::Defaults) : KLDivLoss() {}
   Tensor operator()(const Tensor& input, const Tensor& target) const {
     return kl_div(input, target, options_);
   }

@@ -22,6 +22,7 @@ Tensor mse_loss(const Tensor& input, const Tensor& target, MSELossOptions option
 class MSELoss {
  public:
   explicit MSELoss(MSELossOptions options = {}) : options_(options) {}
+  explicit MSELoss(detail::Defaults) : MSELoss() {}
   Tensor operator()(const Tensor& input, const Tensor& target) const {
     return mse_loss(input, target, options_);
   }

@@ -28,6 +28,7 @@ Tensor nll_loss(const Tensor& input, const Tensor& target, NLLLossOptions option
 class NLLLoss {
  public:
   explicit NLLLoss(NLLLossOptions options = {}) : options_(std::move(options)) {}
+  explicit NLLLoss(detail::Defaults) : NLLLoss() {}
   Tensor operator()(const Tensor& input, const Tensor& target) const {
     return nll_loss(input, target, options_);
   }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 #include <optional>
 #include <string_view>
 
@@ -19,6 +20,11 @@ std::string_view name(Reduction reduction);
 Reduction reduction_from_string(std::string_view text);
 
 namespace detail {
+/// A constructor that takes a list of them is what `KLDivLoss({})` means: the default options, and not a copy of a
+/// loss made of nothing, which would fit as well.
+struct NoOptions {};
+using Defaults = std::initializer_list<NoOptions>;
+
 /// What PyTorch's deprecated arguments decide: when either is given, an absent one counts as true and `reduction` is
 /// ignored; reduce = false is none, else size_average chooses between mean and sum. Warns.
 Reduction resolve_reduction(std::optional<bool> size_average, std::optional<bool> reduce,

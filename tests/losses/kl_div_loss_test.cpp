@@ -469,4 +469,15 @@ BOOST_AUTO_TEST_CASE(only_what_is_wanted_gets_a_gradient) {
   BOOST_TEST(u.grad().data<double>()[0] == std::log(0.25) + 2, boost::test_tools::tolerance(1e-14));
 }
 
+BOOST_AUTO_TEST_CASE(empty_braces_are_the_default_options) {
+  const Tensor x = log_softmax(tensor({1.0, 2.0, 3.0, 4.0}, {2, 2}), 1), t = softmax(x * 2.0, 1);
+  const Tensor labels = tensor<std::int64_t>({0, 1}, {2});
+  BOOST_TEST(KLDivLoss({})(x, t).item<double>() == kl_div(x, t).item<double>());
+  BOOST_TEST(MSELoss({})(x, t).item<double>() == mse_loss(x, t).item<double>());
+  BOOST_TEST(NLLLoss({})(x, labels).item<double>() == nll_loss(x, labels).item<double>());
+  BOOST_TEST(CrossEntropyLoss({})(x, labels).item<double>() == cross_entropy(x, labels).item<double>());
+  BOOST_TEST(DistillationLoss({})({.student = x, .teacher = t}).item<double>() ==
+             distillation_loss({.student = x, .teacher = t}).item<double>());
+}
+
 BOOST_AUTO_TEST_SUITE_END()
