@@ -1,10 +1,15 @@
 #include "data.hpp"
 
+#include <zlib.h>
+
 #include <algorithm>
+#include <array>
+#include <cstdio>
 #include <retort/framework/core/error.hpp>
 #include <retort/framework/core/random.hpp>
 #include <retort/framework/data/idx.hpp>
 #include <retort/framework/ops/indexing.hpp>
+#include <span>
 
 namespace distill {
 
@@ -34,6 +39,17 @@ Data load_data(const std::string& folder) {
     throw IoError(message(folder, ": the test labels go from ", *test_least, " to ", *test_most,
                           ", but the training labels end at ", data.classes - 1));
   return data;
+}
+
+std::string checksum_of(const retort::Dataset& data) {
+  const auto images = std::as_bytes(data.inputs().data<float>());
+  const auto labels = std::as_bytes(data.targets().data<std::int64_t>());
+  uLong sum = 0;
+  for (const auto bytes : {images, labels})
+    sum = ::crc32_z(sum, reinterpret_cast<const Bytef*>(bytes.data()), bytes.size());
+  std::array<char, 16> text{};
+  std::snprintf(text.data(), text.size(), "crc32:%08lx", sum);
+  return text.data();
 }
 
 void require_images(const Data& data, std::int64_t student_images, std::int64_t held_out) {

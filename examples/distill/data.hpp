@@ -19,6 +19,9 @@ struct Data {
 /// when training and test images differ in size, or when there are no two classes.
 Data load_data(const std::string& folder);
 
+/// Tells data from others: "crc32:" and eight digits, of the images' bytes (float32) followed by the labels' (int64).
+std::string checksum_of(const retort::Dataset& data);
+
 /// What one student learns from.
 struct Examples {
   retort::Tensor images = {};          ///< [n, pixels]

@@ -7,7 +7,7 @@
 #include "data.hpp"
 #include "metrics.hpp"
 #include "options.hpp"
-#include "progress.hpp"
+#include "run.hpp"
 
 namespace distill {
 
@@ -18,12 +18,16 @@ struct SeedResult {
 };
 
 struct Result {
-  Metrics teacher = {};
+  Metrics teacher = {};  ///< NaN when only its answers to the training images are there
   std::vector<SeedResult> seeds = {};
   double seconds = 0;  ///< all of it, reading the data included
 };
 
-/// The result (but for its seconds) depends on data and options alone, not on the number of threads.
-Result run_experiment(const Data& data, const Options& options, Progress& progress);
+/// The result (but for its seconds) depends on data and options alone, not on the number of threads, nor on where the
+/// run was stopped. Leaves the networks of the first seed and their predictions in the run's folder.
+Result run_experiment(const Data& data, const Options& options, Run& run);
+
+/// The part of it that ends with the teacher, kept in the run's folder and, should the options say so, its logits too.
+Metrics run_teacher(const Data& data, const Options& options, Run& run);
 
 }  // namespace distill

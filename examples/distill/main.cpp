@@ -1,45 +1,80 @@
 // Knowledge distillation from beginning to end. `distill --help` says what can be set.
 #include <algorithm>
 #include <chrono>
+#include <filesystem>
 #include <iostream>
 #include <new>
 #include <retort/framework/core/threads.hpp>
 #include <string>
+#include <string_view>
 
 #include "data.hpp"
 #include "experiment.hpp"
 #include "options.hpp"
 #include "output_file.hpp"
-#include "progress.hpp"
 #include "report.hpp"
+#include "run.hpp"
 #include "selection.hpp"
+#include "teacher.hpp"
+#include "training.hpp"
 
 namespace {
 
-void run(const distill::Options& options) {
-  const auto start = std::chrono::steady_clock::now();
-  const auto seconds = [&] {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  };
-  if (options.threads > 0) retort::set_num_threads(static_cast<int>(options.threads));
+using distill::Command;
+using Clock = distill::Run::Clock;
 
-  const distill::Data data = distill::load_data(options.data);
+void select(const distill::Options& options, const distill::Data& data, Clock::time_point start) {
   const distill::Grid grid;
-  distill::require_images(data, options.student_images, options.select ? grid.held_out : 0);
-  const distill::OutputFile out(options.out, options.select ? "SELECTION.md" : "result.json");
-  distill::Progress progress(options.quiet);
-  if (options.select) {
-    const distill::Selection selection = distill::select(data, options, grid, progress);
-    const std::string page = distill::page_of(selection, options, grid, seconds());
-    out.write(page);
-    std::cout << page;
-  } else {
-    distill::Result result = distill::run_experiment(data, options, progress);
-    result.seconds = seconds();
-    out.write(distill::json_of(result));
-    std::cout << distill::table_of(result);
+  distill::require_images(data, options.student_images, grid.held_out);
+  const distill::OutputFile out(options.out, "SELECTION.md");
+  distill::ProgressObserver progress(options.quiet);
+  const distill::Selection selection = distill::select(data, options, grid, progress);
+  const std::string page =
+      distill::page_of(selection, options, grid, std::chrono::duration<double>(Clock::now() - start).count());
+  out.write(page);
+  std::cout << page << "\nwritten to " << out.path() << '\n';
+}
+
+void print(const distill::Metrics& metrics) {
+  std::cout << "accuracy " << metrics.accuracy << "\nnll " << metrics.nll << "\nece " << metrics.ece << '\n';
+}
+
+void train_teacher(const distill::Options& options, const distill::Data& data, Clock::time_point start) {
+  if (!options.save_logits.empty()) {
+    const std::filesystem::path path(options.save_logits);
+    const std::string folder = path.parent_path().string();
+    const distill::OutputFile proven(folder.empty() ? "." : folder, path.filename().string());
   }
-  std::cout << "\nwritten to " << out.path() << '\n';
+  distill::Run run(options, data, start);
+  print(distill::run_teacher(data, options, run));
+  std::cout << "\nwritten to " << run.last_file().path() << '\n';
+}
+
+void train_students(const distill::Options& options, const distill::Data& data, Clock::time_point start) {
+  distill::require_images(data, options.student_images, 0);
+  distill::Run run(options, data, start);
+  distill::Result result = distill::run_experiment(data, options, run);
+  result.seconds = run.seconds();
+  run.last_file().write(distill::json_of(result));
+  std::cout << distill::table_of(result) << "\nwritten to " << run.last_file().path() << '\n';
+}
+
+void run(const distill::Options& options) {
+  const auto start = Clock::now();
+  if (options.threads > 0) retort::set_num_threads(static_cast<int>(options.threads));
+  const distill::Data data = distill::load_data(options.data);
+  switch (options.command) {
+    case Command::distill:
+      if (options.select) return select(options, data, start);
+      [[fallthrough]];
+    case Command::teach: return train_students(options, data, start);
+    case Command::train_teacher: return train_teacher(options, data, start);
+    case Command::evaluate: {
+      const distill::Mlp model = distill::load_network(options.model, data.pixels, data.classes);
+      return print(distill::measure(distill::logits_of(model, data.test.inputs()), data.test.targets()));
+    }
+    case Command::report: return;
+  }
 }
 
 /// Exactly one line on stderr.
@@ -50,12 +85,36 @@ int fail(std::string message) {
   return 1;
 }
 
+/// The words as a shell takes them, with --resume.
+std::string resuming(int argc, const char* const* argv) {
+  constexpr std::string_view plain =
+      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=./:,@%";
+  std::string command;
+  bool resumes = false;
+  for (int i = 0; i < argc; ++i) {
+    std::string word = argv[i];
+    resumes = resumes || word == "--resume";
+    if (word.empty() || word.find_first_not_of(plain) != std::string::npos) {
+      for (std::size_t at = 0; (at = word.find('\'', at)) != std::string::npos; at += 4)
+        word.replace(at, 1, "'\\''");
+      word = '\'' + word + '\'';
+    }
+    command += word + ' ';
+  }
+  if (!resumes) return command + "--resume";
+  command.pop_back();
+  return command;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   try {
     if (const auto options = distill::parse_options(argc, argv)) run(*options);
     return 0;
+  } catch (const distill::Interrupted&) {
+    std::cerr << "distill: stopped; to go on from here:\n  " << resuming(argc, argv) << '\n';
+    return 130;
   } catch (const std::bad_alloc&) {
     return fail("out of memory; try a smaller --batch-size or --teacher-width");
   } catch (const std::exception& error) {

@@ -34,7 +34,7 @@ std::string flags_of(const std::string& prefix, const Recipe& recipe) {
 
 }  // namespace
 
-Selection select(const Data& data, const Options& options, const Grid& grid, Progress& progress) {
+Selection select(const Data& data, const Options& options, const Grid& grid, ProgressObserver& progress) {
   require_images(data, options.student_images, grid.held_out);
   const auto seed = static_cast<std::uint64_t>(options.seed);
   const std::vector<std::int64_t> order = shuffled(data.train.size(), seed);
@@ -53,7 +53,7 @@ Selection select(const Data& data, const Options& options, const Grid& grid, Pro
   for (std::int64_t i = 0; i < grid.seeds; ++i)
     seen.push_back(draw(fit, options.student_images, seed + static_cast<std::uint64_t>(i)));
 
-  Progress silent(true);  // thousands of epochs: a line for each candidate says enough
+  Observer silent;  // thousands of epochs: a line for each candidate says enough
   const std::vector<Recipe> recipes = combinations(grid);
   for (const Recipe& recipe : recipes) {
     Candidate& candidate = selection.candidates.emplace_back(Candidate{recipe});

@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "data.hpp"
+#include "observer.hpp"
 #include "options.hpp"
-#include "progress.hpp"
 
 namespace distill {
 
@@ -38,7 +38,7 @@ struct Selection {
 /// Holds images of the training set back, trains a teacher on the others, and students on some of those, drawn by the
 /// seed; judges them on the images held out, which neither saw. The test set is not read.
 /// ValueError when the training set is too small.
-Selection select(const Data& data, const Options& options, const Grid& grid, Progress& progress);
+Selection select(const Data& data, const Options& options, const Grid& grid, ProgressObserver& progress);
 
 /// A Markdown page of all candidates and the flags that set the best.
 std::string page_of(const Selection& selection, const Options& options, const Grid& grid, double seconds);

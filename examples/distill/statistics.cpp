@@ -24,8 +24,9 @@ double probability_within(double angle, std::size_t degrees) {
 
 Summary summarise(const std::vector<double>& values) {
   const auto n = static_cast<double>(values.size());
-  double mean = 0;
-  for (const double value : values) mean += value / n;
+  long double sum = 0;  // so that the mean of decimal fractions is one, too
+  for (const double value : values) sum += value;
+  const auto mean = static_cast<double>(sum / n);
   double squares = 0;
   for (const double value : values) squares += (value - mean) * (value - mean);
   return {mean, values.size() > 1 ? std::sqrt(squares / (n - 1)) : 0};

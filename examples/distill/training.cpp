@@ -37,55 +37,61 @@ Loss distillation_loss(const Examples& examples, double temperature, double alph
   };
 }
 
-void train(Mlp& model, const Tensor& images, const Loss& loss, const Training& training, Progress& progress) {
+void train(Mlp& model, const Tensor& images, const Loss& loss, const Training& training, Observer& observer) {
   const Recipe& recipe = training.recipe;
   rt::AdamW optimizer(model.parameters(), {.lr = recipe.lr, .weight_decay = recipe.weight_decay});
   // Each image comes with its row's number, by which the loss looks up what belongs to it.
   rt::DataLoader loader(rt::Dataset(images, rt::arange(images.size(0))),
                         {.batch_size = training.batch_size, .shuffle = true, .seed = training.seed});
-  rt::CosineAnnealingLR schedule(optimizer, {.T_max = recipe.epochs * loader.size()});
+  const std::int64_t steps = recipe.epochs * loader.size();
+  rt::CosineAnnealingLR schedule(optimizer, {.T_max = steps});
 
   model.train();
-  for (std::int64_t epoch = 1; epoch <= recipe.epochs; ++epoch) {
-    double total = 0;
+  Position at = observer.begin(
+      training, steps,
+      {.module = &model, .optimizer = &optimizer, .schedulers = {&schedule}, .loader = &loader});
+  for (; at.epoch <= recipe.epochs; ++at.epoch, at.total = 0) {
     for (const rt::Batch& batch : loader) {
       const Tensor value = loss(model(batch.input), batch.target);
       optimizer.zero_grad();
       value.backward();
       optimizer.step();
       schedule.step();
-      total += value.item<double>() * static_cast<double>(batch.input.size(0));
+      ++at.step;
+      at.total += value.item<double>() * static_cast<double>(batch.input.size(0));
+      observer.step(at, value.item<double>());
     }
-    const double mean = total / static_cast<double>(images.size(0));
+    const double mean = at.total / static_cast<double>(images.size(0));
     if (!std::isfinite(mean))
-      throw rt::ValueError(message("training of the ", training.name, " diverged in epoch ", epoch,
+      throw rt::ValueError(message("training of the ", training.title(), " diverged in epoch ", at.epoch,
                                    ": its loss is ", mean, "; try a lower learning rate than ", recipe.lr));
-    progress.epoch(training.name, epoch, recipe.epochs, mean);
+    model.eval();
+    observer.epoch(at, mean, model);
+    model.train();
   }
   model.eval();
 }
 
-Mlp train_teacher(const Examples& examples, const Data& data, const Options& options, Progress& progress) {
+Mlp train_teacher(const Examples& examples, const Data& data, const Options& options, Observer& observer) {
   const auto seed = static_cast<std::uint64_t>(options.seed);
   rt::manual_seed(seed);
   Mlp teacher({data.pixels, options.teacher_width, options.teacher_width, data.classes},
               options.teacher.dropout);
   train(teacher, examples.images, label_loss(examples),
-        {"teacher", options.teacher, options.batch_size, seed}, progress);
+        {"teacher", options.teacher, options.batch_size, seed}, observer);
   return teacher;
 }
 
 std::string name(Way way) { return way == Way::alone ? "alone" : "distilled"; }
 
 Mlp train_student(Way way, const Recipe& recipe, const Examples& examples, const Data& data,
-                  const Options& options, std::uint64_t seed, Progress& progress) {
+                  const Options& options, std::uint64_t seed, Observer& observer) {
   rt::manual_seed(seed);
   Mlp student({data.pixels, options.student_width, data.classes}, recipe.dropout);
   const Loss loss = way == Way::alone
                         ? label_loss(examples)
                         : distillation_loss(examples, options.temperature, options.alpha, options.fused);
-  train(student, examples.images, loss,
-        {message("student ", seed, " ", name(way)), recipe, options.batch_size, seed}, progress);
+  train(student, examples.images, loss, {name(way), recipe, options.batch_size, seed}, observer);
   return student;
 }
 

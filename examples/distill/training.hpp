@@ -8,8 +8,8 @@
 
 #include "data.hpp"
 #include "mlp.hpp"
+#include "observer.hpp"
 #include "options.hpp"
-#include "progress.hpp"
 
 namespace distill {
 
@@ -23,19 +23,13 @@ Loss label_loss(const Examples& examples);
 /// and Dean (2015). Composed of KLDivLoss and CrossEntropyLoss; with `fused` it is DistillationLoss, the same.
 Loss distillation_loss(const Examples& examples, double temperature, double alpha, bool fused);
 
-struct Training {
-  std::string name = {};  ///< in progress and errors
-  Recipe recipe = {};
-  std::int64_t batch_size = 1;
-  std::uint64_t seed = 0;  ///< of the batches
-};
 /// Trains the model on images [n, pixels], and leaves it in evaluation mode. ValueError when the loss stops being a
-/// number.
+/// number; and what the observer throws.
 void train(Mlp& model, const retort::Tensor& images, const Loss& loss, const Training& training,
-           Progress& progress);
+           Observer& observer);
 
 /// 784-1200-1200-10 for Fashion-MNIST, trained on all the examples.
-Mlp train_teacher(const Examples& examples, const Data& data, const Options& options, Progress& progress);
+Mlp train_teacher(const Examples& examples, const Data& data, const Options& options, Observer& observer);
 
 enum class Way { alone, distilled };
 /// "alone" or "distilled".
@@ -44,7 +38,7 @@ std::string name(Way way);
 /// 784-128-10 for Fashion-MNIST. The seed decides its first weights and its batches, so that the two ways of training
 /// it start from the same network and see the same images in the same order.
 Mlp train_student(Way way, const Recipe& recipe, const Examples& examples, const Data& data,
-                  const Options& options, std::uint64_t seed, Progress& progress);
+                  const Options& options, std::uint64_t seed, Observer& observer);
 
 /// The logits of all images, in evaluation mode and without history.
 retort::Tensor logits_of(const Mlp& model, const retort::Tensor& images);

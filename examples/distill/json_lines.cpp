@@ -1,0 +1,53 @@
+#include "json_lines.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <retort/framework/core/error.hpp>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+namespace distill {
+
+JsonLines::JsonLines(std::string path, std::int64_t size)
+    : path_(std::move(path)),
+      size_(size),
+      descriptor_(::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666)) {
+  if (descriptor_ < 0) fail("cannot be opened");
+  struct stat status {};
+  if (::fstat(descriptor_, &status) != 0) fail("cannot be looked at");
+  if (status.st_size < size_) {
+    ::close(descriptor_);
+    throw retort::IoError(retort::message("--resume: ", path_, " has ", std::int64_t{status.st_size},
+                                          " bytes, but had ", size_, " at the checkpoint"));
+  }
+  if (::ftruncate(descriptor_, size_) != 0) fail("cannot be cut back");
+}
+
+JsonLines::~JsonLines() { ::close(descriptor_); }
+
+void JsonLines::write(const nlohmann::ordered_json& object) {
+  const std::string line = object.dump() + '\n';
+  for (std::string_view rest = line; !rest.empty();) {
+    const ssize_t written = ::write(descriptor_, rest.data(), rest.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) fail("cannot be written");
+    rest.remove_prefix(static_cast<std::size_t>(written));
+  }
+  size_ += static_cast<std::int64_t>(line.size());
+}
+
+std::int64_t JsonLines::flush() {
+  if (::fsync(descriptor_) != 0) fail("cannot be flushed to the disk");
+  return size_;
+}
+
+void JsonLines::fail(const char* what) const {
+  throw retort::IoError(
+      retort::message("--out: ", path_, ": ", what, ": ", std::generic_category().message(errno)));
+}
+
+}  // namespace distill

@@ -1,0 +1,32 @@
+// Files that a run appends to.
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <string>
+
+namespace distill {
+
+/// One JSON object a line. A line is in the file when write() returns, for whoever looks on.
+class JsonLines {
+ public:
+  /// Opens or makes the file and cuts it back to its first `size` bytes. IoError when it cannot be written or is
+  /// shorter.
+  JsonLines(std::string path, std::int64_t size);
+  ~JsonLines();
+  JsonLines(const JsonLines&) = delete;
+  JsonLines& operator=(const JsonLines&) = delete;
+
+  void write(const nlohmann::ordered_json& object);
+  /// Has all of it on the disk, and returns how many bytes that are.
+  std::int64_t flush();
+
+ private:
+  [[noreturn]] void fail(const char* what) const;
+
+  std::string path_;
+  std::int64_t size_;
+  int descriptor_;
+};
+
+}  // namespace distill

@@ -1,0 +1,241 @@
+#include "run.hpp"
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <limits>
+#include <retort/framework/core/error.hpp>
+#include <retort/framework/core/threads.hpp>
+#include <retort/optim/optimizer.hpp>
+
+#include "settings.hpp"
+#include "training.hpp"
+
+namespace distill {
+namespace {
+
+namespace fs = std::filesystem;
+using retort::IoError;
+using retort::message;
+
+constexpr std::int64_t student_epochs_between_tests = 10;  // so that they cost little
+
+std::string checkpoints_in(const std::string& folder) { return (fs::path(folder) / "checkpoints").string(); }
+
+/// JSON has no NaN and no infinity; null stands for them.
+double number_in(const Json& json, const char* key) {
+  const Json& value = json.at(key);
+  return value.is_null() ? std::numeric_limits<double>::quiet_NaN() : value.get<double>();
+}
+
+std::string cpu_name() {
+  std::ifstream info("/proc/cpuinfo");
+  for (std::string line; std::getline(info, line);)
+    if (line.starts_with("model name"))
+      if (const std::size_t colon = line.find(": "); colon != std::string::npos)
+        return line.substr(colon + 2);
+  return "unknown";
+}
+
+Json environment_of(const Options& options) {
+  return {{"version", RETORT_VERSION},
+          {"seed", options.seed},
+          {"cpu", cpu_name()},
+          {"threads", retort::get_num_threads()},
+#ifdef __clang__
+          {"compiler", "clang " __clang_version__}
+#else
+          {"compiler", "g++ " __VERSION__}
+#endif
+  };
+}
+
+/// Paths need not be UTF-8.
+std::string text_of(const Json& json, int indent = -1) {
+  return json.dump(indent, ' ', false, Json::error_handler_t::replace);
+}
+
+void forget_checkpoints(const std::string& folder) {
+  std::error_code error;
+  std::vector<fs::path> files;
+  for (fs::directory_iterator entry(folder, error); !error && entry != fs::directory_iterator();
+       entry.increment(error))
+    if (entry->path().extension() == ".safetensors") files.push_back(entry->path());
+  for (const fs::path& file : files)
+    if (!fs::remove(file, error))
+      throw IoError(message("--out: cannot remove ", file.string(), ": ", error.message()));
+}
+
+double seconds_since(Run::Clock::time_point start) {
+  return std::chrono::duration<double>(Run::Clock::now() - start).count();
+}
+
+}  // namespace
+
+Run::Run(const Options& options, const Data& data, Clock::time_point start)
+    : ProgressObserver(options.quiet),
+      options_(options),
+      data_(data),
+      data_checksum_(checksum_of(data.train) + ' ' + checksum_of(data.test)),
+      start_(start),
+      state_(options.resume ? restored() : State()),
+      last_file_(options.out,
+                 options.command == Command::train_teacher ? "teacher.safetensors" : "result.json") {
+  if (!options.resume)
+    forget_checkpoints(checkpoints_in(options.out));  // they tell of files that are cut now
+  metrics_.emplace(path("metrics.jsonl"), state_.metrics);
+  timing_.emplace(path("timing.jsonl"), state_.timing);
+  OutputFile(options.out, "config.json").write(text_of(config_of(options), 2) + '\n');
+  OutputFile(options.out, "environment.json").write(text_of(environment_of(options), 2) + '\n');
+  if (options.resume) {
+    say(message("going on after step ", state_.steps + state_.at.step, ", from ", state_.checkpoint));
+  } else {
+    save();
+  }
+}
+
+Run::State Run::restored() const {
+  const std::string folder = checkpoints_in(options_.out);
+  const auto loaded = retort::Checkpoint(folder, {}).load();
+  if (!loaded)
+    throw IoError(message("--resume: ", folder, " holds no checkpoint; leave --resume out to begin"));
+  const auto refuse = [&](const std::string& what, const auto& before, const auto& now) {
+    throw retort::ValueError(message("--resume: the run in ", options_.out, " has ", what, " ", before,
+                                     ", not ", now,
+                                     "; give it the same, or leave --resume out to begin anew"));
+  };
+  try {
+    const Json json = Json::parse(loaded->json);
+    if (json.at("command") != name(options_.command))
+      refuse("command", json.at("command").get<std::string>(), name(options_.command));
+    const Json now = config_of(options_);
+    if (const std::string key = first_difference(json.at("config"), now); !key.empty())
+      refuse(key, value_at(json.at("config"), key).dump(), value_at(now, key).dump());
+    if (json.at("data") != data_checksum_)
+      refuse("data with the checksums", json.at("data").get<std::string>(), data_checksum_);
+    State state = {.steps = json.at("steps").get<std::int64_t>(),
+                   .network = json.at("network").get<std::string>(),
+                   .seed = json.at("seed").get<std::int64_t>(),
+                   .at = {.epoch = json.at("epoch").get<std::int64_t>(),
+                          .step = json.at("step").get<std::int64_t>(),
+                          .total = number_in(json, "total")},
+                   .epoch_seconds = json.at("epoch_seconds").get<double>(),
+                   .seconds = json.at("seconds").get<double>(),
+                   .metrics = json.at("metrics_bytes").get<std::int64_t>(),
+                   .timing = json.at("timing_bytes").get<std::int64_t>(),
+                   .checkpoint = loaded->path};
+    for (const Json& figures : json.at("finished"))
+      state.finished.push_back(
+          {figures.at("network").get<std::string>(),
+           figures.at("seed").get<std::int64_t>(),
+           {number_in(figures, "accuracy"), number_in(figures, "nll"), number_in(figures, "ece")}});
+    return state;
+  } catch (const Json::exception& error) {
+    throw IoError(message("--resume: ", loaded->path, ": is not of such a run: ", error.what()));
+  }
+}
+
+void Run::save() {
+  state_.metrics = metrics_->flush();
+  state_.timing = timing_->flush();
+  Json json = {{"command", name(options_.command)},
+               {"config", config_of(options_)},
+               {"data", data_checksum_},
+               {"finished", Json::array()},
+               {"steps", state_.steps},
+               {"network", state_.network},
+               {"seed", state_.seed},
+               {"epoch", state_.at.epoch},
+               {"step", state_.at.step},
+               {"total", state_.at.total},
+               {"epoch_seconds", seconds_since(epoch_start_)},
+               {"seconds", seconds()},
+               {"metrics_bytes", state_.metrics},
+               {"timing_bytes", state_.timing}};
+  for (const Figures& figures : state_.finished)
+    json["finished"].push_back({{"network", figures.network},
+                                {"seed", figures.seed},
+                                {"accuracy", figures.metrics.accuracy},
+                                {"nll", figures.metrics.nll},
+                                {"ece", figures.metrics.ece}});
+  retort::Checkpoint(checkpoints_in(options_.out), parts_).save(state_.steps + state_.at.step, text_of(json));
+  last_save_ = Clock::now();
+}
+
+Position Run::begin(const Training& training, std::int64_t steps, const retort::CheckpointParts& parts) {
+  const auto seed = static_cast<std::int64_t>(training.seed);
+  training_ = training;
+  parts_ = parts;
+  epoch_start_ = Clock::now();
+  if (state_.network == training.network && state_.seed == seed) {
+    retort::Checkpoint(checkpoints_in(options_.out), parts_).load(state_.checkpoint);
+    epoch_start_ -=
+        std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(state_.epoch_seconds));
+  } else {
+    state_.network = training.network;
+    state_.seed = seed;
+    state_.at = {};
+  }
+  lr_ = parts_.optimizer->lr();
+  show(training, steps, state_.at);
+  return state_.at;
+}
+
+void Run::step(const Position& at, double loss) {
+  ProgressObserver::step(at, loss);
+  state_.at = at;
+  if (at.step % options_.log_steps == 0)
+    metrics_->write({{"event", "step"},
+                     {"network", training_.network},
+                     {"seed", training_.seed},
+                     {"epoch", at.epoch},
+                     {"step", at.step},
+                     {"loss", loss},
+                     {"lr", lr_}});
+  lr_ = parts_.optimizer->lr();
+  const bool stop = retort::interrupted();
+  if (stop || seconds_since(last_save_) >= options_.checkpoint_seconds) save();
+  if (stop) throw Interrupted();
+}
+
+void Run::epoch(const Position& at, double loss, const Mlp& model) {
+  timing_->write({{"network", training_.network},
+                  {"seed", training_.seed},
+                  {"epoch", at.epoch},
+                  {"seconds", seconds_since(epoch_start_)}});
+  Json line = {{"event", "epoch"},       {"network", training_.network},
+               {"seed", training_.seed}, {"epoch", at.epoch},
+               {"step", at.step},        {"loss", loss}};
+  if (training_.network == "teacher" || at.epoch % student_epochs_between_tests == 0 ||
+      at.epoch == training_.recipe.epochs) {
+    const Metrics metrics = measure(logits_of(model, data_.test.inputs()), data_.test.targets());
+    line["test_accuracy"] = metrics.accuracy;
+    line["test_nll"] = metrics.nll;
+  }
+  metrics_->write(line);
+  ProgressObserver::epoch(at, loss, model);
+  epoch_start_ = Clock::now();
+}
+
+std::optional<Metrics> Run::finished(const std::string& network, std::int64_t seed) const {
+  for (const Figures& figures : state_.finished)
+    if (figures.network == network && figures.seed == seed) return figures.metrics;
+  return {};
+}
+
+void Run::finish(const std::string& network, std::int64_t seed, const Metrics& metrics) {
+  state_.finished.push_back({network, seed, metrics});
+  state_.steps += state_.at.step;
+  state_.network.clear();
+  state_.at = {};
+  parts_ = {};
+  epoch_start_ = Clock::now();
+  save();
+  if (retort::interrupted()) throw Interrupted();
+}
+
+std::string Run::path(const std::string& name) const { return (fs::path(options_.out) / name).string(); }
+
+double Run::seconds() const { return state_.seconds + seconds_since(start_); }
+
+}  // namespace distill
