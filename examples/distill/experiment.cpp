@@ -28,7 +28,7 @@ std::pair<Metrics, retort::Tensor> teacher_of(const Data& data, const Options& o
     return {*metrics, load_logits(kept, data).train};
 
   TeacherLogits logits;
-  if (!options.teacher_logits.empty() && options.command == Command::teach) {
+  if (options.command == Command::teach && !options.teacher_logits.empty()) {
     logits = load_logits(options.teacher_logits, data);
   } else {
     const Mlp teacher =
@@ -59,6 +59,14 @@ void save_predictions(const Data& data, const Run& run) {
 }
 
 }  // namespace
+
+void check_teacher(const Data& data, const Options& options) {
+  if (options.teacher_logits.empty()) {
+    load_network(options.teacher_file, data.pixels, data.classes);
+  } else {
+    load_logits(options.teacher_logits, data);
+  }
+}
 
 Metrics run_teacher(const Data& data, const Options& options, Run& run) {
   const Metrics metrics = teacher_of(data, options, run).first;

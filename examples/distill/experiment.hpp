@@ -27,6 +27,9 @@ struct Result {
 /// run was stopped. Leaves the networks of the first seed and their predictions in the run's folder.
 Result run_experiment(const Data& data, const Options& options, Run& run);
 
+/// IoError when the teacher that `teach` was given cannot be read or does not fit the data.
+void check_teacher(const Data& data, const Options& options);
+
 /// The part of it that ends with the teacher, kept in the run's folder and, should the options say so, its logits too.
 Metrics run_teacher(const Data& data, const Options& options, Run& run);
 

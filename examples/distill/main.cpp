@@ -43,7 +43,8 @@ void train_teacher(const distill::Options& options, const distill::Data& data, C
   if (!options.save_logits.empty()) {
     const std::filesystem::path path(options.save_logits);
     const std::string folder = path.parent_path().string();
-    const distill::OutputFile proven(folder.empty() ? "." : folder, path.filename().string());
+    const distill::OutputFile proven(folder.empty() ? "." : folder, path.filename().string(),
+                                     "--save-logits");
   }
   distill::Run run(options, data, start);
   print(distill::run_teacher(data, options, run));
@@ -52,6 +53,8 @@ void train_teacher(const distill::Options& options, const distill::Data& data, C
 
 void train_students(const distill::Options& options, const distill::Data& data, Clock::time_point start) {
   distill::require_images(data, options.student_images, 0);
+  // A run that is resumed has its teacher already.
+  if (options.command == Command::teach && !options.resume) distill::check_teacher(data, options);
   distill::Run run(options, data, start);
   distill::Result result = distill::run_experiment(data, options, run);
   result.seconds = run.seconds();

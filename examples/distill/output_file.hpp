@@ -9,12 +9,14 @@ namespace distill {
 /// now than after the training. IoError otherwise.
 class OutputFile {
  public:
-  OutputFile(const std::string& folder, const std::string& name);
+  /// `flag` is the one that named it, for errors.
+  OutputFile(const std::string& folder, const std::string& name, std::string flag = "--out");
   const std::string& path() const { return path_; }
   /// Writes it as a whole or not at all.
   void write(const std::string& text) const;
 
  private:
+  std::string flag_;
   std::string path_;
 };
 

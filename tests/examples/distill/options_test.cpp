@@ -6,6 +6,7 @@
 #include <sstream>
 #include <vector>
 
+#include "distill/settings.hpp"
 #include "folder.hpp"
 #include "tests_support.hpp"
 
@@ -171,6 +172,105 @@ BOOST_AUTO_TEST_CASE(nonsense_on_the_command_line_is_refused_by_name) {
     const std::string named = arguments.size() == 3 ? arguments.back() : arguments.front();
     BOOST_TEST(contains(said, named), named << ": " << said);
     BOOST_TEST(!contains(said, "\n"), said);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_file_may_have_sections) {
+  const Folder folder;
+  const std::string path = folder / "config.json";
+  write_file(path, R"({"teacher": {"lr": 0.5, "width": 30}, "distillation": {"alpha": 0.5}, "alone.epochs": 7,
+                       "optimizer": {"weight_decay": 0.2}, "distilled": {"weight_decay": 0.3}})");
+  const Options options = parsed({"--config", path.c_str()});
+  BOOST_TEST(options.teacher.lr == 0.5);
+  BOOST_TEST(options.teacher_width == 30);
+  BOOST_TEST(options.alpha == 0.5);
+  BOOST_TEST(options.alone.epochs == 7);
+  BOOST_TEST(options.teacher.weight_decay == 0.2);
+  BOOST_TEST(options.alone.weight_decay == 0.2);
+  BOOST_TEST(options.distilled.weight_decay == 0.3);
+  BOOST_TEST(contains(refusal(R"({"teacher": {"rate": 1}})"), "unknown key \"teacher.rate\""));
+  BOOST_TEST(contains(refusal(R"({"teacher": {"lr": "1"}})"), "teacher.lr must be a number, not \"1\""));
+  BOOST_TEST(contains(refusal(R"({"teacher": {"lr": {"a": 1}}})"), "teacher.lr must be a number"));
+  BOOST_TEST(contains(refusal(R"({"teacher": {"lr": 1, "lr": 1}})"), "is given twice"));
+  BOOST_TEST(contains(refusal(R"({"teacher": {"lr": 1}, "lr": 1})"), "\"lr\" is given twice"));
+  BOOST_TEST(contains(refusal(R"({"seeds": )" + std::string(100000, '[')), "nested too deeply"));
+}
+
+BOOST_AUTO_TEST_CASE(set_overrides_the_file_and_yields_to_a_flag) {
+  const Folder folder;
+  const std::string path = folder / "config.json";
+  write_file(path, R"({"teacher": {"lr": 0.5, "epochs": 3}, "seeds": 4})");
+  const Options options =
+      parsed({"--set", "teacher.lr=0.25", "--set", "teacher.epochs=5", "--set=teacher.epochs=6", "--config",
+              path.c_str(), "--seeds", "7", "--set", "seeds=8", "--set", "out=a=b", "--set",
+              "distillation.fused=true", "--set", "data=12", "--quiet"});
+  BOOST_TEST(options.teacher.lr == 0.25);
+  BOOST_TEST(options.teacher.epochs == 6);
+  BOOST_TEST(options.seeds == 7);
+  BOOST_TEST(options.out == "a=b");
+  BOOST_TEST(options.data == "12");
+  BOOST_TEST(options.fused);
+  BOOST_TEST(options.quiet);
+  BOOST_TEST(parsed({"--set", "optimizer.lr=0.05"}).distilled.lr == 0.05);
+}
+
+BOOST_AUTO_TEST_CASE(a_set_that_makes_no_sense_is_refused_by_name) {
+  for (const auto& [assignment, part] :
+       {std::pair("teacher.rate=1", "unknown key \"teacher.rate\""),
+        {"teacher.lr", "give a key and its value"},
+        {"=1", "give a key and its value"},
+        {"teacher.lr=fast", "--set teacher.lr must be a number, not \"fast\""},
+        {"teacher.lr=", "--set teacher.lr must be a number"},
+        {"alone.epochs=1.5", "--set alone.epochs must be an integer, not 1.5"},
+        {"quiet=1", "--set quiet must be true or false, not 1"},
+        {"distillation.alpha=2", "--set distillation.alpha must be between 0 and 1, not 2"},
+        {"out=", "--set out is empty"}}) {
+    const std::string said = thrown_text<Error>([&, words = assignment] { parsed({"--set", words}); });
+    BOOST_TEST(contains(said, part), said);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(the_examples_file_says_what_holds_without_it) {
+  BOOST_TEST(distill::config_of(parsed({"--config", RETORT_EXAMPLES_DIR "/distill/fashion_mnist.json"})) ==
+             distill::config_of(Options()));
+  // All of it that a run's result depends on stands there.
+  const distill::Json file =
+      distill::Json::parse(read_file(RETORT_EXAMPLES_DIR "/distill/fashion_mnist.json"));
+  BOOST_TEST(distill::first_difference(file, distill::config_of(Options())) == "select");
+}
+
+BOOST_AUTO_TEST_CASE(a_configuration_can_be_read_back) {
+  const Folder folder;
+  const std::string path = folder / "config.json";
+  const distill::Json written =
+      distill::config_of(parsed({"teach", "--teacher", "t.safetensors", "--seed", "3", "--alone-lr", "0.1",
+                                 "--threads", "2", "--fused", "--checkpoint-seconds", "0"}));
+  write_file(path, written.dump());
+  BOOST_TEST(distill::config_of(parsed({"teach", "--config", path.c_str()})) == written);
+}
+
+BOOST_AUTO_TEST_CASE(a_subcommand_takes_the_flags_that_it_heeds) {
+  BOOST_TEST(name(parsed({}).command) == "distill");
+  const Options teach = parsed({"teach", "--teacher-logits", "l.safetensors", "--alpha", "0.5", "--resume"});
+  BOOST_TEST(name(teach.command) == "teach");
+  BOOST_TEST(teach.teacher_logits == "l.safetensors");
+  BOOST_TEST(teach.alpha == 0.5);
+  BOOST_TEST(teach.resume);
+  BOOST_TEST(parsed({"train-teacher", "--save-logits", "l.safetensors"}).save_logits == "l.safetensors");
+  BOOST_TEST(parsed({"evaluate", "m.safetensors"}).model == "m.safetensors");
+  for (const auto& [arguments, part] : std::vector<std::pair<std::vector<const char*>, const char*>>{
+           {{"train-teacher", "--alpha", "0.5"}, "--alpha"},
+           {{"teach", "--epochs", "3", "--teacher", "t"}, "--epochs"},
+           {{"evaluate", "m", "--out", "x"}, "--out"},
+           {{"evaluate"}, "model"},
+           {{"report", "--resume"}, "--resume"},
+           {{"--teacher", "t"}, "--teacher"},
+           {{"teach"}, "one of --teacher FILE and --teacher-logits"},
+           {{"teach", "--teacher", "a", "--teacher-logits", "b"}, "one of --teacher FILE"},
+           {{"report", "--out", "/no/such"}, "/no/such/config.json"},
+           {{"teach", "evaluate", "m"}, "evaluate"}}) {
+    const std::string said = thrown_text<Error>([&, words = arguments] { parsed(words); });
+    BOOST_TEST(contains(said, part), said);
   }
 }
 

@@ -34,13 +34,14 @@ struct Made {
     options.batch_size = 16;
   }
   Mlp student(Way way, const Recipe& recipe, std::uint64_t seed = 3) {
-    return train_student(way, recipe, examples, data, options, seed, progress);
+    return train_student(way, recipe, examples, data, options, seed, observer);
   }
 
   Examples examples = {};
   Data data = {};
   Options options = {};
-  Progress progress = Progress(true);
+  Observer observer = {};
+  ProgressObserver progress = ProgressObserver(true);
 };
 
 double largest_difference(const Mlp& a, const Mlp& b) {

@@ -1,0 +1,273 @@
+// Runs that are stopped: what goes on from there ends with the bits of a run that was not.
+#include <fcntl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <boost/test/unit_test.hpp>
+#include <chrono>
+#include <csignal>
+#include <filesystem>
+#include <thread>
+
+#include "distill/experiment.hpp"
+#include "distill/report.hpp"
+#include "program.hpp"
+#include "tests_support.hpp"
+
+namespace {
+
+namespace fs = std::filesystem;
+using namespace retort::tests;
+using distill::Options;
+
+/// Gets Ctrl-C at a step.
+class StoppedRun : public distill::Run {
+ public:
+  StoppedRun(const Options& options, const distill::Data& data, std::int64_t stop)
+      : Run(options, data), steps_left_(stop) {}
+  void step(const distill::Position& at, double loss) override {
+    if (--steps_left_ == 0) std::raise(SIGINT);
+    Run::step(at, loss);
+  }
+
+ private:
+  std::int64_t steps_left_;
+};
+
+struct Experiment {
+  Experiment() {
+    write_image_set(folder.path());
+    data = distill::load_data(folder.path());
+    options.data = folder.path();
+    options.seed = 1;
+    options.seeds = 2;
+    options.batch_size = 32;
+    options.teacher_width = 16;
+    options.teacher.epochs = 2;
+    options.student_width = 8;
+    options.student_images = 60;
+    options.alone.epochs = options.distilled.epochs = 3;
+    options.distilled.dropout = 0.1;
+    options.log_steps = 3;
+    options.quiet = true;
+  }
+
+  /// Runs until the step `stop`, counted from where it begins; returns whether it came to its end.
+  bool run(const std::string& out, std::int64_t stop, bool resume) {
+    options.out = folder / out;
+    options.resume = resume;
+    try {
+      StoppedRun run(options, data, stop);
+      distill::Result result = distill::run_experiment(data, options, run);
+      run.last_file().write(distill::json_of(result));
+      return true;
+    } catch (const distill::Interrupted&) {
+      return false;
+    }
+  }
+
+  void check_same(const std::string& one, const std::string& other) const {
+    for (const char* file :
+         {"metrics.jsonl", "result.json", "teacher.safetensors", "alone.safetensors", "distilled.safetensors",
+          "teacher_logits.safetensors", "predictions.safetensors"}) {
+      const std::string expected = read_file(folder / (one + '/' + file));
+      BOOST_TEST(!expected.empty(), file);
+      BOOST_TEST((read_file(folder / (other + '/' + file)) == expected), file << " of " << other);
+    }
+  }
+
+  Folder folder = {};
+  distill::Data data = {};
+  Options options = {};
+};
+
+constexpr std::int64_t never = 1 << 30;
+
+/// The program in the background.
+class Process {
+ public:
+  Process(const std::vector<std::string>& words, const std::string& err) {
+    std::vector<char*> arguments;
+    for (const std::string& word : words) arguments.push_back(const_cast<char*>(word.c_str()));
+    arguments.push_back(nullptr);
+    id_ = ::fork();
+    BOOST_REQUIRE(id_ >= 0);
+    if (id_ == 0) {
+      const int file = ::open(err.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0666);
+      ::dup2(file, STDERR_FILENO);
+      ::dup2(file, STDOUT_FILENO);
+      ::execv(arguments.front(), arguments.data());
+      ::_exit(127);
+    }
+  }
+  /// Its status as waitpid gives it.
+  int end_with(int signal) const {
+    ::kill(id_, signal);
+    int status = 0;
+    ::waitpid(id_, &status, 0);
+    return status;
+  }
+
+ private:
+  pid_t id_ = -1;
+};
+
+/// The number of the newest checkpoint; 0 when there is none.
+int newest_in(const std::string& out) {
+  std::error_code error;
+  const std::string name = fs::read_symlink(out + "/checkpoints/last.safetensors", error).string();
+  return error ? 0 : std::stoi(name);
+}
+
+/// Waits until there is one of at least that number.
+void wait_for(const std::string& out, int number) {
+  for (int i = 0; i < 20000 && newest_in(out) < number; ++i)
+    std::this_thread::sleep_for(std::chrono::microseconds(500));
+  BOOST_REQUIRE_GE(newest_in(out), number);
+}
+
+BOOST_AUTO_TEST_SUITE(example_distill_resume)
+
+BOOST_AUTO_TEST_CASE(a_run_stopped_anywhere_ends_with_the_same_bits) {
+  Experiment made;
+  BOOST_TEST(made.run("whole", never, false));
+  const std::int64_t steps = 2 * 10 + 2 * 2 * 3 * 2;  // of the teacher, and of four students
+  // In the middle of an epoch, at its end and beginning, at the first and the last step of a network.
+  for (const std::int64_t stop : {1, 7, 10, 11, 20, 21, 22, 26, 27, 38, 43, 44}) {
+    BOOST_REQUIRE(stop <= steps);
+    BOOST_TEST(!made.run("stopped", stop, false));
+    BOOST_TEST(made.run("stopped", never, true));
+    made.check_same("whole", "stopped");
+  }
+  BOOST_TEST(made.run("stopped", steps + 1, false), "there are no more steps than that");
+}
+
+BOOST_AUTO_TEST_CASE(a_run_stopped_again_and_again_ends_with_the_same_bits) {
+  Experiment made;
+  BOOST_TEST(made.run("whole", never, false));
+  BOOST_TEST(!made.run("stopped", 3, false));
+  int parts = 1;
+  while (!made.run("stopped", 3, true)) ++parts;
+  BOOST_TEST(parts == 44 / 3);
+  made.check_same("whole", "stopped");
+  BOOST_TEST(made.run("stopped", never, true), "a run that has ended can be resumed, too");
+  made.check_same("whole", "stopped");
+}
+
+BOOST_AUTO_TEST_CASE(what_came_after_the_checkpoint_is_forgotten) {
+  Experiment made;
+  BOOST_TEST(made.run("whole", never, false));
+  BOOST_TEST(!made.run("stopped", 15, false));
+  const std::string metrics = made.folder / "stopped/metrics.jsonl";
+  write_file(metrics, read_file(metrics) + "{\"event\":\"step\",\"half a li");
+  BOOST_TEST(made.run("stopped", never, true));
+  made.check_same("whole", "stopped");
+
+  BOOST_TEST(!made.run("stopped", 15, false));
+  write_file(metrics, "");
+  BOOST_TEST(
+      contains(thrown_text<retort::IoError>([&] { made.run("stopped", never, true); }), "at the checkpoint"));
+}
+
+BOOST_AUTO_TEST_CASE(a_run_is_not_resumed_as_another) {
+  Experiment made;
+  const auto refusal = [&](auto change) {
+    const Options before = made.options;
+    change(made.options);
+    const std::string said = thrown_text<retort::Error>([&] { made.run("stopped", never, true); });
+    made.options = before;
+    return said;
+  };
+  const auto nothing = [](Options&) {};
+  BOOST_TEST(contains(refusal(nothing), "holds no checkpoint"));
+  BOOST_TEST(!fs::exists(made.folder / "stopped"));
+  BOOST_TEST(!made.run("stopped", 15, false));
+  BOOST_TEST(contains(refusal([](Options& o) { o.teacher.epochs = 3; }), "has teacher.epochs 2, not 3"));
+  BOOST_TEST(contains(refusal([](Options& o) { o.alpha = 0.5; }), "has distillation.alpha 1.0, not 0.5"));
+  BOOST_TEST(contains(refusal([](Options& o) { o.seed = 9; }), "has seed 1, not 9"));
+  BOOST_TEST(contains(refusal([](Options& o) { o.command = distill::Command::train_teacher; }),
+                      "has command distill, not train-teacher"));
+  const distill::Data data = made.data;
+  write_images(made.folder.path(), "train", 300, 3);
+  made.data = distill::load_data(made.folder.path());
+  BOOST_TEST(contains(refusal(nothing), "has data with the checksums"));
+  made.data = data;
+  // What doesn't change the result may differ.
+  made.options.threads = 1;
+  made.options.checkpoint_seconds = 1;
+  made.options.data = "moved";
+  BOOST_TEST(made.run("stopped", never, true));
+}
+
+BOOST_AUTO_TEST_CASE(a_new_run_forgets_the_checkpoints_of_an_earlier_one) {
+  Experiment made;
+  BOOST_TEST(!made.run("out", 30, false));
+  made.options.teacher.epochs = 1;
+  BOOST_TEST(!made.run("out", 2, false));
+  BOOST_TEST(newest_in(made.folder / "out") == 2);
+  BOOST_TEST(made.run("out", never, true));
+}
+
+BOOST_AUTO_TEST_CASE(ctrl_c_and_sigkill_lose_nothing) {
+  const Folder folder;
+  write_image_set(folder.path());
+  const std::string flags = quick(folder, "whole") + "--seeds 2 --log-steps 3";
+  BOOST_TEST(run(flags).status == 0);
+  const std::string out = folder / "stopped", err = folder / "err";
+  std::vector<std::string> words = {RETORT_DISTILL,
+                                    "--data",
+                                    folder.path(),
+                                    "--out",
+                                    out,
+                                    "--epochs",
+                                    "2",
+                                    "--teacher-width",
+                                    "16",
+                                    "--student-width",
+                                    "8",
+                                    "--student-epochs",
+                                    "3",
+                                    "--student-images",
+                                    "60",
+                                    "--batch-size",
+                                    "32",
+                                    "--seeds",
+                                    "2",
+                                    "--log-steps",
+                                    "3",
+                                    "--checkpoint-seconds",
+                                    "0"};
+  for (const int checkpoints : {2, 5, 9, 14, 19, 30}) {
+    const Process process(words, err);
+    wait_for(out, checkpoints);
+    BOOST_TEST(WIFSIGNALED(process.end_with(SIGKILL)), read_file(err));
+    if (words.back() != "--resume") words.push_back("--resume");
+  }
+  {
+    const Process process(words, err);
+    wait_for(out, newest_in(out) + 1);
+    const int status = process.end_with(SIGINT);
+    BOOST_TEST((WIFEXITED(status) && WEXITSTATUS(status) == 130), read_file(err));
+  }
+  // It says how to go on.
+  const std::string said = read_file(err);
+  const std::size_t command = said.rfind("  " RETORT_DISTILL " ");
+  BOOST_REQUIRE(command != std::string::npos);
+  BOOST_TEST(contains(said, "distill: stopped"));
+  const std::string line = said.substr(command, said.find('\n', command) - command);
+  BOOST_TEST(line.find("--resume") == line.rfind("--resume"));
+  const Outcome outcome = run_command(line);
+  BOOST_TEST(outcome.status == 0, outcome.err);
+
+  BOOST_TEST(read_file(out + "/metrics.jsonl") == read_file(folder / "whole/metrics.jsonl"));
+  for (const char* file : {"teacher.safetensors", "alone.safetensors", "distilled.safetensors"})
+    BOOST_TEST((read_file(out + '/' + file) == read_file(folder / ("whole/" + std::string(file)))), file);
+  nlohmann::json stopped = result_in(folder, "stopped"), whole = result_in(folder, "whole");
+  stopped.erase("seconds");
+  whole.erase("seconds");
+  BOOST_TEST(stopped == whole);
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace
