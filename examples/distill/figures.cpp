@@ -92,7 +92,8 @@ std::string joined(const std::vector<std::string>& curves) {
 }
 
 std::string axis_titles(const std::string& x, const std::string& y) {
-  return message("set xlabel ", quoted(x), " offset 0,0.4\nset ylabel ", quoted(y), " offset 1,0\n");
+  return message("set xlabel ", distill::quoted(x), " offset 0,0.4\nset ylabel ", distill::quoted(y),
+                 " offset 1,0\n");
 }
 
 std::optional<Plot> teacher_plot(const RunRecord& run, const Measure& measure) {
@@ -251,7 +252,7 @@ Plot softening_plot(const std::string& name, const std::vector<double>& temperat
               "set style data histogram\nset style histogram clustered gap 1\n"
               "set style fill solid noborder\nset boxwidth 0.9\nset xtics rotate by 45 right (");
   for (std::size_t k = 0; k < class_names.size(); ++k)
-    script += (k ? ", " : "") + quoted(class_names[k]) + ' ' + std::to_string(k);
+    script += (k ? ", " : "") + distill::quoted(class_names[k]) + ' ' + std::to_string(k);
   script += ")\n$soft << END\n";
   for (std::size_t k = 0; k < class_names.size(); ++k) {
     for (const auto& at_temperature : probabilities) script += number(100 * at_temperature[k]) + ' ';

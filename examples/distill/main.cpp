@@ -10,6 +10,7 @@
 
 #include "data.hpp"
 #include "experiment.hpp"
+#include "html_report.hpp"
 #include "options.hpp"
 #include "output_file.hpp"
 #include "report.hpp"
@@ -59,7 +60,8 @@ void train_students(const distill::Options& options, const distill::Data& data, 
   distill::Result result = distill::run_experiment(data, options, run);
   result.seconds = run.seconds();
   run.last_file().write(distill::json_of(result));
-  std::cout << distill::table_of(result) << "\nwritten to " << run.last_file().path() << '\n';
+  std::cout << distill::table_of(result) << "\nwritten to " << run.last_file().path() << std::endl;
+  distill::write_html_report(options.out, data);
 }
 
 void run(const distill::Options& options) {
@@ -76,7 +78,10 @@ void run(const distill::Options& options) {
       const distill::Mlp model = distill::load_network(options.model, data.pixels, data.classes);
       return print(distill::measure(distill::logits_of(model, data.test.inputs()), data.test.targets()));
     }
-    case Command::report: return;
+    case Command::report:
+      distill::write_html_report(options.out, data);
+      std::cout << "written to " << (std::filesystem::path(options.out) / "report.html").string() << '\n';
+      return;
   }
 }
 
