@@ -22,7 +22,7 @@ configure: packages
 
 distill: configure
 	@cmake --build $(BUILD) --target distill
-	@$(BUILD)/examples/distill $(ARGS)
+	@$(BUILD)/examples/distill --config examples/distill/fashion_mnist.json $(ARGS)
 
 test: configure
 	@cmake --build $(BUILD)
