@@ -1,6 +1,7 @@
 #include "report.hpp"
 
 #include <array>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "formatted.hpp"
@@ -61,7 +62,8 @@ std::vector<std::vector<std::string>> cells_of(const Result& result) {
   };
   add_row("", [](const Column& c) { return std::string(c.title); });
   add_row("teacher", [&](const Column& c) {
-    return formatted("%.*f", c.digits, c.scale * (result.teacher.*(c.value)));
+    const double value = result.teacher.*(c.value);
+    return std::isnan(value) ? "not known" : formatted("%.*f", c.digits, c.scale * value);
   });
   add_row("student alone", mean_and_std(&SeedResult::alone));
   add_row("student distilled", mean_and_std(&SeedResult::distilled));

@@ -44,27 +44,27 @@ void flatten(const Json& value, const std::string& path, RunRecord::Entries& ent
     flatten(below, path.empty() ? key : path + '.' + key, entries);
 }
 
-Metrics metrics_of(const Json& json) {
-  return {json.at("accuracy").get<double>(), json.at("nll").get<double>(), json.at("ece").get<double>()};
-}
-
-Result result_of(const Json& json) {
-  Result result;
-  const Json& teacher = json.at("teacher");
-  result.teacher = {teacher.at("accuracy").at("mean").get<double>(),
-                    teacher.at("nll").at("mean").get<double>(), teacher.at("ece").at("mean").get<double>()};
-  for (const Json& run : json.at("runs"))
-    result.seeds.push_back(
-        {run.at("seed").get<std::int64_t>(), metrics_of(run.at("alone")), metrics_of(run.at("distilled"))});
-  result.seconds = json.at("seconds").get<double>();
-  return result;
-}
-
 /// A number; NaN when it is not there, or null, as JSON writes what is not finite.
 double number_in(const Json& json, const char* key) {
   const auto found = json.find(key);
   return found == json.end() || found->is_null() ? std::numeric_limits<double>::quiet_NaN()
                                                  : found->get<double>();
+}
+
+Metrics metrics_of(const Json& json) {
+  return {number_in(json, "accuracy"), number_in(json, "nll"), number_in(json, "ece")};
+}
+
+Result result_of(const Json& json) {
+  Result result;
+  const Json& teacher = json.at("teacher");
+  result.teacher = {number_in(teacher.at("accuracy"), "mean"), number_in(teacher.at("nll"), "mean"),
+                    number_in(teacher.at("ece"), "mean")};
+  for (const Json& run : json.at("runs"))
+    result.seeds.push_back(
+        {run.at("seed").get<std::int64_t>(), metrics_of(run.at("alone")), metrics_of(run.at("distilled"))});
+  result.seconds = number_in(json, "seconds");
+  return result;
 }
 
 using Curves = decltype(RunRecord::curves);
