@@ -307,8 +307,12 @@ BOOST_AUTO_TEST_CASE(a_teacher_that_left_only_logits_has_no_pictures) {
   for (std::string line; std::getline(all, line);)
     if (!contains(line, "teacher")) lines += line + '\n';
   write_file(run.folder / "metrics.jsonl", lines);
+  json result = json::parse(read_file(run.folder / "result.json"));
+  for (const char* key : {"accuracy", "nll", "ece"}) result["teacher"][key]["mean"] = json();
+  write_file(run.folder / "result.json", result.dump());
   const std::string page = run.page();
   BOOST_TEST(nesting_error(page) == "");
+  BOOST_TEST(count_of(page, "<td>not known</td>") == 3U);
   for (const char* name : {"teacher-loss", "reliability-teacher", "confusion-teacher", "soft-"})
     BOOST_TEST(!contains(page, std::string("<figure id=\"") + name), name);
   BOOST_TEST(contains(page, "<figure id=\"confusion-alone\""));
