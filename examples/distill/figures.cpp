@@ -21,7 +21,7 @@ constexpr const char* axes =
     "set grid ytics lt 1 lc rgb '#C0808080'\n"
     "set style fill transparent solid 0.25 noborder\n"
     "set key off\n"
-    "set lmargin 8\nset rmargin 1.5\nset tmargin 0.8\n";
+    "set lmargin 10\nset rmargin 1.5\nset tmargin 0.8\n";
 
 std::string number(double value) { return std::isfinite(value) ? formatted("%.9g", value) : "NaN"; }
 

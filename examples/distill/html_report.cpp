@@ -251,12 +251,16 @@ std::string settings_section(const Page& page) {
 }
 
 std::string learning_section(const Page& page) {
+  const bool teacher = page.run.curves.contains("teacher");
   return section(
       "Learning",
-      "Each network over its epochs: of the teacher also the loss of single batches (grey); of the "
-      "students the mean over the seeds within the band from the lowest to the highest, and dashed what "
-      "the teacher reached. The losses of the two students are different ones, so that their heights "
-      "cannot be compared.",
+      message(teacher ? "Of the teacher the mean loss of each epoch, and grey that of single batches; "
+                        "of the students the mean over the seeds "
+                      : "The students over their epochs: the mean over the seeds ",
+              "within the band from the lowest to the highest",
+              page.run.teacher.defined() ? ", and dashed what the teacher reached" : "",
+              ". The losses of the two students are different ones, so that their heights cannot be "
+              "compared."),
       legend() + pictures(learning_plots(page.run)));
 }
 
