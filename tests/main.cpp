@@ -4,6 +4,7 @@
 #include <boost/test/tree/traverse.hpp>
 #include <boost/test/tree/visitor.hpp>
 #include <boost/test/unit_test.hpp>
+#include <csignal>
 #include <cstdint>
 
 #include "retort/framework/core/engine.hpp"
@@ -35,6 +36,8 @@ class AddToEveryCase : public unit_test::test_tree_visitor {
 
 struct Setup {
   Setup() {
+    // A shell starts what it puts into the background with SIGINT ignored; tests send it, to others too.
+    std::signal(SIGINT, SIG_DFL);
     AddToEveryCase add;
     unit_test::traverse_test_tree(unit_test::framework::master_test_suite(), add, true);
   }

@@ -26,18 +26,9 @@ int status_of(F f) {
   return status;
 }
 
-/// A shell starts what it puts into the background with SIGINT ignored, and so may have started the tests.
-struct DefaultSignal {
-  DefaultSignal() : before(std::signal(SIGINT, SIG_DFL)) {}
-  DefaultSignal(const DefaultSignal&) = delete;
-  DefaultSignal& operator=(const DefaultSignal&) = delete;
-  ~DefaultSignal() { std::signal(SIGINT, before); }
-  void (*before)(int);
-};
-
 }  // namespace
 
-BOOST_FIXTURE_TEST_SUITE(interrupt, DefaultSignal)
+BOOST_AUTO_TEST_SUITE(interrupt)
 
 BOOST_AUTO_TEST_CASE(the_first_signal_is_noted) {
   {
