@@ -106,15 +106,16 @@ std::optional<Plot> teacher_plot(const RunRecord& run, const Measure& measure) {
   if (!table.empty())
     curves.push_back(message("$teacher using 1:2 with linespoints lw 2 pt 7 ps 0.4 ", color(teacher.color)));
   if (curves.empty()) return std::nullopt;
-  return Plot{.name = message("teacher-", measure.key),
-              .title = message("Teacher: ", measure.title),
-              .script = message(axes, axis_titles("epoch", measure.unit), loss ? "set yrange [0:*]\n" : "",
-                                table.text(), batches.text(), joined(curves))};
+  return Plot{
+      .name = message("teacher-", measure.key),
+      .title = message("Teacher: ", measure.title),
+      .script = message(axes, axis_titles("epoch", measure.unit), "set xrange [0:*]\n",
+                        loss ? "set yrange [0:*]\n" : "", table.text(), batches.text(), joined(curves))};
 }
 
 std::optional<Plot> students_plot(const RunRecord& run, const Measure& measure) {
-  std::string script =
-      message(axes, axis_titles("epoch", measure.unit), measure.final ? "" : "set logscale y\n");
+  std::string script = message(axes, axis_titles("epoch", measure.unit), "set xrange [0:*]\n",
+                               measure.final ? "" : "set logscale y\n");
   std::vector<std::string> bands, lines;
   for (const Network& network : networks().subspan(1)) {
     const Table table = over_seeds(network.key, run, network.key, measure);

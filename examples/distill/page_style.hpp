@@ -53,9 +53,9 @@ svg text { fill: var(--ink); font-family: system-ui, sans-serif; }
 .confusion tr > :first-child { width: 4.8rem; }
 .right { background: rgb(58 133 200 / var(--share)); }
 .wrong { background: rgb(208 113 44 / var(--share)); }
-.sample > div { display: flex; gap: 12px; align-items: flex-start; margin-bottom: 10px; }
+.sample > div { display: flex; gap: 8px; align-items: flex-start; margin-bottom: 10px; }
 .sample img { image-rendering: pixelated; border-radius: 4px; flex: none; }
-.sample ul { list-style: none; margin: 0; padding: 0; font-size: 0.8rem; }
+.sample ul { list-style: none; margin: 0; padding: 0; font-size: 0.75rem; }
 .good { color: var(--good); }
 .bad { color: var(--bad); }
 .bars { width: 100%; font-size: 0.75rem; line-height: 1.2; }
