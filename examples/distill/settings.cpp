@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <iterator>
 #include <retort/framework/core/error.hpp>
 #include <set>
 #include <sstream>
@@ -192,6 +193,10 @@ void apply_layer(const Layer& layer, const std::vector<Setting>& settings) {
 Layer read_config(const std::string& path, const std::vector<Setting>& settings) {
   std::ifstream file(path);
   if (!file) throw IoError(message("--config: cannot open ", path));
+  return parse_config(std::string(std::istreambuf_iterator<char>(file), {}), path, settings);
+}
+
+Layer parse_config(std::string_view text, const std::string& path, const std::vector<Setting>& settings) {
   constexpr int deepest = 8;
   std::vector<std::set<std::string>> open;  // the keys so far of each object that has not ended
   const Json::parser_callback_t refuse_repeated = [&](int depth, Json::parse_event_t event, Json& parsed) {
@@ -204,7 +209,7 @@ Layer read_config(const std::string& path, const std::vector<Setting>& settings)
   };
   Json parsed;
   try {
-    parsed = Json::parse(file, refuse_repeated);
+    parsed = Json::parse(text, refuse_repeated);
   } catch (const Json::exception& error) {
     throw ValueError(message(path, ": is not JSON: ", error.what()));
   }

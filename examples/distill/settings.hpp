@@ -50,6 +50,8 @@ void apply_layer(const Layer& layer, const std::vector<Setting>& settings);
 /// The settings in a JSON file; sections may be nested or dotted. IoError when it cannot be read; ValueError that names
 /// file and key for what is no setting or given twice.
 Layer read_config(const std::string& path, const std::vector<Setting>& settings);
+/// The same from memory; `path` stands for the file in messages.
+Layer parse_config(std::string_view text, const std::string& path, const std::vector<Setting>& settings);
 
 /// The options as a configuration file holds them, in sections. What is not set (no file, threads of the machine's
 /// choice) is left out, and so are those that only stand for others.
