@@ -3,6 +3,7 @@
 
 #include <boost/test/unit_test.hpp>
 #include <string>
+#include <string_view>
 
 namespace retort::tests {
 
@@ -16,6 +17,10 @@ std::string thrown_text(F&& f) {
   }
   BOOST_ERROR("nothing was thrown");
   return {};
+}
+
+inline bool contains(std::string_view text, std::string_view part) {
+  return text.find(part) != std::string_view::npos;
 }
 
 }  // namespace retort::tests

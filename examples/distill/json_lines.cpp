@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <limits>
 #include <retort/framework/core/error.hpp>
 #include <string_view>
 #include <system_error>
@@ -48,6 +49,12 @@ std::int64_t JsonLines::flush() {
 void JsonLines::fail(const char* what) const {
   throw retort::IoError(
       retort::message("--out: ", path_, ": ", what, ": ", std::generic_category().message(errno)));
+}
+
+double number_in(const nlohmann::ordered_json& object, const char* key) {
+  const auto found = object.find(key);
+  return found == object.end() || found->is_null() ? std::numeric_limits<double>::quiet_NaN()
+                                                   : found->get<double>();
 }
 
 }  // namespace distill

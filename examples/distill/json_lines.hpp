@@ -1,4 +1,4 @@
-// Files that a run appends to.
+// Files that a run appends to, and how numbers stand in them.
 #pragma once
 
 #include <cstdint>
@@ -28,5 +28,8 @@ class JsonLines {
   std::int64_t size_;
   int descriptor_;
 };
+
+/// The number at a key; NaN where it is null, as JSON has neither NaN nor infinity, or is not there.
+double number_in(const nlohmann::ordered_json& object, const char* key);
 
 }  // namespace distill

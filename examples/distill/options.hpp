@@ -59,8 +59,8 @@ struct Options {
   bool quiet = false;
 };
 
-/// Reads the command line, and the file that --config names (for `report`: the run folder's config.json). Empty when --help was asked for, which is then printed.
-/// ValueError for what isn't known, of the wrong type or out of range; it names the flag or the file and its key.
+/// Reads the command line, and the file that --config names (for `report`: the run folder's config.json). Empty when
+/// --help was asked for, which is then printed. ValueError for what isn't known, of the wrong type or out of range; it names the flag or the file and its key.
 std::optional<Options> parse_options(int argc, const char* const* argv);
 
 }  // namespace distill

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
-#include <limits>
 #include <retort/framework/core/error.hpp>
 #include <retort/framework/core/threads.hpp>
 #include <retort/optim/optimizer.hpp>
@@ -21,12 +20,6 @@ using retort::message;
 constexpr std::int64_t student_epochs_between_tests = 10;  // so that they cost little
 
 std::string checkpoints_in(const std::string& folder) { return (fs::path(folder) / "checkpoints").string(); }
-
-/// JSON has no NaN and no infinity; null stands for them.
-double number_in(const Json& json, const char* key) {
-  const Json& value = json.at(key);
-  return value.is_null() ? std::numeric_limits<double>::quiet_NaN() : value.get<double>();
-}
 
 std::string cpu_name() {
   std::ifstream info("/proc/cpuinfo");

@@ -9,6 +9,8 @@
 #include <retort/framework/core/error.hpp>
 #include <retort/framework/io/safetensors.hpp>
 
+#include "json_lines.hpp"
+
 namespace distill {
 namespace {
 
@@ -42,13 +44,6 @@ void flatten(const Json& value, const std::string& path, RunRecord::Entries& ent
   }
   for (const auto& [key, below] : value.items())
     flatten(below, path.empty() ? key : path + '.' + key, entries);
-}
-
-/// A number; NaN when it is not there, or null, as JSON writes what is not finite.
-double number_in(const Json& json, const char* key) {
-  const auto found = json.find(key);
-  return found == json.end() || found->is_null() ? std::numeric_limits<double>::quiet_NaN()
-                                                 : found->get<double>();
 }
 
 Metrics metrics_of(const Json& json) {

@@ -52,6 +52,14 @@ std::string time_text(double time) {
   return print("%ld:%02ld:%02ld", minutes / 60, minutes % 60, all % 60);
 }
 
+// "epoch  3/20".
+std::string counted(const char* unit, std::int64_t now, std::int64_t all) {
+  std::string text = std::to_string(now);
+  const std::string total = std::to_string(all);
+  if (text.size() < total.size()) text.insert(0, total.size() - text.size(), ' ');
+  return message(unit, text, "/", total);
+}
+
 // Columns, a code point each.
 std::int64_t width_of(std::string_view text) {
   return std::count_if(text.begin(), text.end(),
@@ -124,7 +132,8 @@ void Progress::epoch(double mean_loss) {
   loss_ = mean_loss;
   if (options_.quiet) return;
   if (!bar_) {
-    write(message(name_, "  ", counter(), "  ", loss_text(loss_), "\n"));
+    write(message(name_, "  ", counted("epoch ", current_epoch(), options_.epochs), "  ", loss_text(loss_),
+                  "\n"));
   } else if (done_ < options_.epochs * options_.steps) {
     look();
   } else {
@@ -148,16 +157,14 @@ double Progress::left(double now) const {
   return static_cast<double>(std::max<std::int64_t>(options_.epochs * options_.steps - done_, 0)) / rate(now);
 }
 
-// "epoch  3/20", or "step  120/469" where there is but one epoch.
+std::int64_t Progress::current_epoch() const {
+  return std::max<std::int64_t>((done_ + options_.steps - 1) / options_.steps, 1);
+}
+
+// What moves: the epochs, or the steps where there is but one epoch.
 std::string Progress::counter() const {
-  const bool epochs = options_.epochs > 1;
-  const std::int64_t all = epochs ? options_.epochs : options_.steps;
-  const std::int64_t now =
-      epochs ? std::max<std::int64_t>((done_ + options_.steps - 1) / options_.steps, 1) : done_;
-  std::string text = std::to_string(now);
-  const std::string total = std::to_string(all);
-  if (text.size() < total.size()) text.insert(0, total.size() - text.size(), ' ');
-  return message(epochs ? "epoch " : "step ", text, "/", total);
+  return options_.epochs > 1 ? counted("epoch ", current_epoch(), options_.epochs)
+                             : counted("step ", done_, options_.steps);
 }
 
 std::string Progress::bar_line(std::int64_t width, double now) const {

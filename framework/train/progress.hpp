@@ -42,6 +42,7 @@ class Progress {
   void draw(double now);
   void write(std::string_view text) const;
   std::string bar_line(std::int64_t width, double now) const;
+  std::int64_t current_epoch() const;
   std::string counter() const;
   double rate(double now) const;
   double left(double now) const;

@@ -13,6 +13,7 @@
 
 #include "framework/io/files.hpp"
 #include "retort/framework/core/error.hpp"
+#include "tests_support.hpp"
 
 using namespace retort;
 using namespace retort::tests;
@@ -101,8 +102,6 @@ std::string shown(std::string text) {
   text.resize(clear);
   return text.substr(text.rfind('\r') + 1);
 }
-
-bool contains(const std::string& text, std::string_view part) { return text.find(part) != std::string::npos; }
 
 }  // namespace
 
@@ -208,7 +207,7 @@ BOOST_AUTO_TEST_CASE(quiet_writes_nothing_and_a_dumb_terminal_gets_lines) {
     return dumb.written();
   };
   BOOST_TEST(run(true).empty());
-  BOOST_TEST(run(false) == "teacher  step 1/1  loss 1.0000\r\nline\r\n");
+  BOOST_TEST(run(false) == "teacher  epoch 1/1  loss 1.0000\r\nline\r\n");
 }
 
 BOOST_AUTO_TEST_CASE(a_resumed_run_counts_on_and_its_rate_is_that_of_its_own_steps) {
