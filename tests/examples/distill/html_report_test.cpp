@@ -16,28 +16,25 @@
 #include <string>
 #include <vector>
 
-#include "../../tests_support.hpp"
 #include "distill/figures.hpp"
 #include "distill/gnuplot.hpp"
 #include "distill/html.hpp"
 #include "distill/report.hpp"
 #include "distill/run_record.hpp"
 #include "distill/samples.hpp"
-#include "folder.hpp"
+#include "image_set.hpp"
+#include "tests_support.hpp"
 
 namespace {
 
 namespace fs = std::filesystem;
 using nlohmann::json;
 using retort::IoError;
-using retort::tests::Folder;
+using retort::tests::contains;
 using retort::tests::read_file;
+using retort::tests::TemporaryFolder;
 using retort::tests::thrown_text;
 using retort::tests::write_file;
-
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
 
 std::size_t count_of(const std::string& text, const std::string& part) {
   std::size_t count = 0;
@@ -115,7 +112,7 @@ struct Run {
     BOOST_TEST(!fs::exists(folder / "report.html"));
   }
 
-  Folder folder;
+  TemporaryFolder folder;
   distill::Data data;
   retort::StateDict predictions;
   json config;
@@ -218,7 +215,7 @@ BOOST_AUTO_TEST_CASE(text_stands_for_itself) {
 
 BOOST_AUTO_TEST_CASE(without_gnuplot_the_page_says_what_to_install) {
   const Run run;
-  const Folder programs;
+  const TemporaryFolder programs;
   const Path path(programs.path());
   const std::string page = run.page();
   BOOST_TEST(nesting_error(page) == "");
@@ -230,7 +227,7 @@ BOOST_AUTO_TEST_CASE(without_gnuplot_the_page_says_what_to_install) {
 
 BOOST_AUTO_TEST_CASE(what_gnuplot_complains_of_is_shown) {
   const Run run;
-  const Folder programs;
+  const TemporaryFolder programs;
   write_file(programs / "gnuplot", "#!/bin/sh\necho 'no <terminal>' >&2\nexit 3\n");
   fs::permissions(programs / "gnuplot", fs::perms::owner_all);
   const Path path(programs.path());

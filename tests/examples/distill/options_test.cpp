@@ -7,15 +7,16 @@
 #include <vector>
 
 #include "distill/settings.hpp"
-#include "folder.hpp"
+#include "image_set.hpp"
 #include "tests_support.hpp"
 
 namespace {
 
 using distill::Options;
 using retort::Error;
-using retort::tests::Folder;
+using retort::tests::contains;
 using retort::tests::read_file;
+using retort::tests::TemporaryFolder;
 using retort::tests::thrown_text;
 using retort::tests::write_file;
 
@@ -26,16 +27,12 @@ Options parsed(std::vector<const char*> arguments) {
 
 /// What is said about a configuration file with that text.
 std::string refusal(const std::string& text) {
-  const Folder folder;
+  const TemporaryFolder folder;
   const std::string path = folder / "config.json";
   write_file(path, text);
   const std::string said = thrown_text<Error>([&] { parsed({"--config", path.c_str()}); });
   BOOST_TEST(said.find(path) == 0U, said);
   return said;
-}
-
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
 }
 
 BOOST_AUTO_TEST_SUITE(example_distill_options)
@@ -74,7 +71,7 @@ BOOST_AUTO_TEST_CASE(a_flag_for_both_students_yields_to_one_of_its_own) {
 }
 
 BOOST_AUTO_TEST_CASE(flags_override_the_file) {
-  const Folder folder;
+  const TemporaryFolder folder;
   const std::string path = folder / "config.json";
   write_file(
       path,
@@ -120,7 +117,7 @@ BOOST_AUTO_TEST_CASE(a_file_with_a_wrong_type_is_refused_by_name) {
 
 BOOST_AUTO_TEST_CASE(a_file_with_a_value_out_of_range_is_refused_even_where_a_flag_overrides_it) {
   BOOST_TEST(contains(refusal(R"({"alpha": 2})"), "alpha must be between 0 and 1, not 2"));
-  const Folder folder;
+  const TemporaryFolder folder;
   const std::string path = folder / "config.json";
   write_file(path, R"({"epochs": 0})");
   BOOST_TEST(contains(thrown_text<Error>([&] {
@@ -176,7 +173,7 @@ BOOST_AUTO_TEST_CASE(nonsense_on_the_command_line_is_refused_by_name) {
 }
 
 BOOST_AUTO_TEST_CASE(a_file_may_have_sections) {
-  const Folder folder;
+  const TemporaryFolder folder;
   const std::string path = folder / "config.json";
   write_file(path, R"({"teacher": {"lr": 0.5, "width": 30}, "distillation": {"alpha": 0.5}, "alone.epochs": 7,
                        "optimizer": {"weight_decay": 0.2}, "distilled": {"weight_decay": 0.3}})");
@@ -197,7 +194,7 @@ BOOST_AUTO_TEST_CASE(a_file_may_have_sections) {
 }
 
 BOOST_AUTO_TEST_CASE(set_overrides_the_file_and_yields_to_a_flag) {
-  const Folder folder;
+  const TemporaryFolder folder;
   const std::string path = folder / "config.json";
   write_file(path, R"({"teacher": {"lr": 0.5, "epochs": 3}, "seeds": 4})");
   const Options options =
@@ -240,7 +237,7 @@ BOOST_AUTO_TEST_CASE(the_examples_file_says_what_holds_without_it) {
 }
 
 BOOST_AUTO_TEST_CASE(a_configuration_can_be_read_back) {
-  const Folder folder;
+  const TemporaryFolder folder;
   const std::string path = folder / "config.json";
   const distill::Json written =
       distill::config_of(parsed({"teach", "--teacher", "t.safetensors", "--seed", "3", "--alone-lr", "0.1",

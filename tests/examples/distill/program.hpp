@@ -9,7 +9,8 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
-#include "folder.hpp"
+#include "image_set.hpp"
+#include "tests_support.hpp"
 
 namespace retort::tests {
 
@@ -21,7 +22,7 @@ struct Outcome {
 
 /// Runs a command of the shell.
 inline Outcome run_command(const std::string& words) {
-  const Folder folder;
+  const TemporaryFolder folder;
   const std::string command = words + " >'" + (folder / "out") + "' 2>'" + (folder / "err") + "'";
   const int status = std::system(command.c_str());
   return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, read_file(folder / "out"), read_file(folder / "err")};
@@ -30,7 +31,7 @@ inline Outcome run_command(const std::string& words) {
 inline Outcome run(const std::string& arguments) { return run_command("'" RETORT_DISTILL "' " + arguments); }
 
 /// Flags of the images in `folder` and a run folder below it.
-inline std::string places(const Folder& folder, const std::string& out) {
+inline std::string places(const TemporaryFolder& folder, const std::string& out) {
   return "--data '" + folder.path() + "' --out '" + (folder / out) + "' ";
 }
 
@@ -39,16 +40,12 @@ constexpr const char* quick_students =
     "--student-width 8 --student-epochs 3 --student-images 60 --batch-size 32 ";
 
 /// Flags of a run that takes no time, on the images in `folder`.
-inline std::string quick(const Folder& folder, const std::string& out) {
+inline std::string quick(const TemporaryFolder& folder, const std::string& out) {
   return places(folder, out) + quick_teacher + quick_students;
 }
 
-inline nlohmann::json result_in(const Folder& folder, const std::string& out) {
+inline nlohmann::json result_in(const TemporaryFolder& folder, const std::string& out) {
   return nlohmann::json::parse(read_file(folder / (out + "/result.json")));
-}
-
-inline bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
 }
 
 /// Exactly one line on stderr, which names `part`; nothing on stdout; and a status of failure.

@@ -76,7 +76,7 @@ struct Experiment {
     }
   }
 
-  Folder folder = {};
+  TemporaryFolder folder = {};
   distill::Data data = {};
   Options options = {};
 };
@@ -209,7 +209,7 @@ BOOST_AUTO_TEST_CASE(a_new_run_forgets_the_checkpoints_of_an_earlier_one) {
 }
 
 BOOST_AUTO_TEST_CASE(ctrl_c_and_sigkill_lose_nothing) {
-  const Folder folder;
+  const TemporaryFolder folder;
   write_image_set(folder.path());
   const std::string flags = quick(folder, "whole") + "--seeds 2 --log-steps 3";
   BOOST_TEST(run(flags).status == 0);

@@ -18,7 +18,7 @@ using nlohmann::json;
 BOOST_AUTO_TEST_SUITE(example_distill_run)
 
 BOOST_AUTO_TEST_CASE(a_run_writes_what_it_prints) {
-  const Folder folder;
+  const TemporaryFolder folder;
   write_image_set(folder.path());
   const Outcome outcome = run(quick(folder, "deep/down") + "--seeds 3");
   BOOST_TEST(outcome.status == 0, outcome.err);
@@ -66,7 +66,7 @@ BOOST_AUTO_TEST_CASE(a_run_writes_what_it_prints) {
 }
 
 BOOST_AUTO_TEST_CASE(a_seed_gives_one_result_for_any_number_of_threads) {
-  const Folder folder;
+  const TemporaryFolder folder;
   write_image_set(folder.path());
   std::vector<json> results;
   for (const char* arguments : {"--seed 4 --threads 1", "--seed 4 --threads 2", "--seed 4", "--seed 5"}) {
@@ -80,7 +80,7 @@ BOOST_AUTO_TEST_CASE(a_seed_gives_one_result_for_any_number_of_threads) {
 }
 
 BOOST_AUTO_TEST_CASE(fused_gives_the_same_figures) {
-  const Folder folder;
+  const TemporaryFolder folder;
   write_image_set(folder.path());
   BOOST_TEST(run(quick(folder, "composed") + "--seeds 2 --quiet --alpha 0.5").status == 0);
   BOOST_TEST(run(quick(folder, "fused") + "--seeds 2 --quiet --alpha 0.5 --fused").status == 0);
@@ -90,7 +90,7 @@ BOOST_AUTO_TEST_CASE(fused_gives_the_same_figures) {
 }
 
 BOOST_AUTO_TEST_CASE(one_seed_has_no_interval) {
-  const Folder folder;
+  const TemporaryFolder folder;
   write_image_set(folder.path());
   const Outcome outcome = run(quick(folder, "out") + "--seeds 1 --quiet");
   BOOST_TEST(outcome.status == 0);
@@ -111,7 +111,7 @@ BOOST_AUTO_TEST_CASE(flags_that_make_no_sense_are_refused) {
 }
 
 BOOST_AUTO_TEST_CASE(data_that_cannot_be_used_is_refused_and_nothing_written) {
-  const Folder folder;
+  const TemporaryFolder folder;
   const auto refused = [&](const std::string& part) { check_refused(quick(folder, "out"), part); };
   refused("there is no train-images");
   write_image_set(folder.path());
@@ -138,7 +138,7 @@ BOOST_AUTO_TEST_CASE(data_that_cannot_be_used_is_refused_and_nothing_written) {
 }
 
 BOOST_AUTO_TEST_CASE(a_folder_that_cannot_be_written_is_refused_before_the_training) {
-  const Folder folder;
+  const TemporaryFolder folder;
   write_image_set(folder.path());
   write_file(folder / "file", "kept");
   check_refused(quick(folder, "file"), folder / "file");
@@ -150,7 +150,7 @@ BOOST_AUTO_TEST_CASE(a_folder_that_cannot_be_written_is_refused_before_the_train
 }
 
 BOOST_AUTO_TEST_CASE(a_training_that_fails_leaves_an_earlier_result_alone) {
-  const Folder folder;
+  const TemporaryFolder folder;
   write_image_set(folder.path());
   std::filesystem::create_directories(folder / "out");
   write_file(folder / "out/result.json", "before");

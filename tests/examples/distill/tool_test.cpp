@@ -52,7 +52,7 @@ struct WithImages {
     return said;
   }
 
-  Folder folder = {};
+  TemporaryFolder folder = {};
   distill::Data data = {};
 };
 
@@ -155,7 +155,7 @@ BOOST_AUTO_TEST_CASE(logits_belong_to_their_data) {
 }
 
 BOOST_AUTO_TEST_CASE(the_parts_give_what_the_whole_gives) {
-  const Folder folder;
+  const TemporaryFolder folder;
   write_image_set(folder.path());
   BOOST_TEST(run(quick(folder, "whole") + "--seeds 2").status == 0);
   const std::string logits = folder / "logits.safetensors", teacher = folder / "teacher/teacher.safetensors";
@@ -221,7 +221,7 @@ BOOST_AUTO_TEST_CASE(teachers_that_do_not_fit_are_refused_before_the_folder_is_t
 }
 
 BOOST_AUTO_TEST_CASE(the_metrics_hold_every_epoch_and_no_clock) {
-  const Folder folder;
+  const TemporaryFolder folder;
   write_image_set(folder.path());
   BOOST_TEST(run(quick(folder, "out") + "--alone-epochs 11 --seeds 1 --log-steps 4").status == 0);
   std::istringstream lines(read_file(folder / "out/metrics.jsonl"));

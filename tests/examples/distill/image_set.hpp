@@ -1,47 +1,14 @@
-// Folders that vanish with the test, files in them, and a small set of images.
+// A small set of images in MNIST's four files.
 #pragma once
 
-#include <boost/test/unit_test.hpp>
 #include <cstdint>
-#include <cstdlib>
-#include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <random>
 #include <string>
 #include <vector>
 
+#include "framework/io/files.hpp"
+
 namespace retort::tests {
-
-class Folder {
- public:
-  Folder() {
-    std::string name = (std::filesystem::temp_directory_path() / "retort-XXXXXX").string();
-    BOOST_REQUIRE(::mkdtemp(name.data()) != nullptr);
-    path_ = name;
-  }
-  ~Folder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  Folder(const Folder&) = delete;
-  Folder& operator=(const Folder&) = delete;
-
-  std::string operator/(const std::string& name) const { return (path_ / name).string(); }
-  std::string path() const { return path_.string(); }
-
- private:
-  std::filesystem::path path_;
-};
-
-inline void write_file(const std::string& path, const std::string& text) {
-  std::ofstream(path, std::ios::binary) << text;
-}
-
-inline std::string read_file(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
 
 /// An IDX file of unsigned bytes.
 inline void write_idx(const std::string& path, const std::vector<std::uint32_t>& extents,
@@ -52,8 +19,7 @@ inline void write_idx(const std::string& path, const std::vector<std::uint32_t>&
   write_file(path, text + bytes);
 }
 
-/// Noisy images of 6 × 6 pixels: class k of three is bright in its own two
-/// rows.
+/// Noisy images of 6 × 6 pixels: class k of three is bright in its own two rows.
 inline void write_images(const std::string& folder, const std::string& stem, std::uint32_t count,
                          unsigned seed) {
   std::minstd_rand random(seed);
