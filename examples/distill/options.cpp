@@ -155,7 +155,10 @@ std::optional<Options> parse_options(int argc, const char* const* argv) {
     const auto out = sources.flags.find("out");
     const std::string folder =
         out == sources.flags.end() ? options.out : out->second.value.get<std::string>();
-    apply_layer(read_config((std::filesystem::path(folder) / "config.json").string(), settings), settings);
+    const std::string config = (std::filesystem::path(folder) / "config.json").string();
+    if (!std::filesystem::exists(config))
+      throw retort::IoError(message("report: there is no ", config, "; give the folder of a run as --out"));
+    apply_layer(read_config(config, settings), settings);
     options.out = folder;
   } else if (!sources.config.empty()) {
     apply_layer(read_config(sources.config, settings), settings);

@@ -264,7 +264,7 @@ BOOST_AUTO_TEST_CASE(a_subcommand_takes_the_flags_that_it_heeds) {
            {{"--teacher", "t"}, "--teacher"},
            {{"teach"}, "one of --teacher FILE and --teacher-logits"},
            {{"teach", "--teacher", "a", "--teacher-logits", "b"}, "one of --teacher FILE"},
-           {{"report", "--out", "/no/such"}, "/no/such/config.json"},
+           {{"report", "--out", "/no/such"}, "report: there is no /no/such/config.json"},
            {{"teach", "evaluate", "m"}, "evaluate"}}) {
     const std::string said = thrown_text<Error>([&, words = arguments] { parsed(words); });
     BOOST_TEST(contains(said, part), said);
