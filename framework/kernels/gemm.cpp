@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <mutex>
+#include <string_view>
 #include <type_traits>
 
 #include "retort/framework/kernels/parallel.hpp"
@@ -12,18 +13,26 @@
 // OpenBLAS has them, other libraries don't.
 extern "C" __attribute__((weak)) void openblas_set_num_threads(int threads);
 extern "C" __attribute__((weak)) int openblas_get_parallel();
+extern "C" __attribute__((weak)) char* openblas_get_corename();
 
 namespace retort::kernels {
 namespace {
 
-// ---- Small products. The library spends as long on its own arrangements as on them.
+// ---- The product panel by panel, for all but the narrowest shapes.
 
-constexpr int tile_rows = 6;               // with two registers of columns: twelve sums
-constexpr std::int64_t panel_depth = 256;  // a panel of two registers of columns stays in the first cache
+// Rows of a tile and registers of its columns: as many sums as fit beside the operands.
+#if defined(__AVX512F__)
+constexpr int tile_rows = 12;
+#else
+constexpr int tile_rows = 6;
+#endif
+constexpr int low_rows = 6;                // the most of a tile below the full ones
+constexpr std::int64_t panel_depth = 384;  // a panel of two registers of columns stays in the first cache
+constexpr std::int64_t block_rows = 768;   // so many rows of A, a panel deep, stay in the second
 
 /// Where op(A) and op(B) find their elements: A[i, p] = a[i·row + p·step], B[p, j] = b[p·step + j·column].
 template <class T>
-struct Small {
+struct Product {
   const T* a;
   std::int64_t a_row, a_step;
   const T* b;
@@ -37,7 +46,7 @@ struct Small {
 
 /// C = alpha·sum + beta·C + bias for one register of columns.
 template <class T>
-inline void write(const Small<T>& of, std::int64_t row, std::int64_t column, const Batch<T>& sum, T beta,
+inline void write(const Product<T>& of, std::int64_t row, std::int64_t column, const Batch<T>& sum, T beta,
                   const Batch<T>& bias) {
   const std::int64_t count = std::min(lanes<T>, of.n - column);
   T* c = of.c + row * of.ldc + column;
@@ -46,25 +55,37 @@ inline void write(const Small<T>& of, std::int64_t row, std::int64_t column, con
   store_lanes(c, v, count);
 }
 template <class T>
-inline Batch<T> bias_of(const Small<T>& of, std::int64_t column, bool wanted) {
+inline Batch<T> bias_of(const Product<T>& of, std::int64_t column, bool wanted) {
   return wanted && of.bias != nullptr ? load_lanes(of.bias + column, std::min(lanes<T>, of.n - column), T{0})
                                       : Batch<T>(T{0});
 }
 
-/// Rows x Registers sums over `depth` steps; `panel` holds the columns' elements of step p at p·panel_step.
-template <int Rows, int Registers, class T>
-void tile(const Small<T>& of, std::int64_t row, std::int64_t column, std::int64_t first, std::int64_t depth,
-          const T* panel, std::int64_t panel_step) {
+/// The elements [*][step] of a panel: where the first stands, and how far apart steps and their elements are.
+template <class T>
+struct Panel {
+  const T* elements;
+  std::int64_t step, apart;
+};
+
+/// Rows x Registers sums over `depth` steps, of rows of A and columns of B that are side by side; `first` counts
+/// the steps before. A copied panel of A has its rows side by side.
+template <int Rows, int Registers, bool Copied, class T>
+void tile(const Product<T>& of, std::int64_t row, std::int64_t column, std::int64_t first, std::int64_t depth,
+          const Panel<T>& of_a, const Panel<T>& of_b) {
   Batch<T> sums[Rows][Registers];
   for (auto& of_row : sums)
     for (Batch<T>& sum : of_row) sum = Batch<T>(T{0});
-  const T* a = of.a + row * of.a_row + first * of.a_step;
-  for (std::int64_t p = 0; p < depth; ++p) {
-    Batch<T> b[Registers];
-    for (int j = 0; j < Registers; ++j) b[j] = load(panel + p * panel_step + j * lanes<T>);
+  for (int i = 0; i < Rows; ++i)  // C is far away by the time the next panel comes to it
+    for (int j = 0; j < Registers; ++j)
+      __builtin_prefetch(of.c + (row + i) * of.ldc + column + j * lanes<T>, 1);
+  const T *a = of_a.elements, *b = of_b.elements;
+  const std::int64_t step = Copied ? Rows : of_a.step, apart = Copied ? 1 : of_a.apart;
+  for (std::int64_t p = 0; p < depth; ++p, a += step, b += of_b.step) {
+    Batch<T> columns[Registers];
+    for (int j = 0; j < Registers; ++j) columns[j] = load(b + j * lanes<T>);
     for (int i = 0; i < Rows; ++i) {
-      const Batch<T> factor(a[i * of.a_row + p * of.a_step]);
-      for (int j = 0; j < Registers; ++j) sums[i][j] = fma<T>(factor, b[j], sums[i][j]);
+      const Batch<T> factor(a[i * apart]);
+      for (int j = 0; j < Registers; ++j) sums[i][j] = fma<T>(factor, columns[j], sums[i][j]);
     }
   }
   for (int j = 0; j < Registers && column + j * lanes<T> < of.n; ++j) {
@@ -74,35 +95,69 @@ void tile(const Small<T>& of, std::int64_t row, std::int64_t column, std::int64_
   }
 }
 
-template <int Registers, class T>
-void tiles(const Small<T>& of, std::int64_t column, std::int64_t first, std::int64_t depth, const T* panel,
-           std::int64_t panel_step) {
-  const std::int64_t count = (of.m + tile_rows - 1) / tile_rows;
+/// Calls f.operator()<Rows>(row) for the tiles that rows [begin, end) are cut into: full ones, then lower ones that
+/// are all about as high.
+template <class F>
+void for_tiles(std::int64_t begin, std::int64_t end, F f) {
+  if constexpr (tile_rows > low_rows)
+    for (; end - begin >= tile_rows; begin += tile_rows) f.template operator()<tile_rows>(begin);
+  const std::int64_t rest = end - begin, count = (rest + low_rows - 1) / low_rows;
   for (std::int64_t i = 0; i < count; ++i) {
-    const std::int64_t row = of.m * i / count, rows = of.m * (i + 1) / count - row;  // all about as high
-    const auto run = [&]<int Rows>() {
-      tile<Rows, Registers>(of, row, column, first, depth, panel, panel_step);
-    };
-    switch (rows) {
-      case 1: run.template operator()<1>(); break;
-      case 2: run.template operator()<2>(); break;
-      case 3: run.template operator()<3>(); break;
-      case 4: run.template operator()<4>(); break;
-      case 5: run.template operator()<5>(); break;
-      default: run.template operator()<6>(); break;
+    const std::int64_t row = begin + rest * i / count;
+    switch (begin + rest * (i + 1) / count - row) {
+      case 1: f.template operator()<1>(row); break;
+      case 2: f.template operator()<2>(row); break;
+      case 3: f.template operator()<3>(row); break;
+      case 4: f.template operator()<4>(row); break;
+      case 5: f.template operator()<5>(row); break;
+      default: f.template operator()<6>(row); break;
     }
   }
 }
 
+/// All tiles of rows [begin, end) against a panel of B; copied_a, where not null, is what copy_rows() left.
+template <int Registers, class T>
+void tiles(const Product<T>& of, std::int64_t begin, std::int64_t end, std::int64_t column,
+           std::int64_t first, std::int64_t depth, const T* copied_a, const Panel<T>& of_b) {
+  if (copied_a != nullptr)
+    for_tiles(begin, end, [&]<int Rows>(std::int64_t row) {
+      tile<Rows, Registers, true>(of, row, column, first, depth,
+                                  Panel<T>{copied_a + (row - begin) * depth, Rows, 1}, of_b);
+    });
+  else
+    for_tiles(begin, end, [&]<int Rows>(std::int64_t row) {
+      tile<Rows, Registers, false>(of, row, column, first, depth,
+                                   Panel<T>{of.a + row * of.a_row + first * of.a_step, of.a_step, of.a_row},
+                                   of_b);
+    });
+}
+
+/// Rows [begin, end) of A, `depth` steps from `first` on: tile after tile, its rows side by side.
+template <class T>
+void copy_rows(const Product<T>& of, std::int64_t begin, std::int64_t end, std::int64_t first,
+               std::int64_t depth, T* copied) {
+  for_tiles(begin, end, [&]<int Rows>(std::int64_t row) {
+    const T* a = of.a + row * of.a_row + first * of.a_step;
+    T* to = copied + (row - begin) * depth;
+    if (of.a_step == 1) return turn(a, of.a_row, Rows, depth, to, Rows);
+    for (std::int64_t p = 0; p < depth; ++p, a += of.a_step, to += Rows) {
+      prefetch(a + 2 * Rows);  // of a tile to come
+      for (int i = 0; i < Rows; ++i) to[i] = a[i * of.a_row];
+    }
+  });
+}
+
 /// Columns of B side by side, zeros behind the last: [depth][two registers].
 template <class T>
-inline void copy_panel(const Small<T>& of, const T* b, std::int64_t columns, std::int64_t depth, T* panel) {
-  constexpr std::int64_t width = 2 * lanes<T>;
+void copy_panel(const Product<T>& of, const T* b, std::int64_t columns, std::int64_t depth, T* panel) {
+  constexpr std::int64_t width = 2 * lanes<T>, line = 64 / sizeof(T);
   if (of.b_column != 1) {
     if (columns < width) std::fill_n(panel, depth * width, T{0});
     turn(b, of.b_column, columns, depth, panel, width);
   } else if (columns > lanes<T>) {
     for (std::int64_t p = 0; p < depth; ++p) {
+      for (std::int64_t i = width; i < 2 * width; i += line)
+        prefetch(b + p * of.b_step + i);  // of the next panel
       store(panel + p * width, load(b + p * of.b_step));
       store(panel + p * width + lanes<T>, load_lanes(b + p * of.b_step + lanes<T>, columns - lanes<T>, T{0}));
     }
@@ -112,27 +167,32 @@ inline void copy_panel(const Small<T>& of, const T* b, std::int64_t columns, std
   }
 }
 
-/// The product panel by panel: columns of B side by side in a buffer, then all rows against them.
+/// The product block by block of rows, panel by panel: columns of B side by side in a buffer, then all rows of the
+/// block against them.
 template <class T>
-void small_product(const Small<T>& of) {
+void panel_product(const Product<T>& of) {
   constexpr std::int64_t width = 2 * lanes<T>;
   alignas(64) T buffer[panel_depth * width];
-  for (std::int64_t first = 0; first < of.k; first += panel_depth) {
-    const std::int64_t depth = std::min(panel_depth, of.k - first);
-    for (std::int64_t column = 0; column < of.n; column += width) {
-      const std::int64_t columns = std::min(width, of.n - column);
-      const T *b = of.b + first * of.b_step + column * of.b_column, *panel = buffer;
-      std::int64_t panel_step = width;
-      if (of.b_column == 1 && columns == width && of.m <= 2 * tile_rows) {
-        panel = b;
-        panel_step = of.b_step;
-      } else {
-        copy_panel(of, b, columns, depth, buffer);
+  const std::int64_t panels = (of.k + panel_depth - 1) / panel_depth, deepest = (of.k + panels - 1) / panels;
+  const bool copies_a = of.n > 2 * width && of.m > 1;
+  T* const copied = copies_a ? scratch<T>(std::min(of.m, block_rows) * deepest) : nullptr;
+  for (std::int64_t begin = 0; begin < of.m; begin += block_rows) {
+    const std::int64_t end = std::min(of.m, begin + block_rows);
+    for (std::int64_t first = 0; first < of.k; first += deepest) {
+      const std::int64_t depth = std::min(deepest, of.k - first);
+      if (copies_a) copy_rows(of, begin, end, first, depth, copied);
+      for (std::int64_t column = 0; column < of.n; column += width) {
+        const std::int64_t columns = std::min(width, of.n - column);
+        Panel<T> of_b{of.b + first * of.b_step + column * of.b_column, of.b_step, 1};
+        if (of.b_column != 1 || columns < width || end - begin > 12) {
+          copy_panel(of, of_b.elements, columns, depth, buffer);
+          of_b = {buffer, width, 1};
+        }
+        if (columns > lanes<T>)
+          tiles<2>(of, begin, end, column, first, depth, copied, of_b);
+        else
+          tiles<1>(of, begin, end, column, first, depth, copied, of_b);
       }
-      if (columns > lanes<T>)
-        tiles<2>(of, column, first, depth, panel, panel_step);
-      else
-        tiles<1>(of, column, first, depth, panel, panel_step);
     }
   }
 }
@@ -140,7 +200,7 @@ void small_product(const Small<T>& of) {
 /// A product whose op(B) is stored by columns and whose few rows do not pay for turning it: dot products,
 /// four columns at a time. A is contiguous along k.
 template <class T>
-void dot_products(const Small<T>& of) {
+void dot_products(const Product<T>& of) {
   const auto some = [&]<int Columns>(std::int64_t row, std::int64_t column) {
     const T *a = of.a + row * of.a_row, *b = of.b + column * of.b_column;
     Batch<T> sums[Columns];
@@ -165,7 +225,7 @@ void dot_products(const Small<T>& of) {
 
 /// One row of A against a B stored by rows: sums of B's rows, some registers of columns at a time.
 template <class T>
-void row_times_matrix(const Small<T>& of) {
+void row_times_matrix(const Product<T>& of) {
   const auto some = [&]<int Registers>(std::int64_t column) {
     Batch<T> sums[Registers];
     for (Batch<T>& sum : sums) sum = Batch<T>(T{0});
@@ -187,22 +247,16 @@ void row_times_matrix(const Small<T>& of) {
 }
 
 template <class T>
-void run_small(const Small<T>& of) {
+void multiply_here(const Product<T>& of) {
   if (of.m <= 3 && of.b_step == 1 && of.b_column != 1 && of.a_step == 1)
     dot_products(of);
   else if (of.m == 1 && of.b_column == 1)
     row_times_matrix(of);
   else
-    small_product(of);
+    panel_product(of);
 }
 
-/// Whether the kernels above are faster than the library: measured to hold up to 256 x 256 x 256, and for
-/// slim results of any length.
-bool is_small(std::int64_t m, std::int64_t n, std::int64_t k) {
-  return m * n * k <= std::int64_t{1} << 22 || std::min(m, n) <= 32;
-}
-
-// ---- Large products
+// ---- Very large products: the library, where it is the faster one.
 
 /// Held for the length of a call into the library. Its own threads would fight with ours: it gets one. Its
 /// sequential build hands the same work space to two threads that enter at once, and both get wrong results, so
@@ -216,35 +270,84 @@ std::unique_lock<std::mutex> enter_library() {
   return sequential ? std::unique_lock(mutex) : std::unique_lock<std::mutex>();
 }
 
-template <class T>
-void large_product(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k,
-                   double alpha, const T* a, std::int64_t lda, const T* b, std::int64_t ldb, double beta,
-                   T* c, std::int64_t ldc) {
-  const std::unique_lock lock = enter_library();
-  const auto op_a = transpose_a ? CblasTrans : CblasNoTrans, op_b = transpose_b ? CblasTrans : CblasNoTrans;
-  const auto i = [](std::int64_t size) { return static_cast<blasint>(size); };
-  if constexpr (std::is_same_v<T, float>)
-    cblas_sgemm(CblasRowMajor, op_a, op_b, i(m), i(n), i(k), static_cast<float>(alpha), a, i(lda), b, i(ldb),
-                static_cast<float>(beta), c, i(ldc));
-  else
-    cblas_dgemm(CblasRowMajor, op_a, op_b, i(m), i(n), i(k), alpha, a, i(lda), b, i(ldb), beta, c, i(ldc));
+/// Whether the library's kernels use registers as wide as ours. Debian's OpenBLAS 0.3.21 takes processors that are
+/// younger than itself for very old ones, and is then four times slower.
+bool library_knows_processor() {
+#if defined(__AVX2__)
+  static const bool knows = [] {
+    if (openblas_get_corename == nullptr) return true;
+    const std::string_view name = openblas_get_corename();
+    const bool wide = name == "SkylakeX" || name == "Cooperlake" || name == "Sapphirerapids";
+    return lanes<float> == 16 ? wide : wide || name == "Haswell" || name == "Zen";
+  }();
+  return knows;
+#else
+  return true;
+#endif
 }
 
-/// Calls f(row, rows, column, columns) for the parts of an [m, n] result that threads compute apart: strips
-/// of its longer side, as many as the work is worth. Every strip of a large product packs the other matrix
-/// anew, so those stay long.
-template <class F>
-void for_strips(std::int64_t m, std::int64_t n, std::int64_t k, bool small, F f) {
-  const std::int64_t side = std::max(m, n), least = small ? 32 : 192,
-                     worth = m * n * k / (small ? 1'500'000 : 15'000'000);
+/// Where it is the faster one. Beside wide registers: from about 1024 x 1024 x 1024 on, by a sixth. It is made for many
+/// processors, we for the one that the build names: narrow registers leave it far ahead.
+bool belongs_to_library(std::int64_t m, std::int64_t n, std::int64_t k) {
+  constexpr std::int64_t least = std::int64_t{1} << (lanes<float> >= 8 ? 29 : 22);
+  return m * n * k >= least && std::min({m, n, k}) >= 64 && library_knows_processor();
+}
+
+template <class T>
+void multiply_by_library(const Product<T>& of) {
+  const std::unique_lock lock = enter_library();
+  const auto turned = [](bool is) { return is ? CblasTrans : CblasNoTrans; };
+  const auto i = [](std::int64_t size) { return static_cast<blasint>(size); };
+  const bool turned_a = of.a_step != 1, turned_b = of.b_column != 1;
+  const std::int64_t lda = turned_a ? of.a_step : of.a_row, ldb = turned_b ? of.b_column : of.b_step;
+  // The library adds its product to the bias that stands there; with beta = 0 it would write zeros first.
+  const T beta = of.bias != nullptr ? T{1} : of.beta;
+  for (std::int64_t row = 0; row < of.m && of.bias != nullptr; ++row)
+    std::copy_n(of.bias, of.n, of.c + row * of.ldc);
+  const auto call = [&](auto gemm) {
+    gemm(CblasRowMajor, turned(turned_a), turned(turned_b), i(of.m), i(of.n), i(of.k), of.alpha, of.a, i(lda),
+         of.b, i(ldb), beta, of.c, i(of.ldc));
+  };
+  if constexpr (std::is_same_v<T, float>)
+    call(cblas_sgemm);
+  else
+    call(cblas_dgemm);
+}
+
+/// How many strips of the longer side of an [m, n] result threads compute apart, by what the work is worth. Every strip
+/// copies the other matrix anew, so they are not narrow.
+std::int64_t strips_of(std::int64_t m, std::int64_t n, std::int64_t k) {
+  constexpr std::int64_t work = 1'500'000;  // of a strip, at least
+  const auto width = [](std::int64_t strips) { return strips == 1 ? 64 : strips == 2 ? 192 : 512; };
   std::int64_t strips = 1;
-  while (2 * strips <= worth && 2 * strips * least <= side) strips *= 2;
-  const std::int64_t strip = (side / strips + 15) / 16 * 16;
-  parallel_for(side, strips == 1 ? side : strip, [&](std::int64_t begin, std::int64_t end) {
-    if (m >= n)
-      f(begin, end - begin, std::int64_t{0}, n);
-    else
-      f(std::int64_t{0}, m, begin, end - begin);
+  while (2 * strips <= m * n * k / work && 2 * strips * width(strips) <= std::max(m, n)) strips *= 2;
+  return strips;
+}
+
+template <class T>
+void multiply(const Product<T>& of) {
+  const bool by_rows = of.m >= of.n, by_library = belongs_to_library(of.m, of.n, of.k);
+  const std::int64_t side = std::max(of.m, of.n), unit = by_rows ? tile_rows : 2 * lanes<T>,
+                     units = (side + unit - 1) / unit, strips = strips_of(of.m, of.n, of.k);
+  parallel_for(strips, 1, [&](std::int64_t first, std::int64_t last) {
+    for (std::int64_t i = first; i < last; ++i) {
+      const std::int64_t begin = units * i / strips * unit,
+                         end = std::min(side, units * (i + 1) / strips * unit);
+      Product<T> strip = of;
+      (by_rows ? strip.m : strip.n) = end - begin;
+      if (by_rows) {
+        strip.a += begin * of.a_row;
+        strip.c += begin * of.ldc;
+      } else {
+        strip.b += begin * of.b_column;
+        strip.c += begin;
+        if (of.bias != nullptr) strip.bias += begin;
+      }
+      if (by_library)
+        multiply_by_library(strip);
+      else
+        multiply_here(strip);
+    }
   });
 }
 
@@ -260,47 +363,21 @@ void gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, st
         c[i * ldc + j] = beta == 0 ? T{0} : static_cast<T>(beta) * c[i * ldc + j];
     return;
   }
-  const bool small = is_small(m, n, k);
-  for_strips(m, n, k, small,
-             [&](std::int64_t row, std::int64_t rows, std::int64_t column, std::int64_t columns) {
-               const T *of_a = a + (transpose_a ? row : row * lda),
-                       *of_b = b + (transpose_b ? column * ldb : column);
-               T* of_c = c + row * ldc + column;
-               if (small)
-                 run_small(Small<T>{of_a, transpose_a ? 1 : lda, transpose_a ? lda : 1, of_b,
-                                    transpose_b ? 1 : ldb, transpose_b ? ldb : 1, rows, columns, k,
-                                    static_cast<T>(alpha), static_cast<T>(beta), nullptr, of_c, ldc});
-               else
-                 large_product(transpose_a, transpose_b, rows, columns, k, alpha, of_a, lda, of_b, ldb, beta,
-                               of_c, ldc);
-             });
+  multiply(Product<T>{a, transpose_a ? 1 : lda, transpose_a ? lda : 1, b, transpose_b ? 1 : ldb,
+                      transpose_b ? ldb : 1, m, n, k, static_cast<T>(alpha), static_cast<T>(beta), nullptr, c,
+                      ldc});
 }
 
 template <class T>
 void linear(const T* x, const T* w, const T* bias, T* y, std::int64_t rows, std::int64_t in,
             std::int64_t out) {
   if (rows == 0 || out == 0) return;
-  const bool small = in > 0 && is_small(rows, out, in);
-  for_strips(rows, out, in, small,
-             [&](std::int64_t row, std::int64_t count, std::int64_t column, std::int64_t columns) {
-               const T *of_x = x + row * in, *of_w = w + column * in,
-                       *of_bias = bias == nullptr ? nullptr : bias + column;
-               T* result = y + row * out + column;
-               if (small)
-                 return run_small(Small<T>{of_x, in, 1, of_w, 1, in, count, columns, in, T{1}, T{0}, of_bias,
-                                           result, out});
-               // The library adds its product to the bias that stands there; with beta = 0 it would write
-               // zeros first.
-               for (std::int64_t i = 0; i < count; ++i) {
-                 if (bias != nullptr)
-                   std::copy_n(of_bias, columns, result + i * out);
-                 else if (in == 0)
-                   std::fill_n(result + i * out, columns, T{0});
-               }
-               if (in > 0)
-                 large_product(false, true, count, columns, in, 1.0, of_x, in, of_w, in,
-                               bias != nullptr ? 1.0 : 0.0, result, out);
-             });
+  if (in == 0) {
+    for (std::int64_t i = 0; i < rows; ++i)
+      for (std::int64_t j = 0; j < out; ++j) y[i * out + j] = bias == nullptr ? T{0} : bias[j];
+    return;
+  }
+  multiply(Product<T>{x, in, 1, w, 1, in, rows, out, in, T{1}, T{0}, bias, y, out});
 }
 
 template void gemm(bool, bool, std::int64_t, std::int64_t, std::int64_t, double, const float*, std::int64_t,

@@ -1,4 +1,4 @@
-// Matrix products through CBLAS, cut into chunks by shape so that the bits do not depend on the threads.
+// Matrix products, cut into strips by shape so that the bits do not depend on the threads.
 // Explicitly instantiated for float and double.
 #pragma once
 

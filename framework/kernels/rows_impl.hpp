@@ -37,6 +37,12 @@ inline void store_lanes(T* y, const Batch<T>& v, std::int64_t count) {
     store_partial(y, v, count);
 }
 
+/// Asks for what is read some steps later; the hardware would not look beyond the page.
+template <class T>
+inline void prefetch(const T* x) {
+  __builtin_prefetch(x);
+}
+
 /// K registers that follow each other; for K = 1 `count` lanes of one.
 template <int K, class T>
 inline std::array<Batch<T>, K> load_each(const T* x, std::int64_t count, T fill) {
@@ -181,21 +187,18 @@ inline void turn(const T* x, std::int64_t from, std::int64_t rows, std::int64_t 
                  std::int64_t to) {
 #if defined(__AVX__)
   constexpr std::int64_t side = 32 / sizeof(T);
-  if (rows % side == 0 && columns >= side) {
-    // The last square may overlap the one before: it then writes the same again.
-    for (std::int64_t r = 0; r < rows; r += side)
+  if (rows >= side && columns >= side) {
+    // The last square of each direction may overlap the one before: it then writes the same again.
+    for (std::int64_t r = 0; r < rows; r += side) {
+      const T* const strip = x + std::min(r, rows - side) * from;
       for (std::int64_t c = 0; c < columns; c += side) {
         const std::int64_t first = std::min(c, columns - side);
-        detail::turn_square(x + r * from + first, from, y + first * to + r, to);
+        // Short runs of many rows, where the hardware sees no streams: the next strip is fetched beside this one.
+        if (c % (2 * side) == 0)
+          for (std::int64_t i = 0; i < side; ++i) prefetch(strip + (side + i) * from + c);
+        detail::turn_square(strip + first, from, y + first * to + std::min(r, rows - side), to);
       }
-    return;
-  }
-  if (columns % side == 0 && rows >= side) {
-    for (std::int64_t c = 0; c < columns; c += side)
-      for (std::int64_t r = 0; r < rows; r += side) {
-        const std::int64_t first = std::min(r, rows - side);
-        detail::turn_square(x + first * from + c, from, y + c * to + first, to);
-      }
+    }
     return;
   }
 #endif
@@ -259,12 +262,6 @@ T* scratch(std::int64_t n) {
   const std::size_t needed = (static_cast<std::size_t>(n) * sizeof(T) + sizeof(Line) - 1) / sizeof(Line);
   if (lines.size() < needed) lines.resize(needed);
   return reinterpret_cast<T*>(lines.data());
-}
-
-/// Asks for what is read some steps later; the hardware would not look beyond the page.
-template <class T>
-inline void prefetch(const T* x) {
-  __builtin_prefetch(x);
 }
 
 }  // namespace retort::kernels

@@ -17,7 +17,8 @@ struct Case {
 const std::vector<Case> cases{{1, 1, 1},     {1, 10, 32},   {1, 64, 64},    {1, 300, 7},     {2, 17, 33},
                               {3, 5, 100},   {4, 8, 9},     {5, 33, 3},     {6, 16, 16},     {7, 31, 300},
                               {10, 32, 32},  {13, 13, 600}, {32, 10, 32},   {33, 65, 17},    {128, 10, 40},
-                              {100, 100, 1}, {10, 900, 20}, {3000, 10, 60}, {200, 260, 180}, {600, 50, 400}};
+                              {100, 100, 1}, {10, 900, 20}, {3000, 10, 60}, {200, 260, 180}, {600, 50, 400},
+                              {790, 80, 30}, {25, 100, 778}};
 
 }  // namespace
 
@@ -90,6 +91,45 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(linear_equals_the_triple_loop, T, FloatTypes) {
   worst.check("linear");
 }
 
+// Beyond 2^29 multiplications a BLAS that knows the processor computes them.
+BOOST_AUTO_TEST_CASE(very_large_products_equal_sums) {
+  constexpr std::int64_t m = 1024, n = 640, k = 832;
+  static_assert(m * n * k >= std::int64_t{1} << 29);
+  const auto a = random_values<float>(m * k, -1, 1, 1), b = random_values<float>(k * n, -1, 1, 2),
+             bias = random_values<float>(n, -1, 1, 3);
+  Worst worst;
+  const auto check = [&](const std::vector<float>& c, bool ta, bool tb, const float* added) {
+    for (std::int64_t i = 0; i < m; i += 93)
+      for (std::int64_t j = 0; j < n; j += 13) {
+        double sum = added == nullptr ? 0 : static_cast<double>(added[j]), magnitude = std::fabs(sum);
+        for (std::int64_t p = 0; p < k; ++p) {
+          const double v = static_cast<double>(a[static_cast<std::size_t>(ta ? p * m + i : i * k + p)]) *
+                           static_cast<double>(b[static_cast<std::size_t>(tb ? j * k + p : p * n + j)]);
+          sum += v;
+          magnitude += std::fabs(v);
+        }
+        worst.see(static_cast<double>(c[static_cast<std::size_t>(i * n + j)]), sum,
+                  epsilon<float> * (std::sqrt(static_cast<double>(k)) + 2) * magnitude);
+      }
+  };
+  for (const bool ta : {false, true})
+    for (const bool tb : {false, true}) {
+      const auto c = for_threads([&] {
+        auto result = poisoned<float>(m * n);
+        kernels::gemm(ta, tb, m, n, k, 1, a.data(), ta ? m : k, b.data(), tb ? k : n, 0, result.data(), n);
+        return result;
+      });
+      check(c, ta, tb, nullptr);
+    }
+  const auto y = for_threads([&] {
+    auto result = poisoned<float>(m * n);
+    kernels::linear(a.data(), b.data(), bias.data(), result.data(), m, k, n);
+    return result;
+  });
+  check(y, false, true, bias.data());
+  worst.check("very large products");
+}
+
 BOOST_AUTO_TEST_CASE_TEMPLATE(empty_products, T, FloatTypes) {
   const std::vector<T> bias{1, 2, 3};
   auto y = poisoned<T>(6);
@@ -120,25 +160,29 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(nan_and_infinity_pass, T, FloatTypes) {
   }
 }
 
-// Large products go to a BLAS, some builds of which are not made for several threads at once.
+// Very large products go to a BLAS, some builds of which are not made for several threads at once.
 BOOST_AUTO_TEST_CASE(products_of_several_threads_at_once_do_not_meet) {
-  constexpr std::int64_t m = 128, n = 64, k = 784;
-  std::vector<int> wrong(4, 0);
-  std::vector<std::thread> threads;
-  for (unsigned t = 0; t < wrong.size(); ++t)
-    threads.emplace_back([&wrong, t] {
-      const auto a = random_values<float>(m * k, -1, 1, t), b = random_values<float>(n * k, -1, 1, t + 10);
-      const auto product = [&] {
-        auto c = poisoned<float>(m * n);
-        kernels::gemm(false, true, m, n, k, 1, a.data(), k, b.data(), k, 0, c.data(), n);
-        return c;
-      };
-      const auto first = product();
-      for (int i = 0; i < 2000; ++i)
-        wrong[t] += std::memcmp(product().data(), first.data(), first.size() * sizeof(float)) != 0;
-    });
-  for (std::thread& thread : threads) thread.join();
-  for (const int count : wrong) BOOST_TEST(count == 0);
+  struct Size {
+    std::int64_t m, n, k;
+    int times;
+  };
+  for (const auto& [m, n, k, times] : {Size{128, 64, 784, 500}, Size{1024, 640, 832, 4}}) {
+    std::vector<int> wrong(4, 0);
+    std::vector<std::thread> threads;
+    for (unsigned t = 0; t < wrong.size(); ++t)
+      threads.emplace_back([&wrong, t, m = m, n = n, k = k, times = times] {
+        const auto a = random_values<float>(m * k, -1, 1, t), b = random_values<float>(n * k, -1, 1, t + 10);
+        const auto product = [&] {
+          auto c = poisoned<float>(m * n);
+          kernels::gemm(false, true, m, n, k, 1, a.data(), k, b.data(), k, 0, c.data(), n);
+          return c;
+        };
+        const auto first = product();
+        for (int i = 0; i < times; ++i) wrong[t] += !same_bits(product(), first);
+      });
+    for (std::thread& thread : threads) thread.join();
+    for (const int count : wrong) BOOST_TEST(count == 0);
+  }
 }
 
 BOOST_AUTO_TEST_SUITE_END()
