@@ -1,6 +1,11 @@
 #include "retort/losses/cross_entropy_loss.hpp"
 
+#include <numeric>
+#include <vector>
+
 #include "retort/framework/core/error.hpp"
+#include "retort/framework/core/op.hpp"
+#include "retort/framework/kernels/distillation.hpp"
 #include "retort/framework/ops/checks.hpp"
 #include "retort/framework/ops/elementwise.hpp"
 #include "retort/framework/ops/reduction.hpp"
@@ -41,12 +46,116 @@ Tensor with_probabilities(const Tensor& input, const Tensor& target, const Cross
   return detail::reduce_terms(terms, reduction);
 }
 
+// Class targets of an input whose classes stand in its last dimension, as the kernel takes them.
+struct Rows {
+  Tensor labels, mask;  // int64 [N]; the mask undefined where no target is ignored
+  Tensor weight;        // of each target [N], 0 where it is ignored; undefined for 1
+  double divisor = 1;   // what the sum is divided by
+};
+
+template <class T>
+Rows prepare(const Tensor& input, const Tensor& target, const CrossEntropyLossOptions& options,
+             Reduction reduction) {
+  const std::int64_t classes = input.size(-1), *labels = target.data<std::int64_t>().data();
+  const Tensor class_weight = options.weight.defined() ? options.weight.detach().to(input.dtype()) : Tensor();
+  const T* of_class = class_weight.defined() ? class_weight.data<T>().data() : nullptr;
+  const Shape rows{target.size()};
+  Rows made{target, {}, of_class ? empty(rows, input.dtype()) : Tensor()};
+  std::int64_t* counts = nullptr;
+  double total = 0;
+  for (std::int64_t i = 0; i < target.size(); ++i) {
+    const bool ignored = labels[i] == options.ignore_index;
+    if (!ignored && (labels[i] < 0 || labels[i] >= classes))
+      throw IndexError(message("cross_entropy: target ", labels[i], " at position ", i,
+                               " is no class; the input has ", classes, " classes, numbered from 0"));
+    if (ignored && !counts) {
+      made.mask = ones(rows, DType::int64);
+      counts = made.mask.mutable_array().fill<std::int64_t>().data();
+    }
+    if (ignored) counts[i] = 0;
+    const T weight = ignored ? T{0} : of_class ? of_class[labels[i]] : T{1};
+    if (of_class) made.weight.mutable_array().fill<T>()[static_cast<std::size_t>(i)] = weight;
+    total += static_cast<double>(weight);
+  }
+  if (reduction == Reduction::mean) made.divisor = total;
+  return made;
+}
+
+// Losses of the rows, and with `gradient` [N, C] that of sum(g·loss), g [N] or null for 1, times scale.
+template <class T>
+void visit_rows(const Tensor& input, const Rows& rows, T* losses, T* gradient = nullptr, const T* g = nullptr,
+                double scale = 1) {
+  kernels::distillation_rows<T>(
+      {.rows = rows.labels.size(),
+       .classes = input.size(-1),
+       .alpha = 0,
+       .student = input.data<T>().data(),
+       .labels = rows.labels.data<std::int64_t>().data(),
+       .mask = rows.mask.defined() ? rows.mask.data<std::int64_t>().data() : nullptr,
+       .loss = losses,
+       .student_gradient = gradient,
+       .g = g,
+       .scale = scale});
+}
+
+template <class T>
+Tensor value_of(const Tensor& input, const Rows& rows, const Shape& shape, Reduction reduction) {
+  const Tensor terms = empty(shape, input.dtype());
+  const std::span<T> values = terms.mutable_array().fill<T>();
+  visit_rows<T>(input, rows, values.data());
+  if (rows.weight.defined())
+    for (std::size_t i = 0; i < values.size(); ++i) values[i] *= rows.weight.data<T>()[i];
+  if (reduction == Reduction::none) return terms;
+  const double sum = std::accumulate(values.begin(), values.end(), 0.0);
+  return full({}, sum / rows.divisor, input.dtype());
+}
+
+template <class T>
+Tensor gradient_of(const Tensor& input, const Rows& rows, const Tensor& g, Reduction reduction) {
+  const Tensor gradient = empty_like(input);
+  std::vector<T> losses(static_cast<std::size_t>(rows.labels.size()));
+  T* const out = gradient.mutable_array().fill<T>().data();
+  if (reduction == Reduction::none) {
+    const Tensor of_rows = rows.weight.defined() ? reshape(g, rows.weight.shape()) * rows.weight : g;
+    visit_rows<T>(input, rows, losses.data(), out, of_rows.data<T>().data());
+  } else {
+    visit_rows<T>(input, rows, losses.data(), out,
+                  rows.weight.defined() ? rows.weight.data<T>().data() : nullptr,
+                  g.item<double>() / rows.divisor);
+  }
+  return gradient;
+}
+
+// In one visit of the logits each way: no log-probabilities are written.
+Tensor fused_with_classes(const Tensor& input, const Tensor& target, const CrossEntropyLossOptions& options,
+                          Reduction reduction) {
+  return visit_floating(input.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    const Rows rows = prepare<T>(input, target, options, reduction);
+    const NLLLossOptions nll{
+        .weight = options.weight, .ignore_index = options.ignore_index, .reduction = reduction};
+    return record({.name = "cross_entropy",
+                   .inputs = {input},
+                   .value = value_of<T>(input, rows, target.shape(), reduction),
+                   .vjp = vjp_by_reference(
+                       [target, nll](const Tensors& x) {
+                         return detail::nll_loss_as("cross_entropy", log_softmax(x[0], -1), target, nll);
+                       },
+                       {input}),
+                   .fast_vjp = [input, rows, reduction](const Tensor& g, Needs) {
+                     return gradient_of<T>(input, rows, g, reduction);
+                   }});
+  });
+}
+
 Tensor with_classes(const Tensor& input, const Tensor& target, const CrossEntropyLossOptions& options,
                     Reduction reduction) {
   const double smoothing = options.label_smoothing;
+  detail::check_class_shapes("cross_entropy", input, target, options.weight);
+  if (smoothing == 0 && input.dim() <= 2 && input.size() > 0)
+    return fused_with_classes(input, target, options, reduction);
   const NLLLossOptions nll{
       .weight = options.weight, .ignore_index = options.ignore_index, .reduction = reduction};
-  detail::check_class_shapes("cross_entropy", input, target, options.weight);
   const std::int64_t dim = detail::class_dim(input);
   const Tensor log_probabilities = log_softmax(input, dim);
   const Tensor hard = detail::nll_loss_as("cross_entropy", log_probabilities, target, nll);

@@ -13,8 +13,6 @@ namespace {
 //   KL = x/(T·zt) + log zs - log zt,   q = exp(s/T)/zs,   p = exp(t/T)/zt
 // and of T²·KL the gradients are T·(q - p) for s and T·p·((t - s)/T + log zs - log zt - KL) for t.
 
-constexpr std::int64_t ahead = 2048;  // elements between what is computed and what is fetched
-
 /// sum + e·(t - s); a class that the teacher does not have takes no part, whatever the student says.
 template <class T>
 inline Batch<T> add_cross_term(const Batch<T>& sum, const Batch<T>& e, const Batch<T>& t, const Batch<T>& s) {
@@ -103,13 +101,13 @@ void LongRow<T>::visit(const Setting<T>& setting) {
     Batch<T> sum_s = zero, sum_t = zero, sum_1 = zero, sum_x = zero;
     walk<T, 2>(length, [&]<int K>(std::int64_t i, std::int64_t count) {
       auto student = load_each<K>(from_s + i, count, -infinity<T>);
-      prefetch(from_s + i + ahead);
+      prefetch_each<K>(from_s + i + ahead);
       for (Batch<T>& one : student) one = one - by_s;
       std::array<Batch<T>, 2 * K> e;
       std::copy_n(student.begin(), K, e.begin());
       if (kl) {
         auto teacher = load_each<K>(from_t + i, count, -infinity<T>);
-        prefetch(from_t + i + ahead);
+        prefetch_each<K>(from_t + i + ahead);
         for (int k = 0; k < K; ++k) e[K + k] = teacher[k] = teacher[k] - by_t;
         setting.exponential(e);
         for (int k = 0; k < K; ++k) {

@@ -17,17 +17,31 @@ inline constexpr std::int64_t elementwise_grain = 32768;
 
 namespace detail {
 
+/// Whether y [n] is written past the caches; x, which an operation may write over, is fetched anyway.
+template <class T, class U>
+bool is_streamed(const T* x, const U* y, std::int64_t n) {
+  return n * static_cast<std::int64_t>(sizeof(U)) >= streamed_bytes && static_cast<const void*>(x) != y;
+}
+template <class T>
+inline void put(T* y, const Batch<T>& v, bool streamed) {
+  if (streamed)
+    store_past_cache<T>(y, v);
+  else
+    store<T>(y, v);
+}
+
 /// y[i] = f(a[i·StepA], b[i·StepB]) for i < n; a step is 0 or 1.
 template <int StepA, int StepB, class T, class U, class F>
-void zip_row(const T* a, const T* b, U* y, std::int64_t n, const F& f) {
+void zip_row(const T* a, const T* b, U* y, std::int64_t n, bool streamed, const F& f) {
   if constexpr (std::is_floating_point_v<T> && std::is_same_v<T, U>) {
     const Batch<T> first_a(*a), first_b(*b);
+    streamed = streamed && is_aligned(y);
     std::int64_t i = 0;
     for (; i + lanes<T> <= n; i += lanes<T>) {
       Batch<T> va = first_a, vb = first_b;
       if constexpr (StepA == 1) va = load(a + i);
       if constexpr (StepB == 1) vb = load(b + i);
-      store<T>(y + i, f(va, vb));
+      put<T>(y + i, f(va, vb), streamed);
     }
     if (const std::int64_t rest = n - i; rest > 0) {
       Batch<T> va = first_a, vb = first_b;
@@ -42,13 +56,13 @@ void zip_row(const T* a, const T* b, U* y, std::int64_t n, const F& f) {
 
 template <class T, class U, class F>
 void zip_row(const T* a, std::int64_t a_step, const T* b, std::int64_t b_step, U* y, std::int64_t n,
-             const F& f) {
+             bool streamed, const F& f) {
   if (a_step == 0)
-    zip_row<0, 1>(a, b, y, n, f);
+    zip_row<0, 1>(a, b, y, n, streamed, f);
   else if (b_step == 0)
-    zip_row<1, 0>(a, b, y, n, f);
+    zip_row<1, 0>(a, b, y, n, streamed, f);
   else
-    zip_row<1, 1>(a, b, y, n, f);
+    zip_row<1, 1>(a, b, y, n, streamed, f);
 }
 
 /// Rows shorter than this are put side by side, operands written out, before the formula runs over them.
@@ -67,9 +81,11 @@ void zip_any(const T* a, const T* b, U* y, const Broadcast& plan, const F& f) {
   if (plan.size == 0) return;
   const std::int64_t n = plan.extents[plan.rank - 1], rows = plan.size / n;
   const std::int64_t a_step = plan.a_strides[plan.rank - 1], b_step = plan.b_strides[plan.rank - 1];
+  const bool streamed = is_streamed(a, y, plan.size) && is_streamed(b, y, plan.size);
   if (rows == 1) {
     parallel_for(n, elementwise_grain, [&](std::int64_t begin, std::int64_t end) {
-      zip_row(a + begin * a_step, a_step, b + begin * b_step, b_step, y + begin, end - begin, f);
+      zip_row(a + begin * a_step, a_step, b + begin * b_step, b_step, y + begin, end - begin, streamed, f);
+      if (streamed) finish_stores();
     });
     return;
   }
@@ -78,7 +94,8 @@ void zip_any(const T* a, const T* b, U* y, const Broadcast& plan, const F& f) {
     parallel_for(rows, grain, [&](std::int64_t begin, std::int64_t end) {
       RowWalk walk(plan, begin);
       for (std::int64_t row = begin; row < end; ++row, walk.next())
-        zip_row(a + walk.a, a_step, b + walk.b, b_step, y + row * n, n, f);
+        zip_row(a + walk.a, a_step, b + walk.b, b_step, y + row * n, n, streamed, f);
+      if (streamed) finish_stores();
     });
     return;
   }
@@ -98,8 +115,9 @@ void zip_any(const T* a, const T* b, U* y, const Broadcast& plan, const F& f) {
         if (!whole_b) write_out(b + walk.b, b_step, n, rows_of_b + i * n);
       }
       zip_row<1, 1>(whole_a ? a + row * n : rows_of_a, whole_b ? b + row * n : rows_of_b, y + row * n,
-                    count * n, f);
+                    count * n, streamed, f);
     }
+    if (streamed) finish_stores();
   });
 }
 
@@ -108,10 +126,12 @@ void zip_any(const T* a, const T* b, U* y, const Broadcast& plan, const F& f) {
 /// y[i] = f(x[i]) for i < n. f is called with a Batch<T>, or with an int64. x and y may be the same array.
 template <class T, class F>
 void map(const T* x, T* y, std::int64_t n, F f) {
+  const bool streamed = detail::is_streamed(x, y, n) && is_aligned(y);
   parallel_for(n, elementwise_grain, [&](std::int64_t begin, std::int64_t end) {
     std::int64_t i = begin;
     if constexpr (std::is_floating_point_v<T>) {
-      for (; i + lanes<T> <= end; i += lanes<T>) store<T>(y + i, f(load(x + i)));
+      for (; i + lanes<T> <= end; i += lanes<T>) detail::put<T>(y + i, f(load(x + i)), streamed);
+      if (streamed) finish_stores();
       if (i < end) store_partial<T>(y + i, f(load_partial(x + i, end - i, T{1})), end - i);
     } else {
       for (; i < end; ++i) y[i] = static_cast<T>(f(x[i]));

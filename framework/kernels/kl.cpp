@@ -89,6 +89,8 @@ double sum_terms(const T* x, const T* t, std::int64_t n, bool* positive_input) {
     constexpr T no_target = LogTarget ? -infinity<T> : T{0};
     Batch<T> greatest(T{0});
     parts[begin / chunk] = row_sum<T, 4>(end - begin, [&]<int K>(std::int64_t i, std::int64_t count) {
+      prefetch_each<K>(x + begin + i + ahead);
+      prefetch_each<K>(t + begin + i + ahead);
       const auto v = load_each<K>(x + begin + i, count, T{0});
       for (const Batch<T>& one : v) greatest = max_of<T>(one, greatest);
       return terms<LogTarget, T>(v, load_each<K>(t + begin + i, count, no_target));

@@ -17,8 +17,6 @@ inline constexpr std::int64_t row_grain = 16384;
 /// Elements that are added up in T before the sum goes to a double, and that stay in the first cache
 /// meanwhile.
 inline constexpr std::int64_t row_block = 1024;
-/// A result of this many bytes will not be found in the cache again: it is written past it.
-inline constexpr std::int64_t streamed_bytes = std::int64_t{16} << 20;
 
 inline std::int64_t rows_at_a_time(std::int64_t row) {
   return std::max<std::int64_t>(1, row_grain / std::max<std::int64_t>(1, row));
@@ -41,6 +39,14 @@ inline void store_lanes(T* y, const Batch<T>& v, std::int64_t count) {
 template <class T>
 inline void prefetch(const T* x) {
   __builtin_prefetch(x);
+}
+/// Elements between what is computed and what is fetched, where long rows are walked.
+inline constexpr std::int64_t ahead = 2048;
+/// The same for K registers that follow each other.
+template <int K, class T>
+inline void prefetch_each(const T* x) {
+  constexpr std::int64_t line = 64 / sizeof(T);
+  for (std::int64_t i = 0; i < K * lanes<T>; i += line) prefetch(x + i);
 }
 
 /// K registers that follow each other; for K = 1 `count` lanes of one.
@@ -92,7 +98,7 @@ inline void in_fours(std::int64_t n, F f) {
 /// aligned.
 template <class T, int K, class F>
 inline void fill_row(T* y, std::int64_t n, bool streamed, F f) {
-  if (streamed && reinterpret_cast<std::uintptr_t>(y) % sizeof(Batch<T>) == 0)
+  if (streamed && is_aligned(y))
     walk<T, K>(n, [&]<int L>(std::int64_t i, std::int64_t count) {
       const std::array<Batch<T>, L> v = f.template operator()<L>(i, count);
       if (count < lanes<T>) return store_partial<T>(y + i, v[0], count);

@@ -53,6 +53,13 @@ inline void store(T* y, const Batch<T>& v) {
   v.store_unaligned(y);
 }
 
+/// A result of this many bytes will not be found in the cache again: it is written past it.
+inline constexpr std::int64_t streamed_bytes = std::int64_t{16} << 20;
+template <class T>
+inline bool is_aligned(const T* y) {
+  return reinterpret_cast<std::uintptr_t>(y) % (static_cast<std::size_t>(lanes<T>) * sizeof(T)) == 0;
+}
+
 /// Stores past the caches, for results too large to be found there again. y is aligned to the register. What
 /// wrote so calls finish_stores() before another thread may read it.
 template <class T>
@@ -264,28 +271,40 @@ namespace detail {
 template <class T>
 inline constexpr T log2_e = static_cast<T>(1.44269504088896340735992468100189214);
 
+/// v·2^n for the integer n that stands in the low bits of `shifted`, twice the exponent's bias added to it.
+template <class T>
+inline Batch<T> times_power_of_2(const Batch<T>& v, [[maybe_unused]] const Batch<T>& n,
+                                 [[maybe_unused]] const Batch<T>& shifted) {
+#if defined(__AVX512F__)
+  if constexpr (std::is_same_v<T, float>)
+    return _mm512_scalef_ps(v, n);
+  else
+    return _mm512_scalef_pd(v, n);
+#else
+  // In two factors, neither of which leaves the normal range.
+  using Bits = xsimd::batch<typename Format<T>::Bits>;
+  constexpr int fraction_bits = Format<T>::fraction_bits;
+  const Bits bits = xsimd::bitwise_cast<Bits>(shifted);
+  const Bits half = bits >> 1;
+  return v * xsimd::bitwise_cast<Batch<T>>(half << fraction_bits) *
+         xsimd::bitwise_cast<Batch<T>>((bits - half) << fraction_bits);
+#endif
+}
+
 /// Each x[k] = e^(factor·x[k]), from constants that have the factor in them; x within what they allow.
 template <class T, std::size_t K, class Constants>
 inline void exp_with(std::array<Batch<T>, K>& x, const Constants& constants) {
   using F = Format<T>;
-  using Bits = xsimd::batch<typename F::Bits>;
-  // Adding it rounds to an integer n, which then stands in the low bits, twice the exponent's bias added.
   const Batch<T> magic(static_cast<T>(typename F::Bits{3} << (F::fraction_bits - 1)) + T{2 * F::bias});
-  std::array<Batch<T>, K> shifted, p;
-  for (std::size_t k = 0; k < K; ++k) shifted[k] = fma<T>(x[k], constants.to_exponent(), magic);
-  for (std::size_t k = 0; k < K; ++k) p[k] = shifted[k] - magic;
-  for (std::size_t k = 0; k < K; ++k) x[k] = fma<T>(p[k], constants.minus_ln2_high(), x[k]);
-  for (std::size_t k = 0; k < K; ++k) x[k] = fma<T>(p[k], constants.minus_ln2_low(), x[k]);
+  std::array<Batch<T>, K> shifted, n, p;
+  for (std::size_t k = 0; k < K; ++k) shifted[k] = fma<T>(x[k], constants.to_exponent(), magic);  // rounds
+  for (std::size_t k = 0; k < K; ++k) n[k] = shifted[k] - magic;
+  for (std::size_t k = 0; k < K; ++k) x[k] = fma<T>(n[k], constants.minus_ln2_high(), x[k]);
+  for (std::size_t k = 0; k < K; ++k) x[k] = fma<T>(n[k], constants.minus_ln2_low(), x[k]);
   for (std::size_t k = 0; k < K; ++k) p[k] = constants.coefficient(F::exp_series.size() - 1);
   for (std::size_t i = F::exp_series.size() - 1; i-- > 0;)
     for (std::size_t k = 0; k < K; ++k) p[k] = fma<T>(p[k], x[k], constants.coefficient(i));
-  // 2^n in two factors, neither of which leaves the normal range.
-  for (std::size_t k = 0; k < K; ++k) {
-    const Bits bits = xsimd::bitwise_cast<Bits>(shifted[k]);
-    const Bits half = bits >> 1;
-    x[k] = p[k] * xsimd::bitwise_cast<Batch<T>>(half << F::fraction_bits) *
-           xsimd::bitwise_cast<Batch<T>>((bits - half) << F::fraction_bits);
-  }
+  for (std::size_t k = 0; k < K; ++k) x[k] = times_power_of_2<T>(p[k], n[k], shifted[k]);
 }
 
 /// For e^x itself.

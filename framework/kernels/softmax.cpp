@@ -6,8 +6,6 @@
 namespace retort::kernels {
 namespace {
 
-constexpr std::int64_t ahead = 2048;  // elements between what is computed and what is fetched
-
 /// Elements [n][stride] of which `count` lanes are columns of their own: the walk over classes where inner >
 /// 1, and over short rows that were turned.
 template <class T>
@@ -87,8 +85,7 @@ double exp_sum(const T* x, std::int64_t n, RunningShift<T>& shift, T* e) {
     if (fall != T{0}) total *= static_cast<double>(exp<T>(Batch<T>(fall)).get(0));
     const Batch<T> by(shift.at(index));
     total += row_sum<T, 4>(length, [&]<int K>(std::int64_t i, std::int64_t count) {
-      for (int line = 0; line < K * static_cast<int>(sizeof(Batch<T>)); line += 64)
-        prefetch(x + begin + i + ahead + line / static_cast<int>(sizeof(T)));
+      prefetch_each<K>(x + begin + i + ahead);
       auto v = load_each<K>(x + begin + i, count, -infinity<T>);
       for (Batch<T>& one : v) one = one - by;
       exp_each_below_0<T>(v);
