@@ -17,10 +17,10 @@ inline constexpr std::int64_t elementwise_grain = 32768;
 
 namespace detail {
 
-/// Whether y [n] is written past the caches; x, which an operation may write over, is fetched anyway.
-template <class T, class U>
-bool is_streamed(const T* x, const U* y, std::int64_t n) {
-  return n * static_cast<std::int64_t>(sizeof(U)) >= streamed_bytes && static_cast<const void*>(x) != y;
+/// Whether arrays of n elements lie in memory rather than in the caches.
+template <class T>
+constexpr bool is_far(std::int64_t n) {
+  return n * static_cast<std::int64_t>(sizeof(T)) >= streamed_bytes;
 }
 template <class T>
 inline void put(T* y, const Batch<T>& v, bool streamed) {
@@ -32,13 +32,15 @@ inline void put(T* y, const Batch<T>& v, bool streamed) {
 
 /// y[i] = f(a[i·StepA], b[i·StepB]) for i < n; a step is 0 or 1.
 template <int StepA, int StepB, class T, class U, class F>
-void zip_row(const T* a, const T* b, U* y, std::int64_t n, bool streamed, const F& f) {
+void zip_row(const T* a, const T* b, U* y, std::int64_t n, bool far, const F& f) {
   if constexpr (std::is_floating_point_v<T> && std::is_same_v<T, U>) {
     const Batch<T> first_a(*a), first_b(*b);
-    streamed = streamed && is_aligned(y);
+    const bool streamed = far && is_aligned(y) && y != a && y != b;  // what is written over is fetched anyway
     std::int64_t i = 0;
     for (; i + lanes<T> <= n; i += lanes<T>) {
       Batch<T> va = first_a, vb = first_b;
+      if (StepA == 1 && far) prefetch(a + i + ahead);
+      if (StepB == 1 && far) prefetch(b + i + ahead);
       if constexpr (StepA == 1) va = load(a + i);
       if constexpr (StepB == 1) vb = load(b + i);
       put<T>(y + i, f(va, vb), streamed);
@@ -55,14 +57,14 @@ void zip_row(const T* a, const T* b, U* y, std::int64_t n, bool streamed, const 
 }
 
 template <class T, class U, class F>
-void zip_row(const T* a, std::int64_t a_step, const T* b, std::int64_t b_step, U* y, std::int64_t n,
-             bool streamed, const F& f) {
+void zip_row(const T* a, std::int64_t a_step, const T* b, std::int64_t b_step, U* y, std::int64_t n, bool far,
+             const F& f) {
   if (a_step == 0)
-    zip_row<0, 1>(a, b, y, n, streamed, f);
+    zip_row<0, 1>(a, b, y, n, far, f);
   else if (b_step == 0)
-    zip_row<1, 0>(a, b, y, n, streamed, f);
+    zip_row<1, 0>(a, b, y, n, far, f);
   else
-    zip_row<1, 1>(a, b, y, n, streamed, f);
+    zip_row<1, 1>(a, b, y, n, far, f);
 }
 
 /// Rows shorter than this are put side by side, operands written out, before the formula runs over them.
@@ -81,11 +83,11 @@ void zip_any(const T* a, const T* b, U* y, const Broadcast& plan, const F& f) {
   if (plan.size == 0) return;
   const std::int64_t n = plan.extents[plan.rank - 1], rows = plan.size / n;
   const std::int64_t a_step = plan.a_strides[plan.rank - 1], b_step = plan.b_strides[plan.rank - 1];
-  const bool streamed = is_streamed(a, y, plan.size) && is_streamed(b, y, plan.size);
+  const bool far = is_far<U>(plan.size);
   if (rows == 1) {
     parallel_for(n, elementwise_grain, [&](std::int64_t begin, std::int64_t end) {
-      zip_row(a + begin * a_step, a_step, b + begin * b_step, b_step, y + begin, end - begin, streamed, f);
-      if (streamed) finish_stores();
+      zip_row(a + begin * a_step, a_step, b + begin * b_step, b_step, y + begin, end - begin, far, f);
+      if (far) finish_stores();
     });
     return;
   }
@@ -94,8 +96,8 @@ void zip_any(const T* a, const T* b, U* y, const Broadcast& plan, const F& f) {
     parallel_for(rows, grain, [&](std::int64_t begin, std::int64_t end) {
       RowWalk walk(plan, begin);
       for (std::int64_t row = begin; row < end; ++row, walk.next())
-        zip_row(a + walk.a, a_step, b + walk.b, b_step, y + row * n, n, streamed, f);
-      if (streamed) finish_stores();
+        zip_row(a + walk.a, a_step, b + walk.b, b_step, y + row * n, n, far, f);
+      if (far) finish_stores();
     });
     return;
   }
@@ -115,9 +117,9 @@ void zip_any(const T* a, const T* b, U* y, const Broadcast& plan, const F& f) {
         if (!whole_b) write_out(b + walk.b, b_step, n, rows_of_b + i * n);
       }
       zip_row<1, 1>(whole_a ? a + row * n : rows_of_a, whole_b ? b + row * n : rows_of_b, y + row * n,
-                    count * n, streamed, f);
+                    count * n, far, f);
     }
-    if (streamed) finish_stores();
+    if (far) finish_stores();
   });
 }
 
@@ -126,11 +128,14 @@ void zip_any(const T* a, const T* b, U* y, const Broadcast& plan, const F& f) {
 /// y[i] = f(x[i]) for i < n. f is called with a Batch<T>, or with an int64. x and y may be the same array.
 template <class T, class F>
 void map(const T* x, T* y, std::int64_t n, F f) {
-  const bool streamed = detail::is_streamed(x, y, n) && is_aligned(y);
+  const bool far = detail::is_far<T>(n), streamed = far && is_aligned(y) && x != y;
   parallel_for(n, elementwise_grain, [&](std::int64_t begin, std::int64_t end) {
     std::int64_t i = begin;
     if constexpr (std::is_floating_point_v<T>) {
-      for (; i + lanes<T> <= end; i += lanes<T>) detail::put<T>(y + i, f(load(x + i)), streamed);
+      for (; i + lanes<T> <= end; i += lanes<T>) {
+        if (far) prefetch(x + i + ahead);
+        detail::put<T>(y + i, f(load(x + i)), streamed);
+      }
       if (streamed) finish_stores();
       if (i < end) store_partial<T>(y + i, f(load_partial(x + i, end - i, T{1})), end - i);
     } else {

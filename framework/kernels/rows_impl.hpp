@@ -35,14 +35,7 @@ inline void store_lanes(T* y, const Batch<T>& v, std::int64_t count) {
     store_partial(y, v, count);
 }
 
-/// Asks for what is read some steps later; the hardware would not look beyond the page.
-template <class T>
-inline void prefetch(const T* x) {
-  __builtin_prefetch(x);
-}
-/// Elements between what is computed and what is fetched, where long rows are walked.
-inline constexpr std::int64_t ahead = 2048;
-/// The same for K registers that follow each other.
+/// Fetches K registers that follow each other.
 template <int K, class T>
 inline void prefetch_each(const T* x) {
   constexpr std::int64_t line = 64 / sizeof(T);

@@ -53,6 +53,14 @@ inline void store(T* y, const Batch<T>& v) {
   v.store_unaligned(y);
 }
 
+/// Asks for what is read some steps later; the hardware would not look beyond the page.
+template <class T>
+inline void prefetch(const T* x) {
+  __builtin_prefetch(x);
+}
+/// Elements between what is computed and what is fetched, where long rows are walked.
+inline constexpr std::int64_t ahead = 2048;
+
 /// A result of this many bytes will not be found in the cache again: it is written past it.
 inline constexpr std::int64_t streamed_bytes = std::int64_t{16} << 20;
 template <class T>

@@ -222,6 +222,8 @@ void softmax_backward(const T* y, const T* g, T* dx, std::int64_t outer, std::in
         const Batch<T> zero(T{0});
         const Batch<T> dot(
             static_cast<T>(row_sum<T, 4>(classes, [=]<int K>(std::int64_t i, std::int64_t count) {
+              prefetch_each<K>(p + i + ahead);
+              prefetch_each<K>(from + i + ahead);
               auto v = load_each<K>(p + i, count, T{0});
               const auto upstream = load_each<K>(from + i, count, T{0});
               for (int k = 0; k < K; ++k) v[k] = select(v[k] == zero, zero, v[k] * upstream[k]);
@@ -257,9 +259,11 @@ void log_softmax_backward(const T* y, const T* g, T* dx, std::int64_t outer, std
       [classes](const T* log_p, const T* from, T* to, std::int64_t, bool streamed) {
         const Batch<T> sum(
             static_cast<T>(row_sum<T, 4>(classes, [=]<int K>(std::int64_t i, std::int64_t count) {
+              prefetch_each<K>(from + i + ahead);
               return load_each<K>(from + i, count, T{0});
             })));
         fill_row<T, 4>(to, classes, streamed, [=]<int K>(std::int64_t i, std::int64_t count) {
+          prefetch_each<K>(log_p + i + ahead);
           auto v = load_each<K>(log_p + i, count, T{0});
           const auto upstream = load_each<K>(from + i, count, T{0});
           exp_each_below_0<T>(v);
