@@ -42,7 +42,9 @@ struct Setting {
         kl_weight(of.alpha * temperature),
         ce_weight(1 - of.alpha),
         exponential(1 / temperature),
-        streamed(of.rows * of.classes * static_cast<std::int64_t>(sizeof(T)) >= streamed_bytes) {
+        streamed(of.rows * of.classes * static_cast<std::int64_t>(sizeof(T)) >= streamed_bytes &&
+                 of.student_gradient != of.student),
+        flushes(of.teacher_gradient == nullptr) {
     if (ce && temperature != 1)
       second = temperature == 2   ? Second::square
                : temperature == 3 ? Second::cube
@@ -61,6 +63,7 @@ struct Setting {
   double kl_weight, ce_weight;  // of the two terms' gradients
   ScaledExp<T> exponential;     // exp(x/T)
   bool streamed;
+  bool flushes;  // the teacher's gradient has factors that make much of little
   Second second = Second::none;
 };
 
@@ -330,10 +333,12 @@ void distillation_rows(const DistillationRows<T>& call) {
     const std::int64_t groups = (call.rows + lanes<T> - 1) / lanes<T>;
     parallel_for(groups, rows_at_a_time(2 * call.classes * lanes<T>),
                  [&](std::int64_t begin, std::int64_t end) {
+                   const FlushToZero flush(setting.flushes);
                    for (std::int64_t i = begin; i < end; ++i) short_rows(setting, i * lanes<T>);
                  });
   } else {
     parallel_for(call.rows, rows_at_a_time(2 * call.classes), [&](std::int64_t begin, std::int64_t end) {
+      const FlushToZero flush(setting.flushes);
       for (std::int64_t row = begin; row < end; ++row) long_row(setting, row);
       if (setting.streamed) finish_stores();
     });

@@ -10,7 +10,8 @@ namespace retort::kernels {
 ///   loss_i = alpha·T²·KL(softmax(teacher_i/T) ‖ softmax(student_i/T))
 ///            + (1 - alpha)·(-log_softmax(student_i)[label_i])
 /// A class that is -inf in both logits takes no part. With alpha = 1 labels are not read, with alpha = 0 the
-/// teacher is not. An infinite or NaN logit elsewhere makes what depends on it infinite or NaN.
+/// teacher is not. An infinite or NaN logit elsewhere makes what depends on it infinite or NaN. Without the
+/// teacher's gradient, numbers too small to be normal count as 0.
 template <class T>
 struct DistillationRows {
   std::int64_t rows = 0;
@@ -22,7 +23,8 @@ struct DistillationRows {
   const std::int64_t* labels = nullptr;  ///< [rows] or null
   const std::int64_t* mask = nullptr;    ///< [rows] of 0 and 1, or null: a row of 0 has loss 0 and gradient 0
   T* loss = nullptr;                     ///< [rows]
-  /// Gradients of sum_i g_i·loss_i, or null. Both may be asked for together with the loss: one visit.
+  /// Gradients of sum_i g_i·loss_i, or null. Both may be asked for together with the loss: one visit. The student's may
+  /// be written over the student, when the teacher's is not asked for.
   T* student_gradient = nullptr;
   T* teacher_gradient = nullptr;
   const T* g = nullptr;  ///< [rows], or null for 1 everywhere

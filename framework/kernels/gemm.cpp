@@ -30,7 +30,8 @@ constexpr int low_rows = 6;                // the most of a tile below the full 
 constexpr std::int64_t panel_depth = 384;  // a panel of two registers of columns stays in the first cache
 constexpr std::int64_t block_rows = 768;   // so many rows of A, a panel deep, stay in the second
 
-/// Where op(A) and op(B) find their elements: A[i, p] = a[i·row + p·step], B[p, j] = b[p·step + j·column].
+/// Where op(A) and op(B) find their elements: A[i, p] = a[i·row + p·step], B[p, j] = b[p·step + j·column]. Of each pair
+/// of distances one is 1.
 template <class T>
 struct Product {
   const T* a;
@@ -142,7 +143,7 @@ void copy_rows(const Product<T>& of, std::int64_t begin, std::int64_t end, std::
     if (of.a_step == 1) return turn(a, of.a_row, Rows, depth, to, Rows);
     for (std::int64_t p = 0; p < depth; ++p, a += of.a_step, to += Rows) {
       prefetch(a + 2 * Rows);  // of a tile to come
-      for (int i = 0; i < Rows; ++i) to[i] = a[i * of.a_row];
+      std::copy_n(a, Rows, to);
     }
   });
 }
@@ -175,9 +176,10 @@ void panel_product(const Product<T>& of) {
   alignas(64) T buffer[panel_depth * width];
   const std::int64_t panels = (of.k + panel_depth - 1) / panel_depth, deepest = (of.k + panels - 1) / panels;
   const bool copies_a = of.n > 2 * width && of.m > 1;
-  T* const copied = copies_a ? scratch<T>(std::min(of.m, block_rows) * deepest) : nullptr;
-  for (std::int64_t begin = 0; begin < of.m; begin += block_rows) {
-    const std::int64_t end = std::min(of.m, begin + block_rows);
+  const std::int64_t blocks = (of.m + block_rows - 1) / block_rows, highest = (of.m + blocks - 1) / blocks;
+  T* const copied = copies_a ? scratch<T>(highest * deepest) : nullptr;
+  for (std::int64_t begin = 0; begin < of.m; begin += highest) {
+    const std::int64_t end = std::min(of.m, begin + highest);
     for (std::int64_t first = 0; first < of.k; first += deepest) {
       const std::int64_t depth = std::min(deepest, of.k - first);
       if (copies_a) copy_rows(of, begin, end, first, depth, copied);

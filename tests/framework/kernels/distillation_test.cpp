@@ -95,7 +95,7 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(loss_and_gradients_equal_the_definition, T, FloatT
         }
         const auto g = random_values<T>(rows, -1, 1, seed + 2);
         const bool with_mask = generator() % 2, with_g = generator() % 2, with_ds = generator() % 4,
-                   with_dt = generator() % 2;
+                   with_dt = generator() % 2, in_place = with_ds && !with_dt && generator() % 2;
         const auto result = for_threads([&] {
           auto all = poisoned<T>(rows + 2 * count);
           kernels::DistillationRows<T> call;
@@ -104,6 +104,10 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(loss_and_gradients_equal_the_definition, T, FloatT
           call.temperature = temperature;
           call.alpha = alpha;
           call.student = s.data();
+          if (in_place) {
+            std::copy(s.begin(), s.end(), all.begin() + rows);
+            call.student = all.data() + rows;
+          }
           call.teacher = alpha > 0 ? t.data() : nullptr;
           call.labels = alpha < 1 ? labels.data() : nullptr;
           call.mask = with_mask ? mask.data() : nullptr;
