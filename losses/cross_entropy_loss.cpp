@@ -1,7 +1,7 @@
 #include "retort/losses/cross_entropy_loss.hpp"
 
+#include <algorithm>
 #include <numeric>
-#include <vector>
 
 #include "retort/framework/core/error.hpp"
 #include "retort/framework/core/op.hpp"
@@ -56,32 +56,37 @@ struct Rows {
 template <class T>
 Rows prepare(const Tensor& input, const Tensor& target, const CrossEntropyLossOptions& options,
              Reduction reduction) {
-  const std::int64_t classes = input.size(-1), *labels = target.data<std::int64_t>().data();
-  const Tensor class_weight = options.weight.defined() ? options.weight.detach().to(input.dtype()) : Tensor();
-  const T* of_class = class_weight.defined() ? class_weight.data<T>().data() : nullptr;
-  const Shape rows{target.size()};
-  Rows made{target, {}, of_class ? empty(rows, input.dtype()) : Tensor()};
-  std::int64_t* counts = nullptr;
-  double total = 0;
-  for (std::int64_t i = 0; i < target.size(); ++i) {
-    const bool ignored = labels[i] == options.ignore_index;
-    if (!ignored && (labels[i] < 0 || labels[i] >= classes))
+  const std::int64_t classes = input.size(-1);
+  const std::span<const std::int64_t> labels = target.data<std::int64_t>();
+  const auto ignored = [&](std::int64_t label) { return label == options.ignore_index; };
+  std::int64_t counted = 0;
+  for (std::size_t i = 0; i < labels.size(); ++i) {
+    if ((labels[i] < 0 || labels[i] >= classes) && !ignored(labels[i]))
       throw IndexError(message("cross_entropy: target ", labels[i], " at position ", i,
                                " is no class; the input has ", classes, " classes, numbered from 0"));
-    if (ignored && !counts) {
-      made.mask = ones(rows, DType::int64);
-      counts = made.mask.mutable_array().fill<std::int64_t>().data();
-    }
-    if (ignored) counts[i] = 0;
-    const T weight = ignored ? T{0} : of_class ? of_class[labels[i]] : T{1};
-    if (of_class) made.weight.mutable_array().fill<T>()[static_cast<std::size_t>(i)] = weight;
-    total += static_cast<double>(weight);
+    counted += !ignored(labels[i]);
   }
-  if (reduction == Reduction::mean) made.divisor = total;
+  const Shape rows{target.size()};
+  Rows made{target, {}, {}, static_cast<double>(counted)};
+  if (counted < target.size()) {
+    made.mask = empty(rows, DType::int64);
+    std::transform(labels.begin(), labels.end(), made.mask.mutable_array().fill<std::int64_t>().begin(),
+                   [&](std::int64_t label) { return !ignored(label); });
+  }
+  if (options.weight.defined()) {
+    const Tensor class_weight = options.weight.detach().to(input.dtype());
+    made.weight = empty(rows, input.dtype());
+    const std::span<T> weights = made.weight.mutable_array().fill<T>();
+    std::transform(labels.begin(), labels.end(), weights.begin(), [&](std::int64_t label) {
+      return ignored(label) ? T{0} : class_weight.data<T>()[static_cast<std::size_t>(label)];
+    });
+    made.divisor = std::accumulate(weights.begin(), weights.end(), 0.0);
+  }
+  if (reduction != Reduction::mean) made.divisor = 1;
   return made;
 }
 
-// Losses of the rows, and with `gradient` [N, C] that of sum(g·loss), g [N] or null for 1, times scale.
+// Losses of the rows where asked for, and with `gradient` [N, C] that of sum(g·loss), g [N] or null for 1, times scale.
 template <class T>
 void visit_rows(const Tensor& input, const Rows& rows, T* losses, T* gradient = nullptr, const T* g = nullptr,
                 double scale = 1) {
@@ -113,14 +118,12 @@ Tensor value_of(const Tensor& input, const Rows& rows, const Shape& shape, Reduc
 template <class T>
 Tensor gradient_of(const Tensor& input, const Rows& rows, const Tensor& g, Reduction reduction) {
   const Tensor gradient = empty_like(input);
-  std::vector<T> losses(static_cast<std::size_t>(rows.labels.size()));
   T* const out = gradient.mutable_array().fill<T>().data();
   if (reduction == Reduction::none) {
     const Tensor of_rows = rows.weight.defined() ? reshape(g, rows.weight.shape()) * rows.weight : g;
-    visit_rows<T>(input, rows, losses.data(), out, of_rows.data<T>().data());
+    visit_rows<T>(input, rows, nullptr, out, of_rows.data<T>().data());
   } else {
-    visit_rows<T>(input, rows, losses.data(), out,
-                  rows.weight.defined() ? rows.weight.data<T>().data() : nullptr,
+    visit_rows<T>(input, rows, nullptr, out, rows.weight.defined() ? rows.weight.data<T>().data() : nullptr,
                   g.item<double>() / rows.divisor);
   }
   return gradient;

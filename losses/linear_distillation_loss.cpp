@@ -158,7 +158,6 @@ void walk(const Call& call, T* losses, const T* g, Gradients& gradients) {
   const bool derive = gradients.any();
   Array student({chunk, classes}, call.dtype);  // the logits, then their gradient
   Array teacher({call.teacher.defined() ? chunk : 0, classes}, call.dtype);
-  Array unused({losses ? 0 : chunk}, call.dtype);
   Array bias_part({classes}, call.dtype);
   const auto out = [](const Tensor& x) {
     return x.defined() ? x.mutable_array().template fill<T>().data() : nullptr;
@@ -188,7 +187,7 @@ void walk(const Call& call, T* losses, const T* g, Gradients& gradients) {
                                    .teacher = teacher_rows,
                                    .labels = integers(call.labels),
                                    .mask = integers(call.mask),
-                                   .loss = losses ? losses + first : unused.fill<T>().data(),
+                                   .loss = losses ? losses + first : nullptr,
                                    .student_gradient = d_logits,
                                    .g = g ? g + first : nullptr,
                                    .scale = call.scale});

@@ -151,7 +151,7 @@ void long_row(const Setting<T>& setting, std::int64_t at) {
   T* const gt = call.teacher_gradient == nullptr ? nullptr : call.teacher_gradient + at * n;
   if (gt != nullptr && !(kl && setting.in(at))) std::fill_n(gt, n, T{0});
   if (!setting.in(at)) {
-    call.loss[at] = 0;
+    if (call.loss != nullptr) call.loss[at] = 0;
     if (gs != nullptr) std::fill_n(gs, n, T{0});
     return;
   }
@@ -175,7 +175,7 @@ void long_row(const Setting<T>& setting, std::int64_t at) {
   const double divergence = kl ? row.x / (row.zt * setting.temperature) + log_s - log_t : 0;
   double loss = kl ? setting.kl_weight * setting.temperature * divergence : 0;
   if (ce) loss += setting.ce_weight * (log_1 - static_cast<double>(row.s[call.labels[at]] - max_s));
-  call.loss[at] = static_cast<T>(loss);
+  if (call.loss != nullptr) call.loss[at] = static_cast<T>(loss);
 
   const double upstream = setting.upstream(at);
   const double of_s =
@@ -229,13 +229,13 @@ void long_row(const Setting<T>& setting, std::int64_t at) {
 
 // ---- Short rows: a register of them at a time, a lane each, in [classes][lanes].
 
-template <class T>
+template <bool kl, class T>
 void short_rows(const Setting<T>& setting, std::int64_t first) {
   constexpr std::int64_t width = lanes<T>;
   using Turned = T[short_row * width];
   const DistillationRows<T>& call = setting.call;
   const std::int64_t n = call.classes, count = std::min(width, call.rows - first);
-  const bool kl = setting.kl, ce = setting.ce, own = setting.second != Second::none;
+  const bool ce = setting.ce, own = setting.second != Second::none;
   alignas(64) Turned s, t, es, et, e1;
   turn_in(call.student + first * n, n, count, s);
   if (kl) turn_in(call.teacher + first * n, n, count, t);
@@ -256,18 +256,20 @@ void short_rows(const Setting<T>& setting, std::int64_t first) {
   Batch<T> zs(zero), zt(zero), z1(zero), x(zero);
   const auto step = [&]<int K>(std::int64_t j) {
     std::array<Batch<T>, K> student, teacher;
-    std::array<Batch<T>, 2 * K> e;
+    std::array<Batch<T>, kl ? 2 * K : K> e;
     for (int k = 0; k < K; ++k) {
       e[k] = student[k] = load(s + (j + k) * width) - max_s;
-      e[K + k] = teacher[k] = kl ? load(t + (j + k) * width) - max_t : zero;
+      if constexpr (kl) e[K + k] = teacher[k] = load(t + (j + k) * width) - max_t;
     }
     setting.exponential(e);
     for (int k = 0; k < K; ++k) {
       zs += e[k];
-      zt += e[K + k];
-      x = add_cross_term<T>(x, e[K + k], teacher[k], student[k]);
       store<T>(es + (j + k) * width, e[k]);
-      store<T>(et + (j + k) * width, e[K + k]);
+      if constexpr (kl) {
+        zt += e[K + k];
+        x = add_cross_term<T>(x, e[K + k], teacher[k], student[k]);
+        store<T>(et + (j + k) * width, e[K + k]);
+      }
     }
     if (own) {
       if (setting.second == Second::exponential)
@@ -289,9 +291,11 @@ void short_rows(const Setting<T>& setting, std::int64_t first) {
   const Batch<T> divergence = kl ? x * inverse / zt + (logs[0] - logs[1]) : zero;
   Batch<T> loss = kl ? divergence * Batch<T>(static_cast<T>(setting.kl_weight * setting.temperature)) : zero;
   if (ce) loss += (logs[2] - (load(label_logit) - max_s)) * Batch<T>(static_cast<T>(setting.ce_weight));
-  store_lanes(call.loss + first, loss, count);
-  for (std::int64_t r = 0; r < count; ++r)
-    if (!setting.in(first + r)) call.loss[first + r] = T{0};
+  if (call.loss != nullptr) {
+    store_lanes(call.loss + first, loss, count);
+    for (std::int64_t r = 0; r < count; ++r)
+      if (!setting.in(first + r)) call.loss[first + r] = T{0};
+  }
 
   const Batch<T> g = load(upstream), one(T{1});
   const Batch<T> kl_weight(static_cast<T>(kl ? setting.kl_weight : 0)),
@@ -334,7 +338,12 @@ void distillation_rows(const DistillationRows<T>& call) {
     parallel_for(groups, rows_at_a_time(2 * call.classes * lanes<T>),
                  [&](std::int64_t begin, std::int64_t end) {
                    const FlushToZero flush(setting.flushes);
-                   for (std::int64_t i = begin; i < end; ++i) short_rows(setting, i * lanes<T>);
+                   for (std::int64_t i = begin; i < end; ++i) {
+                     if (setting.kl)
+                       short_rows<true>(setting, i * lanes<T>);
+                     else
+                       short_rows<false>(setting, i * lanes<T>);
+                   }
                  });
   } else {
     parallel_for(call.rows, rows_at_a_time(2 * call.classes), [&](std::int64_t begin, std::int64_t end) {

@@ -22,7 +22,7 @@ struct DistillationRows {
   const T* teacher = nullptr;
   const std::int64_t* labels = nullptr;  ///< [rows] or null
   const std::int64_t* mask = nullptr;    ///< [rows] of 0 and 1, or null: a row of 0 has loss 0 and gradient 0
-  T* loss = nullptr;                     ///< [rows]
+  T* loss = nullptr;                     ///< [rows] or null
   /// Gradients of sum_i g_i·loss_i, or null. Both may be asked for together with the loss: one visit. The student's may
   /// be written over the student, when the teacher's is not asked for.
   T* student_gradient = nullptr;

@@ -254,11 +254,20 @@ Tensor div(const Tensor& a, const Tensor& b) {
                  }});
 }
 
+// Whether 1/b is exact, so that a product with it has the quotient's bits, in a quarter of the time: powers of two.
+static bool has_exact_reciprocal(Scalar b) {
+  int exponent = 0;
+  return std::fabs(std::frexp(b.value(), &exponent)) == 0.5 && std::abs(exponent) < 100;
+}
+
 Tensor div(const Tensor& a, Scalar b) {
   const Tensor x = floating(a);
+  const Scalar factor(1 / b.value());
   return record({.name = "div",
                  .inputs = {x},
-                 .value = map_floating(x, [b](const auto& v) { return v / constant(v, b); }),
+                 .value = has_exact_reciprocal(b)
+                              ? map_floating(x, [factor](const auto& v) { return v * constant(v, factor); })
+                              : map_floating(x, [b](const auto& v) { return v / constant(v, b); }),
                  .vjp = [b](const Tensor& g, Needs) { return g / b; }});
 }
 
