@@ -227,6 +227,8 @@ class RunningShift {
     return std::max(row_block, ((n + most_blocks - 1) / most_blocks + 63) / 64 * 64);
   }
 
+  RunningShift() {}  // the shifts are written before they are read
+
   /// Starts block `index`, whose maximum is `max`; gives by how much the shift falls: 0, or the old less the
   /// new.
   T next(std::int64_t index, T max) {
