@@ -90,9 +90,14 @@ void tile(const Product<T>& of, std::int64_t row, std::int64_t column, std::int6
     }
   }
   for (int j = 0; j < Registers && column + j * lanes<T> < of.n; ++j) {
-    const Batch<T> bias = bias_of(of, column + j * lanes<T>, first == 0);
-    for (int i = 0; i < Rows; ++i)
-      write(of, row + i, column + j * lanes<T>, sums[i][j], first == 0 ? of.beta : T{1}, bias);
+    const std::int64_t at = column + j * lanes<T>;
+    const Batch<T> bias = bias_of(of, at, first == 0), alpha(of.alpha);
+    if (first == 0 && of.beta == T{0} && at + lanes<T> <= of.n) {
+      for (int i = 0; i < Rows; ++i)
+        store<T>(of.c + (row + i) * of.ldc + at, fma<T>(sums[i][j], alpha, bias));
+    } else {
+      for (int i = 0; i < Rows; ++i) write(of, row + i, at, sums[i][j], first == 0 ? of.beta : T{1}, bias);
+    }
   }
 }
 

@@ -10,10 +10,12 @@ namespace {
 
 constexpr std::int64_t grain = 16384;
 
-/// Calls f(i, count) for the registers of n elements, on all threads.
+/// Calls f(i, count) for the registers of n elements, on all threads. The averages of a unit that gets no gradient any
+/// more fade: they end at 0, not in denormal numbers, among which rounding would hold them for ever.
 template <class T, class F>
 void for_registers(std::int64_t n, F f) {
   parallel_for(n, grain, [&](std::int64_t begin, std::int64_t end) {
+    const FlushToZero flush(true);
     std::int64_t i = begin;
     for (; i + lanes<T> <= end; i += lanes<T>) f(i, lanes<T>);
     if (i < end) f(i, end - i);

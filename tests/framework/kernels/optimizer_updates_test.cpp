@@ -159,4 +159,18 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(scaling_and_clamping, T, FloatTypes) {
   BOOST_TEST(x[2] == T{-2});
 }
 
+#if defined(__SSE2__)
+// Rounding would hold a denormal number times 0.9 where it is, and every step would take a hundred times as long.
+BOOST_AUTO_TEST_CASE_TEMPLATE(averages_without_gradients_end_at_zero, T, FloatTypes) {
+  std::vector<T> p(20, T{1}), buffer(20, T{1}), m(20, T{1}), v(20, T{1});
+  const std::vector<T> g(20, T{0});
+  for (int step = 2; step < 10000; ++step) {
+    kernels::sgd<T>(p.data(), g.data(), buffer.data(), 20, {0.1, 0.9, 0, 0, false, false, false});
+    kernels::adam<T>(p.data(), g.data(), m.data(), v.data(), nullptr, 20,
+                     {0.1, 0.9, 0.9, 1e-8, 0, false, false, step});
+  }
+  for (const auto* average : {&buffer, &m, &v}) BOOST_TEST(*average == std::vector<T>(20, T{0}));
+}
+#endif
+
 BOOST_AUTO_TEST_SUITE_END()
