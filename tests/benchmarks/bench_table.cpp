@@ -176,18 +176,22 @@ class Run {
     }
   }
 
-  Json measure() {
+  /// Calls save(result) after each case: a run takes long, and may be cut off.
+  template <class Save>
+  Json measure(Save save) {
     Json result = {{"about", about()}, {"results", Json::array()}};
     for (const Json& test : bench::cases()) {
       if (!std::regex_search(test["name"].get<std::string>(), std::regex(plan_.filter))) continue;
       std::cerr << test["name"].get<std::string>() << std::endl;
       measure_bandwidth();
-      for (Json& row : measure(test)) result["results"].push_back(std::move(row));
+      for (Json& row : measure_case(test)) result["results"].push_back(std::move(row));
+      add_limits(result);
+      save(result);
     }
-    for (const auto& [threads, bandwidth] : bandwidth_)
-      result["about"]["bandwidth"][std::to_string(threads)] = bandwidth;
-    for (Json& row : result["results"]) add_limit(row);
-    if (std::regex_search("start", std::regex(plan_.filter))) result["start"] = measure_start();
+    if (std::regex_search("start", std::regex(plan_.filter))) {
+      result["start"] = measure_start();
+      save(result);
+    }
     return result;
   }
 
@@ -205,8 +209,9 @@ class Run {
     std::cout
         << "Medians of " << about["repetitions"]
         << " runs that alternate (heavy cases fewer). \"x\": how many times as "
-           "fast as the peer Retort is, composed and fused.\nLimit: the bare matrix products and the bytes that must "
-           "move at the triad's speed; share: of the limit, reached.\nRequests: for memory from the system in all timed "
+           "fast as the peer Retort is, composed and fused.\nLimit: the bare matrix products, by cblas_sgemm or by "
+           "Retort's own kernel, whichever is faster, and the bytes beyond 4 MB that must move at the triad's\nspeed; "
+           "share: of the limit, reached. What the BLAS takes the processor for stands in its name above.\nRequests: for memory from the system in all timed "
            "steps; peak: most bytes in use in a step, MB; RSS: most memory resident, MB.\n\n";
     std::vector<std::vector<std::string>> rows(1, {"case", "threads", "Retort", "fused"});
     auto& head = rows[0];
@@ -259,15 +264,21 @@ class Run {
     }
   }
 
-  void add_limit(Json& row) const {
-    double limit = double(row["bytes"]) / bandwidth_.at(row["threads"].get<int>());
-    if (row.contains("strips"))
-      limit += std::min(double(row["strips"]["median"]), double(row["whole"]["median"]));
-    if (limit > 0) row["limit"] = limit;
+  void add_limits(Json& result) const {
+    for (const auto& [threads, bandwidth] : bandwidth_)
+      result["about"]["bandwidth"][std::to_string(threads)] = bandwidth;
+    for (Json& row : result["results"]) {
+      constexpr double cached = 4e6;  // fewer bytes stay in a cache
+      const double bytes = row["bytes"];
+      double limit = bytes < cached ? 0 : bytes / bandwidth_.at(row["threads"].get<int>());
+      if (row.contains("strips"))
+        limit += std::min(double(row["strips"]["median"]), double(row["whole"]["median"]));
+      if (limit > 0) row["limit"] = limit;
+    }
   }
 
   // All contenders for all numbers of threads in turn, so that a busy moment of the machine meets them alike.
-  std::vector<Json> measure(const Json& test) {
+  std::vector<Json> measure_case(const Json& test) {
     const bool heavy = test.value("heavy", false);
     std::map<std::pair<int, std::string>, std::vector<double>> seconds;
     std::map<int, Json> rows;
@@ -418,9 +429,10 @@ int main(int argc, char** argv) {
     if (plan.python.empty()) plan.python = python_with_torch();
     if (plan.peer_libraries.empty()) plan.peer_libraries = threaded_blas();
     Run run(plan, std::filesystem::canonical("/proc/self/exe").parent_path());
-    const Json result = run.measure();
+    const Json result = run.measure([&plan](const Json& so_far) {
+      if (!plan.json_path.empty()) std::ofstream(plan.json_path) << so_far.dump(1) << "\n";
+    });
     run.print(result);
-    if (!plan.json_path.empty()) std::ofstream(plan.json_path) << result.dump(1) << "\n";
   } catch (const std::exception& error) {
     std::cerr << "bench_table: " << error.what() << "\n";
     return 1;
