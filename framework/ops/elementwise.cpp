@@ -177,6 +177,12 @@ Tensor pow_elements(const Tensor& x, Pow pow_of) {
   });
 }
 
+// Whether 1/b is exact, so that a product with it has the quotient's bits, in a quarter of the time: powers of two.
+bool has_exact_reciprocal(Scalar b) {
+  int exponent = 0;
+  return std::fabs(std::frexp(b.value(), &exponent)) == 0.5 && std::abs(exponent) < 100;
+}
+
 }  // namespace
 
 // ---- arithmetic -----------------------------------------------------------------------------------------
@@ -252,12 +258,6 @@ Tensor div(const Tensor& a, const Tensor& b) {
                    return std::array<Tensor, 2>{needs[0] ? g / y : Tensor(),
                                                 needs[1] ? neg(g) * (x / y / y) : Tensor()};
                  }});
-}
-
-// Whether 1/b is exact, so that a product with it has the quotient's bits, in a quarter of the time: powers of two.
-static bool has_exact_reciprocal(Scalar b) {
-  int exponent = 0;
-  return std::fabs(std::frexp(b.value(), &exponent)) == 0.5 && std::abs(exponent) < 100;
 }
 
 Tensor div(const Tensor& a, Scalar b) {
