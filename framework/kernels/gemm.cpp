@@ -26,9 +26,10 @@ constexpr int tile_rows = 12;
 #else
 constexpr int tile_rows = 6;
 #endif
-constexpr int low_rows = 6;                // the most of a tile below the full ones
-constexpr std::int64_t panel_depth = 384;  // a panel of two registers of columns stays in the first cache
-constexpr std::int64_t block_rows = 768;   // so many rows of A, a panel deep, stay in the second
+constexpr int low_rows = 6;  // the most of a tile below the full ones
+// So deep is a panel of B, two registers wide, that it fills the first cache and C is rarely come back to; so many
+// rows of A beside it stay in the second.
+constexpr std::int64_t panel_depth = 384, block_rows = 768;
 
 /// Where op(A) and op(B) find their elements: A[i, p] = a[i·row + p·step], B[p, j] = b[p·step + j·column]. Of each pair
 /// of distances one is 1.
@@ -191,7 +192,7 @@ void panel_product(const Product<T>& of) {
       for (std::int64_t column = 0; column < of.n; column += width) {
         const std::int64_t columns = std::min(width, of.n - column);
         Panel<T> of_b{of.b + first * of.b_step + column * of.b_column, of.b_step, 1};
-        if (of.b_column != 1 || columns < width || end - begin > 12) {
+        if (of.b_column != 1 || columns < width || end - begin > 2 * low_rows) {
           copy_panel(of, of_b.elements, columns, depth, buffer);
           of_b = {buffer, width, 1};
         }
@@ -293,7 +294,7 @@ bool library_knows_processor() {
 #endif
 }
 
-/// Where it is the faster one. Beside wide registers: from about 1024 x 1024 x 1024 on, by a sixth. It is made for many
+/// Where it is the faster one. Beside wide registers: from about 1024 x 1024 x 1024 on, by a tenth. It is made for many
 /// processors, we for the one that the build names: narrow registers leave it far ahead.
 bool belongs_to_library(std::int64_t m, std::int64_t n, std::int64_t k) {
   constexpr std::int64_t least = std::int64_t{1} << (lanes<float> >= 8 ? 29 : 22);
