@@ -23,6 +23,12 @@ class StateDict {
   StateDict(std::initializer_list<value_type> entries) {
     for (const value_type& entry : entries) (*this)[entry.first] = entry.second;
   }
+  /// Of entries whose names all differ; that is not checked, as looking up each of very many takes long.
+  static StateDict from_distinct(std::vector<value_type> entries) {
+    StateDict dict;
+    dict.entries_ = std::move(entries);
+    return dict;
+  }
 
   std::size_t size() const { return entries_.size(); }
   bool empty() const { return entries_.empty(); }

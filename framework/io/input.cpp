@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <new>
 #include <system_error>
 
 #include "retort/framework/io/input_impl.hpp"
@@ -62,6 +63,16 @@ std::optional<std::uint64_t> byte_count(const Shape& shape, std::size_t element_
     }
   }
   return empty ? 0 : static_cast<std::uint64_t>(extents);
+}
+
+Array allocate(const Input& input, std::string_view what, const Shape& shape, DType dtype) {
+  try {
+    return Array(shape, dtype);
+  } catch (const std::bad_alloc&) {
+  } catch (const ShapeError&) {  // so many elements that it did not even try
+  }
+  input.fail(what, what.empty() ? "" : " ", "has shape ", shape, ", which as ", dtype,
+             " takes more memory than there is");
 }
 
 std::string shown_name(std::string_view name) {

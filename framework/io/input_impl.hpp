@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 
+#include "retort/framework/core/array.hpp"
 #include "retort/framework/core/error.hpp"
 #include "retort/framework/core/shape.hpp"
 
@@ -49,6 +50,10 @@ class Input {
 /// Product of the extents and the size of one element; nothing when it, or the part of it that stands beside
 /// a zero, does not fit into 63 bits.
 std::optional<std::uint64_t> byte_count(const Shape& shape, std::size_t element_size);
+
+/// An array for what the file states; `what` names it in messages ("" for the file as a whole). IoError where no memory
+/// can hold it: a sparse file of any length costs its maker nothing.
+Array allocate(const Input& input, std::string_view what, const Shape& shape, DType dtype);
 
 /// A name from a file as a message may show it: quoted, control characters replaced, shortened.
 std::string shown_name(std::string_view name);

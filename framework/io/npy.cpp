@@ -80,20 +80,25 @@ class HeaderParser {
   }
   void parse_shape(Header& header) {
     expect('(');
+    bool comma = true;
     while (!take(')')) {
       skip_space();
       std::int64_t extent = 0;
       const auto [end, error] = std::from_chars(rest_.data(), rest_.data() + rest_.size(), extent);
-      if (error != std::errc() || extent < 0) input_.fail("the header has an impossible extent in its shape");
+      if (error != std::errc() || rest_.starts_with('-'))
+        input_.fail("the header has an impossible extent in its shape");
       if (header.shape.size() == Shape::max_dims)
         input_.fail("has more than ", Shape::max_dims, " dimensions");
       header.shape.push_back(extent);
       rest_.remove_prefix(static_cast<std::size_t>(end - rest_.data()));
-      if (!take(',')) {
+      comma = take(',');
+      if (!comma) {
         expect(')');
         break;
       }
     }
+    if (!comma && header.shape.size() == 1)
+      input_.fail("the header has a shape that is a number, not a tuple");
   }
 
   void skip_space() {
@@ -137,8 +142,10 @@ Header read_header(const Input& input) {
   input.read(0, start.data(), known);
   if (!std::string_view(start.data(), known).starts_with(magic))
     input.fail("is not a .npy file: it does not begin with \\x93NUMPY");
-  const int version = start[6];
-  if (version < 1 || version > 3) input.fail("has format version ", version, "; 1, 2 and 3 can be read");
+  const int version = static_cast<unsigned char>(start[6]);
+  const int minor = static_cast<unsigned char>(start[7]);
+  if (version < 1 || version > 3 || minor != 0)
+    input.fail("has format version ", version, ".", minor, "; 1.0, 2.0 and 3.0 can be read");
   const std::size_t length_size = version == 1 ? 2 : 4;
   std::uint32_t length = 0;
   input.read(8, &length, length_size);
@@ -161,7 +168,7 @@ Tensor read_npy(const Input& input) {
   if (*bytes != have)
     input.fail(*bytes > have ? "truncated: " : "trailing bytes: ", "shape ", header.shape, " of ",
                header.dtype, " takes ", *bytes, " bytes, but it has ", have);
-  Array array(header.shape, header.dtype);
+  Array array = detail::allocate(input, "", header.shape, header.dtype);
   input.read(header.data, array.write(), array.byte_size());
   return Tensor(std::move(array));
 }

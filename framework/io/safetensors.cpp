@@ -303,7 +303,7 @@ Header read_header(const Input& input) {
 }
 
 Tensor read_tensor(const Input& input, const Entry& entry, std::uint64_t data) {
-  Array array(entry.shape, entry.type->dtype);
+  Array array = detail::allocate(input, "entry " + shown_name(entry.name), entry.shape, entry.type->dtype);
   auto* to = static_cast<std::byte*>(array.write());
   if (!entry.type->convert) {
     input.read(data + entry.range[0], to, array.byte_size());
@@ -322,13 +322,14 @@ Tensor read_tensor(const Input& input, const Entry& entry, std::uint64_t data) {
 
 StateDict read_safetensors(const Input& input, Metadata* metadata) {
   Header header = read_header(input);
-  StateDict tensors;
+  std::vector<StateDict::value_type> tensors;
+  tensors.reserve(header.entries.size());
   for (Entry& entry : header.entries) {
     Tensor tensor = read_tensor(input, entry, header.data);
-    tensors.insert({std::move(entry.name), std::move(tensor)});
+    tensors.emplace_back(std::move(entry.name), std::move(tensor));
   }
   if (metadata) *metadata = std::move(header.metadata);
-  return tensors;
+  return StateDict::from_distinct(std::move(tensors));
 }
 
 // ---- writing --------------------------------------------------------------------------------------------

@@ -98,6 +98,9 @@ BOOST_AUTO_TEST_CASE(broken_files_are_refused_with_their_cause) {
       {header("'<f4'", "False", "(1, 1, 1, 1, 1, 1, 1, 1, 1)"), 4, "more than 8 dimensions"},
       {header("'<f4'", "False", "(1 1)"), 4, "not a dictionary"},
       {header("'<f4'", "False", "1"), 4, "not a dictionary"},
+      {header("'<f4'", "False", "(1)"), 4, "a number, not a tuple"},
+      {header("'<f4'", "False", "(,)"), 4, "impossible extent"},
+      {header("'<f4'", "False", "(-0,)"), 0, "impossible extent"},
       {header("'<f4'", "False", "(3,)"), 8, "truncated"},
       {header("'<f4'", "False", "(1000000000000,)"), 8, "truncated"},
       {header("'<f4'", "False", "(1,)"), 8, "trailing bytes"},
@@ -121,13 +124,28 @@ BOOST_AUTO_TEST_CASE(broken_files_are_refused_with_their_cause) {
   BOOST_CHECK_EXCEPTION(parse_npy(bytes_of(bad)), IoError, says("NUMPY"));
   bad = good;
   bad[6] = 4;
-  BOOST_CHECK_EXCEPTION(parse_npy(bytes_of(bad)), IoError, says("version 4"));
+  BOOST_CHECK_EXCEPTION(parse_npy(bytes_of(bad)), IoError, says("version 4.0"));
+  bad[6] = '\xFF';
+  BOOST_CHECK_EXCEPTION(parse_npy(bytes_of(bad)), IoError, says("version 255.0"));
+  bad = good;
+  bad[7] = 1;
+  BOOST_CHECK_EXCEPTION(parse_npy(bytes_of(bad)), IoError, says("version 1.1"));
   bad = good;
   bad[6] = 2;  // now four bytes of length, two of them from the header
   BOOST_CHECK_EXCEPTION(parse_npy(bytes_of(bad)), IoError, says("states a header"));
 
   const TemporaryFolder folder;
   BOOST_CHECK_EXCEPTION(load_npy(folder / "none.npy"), IoError, says(folder / "none.npy", "No such file"));
+}
+
+// A sparse file costs its maker nothing, however long it is.
+BOOST_AUTO_TEST_CASE(what_no_memory_can_hold_is_refused) {
+  for (const std::uint64_t count : {std::uint64_t{1} << 45, std::uint64_t{1} << 57}) {
+    const std::string file =
+        make_file("{'descr': '<f8', 'fortran_order': False, 'shape': (" + std::to_string(count) + ",)}");
+    const std::span long_file(bytes_of(file).data(), file.size() + 8 * count);  // not read as far as that
+    BOOST_CHECK_EXCEPTION(parse_npy(long_file, "sparse.npy"), IoError, says("sparse.npy", "memory"));
+  }
 }
 
 BOOST_AUTO_TEST_CASE(damaged_files_do_no_harm) {

@@ -3,6 +3,7 @@
 #include <bit>
 #include <boost/test/unit_test.hpp>
 #include <cerrno>
+#include <chrono>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -315,6 +316,7 @@ BOOST_AUTO_TEST_CASE(broken_files_are_refused_with_their_cause) {
        "'a' has the field 'dtype' twice"},
       {R"({"a":{"dtype":"F32","shape":[],"data_offsets":[0,4],"x":1}})", 4, "'a' has an unknown field 'x'"},
       {"{" + entry_a + "," + entry_a + "}", 16, "'a' twice"},
+      {R"({"\u0061":{"dtype":"F32","shape":[0],"data_offsets":[16,16]},)" + entry_a + "}", 16, "'a' twice"},
       {R"({"__metadata__":{"k":"1","k":"2"}})", 0, "metadata 'k' twice"},
       {R"({"__metadata__":{},"__metadata__":{}})", 0, "'__metadata__' twice"},
       {R"({"__metadata__":{"k":1}})", 0, "metadata 'k' is a number, not a string"},
@@ -390,6 +392,32 @@ BOOST_AUTO_TEST_CASE(too_many_entries_are_refused) {
   header.back() = '}';
   BOOST_CHECK_EXCEPTION(parse_safetensors(bytes_of(make_file(header))), IoError,
                         says("more than 16384 entries"));
+}
+
+// Comparing each name with all before it would take minutes here.
+BOOST_AUTO_TEST_CASE(many_long_names_take_no_time) {
+  std::string header = "{";
+  for (int i = 0; i < 16'384; ++i)
+    header += "\"" + std::string(2000, 'x') + std::to_string(100'000 + i) +
+              "\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,0]},";
+  header.back() = '}';
+  const std::string file = make_file(header);
+  const auto start = std::chrono::steady_clock::now();
+  BOOST_TEST(parse_safetensors(bytes_of(file)).size() == 16'384U);
+  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+  BOOST_TEST(seconds.count() < 10);
+}
+
+// A sparse file costs its maker nothing, however long it is.
+BOOST_AUTO_TEST_CASE(what_no_memory_can_hold_is_refused) {
+  for (const std::uint64_t count : {std::uint64_t{1} << 45, std::uint64_t{1} << 61}) {
+    const std::string length = std::to_string(count);
+    const std::string file =
+        make_file(R"({"a":{"dtype":"U8","shape":[)" + length + R"(],"data_offsets":[0,)" + length + "]}}");
+    const std::span long_file(bytes_of(file).data(), file.size() + count);  // not read as far as that
+    BOOST_CHECK_EXCEPTION(parse_safetensors(long_file, nullptr, "sparse.safetensors"), IoError,
+                          says("sparse.safetensors", "'a'", "memory"));
+  }
 }
 
 // Whatever a byte becomes and wherever a file ends, the answer is tensors or an IoError.
