@@ -179,7 +179,8 @@ void read_elements(const Input& input, Stream& stream, const Header& header, Use
 
 // A header can state anything. Memory is set aside only once the data is known to be there: for a plain file
 // by its length, for a compressed one by inflating it without keeping anything, unless so little is needed
-// that it does not matter. Inflation ends one byte after what the header states.
+// that it does not matter. Inflation ends one byte after what the header states. What is needed for a compressed file
+// stays, with what the pool rounds it up by, below 64 MB and four times what is stated.
 void check_amount(const Input& input, const Stream& stream, const Header& header) {
   const std::uint64_t needed = *detail::byte_count(header.shape, size_of(header.type.dtype));
   if (!stream.compressed()) {
@@ -192,7 +193,7 @@ void check_amount(const Input& input, const Stream& stream, const Header& header
   Stream trial(input);
   read_header(input, trial);
   read_elements(input, trial, header, [](const std::byte*, std::size_t, std::size_t) {});
-  if (needed > 64 * megabyte + std::max(16 * input.size(), 4 * header.bytes))
+  if (needed > 40 * megabyte + std::max(16 * input.size(), 4 * header.bytes))
     input.fail("holds ", header.bytes, " bytes in ", input.size(),
                "; so much from so little is refused (decompress it first)");
 }
@@ -201,7 +202,7 @@ Tensor read_idx(const Input& input) {
   Stream stream(input);
   const Header header = read_header(input, stream);
   check_amount(input, stream, header);
-  Array array(header.shape, header.type.dtype);
+  Array array = detail::allocate(input, "", header.shape, header.type.dtype);
   read_elements(input, stream, header, [&](const std::byte* bytes, std::size_t count, std::size_t at) {
     header.type.convert(bytes, count, array.write(), at);
   });

@@ -158,6 +158,36 @@ BOOST_AUTO_TEST_CASE(a_little_file_that_states_much_takes_no_memory) {
   BOOST_TEST(memory_stats().peak_in_use - before < (1 << 20));
 }
 
+// Labels take eight times what the file states for them.
+BOOST_AUTO_TEST_CASE(compressed_labels_take_at_most_64_mb_and_four_times_what_is_stated) {
+  constexpr std::int64_t megabyte = 1 << 20;
+  std::size_t loaded = 0;
+  for (const std::int64_t stated : {8, 10, 12, 13, 15, 16, 20}) {
+    const std::string content = make_file(8, {static_cast<std::uint32_t>(stated * megabyte)},
+                                          std::string(static_cast<std::size_t>(stated * megabyte), '\0'));
+    const std::string file = compress(content);
+    release_memory();
+    reset_peak_memory();
+    const std::int64_t before = memory_stats().peak_in_use;
+    try {
+      parse_idx(bytes_of(file));
+      ++loaded;
+    } catch (const IoError& error) {
+      BOOST_TEST(says("refused")(error));
+    }
+    BOOST_TEST(memory_stats().peak_in_use - before + megabyte <= (64 + 4 * stated) * megabyte,
+               stated << " MB of labels took " << (memory_stats().peak_in_use - before) / megabyte << " MB");
+  }
+  BOOST_TEST(loaded >= 2U);
+}
+
+BOOST_AUTO_TEST_CASE(what_no_memory_can_hold_is_refused) {
+  const std::string file = make_file(9, {1U << 31, 1U << 14}, "");
+  const std::span long_file(bytes_of(file).data(),
+                            file.size() + (std::size_t{1} << 45));  // not read as far as that
+  BOOST_CHECK_EXCEPTION(parse_idx(long_file, "sparse.idx"), IoError, says("sparse.idx", "memory"));
+}
+
 BOOST_AUTO_TEST_CASE(damaged_files_do_no_harm) {
   Generator generator(1);
   for (const std::string& good : {images, compress(images)}) {
