@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <fstream>
-#include <iterator>
 #include <retort/framework/core/error.hpp>
 #include <set>
 #include <sstream>
@@ -19,6 +18,9 @@ using Numbers = std::vector<double*>;
 using Texts = std::vector<std::string*>;
 using Flags = std::vector<bool*>;
 
+constexpr std::size_t longest_config =
+    64 << 10;  // the time for reading goes with the square of the number of keys
+
 constexpr unsigned mask(Command command) { return static_cast<unsigned>(command); }
 constexpr unsigned distills = mask(Command::distill);
 constexpr unsigned has_teacher = distills | mask(Command::train_teacher);
@@ -31,6 +33,20 @@ std::string shown(double value) {
   text << value;
   return text.str();
 }
+
+/// A text from a file as a message may show it: on one line, and not all of it when it is long.
+std::string shortened(std::string text) {
+  constexpr std::size_t most = 200;
+  for (char& c : text)
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) c = '?';
+  if (text.size() <= most) return text;
+  std::size_t end = most;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0U) == 0x80U)
+    --end;  // not within a UTF-8 sequence
+  return text.substr(0, end) + "…";
+}
+
+std::string shown(const Json& value) { return shortened(value.dump()); }
 
 template <class T>
 bool fits(const Json& value) {
@@ -66,7 +82,7 @@ void set(const Setting& setting, const Given& given) {
       [&, &where = where, &value = value](const auto& targets) {
         using T = std::remove_pointer_t<typename std::decay_t<decltype(targets)>::value_type>;
         if (!fits<T>(value))
-          throw ValueError(message(where, " must be ", type_name<T>, ", not ", value.dump()));
+          throw ValueError(message(where, " must be ", type_name<T>, ", not ", shown(value)));
         const T typed = value.get<T>();
         if constexpr (std::is_same_v<T, std::int64_t> || std::is_same_v<T, double>) {
           const auto number = static_cast<double>(typed);
@@ -95,10 +111,10 @@ void collect(const Json& object, const std::string& section, const std::string& 
       collect(value, name + '.', path, settings, layer);
     } else if (!setting) {
       throw ValueError(
-          message(path, ": unknown key ", Json(name).dump(),
+          message(path, ": unknown key ", shown(Json(name)),
                   "; the keys are the flags that --help lists, and those of the example's file"));
     } else if (!layer.emplace(setting->key, Given{message(path, ": ", name), value}).second) {
-      throw ValueError(message(path, ": ", Json(name).dump(), " is given twice"));
+      throw ValueError(message(path, ": ", shown(Json(name)), " is given twice"));
     }
   }
 }
@@ -193,10 +209,19 @@ void apply_layer(const Layer& layer, const std::vector<Setting>& settings) {
 Layer read_config(const std::string& path, const std::vector<Setting>& settings) {
   std::ifstream file(path);
   if (!file) throw IoError(message("--config: cannot open ", path));
-  return parse_config(std::string(std::istreambuf_iterator<char>(file), {}), path, settings);
+  std::string text(longest_config + 1, '\0');
+  file.read(text.data(), static_cast<std::streamsize>(text.size()));
+  if (file.bad()) throw IoError(message("--config: cannot read ", path));
+  text.resize(static_cast<std::size_t>(file.gcount()));
+  return parse_config(text, path, settings);
 }
 
 Layer parse_config(std::string_view text, const std::string& path, const std::vector<Setting>& settings) {
+  if (text.size() > longest_config)
+    throw ValueError(message(path, ": is longer than ", longest_config, " bytes, which no configuration is"));
+  // The parser would take a NUL for the end.
+  if (text.find('\0') != std::string_view::npos)
+    throw ValueError(message(path, ": is not JSON: it contains a NUL byte"));
   constexpr int deepest = 8;
   std::vector<std::set<std::string>> open;  // the keys so far of each object that has not ended
   const Json::parser_callback_t refuse_repeated = [&](int depth, Json::parse_event_t event, Json& parsed) {
@@ -204,14 +229,14 @@ Layer parse_config(std::string_view text, const std::string& path, const std::ve
     if (event == Json::parse_event_t::object_start) open.emplace_back();
     if (event == Json::parse_event_t::object_end) open.pop_back();
     if (event == Json::parse_event_t::key && !open.back().insert(parsed.get<std::string>()).second)
-      throw ValueError(message(path, ": ", parsed.dump(), " is given twice"));
+      throw ValueError(message(path, ": ", shown(parsed), " is given twice"));
     return true;
   };
   Json parsed;
   try {
     parsed = Json::parse(text, refuse_repeated);
   } catch (const Json::exception& error) {
-    throw ValueError(message(path, ": is not JSON: ", error.what()));
+    throw ValueError(message(path, ": is not JSON: ", shortened(error.what())));
   }
   if (!parsed.is_object())
     throw ValueError(

@@ -48,7 +48,7 @@ using Layer = std::map<std::string, Given>;
 void apply_layer(const Layer& layer, const std::vector<Setting>& settings);
 
 /// The settings in a JSON file; sections may be nested or dotted. IoError when it cannot be read; ValueError that names
-/// file and key for what is no setting or given twice.
+/// file and key for what is no setting or given twice, and for a file of more than 64 KB.
 Layer read_config(const std::string& path, const std::vector<Setting>& settings);
 /// The same from memory; `path` stands for the file in messages.
 Layer parse_config(std::string_view text, const std::string& path, const std::vector<Setting>& settings);

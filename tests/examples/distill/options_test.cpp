@@ -130,12 +130,35 @@ BOOST_AUTO_TEST_CASE(a_file_that_is_no_object_is_refused) {
   BOOST_TEST(contains(refusal("[1, 2]"), "must hold one object"));
   BOOST_TEST(contains(refusal("{\"epochs\": 5"), "is not JSON"));
   BOOST_TEST(contains(refusal(""), "is not JSON"));
+  BOOST_TEST(contains(refusal(std::string("{}\0}", 4)), "is not JSON"));
   BOOST_TEST(contains(refusal(R"({"epochs": 5, "epochs": 6})"), "\"epochs\" is given twice"));
   BOOST_TEST(contains(refusal(R"({"batch_size": 5, "batch-size": 6})"), "is given twice"));
   BOOST_TEST(contains(thrown_text<Error>([] {
                         parsed({"--config", "/no/such.json"});
                       }),
                       "cannot open /no/such.json"));
+}
+
+BOOST_AUTO_TEST_CASE(a_file_too_long_for_a_configuration_is_refused_without_reading_it_all) {
+  BOOST_TEST(contains(refusal(std::string(100'000, ' ') + "{}"), "longer than"));
+  BOOST_TEST(contains(thrown_text<Error>([] {
+                        parsed({"--config", "/dev/zero"});
+                      }),
+                      "/dev/zero: is longer than"));
+  BOOST_TEST(contains(thrown_text<Error>([] { parsed({"--config", "/"}); }), "cannot read /"));
+}
+
+BOOST_AUTO_TEST_CASE(a_long_or_ugly_value_does_not_spoil_the_message) {
+  const std::string many(20'000, '7');
+  for (const std::string& text : std::vector<std::string>{
+           "{\"epochs\": \"" + many + "\"}", "{\"" + many + "\": 1}",
+           "{\"a\": 1, \"x" + many + "\": 1, \"x" + many + "\": 1}", "{\"epochs\": 1 \"" + many + "\"}",
+           "{\"epochs\": [" + many + "]}", many, "\"" + many, "{\"epochs\": \"\x7F\"}",
+           "{\"epochs\": 1 \"\x7F\"}", "{\"\x7F\": 1}"}) {
+    const std::string said = refusal(text);
+    BOOST_TEST(said.size() < 500U, said.substr(0, 200));
+    BOOST_TEST(said.find('\x7F') == std::string::npos, said.substr(0, 200));
+  }
 }
 
 BOOST_AUTO_TEST_CASE(nonsense_on_the_command_line_is_refused_by_name) {
@@ -190,7 +213,7 @@ BOOST_AUTO_TEST_CASE(a_file_may_have_sections) {
   BOOST_TEST(contains(refusal(R"({"teacher": {"lr": {"a": 1}}})"), "teacher.lr must be a number"));
   BOOST_TEST(contains(refusal(R"({"teacher": {"lr": 1, "lr": 1}})"), "is given twice"));
   BOOST_TEST(contains(refusal(R"({"teacher": {"lr": 1}, "lr": 1})"), "\"lr\" is given twice"));
-  BOOST_TEST(contains(refusal(R"({"seeds": )" + std::string(100000, '[')), "nested too deeply"));
+  BOOST_TEST(contains(refusal(R"({"seeds": )" + std::string(10000, '[')), "nested too deeply"));
 }
 
 BOOST_AUTO_TEST_CASE(set_overrides_the_file_and_yields_to_a_flag) {
