@@ -1,6 +1,6 @@
 #!/bin/sh
-# install_packages.sh GROUP...: installs what the groups (build, bench, format, clang) need and the machine lacks, by
-# apt as root or through sudo; elsewhere names the packages and fails. Where nothing is missing it leaves apt alone.
+# install_packages.sh GROUP...: installs what the groups (build, bench, format, clang, fuzz) need and the machine lacks,
+# by apt as root or through sudo; elsewhere names the packages and fails. Where nothing is missing it leaves apt alone.
 set -eu
 
 program() { command -v "$1" >/dev/null 2>&1; }
@@ -12,6 +12,12 @@ header() {
 }
 library() {
   for file in /usr/lib/lib$1.so /usr/lib64/lib$1.so /usr/local/lib/lib$1.so /usr/lib/*-linux-gnu/lib$1.so; do
+    [ -e "$file" ] && return
+  done
+  return 1
+}
+runtime() {  # one of clang's own libraries
+  for file in /usr/lib/llvm-16/lib/clang/16/lib/linux/libclang_rt."$1"-*.a; do
     [ -e "$file" ] && return
   done
   return 1
@@ -43,8 +49,12 @@ for group in "$@"; do
     bench) need libbenchmark-dev header benchmark/benchmark.h ;;
     format) need clang-format-16 program clang-format-16 ;;
     clang) need clang-16 program clang++-16 ;;
+    fuzz)
+      need clang-16 program clang++-16
+      need libclang-rt-16-dev runtime fuzzer
+      ;;
     *)
-      echo "install_packages.sh: unknown group '$group' (build, bench, format or clang)" >&2
+      echo "install_packages.sh: unknown group '$group' (build, bench, format, clang or fuzz)" >&2
       exit 2
       ;;
   esac

@@ -1,0 +1,85 @@
+// What the fuzz targets check of a reader, beside what libFuzzer and the sanitizers see by themselves.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "retort/framework/core/error.hpp"
+#include "retort/framework/core/tensor.hpp"
+
+namespace retort::fuzz {
+
+inline constexpr std::size_t megabyte = std::size_t{1} << 20;
+
+/// The name under which the targets hand their input to the reader.
+inline constexpr std::string_view input_name = "fuzz-input";
+
+/// The most that a reader may take from the system for an input of `size` bytes.
+constexpr std::size_t memory_bound(std::size_t size) { return 64 * megabyte + 16 * size; }
+
+/// Reports a finding: prints it and ends the program in a way that libFuzzer keeps the input.
+[[noreturn]] void fail(std::string_view finding);
+
+/// Bytes that the program has from the system at the moment.
+struct Memory {
+  std::int64_t all = 0;          ///< from malloc, new and the like, the pool's included
+  std::int64_t pool_in_use = 0;  ///< handed out by the pool
+  std::int64_t pool_cached = 0;  ///< kept by the pool for the next request
+  std::int64_t elsewhere() const { return all - pool_in_use - pool_cached; }
+};
+Memory memory();
+/// The most of Memory::all since reset_peak().
+std::int64_t peak_memory();
+void reset_peak();
+
+/// Empties the pool when it keeps more than a megabyte: always would be half of the time.
+void tidy_pool();
+
+/// Fails unless the message of a refusal is fit to be printed: it names the input, is one line and short.
+void check_message(std::string_view text);
+
+inline std::span<const std::byte> bytes_of(const std::uint8_t* data, std::size_t size) {
+  return std::as_bytes(std::span(data, size));
+}
+
+/// Equal in type, shape and every bit.
+bool same_bits(const Tensor& a, const Tensor& b);
+
+/// A file in a folder of this process, for what a target writes.
+std::string scratch_file();
+
+/// Calls read(), which may throw a Refusal and nothing else, and check() with what it returns. Fails when read() has
+/// taken more than `most` bytes at a time, or when memory is not given back.
+template <class Refusal = IoError, class Read, class Check>
+void run(std::size_t most, Read read, Check check) {
+  for (int attempt = 1;; ++attempt) {
+    const Memory before = memory();
+    {
+      std::optional<decltype(read())> result;
+      reset_peak();
+      try {
+        result.emplace(read());
+      } catch (const Refusal& refusal) {
+        check_message(refusal.what());
+      }
+      // What was cached may have been used without asking for it.
+      const std::int64_t taken = peak_memory() - before.all + before.pool_cached;
+      if (taken > static_cast<std::int64_t>(most))
+        fail(message("reading took ", taken, " bytes; at most ", most, " are allowed"));
+      if (result) check(*result);
+    }
+    tidy_pool();
+    const Memory after = memory();
+    if (after.pool_in_use <= before.pool_in_use && after.elsewhere() <= before.elsewhere()) return;
+    // What is made once and kept explains that there is more, but not again and again.
+    if (attempt == 3)
+      fail(message("not given back: ", after.pool_in_use - before.pool_in_use, " bytes of the pool, ",
+                   after.elsewhere() - before.elsewhere(), " others"));
+  }
+}
+
+}  // namespace retort::fuzz
