@@ -18,8 +18,9 @@ using Numbers = std::vector<double*>;
 using Texts = std::vector<std::string*>;
 using Flags = std::vector<bool*>;
 
-constexpr std::size_t longest_config =
-    64 << 10;  // the time for reading goes with the square of the number of keys
+// No configuration comes near these. The time for reading one goes with the square of the number of its parts.
+constexpr std::size_t longest_config = 64 << 10;  // bytes
+constexpr int most_parts = 2000;                  // keys, values, objects and lists
 
 constexpr unsigned mask(Command command) { return static_cast<unsigned>(command); }
 constexpr unsigned distills = mask(Command::distill);
@@ -223,9 +224,11 @@ Layer parse_config(std::string_view text, const std::string& path, const std::ve
   if (text.find('\0') != std::string_view::npos)
     throw ValueError(message(path, ": is not JSON: it contains a NUL byte"));
   constexpr int deepest = 8;
+  int parts = 0;
   std::vector<std::set<std::string>> open;  // the keys so far of each object that has not ended
   const Json::parser_callback_t refuse_repeated = [&](int depth, Json::parse_event_t event, Json& parsed) {
     if (depth > deepest) throw ValueError(message(path, ": is nested too deeply for a configuration"));
+    if (++parts > most_parts) throw ValueError(message(path, ": has too many parts for a configuration"));
     if (event == Json::parse_event_t::object_start) open.emplace_back();
     if (event == Json::parse_event_t::object_end) open.pop_back();
     if (event == Json::parse_event_t::key && !open.back().insert(parsed.get<std::string>()).second)

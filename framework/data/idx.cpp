@@ -179,8 +179,8 @@ void read_elements(const Input& input, Stream& stream, const Header& header, Use
 
 // A header can state anything. Memory is set aside only once the data is known to be there: for a plain file
 // by its length, for a compressed one by inflating it without keeping anything, unless so little is needed
-// that it does not matter. Inflation ends one byte after what the header states. What is needed for a compressed file
-// stays, with what the pool rounds it up by, below 64 MB and four times what is stated.
+// that it does not matter. Inflation ends one byte after what the header states. A compressed file may take 64 MB and
+// four times what it states, which labels reach: some of that is left to zlib and to the pool, which rounds up.
 void check_amount(const Input& input, const Stream& stream, const Header& header) {
   const std::uint64_t needed = *detail::byte_count(header.shape, size_of(header.type.dtype));
   if (!stream.compressed()) {
@@ -189,13 +189,13 @@ void check_amount(const Input& input, const Stream& stream, const Header& header
       input.fail("truncated: shape ", header.shape, " takes ", header.bytes, " bytes, but it has ", have);
     return;
   }
+  if (needed > 40 * megabyte + 4 * header.bytes)
+    input.fail("states ", header.bytes, " bytes, which take ", needed, " as ", header.type.dtype,
+               "; so much is refused from a compressed file (decompress it first)");
   if (needed <= 32 * megabyte + 16 * input.size()) return;
   Stream trial(input);
   read_header(input, trial);
   read_elements(input, trial, header, [](const std::byte*, std::size_t, std::size_t) {});
-  if (needed > 40 * megabyte + std::max(16 * input.size(), 4 * header.bytes))
-    input.fail("holds ", header.bytes, " bytes in ", input.size(),
-               "; so much from so little is refused (decompress it first)");
 }
 
 Tensor read_idx(const Input& input) {

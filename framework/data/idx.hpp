@@ -15,8 +15,9 @@ namespace retort {
 /// Reads an IDX file, plain or gzip (decided by content). Unsigned bytes of two or more dimensions are
 /// images: float32 in [0, 1], value / 255. Unsigned bytes of one dimension are labels: int64. Signed integers
 /// become int64; float and double stay. IoError that names file and cause: missing, truncated, trailing
-/// bytes, no IDX file, an unknown element type, no or more than 8 dimensions, or a size that the compressed
-/// data cannot honestly have.
+/// bytes, no IDX file, an unknown element type, no or more than 8 dimensions, or, compressed, more than 10
+/// million labels: no more than 64 MB and 16 times the file are taken, of a compressed one 64 MB and 4 times
+/// what it states.
 Tensor load_idx(const std::string& path);
 /// The same from memory; `name` stands for the file in messages.
 Tensor parse_idx(std::span<const std::byte> bytes, std::string_view name = "memory");

@@ -148,6 +148,17 @@ BOOST_AUTO_TEST_CASE(a_file_too_long_for_a_configuration_is_refused_without_read
   BOOST_TEST(contains(thrown_text<Error>([] { parsed({"--config", "/"}); }), "cannot read /"));
 }
 
+// The parser looks at all that is there already whenever an object ends, and at all keys for each.
+BOOST_AUTO_TEST_CASE(a_file_of_too_many_parts_is_refused) {
+  std::string list, keys;
+  for (int i = 0; i < 5000; ++i) {
+    list += "{},";
+    keys += '"' + std::to_string(i) + "\":1,";
+  }
+  BOOST_TEST(contains(refusal(R"({"seeds": [)" + list + "1]}"), "too many parts"));
+  BOOST_TEST(contains(refusal("{" + keys + R"("seeds": 1})"), "too many parts"));
+}
+
 BOOST_AUTO_TEST_CASE(a_long_or_ugly_value_does_not_spoil_the_message) {
   const std::string many(20'000, '7');
   for (const std::string& text : std::vector<std::string>{
