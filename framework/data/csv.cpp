@@ -18,12 +18,35 @@ namespace {
 using detail::Input;
 using detail::shown_name;
 
-// Reads all of `text` as a number.
+// Whether a decimal number that does not fit into its type is too small for it rather than too large.
+bool is_tiny(std::string_view text) {
+  const std::size_t e = std::min(text.find_first_of("eE"), text.size());
+  std::int64_t exponent = 0;
+  if (e < text.size()) {
+    std::string_view digits = text.substr(e + 1);
+    if (digits.starts_with('+')) digits.remove_prefix(1);
+    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), exponent);
+    if (error != std::errc()) return digits.starts_with('-');  // more digits than any text makes up for
+  }
+  const std::string_view number = text.substr(0, e);
+  const std::size_t first = std::min(number.find_first_of("123456789"), number.size());
+  const std::size_t point = std::min(number.find('.'), number.size());
+  return exponent < static_cast<std::int64_t>(first) - static_cast<std::int64_t>(point);
+}
+
+// Reads all of `text` as a number. What is too small for a T is 0.
 template <class T>
 bool parse_number(std::string_view text, T& value) {
   if (text.starts_with('+') && !text.starts_with("+-")) text.remove_prefix(1);
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  return error == std::errc() && end == text.data() + text.size();
+  if (end != text.data() + text.size()) return false;
+  if constexpr (std::is_floating_point_v<T>) {
+    if (error == std::errc::result_out_of_range && is_tiny(text)) {
+      value = text.starts_with('-') ? -T{0} : T{0};
+      return true;
+    }
+  }
+  return error == std::errc();
 }
 
 // Labels that are asked for as int64 may be written 3.0.

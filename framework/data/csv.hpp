@@ -23,7 +23,8 @@ struct CsvOptions {
 };
 
 /// Reads a table of numbers: inputs [rows, columns - 1], targets [rows] from the label column. Cells may be
-/// quoted and have spaces around them; lines end in LF or CRLF, the last one or not; empty lines are skipped.
+/// quoted and have spaces around them; a number too small for its type is 0; lines end in LF or CRLF, the
+/// last one or not; empty lines are skipped.
 /// IoError that names the file and, for a cell that isn't a number or a row of another length, line and
 /// column (from 1); also for a file without rows or with one column, and a label column that isn't there.
 /// TypeError for int64 inputs, ValueError for a delimiter that is a quote or a line end.

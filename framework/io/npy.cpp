@@ -85,7 +85,10 @@ class HeaderParser {
       skip_space();
       std::int64_t extent = 0;
       const auto [end, error] = std::from_chars(rest_.data(), rest_.data() + rest_.size(), extent);
-      if (error != std::errc() || rest_.starts_with('-'))
+      // from_chars would take -0 and 02.
+      const bool signed_or_padded =
+          rest_.starts_with('-') || (rest_.starts_with('0') && end != rest_.data() + 1);
+      if (error != std::errc() || signed_or_padded)
         input_.fail("the header has an impossible extent in its shape");
       if (header.shape.size() == Shape::max_dims)
         input_.fail("has more than ", Shape::max_dims, " dimensions");

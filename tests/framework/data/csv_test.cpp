@@ -69,6 +69,29 @@ BOOST_AUTO_TEST_CASE(spellings_of_the_same_table) {
   BOOST_TEST(std::isinf(parse_csv("-inf,1\n").inputs().item<float>()));
 }
 
+// Only what is too large for its type is refused.
+BOOST_AUTO_TEST_CASE(numbers_too_small_for_their_type_are_zero) {
+  const std::string zeros(400, '0');
+  for (const std::string& tiny :
+       {std::string("1e-50"), std::string("1e-400"), std::string("1e-9223372036854775808"),
+        "0." + zeros + "1", "." + zeros + "12e10", "1" + zeros + "e-1000",
+        "00" + zeros + "e-99999999999999999999"}) {
+    const float positive = parse_csv(tiny + ",1\n").inputs().item<float>();
+    BOOST_TEST(positive == 0, tiny);
+    BOOST_TEST(!std::signbit(positive), tiny);
+    const float negative = parse_csv("-" + tiny + ",1\n").inputs().item<float>();
+    BOOST_TEST(negative == 0, tiny);
+    BOOST_TEST(std::signbit(negative), tiny);
+  }
+  BOOST_TEST(parse_csv("1e-50,1\n", {.dtype = DType::float64}).inputs().item<double>() == 1e-50);
+  BOOST_TEST(parse_csv("1,1e-400\n", {.label_dtype = DType::float64}).targets().item<double>() == 0);
+  for (const std::string& large :
+       {std::string("1e39"), std::string("1e99999999999999999999"), std::string("1e9223372036854775807"),
+        "1" + zeros, "0.01" + zeros + "e500", "1" + zeros + ".5e-10"})
+    BOOST_CHECK_EXCEPTION(parse_csv("1,2\n" + large + ",2\n"), IoError,
+                          says("line 2, column 1", "is not a number"));
+}
+
 BOOST_AUTO_TEST_CASE(what_is_wrong_is_named_with_its_place) {
   struct Case {
     std::string text;

@@ -101,6 +101,7 @@ BOOST_AUTO_TEST_CASE(broken_files_are_refused_with_their_cause) {
       {header("'<f4'", "False", "(1)"), 4, "a number, not a tuple"},
       {header("'<f4'", "False", "(,)"), 4, "impossible extent"},
       {header("'<f4'", "False", "(-0,)"), 0, "impossible extent"},
+      {header("'<f4'", "False", "(02,)"), 8, "impossible extent"},
       {header("'<f4'", "False", "(3,)"), 8, "truncated"},
       {header("'<f4'", "False", "(1000000000000,)"), 8, "truncated"},
       {header("'<f4'", "False", "(1,)"), 8, "trailing bytes"},

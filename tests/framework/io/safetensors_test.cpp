@@ -13,6 +13,7 @@
 #include "files.hpp"
 #include "retort/framework/core/error.hpp"
 #include "retort/framework/core/random.hpp"
+#include "retort/framework/io/input_impl.hpp"
 
 using namespace retort;
 using namespace retort::tests;
@@ -268,6 +269,17 @@ BOOST_AUTO_TEST_CASE(interrupted_and_short_reads_go_on_and_failing_ones_are_told
                         says("load_safetensors: " + path, "Input/output error"));
 }
 
+// A mapped file would end the program here.
+BOOST_AUTO_TEST_CASE(a_file_that_shrinks_while_it_is_read_is_told) {
+  const TemporaryFolder folder;
+  write_file(folder / "f", std::string(10'000, 'x'));
+  const detail::Input input("load", folder / "f");
+  std::filesystem::resize_file(folder / "f", 5000);
+  std::string bytes(10'000, '\0');
+  BOOST_CHECK_EXCEPTION(input.read(0, bytes.data(), bytes.size()), IoError,
+                        says("load: " + (folder / "f"), "shorter"));
+}
+
 BOOST_AUTO_TEST_CASE(what_is_no_file_is_told) {
   const TemporaryFolder folder;
   BOOST_CHECK_EXCEPTION(load_safetensors(folder / "none"), IoError, says(folder / "none", "No such file"));
@@ -305,6 +317,7 @@ BOOST_AUTO_TEST_CASE(broken_files_are_refused_with_their_cause) {
       {std::string("{}\0", 3), 0, "NUL"},
       {"{\"\xFF\":1}", 0, "not valid JSON"},
       {"{\"a\":{\"dtype\":\"F32\xC0\x80\"}}", 0, "not valid JSON"},
+      {R"({"\ud800":{}})", 0, "not valid JSON"},
       {R"({"a":1})", 0, "'a' has a number instead of an object"},
       {R"({"a":null})", 0, "'a' has null instead of an object"},
       {R"({"a":"x"})", 0, "'a' has a string instead of an object"},
