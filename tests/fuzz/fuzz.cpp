@@ -81,8 +81,11 @@ Memory memory() {
 std::int64_t peak_memory() { return peak.load(std::memory_order_relaxed); }
 void reset_peak() { peak.store(in_use.load(std::memory_order_relaxed), std::memory_order_relaxed); }
 
-void tidy_pool() {
-  if (memory().pool_cached > static_cast<std::int64_t>(megabyte)) release_memory();
+Memory tidied_memory() {
+  const Memory now = memory();
+  if (now.pool_cached <= static_cast<std::int64_t>(megabyte)) return now;
+  release_memory();
+  return memory();
 }
 
 void check_message(std::string_view text) {

@@ -36,8 +36,8 @@ Memory memory();
 std::int64_t peak_memory();
 void reset_peak();
 
-/// Empties the pool when it keeps more than a megabyte: always would be half of the time.
-void tidy_pool();
+/// The same, once the pool is emptied when it keeps more than a megabyte: always would be half of the time.
+Memory tidied_memory();
 
 /// Fails unless the message of a refusal is fit to be printed: it names the input, is one line and short.
 void check_message(std::string_view text);
@@ -72,8 +72,7 @@ void run(std::size_t most, Read read, Check check) {
         fail(message("reading took ", taken, " bytes; at most ", most, " are allowed"));
       if (result) check(*result);
     }
-    tidy_pool();
-    const Memory after = memory();
+    const Memory after = tidied_memory();
     if (after.pool_in_use <= before.pool_in_use && after.elsewhere() <= before.elsewhere()) return;
     // What is made once and kept explains that there is more, but not again and again.
     if (attempt == 3)
