@@ -31,7 +31,7 @@ class Stream {
     if (input.size() >= start.size()) input.read(0, start.data(), start.size());
     compressed_ = start[0] == 0x1F && start[1] == 0x8B;
     if (!compressed_) return;
-    buffer_.resize(chunk);
+    buffer_.resize(static_cast<std::size_t>(std::min<std::uint64_t>(chunk, input.size())));
     // 16: a gzip wrapper, whose checksum zlib verifies.
     if (inflateInit2(&zlib_, 16 + MAX_WBITS) != Z_OK) input.fail("cannot start zlib");
   }
@@ -73,7 +73,8 @@ class Stream {
     return done;
   }
   void refill() {
-    const auto now = static_cast<std::size_t>(std::min<std::uint64_t>(chunk, input_.size() - offset_));
+    const auto now =
+        static_cast<std::size_t>(std::min<std::uint64_t>(buffer_.size(), input_.size() - offset_));
     input_.read(offset_, buffer_.data(), now);
     offset_ += now;
     zlib_.next_in = buffer_.data();
@@ -192,7 +193,7 @@ void check_amount(const Input& input, const Stream& stream, const Header& header
   if (needed > 40 * megabyte + 4 * header.bytes)
     input.fail("states ", header.bytes, " bytes, which take ", needed, " as ", header.type.dtype,
                "; so much is refused from a compressed file (decompress it first)");
-  if (needed <= 32 * megabyte + 16 * input.size()) return;
+  if (needed <= megabyte + 16 * input.size()) return;
   Stream trial(input);
   read_header(input, trial);
   read_elements(input, trial, header, [](const std::byte*, std::size_t, std::size_t) {});
