@@ -2,10 +2,30 @@
 #pragma once
 
 #include <boost/test/unit_test.hpp>
+#include <cstdlib>
+#include <optional>
 #include <string>
 #include <string_view>
 
 namespace retort::tests {
+
+/// Sets a variable of the environment, or takes it away, while it lives.
+class Variable {
+ public:
+  Variable(const char* name, const char* value) : name_(name) {
+    if (const char* const before = std::getenv(name)) before_ = before;
+    set(value);
+  }
+  ~Variable() { set(before_ ? before_->c_str() : nullptr); }
+  Variable(const Variable&) = delete;
+  Variable& operator=(const Variable&) = delete;
+
+ private:
+  void set(const char* value) { value ? ::setenv(name_, value, 1) : ::unsetenv(name_); }
+
+  const char* name_;
+  std::optional<std::string> before_;
+};
 
 /// The text of the Expected that f throws; a failed check, and an empty text, when it throws none.
 template <class Expected, class F>

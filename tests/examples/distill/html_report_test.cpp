@@ -34,6 +34,7 @@ using retort::tests::contains;
 using retort::tests::read_file;
 using retort::tests::TemporaryFolder;
 using retort::tests::thrown_text;
+using retort::tests::Variable;
 using retort::tests::write_file;
 
 std::size_t count_of(const std::string& text, const std::string& part) {
@@ -43,18 +44,6 @@ std::size_t count_of(const std::string& text, const std::string& part) {
 }
 
 bool has_gnuplot() { return std::system("gnuplot --version >/dev/null 2>&1") == 0; }
-
-/// PATH holds this and nothing else for as long as it lives.
-class Path {
- public:
-  explicit Path(const std::string& path) : before_(std::getenv("PATH")) { ::setenv("PATH", path.c_str(), 1); }
-  ~Path() { ::setenv("PATH", before_.c_str(), 1); }
-  Path(const Path&) = delete;
-  Path& operator=(const Path&) = delete;
-
- private:
-  std::string before_;
-};
 
 /// Images, and a run on them of two seeds: the teacher is right everywhere, the student alone takes class 0 for class 1.
 struct Run {
@@ -216,7 +205,7 @@ BOOST_AUTO_TEST_CASE(text_stands_for_itself) {
 BOOST_AUTO_TEST_CASE(without_gnuplot_the_page_says_what_to_install) {
   const Run run;
   const TemporaryFolder programs;
-  const Path path(programs.path());
+  const Variable path("PATH", programs.path().c_str());
   const std::string page = run.page();
   BOOST_TEST(nesting_error(page) == "");
   BOOST_TEST(contains(page, "apt-get install gnuplot-nox"));
@@ -230,7 +219,7 @@ BOOST_AUTO_TEST_CASE(what_gnuplot_complains_of_is_shown) {
   const TemporaryFolder programs;
   write_file(programs / "gnuplot", "#!/bin/sh\necho 'no <terminal>' >&2\nexit 3\n");
   fs::permissions(programs / "gnuplot", fs::perms::owner_all);
-  const Path path(programs.path());
+  const Variable path("PATH", programs.path().c_str());
   BOOST_TEST(contains(run.page(), "gnuplot failed: no &lt;terminal&gt;"));
 }
 

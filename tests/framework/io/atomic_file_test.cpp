@@ -38,7 +38,8 @@ BOOST_AUTO_TEST_CASE(without_commit_nothing_changes) {
 BOOST_AUTO_TEST_CASE(a_failing_call_leaves_the_old_file_and_no_other) {
   const TemporaryFolder folder;
   write_file(folder / "a", "old");
-  for (const SystemCall call : {SystemCall::write, SystemCall::fsync, SystemCall::rename}) {
+  for (const SystemCall call :
+       {SystemCall::open, SystemCall::write, SystemCall::fsync, SystemCall::close, SystemCall::rename}) {
     for (const int error : {ENOSPC, EIO}) {
       const FailingCall failing(call, 0, error);
       BOOST_CHECK_EXCEPTION(

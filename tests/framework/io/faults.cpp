@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdarg>
 #include <cstdio>
 
 #include "files.hpp"
@@ -18,6 +19,7 @@ struct Faults {
   SystemCall call = SystemCall::write;
   int remaining = 0;
   int error = 0;
+  bool lasts = false;
   bool happened = false;
   std::size_t most = 0;  // 0: no interruptions
   bool interrupt = false;
@@ -26,7 +28,8 @@ thread_local Faults faults;
 
 // Whether this call is to fail; errno is set then.
 bool fails(SystemCall call) {
-  if (!faults.armed || faults.call != call || faults.remaining-- != 0) return false;
+  if (!faults.armed || faults.call != call || (faults.happened && !faults.lasts)) return false;
+  if (!faults.happened && faults.remaining-- != 0) return false;
   faults.happened = true;
   errno = faults.error;
   return true;
@@ -55,9 +58,30 @@ ssize_t pread(int descriptor, void* bytes, size_t count, off_t offset) {
   return ::syscall(SYS_pread64, descriptor, bytes, count, offset);
 }
 
+int open(const char* path, int flags, ...) {
+  if (fails(SystemCall::open)) return -1;
+  std::va_list rest;
+  va_start(rest, flags);
+  const mode_t mode = flags & O_CREAT ? va_arg(rest, mode_t) : 0;
+  va_end(rest);
+  return static_cast<int>(::syscall(SYS_openat, AT_FDCWD, path, flags, mode));
+}
+
+// A close that fails has closed all the same.
+int close(int descriptor) {
+  const auto result = static_cast<int>(::syscall(SYS_close, descriptor));
+  return fails(SystemCall::close) ? -1 : result;
+}
+
+int ftruncate(int descriptor, off_t size) noexcept {
+  if (fails(SystemCall::ftruncate)) return -1;
+  return static_cast<int>(::syscall(SYS_ftruncate, descriptor, size));
+}
+
+// No test cuts the power, and waiting for the disk would take most of the time.
 int fsync(int descriptor) {
   if (fails(SystemCall::fsync)) return -1;
-  return static_cast<int>(::syscall(SYS_fsync, descriptor));
+  return ::fcntl(descriptor, F_GETFD) < 0 ? -1 : 0;
 }
 
 int rename(const char* from, const char* to) noexcept {
@@ -69,11 +93,12 @@ int rename(const char* from, const char* to) noexcept {
 
 namespace retort::tests {
 
-FailingCall::FailingCall(SystemCall call, int nth, int error) {
+FailingCall::FailingCall(SystemCall call, int nth, int error, bool lasts) {
   faults.armed = true;
   faults.call = call;
   faults.remaining = nth;
   faults.error = error;
+  faults.lasts = lasts;
   faults.happened = false;
 }
 FailingCall::~FailingCall() { faults.armed = false; }

@@ -8,7 +8,6 @@
 #include <array>
 #include <boost/test/unit_test.hpp>
 #include <chrono>
-#include <optional>
 #include <thread>
 
 #include "framework/io/files.hpp"
@@ -19,24 +18,6 @@ using namespace retort;
 using namespace retort::tests;
 
 namespace {
-
-/// Sets a variable of the environment, or takes it away, while it lives.
-class Variable {
- public:
-  Variable(const char* name, const char* value) : name_(name) {
-    if (const char* const before = std::getenv(name)) before_ = before;
-    set(value);
-  }
-  ~Variable() { set(before_ ? before_->c_str() : nullptr); }
-  Variable(const Variable&) = delete;
-  Variable& operator=(const Variable&) = delete;
-
- private:
-  void set(const char* value) { value ? ::setenv(name_, value, 1) : ::unsetenv(name_); }
-
-  const char* name_;
-  std::optional<std::string> before_;
-};
 
 /// A terminal of that many columns, with the environment that one has.
 class Terminal {
