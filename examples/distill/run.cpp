@@ -5,6 +5,7 @@
 #include <fstream>
 #include <retort/framework/core/error.hpp>
 #include <retort/framework/core/threads.hpp>
+#include <retort/framework/io/atomic_file.hpp>
 #include <retort/optim/optimizer.hpp>
 
 #include "settings.hpp"
@@ -76,6 +77,7 @@ Run::Run(const Options& options, const Data& data, Clock::time_point start)
                  options.command == Command::train_teacher ? "teacher.safetensors" : "result.json") {
   if (!options.resume)
     forget_checkpoints(checkpoints_in(options.out));  // they tell of files that are cut now
+  retort::AtomicFile::remove_stale("--out", options.out);
   metrics_.emplace(path("metrics.jsonl"), state_.metrics);
   timing_.emplace(path("timing.jsonl"), state_.timing);
   OutputFile(options.out, "config.json").write(text_of(config_of(options), 2) + '\n');

@@ -87,20 +87,10 @@ void AtomicFile::fail(std::string_view cause, int error) const {
   throw IoError(message(operation_, ": ", name_, ": ", cause, ": ", detail::system_message(error)));
 }
 
-int detail::flush_folder(const std::string& folder) {
-  const int descriptor = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (descriptor < 0) return errno;
-  const int error = flush(descriptor) == 0 ? 0 : errno;
-  ::close(descriptor);
-  // Some file systems know no fsync for folders.
-  return error == EINVAL || error == ENOTSUP ? 0 : error;
-}
-
-int detail::remove_stale_temporaries(const std::string& folder) {
+void AtomicFile::remove_stale(std::string_view operation, const std::string& folder) {
   DIR* const entries = ::opendir(folder.c_str());
-  if (!entries) return errno;
-  int error = 0;
-  while (const dirent* const entry = ::readdir(entries)) {
+  int error = entries ? 0 : errno;
+  while (const dirent* const entry = entries ? ::readdir(entries) : nullptr) {
     const std::string_view name = entry->d_name;
     if (!name.starts_with(temporary_prefix) || !name.ends_with(temporary_suffix)) continue;
     const std::string_view rest = name.substr(temporary_prefix.size());
@@ -110,8 +100,19 @@ int detail::remove_stale_temporaries(const std::string& folder) {
     const bool alive = process > 0 && process != ::getpid() && (::kill(process, 0) == 0 || errno == EPERM);
     if (!alive && ::unlinkat(::dirfd(entries), entry->d_name, 0) != 0 && errno != ENOENT) error = errno;
   }
-  ::closedir(entries);
-  return error;
+  if (entries) ::closedir(entries);
+  if (error != 0)
+    throw IoError(message(operation, ": ", folder,
+                          ": cannot remove a stale temporary file: ", detail::system_message(error)));
+}
+
+int detail::flush_folder(const std::string& folder) {
+  const int descriptor = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (descriptor < 0) return errno;
+  const int error = flush(descriptor) == 0 ? 0 : errno;
+  ::close(descriptor);
+  // Some file systems know no fsync for folders.
+  return error == EINVAL || error == ENOTSUP ? 0 : error;
 }
 
 }  // namespace retort

@@ -24,6 +24,10 @@ class AtomicFile {
   /// Flushes to the disk, renames over the path, and flushes the folder. To be called once, at the end.
   void commit();
 
+  /// Removes from the folder what killed processes left half written; not what another process that lives is writing,
+  /// but this process must not be writing there.
+  static void remove_stale(std::string_view operation, const std::string& folder);
+
  private:
   [[noreturn]] void fail(std::string_view cause, int error) const;
 
@@ -37,9 +41,6 @@ class AtomicFile {
 namespace detail {
 /// Flushes a folder's list of names to the disk. 0, or what errno would be.
 int flush_folder(const std::string& folder);
-/// Removes the temporary files that killed processes left there; not those of another process that lives, but
-/// this process must not be writing there. 0, or what errno would be.
-int remove_stale_temporaries(const std::string& folder);
 }  // namespace detail
 
 }  // namespace retort

@@ -251,7 +251,7 @@ std::string Checkpoint::save(std::int64_t step, const std::string& json, bool be
   if (!nlohmann::json::accept(json))
     throw ValueError("Checkpoint::save: the text to be kept is not valid JSON; \"{}\" keeps nothing");
   make_folder(folder_);
-  check(detail::remove_stale_temporaries(folder_), folder_, "cannot remove a stale temporary file");
+  AtomicFile::remove_stale("Checkpoint::save", folder_);
 
   StateDict state = states();
   state["default_generator"] = encoded(generator_state());

@@ -1,13 +1,20 @@
 // The program as a user runs it, on a small set of images.
 #pragma once
 
+#include <fcntl.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <boost/test/unit_test.hpp>
+#include <csignal>
 #include <cstdlib>
+#include <filesystem>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <sstream>
 #include <string>
+#include <utility>
 
 #include "image_set.hpp"
 #include "tests_support.hpp"
@@ -30,6 +37,30 @@ inline Outcome run_command(const std::string& words) {
 
 inline Outcome run(const std::string& arguments) { return run_command("'" RETORT_DISTILL "' " + arguments); }
 
+/// The program in the background; what it says goes to the file `said`.
+class Process {
+ public:
+  Process(const std::string& arguments, const std::string& said) : id_(::fork()) {
+    BOOST_REQUIRE(id_ >= 0);
+    if (id_ > 0) return;
+    const int file = ::open(said.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0666);
+    ::dup2(file, STDERR_FILENO);
+    ::dup2(file, STDOUT_FILENO);
+    ::execl("/bin/sh", "sh", "-c", ("exec '" RETORT_DISTILL "' " + arguments).c_str(), nullptr);
+    ::_exit(127);
+  }
+  /// Its status as waitpid gives it.
+  int end_with(int signal) const {
+    ::kill(id_, signal);
+    int status = 0;
+    BOOST_REQUIRE(::waitpid(id_, &status, 0) == id_);
+    return status;
+  }
+
+ private:
+  pid_t id_;
+};
+
 /// Flags of the images in `folder` and a run folder below it.
 inline std::string places(const TemporaryFolder& folder, const std::string& out) {
   return "--data '" + folder.path() + "' --out '" + (folder / out) + "' ";
@@ -46,6 +77,34 @@ inline std::string quick(const TemporaryFolder& folder, const std::string& out) 
 
 inline nlohmann::json result_in(const TemporaryFolder& folder, const std::string& out) {
   return nlohmann::json::parse(read_file(folder / (out + "/result.json")));
+}
+
+/// What stands in a run's folder, by the files' names: all of what an undisturbed run leaves, but no times, and nothing
+/// of files that name the machine or the folder.
+inline std::map<std::string, std::string> traces_of(const std::string& out) {
+  std::map<std::string, std::string> traces;
+  for (const auto& entry : std::filesystem::directory_iterator(out)) {
+    const std::string name = entry.path().filename().string();
+    std::string& trace = traces[name];
+    if (name == "checkpoints" || name == "report.html" || name == "config.json" || name == "environment.json")
+      continue;
+    trace = read_file(entry.path().string());
+    if (name != "result.json" && name != "timing.jsonl") continue;
+    std::istringstream text(std::exchange(trace, {}));
+    for (nlohmann::json json; text >> std::ws && !text.eof();) {
+      text >> json;
+      json.erase("seconds");
+      trace += json.dump() + '\n';
+    }
+  }
+  return traces;
+}
+
+inline void check_same_run(const std::string& out, const std::string& expected) {
+  const auto traces = traces_of(out), all = traces_of(expected);
+  for (const auto& [name, trace] : all)
+    BOOST_TEST((traces.contains(name) && traces.at(name) == trace), name << " of " << out);
+  for (const auto& [name, trace] : traces) BOOST_TEST(all.contains(name), name << " in " << out);
 }
 
 /// Exactly one line on stderr, which names `part`; nothing on stdout; and a status of failure.
