@@ -119,6 +119,7 @@ std::string resuming(int argc, const char* const* argv) {
 int main(int argc, char** argv) {
   try {
     if (const auto options = distill::parse_options(argc, argv)) run(*options);
+    if (!std::cout.flush()) return fail("standard output cannot be written");
     return 0;
   } catch (const distill::Interrupted&) {
     std::cerr << "distill: stopped; to go on from here:\n  " << resuming(argc, argv) << '\n';

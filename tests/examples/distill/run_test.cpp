@@ -149,6 +149,19 @@ BOOST_AUTO_TEST_CASE(a_folder_that_cannot_be_written_is_refused_before_the_train
   check_refused(quick(folder, "out"), "result.json");
 }
 
+BOOST_AUTO_TEST_CASE(a_result_that_nobody_gets_to_see_is_told) {
+  const TemporaryFolder folder;
+  write_image_set(folder.path());
+  for (const std::string& arguments :
+       {std::string("--help"), quick(folder, "out") + "--seeds 1 --quiet",
+        "evaluate --data '" + folder.path() + "' '" + (folder / "out/teacher.safetensors") + "'"}) {
+    const Outcome outcome = run_command("{ '" RETORT_DISTILL "' " + arguments + " >/dev/full; }");
+    BOOST_TEST(outcome.status == 1, arguments);
+    BOOST_TEST(outcome.err == "distill: standard output cannot be written\n", outcome.err);
+  }
+  BOOST_TEST(result_in(folder, "out")["seeds"] == 1);
+}
+
 BOOST_AUTO_TEST_CASE(a_training_that_fails_leaves_an_earlier_result_alone) {
   const TemporaryFolder folder;
   write_image_set(folder.path());
