@@ -42,7 +42,8 @@ void JsonLines::write(const nlohmann::ordered_json& object) {
 }
 
 std::int64_t JsonLines::flush() {
-  if (::fsync(descriptor_) != 0) fail("cannot be flushed to the disk");
+  while (::fsync(descriptor_) != 0)
+    if (errno != EINTR) fail("cannot be flushed to the disk");
   return size_;
 }
 
