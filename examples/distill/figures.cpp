@@ -220,7 +220,7 @@ std::vector<Plot> reliability_plots(const RunRecord& run, const retort::Tensor& 
         {.name = message("reliability-", network.key),
          .title = message(network.title, ": calibration error ", formatted("%.2f", 100 * error), "\u00A0%"),
          .script =
-             message(axes, axis_titles("confidence, %", "%"),
+             message(axes, axis_titles("confidence, %", "answers right, %"),
                      "set xrange [0:100]\nset yrange [0:100]\nset xtics 20\nset ytics 20\n", table.text(),
                      "plot $bins using 1:2:(", number(0.92 * width), ") with boxes fs solid 0.55 ",
                      color(network.color), ", x with lines lt -1 lw 1 dt '-', ",

@@ -255,7 +255,7 @@ Json config_of(const Options& options) {
   for (const Setting& setting : settings_of(copy))
     std::visit(
         [&](const auto& targets) {
-          if (targets.size() > 1) return;
+          if (targets.size() > 1 || (setting.commands & mask(options.command)) == 0) return;
           using T = std::remove_pointer_t<typename std::decay_t<decltype(targets)>::value_type>;
           const T& value = *targets.front();
           if constexpr (std::is_same_v<T, std::string>) {

@@ -53,8 +53,8 @@ Layer read_config(const std::string& path, const std::vector<Setting>& settings)
 /// The same from memory; `path` stands for the file in messages.
 Layer parse_config(std::string_view text, const std::string& path, const std::vector<Setting>& settings);
 
-/// The options as a configuration file holds them, in sections. What is not set (no file, threads of the machine's
-/// choice) is left out, and so are those that only stand for others.
+/// The options as a configuration file holds them, in sections. What the command doesn't use is left out, what is not
+/// set (no file, threads of the machine's choice), and those that only stand for others.
 Json config_of(const Options& options);
 
 /// The key of the first setting in which two such configurations, of a run that is resumed, must not differ but do;

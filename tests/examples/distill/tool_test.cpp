@@ -175,6 +175,8 @@ BOOST_AUTO_TEST_CASE(the_parts_give_what_the_whole_gives) {
     BOOST_TEST(result == whole, from);
     BOOST_TEST(read_file(folder / "taught/distilled.safetensors") ==
                read_file(folder / "whole/distilled.safetensors"));
+    // The width of a teacher that was not trained here is not the one that is set.
+    BOOST_TEST(!json::parse(read_file(folder / "taught/config.json"))["teacher"].contains("width"));
   }
 
   const Outcome judged = run("evaluate --data '" + folder.path() + "' '" + teacher + "'");
