@@ -1,6 +1,7 @@
 #!/bin/sh
-# install_packages.sh GROUP...: installs what the groups (build, bench, format, clang, fuzz) need and the machine lacks,
-# by apt as root or through sudo; elsewhere names the packages and fails. Where nothing is missing it leaves apt alone.
+# install_packages.sh GROUP...: installs what the groups (build, pictures, bench, format, clang, fuzz) need and the
+# machine lacks, by apt as root or through sudo; elsewhere names the packages and fails. Where nothing is missing it
+# leaves apt alone.
 set -eu
 
 program() { command -v "$1" >/dev/null 2>&1; }
@@ -46,6 +47,7 @@ for group in "$@"; do
       need zlib1g-dev header zlib.h
       need dataset-fashion-mnist test -e /usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz
       ;;
+    pictures) need gnuplot-nox program gnuplot ;;
     bench) need libbenchmark-dev header benchmark/benchmark.h ;;
     format) need clang-format-16 program clang-format-16 ;;
     clang) need clang-16 program clang++-16 ;;
@@ -54,7 +56,7 @@ for group in "$@"; do
       need libclang-rt-16-dev runtime fuzzer
       ;;
     *)
-      echo "install_packages.sh: unknown group '$group' (build, bench, format, clang or fuzz)" >&2
+      echo "install_packages.sh: unknown group '$group' (build, pictures, bench, format, clang or fuzz)" >&2
       exit 2
       ;;
   esac
