@@ -56,6 +56,19 @@ std::string pictures(const std::vector<Plot>& plots) {
   return "<div class=\"grid\">\n" + figures + "</div>\n";
 }
 
+/// What the page says in three numbers.
+std::string headline(const Page& page) {
+  const std::vector<std::vector<std::string>> rows = cells_of(page.run.result);
+  std::string tiles;
+  for (std::size_t n = 0; n < networks().size(); ++n) {
+    const std::string& accuracy = rows[n + 1][1];
+    const std::size_t end = std::min(accuracy.find(" ±"), accuracy.size());
+    tiles += message("<div style=\"border-color:", networks()[n].color, "\"><b>",
+                     escaped(accuracy.substr(0, end)), "</b>", networks()[n].title, "</div>\n");
+  }
+  return message("<p class=\"tiles\">Test accuracy, %</p>\n<div class=\"tiles\">\n", tiles, "</div>\n");
+}
+
 std::string result_section(const Page& page) {
   std::string table = "<div class=\"scroll\"><table class=\"result\">\n";
   const char* tag = "th";
@@ -290,9 +303,10 @@ std::string page_of(const Page& page) {
       "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
       "<meta name=\"color-scheme\" content=\"light dark\">\n<title>",
       title, "</title>\n<style>\n", page_style, "</style>\n</head>\n<body>\n<main>\n<h1>", title, "</h1>\n",
-      result_section(page), learning_section(page), differences_section(page), reliability_section(page),
-      confusion_section(page), teacher ? samples_section(page) + softening_section(page) : "",
-      settings_section(page), "</main>\n</body>\n</html>\n");
+      headline(page), result_section(page), learning_section(page), differences_section(page),
+      reliability_section(page), confusion_section(page),
+      teacher ? samples_section(page) + softening_section(page) : "", settings_section(page),
+      "</main>\n</body>\n</html>\n");
 }
 
 }  // namespace

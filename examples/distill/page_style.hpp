@@ -22,6 +22,11 @@ h1 { font-size: 1.7rem; line-height: 1.2; margin: 0.6rem 0 0; }
 h2 { font-size: 1.2rem; margin: 0 0 0.2rem; }
 section { margin-top: 2.2rem; }
 section > p { max-width: 75ch; margin: 0 0 0.8rem; color: var(--faint); }
+p.tiles { margin: 0.8rem 0 0.3rem; color: var(--faint); }
+div.tiles { display: grid; grid-template-columns: repeat(3, minmax(0, 210px)); gap: 14px; }
+.tiles div { padding: 10px 12px; background: var(--card); border: 1px solid; border-left-width: 6px; border-radius: 8px;
+  line-height: 1.25; }
+.tiles b { display: block; font-size: clamp(1.3rem, 6vw, 2.1rem); }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th { font-weight: 500; text-align: left; }
 .scroll { overflow-x: auto; }
@@ -40,7 +45,7 @@ svg text { fill: var(--ink); font-family: system-ui, sans-serif; }
 .result th, .result td { padding: 7px 14px 7px 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 .result small { color: var(--faint); font-size: 0.85em; display: inline-block; }
 @media (max-width: 600px) {
-  .result { font-size: 0.85rem; }
+  .result, .tiles { font-size: 0.85rem; }
   .result th, .result td { padding-right: 8px; }
 }
 .confusion { font-size: 0.75rem; width: 100%; table-layout: fixed; }
