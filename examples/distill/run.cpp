@@ -49,17 +49,6 @@ std::string text_of(const Json& json, int indent = -1) {
   return json.dump(indent, ' ', false, Json::error_handler_t::replace);
 }
 
-void forget_checkpoints(const std::string& folder) {
-  std::error_code error;
-  std::vector<fs::path> files;
-  for (fs::directory_iterator entry(folder, error); !error && entry != fs::directory_iterator();
-       entry.increment(error))
-    if (entry->path().extension() == ".safetensors") files.push_back(entry->path());
-  for (const fs::path& file : files)
-    if (!fs::remove(file, error))
-      throw IoError(message("--out: cannot remove ", file.string(), ": ", error.message()));
-}
-
 double seconds_since(Run::Clock::time_point start) {
   return std::chrono::duration<double>(Run::Clock::now() - start).count();
 }
@@ -75,18 +64,14 @@ Run::Run(const Options& options, const Data& data, Clock::time_point start)
       state_(options.resume ? restored() : State()),
       last_file_(options.out,
                  options.command == Command::train_teacher ? "teacher.safetensors" : "result.json") {
-  if (!options.resume)
-    forget_checkpoints(checkpoints_in(options.out));  // they tell of files that are cut now
   retort::AtomicFile::remove_stale("--out", options.out);
+  if (!options.resume) save(1);  // the checkpoints of an earlier run go: they tell of files that are cut now
   metrics_.emplace(path("metrics.jsonl"), state_.metrics);
   timing_.emplace(path("timing.jsonl"), state_.timing);
   OutputFile(options.out, "config.json").write(text_of(config_of(options), 2) + '\n');
   OutputFile(options.out, "environment.json").write(text_of(environment_of(options), 2) + '\n');
-  if (options.resume) {
+  if (options.resume)
     say(message("going on after step ", state_.steps + state_.at.step, ", from ", state_.checkpoint));
-  } else {
-    save();
-  }
 }
 
 Run::State Run::restored() const {
@@ -130,9 +115,9 @@ Run::State Run::restored() const {
   }
 }
 
-void Run::save() {
-  state_.metrics = metrics_->flush();
-  state_.timing = timing_->flush();
+void Run::save(std::int64_t keep) {
+  if (metrics_) state_.metrics = metrics_->flush();
+  if (timing_) state_.timing = timing_->flush();
   Json json = {{"command", name(options_.command)},
                {"config", config_of(options_)},
                {"data", data_checksum_},
@@ -153,7 +138,8 @@ void Run::save() {
                                 {"accuracy", figures.metrics.accuracy},
                                 {"nll", figures.metrics.nll},
                                 {"ece", figures.metrics.ece}});
-  retort::Checkpoint(checkpoints_in(options_.out), parts_).save(state_.steps + state_.at.step, text_of(json));
+  retort::Checkpoint(checkpoints_in(options_.out), parts_, {.keep = keep})
+      .save(state_.steps + state_.at.step, text_of(json));
   last_save_ = Clock::now();
 }
 

@@ -75,7 +75,8 @@ class Run : public ProgressObserver {
   };
 
   State restored() const;
-  void save();
+  /// Writes a checkpoint; the newest `keep` stay.
+  void save(std::int64_t keep = retort::CheckpointOptions().keep);
 
   Options options_;
   const Data& data_;

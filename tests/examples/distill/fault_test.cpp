@@ -49,17 +49,20 @@ Outcome run_here(const std::string& arguments) {
   return {status, out.text(), err.text()};
 }
 
+/// In an empty folder, over a run that was stopped, or going on with it.
+enum class Begin { fresh, anew, resumed };
+
 struct Disk {
   Disk() { write_image_set(folder.path()); }
 
   /// Lets the nth such call of a run fail, and has the run go on from there. Whether there was such a call.
-  bool fail(const std::string& arguments, bool resumes, SystemCall call, int nth, int error, bool lasts) {
+  bool fail(const std::string& arguments, Begin begin, SystemCall call, int nth, int error, bool lasts) {
     const std::string out = folder / "out", flags = arguments + " --quiet --out " + out;
     Outcome outcome;
     bool happened = false;
     {
       const FailingCall failing(call, nth, error, lasts);
-      outcome = run_here(flags + (resumes ? " --resume" : ""));
+      outcome = run_here(flags + (begin == Begin::resumed ? " --resume" : ""));
       happened = failing.happened();
     }
     // What is only read, or is closed after it has been flushed, may fail to be closed.
@@ -72,7 +75,7 @@ struct Disk {
       BOOST_TEST(contains(outcome.err, folder.path()), outcome.err);
       BOOST_TEST(contains(outcome.err, std::generic_category().message(error)), outcome.err);
       const auto loaded = retort::Checkpoint(out + "/checkpoints", {}).load();
-      BOOST_TEST((loaded || !resumes));
+      BOOST_TEST((loaded || begin == Begin::fresh));
       // The disk is well again.
       outcome = run_here(flags + (loaded ? " --resume" : ""));
       BOOST_TEST(outcome.status == 0, outcome.err);
@@ -114,19 +117,22 @@ BOOST_AUTO_TEST_CASE(whatever_call_fails_the_run_tells_and_can_be_resumed) {
       BOOST_REQUIRE(run_here(flags + " --quiet --out " + half).status == 1);
     }
     int calls = 0;
-    for (const bool resumes : {false, true})
+    for (const Begin begin : {Begin::fresh, Begin::anew, Begin::resumed})
       for (const SystemCall call : {SystemCall::write, SystemCall::fsync, SystemCall::rename,
                                     SystemCall::open, SystemCall::close, SystemCall::ftruncate}) {
         const int stride = all ? 1 : call == SystemCall::write ? 29 : call == SystemCall::ftruncate ? 1 : 7;
         for (int nth = 0, happened = 1; happened; nth += stride)
           for (int kind = all ? 0 : nth / stride % 4, end = all ? 4 : kind + 1; kind < end; ++kind) {
             const int error = kind % 2 ? EIO : ENOSPC;
-            BOOST_TEST_CONTEXT(flags << (resumes ? " --resume" : "") << ": call " << static_cast<int>(call)
-                                     << ", number " << nth << (kind / 2 ? " and on" : "") << ", error "
-                                     << error) {
+            BOOST_TEST_CONTEXT(flags << (begin == Begin::fresh  ? ""
+                                         : begin == Begin::anew ? ", anew"
+                                                                : " --resume")
+                                     << ": call " << static_cast<int>(call) << ", number " << nth
+                                     << (kind / 2 ? " and on" : "") << ", error " << error) {
               fs::remove_all(out);
-              if (resumes) fs::copy(half, out, fs::copy_options::recursive | fs::copy_options::copy_symlinks);
-              happened = disk.fail(flags, resumes, call, nth, error, kind / 2 != 0);
+              if (begin != Begin::fresh)
+                fs::copy(half, out, fs::copy_options::recursive | fs::copy_options::copy_symlinks);
+              happened = disk.fail(flags, begin, call, nth, error, kind / 2 != 0);
               calls += happened;
             }
           }

@@ -177,9 +177,12 @@ BOOST_AUTO_TEST_CASE(a_run_is_not_resumed_as_another) {
 BOOST_AUTO_TEST_CASE(a_new_run_forgets_the_checkpoints_of_an_earlier_one) {
   Experiment made;
   BOOST_TEST(!made.run("out", 30, false));
+  const int before = newest_in(made.folder / "out");
   made.options.teacher.epochs = 1;
   BOOST_TEST(!made.run("out", 2, false));
-  BOOST_TEST(newest_in(made.folder / "out") == 2);
+  BOOST_TEST(newest_in(made.folder / "out") == before + 2);
+  for (const auto& entry : fs::directory_iterator(made.folder / "out/checkpoints"))
+    BOOST_TEST((entry.is_symlink() || std::stoi(entry.path().filename().string()) > before));
   BOOST_TEST(made.run("out", never, true));
 }
 
