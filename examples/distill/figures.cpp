@@ -34,14 +34,14 @@ class Table {
   void add(std::initializer_list<double> row) {
     for (const double value : row) text_ += number(value) + ' ';
     text_ += '\n';
-    empty_ = false;
+    ++rows_;
   }
-  bool empty() const { return empty_; }
+  std::size_t rows() const { return rows_; }
   std::string text() const { return text_ + "END\n"; }
 
  private:
   std::string text_;
-  bool empty_ = true;
+  std::size_t rows_ = 0;
 };
 
 /// What is drawn over the epochs.
@@ -102,8 +102,8 @@ std::optional<Plot> teacher_plot(const RunRecord& run, const Measure& measure) {
               batches = batch_losses("batches", run);
   std::vector<std::string> curves;
   const bool loss = measure.final == nullptr;
-  if (loss && !batches.empty()) curves.push_back(message("$batches with lines lw 1 lc rgb '#90808080'"));
-  if (!table.empty())
+  if (loss && batches.rows() > 0) curves.push_back(message("$batches with lines lw 1 lc rgb '#90808080'"));
+  if (table.rows() > 0)
     curves.push_back(message("$teacher using 1:2 with linespoints lw 2 pt 7 ps 0.4 ", color(teacher.color)));
   if (curves.empty()) return std::nullopt;
   return Plot{
@@ -119,10 +119,12 @@ std::optional<Plot> students_plot(const RunRecord& run, const Measure& measure) 
   std::vector<std::string> bands, lines;
   for (const Network& network : networks().subspan(1)) {
     const Table table = over_seeds(network.key, run, network.key, measure);
-    if (table.empty()) continue;
+    if (table.rows() == 0) continue;
     script += table.text();
     bands.push_back(message("$", network.key, " using 1:3:4 with filledcurves ", color(network.color)));
-    lines.push_back(message("$", network.key, " using 1:2 with lines lw 2 ", color(network.color)));
+    // A line through a single point cannot be seen.
+    const char* const style = table.rows() > 20 ? "lines" : "linespoints pt 7 ps 0.4";
+    lines.push_back(message("$", network.key, " using 1:2 with ", style, " lw 2 ", color(network.color)));
   }
   if (lines.empty()) return std::nullopt;
   if (measure.final && run.teacher.defined())
