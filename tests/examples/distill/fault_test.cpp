@@ -65,9 +65,11 @@ struct Disk {
       outcome = run_here(flags + (begin == Begin::resumed ? " --resume" : ""));
       happened = failing.happened();
     }
-    // What is only read, or is closed after it has been flushed, may fail to be closed.
+    // What is only read, or is closed after it has been flushed, may fail to be closed; and for a newest checkpoint that
+    // cannot be opened the one before it serves.
+    const bool bearable = call == SystemCall::close || (call == SystemCall::open && begin == Begin::resumed);
     BOOST_TEST((outcome.status == 0 || (outcome.status == 1 && happened)));
-    BOOST_TEST((outcome.status == 1 || !happened || call == SystemCall::close));
+    BOOST_TEST((outcome.status == 1 || !happened || bearable));
     if (outcome.status != 0) {
       ++failed;
       BOOST_TEST(std::count(outcome.err.begin(), outcome.err.end(), '\n') == 1, outcome.err);
