@@ -32,7 +32,8 @@ struct LoaderPosition {
 
 /// A range of batches; each pass over it is an epoch. The order of an epoch is a function of seed and epoch
 /// alone. `for (const Batch& batch : loader)`: inside the loop position() counts the current batch as taken,
-/// so that a run saved there and restored goes on with the one after it. A loop that was left early isn't
+/// so that a run saved there and restored goes on with the one after it; saved at the last, with a loop of no
+/// batch, behind which what a run does after each epoch is done as ever. A loop that was left early isn't
 /// continued: the next is the next epoch, unless set_position() says otherwise. One pass at a time; a loader
 /// belongs to one thread.
 ///
