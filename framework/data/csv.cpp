@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <new>
 #include <span>
 #include <type_traits>
 
@@ -273,9 +274,16 @@ Dataset read_csv(const Input& input, std::string_view text, const CsvOptions& op
 
 Dataset load_csv(const std::string& path, const CsvOptions& options) {
   const Input input("load_csv", path);
-  std::string text(static_cast<std::size_t>(input.size()), '\0');
-  input.read(0, text.data(), text.size());
-  return read_csv(input, text, options);
+  const auto size = static_cast<std::size_t>(input.size());
+  Array memory;
+  try {
+    memory = Array({static_cast<std::int64_t>(size / 8 + 1)}, DType::int64);
+  } catch (const std::bad_alloc&) {
+    input.fail("has ", size, " bytes, more than there is memory");
+  }
+  char* const text = static_cast<char*>(memory.write());
+  input.read(0, text, size);
+  return read_csv(input, {text, size}, options);
 }
 
 Dataset parse_csv(std::string_view text, const CsvOptions& options, std::string_view name) {

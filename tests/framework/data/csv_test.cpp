@@ -163,4 +163,14 @@ BOOST_AUTO_TEST_CASE(damaged_text_does_no_harm) {
   BOOST_TEST(read < 19'900U);
 }
 
+// A sparse file costs its maker nothing, however long it is.
+BOOST_AUTO_TEST_CASE(what_no_memory_can_hold_is_refused) {
+  const TemporaryFolder folder;
+  write_file(folder / "sparse.csv", "1,2\n");
+  std::error_code refused;  // by a file system that has no such files
+  std::filesystem::resize_file(folder / "sparse.csv", std::uintmax_t{1} << 43, refused);
+  if (!refused)
+    BOOST_CHECK_EXCEPTION(load_csv(folder / "sparse.csv"), IoError, says("load_csv", "sparse.csv", "memory"));
+}
+
 BOOST_AUTO_TEST_SUITE_END()
