@@ -13,7 +13,7 @@
 namespace retort::kernels {
 
 /// Elements that one thread takes at a time: some ten microseconds of a light operation.
-inline constexpr std::int64_t elementwise_grain = 32768;
+inline constexpr std::int64_t elementwise_grain = 65536;
 
 namespace detail {
 

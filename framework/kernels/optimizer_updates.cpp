@@ -8,7 +8,7 @@
 namespace retort::kernels {
 namespace {
 
-constexpr std::int64_t grain = 16384;
+constexpr std::int64_t grain = 65536;  // some ten microseconds
 
 /// Calls f(i, count) for the registers of n elements, on all threads. The averages of a unit that gets no gradient any
 /// more fade: they end at 0, not in denormal numbers, among which rounding would hold them for ever.

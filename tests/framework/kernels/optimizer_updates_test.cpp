@@ -16,7 +16,7 @@ namespace {
 template <class T, class Kernel, class Twin>
 void compare(const char* name, Kernel kernel, Twin twin) {
   Worst worst;
-  for (std::int64_t n : {0, 1, 3, 7, 8, 9, 17, 33, 100, 40'000}) {
+  for (std::int64_t n : {0, 1, 3, 7, 8, 9, 17, 33, 100, 140'000}) {
     const auto start = random_values<T>(n, -1, 1, 1);
     std::vector<std::vector<T>> gradients;
     for (unsigned step = 1; step <= 5; ++step) gradients.push_back(random_values<T>(n, -1, 1, 10 + step));

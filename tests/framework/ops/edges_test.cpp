@@ -1,6 +1,7 @@
 // What operations do at kinks, ties and infinities, where differences say nothing.
 #include <boost/test/unit_test.hpp>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <retort/retort.hpp>
 
@@ -56,6 +57,38 @@ BOOST_AUTO_TEST_CASE(softmax_of_masked_classes) {
     check(gradient([](const Tensor& x) { return slice(log_softmax(x, 0), 0, 0, 1); }, {0, 0, -inf},
                    create_graph),
           {0.5, -0.5, 0});
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_power_of_two_divides_like_any_number) {
+  for (const double divisor : {2.0, 4.0, -0.5, 0x1p-90, 0x1p100, 3.0}) {
+    std::vector<float> values = randn({1000}).values<float>();
+    values.insert(values.end(),
+                  {0.0f, -0.0f, 1e-38f, -1e-45f, 3e38f, std::numeric_limits<float>::infinity()});
+    const std::vector<float> got = (tensor(values) / divisor).values<float>();
+    for (float& value : values) value /= static_cast<float>(divisor);
+    BOOST_TEST(got == values);
+  }
+}
+
+// Results of 16 MB and more are written past the caches, by threads: bit for bit what small ones hold.
+BOOST_AUTO_TEST_CASE(large_results_equal_small_ones) {
+  const std::int64_t rows = 4300, columns = 1001;
+  const Tensor x = randn({rows, columns}), y = randn({rows, columns}), row = randn({columns});
+  const std::vector<std::function<Tensor(const Tensor&, const Tensor&)>> operations{
+      [](const Tensor& a, const Tensor& b) { return a + b; },
+      [&row](const Tensor& a, const Tensor&) { return a * row; },
+      [](const Tensor& a, const Tensor&) { return relu(a); },
+      [](const Tensor& a, const Tensor&) { return a / 3; },
+      [](const Tensor& a, const Tensor&) { return a / 4; },
+      [](const Tensor& a, const Tensor&) { return softmax(a, 1); },
+      [](const Tensor& a, const Tensor& b) { return where(less(a, b), a, b); }};
+  for (const auto& operation : operations) {
+    const Tensor large = operation(x, y);
+    for (std::int64_t at = 0; at < rows; at += 61) {
+      const Tensor small = operation(slice(x, 0, at, at + 7), slice(y, 0, at, at + 7));
+      BOOST_TEST(slice(large, 0, at, at + 7).values<float>() == small.values<float>());
+    }
   }
 }
 
