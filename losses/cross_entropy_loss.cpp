@@ -1,6 +1,7 @@
 #include "retort/losses/cross_entropy_loss.hpp"
 
 #include <algorithm>
+#include <functional>
 #include <numeric>
 
 #include "retort/framework/core/error.hpp"
@@ -75,10 +76,11 @@ Rows prepare(const Tensor& input, const Tensor& target, const CrossEntropyLossOp
   }
   if (options.weight.defined()) {
     const Tensor class_weight = options.weight.detach().to(input.dtype());
+    const std::span<const T> of_class = class_weight.data<T>();
     made.weight = empty(rows, input.dtype());
     const std::span<T> weights = made.weight.mutable_array().fill<T>();
     std::transform(labels.begin(), labels.end(), weights.begin(), [&](std::int64_t label) {
-      return ignored(label) ? T{0} : class_weight.data<T>()[static_cast<std::size_t>(label)];
+      return ignored(label) ? T{0} : of_class[static_cast<std::size_t>(label)];
     });
     made.divisor = std::accumulate(weights.begin(), weights.end(), 0.0);
   }
@@ -109,7 +111,8 @@ Tensor value_of(const Tensor& input, const Rows& rows, const Shape& shape, Reduc
   const std::span<T> values = terms.mutable_array().fill<T>();
   visit_rows<T>(input, rows, values.data());
   if (rows.weight.defined())
-    for (std::size_t i = 0; i < values.size(); ++i) values[i] *= rows.weight.data<T>()[i];
+    std::transform(values.begin(), values.end(), rows.weight.data<T>().begin(), values.begin(),
+                   std::multiplies<T>());
   if (reduction == Reduction::none) return terms;
   const double sum = std::accumulate(values.begin(), values.end(), 0.0);
   return full({}, sum / rows.divisor, input.dtype());
