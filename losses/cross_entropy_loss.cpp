@@ -4,7 +4,7 @@
 #include <functional>
 #include <numeric>
 
-#include "retort/framework/core/error.hpp"
+#include "retort/framework/base/error.hpp"
 #include "retort/framework/core/op.hpp"
 #include "retort/framework/kernels/distillation.hpp"
 #include "retort/framework/ops/checks.hpp"
@@ -31,15 +31,17 @@ Tensor weighted(const Tensor& log_probabilities, const Tensor& weight) {
 Tensor with_probabilities(const Tensor& input, const Tensor& target, const CrossEntropyLossOptions& options,
                           Reduction reduction) {
   if (options.ignore_index >= 0)
-    throw ValueError(message("cross_entropy: ignore_index ", options.ignore_index,
-                             " has no meaning for target probabilities; leave it out"));
+    throw ValueError(
+        message("cross_entropy: ignore_index {} has no meaning for target probabilities; leave it out",
+                options.ignore_index));
   if (input.dim() == 0) throw ShapeError("cross_entropy: input has shape (); it must be (C) or (N, C, ...)");
   const std::int64_t dim = detail::class_dim(input);
   const std::int64_t classes = input.size(dim);
   if (options.weight.defined() && options.weight.shape() != Shape{classes})
-    throw ShapeError(message("cross_entropy: weight has shape ", options.weight.shape(), " but the input ",
-                             input.shape(), " has ", classes, " classes; weight must have shape ",
-                             Shape{classes}));
+    throw ShapeError(
+        message("cross_entropy: weight has shape {} but the input {} has {} classes; weight must "
+                "have shape {}",
+                options.weight.shape(), input.shape(), classes, Shape{classes}));
   const double smoothing = options.label_smoothing;
   const Tensor smoothed =
       smoothing > 0 ? target * (1 - smoothing) + smoothing / static_cast<double>(classes) : target;
@@ -63,8 +65,10 @@ Rows prepare(const Tensor& input, const Tensor& target, const CrossEntropyLossOp
   std::int64_t counted = 0;
   for (std::size_t i = 0; i < labels.size(); ++i) {
     if ((labels[i] < 0 || labels[i] >= classes) && !ignored(labels[i]))
-      throw IndexError(message("cross_entropy: target ", labels[i], " at position ", i,
-                               " is no class; the input has ", classes, " classes, numbered from 0"));
+      throw IndexError(
+          message("cross_entropy: target {} at position {} is no class; the input has {} classes, "
+                  "numbered from 0",
+                  labels[i], i, classes));
     counted += !ignored(labels[i]);
   }
   const Shape rows{target.size()};
@@ -188,13 +192,14 @@ Tensor cross_entropy(const Tensor& input, const Tensor& target, CrossEntropyLoss
   detail::refuse_batchmean("cross_entropy", reduction);
   detail::require_floating("cross_entropy", input);
   if (!(options.label_smoothing >= 0 && options.label_smoothing <= 1))
-    throw ValueError(message("cross_entropy: label_smoothing is ", options.label_smoothing,
-                             "; it must be between 0 and 1"));
+    throw ValueError(
+        message("cross_entropy: label_smoothing is {}; it must be between 0 and 1", options.label_smoothing));
   if (!is_floating_point(target.dtype())) return with_classes(input, target, options, reduction);
   if (target.shape() != input.shape())
-    throw ShapeError(message("cross_entropy: input has shape ", input.shape(),
-                             " but the target probabilities have shape ", target.shape(),
-                             "; they must be equal (class indices are int64)"));
+    throw ShapeError(
+        message("cross_entropy: input has shape {} but the target probabilities have shape {}; they "
+                "must be equal (class indices are int64)",
+                input.shape(), target.shape()));
   return with_probabilities(input, target, options, reduction);
 }
 

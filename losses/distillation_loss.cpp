@@ -3,8 +3,8 @@
 #include <array>
 #include <cmath>
 
+#include "retort/framework/base/error.hpp"
 #include "retort/framework/core/engine.hpp"
-#include "retort/framework/core/error.hpp"
 #include "retort/framework/core/op.hpp"
 #include "retort/framework/kernels/distillation.hpp"
 #include "retort/framework/ops/checks.hpp"
@@ -23,18 +23,18 @@ constexpr const char* operation = "distillation_loss";
 // Checks the logits, and all that stands beside them; returns how many rows count.
 std::int64_t check_inputs(const DistillationInputs& inputs, const DistillationLossOptions& options) {
   const Tensor& student = inputs.student;
-  if (!student.defined()) throw ValueError(message(operation, ": .student is missing; give its logits"));
+  if (!student.defined()) throw ValueError(message("{}: .student is missing; give its logits", operation));
   detail::require_floating(operation, student);
   if (student.dim() == 0)
-    throw ShapeError(message(operation, ": student has shape (); logits have shape (N, C)"));
+    throw ShapeError(message("{}: student has shape (); logits have shape (N, C)", operation));
   if (options.alpha > 0 && !inputs.teacher.defined())
     throw ValueError(
-        message(operation, ": .teacher is missing but alpha is ", options.alpha, "; give its logits"));
+        message("{}: .teacher is missing but alpha is {}; give its logits", operation, options.alpha));
   if (inputs.teacher.defined()) {
     detail::require_floating(operation, inputs.teacher);
     if (inputs.teacher.shape() != student.shape())
-      throw ShapeError(message(operation, ": student has shape ", student.shape(), " but teacher has shape ",
-                               inputs.teacher.shape(), "; they must be equal"));
+      throw ShapeError(message("{}: student has shape {} but teacher has shape {}; they must be equal",
+                               operation, student.shape(), inputs.teacher.shape()));
   }
   return detail::counted_rows(operation, student.shape(), inputs.labels, inputs.mask, options.alpha);
 }
@@ -84,11 +84,11 @@ namespace detail {
 void check_distillation_options(const char* caller, const DistillationLossOptions& options) {
   if (!(options.temperature > 0) || std::isinf(options.temperature))
     throw ValueError(
-        message(caller, ": temperature is ", options.temperature, "; it must be a positive number"));
+        message("{}: temperature is {}; it must be a positive number", caller, options.temperature));
   if (!(options.alpha >= 0 && options.alpha <= 1))
-    throw ValueError(message(caller, ": alpha is ", options.alpha, "; it must be between 0 and 1"));
+    throw ValueError(message("{}: alpha is {}; it must be between 0 and 1", caller, options.alpha));
   if (options.reduction == Reduction::mean)
-    throw ValueError(message(caller, ": reduction mean would divide by the classes too; use batchmean"));
+    throw ValueError(message("{}: reduction mean would divide by the classes too; use batchmean", caller));
 }
 
 Shape row_shape(Shape logits) {
@@ -109,26 +109,27 @@ std::int64_t counted_rows(const char* caller, const Shape& logits, const Tensor&
     if (!given.defined()) continue;
     require_int64(caller, what, given);
     if (given.shape() != rows)
-      throw ShapeError(message(caller, ": the logits have shape ", logits, " but ", what, " ", given.shape(),
-                               "; it must have shape ", rows));
+      throw ShapeError(message("{}: the logits have shape {} but {} {}; it must have shape {}", caller,
+                               logits, what, given.shape(), rows));
   }
   if (alpha < 1 && !labels.defined())
-    throw ValueError(message(caller, ": .labels is missing but alpha is ", alpha,
-                             "; give the classes, or set alpha to 1"));
+    throw ValueError(message("{}: .labels is missing but alpha is {}; give the classes, or set alpha to 1",
+                             caller, alpha));
   const std::span<const std::int64_t> marks =
       mask.defined() ? mask.data<std::int64_t>() : std::span<const std::int64_t>();
   std::int64_t counted = element_count(rows);
   for (std::size_t i = 0; i < marks.size(); ++i) {
     if (marks[i] != 0 && marks[i] != 1)
-      throw ValueError(message(caller, ": mask is ", marks[i], " at position ", i, "; it must be 0 or 1"));
+      throw ValueError(message("{}: mask is {} at position {}; it must be 0 or 1", caller, marks[i], i));
     counted -= 1 - marks[i];
   }
   if (alpha < 1) {
     const auto values = labels.data<std::int64_t>();
     for (std::size_t i = 0; i < values.size(); ++i)
       if ((values[i] < 0 || values[i] >= classes) && (marks.empty() || marks[i] == 1))
-        throw IndexError(message(caller, ": label ", values[i], " at position ", i,
-                                 " is no class; the logits have ", classes, " classes, numbered from 0"));
+        throw IndexError(
+            message("{}: label {} at position {} is no class; the logits have {} classes, numbered from 0",
+                    caller, values[i], i, classes));
   }
   return counted;
 }

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <limits>
 
-#include "retort/framework/core/error.hpp"
+#include "retort/framework/base/error.hpp"
 #include "retort/framework/core/op.hpp"
 #include "retort/framework/kernels/kl.hpp"
 #include "retort/framework/ops/elementwise.hpp"
@@ -15,16 +15,20 @@ namespace {
 
 Reduction checked_reduction(const Tensor& input, const Tensor& target, const KLDivLossOptions& options) {
   if (!is_floating_point(input.dtype()) || !is_floating_point(target.dtype()))
-    throw TypeError(message("kl_div: input is ", input.dtype(), " and target ", target.dtype(),
-                            "; both must be float32 or float64 (class indices belong to nll_loss)"));
+    throw TypeError(
+        message("kl_div: input is {} and target {}; both must be float32 or float64 (class indices "
+                "belong to nll_loss)",
+                input.dtype(), target.dtype()));
   if (input.shape() != target.shape())
-    throw ShapeError(message("kl_div: input has shape ", input.shape(), " but target has shape ",
-                             target.shape(), "; they must be equal"));
+    throw ShapeError(message("kl_div: input has shape {} but target has shape {}; they must be equal",
+                             input.shape(), target.shape()));
   const Reduction reduction =
       detail::resolve_reduction(options.size_average, options.reduce, options.reduction);
   if (input.size() == 0 && (reduction == Reduction::mean || reduction == Reduction::batchmean))
-    throw ValueError(message("kl_div: shape ", input.shape(), " has no element, so there is no ",
-                             name(reduction), "; use sum or none, or leave the empty batch out"));
+    throw ValueError(
+        message("kl_div: shape {} has no element, so there is no {}; use sum or none, or leave the "
+                "empty batch out",
+                input.shape(), name(reduction)));
   if (reduction == Reduction::mean)
     detail::warn_once(
         "kl_div reduction mean",

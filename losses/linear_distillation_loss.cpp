@@ -4,8 +4,8 @@
 #include <array>
 #include <cstring>
 
+#include "retort/framework/base/error.hpp"
 #include "retort/framework/core/engine.hpp"
-#include "retort/framework/core/error.hpp"
 #include "retort/framework/core/op.hpp"
 #include "retort/framework/kernels/distillation.hpp"
 #include "retort/framework/kernels/gemm.hpp"
@@ -43,16 +43,17 @@ struct Call {
 void check_layer(const char* whose, const Tensor& hidden, const Tensor& weight, const Tensor& bias) {
   for (const auto& [what, given] :
        {std::pair<const char*, const Tensor&>("hidden", hidden), {"weight", weight}}) {
-    if (!given.defined()) throw ValueError(message(operation, ": ", whose, what, " is missing"));
+    if (!given.defined()) throw ValueError(message("{}: {}{} is missing", operation, whose, what));
     detail::require_floating(operation, given);
   }
   if (weight.dim() != 2 || hidden.dim() == 0 || hidden.size(-1) != weight.size(1))
-    throw ShapeError(message(operation, ": ", whose, "hidden has shape ", hidden.shape(), " but ", whose,
-                             "weight ", weight.shape(),
-                             "; they must be (..., features) and (classes, features)"));
+    throw ShapeError(
+        message("{}: {}hidden has shape {} but {}weight {}; they must be (..., features) and "
+                "(classes, features)",
+                operation, whose, hidden.shape(), whose, weight.shape()));
   if (bias.defined() && bias.shape() != Shape{weight.size(0)})
-    throw ShapeError(message(operation, ": ", whose, "bias has shape ", bias.shape(), " but ", whose,
-                             "weight ", weight.shape(), "; bias must have shape ", Shape{weight.size(0)}));
+    throw ShapeError(message("{}: {}bias has shape {} but {}weight {}; bias must have shape {}", operation,
+                             whose, bias.shape(), whose, weight.shape(), Shape{weight.size(0)}));
 }
 
 // The shape that the student's logits would have, after all checks.
@@ -61,7 +62,7 @@ Shape check_inputs(const LinearDistillationInputs& in, const DistillationLossOpt
   Shape logits = in.hidden.shape();
   logits.back() = in.weight.size(0);
   if (in.teacher_logits.defined() && in.teacher_hidden.defined())
-    throw ValueError(message(operation, ": give .teacher_logits or .teacher_hidden, not both"));
+    throw ValueError(message("{}: give .teacher_logits or .teacher_hidden, not both", operation));
   Shape given = logits;
   if (in.teacher_logits.defined()) {
     detail::require_floating(operation, in.teacher_logits);
@@ -71,12 +72,15 @@ Shape check_inputs(const LinearDistillationInputs& in, const DistillationLossOpt
     given = in.teacher_hidden.shape();
     given.back() = in.teacher_weight.size(0);
   } else if (options.alpha > 0) {
-    throw ValueError(message(operation, ": the teacher is missing but alpha is ", options.alpha,
-                             "; give .teacher_logits, or .teacher_hidden and .teacher_weight"));
+    throw ValueError(
+        message("{}: the teacher is missing but alpha is {}; give .teacher_logits, or "
+                ".teacher_hidden and .teacher_weight",
+                operation, options.alpha));
   }
   if (given != logits)
-    throw ShapeError(message(operation, ": the student's logits have shape ", logits, " but the teacher's ",
-                             given, "; they must be equal"));
+    throw ShapeError(
+        message("{}: the student's logits have shape {} but the teacher's {}; they must be equal", operation,
+                logits, given));
   return logits;
 }
 

@@ -1,6 +1,6 @@
 #include "retort/losses/mse_loss.hpp"
 
-#include "retort/framework/core/error.hpp"
+#include "retort/framework/base/error.hpp"
 #include "retort/framework/ops/checks.hpp"
 #include "retort/framework/ops/elementwise.hpp"
 
@@ -10,8 +10,8 @@ Tensor mse_loss(const Tensor& input, const Tensor& target, MSELossOptions option
   detail::require_floating("mse_loss", input);
   detail::require_floating("mse_loss", target);
   if (input.shape() != target.shape())
-    throw ShapeError(message("mse_loss: input has shape ", input.shape(), " but target has shape ",
-                             target.shape(), "; they must be equal"));
+    throw ShapeError(message("mse_loss: input has shape {} but target has shape {}; they must be equal",
+                             input.shape(), target.shape()));
   const Reduction reduction =
       detail::resolve_reduction(options.size_average, options.reduce, options.reduction);
   detail::refuse_batchmean("mse_loss", reduction);

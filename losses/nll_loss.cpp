@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "retort/framework/core/error.hpp"
+#include "retort/framework/base/error.hpp"
 #include "retort/framework/core/op.hpp"
 #include "retort/framework/ops/checks.hpp"
 #include "retort/framework/ops/elementwise.hpp"
@@ -16,19 +16,21 @@ namespace detail {
 void check_class_shapes(const char* caller, const Tensor& input, const Tensor& target, const Tensor& weight) {
   require_floating(caller, input);
   if (input.dim() == 0)
-    throw ShapeError(message(caller, ": input has shape (); it must be (C) or (N, C, ...)"));
+    throw ShapeError(message("{}: input has shape (); it must be (C) or (N, C, ...)", caller));
   require_int64(caller, "target", target);
   Shape expected = input.shape();
   expected.erase(expected.begin() + class_dim(input));
   if (target.shape() != expected)
-    throw ShapeError(message(caller, ": input has shape ", input.shape(), " but target has shape ",
-                             target.shape(), "; class indices must have shape ", expected));
+    throw ShapeError(
+        message("{}: input has shape {} but target has shape {}; class indices must have shape {}", caller,
+                input.shape(), target.shape(), expected));
   if (!weight.defined()) return;
   const std::int64_t classes = input.size(class_dim(input));
   require_floating(caller, weight);
   if (weight.shape() != Shape{classes})
-    throw ShapeError(message(caller, ": weight has shape ", weight.shape(), " but the input ", input.shape(),
-                             " has ", classes, " classes; weight must have shape ", Shape{classes}));
+    throw ShapeError(
+        message("{}: weight has shape {} but the input {} has {} classes; weight must have shape {}", caller,
+                weight.shape(), input.shape(), classes, Shape{classes}));
 }
 
 ClassTargets class_targets(const char* caller, const Tensor& input, const Tensor& target,
@@ -51,8 +53,9 @@ ClassTargets class_targets(const char* caller, const Tensor& input, const Tensor
     for (std::size_t i = 0; i < labels.size(); ++i) {
       const bool ignored = labels[i] == ignore_index;
       if (!ignored && (labels[i] < 0 || labels[i] >= classes))
-        throw IndexError(message(caller, ": target ", labels[i], " at position ", i,
-                                 " is no class; the input has ", classes, " classes, numbered from 0"));
+        throw IndexError(
+            message("{}: target {} at position {} is no class; the input has {} classes, numbered from 0",
+                    caller, labels[i], i, classes));
       to_index[i] = ignored ? 0 : labels[i];
       to_counted[i] = !ignored;
       to_weight[i] = ignored ? T{0} : of_class ? of_class[labels[i]] : T{1};
@@ -83,8 +86,9 @@ struct Call {
         const std::int64_t label = labels[i];
         if (label == ignore_index) continue;
         if (label < 0 || label >= split.n)
-          throw IndexError(message(operation, ": target ", label, " at position ", i,
-                                   " is no class; the input has ", split.n, " classes, numbered from 0"));
+          throw IndexError(
+              message("{}: target {} at position {} is no class; the input has {} classes, numbered from 0",
+                      operation, label, i, split.n));
         visit(i, (o * split.n + label) * split.inner + k, weights ? weights[label] : T{1});
       }
   }

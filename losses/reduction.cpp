@@ -1,6 +1,6 @@
 #include "retort/losses/reduction.hpp"
 
-#include "retort/framework/core/error.hpp"
+#include "retort/framework/base/error.hpp"
 #include "retort/framework/ops/reduction.hpp"
 
 namespace retort {
@@ -19,7 +19,7 @@ Reduction reduction_from_string(std::string_view text) {
   for (const Reduction reduction : {Reduction::none, Reduction::mean, Reduction::sum, Reduction::batchmean})
     if (name(reduction) == text) return reduction;
   throw ValueError(
-      message("reduction_from_string: '", text, "' is no reduction; take none, mean, sum or batchmean"));
+      message("reduction_from_string: '{}' is no reduction; take none, mean, sum or batchmean", text));
 }
 
 namespace detail {
@@ -30,18 +30,17 @@ Reduction resolve_reduction(std::optional<bool> size_average, std::optional<bool
   reduction = !reduce.value_or(true)        ? Reduction::none
               : size_average.value_or(true) ? Reduction::mean
                                             : Reduction::sum;
-  warn_once(
-      "deprecated size_average and reduce",
-      message("size_average and reduce are deprecated; use reduction = '", name(reduction), "' instead"));
+  warn_once("deprecated size_average and reduce",
+            message("size_average and reduce are deprecated; use reduction = '{}' instead", name(reduction)));
   return reduction;
 }
 
 void refuse_batchmean(const char* operation, Reduction reduction) {
   if (reduction == Reduction::batchmean)
     throw ValueError(
-        message(operation,
-                ": reduction batchmean belongs to KLDivLoss and DistillationLoss; use mean, which "
-                "averages over the batch here"));
+        message("{}: reduction batchmean belongs to KLDivLoss and DistillationLoss; use mean, which "
+                "averages over the batch here",
+                operation));
 }
 
 Tensor reduce_terms(const Tensor& terms, Reduction reduction) {

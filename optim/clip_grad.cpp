@@ -22,10 +22,9 @@ void for_each_gradient(const Tensors& parameters, F f) {
 
 double clip_grad_norm(const Tensors& parameters, double max_norm, double norm_type) {
   if (!(max_norm >= 0))
-    throw ValueError(message("clip_grad_norm: max_norm is ", max_norm, "; it must be at least 0"));
+    throw ValueError(message("clip_grad_norm: max_norm is {}; it must be at least 0", max_norm));
   if (!(norm_type > 0))
-    throw ValueError(
-        message("clip_grad_norm: norm_type is ", norm_type, "; it must be positive or infinity"));
+    throw ValueError(message("clip_grad_norm: norm_type is {}; it must be positive or infinity", norm_type));
   const bool is_maximum = std::isinf(norm_type);
   double sum = 0;
   for_each_gradient(parameters, [&](auto zero, const Tensor& gradient) {
@@ -50,7 +49,7 @@ double clip_grad_norm(const Tensors& parameters, double max_norm, double norm_ty
 
 void clip_grad_value(const Tensors& parameters, double clip_value) {
   if (!(clip_value >= 0))
-    throw ValueError(message("clip_grad_value: clip_value is ", clip_value, "; it must be at least 0"));
+    throw ValueError(message("clip_grad_value: clip_value is {}; it must be at least 0", clip_value));
   for_each_gradient(parameters, [&](auto zero, const Tensor& gradient) {
     using T = decltype(zero);
     kernels::clamp_in_place<T>(gradient.mutable_data<T>().data(), gradient.size(), clip_value);

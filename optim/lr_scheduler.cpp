@@ -17,7 +17,7 @@ constexpr double pi = std::numbers::pi;
 
 template <class T>
 void require(bool fits, const char* scheduler, const char* option, const T& value, const char* range) {
-  if (!fits) throw ValueError(message(scheduler, ": ", option, " is ", value, "; it must be ", range));
+  if (!fits) throw ValueError(message("{}: {} is {}; it must be {}", scheduler, option, value, range));
 }
 
 StateDict numbers(std::initializer_list<std::pair<const char*, double>> entries) {
@@ -173,8 +173,10 @@ double OneCycleLR::interpolate(std::int64_t step, double first, double top, doub
 
 double OneCycleLR::rate(std::int64_t step) const {
   if (step > total_steps_)
-    throw ValueError(message("OneCycleLR: step ", step, " of a cycle of ", total_steps_,
-                             "; give it as many total_steps as the training takes"));
+    throw ValueError(
+        message("OneCycleLR: step {} of a cycle of {}; give it as many total_steps as the training "
+                "takes",
+                step, total_steps_));
   const double first = options_.max_lr / options_.div_factor;
   return interpolate(step, first, options_.max_lr, first / options_.final_div_factor);
 }

@@ -41,20 +41,23 @@ Optimizer::Optimizer(const char* name, Tensors parameters, std::vector<const cha
       states_(parameters_.size()) {
   if (parameters_.empty())
     throw ValueError(
-        message(name_, ": the list of parameters is empty; does the module list them in RETORT_MEMBERS?"));
+        message("{}: the list of parameters is empty; does the module list them in RETORT_MEMBERS?", name_));
   std::unordered_set<const Array*> seen;
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     const Tensor& parameter = parameters_[i];
-    if (!parameter.defined()) throw ValueError(message(name_, ": parameter ", i, " is undefined"));
+    if (!parameter.defined()) throw ValueError(message("{}: parameter {} is undefined", name_, i));
     if (!is_floating_point(parameter.dtype()))
-      throw TypeError(message(name_, ": parameter ", i, " is ", parameter.dtype(),
-                              "; only floating-point ones are learnt"));
+      throw TypeError(message("{}: parameter {} is {}; only floating-point ones are learnt", name_, i,
+                              parameter.dtype()));
     if (!parameter.is_leaf())
-      throw ValueError(message(name_, ": parameter ", i, " of shape ", parameter.shape(),
-                               " is the result of an operation; only a leaf keeps its gradient"));
+      throw ValueError(
+          message("{}: parameter {} of shape {} is the result of an operation; only a leaf keeps its "
+                  "gradient",
+                  name_, i, parameter.shape()));
     if (!seen.insert(&parameter.array()).second)
-      throw ValueError(message(name_, ": parameter ", i, " of shape ", parameter.shape(),
-                               " stands in the list twice and would be updated twice"));
+      throw ValueError(
+          message("{}: parameter {} of shape {} stands in the list twice and would be updated twice", name_,
+                  i, parameter.shape()));
   }
 }
 
@@ -65,7 +68,7 @@ void Optimizer::use(std::vector<Setting> settings, double* momentum) {
 }
 
 void Optimizer::require(bool fits, const char* setting, double value, const char* range) const {
-  if (!fits) throw ValueError(message(name_, ": ", setting, " is ", value, "; it must be ", range));
+  if (!fits) throw ValueError(message("{}: {} is {}; it must be {}", name_, setting, value, range));
 }
 
 void Optimizer::step() {
@@ -102,14 +105,14 @@ std::optional<double> Optimizer::momentum() const {
 }
 
 void Optimizer::set_momentum(double momentum) {
-  if (!momentum_) throw ValueError(message(name_, ": this optimiser has no momentum to set"));
+  if (!momentum_) throw ValueError(message("{}: this optimiser has no momentum to set", name_));
   change(momentum_, momentum);
 }
 
 StateDict Optimizer::state_dict() const {
   StateDict dict;
   for (std::size_t i = 0; i < states_.size(); ++i) {
-    const std::string prefix = message("state.", i, ".");
+    const std::string prefix = message("state.{}.", i);
     dict[prefix + "step"] = count(states_[i].step);
     for (std::size_t k = 0; k < state_names_.size(); ++k)
       dict[prefix + state_names_[k]] = copy_or_empty(states_[i].tensors[k], parameters_[i].dtype());
@@ -125,7 +128,7 @@ StateDict Optimizer::state_dict() const {
 void Optimizer::load_state_dict(const StateDict& dict) {
   std::vector<detail::ExpectedEntry> expected;
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
-    const std::string prefix = message("state.", i, ".");
+    const std::string prefix = message("state.{}.", i);
     expected.push_back({prefix + "step", {}});
     for (const char* state_name : state_names_)
       expected.push_back({prefix + state_name, parameters_[i].shape(), true});
@@ -138,7 +141,7 @@ void Optimizer::load_state_dict(const StateDict& dict) {
 
   std::vector<State> states(parameters_.size());
   for (std::size_t i = 0; i < states.size(); ++i) {
-    const std::string prefix = message("state.", i, ".");
+    const std::string prefix = message("state.{}.", i);
     const auto steps = dict.at(prefix + "step").item<double>();
     require(steps >= 0 && steps < 0x1p53, (prefix + "step").c_str(), steps, "a count");
     states[i].step = static_cast<std::int64_t>(steps);

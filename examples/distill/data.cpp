@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <array>
 #include <cstdio>
-#include <retort/framework/core/error.hpp>
-#include <retort/framework/core/random.hpp>
+#include <retort/framework/base/error.hpp>
+#include <retort/framework/base/random.hpp>
 #include <retort/framework/data/idx.hpp>
 #include <retort/framework/ops/indexing.hpp>
 #include <span>
@@ -21,23 +21,23 @@ Data load_data(const std::string& folder) {
   Data data;
   std::tie(data.train, data.test) = retort::load_idx_pair(folder);
   if (data.train.empty() || data.test.empty())
-    throw IoError(message(folder, ": holds ", data.train.size(), " training and ", data.test.size(),
-                          " test images; both are needed"));
+    throw IoError(message("{}: holds {} training and {} test images; both are needed", folder,
+                          data.train.size(), data.test.size()));
   data.pixels = data.train.inputs().size(1);
   if (data.pixels == 0 || data.test.inputs().size(1) != data.pixels)
-    throw IoError(message(folder, ": training images have ", data.pixels, " pixels, test images ",
-                          data.test.inputs().size(1), "; they must be alike"));
+    throw IoError(message("{}: training images have {} pixels, test images {}; they must be alike", folder,
+                          data.pixels, data.test.inputs().size(1)));
   const auto train_labels = data.train.targets().data<std::int64_t>();
   const auto test_labels = data.test.targets().data<std::int64_t>();
   const auto [least, most] = std::minmax_element(train_labels.begin(), train_labels.end());
   data.classes = *most + 1;
   if (*least < 0 || data.classes < 2)
-    throw IoError(message(folder, ": the training labels go from ", *least, " to ", *most,
-                          "; at least the classes 0 and 1 are needed"));
+    throw IoError(message("{}: the training labels go from {} to {}; at least the classes 0 and 1 are needed",
+                          folder, *least, *most));
   const auto [test_least, test_most] = std::minmax_element(test_labels.begin(), test_labels.end());
   if (*test_least < 0 || *test_most >= data.classes)
-    throw IoError(message(folder, ": the test labels go from ", *test_least, " to ", *test_most,
-                          ", but the training labels end at ", data.classes - 1));
+    throw IoError(message("{}: the test labels go from {} to {}, but the training labels end at {}", folder,
+                          *test_least, *test_most, data.classes - 1));
   return data;
 }
 
@@ -55,9 +55,9 @@ std::string checksum_of(const retort::Dataset& data) {
 void require_images(const Data& data, std::int64_t student_images, std::int64_t held_out) {
   const std::int64_t available = data.train.size() - held_out;
   if (student_images > available)
-    throw retort::ValueError(message("--student-images is ", student_images, ", but the training set has ",
-                                     data.train.size(), " images", held_out > 0 ? ", of which " : "",
-                                     held_out > 0 ? message(held_out, " are held out") : ""));
+    throw retort::ValueError(message("--student-images is {}, but the training set has {} images{}{}",
+                                     student_images, data.train.size(), held_out > 0 ? ", of which " : "",
+                                     held_out > 0 ? message("{} are held out", held_out) : ""));
 }
 
 std::vector<std::int64_t> shuffled(std::int64_t n, std::uint64_t seed) {

@@ -4,7 +4,7 @@
 #include <array>
 #include <cmath>
 #include <optional>
-#include <retort/framework/core/error.hpp>
+#include <retort/framework/base/error.hpp>
 
 #include "formatted.hpp"
 #include "statistics.hpp"
@@ -25,7 +25,7 @@ constexpr const char* axes =
 
 std::string number(double value) { return std::isfinite(value) ? formatted("%.9g", value) : "NaN"; }
 
-std::string color(const char* rgb) { return message("lc rgb '", rgb, "'"); }
+std::string color(const char* rgb) { return message("lc rgb '{}'", rgb); }
 
 /// A block of data that the script's plots read by name.
 class Table {
@@ -92,8 +92,8 @@ std::string joined(const std::vector<std::string>& curves) {
 }
 
 std::string axis_titles(const std::string& x, const std::string& y) {
-  return message("set xlabel ", distill::quoted(x), " offset 0,0.4\nset ylabel ", distill::quoted(y),
-                 " offset 1,0\n");
+  return message("set xlabel {} offset 0,0.4\nset ylabel {} offset 1,0\n", distill::quoted(x),
+                 distill::quoted(y));
 }
 
 std::optional<Plot> teacher_plot(const RunRecord& run, const Measure& measure) {
@@ -104,35 +104,37 @@ std::optional<Plot> teacher_plot(const RunRecord& run, const Measure& measure) {
   const bool loss = measure.final == nullptr;
   if (loss && batches.rows() > 0) curves.push_back(message("$batches with lines lw 1 lc rgb '#90808080'"));
   if (table.rows() > 0)
-    curves.push_back(message("$teacher using 1:2 with linespoints lw 2 pt 7 ps 0.4 ", color(teacher.color)));
+    curves.push_back(
+        message("$teacher using 1:2 with linespoints lw 2 pt 7 ps 0.4 {}", color(teacher.color)));
   if (curves.empty()) return std::nullopt;
   return Plot{
-      .name = message("teacher-", measure.key),
-      .title = message("Teacher: ", measure.title),
-      .script = message(axes, axis_titles("epoch", measure.unit), "set xrange [0:*]\n",
+      .name = message("teacher-{}", measure.key),
+      .title = message("Teacher: {}", measure.title),
+      .script = message("{}{}set xrange [0:*]\n{}{}{}{}", axes, axis_titles("epoch", measure.unit),
                         loss ? "set yrange [0:*]\n" : "", table.text(), batches.text(), joined(curves))};
 }
 
 std::optional<Plot> students_plot(const RunRecord& run, const Measure& measure) {
-  std::string script = message(axes, axis_titles("epoch", measure.unit), "set xrange [0:*]\n",
+  std::string script = message("{}{}set xrange [0:*]\n{}", axes, axis_titles("epoch", measure.unit),
                                measure.final ? "" : "set logscale y\n");
   std::vector<std::string> bands, lines;
   for (const Network& network : networks().subspan(1)) {
     const Table table = over_seeds(network.key, run, network.key, measure);
     if (table.rows() == 0) continue;
     script += table.text();
-    bands.push_back(message("$", network.key, " using 1:3:4 with filledcurves ", color(network.color)));
+    bands.push_back(message("${} using 1:3:4 with filledcurves {}", network.key, color(network.color)));
     // A line through a single point cannot be seen.
     const char* const style = table.rows() > 20 ? "lines" : "linespoints pt 7 ps 0.4";
-    lines.push_back(message("$", network.key, " using 1:2 with ", style, " lw 2 ", color(network.color)));
+    lines.push_back(message("${} using 1:2 with {} lw 2 {}", network.key, style, color(network.color)));
   }
   if (lines.empty()) return std::nullopt;
   if (measure.final && run.teacher.defined())
-    lines.push_back(message(number(measure.scale * run.result.teacher.*measure.final),
-                            " with lines lw 1.5 dt '-' ", color(networks()[0].color)));
+    lines.push_back(message("{} with lines lw 1.5 dt '-' {}",
+                            number(measure.scale * run.result.teacher.*measure.final),
+                            color(networks()[0].color)));
   bands.insert(bands.end(), lines.begin(), lines.end());
-  return Plot{.name = message("students-", measure.key),
-              .title = message("Students: ", measure.title),
+  return Plot{.name = message("students-{}", measure.key),
+              .title = message("Students: {}", measure.title),
               .script = script + joined(bands)};
 }
 
@@ -183,23 +185,25 @@ std::vector<Plot> difference_plots(const RunRecord& run) {
       distilled.push_back(difference.scale * seed.distilled.*difference.value);
       table.add({static_cast<double>(seed.seed), distilled.back() - alone.back()});
     }
-    std::string script = message(axes, axis_titles("seed", difference.unit), table.text());
+    std::string script = message("{}{}{}", axes, axis_titles("seed", difference.unit), table.text());
     const Paired paired = compare(alone, distilled, true);
     const std::string low = number(static_cast<double>(seeds.front().seed) - 0.7),
                       high = number(static_cast<double>(seeds.back().seed) + 0.7);
-    script += message("set xrange [", low, ":", high, "]\nset xtics ", seeds.size() <= 12 ? "1" : "autofreq",
-                      "\nset xzeroaxis lt 1 lc rgb '#808080'\n");
+    script += message("set xrange [{}:{}]\nset xtics {}\nset xzeroaxis lt 1 lc rgb '#808080'\n", low, high,
+                      seeds.size() <= 12 ? "1" : "autofreq");
     if (paired.interval)
-      script += message("set object rectangle from first ", low, ",", number(paired.interval->low),
-                        " to first ", high, ",", number(paired.interval->high),
-                        " fs solid 0.25 noborder behind fc rgb '", networks()[2].color, "'\n");
+      script += message(
+          "set object rectangle from first {},{} to first {},{} fs solid 0.25 noborder behind "
+          "fc rgb '{}'\n",
+          low, number(paired.interval->low), high, number(paired.interval->high), networks()[2].color);
     // An invisible line at 0 keeps it within the picture.
     const std::string blue = color(networks()[2].color);
-    script += message("plot ", number(paired.mean), " with lines lw 1.5 dt '-' ", blue,
-                      ", 0 with lines lc rgb '#FF808080', $seeds with impulses lw 2 ", blue,
-                      ", $seeds with points pt 7 ps 0.7 ", blue, "\n");
+    script += message(
+        "plot {} with lines lw 1.5 dt '-' {}, 0 with lines lc rgb '#FF808080', $seeds with "
+        "impulses lw 2 {}, $seeds with points pt 7 ps 0.7 {}\n",
+        number(paired.mean), blue, blue, blue);
     plots.push_back(
-        {.name = message("difference-", difference.key), .title = difference.title, .script = script});
+        {.name = message("difference-{}", difference.key), .title = difference.title, .script = script});
   }
   return plots;
 }
@@ -219,14 +223,14 @@ std::vector<Plot> reliability_plots(const RunRecord& run, const retort::Tensor& 
         table.add({(static_cast<double>(k) + 0.5) * width, 100 * bins[k].right / count, 100 * count / all});
     }
     plots.push_back(
-        {.name = message("reliability-", network.key),
-         .title = message(network.title, ": calibration error ", formatted("%.2f", 100 * error), "\u00A0%"),
+        {.name = message("reliability-{}", network.key),
+         .title = message("{}: calibration error {}\u00A0%", network.title, formatted("%.2f", 100 * error)),
          .script =
-             message(axes, axis_titles("confidence, %", "answers right, %"),
-                     "set xrange [0:100]\nset yrange [0:100]\nset xtics 20\nset ytics 20\n", table.text(),
-                     "plot $bins using 1:2:(", number(0.92 * width), ") with boxes fs solid 0.55 ",
-                     color(network.color), ", x with lines lt -1 lw 1 dt '-', ",
-                     "$bins using 1:3 with linespoints lt -1 lw 1 pt 7 ps 0.3\n")});
+             message("{}{}set xrange [0:100]\nset yrange [0:100]\nset xtics 20\nset ytics 20\n{}plot "
+                     "$bins using 1:2:({}) with boxes fs solid 0.55 {}, x with lines lt -1 lw 1 dt '-', "
+                     "$bins using 1:3 with linespoints lt -1 lw 1 pt 7 ps 0.3\n",
+                     axes, axis_titles("confidence, %", "answers right, %"), table.text(),
+                     number(0.92 * width), color(network.color))});
   }
   return plots;
 }
@@ -250,10 +254,11 @@ std::string temperature_color(std::size_t k, std::size_t n) {
 Plot softening_plot(const std::string& name, const std::vector<double>& temperatures,
                     const std::vector<std::vector<double>>& probabilities,
                     const std::vector<std::string>& class_names) {
-  std::string script =
-      message(axes, "set ylabel 'probability, %' offset 1,0\nset yrange [0:100]\n",
-              "set style data histogram\nset style histogram clustered gap 1\n"
-              "set style fill solid noborder\nset boxwidth 0.9\nset xtics rotate by 45 right (");
+  std::string script = message(
+      "{}set ylabel 'probability, %' offset 1,0\nset yrange [0:100]\nset style data "
+      "histogram\nset style histogram clustered gap 1\nset style fill solid noborder\nset "
+      "boxwidth 0.9\nset xtics rotate by 45 right (",
+      axes);
   for (std::size_t k = 0; k < class_names.size(); ++k)
     script += (k ? ", " : "") + distill::quoted(class_names[k]) + ' ' + std::to_string(k);
   script += ")\n$soft << END\n";
@@ -264,8 +269,7 @@ Plot softening_plot(const std::string& name, const std::vector<double>& temperat
   script += "END\n";
   std::vector<std::string> bars;
   for (std::size_t t = 0; t < temperatures.size(); ++t)
-    bars.push_back(
-        message("$soft using ", t + 1, " lc rgb '", temperature_color(t, temperatures.size()), "'"));
+    bars.push_back(message("$soft using {} lc rgb '{}'", t + 1, temperature_color(t, temperatures.size())));
   return {.name = name, .title = "Soft targets at several temperatures", .script = script + joined(bars)};
 }
 

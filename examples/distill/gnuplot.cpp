@@ -11,7 +11,7 @@
 #include <cstdio>
 #include <cstring>
 #include <memory>
-#include <retort/framework/core/error.hpp>
+#include <retort/framework/base/error.hpp>
 #include <utility>
 
 #include "html.hpp"
@@ -90,12 +90,12 @@ std::string quoted(std::string_view text) {
 Drawing draw(const Plot& plot) {
   const File script(std::tmpfile()), svg(std::tmpfile()), complaints(std::tmpfile());
   if (!script || !svg || !complaints)
-    return {.problem = message("No temporary file for gnuplot: ", std::strerror(errno))};
-  const std::string terminal = message("set terminal svg noenhanced dynamic size ", plot.width, ",",
-                                       plot.height, " font 'sans-serif,13'\n");
+    return {.problem = message("No temporary file for gnuplot: {}", std::strerror(errno))};
+  const std::string terminal = message(
+      "set terminal svg noenhanced dynamic size {},{} font 'sans-serif,13'\n", plot.width, plot.height);
   for (const std::string& text : {terminal, plot.script}) std::fputs(text.c_str(), script.get());
   if (std::fflush(script.get()) != 0)
-    return {.problem = message("No temporary file for gnuplot: ", std::strerror(errno))};
+    return {.problem = message("No temporary file for gnuplot: {}", std::strerror(errno))};
   std::rewind(script.get());
 
   int status = 0;
@@ -104,12 +104,12 @@ Drawing draw(const Plot& plot) {
     return {.problem =
                 "gnuplot draws this picture, but is not installed: apt-get install gnuplot-nox, then "
                 "distill report makes this page anew."};
-  if (error) return {.problem = message("gnuplot cannot be run: ", std::strerror(error))};
+  if (error) return {.problem = message("gnuplot cannot be run: {}", std::strerror(error))};
   std::string text = content_of(svg.get());
   if (status != 0 || text.find("<svg") == std::string::npos || text.find("</svg>") == std::string::npos) {
     std::string complaint = content_of(complaints.get());
     std::replace(complaint.begin(), complaint.end(), '\n', ' ');
-    return {.problem = message("gnuplot failed: ", complaint.substr(0, 400))};
+    return {.problem = message("gnuplot failed: {}", complaint.substr(0, 400))};
   }
   return {.svg = embedded(std::move(text), plot)};
 }

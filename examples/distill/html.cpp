@@ -4,7 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <retort/framework/core/error.hpp>
+#include <retort/framework/base/error.hpp>
 #include <vector>
 
 namespace distill {

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
-#include <retort/framework/core/error.hpp>
+#include <retort/framework/base/error.hpp>
 #include <retort/framework/io/atomic_file.hpp>
 #include <vector>
 
@@ -33,13 +33,13 @@ struct Page {
 };
 
 std::string section(const std::string& title, const std::string& caption, const std::string& content) {
-  return message("<section>\n<h2>", title, "</h2>\n<p>", caption, "</p>\n", content, "</section>\n");
+  return message("<section>\n<h2>{}</h2>\n<p>{}</p>\n{}</section>\n", title, caption, content);
 }
 
 std::string legend() {
   std::string chips;
   for (const Network& network : networks())
-    chips += message("<span><i style=\"background:", network.color, "\"></i>", network.title, "</span>");
+    chips += message("<span><i style=\"background:{}\"></i>{}</span>", network.color, network.title);
   return "<p class=\"legend\">" + chips + "</p>\n";
 }
 
@@ -48,9 +48,9 @@ std::string pictures(const std::vector<Plot>& plots) {
   std::string figures;
   for (const Plot& plot : plots) {
     const Drawing drawing = draw(plot);
-    if (!drawing.problem.empty()) return message("<p class=\"note\">", escaped(drawing.problem), "</p>\n");
-    figures += message("<figure id=\"", plot.name, "\">\n<figcaption>", escaped(plot.title),
-                       "</figcaption>\n", drawing.svg, "</figure>\n");
+    if (!drawing.problem.empty()) return message("<p class=\"note\">{}</p>\n", escaped(drawing.problem));
+    figures += message("<figure id=\"{}\">\n<figcaption>{}</figcaption>\n{}</figure>\n", plot.name,
+                       escaped(plot.title), drawing.svg);
   }
   if (figures.empty()) return "<p class=\"note\">The run has not measured this.</p>\n";
   return "<div class=\"grid\">\n" + figures + "</div>\n";
@@ -63,10 +63,10 @@ std::string headline(const Page& page) {
   for (std::size_t n = 0; n < networks().size(); ++n) {
     const std::string& accuracy = rows[n + 1][1];
     const std::size_t end = std::min(accuracy.find(" ±"), accuracy.size());
-    tiles += message("<div style=\"border-color:", networks()[n].color, "\"><b>",
-                     escaped(accuracy.substr(0, end)), "</b>", networks()[n].title, "</div>\n");
+    tiles += message("<div style=\"border-color:{}\"><b>{}</b>{}</div>\n", networks()[n].color,
+                     escaped(accuracy.substr(0, end)), networks()[n].title);
   }
-  return message("<p class=\"tiles\">Test accuracy, %</p>\n<div class=\"tiles\">\n", tiles, "</div>\n");
+  return message("<p class=\"tiles\">Test accuracy, %</p>\n<div class=\"tiles\">\n{}</div>\n", tiles);
 }
 
 std::string result_section(const Page& page) {
@@ -81,15 +81,15 @@ std::string result_section(const Page& page) {
       std::string cell = escaped(row[i].substr(0, end));
       if (end < row[i].size()) cell += " <small>" + escaped(row[i].substr(end + 1)) + "</small>";
       const std::string kind = i == 0 ? "th" : tag;
-      table += message("<", kind, ">", cell, "</", kind, ">");
+      table += message("<{}>{}</{}>", kind, cell, kind);
     }
     table += "</tr>\n";
     tag = "td";
   }
   return section("Result",
-                 message("On the ", page.data.test.size(), " test images: mean ± standard deviation over ",
-                         page.run.result.seeds.size(),
-                         " seeds, and the difference within a seed with its 95 % interval."),
+                 message("On the {} test images: mean ± standard deviation over {} seeds, and the difference "
+                         "within a seed with its 95 % interval.",
+                         page.data.test.size(), page.run.result.seeds.size()),
                  table + "</table></div>\n");
 }
 
@@ -104,11 +104,11 @@ std::string confusion_table(const Page& page, const Network& network) {
   }
   std::string table = "<table class=\"confusion\"><tr><td></td>";
   for (std::int64_t k = 0; k < page.data.classes; ++k)
-    table += message("<th><span>", page.class_name(k), "</span></th>");
+    table += message("<th><span>{}</span></th>", page.class_name(k));
   table += "</tr>\n";
   for (std::size_t label = 0; label < classes; ++label) {
     const std::string name = page.class_name(static_cast<std::int64_t>(label));
-    table += message("<tr><th>", name, "</th>");
+    table += message("<tr><th>{}</th>", name);
     for (std::size_t answer = 0; answer < classes; ++answer) {
       const std::int64_t count = counts[label * classes + answer];
       if (count == 0) {
@@ -118,10 +118,10 @@ std::string confusion_table(const Page& page, const Network& network) {
       const double share = static_cast<double>(count) / static_cast<double>(totals[label]);
       // An error of a fifth of a class is as strong as it gets: otherwise one would see the diagonal alone.
       const double strength = label == answer ? 0.55 * share : std::min(0.85, 0.08 + 4 * share);
-      table += message("<td class=\"", label == answer ? "right" : "wrong",
-                       "\" style=\"--share:", formatted("%.2f", strength), "\" title=\"", name, " taken for ",
-                       page.class_name(static_cast<std::int64_t>(answer)), ": ", count, " of ", totals[label],
-                       "\">", formatted("%.0f", 100 * share), "</td>");
+      table += message("<td class=\"{}\" style=\"--share:{}\" title=\"{} taken for {}: {} of {}\">{}</td>",
+                       label == answer ? "right" : "wrong", formatted("%.2f", strength), name,
+                       page.class_name(static_cast<std::int64_t>(answer)), count, totals[label],
+                       formatted("%.0f", 100 * share));
     }
     table += "</tr>\n";
   }
@@ -131,9 +131,10 @@ std::string confusion_table(const Page& page, const Network& network) {
 std::string confusion_section(const Page& page) {
   std::string figures;
   for (const Network& network : networks_of(page.run))
-    figures +=
-        message("<figure id=\"confusion-", network.key, "\">\n<figcaption>", network.title,
-                "</figcaption>\n<div class=\"scroll\">", confusion_table(page, network), "</div></figure>\n");
+    figures += message(
+        "<figure id=\"confusion-{}\">\n<figcaption>{}</figcaption>\n<div "
+        "class=\"scroll\">{}</div></figure>\n",
+        network.key, network.title, confusion_table(page, network));
   return section(
       "What is taken for what",
       "Each row is the true class, each column the answer, in % of the images of the true class: right "
@@ -148,8 +149,8 @@ std::string image(const Page& page, std::int64_t row) {
   if (side * side != page.data.pixels) return "";
   const auto pixels = page.data.test.inputs().data<float>().subspan(
       static_cast<std::size_t>(row * page.data.pixels), static_cast<std::size_t>(page.data.pixels));
-  return message("<img alt=\"test image ", row, "\" width=\"84\" height=\"84\" src=\"",
-                 png_address(pixels, side), "\">");
+  return message("<img alt=\"test image {}\" width=\"84\" height=\"84\" src=\"{}\">", row,
+                 png_address(pixels, side));
 }
 
 std::vector<double> row_of(const Tensor& probabilities, std::int64_t row) {
@@ -169,24 +170,25 @@ std::string sample_card(const Page& page, std::int64_t row, const std::vector<Te
     const std::vector<double> probabilities = row_of(sharp[n], row);
     const auto most = std::ranges::max_element(probabilities);
     const auto answer = static_cast<std::int64_t>(most - probabilities.begin());
-    answers += message("<li><i style=\"background:", networks()[n].color, "\"></i>", page.class_name(answer),
-                       ", ", percent(*most),
-                       answer == label ? " <b class=\"good\">✓</b>" : " <b class=\"bad\">✗</b>", "</li>");
+    answers += message("<li><i style=\"background:{}\"></i>{}, {}{}</li>", networks()[n].color,
+                       page.class_name(answer), percent(*most),
+                       answer == label ? " <b class=\"good\">✓</b>" : " <b class=\"bad\">✗</b>");
     distributions.push_back(row_of(soft[n], row));
   }
   std::string bars;
   for (const std::size_t k : shown_classes(distributions, 12)) {
-    bars += message("<tr", static_cast<std::int64_t>(k) == label ? " class=\"truth\"" : "", "><th>",
-                    page.class_name(static_cast<std::int64_t>(k)), "</th><td>");
+    bars += message("<tr{}><th>{}</th><td>", static_cast<std::int64_t>(k) == label ? " class=\"truth\"" : "",
+                    page.class_name(static_cast<std::int64_t>(k)));
     for (std::size_t n = 0; n < networks().size(); ++n)
-      bars += message("<i style=\"width:", formatted("%.1f", 100 * distributions[n][k]),
-                      "%;background:", networks()[n].color, "\" title=\"", percent(distributions[n][k]),
-                      "\"></i>");
+      bars += message("<i style=\"width:{}%;background:{}\" title=\"{}\"></i>",
+                      formatted("%.1f", 100 * distributions[n][k]), networks()[n].color,
+                      percent(distributions[n][k]));
     bars += "</td></tr>\n";
   }
-  return message("<figure class=\"sample\">\n<div>", image(page, row), "<div><b>", page.class_name(label),
-                 "</b><ul>", answers, "</ul></div></div>\n<table class=\"bars\">\n", bars,
-                 "</table></figure>\n");
+  return message(
+      "<figure class=\"sample\">\n<div>{}<div><b>{}</b><ul>{}</ul></div></div>\n<table "
+      "class=\"bars\">\n{}</table></figure>\n",
+      image(page, row), page.class_name(label), answers, bars);
 }
 
 std::string samples_section(const Page& page) {
@@ -200,21 +202,21 @@ std::string samples_section(const Page& page) {
     cards += sample_card(page, row, sharp, soft);
   if (cards.empty())
     cards = "<p class=\"note\">There is no such image: the student alone gets all of them right.</p>";
-  return section(
-      "What the teacher sees and the student alone does not",
-      message("For each class the test image that the teacher gets right and whose class the student alone "
-              "thinks the least probable: the true class, what each network answers and how sure it is, and "
-              "as bars the soft labels at temperature ",
-              formatted("%g", page.run.temperature), ", 0 to 100 %. Students of the first seed."),
-      legend() + "<div class=\"grid narrow\">\n" + cards + "</div>\n");
+  return section("What the teacher sees and the student alone does not",
+                 message("For each class the test image that the teacher gets right and whose class the "
+                         "student alone thinks the least probable: the true class, what each network answers "
+                         "and how sure it is, and as bars the soft labels at temperature {}, 0 to 100 %. "
+                         "Students of the first seed.",
+                         formatted("%g", page.run.temperature)),
+                 legend() + "<div class=\"grid narrow\">\n" + cards + "</div>\n");
 }
 
 std::string softening_section(const Page& page) {
   const std::vector<double> temperatures = shown_temperatures(page.run);
   std::string chips;
   for (std::size_t t = 0; t < temperatures.size(); ++t)
-    chips += message("<span><i style=\"background:", temperature_color(t, temperatures.size()),
-                     "\"></i>T = ", formatted("%g", temperatures[t]), "</span>");
+    chips += message("<span><i style=\"background:{}\"></i>T = {}</span>",
+                     temperature_color(t, temperatures.size()), formatted("%g", temperatures[t]));
   std::vector<Tensor> soft;
   for (const double temperature : temperatures) soft.push_back(softened(page.run.teacher, temperature));
 
@@ -229,36 +231,35 @@ std::string softening_section(const Page& page) {
       names.push_back(page.run.class_names[k]);
       for (std::size_t t = 0; t < shown.size(); ++t) shown[t].push_back(distributions[t][k]);
     }
-    const Drawing drawing = draw(softening_plot(message("soft-", row), temperatures, shown, names));
+    const Drawing drawing = draw(softening_plot(message("soft-{}", row), temperatures, shown, names));
     const std::int64_t label = page.labels.data<std::int64_t>()[static_cast<std::size_t>(row)];
-    figures +=
-        message("<figure class=\"sample\" id=\"soft-", row, "\">\n<div>", image(page, row), "<div><b>",
-                page.class_name(label), "</b><br>at T = 1 the teacher gives it ",
-                percent(row_of(softened(page.run.teacher, 1), row)[static_cast<std::size_t>(label)]),
-                "</div></div>\n",
-                drawing.problem.empty() ? drawing.svg
-                                        : message("<p class=\"note\">", escaped(drawing.problem), "</p>\n"),
-                "</figure>\n");
+    figures += message(
+        "<figure class=\"sample\" id=\"soft-{}\">\n<div>{}<div><b>{}</b><br>at T = 1 the "
+        "teacher gives it {}</div></div>\n{}</figure>\n",
+        row, image(page, row), page.class_name(label),
+        percent(row_of(softened(page.run.teacher, 1), row)[static_cast<std::size_t>(label)]),
+        drawing.problem.empty() ? drawing.svg
+                                : message("<p class=\"note\">{}</p>\n", escaped(drawing.problem)));
   }
-  return section(
-      "The teacher's soft targets",
-      message("What the teacher says at several temperatures T about three images that it gets right, those "
-              "whose class has at T = 1 a probability nearest 99, 80 and 50 %; this run distilled at T = ",
-              formatted("%g", page.run.temperature), "."),
-      "<p class=\"legend\">" + chips + "</p>\n<div class=\"grid\">\n" + figures + "</div>\n");
+  return section("The teacher's soft targets",
+                 message("What the teacher says at several temperatures T about three images that it gets "
+                         "right, those whose class has at T = 1 a probability nearest 99, 80 and 50 %; this "
+                         "run distilled at T = {}.",
+                         formatted("%g", page.run.temperature)),
+                 "<p class=\"legend\">" + chips + "</p>\n<div class=\"grid\">\n" + figures + "</div>\n");
 }
 
 std::string settings_section(const Page& page) {
   const auto table = [](const char* title, const RunRecord::Entries& entries) {
     std::string rows;
     for (const auto& [key, value] : entries)
-      rows += message("<tr><th>", escaped(key), "</th><td>", escaped(value), "</td></tr>\n");
-    return message("<figure><figcaption>", title, "</figcaption><table class=\"settings\">\n", rows,
-                   "</table></figure>\n");
+      rows += message("<tr><th>{}</th><td>{}</td></tr>\n", escaped(key), escaped(value));
+    return message("<figure><figcaption>{}</figcaption><table class=\"settings\">\n{}</table></figure>\n",
+                   title, rows);
   };
   return section("How it was made",
-                 message("The options and the machine of this run, which took ",
-                         formatted("%.0f", page.run.result.seconds), " s."),
+                 message("The options and the machine of this run, which took {} s.",
+                         formatted("%.0f", page.run.result.seconds)),
                  "<div class=\"grid\">\n" + table("Machine and build", page.run.environment) +
                      table("Options", page.run.config) + "</div>\n");
 }
@@ -267,13 +268,12 @@ std::string learning_section(const Page& page) {
   const bool teacher = page.run.curves.contains("teacher");
   return section(
       "Learning",
-      message(teacher ? "Of the teacher the mean loss of each epoch, and grey that of single batches; "
+      message("{}within the band from the lowest to the highest{}. The losses of the two students "
+              "are different ones, so that their heights cannot be compared.",
+              teacher ? "Of the teacher the mean loss of each epoch, and grey that of single batches; "
                         "of the students the mean over the seeds "
                       : "The students over their epochs: the mean over the seeds ",
-              "within the band from the lowest to the highest",
-              page.run.teacher.defined() ? ", and dashed what the teacher reached" : "",
-              ". The losses of the two students are different ones, so that their heights cannot be "
-              "compared."),
+              page.run.teacher.defined() ? ", and dashed what the teacher reached" : ""),
       legend() + pictures(learning_plots(page.run)));
 }
 
@@ -299,14 +299,13 @@ std::string page_of(const Page& page) {
       "Distillation on " + escaped(std::filesystem::path(page.run.data_folder).filename().string());
   const bool teacher = page.run.teacher.defined();
   return message(
-      "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
-      "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
-      "<meta name=\"color-scheme\" content=\"light dark\">\n<title>",
-      title, "</title>\n<style>\n", page_style, "</style>\n</head>\n<body>\n<main>\n<h1>", title, "</h1>\n",
-      headline(page), result_section(page), learning_section(page), differences_section(page),
-      reliability_section(page), confusion_section(page),
-      teacher ? samples_section(page) + softening_section(page) : "", settings_section(page),
-      "</main>\n</body>\n</html>\n");
+      "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta "
+      "name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<meta "
+      "name=\"color-scheme\" content=\"light "
+      "dark\">\n<title>{}</title>\n<style>\n{}</style>\n</head>\n<body>\n<main>\n<h1>{}</h1>\n{}{}{}{}{}{}{}{}</main>\n</body>\n</html>\n",
+      title, page_style, title, headline(page), result_section(page), learning_section(page),
+      differences_section(page), reliability_section(page), confusion_section(page),
+      teacher ? samples_section(page) + softening_section(page) : "", settings_section(page));
 }
 
 }  // namespace

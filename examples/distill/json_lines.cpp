@@ -6,7 +6,7 @@
 
 #include <cerrno>
 #include <limits>
-#include <retort/framework/core/error.hpp>
+#include <retort/framework/base/error.hpp>
 #include <string_view>
 #include <system_error>
 #include <utility>
@@ -22,8 +22,8 @@ JsonLines::JsonLines(std::string path, std::int64_t size)
   if (::fstat(descriptor_, &status) != 0) fail("cannot be looked at");
   if (status.st_size < size_) {
     ::close(descriptor_);
-    throw retort::IoError(retort::message("--resume: ", path_, " has ", std::int64_t{status.st_size},
-                                          " bytes, but had ", size_, " at the checkpoint"));
+    throw retort::IoError(retort::message("--resume: {} has {} bytes, but had {} at the checkpoint", path_,
+                                          std::int64_t{status.st_size}, size_));
   }
   if (::ftruncate(descriptor_, size_) != 0) fail("cannot be cut back");
 }
@@ -49,7 +49,7 @@ std::int64_t JsonLines::flush() {
 
 void JsonLines::fail(const char* what) const {
   throw retort::IoError(
-      retort::message("--out: ", path_, ": ", what, ": ", std::generic_category().message(errno)));
+      retort::message("--out: {}: {}: {}", path_, what, std::generic_category().message(errno)));
 }
 
 double number_in(const nlohmann::ordered_json& object, const char* key) {

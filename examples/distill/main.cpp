@@ -4,7 +4,7 @@
 #include <filesystem>
 #include <iostream>
 #include <new>
-#include <retort/framework/core/threads.hpp>
+#include <retort/framework/base/threads.hpp>
 #include <string>
 #include <string_view>
 

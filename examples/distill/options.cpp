@@ -3,7 +3,7 @@
 #include <CLI/CLI.hpp>
 #include <filesystem>
 #include <iostream>
-#include <retort/framework/core/error.hpp>
+#include <retort/framework/base/error.hpp>
 #include <sstream>
 #include <variant>
 #include <vector>
@@ -81,10 +81,10 @@ Layer layer_of(const std::vector<std::string>& assignments, const std::vector<Se
     const std::size_t equals = assignment.find('=');
     const std::string key = assignment.substr(0, equals);
     if (equals == std::string::npos || key.empty())
-      throw ValueError(message("--set ", assignment, ": give a key and its value, such as teacher.lr=0.002"));
+      throw ValueError(message("--set {}: give a key and its value, such as teacher.lr=0.002", assignment));
     const Setting* setting = find_setting(settings, key);
     if (!setting)
-      throw ValueError(message("--set: unknown key \"", key, "\"; the keys are those of the example's file"));
+      throw ValueError(message("--set: unknown key \"{}\"; the keys are those of the example's file", key));
     const std::string text = assignment.substr(equals + 1);
     Json value = Json::parse(text, nullptr, false);
     // Texts need no quotes; whether it may be one, the setting's type decides.
@@ -145,7 +145,7 @@ std::optional<Options> parse_options(int argc, const char* const* argv) {
     std::cout << app.help();
     return std::nullopt;
   } catch (const CLI::ParseError& error) {
-    throw ValueError(message(error.what(), " (--help lists all flags)"));
+    throw ValueError(message("{} (--help lists all flags)", error.what()));
   }
 
   const Layer assigned = layer_of(sources.assignments, settings);
@@ -157,7 +157,7 @@ std::optional<Options> parse_options(int argc, const char* const* argv) {
         out == sources.flags.end() ? options.out : out->second.value.get<std::string>();
     const std::string config = (std::filesystem::path(folder) / "config.json").string();
     if (!std::filesystem::exists(config))
-      throw retort::IoError(message("report: there is no ", config, "; give the folder of a run as --out"));
+      throw retort::IoError(message("report: there is no {}; give the folder of a run as --out", config));
     apply_layer(read_config(config, settings), settings);
     options.out = folder;
   } else if (!sources.config.empty()) {

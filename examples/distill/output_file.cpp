@@ -1,7 +1,7 @@
 #include "output_file.hpp"
 
 #include <filesystem>
-#include <retort/framework/core/error.hpp>
+#include <retort/framework/base/error.hpp>
 #include <retort/framework/io/atomic_file.hpp>
 #include <system_error>
 #include <utility>
@@ -15,9 +15,10 @@ OutputFile::OutputFile(const std::string& folder, const std::string& name, std::
   std::error_code error;
   fs::create_directories(folder, error);
   if (error)
-    throw retort::IoError(retort::message(flag_, ": cannot make the folder ", folder, ": ", error.message()));
+    throw retort::IoError(
+        retort::message("{}: cannot make the folder {}: {}", flag_, folder, error.message()));
   if (fs::is_directory(path_, error))
-    throw retort::IoError(retort::message(flag_, ": ", path_, ": is a folder"));
+    throw retort::IoError(retort::message("{}: {}: is a folder", flag_, path_));
   retort::AtomicFile(flag_, path_);  // never committed: it leaves nothing behind
 }
 

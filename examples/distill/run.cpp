@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
-#include <retort/framework/core/error.hpp>
-#include <retort/framework/core/threads.hpp>
+#include <retort/framework/base/error.hpp>
+#include <retort/framework/base/threads.hpp>
 #include <retort/framework/io/atomic_file.hpp>
 #include <retort/optim/optimizer.hpp>
 
@@ -71,18 +71,19 @@ Run::Run(const Options& options, const Data& data, Clock::time_point start)
   OutputFile(options.out, "config.json").write(text_of(config_of(options), 2) + '\n');
   OutputFile(options.out, "environment.json").write(text_of(environment_of(options), 2) + '\n');
   if (options.resume)
-    say(message("going on after step ", state_.steps + state_.at.step, ", from ", state_.checkpoint));
+    say(message("going on after step {}, from {}", state_.steps + state_.at.step, state_.checkpoint));
 }
 
 Run::State Run::restored() const {
   const std::string folder = checkpoints_in(options_.out);
   const auto loaded = retort::Checkpoint(folder, {}).load();
   if (!loaded)
-    throw IoError(message("--resume: ", folder, " holds no checkpoint; leave --resume out to begin"));
+    throw IoError(message("--resume: {} holds no checkpoint; leave --resume out to begin", folder));
   const auto refuse = [&](const std::string& what, const auto& before, const auto& now) {
-    throw retort::ValueError(message("--resume: the run in ", options_.out, " has ", what, " ", before,
-                                     ", not ", now,
-                                     "; give it the same, or leave --resume out to begin anew"));
+    throw retort::ValueError(
+        message("--resume: the run in {} has {} {}, not {}; give it the same, or leave --resume out "
+                "to begin anew",
+                options_.out, what, before, now));
   };
   try {
     const Json json = Json::parse(loaded->json);
@@ -111,7 +112,7 @@ Run::State Run::restored() const {
            {number_in(figures, "accuracy"), number_in(figures, "nll"), number_in(figures, "ece")}});
     return state;
   } catch (const Json::exception& error) {
-    throw IoError(message("--resume: ", loaded->path, ": is not of such a run: ", error.what()));
+    throw IoError(message("--resume: {}: is not of such a run: {}", loaded->path, error.what()));
   }
 }
 

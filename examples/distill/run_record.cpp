@@ -6,7 +6,7 @@
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
-#include <retort/framework/core/error.hpp>
+#include <retort/framework/base/error.hpp>
 #include <retort/framework/io/safetensors.hpp>
 
 #include "json_lines.hpp"
@@ -27,12 +27,11 @@ auto reading(const std::string& folder, const char* name, Read read) {
   const std::string path = (fs::path(folder) / name).string();
   std::ifstream file(path);
   if (!file)
-    throw IoError(
-        message("report: cannot read ", path, "; a run of distill with --out ", folder, " writes it"));
+    throw IoError(message("report: cannot read {}; a run of distill with --out {} writes it", path, folder));
   try {
     return read(file);
   } catch (const std::exception& error) {
-    throw IoError(message("report: ", path, ": ", error.what()));
+    throw IoError(message("report: {}: {}", path, error.what()));
   }
 }
 
@@ -66,7 +65,7 @@ using Curves = decltype(RunRecord::curves);
 
 Json parsed_line(const std::string& line, std::int64_t number) {
   Json event = Json::parse(line, nullptr, false);
-  if (!event.is_object()) throw IoError(message("line ", number, ": is no JSON object"));
+  if (!event.is_object()) throw IoError(message("line {}: is no JSON object", number));
   return event;
 }
 
@@ -91,13 +90,12 @@ Curves curves_of(std::istream& lines) {
 
 Tensor logits_in(const retort::StateDict& tensors, const std::string& network, const Data& data,
                  const std::string& path) {
-  if (!tensors.contains(network))
-    throw IoError(message("report: ", path, ": has no logits \"", network, "\""));
+  if (!tensors.contains(network)) throw IoError(message("report: {}: has no logits \"{}\"", path, network));
   const Tensor& logits = tensors.at(network);
   const retort::Shape expected = {data.test.size(), data.classes};
   if (logits.shape() != expected || logits.dtype() != retort::DType::float32)
-    throw IoError(message("report: ", path, ": \"", network, "\" is ", logits.dtype(), " ", logits.shape(),
-                          ", but the test images want float32 ", expected));
+    throw IoError(message("report: {}: \"{}\" is {} {}, but the test images want float32 {}", path, network,
+                          logits.dtype(), logits.shape(), expected));
   return logits;
 }
 
@@ -110,9 +108,10 @@ void read_predictions(RunRecord& record, const std::string& folder, const Data& 
   if (!tensors.contains("labels") || tensors.at("labels").dtype() != retort::DType::int64 ||
       !std::ranges::equal(tensors.at("labels").data<std::int64_t>(),
                           data.test.targets().data<std::int64_t>()))
-    throw IoError(message("report: ", path,
-                          ": its labels are not those of the test images; give the folder "
-                          "that the run learned from as --data"));
+    throw IoError(
+        message("report: {}: its labels are not those of the test images; give the folder that the "
+                "run learned from as --data",
+                path));
 }
 
 /// Known by its test labels, wherever the files lie.
@@ -131,7 +130,8 @@ std::vector<std::string> class_names(const std::string& folder, const Data& data
     return {"T-shirt", "Trouser", "Pullover", "Dress", "Coat",
             "Sandal",  "Shirt",   "Sneaker",  "Bag",   "Ankle boot"};
   }
-  for (auto k = static_cast<std::int64_t>(names.size()); k < data.classes; ++k) names.push_back(message(k));
+  for (auto k = static_cast<std::int64_t>(names.size()); k < data.classes; ++k)
+    names.push_back(message("{}", k));
   return names;
 }
 

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <fstream>
-#include <retort/framework/core/error.hpp>
+#include <retort/framework/base/error.hpp>
 #include <set>
 #include <sstream>
 
@@ -83,15 +83,15 @@ void set(const Setting& setting, const Given& given) {
       [&, &where = where, &value = value](const auto& targets) {
         using T = std::remove_pointer_t<typename std::decay_t<decltype(targets)>::value_type>;
         if (!fits<T>(value))
-          throw ValueError(message(where, " must be ", type_name<T>, ", not ", shown(value)));
+          throw ValueError(message("{} must be {}, not {}", where, type_name<T>, shown(value)));
         const T typed = value.get<T>();
         if constexpr (std::is_same_v<T, std::int64_t> || std::is_same_v<T, double>) {
           const auto number = static_cast<double>(typed);
           if (!(number >= setting.low && number <= setting.high))  // not in range, NaN included
-            throw ValueError(message(where, " must be between ", shown(setting.low), " and ",
-                                     shown(setting.high), ", not ", shown(number)));
+            throw ValueError(message("{} must be between {} and {}, not {}", where, shown(setting.low),
+                                     shown(setting.high), shown(number)));
         } else if constexpr (std::is_same_v<T, std::string>) {
-          if (typed.empty()) throw ValueError(message(where, " is empty; give a path"));
+          if (typed.empty()) throw ValueError(message("{} is empty; give a path", where));
         }
         for (T* target : targets) *target = typed;
       },
@@ -112,10 +112,11 @@ void collect(const Json& object, const std::string& section, const std::string& 
       collect(value, name + '.', path, settings, layer);
     } else if (!setting) {
       throw ValueError(
-          message(path, ": unknown key ", shown(Json(name)),
-                  "; the keys are the flags that --help lists, and those of the example's file"));
-    } else if (!layer.emplace(setting->key, Given{message(path, ": ", name), value}).second) {
-      throw ValueError(message(path, ": ", shown(Json(name)), " is given twice"));
+          message("{}: unknown key {}; the keys are the flags that --help lists, and those of the "
+                  "example's file",
+                  path, shown(Json(name))));
+    } else if (!layer.emplace(setting->key, Given{message("{}: {}", path, name), value}).second) {
+      throw ValueError(message("{}: {} is given twice", path, shown(Json(name))));
     }
   }
 }
@@ -209,41 +210,41 @@ void apply_layer(const Layer& layer, const std::vector<Setting>& settings) {
 
 Layer read_config(const std::string& path, const std::vector<Setting>& settings) {
   std::ifstream file(path);
-  if (!file) throw IoError(message("--config: cannot open ", path));
+  if (!file) throw IoError(message("--config: cannot open {}", path));
   std::string text(longest_config + 1, '\0');
   file.read(text.data(), static_cast<std::streamsize>(text.size()));
-  if (file.bad()) throw IoError(message("--config: cannot read ", path));
+  if (file.bad()) throw IoError(message("--config: cannot read {}", path));
   text.resize(static_cast<std::size_t>(file.gcount()));
   return parse_config(text, path, settings);
 }
 
 Layer parse_config(std::string_view text, const std::string& path, const std::vector<Setting>& settings) {
   if (text.size() > longest_config)
-    throw ValueError(message(path, ": is longer than ", longest_config, " bytes, which no configuration is"));
+    throw ValueError(message("{}: is longer than {} bytes, which no configuration is", path, longest_config));
   // The parser would take a NUL for the end.
   if (text.find('\0') != std::string_view::npos)
-    throw ValueError(message(path, ": is not JSON: it contains a NUL byte"));
+    throw ValueError(message("{}: is not JSON: it contains a NUL byte", path));
   constexpr int deepest = 8;
   int parts = 0;
   std::vector<std::set<std::string>> open;  // the keys so far of each object that has not ended
   const Json::parser_callback_t refuse_repeated = [&](int depth, Json::parse_event_t event, Json& parsed) {
-    if (depth > deepest) throw ValueError(message(path, ": is nested too deeply for a configuration"));
-    if (++parts > most_parts) throw ValueError(message(path, ": has too many parts for a configuration"));
+    if (depth > deepest) throw ValueError(message("{}: is nested too deeply for a configuration", path));
+    if (++parts > most_parts) throw ValueError(message("{}: has too many parts for a configuration", path));
     if (event == Json::parse_event_t::object_start) open.emplace_back();
     if (event == Json::parse_event_t::object_end) open.pop_back();
     if (event == Json::parse_event_t::key && !open.back().insert(parsed.get<std::string>()).second)
-      throw ValueError(message(path, ": ", shown(parsed), " is given twice"));
+      throw ValueError(message("{}: {} is given twice", path, shown(parsed)));
     return true;
   };
   Json parsed;
   try {
     parsed = Json::parse(text, refuse_repeated);
   } catch (const Json::exception& error) {
-    throw ValueError(message(path, ": is not JSON: ", shortened(error.what())));
+    throw ValueError(message("{}: is not JSON: {}", path, shortened(error.what())));
   }
   if (!parsed.is_object())
     throw ValueError(
-        message(path, ": must hold one object, {\"seeds\": 5, \"teacher\": {\"epochs\": 8}, ...}"));
+        message("{}: must hold one object, {\"seeds\": 5, \"teacher\": {\"epochs\": 8}, ...}", path));
   Layer layer;
   collect(parsed, "", path, settings, layer);
   return layer;

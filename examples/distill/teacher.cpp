@@ -4,7 +4,7 @@
 #include <cctype>
 #include <cmath>
 #include <optional>
-#include <retort/framework/core/error.hpp>
+#include <retort/framework/base/error.hpp>
 #include <retort/framework/io/safetensors.hpp>
 #include <string_view>
 #include <vector>
@@ -69,9 +69,9 @@ std::vector<Layer> layers_in(const std::string& path) {
         std::find_if(layers.begin(), layers.end(), [&](const Layer& l) { return owner && l.name == *owner; });
     if (layer == layers.end() || tensor.shape() != Shape{layer->weight.size(0)})
       throw IoError(
-          message(path, ": entry \"", name, "\" of shape ", tensor.shape(),
-                  " is neither weight (out, in) nor bias (out) of a linear layer; only such layers, with "
-                  "ReLU between them, make a network here"));
+          message("{}: entry \"{}\" of shape {} is neither weight (out, in) nor bias (out) of a linear "
+                  "layer; only such layers, with ReLU between them, make a network here",
+                  path, name, tensor.shape()));
     layer->bias = tensor.to(retort::DType::float32);
   }
   return layers;
@@ -91,11 +91,13 @@ Tensor finite_logits(const StateDict& tensors, const std::string& name, const Sh
                      const std::string& path) {
   const Tensor& logits = tensors.at(name);
   if (logits.shape() != expected || logits.dtype() != retort::DType::float32)
-    throw IoError(message(path, ": \"", name, "\" is ", logits.dtype(), " of shape ", logits.shape(),
-                          ", but these images and classes want float32 or float16 of shape ", expected));
+    throw IoError(
+        message("{}: \"{}\" is {} of shape {}, but these images and classes want float32 or float16 "
+                "of shape {}",
+                path, name, logits.dtype(), logits.shape(), expected));
   const auto values = logits.data<float>();
   if (!std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); }))
-    throw IoError(message(path, ": \"", name, "\" has values that are not finite"));
+    throw IoError(message("{}: \"{}\" has values that are not finite", path, name));
   return logits;
 }
 
@@ -105,12 +107,13 @@ void check_checksum(const retort::Metadata& metadata, const char* key, const ret
       std::find_if(metadata.begin(), metadata.end(), [&](const auto& pair) { return pair.first == key; });
   const std::string here = checksum_of(data);
   if (found == metadata.end())
-    throw IoError(message(path, ": its metadata have no \"", key,
-                          "\" of the data that its logits belong to; for the ", "data given it would be ",
-                          here));
+    throw IoError(
+        message("{}: its metadata have no \"{}\" of the data that its logits belong to; for the data "
+                "given it would be {}",
+                path, key, here));
   if (found->second != here)
-    throw IoError(message(path, ": its logits belong to other data: their ", key, " is ", found->second,
-                          ", that of the data given ", here));
+    throw IoError(message("{}: its logits belong to other data: their {} is {}, that of the data given {}",
+                          path, key, found->second, here));
 }
 
 }  // namespace
@@ -123,11 +126,11 @@ Mlp load_network(const std::string& path, std::int64_t pixels, std::int64_t clas
   if (!fit(layers, pixels, classes)) {
     std::string found;
     for (const Layer& layer : layers)
-      found += message(found.empty() ? "" : ", ", layer.name, " ", layer.weight.size(1), "-",
+      found += message("{}{} {}-{}", found.empty() ? "" : ", ", layer.name, layer.weight.size(1),
                        layer.weight.size(0));
     if (!fit(in_file, pixels, classes))
-      throw IoError(message(path, ": its layers (", found.empty() ? "there is none" : found,
-                            ") do not lead from ", pixels, " pixels to ", classes, " classes"));
+      throw IoError(message("{}: its layers ({}) do not lead from {} pixels to {} classes", path,
+                            found.empty() ? "there is none" : found, pixels, classes));
     layers = in_file;
   }
   std::vector<std::int64_t> sizes = {pixels};
@@ -135,8 +138,8 @@ Mlp load_network(const std::string& path, std::int64_t pixels, std::int64_t clas
   Mlp model(sizes, 0);
   StateDict state = model.state_dict();
   for (std::size_t i = 0; i < layers.size(); ++i) {
-    state[message("layers.", i, ".weight")] = layers[i].weight;
-    state[message("layers.", i, ".bias")] =
+    state[message("layers.{}.weight", i)] = layers[i].weight;
+    state[message("layers.{}.bias", i)] =
         layers[i].bias.defined() ? layers[i].bias : retort::zeros({layers[i].weight.size(0)});
   }
   model.load_state_dict(state);
@@ -159,11 +162,11 @@ TeacherLogits load_logits(const std::string& path, const Data& data) {
   for (const retort::SafetensorsEntry& entry : retort::safetensors_entries(path))
     if (entry.dtype != "F32" && entry.dtype != "F16")
       throw IoError(
-          message(path, ": \"", entry.name, "\" is of type ", entry.dtype, "; logits are F32 or F16"));
+          message("{}: \"{}\" is of type {}; logits are F32 or F16", path, entry.name, entry.dtype));
   retort::Metadata metadata;
   const StateDict tensors = retort::load_safetensors(path, &metadata);
   if (!tensors.contains("logits"))
-    throw IoError(message(path, ": holds no \"logits\"; train-teacher --save-logits writes such a file"));
+    throw IoError(message("{}: holds no \"logits\"; train-teacher --save-logits writes such a file", path));
   check_checksum(metadata, "checksum", data.train, path);
   TeacherLogits logits = {finite_logits(tensors, "logits", {data.train.size(), data.classes}, path), {}};
   if (tensors.contains("test_logits")) {

@@ -63,8 +63,10 @@ void train(Mlp& model, const Tensor& images, const Loss& loss, const Training& t
     }
     const double mean = at.total / static_cast<double>(images.size(0));
     if (!std::isfinite(mean))
-      throw rt::ValueError(message("training of the ", training.title(), " diverged in epoch ", at.epoch,
-                                   ": its loss is ", mean, "; try a lower learning rate than ", recipe.lr));
+      throw rt::ValueError(
+          message("training of the {} diverged in epoch {}: its loss is {}; try a lower learning rate "
+                  "than {}",
+                  training.title(), at.epoch, mean, recipe.lr));
     model.eval();
     observer.epoch(at, mean, model);
     model.train();

@@ -4,9 +4,9 @@
 #include <array>
 #include <vector>
 
+#include "retort/framework/base/thread_state.hpp"
 #include "retort/framework/core/engine_ops.hpp"
 #include "retort/framework/core/node.hpp"
-#include "retort/framework/core/thread_state.hpp"
 
 namespace retort {
 namespace detail {
@@ -107,9 +107,10 @@ class Backward {
     for (std::size_t i = 0; i < inputs.size(); ++i) {
       Node* node = inputs[i].node();
       if (!inputs[i].requires_grad())
-        throw GraphError(message(caller_, ": input ", i,
-                                 " does not require a gradient; call set_requires_grad() on it "
-                                 "before it is used"));
+        throw GraphError(
+            message("{}: input {} does not require a gradient; call set_requires_grad() on it before it "
+                    "is used",
+                    caller_, i));
       oldest_wanted_ = std::min(oldest_wanted_, node->id);
       if (node->leaf) leaves_.insert(node);
     }
@@ -173,8 +174,9 @@ class Backward {
     if (operation->run == run_ || operation->id < oldest_wanted_) return;
     if (operation->spent)
       throw GraphError(
-          message(caller_, ": the graph of '", operation->name,
-                  "' was spent by an earlier backward; pass .retain_graph = true to the earlier one"));
+          message("{}: the graph of '{}' was spent by an earlier backward; pass .retain_graph = true "
+                  "to the earlier one",
+                  caller_, operation->name));
     operation->run = run_;
     visits_.push_back({Ref<Node>::share(operation), {}, true});
     pending_.push_back(operation);
@@ -243,8 +245,10 @@ class Backward {
     const std::size_t given = rule(gradient, rule.wants_output() ? operation.output(record_) : Tensor(),
                                    Needs(needs), gradients, inputs.size());
     if (given != inputs.size())
-      throw GraphError(message("backward of '", operation.name, "': the rule gave ", given, " gradients for ",
-                               inputs.size(), " inputs; give one an input, undefined where nothing flows"));
+      throw GraphError(
+          message("backward of '{}': the rule gave {} gradients for {} inputs; give one an input, "
+                  "undefined where nothing flows",
+                  operation.name, given, inputs.size()));
     for (std::size_t i = 0; i < inputs.size(); ++i)
       if (slots[i] && gradients[i].defined())
         accumulate(*slots[i], fitted(operation, i, std::move(gradients[i]), *inputs[i]));
@@ -254,8 +258,9 @@ class Backward {
     if (!record_ && operation.fast_vjp) return operation.fast_vjp;
     if (!operation.vjp)
       throw GraphError(
-          message("backward of '", operation.name,
-                  "': its rule cannot be derived again (it has a .fast_vjp only); give it a .vjp"));
+          message("backward of '{}': its rule cannot be derived again (it has a .fast_vjp only); give "
+                  "it a .vjp",
+                  operation.name));
     return operation.vjp;
   }
 
@@ -265,9 +270,10 @@ class Backward {
       try {
         gradient = sum_to(gradient, input.shape);
       } catch (const ShapeError&) {
-        throw ShapeError(message("backward of '", operation.name, "': the rule gave a gradient of shape ",
-                                 gradient.shape(), " for input ", position, ", which has shape ",
-                                 input.shape));
+        throw ShapeError(
+            message("backward of '{}': the rule gave a gradient of shape {} for input {}, which has "
+                    "shape {}",
+                    operation.name, gradient.shape(), position, input.shape));
       }
     }
     if (gradient.dtype() != input.dtype) gradient = gradient.to(input.dtype);
@@ -291,26 +297,28 @@ class Backward {
 Tensor starting_gradient(const char* caller, const Tensor& output, const Tensor& given, bool record) {
   if (!output.requires_grad())
     throw GraphError(
-        message(caller,
-                ": the tensor has no history: nothing it was computed from requires a gradient, or "
-                "recording was off"));
+        message("{}: the tensor has no history: nothing it was computed from requires a gradient, or "
+                "recording was off",
+                caller));
   if (!given.defined()) {
     if (output.size() == 1) return ones_like(output);
-    throw ShapeError(message(caller, ": the output has shape ", output.shape(),
-                             "; give a gradient of that shape, or reduce it to one element first"));
+    throw ShapeError(
+        message("{}: the output has shape {}; give a gradient of that shape, or reduce it to one "
+                "element first",
+                caller, output.shape()));
   }
   if (given.shape() != output.shape())
     throw ShapeError(
-        message(caller, ": the gradient has shape ", given.shape(), " but the output ", output.shape()));
+        message("{}: the gradient has shape {} but the output {}", caller, given.shape(), output.shape()));
   if (!is_floating_point(given.dtype()))
-    throw TypeError(message(caller, ": the gradient is ", given.dtype(), "; it must be float32 or float64"));
+    throw TypeError(message("{}: the gradient is {}; it must be float32 or float64", caller, given.dtype()));
   const Tensor gradient = given.to(output.dtype());
   return record ? gradient : gradient.detach();
 }
 
 Tensors starting_gradients(const char* caller, const Tensors& outputs, const Tensors& given, bool record) {
   if (!given.empty() && given.size() != outputs.size())
-    throw ValueError(message(caller, ": ", given.size(), " grad_outputs for ", outputs.size(), " outputs"));
+    throw ValueError(message("{}: {} grad_outputs for {} outputs", caller, given.size(), outputs.size()));
   Tensors gradients;
   for (std::size_t i = 0; i < outputs.size(); ++i)
     gradients.push_back(starting_gradient(caller, outputs[i], given.empty() ? Tensor() : given[i], record));
@@ -367,9 +375,10 @@ Tensors grad(const Tensors& outputs, const Tensors& inputs, GradOptions options)
     if (inputs[i].node()->leaf) results[i] = walk.leaves().find(inputs[i].node())->gradient;
   for (std::size_t i = 0; i < inputs.size(); ++i)
     if (!results[i].defined() && !options.allow_unused)
-      throw GraphError(message("grad: no output depends on input ", i,
-                               "; pass .allow_unused = true for an undefined "
-                               "gradient"));
+      throw GraphError(
+          message("grad: no output depends on input {}; pass .allow_unused = true for an undefined "
+                  "gradient",
+                  i));
   return results;
 }
 

@@ -5,6 +5,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "retort/framework/base/pool.hpp"
 #include "retort/framework/core/tensor.hpp"
 
 namespace retort {
@@ -50,8 +51,5 @@ decltype(auto) no_grad(F&& f) {
     return std::forward<F>(f)();
   }
 }
-
-/// Graph nodes alive in this process: 0 when every graph and every leaf that wants a gradient is gone.
-std::int64_t live_nodes();
 
 }  // namespace retort

@@ -48,9 +48,10 @@ Shape broadcast_shapes(const char* operation, const Shape& a, const Shape& b) {
     const std::int64_t x = extent_at(a, i, rank);
     const std::int64_t y = extent_at(b, i, rank);
     if (x != y && x != 1 && y != 1)
-      throw ShapeError(message(operation, ": shapes ", a, " and ", b,
-                               " do not broadcast; extents must be equal or 1, "
-                               "counted from the last dimension"));
+      throw ShapeError(
+          message("{}: shapes {} and {} do not broadcast; extents must be equal or 1, counted from the "
+                  "last dimension",
+                  operation, a, b));
     shape[i] = x == 1 ? y : x;
   }
   return shape;
@@ -71,7 +72,7 @@ Tensor sum_to(const Tensor& x, const Shape& shape) {
   const Shape& from = x.shape();
   if (from == shape) return x;
   if (!broadcasts(shape, from))
-    throw ShapeError(message("sum_to: shape ", shape, " does not broadcast to the input's ", from));
+    throw ShapeError(message("sum_to: shape {} does not broadcast to the input's {}", shape, from));
   // Runs of neighbouring dimensions that were repeated, from the last to the first, so that offsets stay valid.
   Array value = x.array();
   std::int64_t inner = 1;
@@ -97,7 +98,7 @@ Tensor sum_to(const Tensor& x, const Shape& shape) {
 Tensor broadcast_to(const Tensor& x, const Shape& shape) {
   if (x.shape() == shape) return x;
   if (!broadcasts(x.shape(), shape))
-    throw ShapeError(message("broadcast_to: shape ", x.shape(), " does not broadcast to ", shape));
+    throw ShapeError(message("broadcast_to: shape {} does not broadcast to {}", x.shape(), shape));
   Array out(shape, x.dtype());
   visit_dtype(x.dtype(), [&](auto zero) {
     using T = decltype(zero);

@@ -3,7 +3,7 @@
 #include <cstring>
 #include <numeric>
 
-#include "retort/framework/core/random.hpp"
+#include "retort/framework/base/random.hpp"
 #include "retort/framework/core/tensor.hpp"
 
 namespace retort {
@@ -12,7 +12,7 @@ namespace {
 template <class Fill>
 Tensor draw(const char* operation, const Shape& shape, DType dtype, Generator* generator, Fill fill) {
   if (!is_floating_point(dtype))
-    throw TypeError(message(operation, ": draws are float32 or float64, not ", dtype));
+    throw TypeError(message("{}: draws are float32 or float64, not {}", operation, dtype));
   Array array(shape, dtype);
   const std::uint64_t blocks = detail::blocks_for(array.size(), dtype);
   Generator source = generator ? *generator : detail::take_from_default(blocks);
@@ -54,7 +54,7 @@ Tensor zeros(const Shape& shape, DType dtype) {
 Tensor ones(const Shape& shape, DType dtype) { return full(shape, 1, dtype); }
 
 Tensor arange(std::int64_t n, DType dtype) {
-  if (n < 0) throw ValueError(message("arange: n is ", n, "; it must not be negative"));
+  if (n < 0) throw ValueError(message("arange: n is {}; it must not be negative", n));
   Array array({n}, dtype);
   visit_dtype(dtype, [&](auto zero) {
     using T = decltype(zero);

@@ -4,9 +4,9 @@
 #include <cmath>
 #include <ostream>
 
+#include "retort/framework/base/random.hpp"
 #include "retort/framework/core/engine.hpp"
 #include "retort/framework/core/op.hpp"
-#include "retort/framework/core/random.hpp"
 
 namespace retort {
 namespace {
@@ -27,9 +27,9 @@ Tensor fixed_cotangent(const Tensor& like, std::uint64_t seed) {
 
 Tensor evaluate(const char* caller, const DifferentiableFunction& f, const Tensors& inputs) {
   Tensor y = f(inputs);
-  if (!y.defined()) throw ValueError(message(caller, ": the function returned an undefined tensor"));
+  if (!y.defined()) throw ValueError(message("{}: the function returned an undefined tensor", caller));
   if (y.dtype() != DType::float64)
-    throw TypeError(message(caller, ": the function returned ", y.dtype(), "; it must return float64"));
+    throw TypeError(message("{}: the function returned {}; it must return float64", caller, y.dtype()));
   return y;
 }
 
@@ -37,8 +37,8 @@ Tensor evaluate(const char* caller, const DifferentiableFunction& f, const Tenso
 Tensors prepared(const char* caller, const Tensors& inputs) {
   for (std::size_t i = 0; i < inputs.size(); ++i)
     if (is_floating_point(inputs[i].dtype()) && inputs[i].dtype() != DType::float64)
-      throw TypeError(message(caller, ": input ", i, " is ", inputs[i].dtype(),
-                              "; differences need float64, convert it with to()"));
+      throw TypeError(message("{}: input {} is {}; differences need float64, convert it with to()", caller, i,
+                              inputs[i].dtype()));
   if (std::any_of(inputs.begin(), inputs.end(), [](const Tensor& x) { return x.requires_grad(); }))
     return inputs;
   Tensors copies;
@@ -108,7 +108,7 @@ GradcheckReport check(const char* caller, const DifferentiableFunction& f, const
                 static_cast<std::int64_t>(i),
                 a,
                 n,
-                message(caller, ": input ", input, ", element ", i, ": analytic ", a, ", numeric ", n)};
+                message("{}: input {}, element {}: analytic {}, numeric {}", caller, input, i, a, n)};
     }
   }
   return {};

@@ -63,9 +63,6 @@ class Operation : public Node {
   Ref<Node> inline_[inline_inputs];
 };
 
-/// Adds to the number that live_nodes() returns.
-void count_nodes(std::int64_t change) noexcept;
-
 /// The leaves that `output` depends on and that want a gradient.
 std::vector<const Leaf*> leaves(const Tensor& output);
 

@@ -4,11 +4,11 @@
 #include <atomic>
 #include <new>
 
+#include "retort/framework/base/pool.hpp"
+#include "retort/framework/base/thread_state.hpp"
 #include "retort/framework/core/engine.hpp"
 #include "retort/framework/core/engine_ops.hpp"
 #include "retort/framework/core/node.hpp"
-#include "retort/framework/core/pool.hpp"
-#include "retort/framework/core/thread_state.hpp"
 
 namespace retort {
 namespace detail {
@@ -31,7 +31,7 @@ std::uint64_t next_id() noexcept { return id_counter.fetch_add(1, std::memory_or
 Inputs::Inputs(std::initializer_list<Item> items) : size_(items.size()) {
   if (items.size() > inline_count)
     throw ValueError(
-        message("record: give more than ", inline_count, " inputs as Tensors, not as a brace list"));
+        message("record: give more than {} inputs as Tensors, not as a brace list", inline_count));
   std::transform(items.begin(), items.end(), items_.begin(), [](const Item& item) { return item.tensor_; });
 }
 
@@ -144,9 +144,10 @@ Tensor record(Op op) {
     for (std::size_t i = 0; i < op.inputs.size(); ++i) wanted |= op.inputs[i].requires_grad();
   if (!wanted) return op.value.node() ? op.value.detach() : std::move(op.value);
   if (!op.vjp && !op.fast_vjp)
-    throw GraphError(message(op.name,
-                             ": an input wants a gradient but the operation has no rule; give record() a "
-                             ".vjp, or detach() the input"));
+    throw GraphError(
+        message("{}: an input wants a gradient but the operation has no rule; give record() a .vjp, "
+                "or detach() the input",
+                op.name));
   Tensor value = std::move(op.value);
   op.value = value;  // the node reads its shape, and keeps the numbers where the rule asks for them
   detail::Ref<detail::Node> node = detail::make_node<detail::Operation>(std::move(op));

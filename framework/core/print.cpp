@@ -132,7 +132,7 @@ std::string to_string(const Tensor& tensor) {
   if (!tensor.defined()) return "tensor(undefined)";
   const std::string values =
       visit_dtype(tensor.dtype(), [&](auto zero) { return Printer<decltype(zero)>(tensor).text(); });
-  return message("tensor(", values, ", shape=", tensor.shape(), ", dtype=", tensor.dtype(), ")");
+  return message("tensor({}, shape={}, dtype={})", values, tensor.shape(), tensor.dtype());
 }
 
 std::ostream& operator<<(std::ostream& stream, const Tensor& tensor) { return stream << to_string(tensor); }

@@ -17,7 +17,7 @@ Tensor& StateDict::at(std::string_view name) { return const_cast<Tensor&>(std::a
 const Tensor& StateDict::at(std::string_view name) const {
   const auto found = find(name);
   if (found == end())
-    throw IndexError(message("state dict: no entry named '", name, "' among its ", size(), " entries"));
+    throw IndexError(message("state dict: no entry named '{}' among its {} entries", name, size()));
   return found->second;
 }
 

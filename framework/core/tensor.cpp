@@ -3,9 +3,10 @@
 #include <cstring>
 #include <new>
 
+#include "retort/framework/base/pool.hpp"
+#include "retort/framework/core/compute.hpp"
 #include "retort/framework/core/engine_ops.hpp"
 #include "retort/framework/core/node.hpp"
-#include "retort/framework/core/pool.hpp"
 
 namespace retort {
 namespace detail {
@@ -35,8 +36,13 @@ Leaf* leaf_of(const Tensor& tensor) {
 
 void check_value_count(std::size_t count, const Shape& shape) {
   if (static_cast<std::int64_t>(count) != element_count(shape))
-    throw ShapeError(message("tensor: ", count, " values do not fill shape ", shape, ", which has ",
-                             element_count(shape), " elements"));
+    throw ShapeError(message("tensor: {} values do not fill shape {}, which has {} elements", count, shape,
+                             element_count(shape)));
+}
+
+void require_floating_dtype(const char* operation, DType dtype) {
+  if (!is_floating_point(dtype))
+    throw TypeError(message("{}: the element type is {}; it must be float32 or float64", operation, dtype));
 }
 
 }  // namespace detail
@@ -67,12 +73,12 @@ void Tensor::replace_array(Array array) const {
 std::int64_t Tensor::size(std::int64_t d) const {
   const std::int64_t count = dim();
   if (d < -count || d >= count)
-    throw IndexError(message("size: dimension ", d, " is out of range for shape ", shape()));
+    throw IndexError(message("size: dimension {} is out of range for shape {}", d, shape()));
   return shape()[static_cast<std::size_t>(d < 0 ? d + count : d)];
 }
 
 void Tensor::check_single_element() const {
-  if (size() != 1) throw ShapeError(message("item: shape ", shape(), " has ", size(), " elements, not one"));
+  if (size() != 1) throw ShapeError(message("item: shape {} has {} elements, not one", shape(), size()));
 }
 
 Tensor Tensor::detach() const { return Tensor(array()); }
@@ -101,7 +107,7 @@ Tensor Tensor::set_requires_grad(bool value) const {
     throw GraphError(
         "set_requires_grad: the result of an operation always follows its inputs; detach() it first");
   if (value && !is_floating_point(dtype()))
-    throw TypeError(message("set_requires_grad: a ", dtype(), " tensor has no gradient; convert with to()"));
+    throw TypeError(message("set_requires_grad: a {} tensor has no gradient; convert with to()", dtype()));
   if (detail::Leaf* leaf = leaf_of(*this)) {
     leaf->wants_grad = value;
   } else if (value) {
@@ -120,9 +126,9 @@ void Tensor::set_grad(const Tensor& gradient) const {
   if (!leaf) throw GraphError("set_grad: only a leaf that requires a gradient holds one");
   if (gradient.defined() && gradient.shape() != shape())
     throw ShapeError(
-        message("set_grad: the gradient has shape ", gradient.shape(), " but the tensor ", shape()));
+        message("set_grad: the gradient has shape {} but the tensor {}", gradient.shape(), shape()));
   if (gradient.defined() && gradient.dtype() != dtype())
-    throw TypeError(message("set_grad: the gradient is ", gradient.dtype(), " but the tensor ", dtype()));
+    throw TypeError(message("set_grad: the gradient is {} but the tensor {}", gradient.dtype(), dtype()));
   leaf->grad = gradient;
 }
 

@@ -9,11 +9,11 @@
 #include <type_traits>
 #include <vector>
 
-#include "retort/framework/core/array.hpp"
-#include "retort/framework/core/dtype.hpp"
-#include "retort/framework/core/error.hpp"
-#include "retort/framework/core/ref.hpp"
-#include "retort/framework/core/shape.hpp"
+#include "retort/framework/base/array.hpp"
+#include "retort/framework/base/dtype.hpp"
+#include "retort/framework/base/error.hpp"
+#include "retort/framework/base/ref.hpp"
+#include "retort/framework/base/shape.hpp"
 
 namespace retort {
 

@@ -10,7 +10,7 @@
 #include <span>
 #include <type_traits>
 
-#include "retort/framework/core/error.hpp"
+#include "retort/framework/base/error.hpp"
 #include "retort/framework/io/input_impl.hpp"
 
 namespace retort {
@@ -90,7 +90,7 @@ class Scanner {
       cell.text = without_space(take_quoted(cell));
       const std::string_view after = take_plain(last);
       if (!after.empty())
-        input_.fail("line ", cell.line, ", column ", cell.column + 1, ": text follows the closing quote");
+        input_.fail("line {}, column {}: text follows the closing quote", cell.line, cell.column + 1);
     } else {
       cell.text = take_plain(last);
     }
@@ -123,7 +123,7 @@ class Scanner {
     while (end != std::string_view::npos && rest_.substr(end + 1).starts_with('"'))
       end = rest_.find('"', end + 2);
     if (end == std::string_view::npos)
-      input_.fail("line ", cell.line, ", column ", cell.column + 1, ": the quote is not closed");
+      input_.fail("line {}, column {}: the quote is not closed", cell.line, cell.column + 1);
     const std::string_view text = rest_.substr(0, end);
     for (const char c : text) line_ += c == '\n';
     rest_.remove_prefix(end + 1);
@@ -179,12 +179,12 @@ Table describe(const Input& input, std::string_view text, const CsvOptions& opti
   if (options.label_name.empty()) {
     table.label = options.label_column + (options.label_column < 0 ? table.columns : 0);
     if (table.label < 0 || table.label >= table.columns)
-      input.fail("has ", table.columns, " columns, but the label column is ", options.label_column);
+      input.fail("has {} columns, but the label column is {}", table.columns, options.label_column);
   } else {
     table.label = named;
     if (!table.header)
-      input.fail("has no header, but the label column is given by name: ", shown_name(options.label_name));
-    if (named < 0) input.fail("has no column ", shown_name(options.label_name));
+      input.fail("has no header, but the label column is given by name: {}", shown_name(options.label_name));
+    if (named < 0) input.fail("has no column {}", shown_name(options.label_name));
   }
   return table;
 }
@@ -202,7 +202,7 @@ Table measure(const Input& input, std::string_view text, const CsvOptions& optio
         table.integer_labels = parse_number(cell.text, integer);
     }
     if (cell.column + 1 != table.columns)
-      input.fail("line ", cell.line, " has ", cell.column + 1, " columns instead of ", table.columns);
+      input.fail("line {} has {} columns instead of {}", cell.line, cell.column + 1, table.columns);
     table.rows += !skip;
     skip = false;
   }
@@ -221,7 +221,7 @@ Table measure(const Input& input, std::string_view text, const CsvOptions& optio
     });
   }
   const bool first_row = !table.header && cell.line == 1;
-  input.fail("line ", cell.line, ", column ", cell.column + 1, name, ": ", shown_name(cell.text), " is not ",
+  input.fail("line {}, column {}{}: {} is not {}{}", cell.line, cell.column + 1, name, shown_name(cell.text),
              wanted, first_row ? " (set .header = true if line 1 names the columns)" : "");
 }
 
@@ -279,7 +279,7 @@ Dataset load_csv(const std::string& path, const CsvOptions& options) {
   try {
     memory = Array({static_cast<std::int64_t>(size / 8 + 1)}, DType::int64);
   } catch (const std::bad_alloc&) {
-    input.fail("has ", size, " bytes, more than there is memory");
+    input.fail("has {} bytes, more than there is memory", size);
   }
   char* const text = static_cast<char*>(memory.write());
   input.read(0, text, size);

@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-#include "retort/framework/core/dtype.hpp"
+#include "retort/framework/base/dtype.hpp"
 #include "retort/framework/data/dataset.hpp"
 
 namespace retort {

@@ -10,8 +10,8 @@
 #include <thread>
 #include <vector>
 
-#include "retort/framework/core/error.hpp"
-#include "retort/framework/core/threads.hpp"
+#include "retort/framework/base/error.hpp"
+#include "retort/framework/base/threads.hpp"
 
 namespace retort {
 namespace {
@@ -191,7 +191,7 @@ struct DataLoader::State {
 DataLoader::DataLoader(const Dataset& dataset, DataLoaderOptions options) {
   const std::int64_t batch_size = options.batch_size;
   if (batch_size < 1)
-    throw ValueError(message("DataLoader: batch_size is ", batch_size, "; it must be at least 1"));
+    throw ValueError(message("DataLoader: batch_size is {}; it must be at least 1", batch_size));
   const std::int64_t rows = dataset.size();
   const std::uint64_t seed = options.seed ? *options.seed : draw_seed();
   state_ = new State(dataset, std::move(options));
@@ -209,8 +209,8 @@ LoaderPosition DataLoader::position() const { return state_->position; }
 
 void DataLoader::set_position(const LoaderPosition& position) {
   if (position.epoch < 0 || position.batch < 0 || position.batch > state_->size)
-    throw ValueError(message("DataLoader: position is batch ", position.batch, " of epoch ", position.epoch,
-                             ", but an epoch has ", state_->size, " batches"));
+    throw ValueError(message("DataLoader: position is batch {} of epoch {}, but an epoch has {} batches",
+                             position.batch, position.epoch, state_->size));
   state_->position = position;
   state_->in_pass = false;
 }

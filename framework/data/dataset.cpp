@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "retort/framework/core/error.hpp"
+#include "retort/framework/base/error.hpp"
 
 namespace retort {
 namespace {
@@ -31,8 +31,10 @@ Tensor gather_rows(const Tensor& from, std::span<const std::int64_t> indices) {
 
 Dataset::Dataset(const Tensor& inputs, const Tensor& targets) {
   if (inputs.dim() == 0 || targets.dim() == 0 || inputs.shape()[0] != targets.shape()[0])
-    throw ShapeError(message("Dataset: inputs have shape ", inputs.shape(), " and targets ", targets.shape(),
-                             "; their first dimensions, the number of examples, must be equal"));
+    throw ShapeError(
+        message("Dataset: inputs have shape {} and targets {}; their first dimensions, the number of "
+                "examples, must be equal",
+                inputs.shape(), targets.shape()));
   inputs_ = inputs.detach();
   targets_ = targets.detach();
 }
@@ -40,7 +42,7 @@ Dataset::Dataset(const Tensor& inputs, const Tensor& targets) {
 Batch Dataset::rows(std::span<const std::int64_t> indices) const {
   for (const std::int64_t index : indices)
     if (index < 0 || index >= size())
-      throw IndexError(message("Dataset: row ", index, " of a dataset of ", size(), " rows"));
+      throw IndexError(message("Dataset: row {} of a dataset of {} rows", index, size()));
   if (!inputs_.defined()) return {};
   return {gather_rows(inputs_, indices), gather_rows(targets_, indices)};
 }
@@ -52,7 +54,7 @@ Dataset Dataset::subset(const std::vector<std::int64_t>& indices) const {
 
 Dataset Dataset::slice(std::int64_t begin, std::int64_t end) const {
   if (begin < 0 || end < begin || end > size())
-    throw IndexError(message("Dataset: rows ", begin, " to ", end, " of a dataset of ", size(), " rows"));
+    throw IndexError(message("Dataset: rows {} to {} of a dataset of {} rows", begin, end, size()));
   std::vector<std::int64_t> indices(static_cast<std::size_t>(end - begin));
   for (std::size_t i = 0; i < indices.size(); ++i) indices[i] = begin + static_cast<std::int64_t>(i);
   return subset(indices);

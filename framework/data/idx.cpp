@@ -12,7 +12,7 @@
 #include <cstring>
 #include <vector>
 
-#include "retort/framework/core/error.hpp"
+#include "retort/framework/base/error.hpp"
 #include "retort/framework/io/input_impl.hpp"
 
 namespace retort {
@@ -68,7 +68,7 @@ class Stream {
       member_ended_ = result == Z_STREAM_END;
       if (result == Z_BUF_ERROR) input_.fail("truncated: the compressed data ends early");
       if (result != Z_OK && result != Z_STREAM_END)
-        input_.fail("the compressed data is damaged: ", zlib_.msg ? zlib_.msg : "no gzip data");
+        input_.fail("the compressed data is damaged: {}", zlib_.msg ? zlib_.msg : "no gzip data");
     }
     return done;
   }
@@ -124,7 +124,7 @@ ElementType element_type(const Input& input, int code, std::size_t dims) {
     case 0x0C: return {4, DType::int64, convert<std::int32_t, std::int64_t>};
     case 0x0D: return {4, DType::float32, convert<float, float>};
     case 0x0E: return {8, DType::float64, convert<double, double>};
-    default: input.fail("has the unknown element type ", code, "; IDX knows 8, 9, 11, 12, 13 and 14");
+    default: input.fail("has the unknown element type {}; IDX knows 8, 9, 11, 12, 13 and 14", code);
   }
 }
 
@@ -142,7 +142,7 @@ Header read_header(const Input& input, Stream& stream) {
     input.fail("is not an IDX file: it does not begin with two zero bytes");
   const auto dims = static_cast<std::size_t>(magic[3]);
   if (dims == 0 || dims > Shape::max_dims)
-    input.fail("states ", dims, " dimensions; 1 to ", Shape::max_dims, " can be read");
+    input.fail("states {} dimensions; 1 to {} can be read", dims, Shape::max_dims);
   Header header{element_type(input, static_cast<int>(magic[2]), dims), {}, 0};
   for (std::size_t i = 0; i < dims; ++i) {
     std::array<std::byte, 4> extent;
@@ -152,7 +152,7 @@ Header read_header(const Input& input, Stream& stream) {
   }
   const auto bytes = detail::byte_count(header.shape, header.type.size);
   // The tensor's bytes must be a number too.
-  if (!bytes || !detail::byte_count(header.shape, 8)) input.fail("has the impossible shape ", header.shape);
+  if (!bytes || !detail::byte_count(header.shape, 8)) input.fail("has the impossible shape {}", header.shape);
   header.bytes = *bytes;
   return header;
 }
@@ -167,15 +167,14 @@ void read_elements(const Input& input, Stream& stream, const Header& header, Use
     const auto now = static_cast<std::size_t>(std::min<std::uint64_t>(chunk, header.bytes - done));
     const std::size_t got = stream.read(buffer.data(), now);
     if (got != now)
-      input.fail("truncated: shape ", header.shape, " takes ", header.bytes, " bytes, but it has ",
-                 done + got);
+      input.fail("truncated: shape {} takes {} bytes, but it has {}", header.shape, header.bytes, done + got);
     use(buffer.data(), now / header.type.size, static_cast<std::size_t>(done / header.type.size));
     done += now;
   }
   std::byte extra;
   if (stream.read(&extra, 1) != 0)
-    input.fail("trailing bytes: it goes on after the ", header.bytes, " bytes that shape ", header.shape,
-               " takes");
+    input.fail("trailing bytes: it goes on after the {} bytes that shape {} takes", header.bytes,
+               header.shape);
 }
 
 // A header can state anything. Memory is set aside only once the data is known to be there: for a plain file
@@ -187,12 +186,14 @@ void check_amount(const Input& input, const Stream& stream, const Header& header
   if (!stream.compressed()) {
     const std::uint64_t have = input.size() - 4 - 4 * header.shape.size();
     if (header.bytes > have)
-      input.fail("truncated: shape ", header.shape, " takes ", header.bytes, " bytes, but it has ", have);
+      input.fail("truncated: shape {} takes {} bytes, but it has {}", header.shape, header.bytes, have);
     return;
   }
   if (needed > 40 * megabyte + 4 * header.bytes)
-    input.fail("states ", header.bytes, " bytes, which take ", needed, " as ", header.type.dtype,
-               "; so much is refused from a compressed file (decompress it first)");
+    input.fail(
+        "states {} bytes, which take {} as {}; so much is refused from a compressed file "
+        "(decompress it first)",
+        header.bytes, needed, header.type.dtype);
   if (needed <= megabyte + 16 * input.size()) return;
   Stream trial(input);
   read_header(input, trial);
@@ -217,8 +218,7 @@ std::string find_file(const std::string& folder, const std::string& stem, const 
       if (::access(path.c_str(), F_OK) == 0) return path;
     }
   }
-  throw IoError(
-      message("load_idx_pair: ", folder, ": there is no ", stem, "-", kind, " or ", stem, "-", kind, ".gz"));
+  throw IoError(message("load_idx_pair: {}: there is no {}-{} or {}-{}.gz", folder, stem, kind, stem, kind));
 }
 
 Dataset load_set(const std::string& folder, const std::string& stem) {
@@ -227,14 +227,14 @@ Dataset load_set(const std::string& folder, const std::string& stem) {
   const Tensor images = load_idx(images_path);
   const Tensor labels = load_idx(labels_path);
   if (images.dim() != 3 || images.dtype() != DType::float32)
-    throw IoError(message("load_idx_pair: ", images_path, ": holds ", images.dtype(), " of shape ",
-                          images.shape(), ", not images [N, rows, columns]"));
+    throw IoError(message("load_idx_pair: {}: holds {} of shape {}, not images [N, rows, columns]",
+                          images_path, images.dtype(), images.shape()));
   if (labels.dim() != 1 || labels.dtype() != DType::int64)
-    throw IoError(message("load_idx_pair: ", labels_path, ": holds ", labels.dtype(), " of shape ",
-                          labels.shape(), ", not labels [N]"));
+    throw IoError(message("load_idx_pair: {}: holds {} of shape {}, not labels [N]", labels_path,
+                          labels.dtype(), labels.shape()));
   if (images.size(0) != labels.size(0))
-    throw IoError(message("load_idx_pair: ", images_path, " holds ", images.size(0), " images, but ",
-                          labels_path, " ", labels.size(0), " labels"));
+    throw IoError(message("load_idx_pair: {} holds {} images, but {} {} labels", images_path, images.size(0),
+                          labels_path, labels.size(0)));
   const Shape flat{images.size(0), images.size(1) * images.size(2)};
   return Dataset(Tensor(images.array().reshaped(flat)), labels);
 }

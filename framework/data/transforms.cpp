@@ -4,7 +4,7 @@
 #include <cmath>
 #include <cstring>
 
-#include "retort/framework/core/error.hpp"
+#include "retort/framework/base/error.hpp"
 
 namespace retort {
 namespace {
@@ -23,8 +23,9 @@ ImageShape image_shape(const Shape& shape) {
   }
   if (shape.size() < 3)
     throw ShapeError(
-        message("random_shift: inputs of shape ", shape,
-                " are no images; they must be [N, …, rows, columns] or square images [N, side·side]"));
+        message("random_shift: inputs of shape {} are no images; they must be [N, …, rows, columns] "
+                "or square images [N, side·side]",
+                shape));
   std::int64_t planes = 1;
   for (std::size_t d = 1; d + 2 < shape.size(); ++d) planes *= shape[d];
   return {shape[0], planes, shape[shape.size() - 2], shape[shape.size() - 1]};
@@ -48,7 +49,7 @@ void shift_plane(const std::byte* from, std::byte* to, std::int64_t rows, std::i
 
 BatchTransform random_shift(std::int64_t pixels) {
   if (pixels < 0)
-    throw ValueError(message("random_shift: ", pixels, " pixels; the number must not be negative"));
+    throw ValueError(message("random_shift: {} pixels; the number must not be negative", pixels));
   return [pixels](const Batch& batch, Generator& generator) {
     const Array& images = batch.input.array();
     const ImageShape shape = image_shape(images.shape());

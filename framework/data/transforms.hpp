@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <functional>
 
-#include "retort/framework/core/random.hpp"
+#include "retort/framework/base/random.hpp"
 #include "retort/framework/data/dataset.hpp"
 
 namespace retort {

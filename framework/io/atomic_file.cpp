@@ -49,8 +49,8 @@ AtomicFile::AtomicFile(std::string_view operation, const std::string& path)
   // A killed process of the same number may have left such a file: take the next name then. The name is short
   // and does not contain the path's, which may be as long as a name can be.
   for (int attempt = 0; attempt < 1000 && descriptor_ < 0; ++attempt) {
-    temporary_ = message(folder_of(path_), temporary_prefix, static_cast<std::int64_t>(::getpid()), "-",
-                         std::size_t{serial++}, temporary_suffix);
+    temporary_ = message("{}{}{}-{}{}", folder_of(path_), temporary_prefix,
+                         static_cast<std::int64_t>(::getpid()), std::size_t{serial++}, temporary_suffix);
     descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (descriptor_ < 0 && errno != EEXIST) break;
   }
@@ -84,7 +84,7 @@ void AtomicFile::commit() {
 }
 
 void AtomicFile::fail(std::string_view cause, int error) const {
-  throw IoError(message(operation_, ": ", name_, ": ", cause, ": ", detail::system_message(error)));
+  throw IoError(message("{}: {}: {}: {}", operation_, name_, cause, detail::system_message(error)));
 }
 
 void AtomicFile::remove_stale(std::string_view operation, const std::string& folder) {
@@ -102,8 +102,8 @@ void AtomicFile::remove_stale(std::string_view operation, const std::string& fol
   }
   if (entries) ::closedir(entries);
   if (error != 0)
-    throw IoError(message(operation, ": ", folder,
-                          ": cannot remove a stale temporary file: ", detail::system_message(error)));
+    throw IoError(message("{}: {}: cannot remove a stale temporary file: {}", operation, folder,
+                          detail::system_message(error)));
 }
 
 int detail::flush_folder(const std::string& folder) {

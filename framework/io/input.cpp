@@ -15,11 +15,11 @@ namespace retort::detail {
 Input::Input(std::string_view operation, const std::string& path) : operation_(operation), name_(path) {
   // Without O_NONBLOCK opening a pipe would wait for a writer; on regular files the flag does nothing.
   const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (descriptor < 0) fail("cannot open: ", system_message(errno));
+  if (descriptor < 0) fail("cannot open: {}", system_message(errno));
   struct stat status {};
   if (::fstat(descriptor, &status) != 0 || !S_ISREG(status.st_mode)) {
     ::close(descriptor);
-    fail(S_ISDIR(status.st_mode) ? "is a folder, not a file" : "is not a regular file");
+    fail("{}", S_ISDIR(status.st_mode) ? "is a folder, not a file" : "is not a regular file");
   }
   descriptor_ = descriptor;
   size_ = static_cast<std::uint64_t>(status.st_size);
@@ -34,7 +34,7 @@ Input::~Input() {
 
 void Input::read(std::uint64_t offset, void* to, std::size_t count) const {
   if (offset > size_ || count > size_ - offset)
-    fail("truncated: ", count, " bytes are wanted at byte ", offset, ", but the file has ", size_);
+    fail("truncated: {} bytes are wanted at byte {}, but the file has {}", count, offset, size_);
   if (descriptor_ < 0) {
     if (count > 0) std::memcpy(to, bytes_.data() + offset, count);
     return;
@@ -44,7 +44,7 @@ void Input::read(std::uint64_t offset, void* to, std::size_t count) const {
     const ssize_t got =
         ::pread(descriptor_, out, std::min<std::size_t>(count, 1U << 30), static_cast<off_t>(offset));
     if (got < 0 && errno == EINTR) continue;
-    if (got < 0) fail("cannot read: ", system_message(errno));
+    if (got < 0) fail("cannot read: {}", system_message(errno));
     if (got == 0) fail("became shorter while it was read");
     out += got;
     offset += static_cast<std::uint64_t>(got);
@@ -71,8 +71,8 @@ Array allocate(const Input& input, std::string_view what, const Shape& shape, DT
   } catch (const std::bad_alloc&) {
   } catch (const ShapeError&) {  // so many elements that it did not even try
   }
-  input.fail(what, what.empty() ? "" : " ", "has shape ", shape, ", which as ", dtype,
-             " takes more memory than there is");
+  input.fail("{}{}has shape {}, which as {} takes more memory than there is", what, what.empty() ? "" : " ",
+             shape, dtype);
 }
 
 std::string shown_name(std::string_view name) {

@@ -9,9 +9,9 @@
 #include <string>
 #include <string_view>
 
-#include "retort/framework/core/array.hpp"
-#include "retort/framework/core/error.hpp"
-#include "retort/framework/core/shape.hpp"
+#include "retort/framework/base/array.hpp"
+#include "retort/framework/base/error.hpp"
+#include "retort/framework/base/shape.hpp"
 
 namespace retort::detail {
 
@@ -34,9 +34,9 @@ class Input {
   void read(std::uint64_t offset, void* to, std::size_t count) const;
 
   /// Throws the IoError "operation: file: …".
-  template <class... Parts>
-  [[noreturn]] void fail(const Parts&... parts) const {
-    throw IoError(message(operation_, ": ", name_, ": ", parts...));
+  template <class... Args>
+  [[noreturn]] void fail(Format<std::type_identity_t<Args>...> format, const Args&... args) const {
+    throw IoError(message("{}: {}: {}", operation_, name_, formatted(format.text, args...)));
   }
 
  private:

@@ -41,7 +41,7 @@ class HeaderParser {
       expect(':');
       const std::size_t field = key == "descr" ? 0 : key == "fortran_order" ? 1 : 2;
       if ((field == 2 && key != "shape") || seen[field])
-        input_.fail("the header has an unknown or a second key ", detail::shown_name(key));
+        input_.fail("the header has an unknown or a second key {}", detail::shown_name(key));
       seen[field] = true;
       if (field == 0) {
         parse_type(header);
@@ -70,8 +70,10 @@ class HeaderParser {
         return;
       }
     }
-    input_.fail("has the element type ", detail::shown_name(descr),
-                "; float32 '<f4', float64 '<f8' and int64 '<i8' can be read (convert it with .astype)");
+    input_.fail(
+        "has the element type {}; float32 '<f4', float64 '<f8' and int64 '<i8' can be read "
+        "(convert it with .astype)",
+        detail::shown_name(descr));
   }
   void parse_order() {
     skip_space();
@@ -90,8 +92,7 @@ class HeaderParser {
           rest_.starts_with('-') || (rest_.starts_with('0') && end != rest_.data() + 1);
       if (error != std::errc() || signed_or_padded)
         input_.fail("the header has an impossible extent in its shape");
-      if (header.shape.size() == Shape::max_dims)
-        input_.fail("has more than ", Shape::max_dims, " dimensions");
+      if (header.shape.size() == Shape::max_dims) input_.fail("has more than {} dimensions", Shape::max_dims);
       header.shape.push_back(extent);
       rest_.remove_prefix(static_cast<std::size_t>(end - rest_.data()));
       comma = take(',');
@@ -148,12 +149,12 @@ Header read_header(const Input& input) {
   const int version = static_cast<unsigned char>(start[6]);
   const int minor = static_cast<unsigned char>(start[7]);
   if (version < 1 || version > 3 || minor != 0)
-    input.fail("has format version ", version, ".", minor, "; 1.0, 2.0 and 3.0 can be read");
+    input.fail("has format version {}.{}; 1.0, 2.0 and 3.0 can be read", version, minor);
   const std::size_t length_size = version == 1 ? 2 : 4;
   std::uint32_t length = 0;
   input.read(8, &length, length_size);
   if (length > max_header)
-    input.fail("states a header of ", std::size_t{length}, " bytes; at most ", max_header, " are accepted");
+    input.fail("states a header of {} bytes; at most {} are accepted", std::size_t{length}, max_header);
 
   std::string text(length, '\0');
   input.read(8 + length_size, text.data(), text.size());
@@ -166,11 +167,11 @@ Header read_header(const Input& input) {
 Tensor read_npy(const Input& input) {
   const Header header = read_header(input);
   const auto bytes = detail::byte_count(header.shape, size_of(header.dtype));
-  if (!bytes) input.fail("has the impossible shape ", header.shape);
+  if (!bytes) input.fail("has the impossible shape {}", header.shape);
   const std::uint64_t have = input.size() - header.data;
   if (*bytes != have)
-    input.fail(*bytes > have ? "truncated: " : "trailing bytes: ", "shape ", header.shape, " of ",
-               header.dtype, " takes ", *bytes, " bytes, but it has ", have);
+    input.fail("{}shape {} of {} takes {} bytes, but it has {}",
+               *bytes > have ? "truncated: " : "trailing bytes: ", header.shape, header.dtype, *bytes, have);
   Array array = detail::allocate(input, "", header.shape, header.dtype);
   input.read(header.data, array.write(), array.byte_size());
   return Tensor(std::move(array));

@@ -143,9 +143,9 @@ class HeaderParser final : public nlohmann::json::json_sax_t {
       header_.metadata.emplace_back(std::move(name), std::string());
     } else {
       const auto found = std::find(fields.begin(), fields.end(), name);
-      if (found == fields.end()) fail_entry("has an unknown field ", shown_name(name));
+      if (found == fields.end()) fail_entry("has an unknown field {}", shown_name(name));
       field_ = static_cast<std::size_t>(found - fields.begin());
-      if (seen_fields_[field_]) fail_entry("has the field ", shown_name(name), " twice");
+      if (seen_fields_[field_]) fail_entry("has the field {} twice", shown_name(name));
       seen_fields_[field_] = true;
     }
     return true;
@@ -158,7 +158,7 @@ class HeaderParser final : public nlohmann::json::json_sax_t {
   }
   bool end_array() override {
     --depth_;
-    if (field_ == data_offsets && offsets_ != 2) fail_entry("has ", offsets_, " data_offsets instead of 2");
+    if (field_ == data_offsets && offsets_ != 2) fail_entry("has {} data_offsets instead of 2", offsets_);
     return true;
   }
   bool string(string_t& text) override {
@@ -169,7 +169,7 @@ class HeaderParser final : public nlohmann::json::json_sax_t {
       const auto found = std::find_if(stored_types.begin(), stored_types.end(),
                                       [&](const StoredType& type) { return type.name == text; });
       if (found == stored_types.end())
-        fail_entry("has the dtype ", shown_name(text), ", which is not supported");
+        fail_entry("has the dtype {}, which is not supported", shown_name(text));
       entry_.type = &*found;
     }
     return true;
@@ -179,8 +179,7 @@ class HeaderParser final : public nlohmann::json::json_sax_t {
     if (field_ == shape) {
       if (number > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()))
         fail_entry("has an extent that is too large");
-      if (entry_.shape.size() == Shape::max_dims)
-        fail_entry("has more than ", Shape::max_dims, " dimensions");
+      if (entry_.shape.size() == Shape::max_dims) fail_entry("has more than {} dimensions", Shape::max_dims);
       entry_.shape.push_back(static_cast<std::int64_t>(number));
     } else {
       if (offsets_ == 2) fail_entry("has more than 2 data_offsets");
@@ -196,7 +195,7 @@ class HeaderParser final : public nlohmann::json::json_sax_t {
   bool null() override { unexpected("null"); }
   bool binary(binary_t&) override { unexpected("binary data"); }
   bool parse_error(std::size_t position, const std::string&, const nlohmann::json::exception&) override {
-    input_.fail("the header is not valid JSON at its byte ", position);
+    input_.fail("the header is not valid JSON at its byte {}", position);
   }
 
  private:
@@ -205,27 +204,28 @@ class HeaderParser final : public nlohmann::json::json_sax_t {
 
   void finish_entry() {
     for (std::size_t i = 0; i < fields.size(); ++i)
-      if (!seen_fields_[i]) fail_entry("has no ", fields[i]);
+      if (!seen_fields_[i]) fail_entry("has no {}", fields[i]);
     const auto bytes = detail::byte_count(entry_.shape, entry_.type->size);
-    if (!bytes) fail_entry("has the impossible shape ", entry_.shape);
+    if (!bytes) fail_entry("has the impossible shape {}", entry_.shape);
     if (entry_.range[1] < entry_.range[0] || entry_.range[1] - entry_.range[0] != *bytes)
-      fail_entry("has shape ", entry_.shape, " of ", entry_.type->name, ", which takes ", *bytes,
-                 " bytes, but its data_offsets are [", entry_.range[0], ", ", entry_.range[1], "]");
+      fail_entry("has shape {} of {}, which takes {} bytes, but its data_offsets are [{}, {}]", entry_.shape,
+                 entry_.type->name, *bytes, entry_.range[0], entry_.range[1]);
     check_count(header_.entries.size());
     header_.entries.push_back(std::move(entry_));
   }
 
   void check_count(std::size_t count) const {
-    if (count == max_entries) input_.fail("has more than ", max_entries, " entries");
+    if (count == max_entries) input_.fail("has more than {} entries", max_entries);
   }
-  template <class... Parts>
-  [[noreturn]] void fail_entry(const Parts&... parts) const {
-    input_.fail("entry ", shown_name(entry_.name), " ", parts...);
+  template <class... Args>
+  [[noreturn]] void fail_entry(detail::Format<std::type_identity_t<Args>...> format,
+                               const Args&... args) const {
+    input_.fail("entry {} {}", shown_name(entry_.name), detail::formatted(format.text, args...));
   }
   [[noreturn]] void unexpected(std::string_view what) const {
     if (depth_ > 1 && in_metadata_)
-      input_.fail("the metadata ", shown_name(header_.metadata.back().first), " is ", what, ", not a string");
-    fail_entry("has ", what, depth_ == 1 ? " instead of an object" : " in its ",
+      input_.fail("the metadata {} is {}, not a string", shown_name(header_.metadata.back().first), what);
+    fail_entry("has {}{}{}", what, depth_ == 1 ? " instead of an object" : " in its ",
                depth_ == 1 ? "" : fields[field_]);
   }
 
@@ -265,24 +265,24 @@ void check_ranges(const Input& input, const Header& header) {
   std::uint64_t end = 0;
   for (const Entry* entry : entries) {
     if (entry->range[0] != end)
-      input.fail("entry ", shown_name(entry->name), " begins at data byte ", entry->range[0],
-                 ", but the entry before it ends at ", end);
+      input.fail("entry {} begins at data byte {}, but the entry before it ends at {}",
+                 shown_name(entry->name), entry->range[0], end);
     end = entry->range[1];
   }
   const std::uint64_t length = input.size() - header.data;
   if (end != length)
-    input.fail(end > length ? "truncated: " : "trailing bytes: ", "its entries take ", end,
-               " bytes of data, but it has ", length);
+    input.fail("{}its entries take {} bytes of data, but it has {}",
+               end > length ? "truncated: " : "trailing bytes: ", end, length);
 }
 
 Header read_header(const Input& input) {
   std::uint64_t length = 0;
   input.read(0, &length, sizeof(length));
   if (length > max_header)
-    input.fail("states a header of ", length, " bytes; at most ", max_header,
-               " are allowed (is it a safetensors file?)");
+    input.fail("states a header of {} bytes; at most {} are allowed (is it a safetensors file?)", length,
+               max_header);
   if (length > input.size() - sizeof(length))
-    input.fail("truncated: states a header of ", length, " bytes, but has ", input.size() - sizeof(length));
+    input.fail("truncated: states a header of {} bytes, but has {}", length, input.size() - sizeof(length));
   std::string text(length, '\0');
   input.read(sizeof(length), text.data(), text.size());
   // The parser would skip a byte order mark, and take a NUL for the end.
@@ -295,9 +295,9 @@ Header read_header(const Input& input) {
   nlohmann::json::sax_parse(text, &parser);
   const std::string* twice =
       find_duplicate(header.entries, [](const Entry& entry) -> const std::string& { return entry.name; });
-  if (twice) input.fail("has the entry ", shown_name(*twice), " twice");
+  if (twice) input.fail("has the entry {} twice", shown_name(*twice));
   twice = find_duplicate_key(header.metadata);
-  if (twice) input.fail("has the metadata ", shown_name(*twice), " twice");
+  if (twice) input.fail("has the metadata {} twice", shown_name(*twice));
   check_ranges(input, header);
   return header;
 }
@@ -359,7 +359,7 @@ std::string json_string(const std::string& text) {
   try {
     return nlohmann::json(text).dump();
   } catch (const nlohmann::json::exception&) {
-    throw ValueError(message("save_safetensors: the name or text ", shown_name(text), " is not valid UTF-8"));
+    throw ValueError(message("save_safetensors: the name or text {} is not valid UTF-8", shown_name(text)));
   }
 }
 
@@ -385,10 +385,10 @@ void write_tensor(AtomicFile& file, const Tensor& tensor, const Written& how) {
 void save_safetensors(const std::string& path, const StateDict& tensors, const Metadata& metadata,
                       const SafetensorsOptions& options) {
   if (tensors.size() > max_entries || metadata.size() > max_entries)
-    throw ValueError(message("save_safetensors: ", std::max(tensors.size(), metadata.size()),
-                             " entries are given; a file holds at most ", max_entries));
+    throw ValueError(message("save_safetensors: {} entries are given; a file holds at most {}",
+                             std::max(tensors.size(), metadata.size()), max_entries));
   if (const std::string* twice = find_duplicate_key(metadata))
-    throw ValueError(message("save_safetensors: the metadata ", shown_name(*twice), " is given twice"));
+    throw ValueError(message("save_safetensors: the metadata {} is given twice", shown_name(*twice)));
 
   std::vector<Written> written;
   for (const auto& [name, tensor] : tensors) {
@@ -396,7 +396,7 @@ void save_safetensors(const std::string& path, const StateDict& tensors, const M
       throw ValueError(
           "save_safetensors: no tensor can be named '__metadata__'; pass metadata as the third argument");
     if (!tensor.defined())
-      throw ValueError(message("save_safetensors: the tensor ", shown_name(name), " is undefined"));
+      throw ValueError(message("save_safetensors: the tensor {} is undefined", shown_name(name)));
     written.push_back(how_to_write(tensor.dtype(), options.floats));
   }
   std::vector<std::size_t> order(written.size());
@@ -433,8 +433,8 @@ void save_safetensors(const std::string& path, const StateDict& tensors, const M
   header.resize((header.size() + 7) / 8 * 8, ' ');
   const std::uint64_t length = header.size();
   if (length > max_header)
-    throw ValueError(message("save_safetensors: names and metadata take ", length,
-                             " bytes; the format allows ", max_header));
+    throw ValueError(message("save_safetensors: names and metadata take {} bytes; the format allows {}",
+                             length, max_header));
 
   AtomicFile file("save_safetensors", path);
   file.write(std::as_bytes(std::span(&length, 1)));

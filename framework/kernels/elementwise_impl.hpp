@@ -6,8 +6,8 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "retort/framework/base/threads.hpp"
 #include "retort/framework/kernels/broadcast.hpp"
-#include "retort/framework/kernels/parallel.hpp"
 #include "retort/framework/kernels/simd_impl.hpp"
 
 namespace retort::kernels {

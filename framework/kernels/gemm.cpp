@@ -7,7 +7,7 @@
 #include <string_view>
 #include <type_traits>
 
-#include "retort/framework/kernels/parallel.hpp"
+#include "retort/framework/base/threads.hpp"
 #include "retort/framework/kernels/rows_impl.hpp"
 
 // OpenBLAS has them, other libraries don't.

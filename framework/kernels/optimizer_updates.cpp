@@ -2,7 +2,7 @@
 
 #include <cmath>
 
-#include "retort/framework/kernels/parallel.hpp"
+#include "retort/framework/base/threads.hpp"
 #include "retort/framework/kernels/rows_impl.hpp"
 
 namespace retort::kernels {

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <limits>
 
-#include "retort/framework/kernels/parallel.hpp"
+#include "retort/framework/base/threads.hpp"
 #include "retort/framework/kernels/simd_impl.hpp"
 
 namespace retort::kernels {

@@ -1,6 +1,6 @@
 #include "retort/framework/kernels/softmax.hpp"
 
-#include "retort/framework/kernels/parallel.hpp"
+#include "retort/framework/base/threads.hpp"
 #include "retort/framework/kernels/rows_impl.hpp"
 
 namespace retort::kernels {

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <array>
 
-#include "retort/framework/kernels/parallel.hpp"
+#include "retort/framework/base/threads.hpp"
 
 namespace retort::kernels {
 namespace {

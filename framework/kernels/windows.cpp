@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "retort/framework/kernels/parallel.hpp"
+#include "retort/framework/base/threads.hpp"
 
 namespace retort::kernels {
 namespace {

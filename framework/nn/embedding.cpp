@@ -8,10 +8,10 @@ namespace retort {
 
 Embedding::Embedding(std::int64_t count, std::int64_t dim, EmbeddingOptions options) : options_(options) {
   if (count < 0 || dim < 0)
-    throw ValueError(message("Embedding: ", count, " vectors of ", dim, " numbers; neither may be negative"));
+    throw ValueError(message("Embedding: {} vectors of {} numbers; neither may be negative", count, dim));
   const std::int64_t padding = options.padding_idx.value_or(0);
   if (options.padding_idx && (padding < -count || padding >= count))
-    throw IndexError(message("Embedding: padding_idx ", padding, " is out of range for ", count, " vectors"));
+    throw IndexError(message("Embedding: padding_idx {} is out of range for {} vectors", padding, count));
   weight = init::normal_(empty({count, dim}));
   if (options.padding_idx) {
     const std::int64_t row = padding < 0 ? padding + count : padding;

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "retort/framework/core/random.hpp"
+#include "retort/framework/base/random.hpp"
 
 namespace retort::init {
 namespace {
@@ -12,7 +12,8 @@ namespace {
 template <class F>
 Tensor write(const char* name, const Tensor& tensor, F f) {
   if (!is_floating_point(tensor.dtype()))
-    throw TypeError(message(name, ": initial values are floating-point but the tensor is ", tensor.dtype()));
+    throw TypeError(
+        message("{}: initial values are floating-point but the tensor is {}", name, tensor.dtype()));
   visit_floating(tensor.dtype(), [&](auto zero) { f(tensor.mutable_data<decltype(zero)>()); });
   return tensor;
 }
@@ -29,7 +30,7 @@ struct Fans {
 Fans fans(const char* name, const Tensor& tensor) {
   if (tensor.dim() < 2)
     throw ValueError(
-        message(name, ": shape ", tensor.shape(), " has no inputs and outputs; it needs two dimensions"));
+        message("{}: shape {} has no inputs and outputs; it needs two dimensions", name, tensor.shape()));
   double field = 1;
   for (std::int64_t d = 2; d < tensor.dim(); ++d) field *= static_cast<double>(tensor.size(d));
   return {static_cast<double>(tensor.size(1)) * field, static_cast<double>(tensor.size(0)) * field};
@@ -38,7 +39,7 @@ Fans fans(const char* name, const Tensor& tensor) {
 double kaiming_std(const char* name, const Tensor& tensor, double a, std::string_view mode,
                    std::string_view nonlinearity) {
   if (mode != "fan_in" && mode != "fan_out")
-    throw ValueError(message(name, ": mode is fan_in or fan_out, not '", mode, "'"));
+    throw ValueError(message("{}: mode is fan_in or fan_out, not '{}'", name, mode));
   const Fans found = fans(name, tensor);
   const double fan = mode == "fan_in" ? found.in : found.out;
   return fan > 0 ? calculate_gain(nonlinearity, a) / std::sqrt(fan) : 0;
@@ -59,14 +60,14 @@ Tensor uniform_of_std(const Tensor& tensor, double std) {
 
 Tensor uniform_(const Tensor& tensor, double low, double high) {
   if (!(low <= high) || !std::isfinite(low) || !std::isfinite(high))
-    throw ValueError(message("uniform_: no interval from ", low, " to ", high));
+    throw ValueError(message("uniform_: no interval from {} to {}", low, high));
   return write("uniform_", tensor,
                [&](auto values) { detail::fill_uniform(values, draws_for(tensor), low, high); });
 }
 
 Tensor normal_(const Tensor& tensor, double mean, double std) {
   if (!(std >= 0))
-    throw ValueError(message("normal_: a standard deviation of ", std, "; it must not be negative"));
+    throw ValueError(message("normal_: a standard deviation of {}; it must not be negative", std));
   return write("normal_", tensor, [&](auto values) {
     detail::fill_normal(values, draws_for(tensor));
     using T = typename decltype(values)::value_type;
@@ -90,7 +91,7 @@ double calculate_gain(std::string_view nonlinearity, double param) {
   if (nonlinearity == "relu") return std::sqrt(2.0);
   if (nonlinearity == "leaky_relu") return std::sqrt(2 / (1 + param * param));
   if (nonlinearity == "selu") return 0.75;
-  throw ValueError(message("calculate_gain: no gain is known for '", nonlinearity, "'"));
+  throw ValueError(message("calculate_gain: no gain is known for '{}'", nonlinearity));
 }
 
 Tensor kaiming_uniform_(const Tensor& tensor, double a, std::string_view mode,

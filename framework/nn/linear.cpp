@@ -9,7 +9,7 @@ namespace retort {
 
 Linear::Linear(std::int64_t in, std::int64_t out, LinearOptions options) {
   if (in < 0 || out < 0)
-    throw ValueError(message("Linear: ", in, " inputs and ", out, " outputs; neither may be negative"));
+    throw ValueError(message("Linear: {} inputs and {} outputs; neither may be negative", in, out));
   const double bound = in > 0 ? 1 / std::sqrt(static_cast<double>(in)) : 0;
   weight = init::uniform_(empty({out, in}), -bound, bound).set_requires_grad();
   if (options.bias) bias = init::uniform_(empty({out}), -bound, bound).set_requires_grad();

@@ -90,7 +90,7 @@ void Module::zero_grad() {
 
 void Module::to(DType dtype) {
   if (!is_floating_point(dtype))
-    throw TypeError(message("Module::to: a module is float32 or float64, not ", dtype));
+    throw TypeError(message("Module::to: a module is float32 or float64, not {}", dtype));
   struct Conversion {
     Tensor tensor, values, gradient;
   };
@@ -99,7 +99,7 @@ void Module::to(DType dtype) {
     const Tensor& tensor = member.tensor;
     if (!tensor.is_leaf())
       throw GraphError(
-          message("Module::to: ", member.name, " is the result of an operation; a member must be a leaf"));
+          message("Module::to: {} is the result of an operation; a member must be a leaf", member.name));
     const auto same = [&](const Conversion& earlier) { return earlier.tensor.is(tensor); };
     if (!is_floating_point(tensor.dtype()) || tensor.dtype() == dtype ||
         std::ranges::any_of(conversions, same))

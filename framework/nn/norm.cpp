@@ -15,7 +15,7 @@ Tensor LayerNorm::operator()(const Tensor& x) const {
 
 BatchNorm::BatchNorm(std::int64_t channels, BatchNormOptions options, bool images)
     : images_(images), momentum_(options.momentum), eps_(options.eps) {
-  if (channels < 1) throw ValueError(message("BatchNorm: ", channels, " channels; there must be at least 1"));
+  if (channels < 1) throw ValueError(message("BatchNorm: {} channels; there must be at least 1", channels));
   if (options.affine) {
     weight = ones({channels}).set_requires_grad();
     bias = zeros({channels}).set_requires_grad();
@@ -29,8 +29,8 @@ BatchNorm::BatchNorm(std::int64_t channels, BatchNormOptions options, bool image
 
 Tensor BatchNorm::operator()(const Tensor& x) {
   if (images_ ? x.dim() != 4 : x.dim() != 2 && x.dim() != 3)
-    throw ShapeError(message(images_ ? "BatchNorm2d" : "BatchNorm1d", ": input has shape ", x.shape(),
-                             "; it must be ", images_ ? "(N, C, H, W)" : "(N, C) or (N, C, L)"));
+    throw ShapeError(message("{}: input has shape {}; it must be {}", images_ ? "BatchNorm2d" : "BatchNorm1d",
+                             x.shape(), images_ ? "(N, C, H, W)" : "(N, C) or (N, C, L)"));
   const bool batch_statistics = is_training() || !running_mean.defined();
   Tensor y = batch_norm(x, running_mean, running_var, weight, bias,
                         {.training = batch_statistics, .momentum = momentum_, .eps = eps_});

@@ -7,8 +7,8 @@ namespace retort::detail {
 
 void check_state(std::string_view what, const StateDict& state, const std::vector<ExpectedEntry>& expected) {
   std::string missing, misshaped, unexpected;
-  const auto list = [](std::string& text, const auto&... parts) {
-    text += message(text.empty() ? "" : ", ", parts...);
+  const auto list = [](std::string& text, const std::string& item) {
+    text += text.empty() ? item : ", " + item;
   };
   std::unordered_set<std::string_view> known;
   for (const ExpectedEntry& entry : expected) {
@@ -17,10 +17,10 @@ void check_state(std::string_view what, const StateDict& state, const std::vecto
     if (found == state.end()) {
       list(missing, entry.name);
     } else if (!found->second.defined()) {
-      list(misshaped, entry.name, " is undefined, not ", entry.shape);
+      list(misshaped, message("{} is undefined, not {}", entry.name, entry.shape));
     } else if (const Shape& shape = found->second.shape();
                shape != entry.shape && !(entry.may_be_empty && shape == Shape{0})) {
-      list(misshaped, entry.name, " has shape ", shape, ", not ", entry.shape);
+      list(misshaped, message("{} has shape {}, not {}", entry.name, shape, entry.shape));
     }
   }
   for (const auto& [name, tensor] : state)
@@ -28,12 +28,12 @@ void check_state(std::string_view what, const StateDict& state, const std::vecto
 
   std::string text;
   const auto add = [&text](const char* kind, const std::string& names) {
-    if (!names.empty()) text += message(text.empty() ? " " : "; ", kind, ": ", names);
+    if (!names.empty()) text += message("{}{}: {}", text.empty() ? " " : "; ", kind, names);
   };
   add("missing", missing);
   add("unexpected", unexpected);
   add("of another shape", misshaped);
-  if (!text.empty()) throw ValueError(message(what, ": the state dict does not fit;", text));
+  if (!text.empty()) throw ValueError(message("{}: the state dict does not fit;{}", what, text));
 }
 
 void copy_values(const Tensor& from, const Tensor& to) {

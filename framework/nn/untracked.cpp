@@ -13,8 +13,9 @@ std::vector<std::string> untracked_parameters(const Tensor& loss, const Module& 
   for (const detail::Leaf* leaf : detail::leaves(loss))
     if (!tracked.contains(leaf))
       found.push_back(
-          message("a ", leaf->dtype, " tensor of shape ", leaf->shape,
-                  " wants a gradient but is no parameter of the module; list it in RETORT_MEMBERS"));
+          message("a {} tensor of shape {} wants a gradient but is no parameter of the module; list it "
+                  "in RETORT_MEMBERS",
+                  leaf->dtype, leaf->shape));
   return found;
 }
 

@@ -7,8 +7,8 @@ namespace retort::detail {
 std::size_t checked_dim(const char* operation, std::int64_t dim, const Shape& shape) {
   const std::int64_t rank = shape.empty() ? 1 : static_cast<std::int64_t>(shape.size());
   if (dim < -rank || dim >= rank)
-    throw IndexError(message(operation, ": dim ", dim, " is out of range for shape ", shape,
-                             "; it must be between ", -rank, " and ", rank - 1));
+    throw IndexError(message("{}: dim {} is out of range for shape {}; it must be between {} and {}",
+                             operation, dim, shape, -rank, rank - 1));
   return static_cast<std::size_t>(dim < 0 ? dim + rank : dim);
 }
 

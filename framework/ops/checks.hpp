@@ -1,7 +1,7 @@
 // Checks at an operation's entry. Internal.
 #pragma once
 
-#include "retort/framework/core/error.hpp"
+#include "retort/framework/base/error.hpp"
 #include "retort/framework/core/tensor.hpp"
 
 namespace retort::detail {
@@ -9,13 +9,13 @@ namespace retort::detail {
 inline void require_floating(const char* operation, const Tensor& x) {
   if (!is_floating_point(x.dtype()))
     throw TypeError(
-        message(operation, ": the input is ", x.dtype(), "; convert it to float32 or float64 with to()"));
+        message("{}: the input is {}; convert it to float32 or float64 with to()", operation, x.dtype()));
 }
 
 /// Indices, labels and conditions are int64.
 inline void require_int64(const char* operation, const char* what, const Tensor& x) {
   if (x.dtype() != DType::int64)
-    throw TypeError(message(operation, ": the ", what, " must be int64, not ", x.dtype()));
+    throw TypeError(message("{}: the {} must be int64, not {}", operation, what, x.dtype()));
 }
 
 /// A shape seen from one dimension: [outer, n, inner].

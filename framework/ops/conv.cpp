@@ -47,8 +47,8 @@ Tensor fold(const Tensor& columns, const Windows& windows) {
 
 void check_positive(const char* operation, const char* what, const Size2d& size, std::int64_t least) {
   if (size.height < least || size.width < least)
-    throw ValueError(message(operation, ": ", what, " is ", Shape{size.height, size.width},
-                             "; it must be at least ", least));
+    throw ValueError(message("{}: {} is {}; it must be at least {}", operation, what,
+                             Shape{size.height, size.width}, least));
 }
 
 // Window positions along one dimension.
@@ -84,8 +84,8 @@ Windows plan_windows(const char* operation, const Tensor& x, const Shape& kernel
   windows.out_w =
       positions(windows.width, kernel.width, stride.width, padding.width, dilation.width, ceil_mode);
   if (windows.out_h == 0 || windows.out_w == 0)
-    throw ShapeError(message(operation, ": input has shape ", x.shape(), ", too small for a kernel of ",
-                             kernel_shape, " with padding ", Shape{padding.height, padding.width}));
+    throw ShapeError(message("{}: input has shape {}, too small for a kernel of {} with padding {}",
+                             operation, x.shape(), kernel_shape, Shape{padding.height, padding.width}));
   return windows;
 }
 
@@ -102,10 +102,10 @@ Pooling plan_pooling(const char* operation, const Tensor& x, const Size2d& kerne
   detail::require_floating(operation, x);
   if (x.dim() != 3 && x.dim() != 4)
     throw ShapeError(
-        message(operation, ": input has shape ", x.shape(), "; it must be (N, C, H, W) or (C, H, W)"));
+        message("{}: input has shape {}; it must be (N, C, H, W) or (C, H, W)", operation, x.shape()));
   if (2 * padding.height > kernel.height || 2 * padding.width > kernel.width)
-    throw ValueError(message(operation, ": padding ", Shape{padding.height, padding.width},
-                             " is more than half the kernel's size ", Shape{kernel.height, kernel.width}));
+    throw ValueError(message("{}: padding {} is more than half the kernel's size {}", operation,
+                             Shape{padding.height, padding.width}, Shape{kernel.height, kernel.width}));
   Pooling pooling{plan_windows(operation, x, {kernel.height, kernel.width}, kernel, stride.value_or(kernel),
                                padding, dilation, ceil_mode),
                   {},
@@ -142,21 +142,23 @@ Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, Conv2dF
   detail::require_floating(operation, weight);
   if (x.dim() != 4 || weight.dim() != 4)
     throw ShapeError(
-        message(operation, ": input has shape ", x.shape(), " and weight ", weight.shape(),
-                "; they must be (N, C, H, W) and (out, C / groups, kernel height, kernel width)"));
+        message("{}: input has shape {} and weight {}; they must be (N, C, H, W) and (out, C / "
+                "groups, kernel height, kernel width)",
+                operation, x.shape(), weight.shape()));
   const std::int64_t groups = options.groups;
   const std::int64_t channels = x.size(1);
   const std::int64_t out = weight.size(0);
   if (groups < 1 || channels % groups != 0 || out % groups != 0)
-    throw ValueError(message(operation, ": groups is ", groups, "; it must divide the ", channels,
-                             " input and the ", out, " output channels"));
+    throw ValueError(message("{}: groups is {}; it must divide the {} input and the {} output channels",
+                             operation, groups, channels, out));
   if (weight.size(1) != channels / groups)
-    throw ShapeError(message(operation, ": input has shape ", x.shape(), " but weight ", weight.shape(),
-                             "; with ", groups, " groups weight must have ", channels / groups,
-                             " input channels"));
+    throw ShapeError(
+        message("{}: input has shape {} but weight {}; with {} groups weight must have {} input "
+                "channels",
+                operation, x.shape(), weight.shape(), groups, channels / groups));
   if (bias.defined() && bias.shape() != Shape{out})
-    throw ShapeError(message(operation, ": bias has shape ", bias.shape(), " but weight ", weight.shape(),
-                             "; bias must have shape ", Shape{out}));
+    throw ShapeError(message("{}: bias has shape {} but weight {}; bias must have shape {}", operation,
+                             bias.shape(), weight.shape(), Shape{out}));
   const Windows windows = plan_windows(operation, x, weight.shape(), {weight.size(2), weight.size(3)},
                                        options.stride, options.padding, options.dilation, false);
   const std::int64_t batch = x.size(0);

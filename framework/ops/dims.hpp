@@ -5,7 +5,7 @@
 #include <initializer_list>
 #include <vector>
 
-#include "retort/framework/core/shape.hpp"
+#include "retort/framework/base/shape.hpp"
 
 namespace retort {
 

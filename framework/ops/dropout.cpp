@@ -1,13 +1,13 @@
 #include "retort/framework/ops/dropout.hpp"
 
-#include "retort/framework/core/random.hpp"
+#include "retort/framework/base/random.hpp"
 #include "retort/framework/ops/checks.hpp"
 #include "retort/framework/ops/elementwise.hpp"
 
 namespace retort {
 
 Tensor dropout(const Tensor& x, double p, bool training) {
-  if (!(p >= 0 && p <= 1)) throw ValueError(message("dropout: p is ", p, "; it must be between 0 and 1"));
+  if (!(p >= 0 && p <= 1)) throw ValueError(message("dropout: p is {}; it must be between 0 and 1", p));
   detail::require_floating("dropout", x);
   if (!training || p == 0) return x;
   Array mask(x.shape(), x.dtype());

@@ -414,11 +414,9 @@ Tensor pow(const Tensor& a, const Tensor& b) {
     const T* base = x.data<T>().data();
     const T* exponent = y.data<T>().data();
     T* power = out.fill<T>().data();
-    kernels::parallel_for(out.size(), kernels::elementwise_grain / 16,
-                          [&](std::int64_t begin, std::int64_t end) {
-                            for (std::int64_t i = begin; i < end; ++i)
-                              power[i] = std::pow(base[i], exponent[i]);
-                          });
+    parallel_for(out.size(), kernels::elementwise_grain / 16, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t i = begin; i < end; ++i) power[i] = std::pow(base[i], exponent[i]);
+    });
   });
   return record({.name = "pow",
                  .inputs = {x, y},

@@ -16,8 +16,8 @@ void check_indices(const char* operation, const Tensor& index, std::int64_t boun
   const auto values = index.data<std::int64_t>();
   for (std::size_t i = 0; i < values.size(); ++i)
     if (values[i] < 0 || values[i] >= bound)
-      throw IndexError(message(operation, ": index ", values[i], " at position ", i,
-                               " is out of range; it must be between 0 and ", bound - 1));
+      throw IndexError(message("{}: index {} at position {} is out of range; it must be between 0 and {}",
+                               operation, values[i], i, bound - 1));
 }
 
 // Calls visit(position in the index, position in x) for the elements that gather reads.
@@ -132,9 +132,10 @@ Tensor gather(const Tensor& x, std::int64_t dim, const Tensor& index) {
   for (std::size_t i = 0; fits && i < x.shape().size(); ++i)
     fits = i == d || index.shape()[i] <= x.shape()[i];
   if (!fits)
-    throw ShapeError(message("gather: index has shape ", index.shape(), " but the input ", x.shape(),
-                             "; the index must have as many dimensions and, outside dim ", dim,
-                             ", no larger extent"));
+    throw ShapeError(
+        message("gather: index has shape {} but the input {}; the index must have as many dimensions "
+                "and, outside dim {}, no larger extent",
+                index.shape(), x.shape(), dim));
   check_indices("gather", index, x.dim() == 0 ? 1 : x.shape()[d]);
   return gather_unchecked(x, d, index);
 }
@@ -142,7 +143,7 @@ Tensor gather(const Tensor& x, std::int64_t dim, const Tensor& index) {
 Tensor index_select(const Tensor& x, std::int64_t dim, const Tensor& index) {
   detail::require_int64("index_select", "index", index);
   if (index.dim() != 1)
-    throw ShapeError(message("index_select: the index must have one dimension, not shape ", index.shape()));
+    throw ShapeError(message("index_select: the index must have one dimension, not shape {}", index.shape()));
   if (x.dim() == 0) throw IndexError("index_select: a 0-dim tensor has no dimension to select from");
   const std::size_t d = detail::checked_dim("index_select", dim, x.shape());
   check_indices("index_select", index, x.shape()[d]);
@@ -152,15 +153,14 @@ Tensor index_select(const Tensor& x, std::int64_t dim, const Tensor& index) {
 Tensor embedding(const Tensor& index, const Tensor& weight, EmbeddingOptions options) {
   detail::require_int64("embedding", "index", index);
   if (weight.dim() != 2)
-    throw ShapeError(
-        message("embedding: weight has shape ", weight.shape(), "; it must be (rows, features)"));
+    throw ShapeError(message("embedding: weight has shape {}; it must be (rows, features)", weight.shape()));
   const std::int64_t rows = weight.shape()[0];
   std::int64_t padding = nothing_skipped;
   if (options.padding_idx) {
     padding = *options.padding_idx < 0 ? *options.padding_idx + rows : *options.padding_idx;
     if (padding < 0 || padding >= rows)
       throw IndexError(
-          message("embedding: padding_idx ", *options.padding_idx, " is out of range for ", rows, " rows"));
+          message("embedding: padding_idx {} is out of range for {} rows", *options.padding_idx, rows));
   }
   check_indices("embedding", index, rows);
   Shape shape = index.shape();
@@ -170,7 +170,7 @@ Tensor embedding(const Tensor& index, const Tensor& weight, EmbeddingOptions opt
 
 Tensor one_hot(const Tensor& labels, std::int64_t classes) {
   detail::require_int64("one_hot", "labels", labels);
-  if (classes < 1) throw ValueError(message("one_hot: classes is ", classes, "; it must be at least 1"));
+  if (classes < 1) throw ValueError(message("one_hot: classes is {}; it must be at least 1", classes));
   check_indices("one_hot", labels, classes);
   Shape shape = labels.shape();
   shape.push_back(classes);

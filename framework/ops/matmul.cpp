@@ -83,12 +83,13 @@ Tensor matmul(const Tensor& a, const Tensor& b) {
   detail::require_floating("matmul", a);
   detail::require_floating("matmul", b);
   if (a.dim() == 0 || b.dim() == 0)
-    throw ShapeError(message("matmul: inputs have shapes ", a.shape(), " and ", b.shape(),
-                             "; neither may be 0-dim, use *"));
+    throw ShapeError(
+        message("matmul: inputs have shapes {} and {}; neither may be 0-dim, use *", a.shape(), b.shape()));
   const std::int64_t inner = b.dim() == 1 ? b.shape()[0] : b.size(-2);
   if (a.size(-1) != inner)
-    throw ShapeError(message("matmul: inputs have shapes ", a.shape(), " and ", b.shape(),
-                             "; the inner extents ", a.size(-1), " and ", inner, " must be equal"));
+    throw ShapeError(
+        message("matmul: inputs have shapes {} and {}; the inner extents {} and {} must be equal", a.shape(),
+                b.shape(), a.size(-1), inner));
   const DType dtype = promote(a.dtype(), b.dtype());
   Tensor x = a.to(dtype);
   Tensor y = b.to(dtype);
@@ -105,8 +106,8 @@ Tensor matmul(const Tensor& a, const Tensor& b) {
   try {
     z = product(x, y, false, false);
   } catch (const ShapeError&) {
-    throw ShapeError(message("matmul: inputs have shapes ", a.shape(), " and ", b.shape(),
-                             "; their batch dimensions do not broadcast"));
+    throw ShapeError(message("matmul: inputs have shapes {} and {}; their batch dimensions do not broadcast",
+                             a.shape(), b.shape()));
   }
   Shape shape = z.shape();
   if (!batch.empty()) {
@@ -122,15 +123,15 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   detail::require_floating("linear", x);
   detail::require_floating("linear", weight);
   if (weight.dim() != 2)
-    throw ShapeError(message("linear: weight has shape ", weight.shape(), "; it must be (out, in)"));
+    throw ShapeError(message("linear: weight has shape {}; it must be (out, in)", weight.shape()));
   const std::int64_t in = weight.shape()[1];
   const std::int64_t out = weight.shape()[0];
   if (x.dim() == 0 || x.size(-1) != in)
-    throw ShapeError(message("linear: input has shape ", x.shape(), " but weight ", weight.shape(),
-                             "; the input's last extent must be ", in));
+    throw ShapeError(message("linear: input has shape {} but weight {}; the input's last extent must be {}",
+                             x.shape(), weight.shape(), in));
   if (bias.defined() && bias.shape() != Shape{out})
-    throw ShapeError(message("linear: bias has shape ", bias.shape(), " but weight ", weight.shape(),
-                             "; bias must have shape ", Shape{out}));
+    throw ShapeError(message("linear: bias has shape {} but weight {}; bias must have shape {}", bias.shape(),
+                             weight.shape(), Shape{out}));
   DType dtype = promote(x.dtype(), weight.dtype());
   if (bias.defined()) dtype = promote(dtype, bias.dtype());
   const Tensor input = x.to(dtype);

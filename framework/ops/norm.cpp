@@ -1,7 +1,7 @@
 #include "retort/framework/ops/norm.hpp"
 
+#include "retort/framework/base/error.hpp"
 #include "retort/framework/core/engine.hpp"
-#include "retort/framework/core/error.hpp"
 #include "retort/framework/ops/checks.hpp"
 #include "retort/framework/ops/elementwise.hpp"
 #include "retort/framework/ops/reduction.hpp"
@@ -19,8 +19,8 @@ Tensor affine(Tensor y, const Tensor& weight, const Tensor& bias, const Shape& s
 void check_parameter(const char* operation, const Tensor& x, const char* what, const Tensor& parameter,
                      const Shape& shape) {
   if (parameter.defined() && parameter.shape() != shape)
-    throw ShapeError(message(operation, ": input has shape ", x.shape(), " but ", what, " ",
-                             parameter.shape(), "; it must have shape ", shape));
+    throw ShapeError(message("{}: input has shape {} but {} {}; it must have shape {}", operation, x.shape(),
+                             what, parameter.shape(), shape));
 }
 
 // running = (1 - momentum)·running + momentum·observed, in place.
@@ -44,8 +44,8 @@ Tensor layer_norm(const Tensor& x, const Shape& normalized_shape, const Tensor& 
   const std::size_t rank = normalized_shape.size();
   if (rank == 0 || rank > x.shape().size() ||
       Shape(x.shape().end() - rank, x.shape().end()) != normalized_shape)
-    throw ShapeError(message(operation, ": input has shape ", x.shape(),
-                             ", which does not end in normalized_shape ", normalized_shape));
+    throw ShapeError(message("{}: input has shape {}, which does not end in normalized_shape {}", operation,
+                             x.shape(), normalized_shape));
   check_parameter(operation, x, "weight", weight, normalized_shape);
   check_parameter(operation, x, "bias", bias, normalized_shape);
   std::vector<std::int64_t> dims;
@@ -60,7 +60,7 @@ Tensor batch_norm(const Tensor& x, const Tensor& running_mean, const Tensor& run
   constexpr const char* operation = "batch_norm";
   detail::require_floating(operation, x);
   if (x.dim() < 2)
-    throw ShapeError(message(operation, ": input has shape ", x.shape(), "; it must be (N, C, ...)"));
+    throw ShapeError(message("{}: input has shape {}; it must be (N, C, ...)", operation, x.shape()));
   const std::int64_t channels = x.size(1);
   for (const auto& [what, parameter] : {std::pair<const char*, const Tensor&>("running_mean", running_mean),
                                         {"running_var", running_var},
@@ -71,15 +71,15 @@ Tensor batch_norm(const Tensor& x, const Tensor& running_mean, const Tensor& run
   by_channel[1] = channels;
   if (!options.training) {
     if (!running_mean.defined() || !running_var.defined())
-      throw ValueError(message(operation, ": outside training running_mean and running_var are needed"));
+      throw ValueError(message("{}: outside training running_mean and running_var are needed", operation));
     const Tensor scale = 1 / sqrt(running_var.detach() + options.eps);
     return affine((x - reshape(running_mean.detach(), by_channel)) * reshape(scale, by_channel), weight, bias,
                   by_channel);
   }
   const std::int64_t count = channels == 0 ? 0 : x.size() / channels;
   if (count < 2)
-    throw ValueError(message(operation, ": input has shape ", x.shape(),
-                             ": training needs more than one value a channel"));
+    throw ValueError(message("{}: input has shape {}: training needs more than one value a channel",
+                             operation, x.shape()));
   std::vector<std::int64_t> dims;
   for (std::int64_t d = 0; d < x.dim(); ++d)
     if (d != 1) dims.push_back(d);

@@ -33,7 +33,7 @@ Plan plan_reduction(const char* operation, const Shape& shape, const Dims& dims)
   Plan plan;
   for (const std::int64_t dim : dims.list()) {
     const std::size_t d = detail::checked_dim(operation, dim, shape);
-    if (plan.reduced[d]) throw ValueError(message(operation, ": dim ", dim, " is named twice"));
+    if (plan.reduced[d]) throw ValueError(message("{}: dim {} is named twice", operation, dim));
     plan.reduced[d] = true;
   }
   if (dims.all()) plan.reduced.fill(true);
@@ -107,7 +107,7 @@ Tensor extreme(const char* operation, const Tensor& x, const Dims& dims, bool ke
   const Plan plan = plan_reduction(operation, x.shape(), dims);
   if (plan.split.n == 0)
     throw ValueError(
-        message(operation, ": shape ", x.shape(), " has no element along the reduced dimensions"));
+        message("{}: shape {} has no element along the reduced dimensions", operation, x.shape()));
   const detail::Split s = plan.split;
   return record({.name = operation,
                  .inputs = {x},
@@ -198,7 +198,7 @@ Tensor amin(const Tensor& x, Dims dims, bool keepdim) {
 Tensor argmax(const Tensor& x, std::int64_t dim, bool keepdim) {
   const std::size_t d = detail::checked_dim("argmax", dim, x.shape());
   const detail::Split s = detail::split_at(x.shape(), d);
-  if (s.n == 0) throw ValueError(message("argmax: shape ", x.shape(), " has no element along dim ", dim));
+  if (s.n == 0) throw ValueError(message("argmax: shape {} has no element along dim {}", x.shape(), dim));
   Shape shape = detail::with_extent(x.shape(), d, 1);
   if (!keepdim && !shape.empty()) shape.erase(shape.begin() + d);
   Array out(shape, DType::int64);

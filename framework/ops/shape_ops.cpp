@@ -78,7 +78,7 @@ Shape resolved_shape(const Tensor& x, const Shape& shape) {
     if (shape[i] == -1 && open == shape.size()) {
       open = i;
     } else if (shape[i] < 0) {
-      throw ShapeError(message("reshape: target shape ", shape, " has ",
+      throw ShapeError(message("reshape: target shape {} has {}", shape,
                                shape[i] == -1 ? "more than one -1" : "a negative extent"));
     } else {
       known *= shape[i];
@@ -86,8 +86,8 @@ Shape resolved_shape(const Tensor& x, const Shape& shape) {
   }
   if (open < shape.size() && known > 0 && x.size() % known == 0) resolved[open] = x.size() / known;
   if ((open < shape.size() && resolved[open] == -1) || element_count(resolved) != x.size())
-    throw ShapeError(message("reshape: input has shape ", x.shape(), ", ", x.size(),
-                             " elements, which do not fill shape ", shape));
+    throw ShapeError(message("reshape: input has shape {}, {} elements, which do not fill shape {}",
+                             x.shape(), x.size(), shape));
   return resolved;
 }
 
@@ -105,7 +105,7 @@ Tensor flatten(const Tensor& x, std::int64_t start_dim, std::int64_t end_dim) {
   const std::size_t start = detail::checked_dim("flatten", start_dim, x.shape());
   const std::size_t end = detail::checked_dim("flatten", end_dim, x.shape());
   if (start > end)
-    throw ValueError(message("flatten: start_dim ", start_dim, " lies behind end_dim ", end_dim));
+    throw ValueError(message("flatten: start_dim {} lies behind end_dim {}", start_dim, end_dim));
   Shape shape(x.shape().begin(), x.shape().begin() + start);
   shape.push_back(1);
   for (std::size_t i = start; i <= end; ++i) shape.back() *= x.shape()[i];
@@ -123,7 +123,7 @@ Tensor squeeze(const Tensor& x, std::int64_t dim) {
 Tensor unsqueeze(const Tensor& x, std::int64_t dim) {
   const std::int64_t rank = x.dim() + 1;
   if (dim < -rank || dim >= rank)
-    throw IndexError(message("unsqueeze: dim ", dim, " is out of range for shape ", x.shape()));
+    throw IndexError(message("unsqueeze: dim {} is out of range for shape {}", dim, x.shape()));
   Shape shape = x.shape();
   shape.insert(shape.begin() + (dim < 0 ? dim + rank : dim), 1);
   return reshape(x, shape);
@@ -132,15 +132,15 @@ Tensor unsqueeze(const Tensor& x, std::int64_t dim) {
 Tensor permute(const Tensor& x, const Dims& dims) {
   const Shape& order = dims.list();
   if (order.size() != x.shape().size())
-    throw ValueError(message("permute: dims ", order, " name ", order.size(),
-                             " dimensions but the input has shape ", x.shape()));
+    throw ValueError(message("permute: dims {} name {} dimensions but the input has shape {}", order,
+                             order.size(), x.shape()));
   const Strides from = strides_of(x.shape());
   Strides strides{};
   Shape shape;
   std::vector<std::int64_t> inverse(order.size(), -1);
   for (std::size_t i = 0; i < order.size(); ++i) {
     const std::size_t d = detail::checked_dim("permute", order[i], x.shape());
-    if (inverse[d] != -1) throw ValueError(message("permute: dims ", order, " name dimension ", d, " twice"));
+    if (inverse[d] != -1) throw ValueError(message("permute: dims {} name dimension {} twice", order, d));
     inverse[d] = static_cast<std::int64_t>(i);
     shape.push_back(x.shape()[d]);
     strides[i] = from[d];
@@ -164,7 +164,7 @@ Tensor slice(const Tensor& x, std::int64_t dim, std::optional<std::int64_t> star
              std::optional<std::int64_t> end, std::int64_t step) {
   if (x.dim() == 0) throw IndexError("slice: a 0-dim tensor has no dimension to slice");
   const std::size_t d = detail::checked_dim("slice", dim, x.shape());
-  if (step < 1) throw ValueError(message("slice: step is ", step, "; it must be at least 1"));
+  if (step < 1) throw ValueError(message("slice: step is {}; it must be at least 1", step));
   const std::int64_t n = x.shape()[d];
   const auto position = [n](std::int64_t p) { return std::clamp<std::int64_t>(p < 0 ? p + n : p, 0, n); };
   const std::int64_t from = position(start.value_or(0));
@@ -180,7 +180,7 @@ Tensor select(const Tensor& x, std::int64_t dim, std::int64_t index) {
   const std::int64_t n = x.shape()[d];
   if (index < -n || index >= n)
     throw IndexError(
-        message("select: index ", index, " is out of range for dim ", dim, " of shape ", x.shape()));
+        message("select: index {} is out of range for dim {} of shape {}", index, dim, x.shape()));
   return squeeze(take(x, {d, index < 0 ? index + n : index, 1, 1}), static_cast<std::int64_t>(d));
 }
 
@@ -196,8 +196,9 @@ Tensor concat(const Tensors& xs, std::int64_t dim) {
   for (std::size_t i = 0; i < xs.size(); ++i) {
     const Shape& other = xs[i].shape();
     if (other.size() != first.size() || detail::with_extent(other, d, first[d]) != first)
-      throw ShapeError(message("concat: tensor ", i, " has shape ", other, " but tensor 0 has ", first,
-                               "; they may differ in dim ", dim, " only"));
+      throw ShapeError(
+          message("concat: tensor {} has shape {} but tensor 0 has {}; they may differ in dim {} only", i,
+                  other, first, dim));
     shape[d] += other[d];
     dtype = promote(dtype, xs[i].dtype());
   }
@@ -238,7 +239,7 @@ Tensor stack(const Tensors& xs, std::int64_t dim) {
   for (std::size_t i = 0; i < xs.size(); ++i) {
     if (xs[i].shape() != xs[0].shape())
       throw ShapeError(
-          message("stack: tensor ", i, " has shape ", xs[i].shape(), " but tensor 0 has ", xs[0].shape()));
+          message("stack: tensor {} has shape {} but tensor 0 has {}", i, xs[i].shape(), xs[0].shape()));
     rows.push_back(unsqueeze(xs[i], dim));
   }
   return concat(rows, dim < 0 ? dim + xs[0].dim() + 1 : dim);

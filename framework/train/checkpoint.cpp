@@ -14,7 +14,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "retort/framework/core/random.hpp"
+#include "retort/framework/base/random.hpp"
 #include "retort/framework/data/data_loader.hpp"
 #include "retort/framework/io/atomic_file.hpp"
 #include "retort/framework/io/input_impl.hpp"
@@ -30,12 +30,12 @@ namespace fs = std::filesystem;
 constexpr const char* format = "1";
 
 [[noreturn]] void fail(std::string_view operation, const std::string& path, std::string_view cause) {
-  throw IoError(message("Checkpoint::", operation, ": ", path, ": ", cause));
+  throw IoError(message("Checkpoint::{}: {}: {}", operation, path, cause));
 }
 
 // Throws when there was an error, which is a value of errno.
 void check(int error, const std::string& path, std::string_view cause) {
-  if (error != 0) fail("save", path, message(cause, ": ", detail::system_message(error)));
+  if (error != 0) fail("save", path, message("{}: {}", cause, detail::system_message(error)));
 }
 
 // ---- the folder -----------------------------------------------------------------------------------------
@@ -71,7 +71,7 @@ std::optional<File> parse_name(const std::string& name) {
 std::string make_name(std::uint64_t serial, std::int64_t step, bool best) {
   std::string number = std::to_string(serial);
   if (number.size() < 6) number.insert(0, 6 - number.size(), '0');
-  return message(number, "-step-", step, best ? "-best" : "", ".safetensors");
+  return message("{}-step-{}{}.safetensors", number, step, best ? "-best" : "");
 }
 
 // The newest first. A folder that isn't there holds none.
@@ -82,7 +82,7 @@ std::vector<File> files_in(const std::string& folder) {
   for (; !error && entry != fs::directory_iterator(); entry.increment(error))
     if (auto file = parse_name(entry->path().filename().string())) files.push_back(std::move(*file));
   if (error && error != std::errc::no_such_file_or_directory)
-    fail("load", folder, message("cannot look into the folder: ", error.message()));
+    fail("load", folder, message("cannot look into the folder: {}", error.message()));
   std::sort(files.begin(), files.end(), [](const File& a, const File& b) { return a.serial > b.serial; });
   return files;
 }
@@ -136,12 +136,12 @@ std::string checksum(const StateDict& state, std::int64_t step, const std::strin
       sum = ::crc32_z(sum, static_cast<const Bytef*>(bytes), count);  // a null pointer starts anew
   };
   const auto add_text = [&add](const std::string& text) { add(text.data(), text.size()); };
-  add_text(message(step, " ", json));
+  add_text(message("{} {}", step, json));
   for (const auto& [name, tensor] : state) {
-    add_text(message(name, " ", tensor.dtype(), " ", tensor.shape()));
+    add_text(message("{} {} {}", name, tensor.dtype(), tensor.shape()));
     add(tensor.array().read(), tensor.array().byte_size());
   }
-  return message("crc32:", std::size_t{sum});
+  return message("crc32:{}", std::size_t{sum});
 }
 
 void append(StateDict& all, const std::string& prefix, const StateDict& part) {
@@ -170,12 +170,12 @@ Tensor encoded(const DataLoader& loader) {
 std::vector<std::int64_t> integers(const StateDict& state, const std::string& path, const char* name,
                                    std::int64_t count) {
   const auto found = state.find(name);
-  if (found == state.end()) fail("load", path, message("holds no ", name, ", which is to be restored"));
+  if (found == state.end()) fail("load", path, message("holds no {}, which is to be restored", name));
   const Tensor& tensor = found->second;
   if (tensor.dtype() != DType::int64 || tensor.shape() != Shape{count})
     fail("load", path,
-         message("entry ", name, " is ", tensor.dtype(), " of shape ", tensor.shape(),
-                 "; it must be int64 of shape ", Shape{count}));
+         message("entry {} is {} of shape {}; it must be int64 of shape {}", name, tensor.dtype(),
+                 tensor.shape(), Shape{count}));
   return tensor.values<std::int64_t>();
 }
 
@@ -191,10 +191,10 @@ LoaderPosition decode_position(const StateDict& state, const std::string& path, 
   const LoaderPosition at{as_unsigned(numbers[0]), numbers[1], numbers[2]};
   if (numbers[3] != loader.size() || numbers[4] != loader.dataset().size())
     fail("load", path,
-         message("is of a loader with ", numbers[4], " rows in ", numbers[3], " batches, but this one has ",
-                 loader.dataset().size(), " rows in ", loader.size()));
+         message("is of a loader with {} rows in {} batches, but this one has {} rows in {}", numbers[4],
+                 numbers[3], loader.dataset().size(), loader.size()));
   if (at.epoch < 0 || at.batch < 0 || at.batch > loader.size())
-    fail("load", path, message("the loader's position is batch ", at.batch, " of epoch ", at.epoch));
+    fail("load", path, message("the loader's position is batch {} of epoch {}", at.batch, at.epoch));
   return at;
 }
 
@@ -212,11 +212,12 @@ Content read(const std::string& path) {
   const auto value = [&](std::string_view key) -> const std::string& {
     const auto found =
         std::find_if(metadata.begin(), metadata.end(), [&](const auto& pair) { return pair.first == key; });
-    if (found == metadata.end()) fail("load", path, message("is not a checkpoint: its metadata lack ", key));
+    if (found == metadata.end())
+      fail("load", path, message("is not a checkpoint: its metadata lack {}", key));
     return found->second;
   };
   if (value("retort_checkpoint") != format)
-    fail("load", path, message("is a checkpoint of another version, ", value("retort_checkpoint")));
+    fail("load", path, message("is a checkpoint of another version, {}", value("retort_checkpoint")));
   std::string_view step = value("step");
   if (!take(step, content.loaded.step)) fail("load", path, "its step is not a number");
   content.loaded.json = value("json");
@@ -231,7 +232,7 @@ Checkpoint::Checkpoint(std::string folder, CheckpointParts parts, CheckpointOpti
     : folder_(std::move(folder)), parts_(std::move(parts)), options_(options) {
   if (folder_.empty()) folder_ = ".";
   if (options_.keep < 1)
-    throw ValueError(message("Checkpoint: keep is ", options_.keep, "; it must be at least 1"));
+    throw ValueError(message("Checkpoint: keep is {}; it must be at least 1", options_.keep));
   for (const LRScheduler* scheduler : parts_.schedulers)
     if (!scheduler) throw ValueError("Checkpoint: a scheduler is null; leave it out instead");
 }
@@ -241,13 +242,13 @@ StateDict Checkpoint::states() const {
   if (parts_.module) append(all, "module.", parts_.module->state_dict());
   if (parts_.optimizer) append(all, "optimizer.", parts_.optimizer->state_dict());
   for (std::size_t i = 0; i < parts_.schedulers.size(); ++i)
-    append(all, message("scheduler.", i, "."), parts_.schedulers[i]->state_dict());
+    append(all, message("scheduler.{}.", i), parts_.schedulers[i]->state_dict());
   if (parts_.plateau) append(all, "plateau.", parts_.plateau->state_dict());
   return all;
 }
 
 std::string Checkpoint::save(std::int64_t step, const std::string& json, bool best) {
-  if (step < 0) throw ValueError(message("Checkpoint::save: step is ", step, "; it must be at least 0"));
+  if (step < 0) throw ValueError(message("Checkpoint::save: step is {}; it must be at least 0", step));
   if (!nlohmann::json::accept(json))
     throw ValueError("Checkpoint::save: the text to be kept is not valid JSON; \"{}\" keeps nothing");
   make_folder(folder_);
@@ -289,7 +290,7 @@ std::optional<Checkpoint::Loaded> Checkpoint::load() {
       content = read(path);
     } catch (const IoError& error) {
       if (newest_error.empty()) newest_error = error.what();
-      detail::warn_once(path, message(error.what(), "; going on with the checkpoint before it"));
+      detail::warn_once(path, message("{}; going on with the checkpoint before it", error.what()));
       continue;
     }
     restore(content.state, path);
@@ -297,7 +298,7 @@ std::optional<Checkpoint::Loaded> Checkpoint::load() {
   }
   if (!newest_error.empty())
     throw IoError(
-        message("Checkpoint::load: ", folder_, ": no checkpoint there is sound; the newest: ", newest_error));
+        message("Checkpoint::load: {}: no checkpoint there is sound; the newest: {}", folder_, newest_error));
   return {};
 }
 
@@ -310,7 +311,7 @@ Checkpoint::Loaded Checkpoint::load(const std::string& path) {
 void Checkpoint::load_states(const StateDict& state) {
   if (parts_.module) parts_.module->load_state_dict(part_of(state, "module."));
   for (std::size_t i = 0; i < parts_.schedulers.size(); ++i)
-    parts_.schedulers[i]->load_state_dict(part_of(state, message("scheduler.", i, ".")));
+    parts_.schedulers[i]->load_state_dict(part_of(state, message("scheduler.{}.", i)));
   if (parts_.plateau) parts_.plateau->load_state_dict(part_of(state, "plateau."));
   // Loading a schedule sets the optimiser's rate, which may have been another one.
   if (parts_.optimizer) parts_.optimizer->load_state_dict(part_of(state, "optimizer."));
@@ -328,13 +329,13 @@ void Checkpoint::restore(const StateDict& state, const std::string& path) {
     if (const auto stored = state.find("module." + name);
         stored != state.end() && stored->second.dtype() != tensor.dtype())
       fail("load", path,
-           message("does not fit: ", name, " is ", stored->second.dtype(), " there, but ", tensor.dtype(),
-                   " here; a resumed run would not be the same"));
+           message("does not fit: {} is {} there, but {} here; a resumed run would not be the same", name,
+                   stored->second.dtype(), tensor.dtype()));
   try {
     load_states(state);
   } catch (const Error& error) {
     load_states(before);
-    fail("load", path, message("does not fit: ", error.what()));
+    fail("load", path, message("does not fit: {}", error.what()));
   } catch (...) {
     load_states(before);
     throw;

@@ -5,7 +5,7 @@
 #include <atomic>
 #include <cerrno>
 
-#include "retort/framework/core/error.hpp"
+#include "retort/framework/base/error.hpp"
 #include "retort/framework/io/input_impl.hpp"
 
 namespace retort {
@@ -32,7 +32,7 @@ InterruptGuard::InterruptGuard() {
   if (::sigaction(SIGINT, nullptr, &before) != 0 ||
       (before.sa_handler != SIG_IGN && ::sigaction(SIGINT, &action, nullptr) != 0)) {
     guarded = false;
-    throw Error(message("InterruptGuard: cannot take SIGINT: ", detail::system_message(errno)));
+    throw Error(message("InterruptGuard: cannot take SIGINT: {}", detail::system_message(errno)));
   }
 }
 

@@ -13,7 +13,7 @@
 #include <limits>
 #include <utility>
 
-#include "retort/framework/core/error.hpp"
+#include "retort/framework/base/error.hpp"
 
 namespace retort {
 namespace {
@@ -57,7 +57,7 @@ std::string counted(const char* unit, std::int64_t now, std::int64_t all) {
   std::string text = std::to_string(now);
   const std::string total = std::to_string(all);
   if (text.size() < total.size()) text.insert(0, total.size() - text.size(), ' ');
-  return message(unit, text, "/", total);
+  return message("{}{}/{}", unit, text, total);
 }
 
 // Columns, a code point each.
@@ -94,9 +94,9 @@ Progress::Progress(std::string name, ProgressOptions options)
   const auto& [epochs, steps, done, quiet, descriptor] = options_;
   std::int64_t total = 0;
   if (epochs < 1 || steps < 1 || __builtin_mul_overflow(epochs, steps, &total))
-    throw ValueError(message("Progress: ", epochs, " epochs of ", steps, " steps; both must be at least 1"));
+    throw ValueError(message("Progress: {} epochs of {} steps; both must be at least 1", epochs, steps));
   if (done < 0 || done > total)
-    throw ValueError(message("Progress: done is ", done, "; it must be between 0 and ", total, " steps"));
+    throw ValueError(message("Progress: done is {}; it must be between 0 and {} steps", done, total));
   bar_ = !quiet && is_terminal(descriptor);
   colour_ = bar_ && !is_set("NO_COLOR");
   start_ = last_look_ = seconds();
@@ -122,9 +122,9 @@ void Progress::look() {
     draw(now);
   } else {
     const std::int64_t step = (done_ - 1) % options_.steps + 1;
-    write(message(name_, "  ", counter(),
-                  options_.epochs > 1 ? message("  step ", step, "/", options_.steps) : "", "  ",
-                  rate_text(rate(now)), "  ", time_text(left(now)), " left  ", loss_text(loss_), "\n"));
+    write(message("{}  {}{}  {}  {} left  {}\n", name_, counter(),
+                  options_.epochs > 1 ? message("  step {}/{}", step, options_.steps) : "",
+                  rate_text(rate(now)), time_text(left(now)), loss_text(loss_)));
   }
 }
 
@@ -132,8 +132,8 @@ void Progress::epoch(double mean_loss) {
   loss_ = mean_loss;
   if (options_.quiet) return;
   if (!bar_) {
-    write(message(name_, "  ", counted("epoch ", current_epoch(), options_.epochs), "  ", loss_text(loss_),
-                  "\n"));
+    write(message("{}  {}  {}\n", name_, counted("epoch ", current_epoch(), options_.epochs),
+                  loss_text(loss_)));
   } else if (done_ < options_.epochs * options_.steps) {
     look();
   } else {
@@ -145,7 +145,7 @@ void Progress::epoch(double mean_loss) {
 
 void Progress::say(std::string_view line) {
   if (options_.quiet) return;
-  write(message(shown_ ? "\r\x1b[K" : "", line, "\n"));
+  write(message("{}{}\n", shown_ ? "\r\x1b[K" : "", line));
   if (shown_) draw(seconds());
 }
 
@@ -189,12 +189,12 @@ std::string Progress::bar_line(std::int64_t width, double now) const {
   const std::string rest(static_cast<std::size_t>(length - filled), '-');
   const char* const green = colour_ ? "\x1b[32m" : "";
   const char* const plain = colour_ ? "\x1b[0m" : "";
-  return message(name, where, "[", green, full, plain, rest, "] ", rate, time, loss);
+  return message("{}{}[{}{}{}{}] {}{}{}", name, where, green, full, plain, rest, rate, time, loss);
 }
 
 void Progress::draw(double now) {
   // The last column stays free: some terminals go on to the next line there.
-  write(message("\r", bar_line(terminal_width(options_.descriptor) - 1, now), "\x1b[K"));
+  write(message("\r{}\x1b[K", bar_line(terminal_width(options_.descriptor) - 1, now)));
   shown_ = true;
 }
 

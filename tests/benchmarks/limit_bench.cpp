@@ -1,8 +1,8 @@
 // What bounds a case: its bare matrix products, and the memory's speed.
 #include <cblas.h>
 
+#include <retort/framework/base/threads.hpp>
 #include <retort/framework/kernels/gemm.hpp>
-#include <retort/framework/kernels/parallel.hpp>
 #if defined(__SSE2__)
 #include <emmintrin.h>
 #endif
@@ -36,9 +36,9 @@ void in_strips(const Product& p) {
 
 // One call a thread.
 void whole(const Product& p) {
-  const std::int64_t side = std::max(p.m, p.n), threads = kernels::threads();
+  const std::int64_t side = std::max(p.m, p.n), threads = retort::get_num_threads();
   const auto i = [](std::int64_t size) { return static_cast<blasint>(size); };
-  kernels::parallel_for(side, (side + threads - 1) / threads, [&](std::int64_t begin, std::int64_t end) {
+  retort::parallel_for(side, (side + threads - 1) / threads, [&](std::int64_t begin, std::int64_t end) {
     const bool rows = p.m >= p.n;
     const std::int64_t row = rows ? begin : 0, column = rows ? 0 : begin;
     cblas_sgemm(CblasRowMajor, p.transpose_a ? CblasTrans : CblasNoTrans,
@@ -76,7 +76,7 @@ std::function<void()> triad(const Json& request) {
     return std::shared_ptr<float>(static_cast<float*>(memory), std::free);
   };
   return [n, a = array(), b = array(), c = array()] {
-    kernels::parallel_for(n, 1 << 18, [&](std::int64_t begin, std::int64_t end) {
+    retort::parallel_for(n, 1 << 18, [&](std::int64_t begin, std::int64_t end) {
 #if defined(__SSE2__)
       const __m128 factor = _mm_set1_ps(3.0f);
       for (std::int64_t i = begin; i < end; i += 4)
@@ -108,7 +108,7 @@ Json bench::about() {
 
 void bench::release_memory() {}
 
-void bench::set_threads(int threads) { kernels::set_threads(threads); }
+void bench::set_threads(int threads) { retort::set_num_threads(threads); }
 
 void bench::start_counting() {}
 

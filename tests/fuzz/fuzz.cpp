@@ -11,8 +11,8 @@
 #include <cstring>
 #include <filesystem>
 
-#include "retort/framework/core/array.hpp"
-#include "retort/framework/core/pool.hpp"
+#include "retort/framework/base/array.hpp"
+#include "retort/framework/base/pool.hpp"
 
 // A smaller quarantine than 256 MB, so that the resident memory that libFuzzer watches is the reader's; and a smaller
 // stack for finding uses after return, which is searched at every throw: at its full size that takes most of the time.
@@ -90,12 +90,12 @@ Memory tidied_memory() {
 
 void check_message(std::string_view text) {
   constexpr std::size_t longest = 1000;
-  if (text.size() > longest) fail(message("a message of ", text.size(), " bytes"));
+  if (text.size() > longest) fail(message("a message of {} bytes", text.size()));
   if (text.find(input_name) == std::string_view::npos)
-    fail(message("a message that does not name the input: ", text));
+    fail(message("a message that does not name the input: {}", text));
   if (std::any_of(text.begin(), text.end(),
                   [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7F; }))
-    fail(message("a message with control characters: ", text));
+    fail(message("a message with control characters: {}", text));
 }
 
 bool same_bits(const Tensor& a, const Tensor& b) {

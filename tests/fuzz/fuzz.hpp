@@ -8,7 +8,7 @@
 #include <string>
 #include <string_view>
 
-#include "retort/framework/core/error.hpp"
+#include "retort/framework/base/error.hpp"
 #include "retort/framework/core/tensor.hpp"
 
 namespace retort::fuzz {
@@ -69,15 +69,15 @@ void run(std::size_t most, Read read, Check check) {
       // What was cached may have been used without asking for it.
       const std::int64_t taken = peak_memory() - before.all + before.pool_cached;
       if (taken > static_cast<std::int64_t>(most))
-        fail(message("reading took ", taken, " bytes; at most ", most, " are allowed"));
+        fail(message("reading took {} bytes; at most {} are allowed", taken, most));
       if (result) check(*result);
     }
     const Memory after = tidied_memory();
     if (after.pool_in_use <= before.pool_in_use && after.elsewhere() <= before.elsewhere()) return;
     // What is made once and kept explains that there is more, but not again and again.
     if (attempt == 3)
-      fail(message("not given back: ", after.pool_in_use - before.pool_in_use, " bytes of the pool, ",
-                   after.elsewhere() - before.elsewhere(), " others"));
+      fail(message("not given back: {} bytes of the pool, {} others", after.pool_in_use - before.pool_in_use,
+                   after.elsewhere() - before.elsewhere()));
   }
 }
 

@@ -9,8 +9,8 @@
 #include "amend.hpp"
 #include "case.hpp"
 #include "operations.hpp"
+#include "retort/framework/base/error.hpp"
 #include "retort/framework/core/engine.hpp"
-#include "retort/framework/core/error.hpp"
 
 namespace {
 

@@ -62,8 +62,8 @@ BOOST_AUTO_TEST_CASE(fused_and_composed_agree) {
       for (const double T : {0.5, 1.0, 4.0, 20.0}) {
         for (const double alpha : {0.0, 0.3, 1.0}) {
           for (const Reduction reduction : {Reduction::none, Reduction::sum, Reduction::batchmean}) {
-            const std::string what = message(name(dtype), ", ", classes, " classes, T ", T, ", alpha ", alpha,
-                                             ", ", name(reduction));
+            const std::string what = message("{}, {} classes, T {}, alpha {}, {}", name(dtype), classes, T,
+                                             alpha, name(reduction));
             const Tensor student = uniform({5, classes}, 1, -4, 4).to(dtype).set_requires_grad();
             const Tensor teacher = uniform({5, classes}, 2, -4, 4).to(dtype).set_requires_grad();
             const DistillationInputs inputs{

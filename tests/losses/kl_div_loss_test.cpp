@@ -76,8 +76,8 @@ void check_pairs(const std::vector<Pair>& pairs, bool log_target) {
           const double divisor =
               reduction == Reduction::mean || reduction == Reduction::batchmean ? count : 1;
           const std::string what =
-              message(log_target ? "log target: " : "", name(reduction), ", ", name(dtype), ", size ", size,
-                      ", x = ", pair.x, ", t = ", pair.t, ": ");
+              message("{}{}, {}, size {}, x = {}, t = {}: ", log_target ? "log target: " : "",
+                      name(reduction), name(dtype), size, pair.x, pair.t);
           if (reduction == Reduction::none) {
             check_element(found.value, place, pair.value, what + "value");
           } else {
@@ -174,7 +174,7 @@ BOOST_AUTO_TEST_CASE(not_a_number_is_never_hidden) {
         const Found found = derive({-1.0, x, -1.0}, {0.5, t, 0.5}, log_target, reduction, DType::float64);
         const std::size_t place = reduction == Reduction::none ? 1 : 0;
         const std::string what =
-            message("x = ", x, ", t = ", t, log_target ? ", log target, " : ", ", name(reduction));
+            message("x = {}, t = {}{}{}", x, t, log_target ? ", log target, " : ", ", name(reduction));
         BOOST_CHECK_MESSAGE(std::isnan(found.value.values<double>()[place]), what << ": the value is hidden");
         for (const Tensor& dt : {found.fast_dt, found.dt})
           BOOST_CHECK_MESSAGE(std::isnan(dt.values<double>()[1]), what << ": the gradient for t is hidden");
@@ -193,7 +193,7 @@ BOOST_AUTO_TEST_CASE(fast_and_recorded_gradients_agree_on_every_pair_of_edge_val
     for (const double x : edges) {
       for (const double t : edges) {
         const Found found = derive({x}, {t}, log_target, Reduction::sum, DType::float64);
-        const std::string what = message("x = ", x, ", t = ", t, log_target ? ", log target: " : ": ");
+        const std::string what = message("x = {}, t = {}{}", x, t, log_target ? ", log target: " : ": ");
         check_element(found.fast_dx, 0, found.dx.values<double>()[0], what + "fast dx against recorded");
         check_element(found.fast_dt, 0, found.dt.values<double>()[0], what + "fast dt against recorded");
       }

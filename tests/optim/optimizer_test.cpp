@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "retort/framework/core/random.hpp"
+#include "retort/framework/base/random.hpp"
 #include "retort/framework/nn/linear.hpp"
 #include "retort/framework/ops/elementwise.hpp"
 #include "retort/framework/ops/reduction.hpp"

@@ -8,7 +8,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <optional>
-#include <retort/framework/core/random.hpp>
+#include <retort/framework/base/random.hpp>
 #include <retort/framework/train/checkpoint.hpp>
 #include <thread>
 

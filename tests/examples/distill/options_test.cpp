@@ -2,7 +2,7 @@
 
 #include <boost/test/unit_test.hpp>
 #include <iostream>
-#include <retort/framework/core/error.hpp>
+#include <retort/framework/base/error.hpp>
 #include <sstream>
 #include <vector>
 

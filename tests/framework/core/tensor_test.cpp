@@ -189,8 +189,8 @@ BOOST_AUTO_TEST_CASE(every_error_is_an_error_and_a_runtime_error) {
 }
 
 BOOST_AUTO_TEST_CASE(a_message_is_put_together_from_its_parts) {
-  BOOST_TEST(message("input has shape ", Shape{2, 3}, " and dtype ", DType::int64, ", not ", 3, " or ",
-                     2.5) == "input has shape (2, 3) and dtype int64, not 3 or 2.5");
+  BOOST_TEST(message("input has shape {} and dtype {}, not {} or {}", Shape{2, 3}, DType::int64, 3, 2.5) ==
+             "input has shape (2, 3) and dtype int64, not 3 or 2.5");
 }
 
 BOOST_AUTO_TEST_CASE(each_kind_warns_once_and_anew_after_a_handler_is_set) {

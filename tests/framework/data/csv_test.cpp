@@ -4,8 +4,8 @@
 #include <cmath>
 
 #include "framework/io/files.hpp"
-#include "retort/framework/core/error.hpp"
-#include "retort/framework/core/random.hpp"
+#include "retort/framework/base/error.hpp"
+#include "retort/framework/base/random.hpp"
 
 using namespace retort;
 using namespace retort::tests;

@@ -8,8 +8,8 @@
 #include <stdexcept>
 #include <thread>
 
-#include "retort/framework/core/error.hpp"
-#include "retort/framework/core/threads.hpp"
+#include "retort/framework/base/error.hpp"
+#include "retort/framework/base/threads.hpp"
 #include "tests_support.hpp"
 
 using namespace retort;

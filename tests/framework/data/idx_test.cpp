@@ -9,9 +9,9 @@
 #include <limits>
 
 #include "framework/io/files.hpp"
-#include "retort/framework/core/error.hpp"
-#include "retort/framework/core/pool.hpp"
-#include "retort/framework/core/random.hpp"
+#include "retort/framework/base/error.hpp"
+#include "retort/framework/base/pool.hpp"
+#include "retort/framework/base/random.hpp"
 
 using namespace retort;
 using namespace retort::tests;

@@ -4,7 +4,7 @@
 #include <set>
 #include <utility>
 
-#include "retort/framework/core/error.hpp"
+#include "retort/framework/base/error.hpp"
 #include "tests_support.hpp"
 
 using namespace retort;

@@ -7,7 +7,7 @@
 #include <filesystem>
 
 #include "files.hpp"
-#include "retort/framework/core/error.hpp"
+#include "retort/framework/base/error.hpp"
 
 using namespace retort;
 using namespace retort::tests;

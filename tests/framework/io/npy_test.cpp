@@ -7,8 +7,8 @@
 #include <limits>
 
 #include "files.hpp"
-#include "retort/framework/core/error.hpp"
-#include "retort/framework/core/random.hpp"
+#include "retort/framework/base/error.hpp"
+#include "retort/framework/base/random.hpp"
 #include "retort/framework/ops/elementwise.hpp"
 
 using namespace retort;

@@ -11,8 +11,8 @@
 #include <map>
 
 #include "files.hpp"
-#include "retort/framework/core/error.hpp"
-#include "retort/framework/core/random.hpp"
+#include "retort/framework/base/error.hpp"
+#include "retort/framework/base/random.hpp"
 #include "retort/framework/io/input_impl.hpp"
 
 using namespace retort;

@@ -4,8 +4,8 @@
 #include <cerrno>
 
 #include "files.hpp"
-#include "retort/framework/core/error.hpp"
-#include "retort/framework/core/random.hpp"
+#include "retort/framework/base/error.hpp"
+#include "retort/framework/base/random.hpp"
 #include "retort/framework/io/safetensors.hpp"
 #include "retort/framework/nn/module.hpp"
 

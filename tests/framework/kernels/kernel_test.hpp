@@ -11,7 +11,7 @@
 #include <type_traits>
 #include <vector>
 
-#include "retort/framework/kernels/parallel.hpp"
+#include "retort/framework/base/threads.hpp"
 
 namespace kernel_test {
 
@@ -52,8 +52,8 @@ bool same_bits(const std::vector<T>& a, const std::vector<T>& b) {
 /// Sets the number of threads until the end of the scope.
 class Threads {
  public:
-  explicit Threads(int count) : before_(retort::kernels::threads()) { retort::kernels::set_threads(count); }
-  ~Threads() { retort::kernels::set_threads(before_); }
+  explicit Threads(int count) : before_(retort::get_num_threads()) { retort::set_num_threads(count); }
+  ~Threads() { retort::set_num_threads(before_); }
   Threads(const Threads&) = delete;
   Threads& operator=(const Threads&) = delete;
 

@@ -3,8 +3,8 @@
 #include <cmath>
 #include <vector>
 
+#include "retort/framework/base/random.hpp"
 #include "retort/framework/core/gradcheck.hpp"
-#include "retort/framework/core/random.hpp"
 #include "retort/framework/nn/activation.hpp"
 #include "retort/framework/nn/conv.hpp"
 #include "retort/framework/nn/flatten.hpp"

@@ -5,7 +5,7 @@
 #include <limits>
 #include <vector>
 
-#include "retort/framework/core/random.hpp"
+#include "retort/framework/base/random.hpp"
 #include "retort/framework/nn/init.hpp"
 
 namespace rt = retort;

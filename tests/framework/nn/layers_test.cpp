@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "retort/framework/base/random.hpp"
 #include "retort/framework/core/gradcheck.hpp"
-#include "retort/framework/core/random.hpp"
 #include "retort/framework/nn/activation.hpp"
 #include "retort/framework/nn/dropout.hpp"
 #include "retort/framework/nn/embedding.hpp"

@@ -3,8 +3,8 @@
 #include <string>
 #include <vector>
 
+#include "retort/framework/base/random.hpp"
 #include "retort/framework/core/gradcheck.hpp"
-#include "retort/framework/core/random.hpp"
 #include "retort/framework/nn/norm.hpp"
 #include "retort/framework/ops/reduction.hpp"
 

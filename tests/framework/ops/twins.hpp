@@ -8,7 +8,7 @@
 #include <numeric>
 #include <vector>
 
-#include "retort/framework/core/random.hpp"
+#include "retort/framework/base/random.hpp"
 #include "retort/framework/core/tensor.hpp"
 
 namespace retort::tests {

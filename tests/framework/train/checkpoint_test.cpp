@@ -138,7 +138,7 @@ BOOST_AUTO_TEST_CASE(every_optimizer_and_schedule_resumes_with_a_loader_that_wor
 
   for (std::size_t o = 0; o < optimizers.size(); ++o)
     for (std::size_t s = 0; s < schedules.size(); ++s) {
-      const std::string path = folder / message(o, "-", s);
+      const std::string path = folder / message("{}-{}", o, s);
       // Trains on from there, keeping every step the first time; returns the end.
       const auto run = [&](std::int64_t from) {
         manual_seed(static_cast<std::uint64_t>(from));
@@ -162,10 +162,9 @@ BOOST_AUTO_TEST_CASE(every_optimizer_and_schedule_resumes_with_a_loader_that_wor
             {.keep = steps + 1});
         std::int64_t step = from;
         if (from > 0)
-          step =
-              checkpoint
-                  .load(path + message("/0000", from < 10 ? "0" : "", from, "-step-", from, ".safetensors"))
-                  .step;
+          step = checkpoint
+                     .load(path + message("/0000{}{}-step-{}.safetensors", from < 10 ? "0" : "", from, from))
+                     .step;
         while (step < steps)
           for (const Batch& batch : loader) {
             const Tensor loss = mean(pow(model(batch.input), 2));
@@ -178,7 +177,8 @@ BOOST_AUTO_TEST_CASE(every_optimizer_and_schedule_resumes_with_a_loader_that_wor
             if (from == 0) checkpoint.save(step);
             if (step == steps) break;
           }
-        return bytes_of(model.state_dict()) + bytes_of(optimizer->state_dict()) + message(optimizer->lr());
+        return bytes_of(model.state_dict()) + bytes_of(optimizer->state_dict()) +
+               message("{}", optimizer->lr());
       };
       set_num_threads(1);
       const std::string undisturbed = run(0);
@@ -282,7 +282,7 @@ BOOST_AUTO_TEST_CASE(a_folder_that_cannot_be_made_durable_is_told) {
   const TemporaryFolder folder;
   TrainingRun run;
   for (int nth = 0; nth < 2; ++nth) {  // the one for folder "a", the one for "a/b" in it
-    const std::string path = folder / message("a", nth, "/b");
+    const std::string path = folder / message("a{}/b", nth);
     Checkpoint checkpoint(path, run.parts());
     const FailingCall failing(SystemCall::fsync, nth, EIO);
     BOOST_CHECK_EXCEPTION(checkpoint.save(0), IoError, says("Checkpoint::save", "flush the folder"));
@@ -346,7 +346,7 @@ BOOST_AUTO_TEST_CASE(a_checkpoint_of_another_run_changes_nothing) {
     parts.generator = &run.noise;
     const auto state = [&] {
       return run.state() + bytes_of(parts.module->state_dict()) + bytes_of(parts.optimizer->state_dict()) +
-             bytes_of(parts.schedulers.back()->state_dict()) + message(parts.loader->position().batch);
+             bytes_of(parts.schedulers.back()->state_dict()) + message("{}", parts.loader->position().batch);
     };
     Checkpoint checkpoint(saved.path, parts);
     const std::string before = state();

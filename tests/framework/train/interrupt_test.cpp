@@ -6,7 +6,7 @@
 #include <boost/test/unit_test.hpp>
 #include <csignal>
 
-#include "retort/framework/core/error.hpp"
+#include "retort/framework/base/error.hpp"
 
 using namespace retort;
 

@@ -11,7 +11,7 @@
 #include <thread>
 
 #include "framework/io/files.hpp"
-#include "retort/framework/core/error.hpp"
+#include "retort/framework/base/error.hpp"
 #include "tests_support.hpp"
 
 using namespace retort;

@@ -13,7 +13,7 @@ namespace retort::tests {
 inline std::string bytes_of(const StateDict& state) {
   std::string bytes;
   for (const auto& [name, tensor] : state) {
-    bytes += message(name, " ", tensor.dtype(), " ", tensor.shape(), " ");
+    bytes += message("{} {} {} ", name, tensor.dtype(), tensor.shape());
     bytes.append(static_cast<const char*>(tensor.array().read()), tensor.array().byte_size());
   }
   return bytes;
@@ -66,7 +66,7 @@ struct TrainingRun {
         warmup.step();
         cosine.step();
         if (++step % 4 == 0) plateau.step(loss.item<double>());
-        rows += message(batch.target.values<std::int64_t>().front(), " ");
+        rows += message("{} ", batch.target.values<std::int64_t>().front());
         if (after) after();
         if (step == stop) break;
       }
@@ -76,10 +76,9 @@ struct TrainingRun {
   std::string state() const {
     return bytes_of(model.state_dict()) + bytes_of(optimizer.state_dict()) + bytes_of(warmup.state_dict()) +
            bytes_of(cosine.state_dict()) + bytes_of(plateau.state_dict()) +
-           message("default ", std::size_t{generator_state().seed()}, " ",
-                   std::size_t{generator_state().position()}, " own ", std::size_t{noise.seed()}, " ",
-                   std::size_t{noise.position()}, " epoch ", loader.position().epoch, " batch ",
-                   loader.position().batch, " rows ", rows);
+           message("default {} {} own {} {} epoch {} batch {} rows {}", std::size_t{generator_state().seed()},
+                   std::size_t{generator_state().position()}, std::size_t{noise.seed()},
+                   std::size_t{noise.position()}, loader.position().epoch, loader.position().batch, rows);
   }
 
   std::string json() const { return "{\"rows\":\"" + rows + "\"}"; }

@@ -7,6 +7,9 @@
 
 namespace retort {
 
+/// A size, position or extent.
+using Index = std::int64_t;
+
 /// The element type of a tensor. Labels, indices and conditions are int64.
 enum class DType : std::uint8_t { float32, float64, int64 };
 

@@ -1,4 +1,4 @@
-#include "retort/framework/core/random.hpp"
+#include "retort/framework/base/random.hpp"
 
 #include <array>
 #include <cmath>
@@ -6,8 +6,8 @@
 #include <numbers>
 #include <numeric>
 
-#include "retort/framework/core/error.hpp"
-#include "retort/framework/kernels/parallel.hpp"
+#include "retort/framework/base/error.hpp"
+#include "retort/framework/base/threads.hpp"
 
 namespace retort {
 namespace {
@@ -51,7 +51,7 @@ Lanes philox(std::uint64_t seed, std::uint64_t first) {
 template <class Write>
 void for_each_block(const Generator& generator, std::int64_t n, std::int64_t per_block, Write write) {
   const std::int64_t blocks = (n + per_block - 1) / per_block;
-  kernels::parallel_for(blocks, 8192, [&](std::int64_t begin, std::int64_t end) {
+  parallel_for(blocks, 8192, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t block = begin; block < end; block += lanes) {
       const Lanes drawn = philox(generator.seed(), generator.position() + static_cast<std::uint64_t>(block));
       for (std::int64_t i = 0; i < lanes && block + i < end; ++i)

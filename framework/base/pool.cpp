@@ -1,4 +1,4 @@
-#include "retort/framework/core/pool.hpp"
+#include "retort/framework/base/pool.hpp"
 
 #include <sys/mman.h>
 
@@ -9,9 +9,8 @@
 #include <cstdlib>
 #include <mutex>
 #include <new>
+#include <utility>
 #include <vector>
-
-#include "retort/framework/core/node.hpp"
 
 #if defined(__SANITIZE_ADDRESS__)
 #define RETORT_ASAN 1

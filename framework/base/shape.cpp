@@ -1,18 +1,18 @@
-#include "retort/framework/core/shape.hpp"
+#include "retort/framework/base/shape.hpp"
 
 #include <ostream>
 
-#include "retort/framework/core/error.hpp"
+#include "retort/framework/base/error.hpp"
 
 namespace retort {
 
 std::int64_t Shape::at(std::size_t i) const {
-  if (i >= size_) throw IndexError(message("shape ", *this, ": no extent at position ", i));
+  if (i >= size_) throw IndexError(message("shape {}: no extent at position {}", *this, i));
   return extents_[i];
 }
 
 void Shape::too_many_dims() {
-  throw ShapeError(message("shape: a tensor has at most ", max_dims, " dimensions"));
+  throw ShapeError(message("shape: a tensor has at most {} dimensions", max_dims));
 }
 
 std::int64_t element_count(const Shape& shape) {
@@ -20,14 +20,14 @@ std::int64_t element_count(const Shape& shape) {
   bool overflow = false;
   bool empty = false;
   for (const std::int64_t extent : shape) {
-    if (extent < 0) throw ShapeError(message("shape ", shape, ": an extent must not be negative"));
+    if (extent < 0) throw ShapeError(message("shape {}: an extent must not be negative", shape));
     empty |= extent == 0;
     overflow |= __builtin_mul_overflow(count, extent, &count);
   }
   if (empty) return 0;
   // 2^56 elements are past what any machine addresses, and sizes in bytes must not wrap.
   if (overflow || count > (std::int64_t{1} << 56))
-    throw ShapeError(message("shape ", shape, ": too many elements"));
+    throw ShapeError(message("shape {}: too many elements", shape));
   return count;
 }
 

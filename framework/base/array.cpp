@@ -1,10 +1,10 @@
-#include "retort/framework/core/array.hpp"
+#include "retort/framework/base/array.hpp"
 
 #include <new>
 
-#include "retort/framework/core/error.hpp"
-#include "retort/framework/core/pool.hpp"
-#include "retort/framework/core/thread_state.hpp"
+#include "retort/framework/base/error.hpp"
+#include "retort/framework/base/pool.hpp"
+#include "retort/framework/base/thread_state.hpp"
 
 namespace retort {
 namespace detail {
@@ -25,14 +25,14 @@ void check_version(const Storage& storage) {
   // What a rule makes and writes itself was born after its operation.
   if (storage.written > state.running_id && storage.born <= state.running_id)
     throw GraphError(
-        message("backward: a value that '", state.running_name,
-                "' saved was changed after it was recorded; change values after backward, or clone() "
-                "what the graph needs first"));
+        message("backward: a value that '{}' saved was changed after it was recorded; change values "
+                "after backward, or clone() what the graph needs first",
+                state.running_name));
 }
 
 void wrong_element_type(DType have, DType asked) {
   throw TypeError(
-      message("tensor: its elements are ", have, " but ", asked, " was asked for; convert with to()"));
+      message("tensor: its elements are {} but {} was asked for; convert with to()", have, asked));
 }
 
 }  // namespace detail

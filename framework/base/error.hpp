@@ -1,11 +1,13 @@
 // Exceptions and warnings. A message names the operation, what it got and what to do about it.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <type_traits>
 
 namespace retort {
 
@@ -67,12 +69,34 @@ void append_text(std::string& text, const Shape& shape);
 void append_text(std::string& text, DType dtype);
 }  // namespace detail
 
-/// The parts put together as one text: strings, numbers, shapes and dtypes, printed as operator<< prints them.
-template <class... Parts>
-std::string message(const Parts&... parts) {
+namespace detail {
+/// A format string with one `{}` per argument; a mismatch does not compile.
+template <class... Args>
+struct Format {
+  consteval Format(const char* format) : text(format) {  // NOLINT: made to be implicit
+    std::size_t placeholders = 0;
+    for (const char* c = format; *c != '\0'; ++c) placeholders += c[0] == '{' && c[1] == '}';
+    if (placeholders != sizeof...(Args)) throw "a message needs one {} per argument";
+  }
+  const char* text;
+};
+
+/// Appends `format` up to its next `{}` and returns the rest after it, or appends all of it.
+const char* append_until_placeholder(std::string& text, const char* format);
+
+template <class... Args>
+std::string formatted(const char* format, const Args&... args) {
   std::string text;
-  (detail::append_text(text, parts), ...);
+  ((format = append_until_placeholder(text, format), append_text(text, args)), ...);
+  append_until_placeholder(text, format);
   return text;
+}
+}  // namespace detail
+
+/// `format` with each `{}` replaced by an argument: a string, number, shape or dtype, as operator<< prints it.
+template <class... Args>
+std::string message(detail::Format<std::type_identity_t<Args>...> format, const Args&... args) {
+  return detail::formatted(format.text, args...);
 }
 
 }  // namespace retort

@@ -5,8 +5,9 @@
 
 #include <cstdint>
 #include <span>
+#include <vector>
 
-#include "retort/framework/core/tensor.hpp"
+#include "retort/framework/base/dtype.hpp"
 
 namespace retort {
 

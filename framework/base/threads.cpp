@@ -1,4 +1,4 @@
-#include "retort/framework/kernels/parallel.hpp"
+#include "retort/framework/base/threads.hpp"
 
 #include <pthread.h>
 #include <sched.h>
@@ -12,7 +12,10 @@
 #include <thread>
 #include <vector>
 
-namespace retort::kernels {
+#include "retort/framework/base/error.hpp"
+
+namespace retort {
+namespace detail {
 namespace {
 
 void pause() {
@@ -128,11 +131,8 @@ Pool*& pool() {
 
 }  // namespace
 
-void set_threads(int count) { thread_count().store(count, std::memory_order_relaxed); }
-int threads() { return thread_count().load(std::memory_order_relaxed); }
-
 void run_chunks(std::int64_t n, std::int64_t chunk, RangeFunction f) {
-  const int count = threads();
+  const int count = get_num_threads();
   if (count > 1 && !inside) {
     Pool& shared = *pool();
     if (std::unique_lock lock(shared.mutex, std::try_to_lock); lock) return shared.run(n, chunk, f, count);
@@ -140,4 +140,13 @@ void run_chunks(std::int64_t n, std::int64_t chunk, RangeFunction f) {
   for (std::int64_t begin = 0; begin < n; begin += chunk) f(begin, std::min(n, begin + chunk));
 }
 
-}  // namespace retort::kernels
+}  // namespace detail
+
+void set_num_threads(int threads) {
+  if (threads < 1) throw ValueError(message("set_num_threads: got {}; pass 1 or more", threads));
+  detail::thread_count().store(threads, std::memory_order_relaxed);
+}
+
+int get_num_threads() { return detail::thread_count().load(std::memory_order_relaxed); }
+
+}  // namespace retort

@@ -1,4 +1,4 @@
-#include "retort/framework/kernels/parallel.hpp"
+#include "retort/framework/base/threads.hpp"
 
 #include <sys/wait.h>
 #include <unistd.h>
@@ -6,12 +6,12 @@
 #include <atomic>
 #include <thread>
 
-#include "kernel_test.hpp"
+#include "framework/kernels/kernel_test.hpp"
 
 BOOST_AUTO_TEST_SUITE(kernels_parallel)
 
 using kernel_test::Threads;
-using retort::kernels::parallel_for;
+using retort::parallel_for;
 
 BOOST_AUTO_TEST_CASE(every_item_is_visited_once_in_chunks_that_the_sizes_fix) {
   for (int count : {1, 2, 4}) {
@@ -61,7 +61,7 @@ BOOST_AUTO_TEST_CASE(several_threads_may_call_at_once_while_the_number_changes) 
   std::vector<std::thread> users;
   for (int i = 0; i < 4; ++i) users.emplace_back(user);
   for (int i = 0; i < 50; ++i) {
-    retort::kernels::set_threads(1 + i % 4);
+    retort::set_num_threads(1 + i % 4);
     std::this_thread::yield();
   }
   for (std::thread& one : users) one.join();

@@ -1,12 +1,13 @@
-#include "retort/framework/core/error.hpp"
+#include "retort/framework/base/error.hpp"
 
 #include <cstdio>
+#include <cstring>
 #include <mutex>
 #include <set>
 #include <utility>
 
-#include "retort/framework/core/dtype.hpp"
-#include "retort/framework/core/shape.hpp"
+#include "retort/framework/base/dtype.hpp"
+#include "retort/framework/base/shape.hpp"
 
 namespace retort {
 namespace {
@@ -60,6 +61,13 @@ void append_text(std::string& text, double number) {
 }
 void append_text(std::string& text, const Shape& shape) { text += to_string(shape); }
 void append_text(std::string& text, DType dtype) { text += name(dtype); }
+
+const char* append_until_placeholder(std::string& text, const char* format) {
+  const char* placeholder = std::strstr(format, "{}");
+  if (!placeholder) return text += format, format + std::strlen(format);
+  text.append(format, placeholder);
+  return placeholder + 2;
+}
 
 }  // namespace detail
 }  // namespace retort

@@ -24,11 +24,16 @@ void release_memory();
 /// The most that the pool caches, in bytes (default 1 GiB); what is freed beyond goes back to the system.
 void set_memory_cap(std::int64_t bytes);
 
+/// Number of graph nodes alive in this process: 0 once every graph and every leaf that requires a gradient is gone.
+std::int64_t live_nodes();
+
 namespace detail {
 /// At least `bytes` bytes, aligned to 64. Throws std::bad_alloc. Any thread may free them.
 void* pool_allocate(std::size_t bytes);
 /// `bytes` must be what was asked for. Under AddressSanitizer the block is poisoned until it is used again.
 void pool_free(void* block, std::size_t bytes) noexcept;
+/// Adds to the number that live_nodes() returns; counted per thread, next to that thread's free lists.
+void count_nodes(std::int64_t change) noexcept;
 }  // namespace detail
 
 }  // namespace retort

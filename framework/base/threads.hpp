@@ -1,16 +1,20 @@
-// One pool of threads for every kernel.
+// The thread pool that all kernels share.
 #pragma once
 
 #include <cstdint>
 #include <type_traits>
 
-namespace retort::kernels {
+namespace retort {
 
-/// Threads that parallel_for uses, the caller's included; at least 1. See core/threads.hpp.
-void set_threads(int count);
-int threads();
+/// Sets the number of threads that kernels use, including the calling thread. The default is the number of
+/// processors available to this process, or the environment variable RETORT_NUM_THREADS. Results have the same bits
+/// for any number of threads.
+/// Throws: ValueError if threads < 1.
+void set_num_threads(int threads);
+int get_num_threads();
 
-/// What parallel_for calls: f(begin, end) for a range of items.
+namespace detail {
+/// A reference to a callable f(begin, end) for a range of items.
 class RangeFunction {
  public:
   template <class F>
@@ -28,6 +32,7 @@ class RangeFunction {
 };
 
 void run_chunks(std::int64_t n, std::int64_t chunk, RangeFunction f);
+}  // namespace detail
 
 /// Calls f(begin, end) for ranges of `grain` items (the last may be shorter) that together cover 0 … n-1, on
 /// all threads. The ranges depend on n and grain alone; n <= grain stays on the caller's thread. f must not
@@ -38,7 +43,7 @@ void parallel_for(std::int64_t n, std::int64_t grain, F&& f) {
     if (n > 0) f(std::int64_t{0}, n);
     return;
   }
-  run_chunks(n, grain, RangeFunction(f));
+  detail::run_chunks(n, grain, detail::RangeFunction(f));
 }
 
-}  // namespace retort::kernels
+}  // namespace retort

@@ -5,9 +5,9 @@
 #include <cstdint>
 #include <span>
 
-#include "retort/framework/core/dtype.hpp"
-#include "retort/framework/core/ref.hpp"
-#include "retort/framework/core/shape.hpp"
+#include "retort/framework/base/dtype.hpp"
+#include "retort/framework/base/ref.hpp"
+#include "retort/framework/base/shape.hpp"
 
 namespace retort {
 

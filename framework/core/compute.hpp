@@ -1,0 +1,48 @@
+// From tensors to typed pointers: how an operation reaches its kernel, the library's own and a user's.
+#pragma once
+
+#include <utility>
+
+#include "retort/framework/core/tensor.hpp"
+
+namespace retort {
+
+/// A tensor that compute_into() hands to its kernel for writing: `T*`, or null if it is undefined.
+struct Writable {
+  const Tensor& tensor;
+};
+inline Writable writable(const Tensor& tensor) { return {tensor}; }
+
+namespace detail {
+template <class T>
+const T* elements(const Tensor& tensor) {
+  return tensor.defined() ? tensor.template data<T>().data() : nullptr;
+}
+template <class T>
+T* elements(Writable out) {
+  return out.tensor.defined() ? out.tensor.template mutable_data<T>().data() : nullptr;
+}
+/// Throws TypeError unless dtype is float32 or float64.
+void require_floating_dtype(const char* operation, DType dtype);
+}  // namespace detail
+
+/// Calls kernel(pointers…) with T = float or double for `dtype`: `const T*` for a Tensor and `T*` for a Writable, each
+/// null if the tensor is undefined. Nothing is recorded.
+/// Throws: TypeError for int64, or if a tensor has another element type than `dtype`.
+template <class Kernel, class... Arguments>
+void compute_into(DType dtype, Kernel&& kernel, const Arguments&... arguments) {
+  detail::require_floating_dtype("compute", dtype);
+  visit_floating(dtype, [&]<class T>(T) { kernel(detail::elements<T>(arguments)...); });
+}
+
+/// A new tensor of `shape` without history, filled by kernel(out, inputs…): `T* out`, `const T*` for each input, with
+/// T = float or double for `dtype`. An undefined input is passed as a null pointer. The kernel writes every element.
+/// Throws: TypeError for int64, or if an input has another element type than `dtype`.
+template <class Kernel, class... Inputs>
+[[nodiscard]] Tensor compute(const Shape& shape, DType dtype, Kernel&& kernel, const Inputs&... inputs) {
+  const Tensor out = empty(shape, dtype);
+  compute_into(dtype, std::forward<Kernel>(kernel), writable(out), inputs...);
+  return out;
+}
+
+}  // namespace retort
