@@ -33,6 +33,15 @@ struct TensorImpl : RefCounted {
   Ref<Node> node;
 };
 void destroy(TensorImpl* impl) noexcept;
+
+/// <retort/framework/xtensor.hpp> specialises this for numbers; without that header view() ends here.
+template <class T>
+struct XtensorBridge {
+  static int view(const Tensor&) {
+    static_assert(!sizeof(T*), "Tensor::view<T>() needs #include <retort/framework/xtensor.hpp>");
+    return 0;
+  }
+};
 }  // namespace detail
 
 /// A number beside a tensor in an expression. It does not promote the tensor's element type, except that a
@@ -117,10 +126,15 @@ class Tensor {
     });
   }
 
-  /// An xtensor adaptor over the values, without a copy, valid while a handle lives. TypeError when T is not the element
-  /// type. Defined in <retort/framework/xtensor.hpp>, which its users include.
+  /// A read-only xtensor adaptor over the elements, without a copy. It is valid while this tensor or a copy of its handle
+  /// lives, so a temporary is refused at compile time. It needs #include <retort/framework/xtensor.hpp>.
+  /// Throws: TypeError if T is not the element type.
   template <class T>
-  auto view() const;
+  auto view() const& {
+    return detail::XtensorBridge<T>::view(*this);
+  }
+  template <class T>
+  void view() const&& = delete;
 
   /// The same values in another element type; differentiable between float types. The tensor itself when it
   /// has that type already.

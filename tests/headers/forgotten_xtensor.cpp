@@ -1,0 +1,7 @@
+// Refused by the compiler: the bridge to xtensor is not included, and the error must say so.
+#include <retort/retort.hpp>
+
+int main() {
+  const retort::Tensor x = retort::zeros({2});
+  return static_cast<int>(x.view<float>().size());
+}
