@@ -61,7 +61,7 @@ void add_in_place(Array& a, const Array& b) {
   visit_dtype(a.dtype(), [&](auto zero) {
     using T = decltype(zero);
     T* sum = a.fill<T>().data();
-    kernels::zip(sum, b.data<T>().data(), sum, kernels::same_shape(a.size()),
+    kernels::zip(sum, b.data<T>().data(), sum, kernels::Broadcast<2>::same_shape(a.size()),
                  [](const auto& x, const auto& y) { return x + y; });
   });
 }
@@ -137,9 +137,7 @@ Tensor add(const Tensor& a, const Tensor& b) {
   const Tensor y = b.to(dtype);
   const Shape shape = detail::broadcast_shapes("add", x.shape(), y.shape());
   Array out(shape, dtype);
-  const auto plan =
-      kernels::broadcast(x.shape().data(), static_cast<int>(x.shape().size()), y.shape().data(),
-                         static_cast<int>(y.shape().size()), shape.data(), static_cast<int>(shape.size()));
+  const kernels::Broadcast<2> plan({&x.shape(), &y.shape()}, shape);
   visit_dtype(dtype, [&](auto zero) {
     using T = decltype(zero);
     kernels::zip(x.data<T>().data(), y.data<T>().data(), out.fill<T>().data(), plan,

@@ -1,47 +1,86 @@
-// How two arrays are walked side by side under NumPy's broadcasting.
+// How several arrays are walked together under NumPy's broadcasting.
 #pragma once
 
 #include <array>
-#include <cstdint>
+
+#include "retort/framework/base/dtype.hpp"
+#include "retort/framework/base/shape.hpp"
 
 namespace retort::kernels {
 
-/// The walk of two row-major operands over a row-major result: dimensions of extent 1 dropped, neighbours
-/// that both operands walk alike merged. A stride is in elements and 0 where the operand is repeated; along
-/// the last dimension each is 0 or 1. Same shapes give rank 1.
+namespace detail {
+inline constexpr int max_rank = static_cast<int>(Shape::max_dims);
+using Extents = std::array<Index, max_rank>;
+/// Fills the extents and strides of the walk of `count` operands over `y`; returns its rank.
+int plan_walk(const Shape* const* operands, int count, const Shape& y, Extents& extents, Extents* strides);
+}  // namespace detail
+
+/// The walk of N row-major operands over a row-major result: dimensions of extent 1 are dropped, neighbours that all
+/// operands walk alike are merged. A stride is in elements, and 0 where the operand is repeated; along the last
+/// dimension each is 0 or 1. Same shapes give rank 1.
+template <int N>
 struct Broadcast {
-  static constexpr int max_rank = 8;
   int rank = 1;
-  std::array<std::int64_t, max_rank> extents{};
-  std::array<std::int64_t, max_rank> a_strides{};
-  std::array<std::int64_t, max_rank> b_strides{};
-  std::int64_t size = 0;  ///< elements of the result
+  detail::Extents extents{};
+  std::array<detail::Extents, N> strides{};
+  Index size = 0;  ///< elements of the result
+
+  Broadcast() = default;
+  /// The operands' shapes broadcast to y's: the caller has checked.
+  Broadcast(const std::array<const Shape*, N>& operands, const Shape& y) {
+    bool same = true;
+    for (const Shape* operand : operands) same = same && *operand == y;
+    if (same) {
+      *this = same_shape(element_count(y));
+      return;
+    }
+    size = element_count(y);
+    rank = detail::plan_walk(operands.data(), N, y, extents, strides.data());
+  }
+  /// The walk over arrays of n elements each.
+  static Broadcast same_shape(Index n) {
+    Broadcast plan;
+    plan.extents[0] = plan.size = n;
+    for (detail::Extents& of_one : plan.strides) of_one[0] = 1;
+    return plan;
+  }
+
+  Index row_length() const { return extents[rank - 1]; }
+  /// The step of operand k along a row, 0 or 1.
+  Index step(int k) const { return strides[k][rank - 1]; }
+  /// True if operand k is not repeated in any dimension.
+  bool whole(int k) const {
+    for (int d = 0; d < rank; ++d)
+      if (strides[k][d] == 0) return false;
+    return true;
+  }
 };
 
-/// The walk for operands of extents a [a_rank] and b [b_rank], aligned at their last dimension, and the
-/// result y [y_rank] that they broadcast to (at most 8 dimensions). The shapes must fit: the caller has
-/// checked.
-Broadcast broadcast(const std::int64_t* a, int a_rank, const std::int64_t* b, int b_rank,
-                    const std::int64_t* y, int y_rank);
-
-/// Where the rows of the result (runs along its last dimension) find their operands, from row `row` on.
+/// The offsets of the operands' first elements for the rows of the result (runs along its last dimension), from row
+/// `row` on.
+template <int N>
 class RowWalk {
  public:
-  RowWalk(const Broadcast& plan, std::int64_t row);
-  void next();
-  std::int64_t a = 0, b = 0;  ///< offsets of the row's first elements
+  RowWalk(const Broadcast<N>& plan, Index row) : plan_(plan) {
+    for (int d = plan.rank - 2; d >= 0; --d) {
+      index_[d] = row % plan.extents[d];
+      row /= plan.extents[d];
+      for (int k = 0; k < N; ++k) at[k] += index_[d] * plan.strides[k][d];
+    }
+  }
+  void next() {
+    for (int d = plan_.rank - 2; d >= 0; --d) {
+      for (int k = 0; k < N; ++k) at[k] += plan_.strides[k][d];
+      if (++index_[d] < plan_.extents[d]) return;
+      for (int k = 0; k < N; ++k) at[k] -= plan_.strides[k][d] * plan_.extents[d];
+      index_[d] = 0;
+    }
+  }
+  std::array<Index, N> at{};
 
  private:
-  const Broadcast& plan_;
-  std::array<std::int64_t, Broadcast::max_rank> index_{};
+  const Broadcast<N>& plan_;
+  detail::Extents index_{};
 };
-
-/// The walk over two arrays of n elements each.
-inline Broadcast same_shape(std::int64_t n) {
-  Broadcast plan;
-  plan.extents[0] = plan.size = n;
-  plan.a_strides[0] = plan.b_strides[0] = 1;
-  return plan;
-}
 
 }  // namespace retort::kernels

@@ -79,10 +79,10 @@ void write_out(const T* x, std::int64_t step, std::int64_t n, T* y) {
 }
 
 template <class T, class U, class F>
-void zip_any(const T* a, const T* b, U* y, const Broadcast& plan, const F& f) {
+void zip_any(const T* a, const T* b, U* y, const Broadcast<2>& plan, const F& f) {
   if (plan.size == 0) return;
-  const std::int64_t n = plan.extents[plan.rank - 1], rows = plan.size / n;
-  const std::int64_t a_step = plan.a_strides[plan.rank - 1], b_step = plan.b_strides[plan.rank - 1];
+  const Index n = plan.row_length(), rows = plan.size / n;
+  const Index a_step = plan.step(0), b_step = plan.step(1);
   const bool far = is_far<U>(plan.size);
   if (rows == 1) {
     parallel_for(n, elementwise_grain, [&](std::int64_t begin, std::int64_t end) {
@@ -94,27 +94,24 @@ void zip_any(const T* a, const T* b, U* y, const Broadcast& plan, const F& f) {
   const std::int64_t grain = std::max<std::int64_t>(1, elementwise_grain / n);
   if (n >= short_row) {
     parallel_for(rows, grain, [&](std::int64_t begin, std::int64_t end) {
-      RowWalk walk(plan, begin);
+      RowWalk<2> walk(plan, begin);
       for (std::int64_t row = begin; row < end; ++row, walk.next())
-        zip_row(a + walk.a, a_step, b + walk.b, b_step, y + row * n, n, far, f);
+        zip_row(a + walk.at[0], a_step, b + walk.at[1], b_step, y + row * n, n, far, f);
       if (far) finish_stores();
     });
     return;
   }
-  const auto whole = [&](const std::array<std::int64_t, Broadcast::max_rank>& strides) {
-    return std::find(strides.begin(), strides.begin() + plan.rank, 0) == strides.begin() + plan.rank;
-  };
-  const bool whole_a = whole(plan.a_strides), whole_b = whole(plan.b_strides);
+  const bool whole_a = plan.whole(0), whole_b = plan.whole(1);
   parallel_for(rows, grain, [&](std::int64_t begin, std::int64_t end) {
     constexpr std::int64_t room = 1024;
     alignas(64) T rows_of_a[room], rows_of_b[room];
     const std::int64_t together = room / n;
-    RowWalk walk(plan, begin);
+    RowWalk<2> walk(plan, begin);
     for (std::int64_t row = begin; row < end; row += together) {
       const std::int64_t count = std::min(together, end - row);
       for (std::int64_t i = 0; i < count; ++i, walk.next()) {
-        if (!whole_a) write_out(a + walk.a, a_step, n, rows_of_a + i * n);
-        if (!whole_b) write_out(b + walk.b, b_step, n, rows_of_b + i * n);
+        if (!whole_a) write_out(a + walk.at[0], a_step, n, rows_of_a + i * n);
+        if (!whole_b) write_out(b + walk.at[1], b_step, n, rows_of_b + i * n);
       }
       zip_row<1, 1>(whole_a ? a + row * n : rows_of_a, whole_b ? b + row * n : rows_of_b, y + row * n,
                     count * n, far, f);
@@ -152,41 +149,38 @@ void map_to(const T* x, U* y, std::int64_t n, F f) {
   });
 }
 
-/// y = f(a, b) elementwise under `plan`. f is called with two Batch<T>, or with two int64.
-template <class T, class F>
-void zip(const T* a, const T* b, T* y, const Broadcast& plan, F f) {
+/// y = f(a, b) elementwise under `plan`. f is called with two Batch<T>, or with two elements where T is int64 or the
+/// result has another type.
+template <class T, class U, class F>
+void zip(const T* a, const T* b, U* y, const Broadcast<2>& plan, F f) {
   detail::zip_any(a, b, y, plan, f);
 }
 
-/// y = f(a, b) as int64 elementwise under `plan`; f is called with two elements.
-template <class T, class F>
-void compare(const T* a, const T* b, std::int64_t* y, const Broadcast& plan, F f) {
-  detail::zip_any(a, b, y, plan, f);
-}
-
-/// y[i] = f(a[i], b[i], c[i]) for i < n. f is called with three Batch<T>, or with three int64.
-template <class T, class F>
-void zip3(const T* a, const T* b, const T* c, T* y, std::int64_t n, F f) {
-  parallel_for(n, elementwise_grain, [&](std::int64_t begin, std::int64_t end) {
-    std::int64_t i = begin;
-    if constexpr (std::is_floating_point_v<T>) {
-      for (; i + lanes<T> <= end; i += lanes<T>) store<T>(y + i, f(load(a + i), load(b + i), load(c + i)));
-      if (const std::int64_t rest = end - i; rest > 0)
-        store_partial<T>(y + i,
-                         f(load_partial(a + i, rest, T{1}), load_partial(b + i, rest, T{1}),
-                           load_partial(c + i, rest, T{1})),
-                         rest);
-    } else {
-      for (; i < end; ++i) y[i] = static_cast<T>(f(a[i], b[i], c[i]));
-    }
-  });
-}
-
-/// y[i] = condition[i] != 0 ? a[i] : b[i] for i < n.
-template <class T>
-void choose(const std::int64_t* condition, const T* a, const T* b, T* y, std::int64_t n) {
-  parallel_for(n, elementwise_grain, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; ++i) y[i] = condition[i] != 0 ? a[i] : b[i];
+/// y = f(c, a, b) elementwise under `plan`; f is called with one element of each.
+template <class C, class T, class F>
+void zip3(const C* c, const T* a, const T* b, T* y, const Broadcast<3>& plan, F f) {
+  if (plan.size == 0) return;
+  const Index n = plan.row_length(), rows = plan.size / n;
+  const Index c_step = plan.step(0), a_step = plan.step(1), b_step = plan.step(2);
+  const auto part = [&](const std::array<Index, 3>& at, Index begin, Index end, T* y_row) {
+    const C* cs = c + at[0];
+    const T *as = a + at[1], *bs = b + at[2];
+    if (c_step + a_step + b_step == 3)
+      for (Index i = begin; i < end; ++i) y_row[i] = f(cs[i], as[i], bs[i]);
+    else if (c_step == 1 && a_step == 1)
+      for (Index i = begin; i < end; ++i) y_row[i] = f(cs[i], as[i], *bs);
+    else if (c_step == 1 && b_step == 1)
+      for (Index i = begin; i < end; ++i) y_row[i] = f(cs[i], *as, bs[i]);
+    else
+      for (Index i = begin; i < end; ++i) y_row[i] = f(cs[i * c_step], as[i * a_step], bs[i * b_step]);
+  };
+  if (rows == 1) {
+    parallel_for(n, elementwise_grain, [&](Index begin, Index end) { part({}, begin, end, y); });
+    return;
+  }
+  parallel_for(rows, std::max<Index>(1, elementwise_grain / n), [&](Index begin, Index end) {
+    RowWalk<3> walk(plan, begin);
+    for (Index row = begin; row < end; ++row, walk.next()) part(walk.at, 0, n, y + row * n);
   });
 }
 

@@ -1,7 +1,10 @@
 #include "retort/framework/ops/elementwise.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
+#include <functional>
+#include <limits>
 #include <numbers>
 
 #include "retort/framework/core/op.hpp"
@@ -15,41 +18,26 @@ using kernels::Batch;
 
 // ---- values: numbers without history --------------------------------------------------------------------
 
-template <class F>
+enum class Elements { all, floats };
+
+// f of each element: of registers for float types. With Elements::floats f does not take int64.
+template <Elements elements = Elements::all, class F>
 Tensor map(const Tensor& x, F f) {
   Array out(x.shape(), x.dtype());
-  visit_dtype(x.dtype(), [&](auto zero) {
-    using T = decltype(zero);
-    kernels::map(x.data<T>().data(), out.fill<T>().data(), x.size(), f);
+  visit_dtype(x.dtype(), [&]<class T>(T) {
+    if constexpr (elements == Elements::all || std::is_floating_point_v<T>)
+      kernels::map(x.data<T>().data(), out.fill<T>().data(), x.size(), f);
   });
   return Tensor(std::move(out));
 }
 
-// The same where f knows registers of float and double only.
-template <class F>
-Tensor map_floating(const Tensor& x, F f) {
-  Array out(x.shape(), x.dtype());
-  visit_floating(x.dtype(), [&](auto zero) {
-    using T = decltype(zero);
-    kernels::map(x.data<T>().data(), out.fill<T>().data(), x.size(), f);
-  });
-  return Tensor(std::move(out));
-}
-
-// f on one element at a time, with a result of type `dtype`.
+// f of one element at a time, with a result of type U.
 template <class U, class F>
 Tensor map_elements(const Tensor& x, F f) {
   Array out(x.shape(), dtype_of<U>);
-  visit_dtype(x.dtype(), [&](auto zero) {
-    kernels::map_to(x.data<decltype(zero)>().data(), out.fill<U>().data(), x.size(), f);
-  });
+  visit_dtype(x.dtype(),
+              [&]<class T>(T) { kernels::map_to(x.data<T>().data(), out.fill<U>().data(), x.size(), f); });
   return Tensor(std::move(out));
-}
-
-kernels::Broadcast plan_of(const Tensor& a, const Tensor& b, const Shape& shape) {
-  if (a.shape() == b.shape()) return kernels::same_shape(a.size());
-  return kernels::broadcast(a.shape().data(), static_cast<int>(a.shape().size()), b.shape().data(),
-                            static_cast<int>(b.shape().size()), shape.data(), static_cast<int>(shape.size()));
 }
 
 // Both operands in the type that they promote to.
@@ -62,13 +50,13 @@ Pair pair_of(const char* operation, const Tensor& a, const Tensor& b) {
   return {a.to(dtype), b.to(dtype), detail::broadcast_shapes(operation, a.shape(), b.shape())};
 }
 
-template <class F>
+template <Elements elements = Elements::all, class F>
 Tensor zip(const Pair& pair, F f) {
   Array out(pair.shape, pair.a.dtype());
-  const auto plan = plan_of(pair.a, pair.b, pair.shape);
-  visit_dtype(pair.a.dtype(), [&](auto zero) {
-    using T = decltype(zero);
-    kernels::zip(pair.a.data<T>().data(), pair.b.data<T>().data(), out.fill<T>().data(), plan, f);
+  const kernels::Broadcast<2> plan({&pair.a.shape(), &pair.b.shape()}, pair.shape);
+  visit_dtype(out.dtype(), [&]<class T>(T) {
+    if constexpr (elements == Elements::all || std::is_floating_point_v<T>)
+      kernels::zip(pair.a.data<T>().data(), pair.b.data<T>().data(), out.fill<T>().data(), plan, f);
   });
   return Tensor(std::move(out));
 }
@@ -77,11 +65,9 @@ template <class F>
 Tensor compare(const char* operation, const Tensor& a, const Tensor& b, F f) {
   const Pair pair = pair_of(operation, a.detach(), b.detach());
   Array out(pair.shape, DType::int64);
-  const auto plan = plan_of(pair.a, pair.b, pair.shape);
-  visit_dtype(pair.a.dtype(), [&](auto zero) {
-    using T = decltype(zero);
-    kernels::compare(pair.a.data<T>().data(), pair.b.data<T>().data(), out.fill<std::int64_t>().data(), plan,
-                     f);
+  const kernels::Broadcast<2> plan({&pair.a.shape(), &pair.b.shape()}, pair.shape);
+  visit_dtype(pair.a.dtype(), [&]<class T>(T) {
+    kernels::zip(pair.a.data<T>().data(), pair.b.data<T>().data(), out.fill<std::int64_t>().data(), plan, f);
   });
   return Tensor(std::move(out));
 }
@@ -113,6 +99,19 @@ T either(bool condition, T yes, T no) {
 
 // What an input that needs no gradient would be saved for.
 Tensor saved_if(bool wanted, const Tensor& x) { return wanted ? x : Tensor(); }
+
+// g where open(v) holds, exactly 0 elsewhere: infinite and NaN gradients do not leak through. v has no history. Linear
+// in g, so that it is its own derivative.
+template <class Open>
+Tensor gate(const Tensor& g, const Tensor& v, Open open) {
+  return record({.name = "gate",
+                 .inputs = {g},
+                 .value = zip(pair_of("gate", g.detach(), v),
+                              [open](const auto& value, const auto& at) {
+                                return either(open(at), value, constant(value, 0));
+                              }),
+                 .vjp = [v, open](const Tensor& gg, Needs) { return gate(gg, v, open); }});
+}
 
 // g where the mask (numbers without history) is 1, g times it in between, exactly 0 where it is 0: infinite and NaN
 // gradients do not leak through. Linear in g, so that it is its own derivative.
@@ -169,12 +168,52 @@ Tensor normal_cdf(const Tensor& x) {
                  }});
 }
 
-template <class Pow>
-Tensor pow_elements(const Tensor& x, Pow pow_of) {
-  return visit_floating(x.dtype(), [&](auto zero) {
-    using T = decltype(zero);
-    return map_elements<T>(x, [&](auto v) { return static_cast<T>(pow_of(static_cast<T>(v))); });
+// std::pow of each lane.
+template <class T>
+Batch<T> pow_lanes(const Batch<T>& base, const Batch<T>& exponent) {
+  alignas(64) std::array<T, kernels::lanes<T>> x, y;
+  base.store_aligned(x.data());
+  exponent.store_aligned(y.data());
+  std::transform(x.begin(), x.end(), y.begin(), x.begin(), [](T a, T b) { return std::pow(a, b); });
+  return Batch<T>::load_aligned(x.data());
+}
+
+// Exact powers of int64, modulo 2^64 like its products.
+Tensor int64_pow(const Tensor& a, const Tensor& b) {
+  for (const std::int64_t exponent : b.data<std::int64_t>())
+    if (exponent < 0)
+      throw ValueError(
+          message("pow: int64 to the power of {} is a fraction; convert the base to a float type", exponent));
+  return zip(pair_of("pow", a, b), [](auto base, auto exponent) {
+    if constexpr (std::is_same_v<decltype(base), std::int64_t>) {
+      std::uint64_t power = 1, square = static_cast<std::uint64_t>(base);
+      for (auto rest = static_cast<std::uint64_t>(exponent); rest > 0; rest >>= 1, square *= square)
+        if (rest & 1) power *= square;
+      return static_cast<std::int64_t>(power);
+    } else {
+      return base;  // int64 alone comes here
+    }
   });
+}
+
+// The input of clamp in the type of the result, and bounds of that type. An int64 tensor stays one unless a bound is a
+// fraction or beyond what int64 holds on the side where it would be the result.
+struct Bounded {
+  Tensor x;
+  Scalar low, high;
+};
+Bounded bounded(const Tensor& input, std::optional<double> lo, std::optional<double> hi) {
+  if (!lo && !hi) throw ValueError("clamp: give at least one bound");
+  constexpr double inf = std::numeric_limits<double>::infinity(), beyond_int64 = 0x1p63;
+  const double low = lo.value_or(-inf), high = hi.value_or(inf);
+  if (input.dtype() != DType::int64) return {input, low, high};
+  if (std::isnan(low) || std::isnan(high)) throw ValueError("clamp: a bound of an int64 tensor is NaN");
+  const auto integral = [](double bound) { return bound == std::floor(bound); };
+  if (!integral(low) || !integral(high) || low >= beyond_int64 || high < -beyond_int64)
+    return {floating(input), low, high};
+  using Limits = std::numeric_limits<std::int64_t>;
+  return {input, low < -beyond_int64 ? Scalar(Limits::min()) : Scalar(static_cast<std::int64_t>(low)),
+          high >= beyond_int64 ? Scalar(Limits::max()) : Scalar(static_cast<std::int64_t>(high))};
 }
 
 // Whether 1/b is exact, so that a product with it has the quotient's bits, in a quarter of the time: powers of two.
@@ -244,16 +283,9 @@ Tensor div(const Tensor& a, const Tensor& b) {
   Pair pair = pair_of("div", a, b);
   pair.a = floating(pair.a);
   pair.b = floating(pair.b);
-  Array out(pair.shape, pair.a.dtype());
-  const auto plan = plan_of(pair.a, pair.b, pair.shape);
-  visit_floating(pair.a.dtype(), [&](auto zero) {
-    using T = decltype(zero);
-    kernels::zip(pair.a.data<T>().data(), pair.b.data<T>().data(), out.fill<T>().data(), plan,
-                 [](const auto& u, const auto& v) { return u / v; });
-  });
   return record({.name = "div",
                  .inputs = {pair.a, pair.b},
-                 .value = Tensor(std::move(out)),
+                 .value = zip(pair, [](const auto& u, const auto& v) { return u / v; }),
                  .vjp = [x = saved_if(b.requires_grad(), pair.a), y = pair.b](const Tensor& g, Needs needs) {
                    return std::array<Tensor, 2>{needs[0] ? g / y : Tensor(),
                                                 needs[1] ? neg(g) * (x / y / y) : Tensor()};
@@ -263,19 +295,20 @@ Tensor div(const Tensor& a, const Tensor& b) {
 Tensor div(const Tensor& a, Scalar b) {
   const Tensor x = floating(a);
   const Scalar factor(1 / b.value());
-  return record({.name = "div",
-                 .inputs = {x},
-                 .value = has_exact_reciprocal(b)
-                              ? map_floating(x, [factor](const auto& v) { return v * constant(v, factor); })
-                              : map_floating(x, [b](const auto& v) { return v / constant(v, b); }),
-                 .vjp = [b](const Tensor& g, Needs) { return g / b; }});
+  return record(
+      {.name = "div",
+       .inputs = {x},
+       .value = has_exact_reciprocal(b)
+                    ? map<Elements::floats>(x, [factor](const auto& v) { return v * constant(v, factor); })
+                    : map<Elements::floats>(x, [b](const auto& v) { return v / constant(v, b); }),
+       .vjp = [b](const Tensor& g, Needs) { return g / b; }});
 }
 
 Tensor div(Scalar a, const Tensor& b) {
   const Tensor x = floating(b);
   return record({.name = "div",
                  .inputs = {x},
-                 .value = map_floating(x, [a](const auto& v) { return constant(v, a) / v; }),
+                 .value = map<Elements::floats>(x, [a](const auto& v) { return constant(v, a) / v; }),
                  .vjp = [x, a](const Tensor& g, Needs) { return neg(g) * (a / x / x); }});
 }
 
@@ -292,7 +325,7 @@ Tensor exp(const Tensor& input) {
   const Tensor x = floating(input);
   return record({.name = "exp",
                  .inputs = {x},
-                 .value = map_floating(x, [](const auto& v) { return kernels::exp(v); }),
+                 .value = map<Elements::floats>(x, [](const auto& v) { return kernels::exp(v); }),
                  .vjp = [](const Tensor& g, const Tensor& y, Needs) { return g * y; }});
 }
 
@@ -300,7 +333,7 @@ Tensor log(const Tensor& input) {
   const Tensor x = floating(input);
   return record({.name = "log",
                  .inputs = {x},
-                 .value = map_floating(x, [](const auto& v) { return kernels::log(v); }),
+                 .value = map<Elements::floats>(x, [](const auto& v) { return kernels::log(v); }),
                  .vjp = [x](const Tensor& g, Needs) { return g / x; }});
 }
 
@@ -308,7 +341,7 @@ Tensor tanh(const Tensor& input) {
   const Tensor x = floating(input);
   return record({.name = "tanh",
                  .inputs = {x},
-                 .value = map_floating(x, [](const auto& v) { return xsimd::tanh(v); }),
+                 .value = map<Elements::floats>(x, [](const auto& v) { return xsimd::tanh(v); }),
                  .vjp = [](const Tensor& g, const Tensor& y, Needs) { return g * (1 - y * y); }});
 }
 
@@ -316,11 +349,11 @@ Tensor sigmoid(const Tensor& input) {
   const Tensor x = floating(input);
   return record({.name = "sigmoid",
                  .inputs = {x},
-                 .value = map_floating(x,
-                                       [](const auto& v) {
-                                         const auto one = constant(v, 1);
-                                         return one / (one + kernels::exp(-v));
-                                       }),
+                 .value = map<Elements::floats>(x,
+                                                [](const auto& v) {
+                                                  const auto one = constant(v, 1);
+                                                  return one / (one + kernels::exp(-v));
+                                                }),
                  .vjp = [](const Tensor& g, const Tensor& y, Needs) { return g * (y * (1 - y)); }});
 }
 
@@ -328,7 +361,7 @@ Tensor sqrt(const Tensor& input) {
   const Tensor x = floating(input);
   return record({.name = "sqrt",
                  .inputs = {x},
-                 .value = map_floating(x, [](const auto& v) { return xsimd::sqrt(v); }),
+                 .value = map<Elements::floats>(x, [](const auto& v) { return xsimd::sqrt(v); }),
                  .vjp = [](const Tensor& g, const Tensor& y, Needs) { return g / (y * 2); }});
 }
 
@@ -346,39 +379,24 @@ Tensor abs(const Tensor& x) {
 }
 
 Tensor relu(const Tensor& x) {
-  return record({.name = "relu",
-                 .inputs = {x},
-                 .value = map(x,
-                              [](const auto& v) {
-                                const auto zero = constant(v, 0);
-                                return either(v <= zero, zero, v);  // written so that NaN passes
-                              }),
-                 .vjp =
-                     [](const Tensor& g, const Tensor& y, Needs) {
-                       return masked(g, map(y.detach(), [](const auto& v) {
-                                       const auto zero = constant(v, 0);
-                                       return either(v <= zero, zero, constant(v, 1));
-                                     }));
-                     },
-                 .fast_vjp =
-                     [](const Tensor& g, const Tensor& y, Needs) {
-                       return zip({g, y, y.shape()}, [](const auto& value, const auto& v) {
-                         const auto zero = constant(v, 0);
-                         return either(v <= zero, zero, value);
-                       });
-                     }});
+  const auto positive = [](const auto& v) { return !(v <= constant(v, 0)); };  // written so that NaN passes
+  return record(
+      {.name = "relu",
+       .inputs = {x},
+       .value = map(x, [=](const auto& v) { return either(positive(v), v, constant(v, 0)); }),
+       .vjp = [=](const Tensor& g, const Tensor& y, Needs) { return gate(g, y.detach(), positive); }});
 }
 
 Tensor silu(const Tensor& input) {
   const Tensor x = floating(input);
-  return record(
-      {.name = "silu",
-       .inputs = {x},
-       .value = map_floating(x, [](const auto& v) { return v / (constant(v, 1) + kernels::exp(-v)); }),
-       .vjp = [x](const Tensor& g, Needs) {
-         const Tensor s = sigmoid(x);
-         return g * (s * (1 + x * (1 - s)));
-       }});
+  return record({.name = "silu",
+                 .inputs = {x},
+                 .value = map<Elements::floats>(
+                     x, [](const auto& v) { return v / (constant(v, 1) + kernels::exp(-v)); }),
+                 .vjp = [x](const Tensor& g, Needs) {
+                   const Tensor s = sigmoid(x);
+                   return g * (s * (1 + x * (1 - s)));
+                 }});
 }
 
 Tensor gelu(const Tensor& input, GeluApproximation approximate) {
@@ -389,13 +407,17 @@ Tensor gelu(const Tensor& input, GeluApproximation approximate) {
 }
 
 Tensor pow(const Tensor& input, Scalar exponent) {
-  const Tensor x = floating(input);
   const double s = exponent.value();
+  if (input.dtype() == DType::int64 && exponent.integral())
+    return int64_pow(input, full({}, exponent, DType::int64));
+  const Tensor x = floating(input);
   const auto value = [&]() -> Tensor {
-    if (s == 2) return map_floating(x, [](const auto& v) { return v * v; });
-    if (s == 1) return map_floating(x, [](const auto& v) { return v; });
-    if (s == 0.5) return map_floating(x, [](const auto& v) { return xsimd::sqrt(v); });
-    return pow_elements(x, [s](auto v) { return std::pow(v, static_cast<decltype(v)>(s)); });
+    if (s == 2) return map<Elements::floats>(x, [](const auto& v) { return v * v; });
+    if (s == 3) return map<Elements::floats>(x, [](const auto& v) { return v * v * v; });
+    if (s == 4) return map<Elements::floats>(x, [](const auto& v) { return (v * v) * (v * v); });
+    if (s == 1) return map<Elements::floats>(x, [](const auto& v) { return v; });
+    if (s == 0.5) return map<Elements::floats>(x, [](const auto& v) { return xsimd::sqrt(v); });
+    return map<Elements::floats>(x, [s](const auto& v) { return pow_lanes(v, constant(v, s)); });
   };
   return record({.name = "pow", .inputs = {x}, .value = value(), .vjp = [x, s](const Tensor& g, Needs) {
                    return s == 0 ? zeros_like(g) : g * (s * pow(x, s - 1));
@@ -403,60 +425,39 @@ Tensor pow(const Tensor& input, Scalar exponent) {
 }
 
 Tensor pow(const Tensor& a, const Tensor& b) {
-  Pair pair = pair_of("pow", a, b);
-  pair.a = broadcast_to(floating(pair.a), pair.shape);
-  pair.b = broadcast_to(floating(pair.b), pair.shape);
-  const Tensor& x = pair.a;
-  const Tensor& y = pair.b;
-  Array out(pair.shape, x.dtype());
-  visit_floating(x.dtype(), [&](auto zero) {
-    using T = decltype(zero);
-    const T* base = x.data<T>().data();
-    const T* exponent = y.data<T>().data();
-    T* power = out.fill<T>().data();
-    parallel_for(out.size(), kernels::elementwise_grain / 16, [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t i = begin; i < end; ++i) power[i] = std::pow(base[i], exponent[i]);
-    });
-  });
-  return record({.name = "pow",
-                 .inputs = {x, y},
-                 .value = Tensor(std::move(out)),
-                 .vjp = [x, y](const Tensor& g, const Tensor& z, Needs needs) {
-                   std::array<Tensor, 2> gradients;
-                   if (needs[0]) gradients[0] = where(equal(y, 0), 0, g * (y * pow(x, y - 1)));
-                   if (needs[1]) {
-                     // At x = 0 with y >= 0 the power is flat in y; log 0 must not reach it.
-                     const Tensor flat = mul(equal(x, 0), greater_equal(y, 0));
-                     gradients[1] = where(flat, 0, g * (z * log(where(flat, 1, x))));
-                   }
-                   return gradients;
-                 }});
+  const Pair pair = pair_of("pow", a, b);
+  if (pair.a.dtype() == DType::int64) return int64_pow(pair.a, pair.b);
+  return record(
+      {.name = "pow",
+       .inputs = {pair.a, pair.b},
+       .value = zip<Elements::floats>(pair, [](const auto& u, const auto& v) { return pow_lanes(u, v); }),
+       .vjp = [x = pair.a, y = pair.b](const Tensor& g, const Tensor& z, Needs needs) {
+         std::array<Tensor, 2> gradients;
+         if (needs[0]) gradients[0] = where(equal(y, 0), 0, g * (y * pow(x, y - 1)));
+         if (needs[1]) {
+           // At x = 0 with y >= 0 the power is flat in y; log 0 must not reach it.
+           const Tensor flat = mul(equal(x, 0), greater_equal(y, 0));
+           gradients[1] = where(flat, 0, g * (z * log(where(flat, 1, x))));
+         }
+         return gradients;
+       }});
 }
 
-Tensor pow(Scalar base, const Tensor& exponent) {
-  return pow(full({}, base, floating(exponent).dtype()), exponent);
-}
+Tensor pow(Scalar base, const Tensor& exponent) { return pow(scalar_beside(exponent, base), exponent); }
 
 Tensor clamp(const Tensor& input, std::optional<double> lo, std::optional<double> hi) {
-  if (!lo && !hi) throw ValueError("clamp: give at least one bound");
-  const auto integral = [](std::optional<double> bound) { return !bound || *bound == std::floor(*bound); };
-  const Tensor x = integral(lo) && integral(hi) ? input : floating(input);
+  const auto [x, low, high] = bounded(input, lo, hi);
+  const auto rising = [low = low](const auto& v) { return v >= constant(v, low); };
+  const auto falling = [high = high](const auto& v) { return v <= constant(v, high); };
+  const auto value = [=, low = low, high = high](const auto& v) {  // NaN passes, and a bound of NaN wins
+    const auto above = either(rising(v), v, either(v == v, constant(v, low), v));
+    return either(falling(above), above, either(above == above, constant(v, high), above));
+  };
   return record({.name = "clamp",
                  .inputs = {x},
-                 .value = map(x,
-                              [lo, hi](auto v) {
-                                if (lo) v = either(v < constant(v, *lo), constant(v, *lo), v);
-                                if (hi) v = either(v > constant(v, *hi), constant(v, *hi), v);
-                                return v;
-                              }),
-                 .vjp = [x = x.detach(), lo, hi](const Tensor& g, Needs) {
-                   return masked(g, map(x, [lo, hi](const auto& v) {
-                                   const auto zero = constant(v, 0);
-                                   auto inside = constant(v, 1);
-                                   if (lo) inside = either(v >= constant(v, *lo), inside, zero);
-                                   if (hi) inside = either(v <= constant(v, *hi), inside, zero);
-                                   return inside;
-                                 }));
+                 .value = map(x, value),
+                 .vjp = [=, x = x.detach()](const Tensor& g, Needs) {
+                   return gate(g, x, [=](const auto& v) { return rising(v) & falling(v); });
                  }});
 }
 
@@ -478,21 +479,18 @@ Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
   detail::require_int64("where", "condition", condition);
   const Pair pair = pair_of("where", a, b);
   const Shape shape = detail::broadcast_shapes("where", condition.shape(), pair.shape);
-  const Tensor c = broadcast_to(condition, shape);
-  const Tensor x = broadcast_to(pair.a.detach(), shape);
-  const Tensor y = broadcast_to(pair.b.detach(), shape);
-  Array out(shape, x.dtype());
-  visit_dtype(x.dtype(), [&](auto zero) {
-    using T = decltype(zero);
-    kernels::choose(c.data<std::int64_t>().data(), x.data<T>().data(), y.data<T>().data(),
-                    out.fill<T>().data(), out.size());
+  const kernels::Broadcast<3> plan({&condition.shape(), &a.shape(), &b.shape()}, shape);
+  Array out(shape, pair.a.dtype());
+  visit_dtype(out.dtype(), [&]<class T>(T) {
+    kernels::zip3(condition.data<std::int64_t>().data(), pair.a.data<T>().data(), pair.b.data<T>().data(),
+                  out.fill<T>().data(), plan, [](std::int64_t c, T yes, T no) { return c != 0 ? yes : no; });
   });
   return record({.name = "where",
                  .inputs = {pair.a, pair.b},
                  .value = Tensor(std::move(out)),
-                 .vjp = [c](const Tensor& g, Needs needs) {
-                   return std::array<Tensor, 2>{needs[0] ? where(c, g, 0) : Tensor(),
-                                                needs[1] ? where(c, 0, g) : Tensor()};
+                 .vjp = [condition](const Tensor& g, Needs needs) {
+                   return std::array<Tensor, 2>{needs[0] ? where(condition, g, 0) : Tensor(),
+                                                needs[1] ? where(condition, 0, g) : Tensor()};
                  }});
 }
 
@@ -505,30 +503,24 @@ Tensor where(const Tensor& condition, Scalar a, const Tensor& b) {
 
 // ---- comparisons ----------------------------------------------------------------------------------------
 
-Tensor equal(const Tensor& a, const Tensor& b) {
-  return compare("equal", a, b, [](auto u, auto v) { return u == v; });
-}
+Tensor equal(const Tensor& a, const Tensor& b) { return compare("equal", a, b, std::equal_to<>()); }
 Tensor equal(const Tensor& a, Scalar b) { return equal(a, scalar_beside(a, b)); }
-
 Tensor not_equal(const Tensor& a, const Tensor& b) {
-  return compare("not_equal", a, b, [](auto u, auto v) { return u != v; });
+  return compare("not_equal", a, b, std::not_equal_to<>());
 }
 Tensor not_equal(const Tensor& a, Scalar b) { return not_equal(a, scalar_beside(a, b)); }
-
-Tensor less(const Tensor& a, const Tensor& b) {
-  return compare("less", a, b, [](auto u, auto v) { return u < v; });
-}
+Tensor less(const Tensor& a, const Tensor& b) { return compare("less", a, b, std::less<>()); }
 Tensor less(const Tensor& a, Scalar b) { return less(a, scalar_beside(a, b)); }
-
 Tensor less_equal(const Tensor& a, const Tensor& b) {
-  return compare("less_equal", a, b, [](auto u, auto v) { return u <= v; });
+  return compare("less_equal", a, b, std::less_equal<>());
 }
 Tensor less_equal(const Tensor& a, Scalar b) { return less_equal(a, scalar_beside(a, b)); }
-
-Tensor greater(const Tensor& a, const Tensor& b) { return less(b, a); }
-Tensor greater(const Tensor& a, Scalar b) { return less(scalar_beside(a, b), a); }
-Tensor greater_equal(const Tensor& a, const Tensor& b) { return less_equal(b, a); }
-Tensor greater_equal(const Tensor& a, Scalar b) { return less_equal(scalar_beside(a, b), a); }
+Tensor greater(const Tensor& a, const Tensor& b) { return compare("greater", a, b, std::greater<>()); }
+Tensor greater(const Tensor& a, Scalar b) { return greater(a, scalar_beside(a, b)); }
+Tensor greater_equal(const Tensor& a, const Tensor& b) {
+  return compare("greater_equal", a, b, std::greater_equal<>());
+}
+Tensor greater_equal(const Tensor& a, Scalar b) { return greater_equal(a, scalar_beside(a, b)); }
 
 Tensor isnan(const Tensor& x) {
   return map_elements<std::int64_t>(x, [](auto v) { return v != v; });

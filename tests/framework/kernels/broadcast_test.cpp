@@ -4,23 +4,22 @@
 
 BOOST_AUTO_TEST_SUITE(kernels_broadcast)
 
+using retort::Shape;
 using retort::kernels::Broadcast;
 using retort::kernels::RowWalk;
 
 namespace {
 
 /// Where the walk finds an operand's element for each element of the result.
-std::vector<std::int64_t> offsets(const Broadcast& plan, bool of_a) {
+template <int N>
+std::vector<std::int64_t> offsets(const Broadcast<N>& plan, int k) {
   std::vector<std::int64_t> found;
   if (plan.size == 0) return found;
-  const std::int64_t n = plan.extents[plan.rank - 1];
-  const std::int64_t step = (of_a ? plan.a_strides : plan.b_strides)[plan.rank - 1];
-  RowWalk walk(plan, 0);
+  const std::int64_t n = plan.row_length();
+  RowWalk<N> walk(plan, 0);
   for (std::int64_t row = 0; row < plan.size / n; ++row, walk.next()) {
-    const RowWalk there(plan, row);
-    BOOST_TEST(there.a == walk.a);
-    BOOST_TEST(there.b == walk.b);
-    for (std::int64_t i = 0; i < n; ++i) found.push_back((of_a ? walk.a : walk.b) + i * step);
+    BOOST_TEST(RowWalk<N>(plan, row).at == walk.at, boost::test_tools::per_element());
+    for (std::int64_t i = 0; i < n; ++i) found.push_back(walk.at[k] + i * plan.step(k));
   }
   return found;
 }
@@ -61,24 +60,24 @@ BOOST_AUTO_TEST_CASE(the_walk_finds_what_the_rule_says) {
         if (!whole && generator() % 2) extent = 1;
       return extents;
     };
-    const auto a = operand(round % 2 == 0), b = operand(round % 2 == 1);
-    const Broadcast plan =
-        retort::kernels::broadcast(a.data(), static_cast<int>(a.size()), b.data(), static_cast<int>(b.size()),
-                                   result.data(), static_cast<int>(result.size()));
-    BOOST_TEST(offsets(plan, true) == by_rule(a, result), boost::test_tools::per_element());
-    BOOST_TEST(offsets(plan, false) == by_rule(b, result), boost::test_tools::per_element());
+    const auto a = operand(round % 2 == 0), b = operand(round % 2 == 1), c = operand(round % 3 == 0);
+    const Shape a_shape(a), b_shape(b), c_shape(c);
+    const Broadcast<2> two({&a_shape, &b_shape}, result);
+    BOOST_TEST(offsets(two, 0) == by_rule(a, result), boost::test_tools::per_element());
+    BOOST_TEST(offsets(two, 1) == by_rule(b, result), boost::test_tools::per_element());
+    const Broadcast<3> three({&a_shape, &b_shape, &c_shape}, result);
+    BOOST_TEST(offsets(three, 0) == by_rule(a, result), boost::test_tools::per_element());
+    BOOST_TEST(offsets(three, 2) == by_rule(c, result), boost::test_tools::per_element());
   }
 }
 
-BOOST_AUTO_TEST_CASE(what_can_be_walked_as_one_is) {
-  const std::int64_t a[] = {4, 1, 3, 5}, row[] = {5}, block[] = {3, 5}, one[] = {1, 1};
-  const auto rank = [&](const std::int64_t* b, int b_rank) {
-    return retort::kernels::broadcast(a, 4, b, b_rank, a, 4).rank;
-  };
-  BOOST_TEST(rank(a, 4) == 1);
-  BOOST_TEST(rank(one, 2) == 1);
-  BOOST_TEST(rank(row, 1) == 2);
-  BOOST_TEST(rank(block, 2) == 2);
+BOOST_AUTO_TEST_CASE(dimensions_walked_alike_are_merged) {
+  const Shape a{4, 1, 3, 5};
+  const auto rank = [&](const Shape& b) { return Broadcast<2>({&a, &b}, a).rank; };
+  BOOST_TEST(rank(a) == 1);
+  BOOST_TEST(rank({1, 1}) == 1);
+  BOOST_TEST(rank({5}) == 2);
+  BOOST_TEST(rank({3, 5}) == 2);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -60,6 +60,82 @@ BOOST_AUTO_TEST_CASE(softmax_of_masked_classes) {
   }
 }
 
+BOOST_AUTO_TEST_CASE(clamp_with_bounds_beyond_the_type) {
+  using Integers = std::vector<std::int64_t>;
+  using Limits = std::numeric_limits<std::int64_t>;
+  const Tensor x = tensor({-5, 3, 7});
+  BOOST_TEST(clamp(x, 0.0, inf).values<std::int64_t>() == (Integers{0, 3, 7}));
+  BOOST_TEST(clamp(x, -inf, 3.0).values<std::int64_t>() == (Integers{-5, 3, 3}));
+  BOOST_TEST(clamp(x, -1e30, 1e30).values<std::int64_t>() == (Integers{-5, 3, 7}));
+  BOOST_TEST(clamp(x, std::nullopt, 0x1p63).values<std::int64_t>() == (Integers{-5, 3, 7}));
+  BOOST_TEST(clamp(x, -0x1p63, std::nullopt).values<std::int64_t>() == (Integers{-5, 3, 7}));
+  const Integers extremes{Limits::min(), 0, Limits::max()};
+  BOOST_TEST(clamp(tensor(extremes), -inf, inf).values<std::int64_t>() == extremes);
+  BOOST_TEST(clamp(tensor(extremes), -0x1p63, 0x1p63).values<std::int64_t>() == extremes);
+  // A bound that would be the result, and that int64 does not hold.
+  BOOST_TEST((clamp(x, 1e30, std::nullopt).dtype() == DType::float32));
+  BOOST_TEST(clamp(x, 1e30, std::nullopt).values<float>() == (std::vector<float>{1e30f, 1e30f, 1e30f}));
+  BOOST_TEST(clamp(x, std::nullopt, -1e30).values<float>() == (std::vector<float>{-1e30f, -1e30f, -1e30f}));
+  BOOST_CHECK_THROW(clamp(x, nan, std::nullopt), ValueError);
+  BOOST_CHECK_THROW(clamp(x, 0.0, nan), ValueError);
+}
+
+BOOST_AUTO_TEST_CASE(clamp_with_a_bound_of_nan) {
+  for (const DType dtype : {DType::float32, DType::float64}) {
+    const Tensor x = tensor({-1.0, 2.0, nan, inf}).to(dtype);
+    for (const Tensor& y :
+         {clamp(x, nan, std::nullopt), clamp(x, std::nullopt, nan), clamp(x, nan, 1.0), clamp(x, 0.0, nan)})
+      check(y.values<double>(), {nan, nan, nan, nan});
+  }
+  for (const bool create_graph : {false, true})
+    check(gradient([](const Tensor& x) { return clamp(x, nan, 1.0); }, {-1, 2, nan}, create_graph),
+          {0, 0, 0});
+}
+
+BOOST_AUTO_TEST_CASE(powers_of_integers_are_exact) {
+  using Integers = std::vector<std::int64_t>;
+  const Tensor x = tensor({16777217, -3, 0});
+  BOOST_TEST(pow(x, 2).values<std::int64_t>() == (Integers{281475010265089, 9, 0}));
+  BOOST_TEST(pow(x, 0).values<std::int64_t>() == (Integers{1, 1, 1}));
+  BOOST_TEST(pow(tensor({3, -1}), 39).values<std::int64_t>() == (Integers{4052555153018976267, -1}));
+  BOOST_TEST(pow(tensor({3, -2, 2}), tensor({33, 3, 62})).values<std::int64_t>() ==
+             (Integers{5559060566555523, -8, std::int64_t{1} << 62}));
+  BOOST_TEST(pow(3, tensor({0, 33})).values<std::int64_t>() == (Integers{1, 5559060566555523}));
+  BOOST_TEST((pow(x, 2.0).dtype() == DType::float32));
+  BOOST_TEST((pow(x, 0.5).dtype() == DType::float32));
+  BOOST_CHECK_THROW(pow(x, -1), ValueError);
+  BOOST_CHECK_THROW(pow(x, tensor({1, -1, 2})), ValueError);
+  BOOST_CHECK_THROW(pow(2, tensor({-1})), ValueError);
+}
+
+BOOST_AUTO_TEST_CASE(gates_let_no_infinite_gradient_through) {
+  for (const bool create_graph : {false, true})
+    for (const double g : {inf, nan}) {
+      const Tensor x = tensor({-1.0, 0.0, 2.0}).set_requires_grad();
+      const Tensor cotangent = full({3}, g, DType::float64);
+      const auto given = [&](const Tensor& y) {
+        return grad({y}, {x}, {.grad_outputs = {cotangent}, .create_graph = create_graph})[0]
+            .values<double>();
+      };
+      check(given(relu(x)), {0, 0, g});
+      check(given(clamp(x, -0.5, 1.0)), {0, g, 0});
+      check(given(where(greater(x, -0.5), x, 0)), {0, g, g});
+    }
+}
+
+BOOST_AUTO_TEST_CASE(where_broadcasts_its_three_operands_in_every_way) {
+  const std::vector<Shape> shapes{{}, {1}, {5}, {3, 1}, {3, 5}, {2, 1, 5}, {2, 3, 1}, {2, 3, 5}, {1, 3, 1}};
+  for (const Shape& c : shapes)
+    for (const Shape& a : shapes)
+      for (const Shape& b : shapes) {
+        const Tensor condition = greater(randn(c), 0), x = randn(a), y = randn(b);
+        const Tensor got = where(condition, x, y);
+        const Tensor mask = broadcast_to(condition, got.shape()).to(DType::float32);
+        const Tensor want = broadcast_to(x, got.shape()) * mask + broadcast_to(y, got.shape()) * (1 - mask);
+        BOOST_TEST(equal(got, want).values<std::int64_t>() == std::vector<std::int64_t>(got.size(), 1));
+      }
+}
+
 BOOST_AUTO_TEST_CASE(a_power_of_two_divides_like_any_number) {
   for (const double divisor : {2.0, 4.0, -0.5, 0x1p-90, 0x1p100, 3.0}) {
     std::vector<float> values = randn({1000}).values<float>();
