@@ -44,6 +44,7 @@ const std::vector<OpCase>& op_cases();
 std::vector<OpCase> elementwise_cases();
 std::vector<OpCase> reduction_cases();
 std::vector<OpCase> shape_cases();
+std::vector<OpCase> array_cases();
 std::vector<OpCase> product_cases();
 std::vector<OpCase> network_cases();
 std::vector<OpCase> loss_cases();

@@ -1,6 +1,7 @@
 #include "retort/framework/ops/checks.hpp"
 
-#include "retort/framework/ops/dims.hpp"
+#include <array>
+#include <vector>
 
 namespace retort::detail {
 
@@ -17,6 +18,26 @@ Split split_at(const Shape& shape, std::size_t dim) {
   for (std::size_t i = 0; i < shape.size(); ++i)
     (i < dim ? split.outer : i == dim ? split.n : split.inner) *= shape[i];
   return split;
+}
+
+Reduced reduced_dims(const char* operation, const Shape& shape, const Dims& dims) {
+  std::array<bool, Shape::max_dims> gone{};
+  for (const std::int64_t dim : dims.list()) {
+    bool& one = gone[checked_dim(operation, dim, shape)];
+    if (one) throw ValueError(message("{}: dim {} is named twice", operation, dim));
+    one = true;
+  }
+  if (dims.all()) gone.fill(true);
+  Reduced result;
+  std::vector<std::int64_t> front, back;
+  for (std::size_t d = 0; d < shape.size(); ++d) {
+    result.kept.push_back(gone[d] ? 1 : shape[d]);
+    if (!gone[d]) result.squeezed.push_back(shape[d]);
+    (gone[d] ? back : front).push_back(static_cast<std::int64_t>(d));
+  }
+  front.insert(front.end(), back.begin(), back.end());
+  result.order = front;
+  return result;
 }
 
 }  // namespace retort::detail

@@ -3,6 +3,7 @@
 
 #include "retort/framework/base/error.hpp"
 #include "retort/framework/core/tensor.hpp"
+#include "retort/framework/ops/dims.hpp"
 
 namespace retort::detail {
 
@@ -23,6 +24,15 @@ struct Split {
   std::int64_t outer = 1, n = 1, inner = 1;
 };
 Split split_at(const Shape& shape, std::size_t dim);
+
+/// What a reduction over some dimensions, or over all, leaves.
+struct Reduced {
+  Shape kept;      ///< the result's shape with keepdim
+  Shape squeezed;  ///< and without
+  Dims order;      ///< the permutation that brings the reduced dimensions to the back
+};
+/// Throws IndexError for a dimension out of range and ValueError for one named twice.
+Reduced reduced_dims(const char* operation, const Shape& shape, const Dims& dims);
 
 /// The shape with the extent of one dimension replaced.
 inline Shape with_extent(Shape shape, std::size_t dim, std::int64_t extent) {

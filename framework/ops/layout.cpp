@@ -1,0 +1,149 @@
+#include "retort/framework/ops/layout.hpp"
+
+#include <algorithm>
+#include <array>
+#include <limits>
+#include <xtensor/xbuilder.hpp>
+#include <xtensor/xmanipulation.hpp>
+
+#include "retort/framework/core/op.hpp"
+#include "retort/framework/ops/checks.hpp"
+#include "retort/framework/ops/elementwise.hpp"
+#include "retort/framework/ops/shape_ops.hpp"
+#include "retort/framework/ops/xtensor_impl.hpp"
+
+namespace retort {
+namespace {
+
+using Counts = std::vector<std::int64_t>;
+
+// tril, or triu. The rule is the operation itself.
+Tensor triangle(const char* operation, const Tensor& x, std::int64_t k, bool lower) {
+  if (x.dim() < 2)
+    throw ShapeError(
+        message("{}: the input has shape {}; it must have two or more dimensions", operation, x.shape()));
+  const std::int64_t rows = x.size(-2), columns = x.size(-1), size = rows * columns;
+  // A diagonal beyond the corners is taken at the corner, where differences cannot overflow.
+  const std::int64_t diagonal = std::clamp(k, -rows - 1, columns + 1);
+  const Tensor value = empty(x.shape(), x.dtype());
+  visit_dtype(x.dtype(), [&]<class T>(T) {
+    const auto row = xt::arange<std::int64_t>(rows);
+    const auto column = xt::arange<std::int64_t>(columns);
+    const auto offset = column - xt::view(row, xt::all(), xt::newaxis());
+    const xt::xtensor<bool, 2> kept = xt::where(lower, offset <= diagonal, offset >= diagonal);
+    const T* from = x.data<T>().data();
+    T* to = value.mutable_data<T>().data();
+    // One matrix after another: where() over a mask that broadcasts is many times slower.
+    for (std::int64_t done = 0; done < x.size(); done += size) {
+      auto out = detail::adapt_matrix(to + done, rows, columns);
+      xt::noalias(out) = xt::where(kept, detail::adapt_matrix(from + done, rows, columns), T(0));
+    }
+  });
+  return record(
+      {.name = operation,
+       .inputs = {x},
+       .value = value,
+       .vjp = [operation, k, lower](const Tensor& g, Needs) { return triangle(operation, g, k, lower); }});
+}
+
+Tensor flip_along(const Tensor& x, std::size_t d) {
+  const detail::Split s = detail::split_at(x.shape(), d);
+  if (s.n < 2) return x;
+  const auto flipped = [&]<class T>(T) {
+    const auto in = detail::axis_view<T>(x, {s.outer, s.n, s.inner});
+    return from_xtensor(xt::flip(in, 1));
+  };
+  return record({.name = "flip",
+                 .inputs = {x},
+                 .value = detail::evaluate(x.shape(), x.dtype(), flipped),
+                 .vjp = [d](const Tensor& g, Needs) { return flip_along(g, d); }});
+}
+
+// Dimension d made longer, or for negative numbers shorter, in front and behind. The rule is its own inverse.
+Tensor pad_along(const Tensor& x, std::size_t d, std::int64_t before, std::int64_t after, Scalar value) {
+  const std::int64_t n = x.shape()[d];
+  std::int64_t extent = 0;
+  const std::int64_t least = -std::numeric_limits<std::int64_t>::max();
+  if (std::min(before, after) < least || __builtin_add_overflow(before, after, &extent) ||
+      __builtin_add_overflow(extent, n, &extent) || extent < 0)
+    throw ShapeError(message("pad: {} and {} do not fit dim {} of shape {}", before, after, d, x.shape()));
+  const Tensor out = full(detail::with_extent(x.shape(), d, extent), value, x.dtype());
+  const std::int64_t first = std::clamp<std::int64_t>(-before, 0, n);  // of the elements that stay
+  const std::int64_t last = std::clamp<std::int64_t>(n + std::min<std::int64_t>(after, 0), first, n);
+  const std::int64_t place = std::max<std::int64_t>(before, 0);
+  if (out.size() > 0 && last > first) {
+    const detail::Split s = detail::split_at(x.shape(), d);
+    const std::int64_t from = s.n * s.inner, to = extent * s.inner, count = (last - first) * s.inner;
+    // Padding is part of training on images: assigned between views of xtensor it takes twenty times as long.
+    visit_dtype(x.dtype(), [&]<class T>(T) {
+      const T* in = x.data<T>().data() + first * s.inner;
+      T* kept = out.mutable_data<T>().data() + place * s.inner;
+      for (std::int64_t o = 0; o < s.outer; ++o, in += from, kept += to) std::copy_n(in, count, kept);
+    });
+  }
+  return record({.name = "pad", .inputs = {x}, .value = out, .vjp = [=](const Tensor& g, Needs) {
+                   return pad_along(g, d, -before, -after, 0);
+                 }});
+}
+
+}  // namespace
+
+Tensor flip(const Tensor& x, const Dims& dims) {
+  std::array<bool, Shape::max_dims> flipped{};
+  Tensor y = x;
+  for (const std::int64_t dim : dims.list()) {
+    const std::size_t d = detail::checked_dim("flip", dim, x.shape());
+    if (flipped[d]) throw ValueError(message("flip: dim {} is named twice", dim));
+    flipped[d] = true;
+    y = flip_along(y, d);
+  }
+  return y;
+}
+
+Tensor pad(const Tensor& x, const Counts& padding, Scalar value) {
+  const std::size_t rank = x.shape().size();
+  if (padding.size() % 2 != 0 || padding.size() > 2 * rank)
+    throw ShapeError(
+        message("pad: {} numbers for an input of shape {}; give two for each dimension, the last first",
+                padding.size(), x.shape()));
+  Tensor y = x;
+  for (std::size_t i = 0; i < padding.size(); i += 2)
+    if (padding[i] != 0 || padding[i + 1] != 0)
+      y = pad_along(y, rank - 1 - i / 2, padding[i], padding[i + 1], value);
+  return y;
+}
+
+Tensor repeat(const Tensor& x, const Counts& times) {
+  const std::size_t rank = times.size();
+  if (rank < x.shape().size())
+    throw ShapeError(
+        message("repeat: {} numbers for an input of shape {}; give one for each dimension", rank, x.shape()));
+  Shape shape;
+  for (std::size_t i = 0; i < rank; ++i) {
+    if (times[i] < 0)
+      throw ValueError(message("repeat: {} times; the number must not be negative", times[i]));
+    const std::size_t added = rank - x.shape().size();
+    shape.push_back(i < added ? 1 : x.shape()[i - added]);
+  }
+  // One dimension after another, seen as [outer, 1, n]: the copies are a broadcast of the middle.
+  Tensor y = reshape(x, shape);
+  for (std::size_t d = rank; d-- > 0;) {
+    if (times[d] == 1) continue;
+    std::int64_t outer = 1, n = 1;
+    for (std::size_t i = 0; i < rank; ++i) (i < d ? outer : n) *= shape[i];
+    shape[d] *= times[d];
+    y = reshape(broadcast_to(reshape(y, {outer, 1, n}), {outer, times[d], n}), shape);
+  }
+  return y;
+}
+
+Tensor tril(const Tensor& x, std::int64_t k) { return triangle("tril", x, k, true); }
+Tensor triu(const Tensor& x, std::int64_t k) { return triangle("triu", x, k, false); }
+
+Tensor masked_fill(const Tensor& x, const Tensor& mask, Scalar value) {
+  detail::require_int64("masked_fill", "mask", mask);
+  (void)detail::broadcast_shapes("masked_fill", x.shape(), mask.shape());
+  return where(mask, value, x);
+}
+
+}  // namespace retort

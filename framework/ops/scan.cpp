@@ -1,0 +1,88 @@
+#include "retort/framework/ops/scan.hpp"
+
+#include <type_traits>
+#include <xtensor/xmanipulation.hpp>
+
+#include "retort/framework/core/compute.hpp"
+#include "retort/framework/core/op.hpp"
+#include "retort/framework/ops/checks.hpp"
+#include "retort/framework/ops/elementwise.hpp"
+#include "retort/framework/ops/shape_ops.hpp"
+#include "retort/framework/ops/xtensor_impl.hpp"
+
+namespace retort {
+namespace {
+
+using kernels::Axis;
+
+// The type that sums and products of elements of type T are taken in.
+template <class T>
+using Wide = std::conditional_t<std::is_same_v<T, float>, double, T>;
+
+// Sums from the first element on, or from the last back: each is the other's rule.
+Tensor running_sum(const Tensor& x, const Axis& axis, bool backward) {
+  const Tensor value = detail::evaluate(x.shape(), x.dtype(), [&]<class T>(T) {
+    const auto in = detail::axis_view<T>(x, axis);
+    if (!backward) return from_xtensor(xt::cast<T>(xt::cumsum<Wide<T>>(in, 1)));
+    return from_xtensor(xt::cast<T>(xt::flip(xt::cumsum<Wide<T>>(xt::flip(in, 1), 1), 1)));
+  });
+  return record(
+      {.name = "cumsum", .inputs = {x}, .value = value, .vjp = [axis, backward](const Tensor& g, Needs) {
+         return running_sum(g, axis, !backward);
+       }});
+}
+
+// Products of the rows of x [rows, n] as a tree of multiplications: right to every order, zeros or not.
+Tensor product_tree(Tensor y) {
+  while (y.size(1) > 1) {
+    const std::int64_t n = y.size(1), half = n / 2;
+    const Tensor pairs = slice(y, 1, 0, half) * slice(y, 1, half, 2 * half);
+    y = n % 2 == 0 ? pairs : concat({pairs, slice(y, 1, 2 * half)}, 1);
+  }
+  return reshape(y, {y.size(0)});
+}
+
+// g times the product of the other elements of the row: those before, then those behind.
+template <class T>
+void product_backward(const T* x, const T* g, T* dx, std::int64_t rows, std::int64_t n) {
+  for (std::int64_t r = 0; r < rows; ++r, x += n, dx += n) {
+    Wide<T> before = g[r], behind = 1;
+    for (std::int64_t i = 0; i < n; before *= x[i++]) dx[i] = static_cast<T>(before);
+    for (std::int64_t i = n; i-- > 0; behind *= x[i]) dx[i] = static_cast<T>(dx[i] * behind);
+  }
+}
+
+// Products of the rows of x [rows, n], n > 0.
+Tensor row_products(const Tensor& x) {
+  const std::int64_t rows = x.size(0), n = x.size(1);
+  const Tensor value = detail::evaluate({rows}, x.dtype(), [&]<class T>(T) {
+    return from_xtensor(xt::cast<T>(xt::prod<Wide<T>>(detail::axis_view<T>(x, {rows, n, 1}), {1})));
+  });
+  return record({.name = "prod",
+                 .inputs = {x},
+                 .value = value,
+                 .vjp = vjp_by_reference([](const Tensors& in) { return product_tree(in[0]); }, {x}),
+                 .fast_vjp = [x = x.detach(), rows, n](const Tensor& g, Needs) {
+                   return compute(
+                       x.shape(), x.dtype(),
+                       [=](auto* dx, auto* in, auto* up) { product_backward(in, up, dx, rows, n); }, x, g);
+                 }});
+}
+
+}  // namespace
+
+Tensor cumsum(const Tensor& x, std::int64_t dim) {
+  const detail::Split s = detail::split_at(x.shape(), detail::checked_dim("cumsum", dim, x.shape()));
+  return running_sum(x, {s.outer, s.n, s.inner}, false);
+}
+
+Tensor prod(const Tensor& x, Dims dims, bool keepdim) {
+  const detail::Reduced reduced = detail::reduced_dims("prod", x.shape(), dims);
+  const Shape& shape = keepdim ? reduced.kept : reduced.squeezed;
+  const std::int64_t rows = element_count(shape);
+  if (x.size() == 0) return full(shape, 1, x.dtype());
+  const Tensor in = x.dim() < 2 ? x : permute(x, reduced.order);
+  return reshape(row_products(reshape(in, {rows, x.size() / rows})), shape);
+}
+
+}  // namespace retort

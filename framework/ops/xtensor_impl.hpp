@@ -1,0 +1,45 @@
+// xtensor over tensors' memory: the language of values for operations that are no hot loop. These headers cost seconds,
+// so such operations share a few source files. Private to the library.
+#pragma once
+
+#include <array>
+#include <xtensor/xmath.hpp>
+#include <xtensor/xview.hpp>
+
+#include "retort/framework/kernels/axis.hpp"
+#include "retort/framework/ops/shape_ops.hpp"
+#include "retort/framework/xtensor.hpp"
+
+namespace retort::detail {
+
+/// Elements seen as [outer, n, inner]: three fixed dimensions are faster than a list of them.
+template <class T>
+auto adapt_axis(T* elements, const kernels::Axis& axis) {
+  const std::array<std::size_t, 3> shape{static_cast<std::size_t>(axis.outer),
+                                         static_cast<std::size_t>(axis.n),
+                                         static_cast<std::size_t>(axis.inner)};
+  return xt::adapt(elements, static_cast<std::size_t>(axis.size()), xt::no_ownership(), shape);
+}
+/// Those of a tensor, and of one that its maker fills.
+template <class T>
+auto axis_view(const Tensor& x, const kernels::Axis& axis) {
+  return adapt_axis(x.data<T>().data(), axis);
+}
+template <class T>
+auto writable_axis_view(const Tensor& x, const kernels::Axis& axis) {
+  return adapt_axis(x.mutable_data<T>().data(), axis);
+}
+
+template <class T>
+auto adapt_matrix(T* elements, std::int64_t rows, std::int64_t columns) {
+  const std::array<std::size_t, 2> shape{static_cast<std::size_t>(rows), static_cast<std::size_t>(columns)};
+  return xt::adapt(elements, shape[0] * shape[1], xt::no_ownership(), shape);
+}
+
+/// The tensor that f(zero) makes with from_xtensor() for an element type, under another shape of as many elements.
+template <class F>
+Tensor evaluate(const Shape& shape, DType dtype, F f) {
+  return reshape(visit_dtype(dtype, f), shape);
+}
+
+}  // namespace retort::detail
