@@ -4,6 +4,7 @@
 
 #include "retort/framework/core/op.hpp"
 #include "retort/framework/ops/checks.hpp"
+#include "retort/framework/ops/elementwise.hpp"
 #include "retort/framework/ops/shape_ops.hpp"
 
 namespace retort {
@@ -43,7 +44,7 @@ void for_each_gathered(const Shape& x, std::size_t dim, const Tensor& index, Vis
 Tensor gather_unchecked(const Tensor& x, std::size_t dim, const Tensor& index);
 
 // Zeros of `shape` with g added at the gathered positions: gather's gradient, whose own gradient is gather.
-Tensor scatter_add(const Tensor& g, const Shape& shape, std::size_t dim, const Tensor& index) {
+Tensor scatter(const Tensor& g, const Shape& shape, std::size_t dim, const Tensor& index) {
   Tensor out = zeros(shape, g.dtype());
   visit_dtype(g.dtype(), [&](auto zero) {
     using T = decltype(zero);
@@ -69,7 +70,7 @@ Tensor gather_unchecked(const Tensor& x, std::size_t dim, const Tensor& index) {
                  .inputs = {x},
                  .value = Tensor(std::move(out)),
                  .vjp = [shape = x.shape(), dim, index](const Tensor& g, Needs) {
-                   return scatter_add(g, shape, dim, index);
+                   return scatter(g, shape, dim, index);
                  }});
 }
 
@@ -166,6 +167,39 @@ Tensor embedding(const Tensor& index, const Tensor& weight, EmbeddingOptions opt
   Shape shape = index.shape();
   shape.push_back(weight.shape()[1]);
   return reshape(pick_rows(weight, 0, reshape(index, {index.size()}), padding), shape);
+}
+
+Tensor scatter_add(const Tensor& x, std::int64_t dim, const Tensor& index, const Tensor& source) {
+  detail::require_int64("scatter_add", "index", index);
+  const std::size_t d = detail::checked_dim("scatter_add", dim, x.shape());
+  bool fits = index.dim() == x.dim() && index.dim() == source.dim();
+  for (std::size_t i = 0; fits && i < x.shape().size(); ++i)
+    fits = index.shape()[i] <= source.shape()[i] && (i == d || index.shape()[i] <= x.shape()[i]);
+  if (!fits)
+    throw ShapeError(
+        message("scatter_add: the input has shape {}, the index {} and the source {}; they must have as "
+                "many dimensions, and the index no larger extent but in dim {} of the input",
+                x.shape(), index.shape(), source.shape(), dim));
+  check_indices("scatter_add", index, x.dim() == 0 ? 1 : x.shape()[d]);
+  Tensor part = source.to(promote(x.dtype(), source.dtype()));
+  for (std::size_t i = 0; i < x.shape().size(); ++i)
+    if (index.shape()[i] < source.shape()[i])
+      part = slice(part, static_cast<std::int64_t>(i), 0, index.shape()[i]);
+  return x + scatter(part, x.shape(), d, index);
+}
+
+Tensor index_add(const Tensor& x, std::int64_t dim, const Tensor& index, const Tensor& source) {
+  detail::require_int64("index_add", "index", index);
+  if (x.dim() == 0) throw IndexError("index_add: a 0-dim tensor has no dimension to add to");
+  const std::size_t d = detail::checked_dim("index_add", dim, x.shape());
+  if (index.dim() != 1 || source.shape() != detail::with_extent(x.shape(), d, index.size()))
+    throw ShapeError(
+        message("index_add: the index has shape {} and the source {}; for an input of shape {} and dim {} "
+                "they must be (K) and the input's with extent K there",
+                index.shape(), source.shape(), x.shape(), dim));
+  check_indices("index_add", index, x.shape()[d]);
+  const Tensor rows = source.to(promote(x.dtype(), source.dtype()));
+  return x + add_rows(rows, x.shape(), d, index, nothing_skipped);
 }
 
 Tensor one_hot(const Tensor& labels, std::int64_t classes) {

@@ -83,7 +83,10 @@ Case case_from(const Json& json) {
     result.double_cotangent_grads = tensors_from(second, "cotangent_grads");
   }
   if (json.contains("warnings")) result.warnings = json.at("warnings").get<std::vector<std::string>>();
-  if (json.contains("error")) result.error = json.at("error").at("kind");
+  if (json.contains("error")) {
+    result.error = json.at("error").at("kind");
+    result.error_type = json.at("error").value("type", "");
+  }
   if (json.contains("tol")) {
     result.rtol = json.at("tol").at("rtol");
     result.atol = json.at("tol").at("atol");

@@ -51,7 +51,8 @@ struct Case {
   NamedTensors outputs, aux, cotangents, grads;
   NamedTensors double_v, double_grads, double_cotangent_grads;
   std::vector<std::string> warnings;
-  std::string error;  ///< its kind; empty when the call must succeed
+  std::string error;       ///< its kind; empty when the call must succeed
+  std::string error_type;  ///< the type of the second part
   double rtol = 0, atol = 0;
 
   bool tagged(const std::string& tag) const;

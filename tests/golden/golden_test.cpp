@@ -4,6 +4,7 @@
 #include <cmath>
 #include <iostream>
 #include <map>
+#include <set>
 #include <sstream>
 
 #include "amend.hpp"
@@ -166,7 +167,9 @@ std::string check_error(const Case& golden, const Form& form) {
       {"invalid_reduction", "ValueError"},     {"mean_of_nothing", "ValueError"},
       {"label_smoothing_range", "ValueError"}, {"ignore_index_with_prob_target", "ValueError"},
       {"dim_out_of_range", "IndexError"},      {"target_out_of_bounds", "IndexError"}};
-  if (thrown != types.at(golden.error)) return golden.error + " threw " + thrown;
+  // The second part names the type itself; Error is any of them.
+  const std::string& type = golden.error_type.empty() ? types.at(golden.error) : golden.error_type;
+  if (thrown != type && (type != "Error" || thrown == "nothing")) return golden.error + " threw " + thrown;
   if (golden.error == "shape_mismatch" || golden.error == "batch_mismatch") {
     for (const auto& [name, tensor] : golden.inputs)
       if (name != "bias" && text.find(to_string(tensor.shape())) == std::string::npos)
@@ -242,10 +245,18 @@ Count total;
 std::map<std::string, std::int64_t> amended, skipped;
 
 void run_family(const std::string& family) {
+  // Awaited: a row with the name of one of these goes in with the operation.
+  static const std::set<std::string> awaited{"sin", "cos",        "erf",       "log1p", "expm1", "softplus",
+                                             "elu", "leaky_relu", "logaddexp", "split", "chunk"};
   Count count;
   std::vector<Case> cases = golden::load_cases(family);
   BOOST_REQUIRE(!cases.empty());
   for (Case& golden : cases) {
+    if (awaited.contains(golden.op) && golden::forms_of(golden.op).empty()) {
+      ++count.skipped;
+      ++skipped["not there yet: " + golden.op];
+      continue;
+    }
     const golden::Amendment amendment = golden::amend(golden);
     if (amendment.skip) {
       ++count.skipped;
@@ -275,6 +286,7 @@ BOOST_AUTO_TEST_CASE(mse_loss) { run_family("mse_loss"); }
 BOOST_AUTO_TEST_CASE(distillation) { run_family("distillation"); }
 BOOST_AUTO_TEST_CASE(elementwise) { run_family("elementwise"); }
 BOOST_AUTO_TEST_CASE(optim) { run_family("optim"); }
+BOOST_AUTO_TEST_CASE(ops2) { run_family("ops2"); }
 
 BOOST_AUTO_TEST_CASE(summary) {
   std::cout << "golden, all families: " << total << "\n";

@@ -26,6 +26,7 @@ std::vector<Form> forms_of(const std::string& op);
 
 /// The parts of forms_of(), by file.
 std::vector<Form> tensor_operation(const std::string& op);
+std::vector<Form> array_operation(const std::string& op);
 std::vector<Form> loss_operation(const std::string& op);
 std::vector<Form> network_operation(const std::string& op);
 std::vector<Form> optimizer_operation(const std::string& op);

@@ -1,0 +1,84 @@
+// The operations of ops2.json that arrange, scan, sort and measure.
+#include <cmath>
+#include <map>
+
+#include "operations.hpp"
+#include "retort/framework/ops/distance.hpp"
+#include "retort/framework/ops/indexing.hpp"
+#include "retort/framework/ops/layout.hpp"
+#include "retort/framework/ops/scan.hpp"
+#include "retort/framework/ops/sorting.hpp"
+
+namespace retort::golden {
+namespace {
+
+using T = const Tensor&;
+using A = const Arguments&;
+using In = const NamedTensors&;
+using Call = std::function<Results(A, In)>;
+
+/// f(input, arguments) gives the one result.
+template <class F>
+Call one(F f) {
+  return [f](A args, In in) { return Results{.outputs = {{"out", f(in.at("input"), args, in)}}}; };
+}
+template <class F>
+Call two(F f) {
+  return [f](A args, In in) { return Results{.outputs = {{"out", f(in.at("a"), in.at("b"), args)}}}; };
+}
+template <class F>
+Call sorted(F f) {
+  return [f](A args, In in) {
+    const auto [values, indices] = f(in.at("input"), args);
+    return Results{.outputs = {{"values", values}, {"indices", indices}}};
+  };
+}
+
+double order_of(A args) { return args.is_text("p") ? INFINITY : args.number("p", 2); }
+
+const std::map<std::string, Call>& calls() {
+  static const std::map<std::string, Call> table{
+      {"cumsum", one([](T x, A args, In) { return cumsum(x, args.integer("dim", 0)); })},
+      {"prod",
+       one([](T x, A args, In) { return prod(x, args.integers("dim"), args.flag("keepdim", false)); })},
+      {"norm", one([](T x, A args, In) {
+         return norm(x, order_of(args), args.integers("dim"), args.flag("keepdim", false));
+       })},
+      {"cosine_similarity", two([](T a, T b, A args) {
+         return cosine_similarity(a, b, args.integer("dim", 1), args.number("eps", 1e-8));
+       })},
+      {"cdist", two([](T a, T b, A args) { return cdist(a, b, order_of(args)); })},
+      {"masked_fill",
+       one([](T x, A args, In in) { return masked_fill(x, in.at("mask"), args.number("value", 0)); })},
+      {"tril", one([](T x, A args, In) { return tril(x, args.integer("k", 0)); })},
+      {"triu", one([](T x, A args, In) { return triu(x, args.integer("k", 0)); })},
+      {"pad", one([](T x, A args, In) { return pad(x, args.integers("pad"), args.number("value", 0)); })},
+      {"flip", one([](T x, A args, In) { return flip(x, args.integers("dims")); })},
+      {"repeat", one([](T x, A args, In) { return repeat(x, args.integers("times")); })},
+      {"scatter_add", one([](T x, A args, In in) {
+         return scatter_add(x, args.integer("dim", 0), in.at("index"), in.at("source"));
+       })},
+      {"index_add", one([](T x, A args, In in) {
+         return index_add(x, args.integer("dim", 0), in.at("index"), in.at("source"));
+       })},
+      {"argsort", one([](T x, A args, In) {
+         return argsort(x, args.integer("dim", -1), args.flag("descending", false));
+       })},
+      {"sort",
+       sorted([](T x, A args) { return sort(x, args.integer("dim", -1), args.flag("descending", false)); })},
+      {"topk", sorted([](T x, A args) {
+         return topk(x, args.integer("k", 1), args.integer("dim", -1), args.flag("largest", true));
+       })},
+  };
+  return table;
+}
+
+}  // namespace
+
+std::vector<Form> array_operation(const std::string& op) {
+  const auto found = calls().find(op);
+  if (found == calls().end()) return {};
+  return {{"function", found->second}};
+}
+
+}  // namespace retort::golden
