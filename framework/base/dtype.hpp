@@ -3,7 +3,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <string_view>
+#include <type_traits>
 
 namespace retort {
 
@@ -54,6 +56,23 @@ struct DTypeOf<std::int64_t> {
 /// DType of a C++ element type: float, double or std::int64_t.
 template <class T>
 inline constexpr DType dtype_of = detail::DTypeOf<T>::value;
+
+namespace detail {
+/// `value` as a To, as static_cast does it; but where that is undefined (a floating-point value beyond the range of an
+/// integer type), the nearest To, and 0 for NaN.
+template <class To, class From>
+constexpr To convert(From value) {
+  if constexpr (std::is_floating_point_v<From> && std::is_integral_v<To> && !std::is_same_v<To, bool>) {
+    using Limits = std::numeric_limits<To>;
+    constexpr From end =
+        2 * static_cast<From>(To{1} << (Limits::digits - 1));  // one above the largest, exactly
+    if (value != value) return 0;
+    if (value < static_cast<From>(Limits::min())) return Limits::min();
+    if (value >= end) return Limits::max();
+  }
+  return static_cast<To>(value);
+}
+}  // namespace detail
 
 /// Calls f with a zero of the C++ type that dtype stands for.
 template <class F>

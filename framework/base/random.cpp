@@ -1,7 +1,9 @@
 #include "retort/framework/base/random.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 #include <mutex>
 #include <numbers>
 #include <numeric>
@@ -138,9 +140,19 @@ void fill_uniform(std::span<T> out, const Generator& generator, double low, doub
   const auto n = static_cast<std::int64_t>(out.size());
   const T from = static_cast<T>(low);
   const T width = static_cast<T>(high - low);
-  for_each_block(generator, n, per_block, [&](std::int64_t first, const Words& words) {
-    for (std::int64_t i = 0; i < per_block && first + i < n; ++i)
-      out[first + i] = from + width * unit<T>(words, i);
+  // Rounding must not leave the interval: the first and the last T in it. An empty one has the single value low.
+  T first = from;
+  if (static_cast<double>(first) < low) first = std::nextafter(first, std::numeric_limits<T>::infinity());
+  T last = static_cast<T>(high);
+  if (static_cast<double>(last) >= high) last = std::nextafter(last, -std::numeric_limits<T>::infinity());
+  if (!(low < high)) first = last = from;
+  const bool wide = !std::isfinite(width);
+  for_each_block(generator, n, per_block, [=](std::int64_t start, const Words& words) {
+    for (std::int64_t i = 0; i < per_block && start + i < n; ++i) {
+      const T u = unit<T>(words, i);
+      const T value = wide ? static_cast<T>(low * (1.0 - u) + high * u) : from + width * u;
+      out[start + i] = std::min(std::max(value, first), last);
+    }
   });
 }
 

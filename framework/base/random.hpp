@@ -55,7 +55,8 @@ namespace detail {
 Generator take_from_default(std::uint64_t blocks);
 /// Blocks that n draws of an element type use up.
 std::uint64_t blocks_for(std::int64_t n, DType dtype);
-/// Fill `out` from the generator's position on, with draws uniform in [low, high); standard normal ones; `scale`
+/// Fill `out` from the generator's position on, with draws uniform in [low, high), never high itself if
+/// low < high; standard normal ones; `scale`
 /// with probability `keep_probability` and 0 otherwise (four draws a block for every type).
 template <class T>
 void fill_uniform(std::span<T> out, const Generator& generator, double low, double high);

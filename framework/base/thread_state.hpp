@@ -9,6 +9,7 @@ class Node;
 
 struct ThreadState {
   bool grad_enabled = true;
+  bool plain_rules = false;            ///< a .vjp is taken before a .fast_vjp
   bool destroying = false;             ///< a destroy(Node*) further up this thread's stack empties `dead`
   Node* dead = nullptr;                ///< nodes without an owner, waiting for it
   std::uint64_t running_id = ~0ULL;    ///< the node whose rule runs on this thread

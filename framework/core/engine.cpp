@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <mutex>
 #include <vector>
 
 #include "retort/framework/base/thread_state.hpp"
@@ -255,7 +256,8 @@ class Backward {
   }
 
   Rule& choose_rule(Operation& operation) {
-    if (!record_ && operation.fast_vjp) return operation.fast_vjp;
+    if (!record_ && operation.fast_vjp && !(thread_state.plain_rules && operation.vjp))
+      return operation.fast_vjp;
     if (!operation.vjp)
       throw GraphError(
           message("backward of '{}': its rule cannot be derived again (it has a .fast_vjp only); give "
@@ -327,6 +329,8 @@ Tensors starting_gradients(const char* caller, const Tensors& outputs, const Ten
 
 // Adds what flowed into a leaf to its .grad, whose buffer is never anybody else's.
 void deposit(Leaf& leaf, Tensor&& gradient, bool record) {
+  Tensor old;  // goes after the lock, since a graph may go with it
+  const std::lock_guard lock(leaf.mutex);
   if (leaf.grad.defined()) {
     if (!record && leaf.grad.unique() && !leaf.grad.node()) {
       add_in_place(leaf.grad.mutable_array(), gradient.array());
@@ -334,7 +338,7 @@ void deposit(Leaf& leaf, Tensor&& gradient, bool record) {
     }
     gradient = add(leaf.grad, gradient);
   }
-  leaf.grad = gradient.unique() ? std::move(gradient) : gradient.clone();
+  old = std::exchange(leaf.grad, gradient.unique() ? std::move(gradient) : gradient.clone());
 }
 
 }  // namespace

@@ -157,7 +157,7 @@ Tensor Tensor::to(DType dtype) const {
       using T = decltype(from);
       using U = decltype(into);
       kernels::map_to(data<T>().data(), out.fill<U>().data(), size(),
-                      [](T value) { return static_cast<U>(value); });
+                      [](T value) { return detail::convert<U>(value); });
     });
   });
   // The engine converts the gradient back.

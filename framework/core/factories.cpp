@@ -36,6 +36,9 @@ Tensor normal(const Shape& shape, DType dtype, Generator* generator) {
 Tensor empty(const Shape& shape, DType dtype) { return Tensor(Array(shape, dtype)); }
 
 Tensor full(const Shape& shape, Scalar value, DType dtype) {
+  if (dtype == DType::int64 && !value.integral() && !(value.value() >= -0x1p63 && value.value() < 0x1p63))
+    throw ValueError(message(
+        "full: {} is not an int64; give a number of its range, or a floating-point dtype", value.value()));
   Array array(shape, dtype);
   visit_dtype(dtype, [&](auto zero) {
     using T = decltype(zero);

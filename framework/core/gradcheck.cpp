@@ -3,13 +3,27 @@
 #include <algorithm>
 #include <cmath>
 #include <ostream>
+#include <utility>
 
 #include "retort/framework/base/random.hpp"
+#include "retort/framework/base/thread_state.hpp"
 #include "retort/framework/core/engine.hpp"
 #include "retort/framework/core/op.hpp"
 
 namespace retort {
 namespace {
+
+// While it lives, a .vjp is taken before a .fast_vjp, so that the plain rules are checked, too.
+class PlainRules {
+ public:
+  explicit PlainRules(bool on) : previous_(std::exchange(detail::thread_state.plain_rules, on)) {}
+  ~PlainRules() { detail::thread_state.plain_rules = previous_; }
+  PlainRules(const PlainRules&) = delete;
+  PlainRules& operator=(const PlainRules&) = delete;
+
+ private:
+  const bool previous_;
+};
 
 double dot(const Tensor& a, const Tensor& b) {
   const auto x = a.data<double>();
@@ -84,31 +98,43 @@ double difference(const DifferentiableFunction& f, const Tensors& inputs, const 
   return result;
 }
 
+double element(const Tensor& gradient, Index i) {
+  return gradient.defined() ? gradient.data<double>()[static_cast<std::size_t>(i)] : 0.0;
+}
+
+// The gradients of sum(y · v), where y is f of the inputs, by the plain rules or by the fast ones where there are any.
+Tensors gradients(const DifferentiableFunction& f, const char* caller, const Tensors& inputs,
+                  const std::vector<std::size_t>& positions, Tensor& v, bool plain) {
+  const detail::RecordingGuard recording;
+  const Tensor y = evaluate(caller, f, inputs);
+  if (!v.defined()) v = fixed_cotangent(y, 1);
+  if (!y.requires_grad()) return Tensors(positions.size());
+  const PlainRules rules(plain);
+  return grad({y}, chosen(inputs, positions), {.grad_outputs = {v}, .allow_unused = true});
+}
+
 GradcheckReport check(const char* caller, const DifferentiableFunction& f, const Tensors& inputs,
                       const GradcheckOptions& options) {
   const std::vector<std::size_t> positions = wanted_positions(inputs);
   Tensor v;
-  Tensors analytic(positions.size());
-  {
-    const detail::RecordingGuard recording;
-    const Tensor y = evaluate(caller, f, inputs);
-    v = fixed_cotangent(y, 1);
-    if (y.requires_grad())
-      analytic = grad({y}, chosen(inputs, positions), {.grad_outputs = {v}, .allow_unused = true});
-  }
+  const Tensors fast = gradients(f, caller, inputs, positions, v, false);
+  const Tensors plain = gradients(f, caller, inputs, positions, v, true);
   const NoGradGuard guard;
   for (std::size_t k = 0; k < positions.size(); ++k) {
     const std::size_t input = positions[k];
     for (std::size_t i = 0; i < static_cast<std::size_t>(inputs[input].size()); ++i) {
-      const double a = analytic[k].defined() ? analytic[k].data<double>()[i] : 0.0;
       const double n = difference(f, inputs, v, input, i, options.eps);
-      if (!close(a, n, options))
+      for (const Tensor* analytic : {&fast[k], &plain[k]}) {
+        const double a = element(*analytic, static_cast<Index>(i));
+        if (close(a, n, options)) continue;
+        const char* rule = analytic == &fast[k] ? "" : " (by the .vjp rules, without a .fast_vjp)";
         return {false,
-                static_cast<std::int64_t>(input),
-                static_cast<std::int64_t>(i),
+                static_cast<Index>(input),
+                static_cast<Index>(i),
                 a,
                 n,
-                message("{}: input {}, element {}: analytic {}, numeric {}", caller, input, i, a, n)};
+                message("{}: input {}, element {}: analytic {}{}, numeric {}", caller, input, i, a, rule, n)};
+      }
     }
   }
   return {};
@@ -124,6 +150,22 @@ GradcheckReport gradgradcheck(const DifferentiableFunction& f, const Tensors& gi
                               GradcheckOptions options) {
   const Tensors inputs = prepared("gradgradcheck", given);
   const std::vector<std::size_t> positions = wanted_positions(inputs);
+  // The gradients that are derived here are those of the plain rules, which must give what the fast ones do.
+  Tensor v;
+  const Tensors fast = gradients(f, "gradgradcheck", inputs, positions, v, false);
+  const Tensors plain = gradients(f, "gradgradcheck", inputs, positions, v, true);
+  for (std::size_t k = 0; k < positions.size(); ++k)
+    for (Index i = 0; i < inputs[positions[k]].size(); ++i) {
+      const double a = element(plain[k], i), n = element(fast[k], i);
+      if (!close(a, n, options))
+        return {false,
+                static_cast<Index>(positions[k]),
+                i,
+                a,
+                n,
+                message("gradgradcheck: input {}, element {}: the .vjp rules give {}, the .fast_vjp rules {}",
+                        positions[k], i, a, n)};
+    }
   // The function whose gradients are checked: all first gradients for a cotangent, in a fixed random direction.
   Tensors arguments = inputs;
   {

@@ -1,7 +1,9 @@
 // Nodes of the graph: leaves, which hold a gradient, and operations, which hold a rule. Internal.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
+#include <mutex>
 #include <span>
 #include <vector>
 
@@ -29,8 +31,10 @@ void destroy(Node* node) noexcept;
 class Leaf : public Node {
  public:
   explicit Leaf(const Tensor& value);
+  std::atomic<bool> wants_grad = true;
+  std::mutex
+      mutex;  ///< held where grad is read or written: threads that walk graphs of their own share leaves
   Tensor grad;
-  bool wants_grad = true;
 };
 
 Ref<Node> make_leaf(const Tensor& value);

@@ -1,6 +1,7 @@
 #include "retort/framework/core/tensor.hpp"
 
 #include <cstring>
+#include <mutex>
 #include <new>
 
 #include "retort/framework/base/pool.hpp"
@@ -30,6 +31,12 @@ Ref<TensorImpl> make_impl(Array array, Ref<Node> node) {
 Leaf* leaf_of(const Tensor& tensor) {
   Node* node = tensor.node();
   return node && node->leaf ? static_cast<Leaf*>(node) : nullptr;
+}
+
+// The old gradient goes after the lock, since a graph may go with it.
+void replace_grad(Leaf& leaf, Tensor gradient) {
+  const std::lock_guard lock(leaf.mutex);
+  std::swap(leaf.grad, gradient);
 }
 
 }  // namespace
@@ -117,8 +124,10 @@ Tensor Tensor::set_requires_grad(bool value) const {
 }
 
 Tensor Tensor::grad() const {
-  const detail::Leaf* leaf = leaf_of(*this);
-  return leaf ? leaf->grad : Tensor();
+  detail::Leaf* leaf = leaf_of(*this);
+  if (!leaf) return {};
+  const std::lock_guard lock(leaf->mutex);
+  return leaf->grad;
 }
 
 void Tensor::set_grad(const Tensor& gradient) const {
@@ -129,11 +138,11 @@ void Tensor::set_grad(const Tensor& gradient) const {
         message("set_grad: the gradient has shape {} but the tensor {}", gradient.shape(), shape()));
   if (gradient.defined() && gradient.dtype() != dtype())
     throw TypeError(message("set_grad: the gradient is {} but the tensor {}", gradient.dtype(), dtype()));
-  leaf->grad = gradient;
+  detail::replace_grad(*leaf, gradient);
 }
 
 void Tensor::zero_grad() const {
-  if (detail::Leaf* leaf = leaf_of(*this)) leaf->grad = Tensor();
+  if (detail::Leaf* leaf = leaf_of(*this)) detail::replace_grad(*leaf, {});
 }
 
 }  // namespace retort

@@ -57,14 +57,13 @@ class Scalar {
 
   double value() const { return value_; }
   bool integral() const { return integral_; }
-  /// The value as an element of type T.
+  /// The value as an element of type T. Beyond the range of int64 it is the nearest int64, and 0 for NaN.
   template <class T>
   T as() const {
     if constexpr (std::is_integral_v<T>) {
-      return integral_ ? integer_ : static_cast<T>(value_);
-    } else {
-      return static_cast<T>(value_);
+      if (integral_) return integer_;
     }
+    return detail::convert<T>(value_);
   }
 
  private:
@@ -95,33 +94,39 @@ class Tensor {
   std::int64_t size(std::int64_t d) const;
   DType dtype() const { return array().dtype(); }
 
-  /// The elements in row-major order. TypeError when T is not the element type. Valid while a handle lives.
+  /// The elements in row-major order, valid while a handle lives; so a temporary gives none: name it, or use values()
+  /// or item(). TypeError if T is not the element type.
   template <class T>
-  std::span<const T> data() const {
+  std::span<const T> data() const& {
     return array().template data<T>();
   }
+  template <class T>
+  std::span<const T> data() const&& = delete;
   /// The same for writing, of a leaf too. The values count as changed: a later backward through an operation
   /// that was recorded before and needs the old ones throws GraphError.
   template <class T>
-  std::span<T> mutable_data() const {
+  std::span<T> mutable_data() const& {
     Array& values = mutable_array();
     const std::span<T> elements = values.template fill<T>();
     values.stamp();
     return elements;
   }
-  /// The only element, converted to T. ShapeError when there is not exactly one.
+  template <class T>
+  std::span<T> mutable_data() const&& = delete;
+  /// The only element, converted to T. A floating-point value beyond the range of an integer T becomes the nearest T,
+  /// and NaN becomes 0. ShapeError if there is not exactly one element.
   template <class T>
   T item() const {
     check_single_element();
-    return visit_dtype(dtype(), [&](auto zero) { return static_cast<T>(data<decltype(zero)>()[0]); });
+    return visit_dtype(dtype(), [&](auto zero) { return detail::convert<T>(data<decltype(zero)>()[0]); });
   }
-  /// A copy of the elements, converted to T.
+  /// A copy of the elements, converted to T as by item().
   template <class T>
   std::vector<T> values() const {
     return visit_dtype(dtype(), [&](auto zero) {
       const auto elements = data<decltype(zero)>();
       std::vector<T> copy(elements.size());
-      for (std::size_t i = 0; i < copy.size(); ++i) copy[i] = static_cast<T>(elements[i]);
+      for (std::size_t i = 0; i < copy.size(); ++i) copy[i] = detail::convert<T>(elements[i]);
       return copy;
     });
   }
@@ -136,8 +141,8 @@ class Tensor {
   template <class T>
   void view() const&& = delete;
 
-  /// The same values in another element type; differentiable between float types. The tensor itself when it
-  /// has that type already.
+  /// The same values in another element type; differentiable between float types. The tensor itself if it has that
+  /// type already. A value beyond the range of int64 becomes the nearest int64, and NaN becomes 0.
   Tensor to(DType dtype) const;
   /// The same values (shared) without history.
   Tensor detach() const;
@@ -233,6 +238,7 @@ Tensor tensor(std::initializer_list<T> values) {
 Tensor empty(const Shape& shape, DType dtype = DType::float32);
 Tensor zeros(const Shape& shape, DType dtype = DType::float32);
 Tensor ones(const Shape& shape, DType dtype = DType::float32);
+/// `value` everywhere; a fraction is cut off for int64. ValueError if int64 cannot hold it.
 Tensor full(const Shape& shape, Scalar value, DType dtype = DType::float32);
 /// Uniform in [0, 1) and standard normal draws from `generator`, or from the default one of manual_seed.
 /// TypeError for int64.

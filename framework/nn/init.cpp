@@ -61,8 +61,13 @@ Tensor uniform_of_std(const Tensor& tensor, double std) {
 Tensor uniform_(const Tensor& tensor, double low, double high) {
   if (!(low <= high) || !std::isfinite(low) || !std::isfinite(high))
     throw ValueError(message("uniform_: no interval from {} to {}", low, high));
-  return write("uniform_", tensor,
-               [&](auto values) { detail::fill_uniform(values, draws_for(tensor), low, high); });
+  return write("uniform_", tensor, [&](auto values) {
+    using T = typename decltype(values)::value_type;
+    if (!std::isfinite(static_cast<T>(low)) || !std::isfinite(static_cast<T>(high)))
+      throw ValueError(message("uniform_: the interval from {} to {} is beyond the range of {}", low, high,
+                               tensor.dtype()));
+    detail::fill_uniform(values, draws_for(tensor), low, high);
+  });
 }
 
 Tensor normal_(const Tensor& tensor, double mean, double std) {

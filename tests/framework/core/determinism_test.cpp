@@ -1,5 +1,6 @@
 // The same seed gives the same bits for any number of threads, and several threads may share a frozen module.
 #include <boost/test/unit_test.hpp>
+#include <cmath>
 #include <cstring>
 #include <thread>
 #include <vector>
@@ -148,6 +149,43 @@ BOOST_AUTO_TEST_CASE(threads_walk_graphs_of_their_own_over_shared_leaves) {
     });
   for (std::thread& thread : threads) thread.join();
   BOOST_TEST(wrong == std::vector<int>(4, 0), boost::test_tools::per_element());
+}
+
+BOOST_AUTO_TEST_CASE(threads_that_deposit_into_one_leaf_lose_nothing) {
+  constexpr int rounds = 5000;
+  const Tensor w = tensor({1.f}).set_requires_grad();
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 4; ++i)
+    threads.emplace_back([&] {
+      for (int round = 0; round < rounds; ++round) sum(w * 1.0f).backward();
+    });
+  for (int round = 0; round < rounds; ++round) {
+    const Tensor seen = w.grad();
+    if (seen.defined() && seen.item<float>() != std::floor(seen.item<float>()))
+      BOOST_ERROR("a torn gradient");
+  }
+  for (std::thread& thread : threads) thread.join();
+  BOOST_TEST(w.grad().item<float>() == 4.f * rounds);
+}
+
+BOOST_AUTO_TEST_CASE(threads_may_drop_replace_and_read_the_gradient_of_one_leaf) {
+  const Tensor w = ones({50}).set_requires_grad();
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 4; ++i)
+    threads.emplace_back([&, i] {
+      for (int round = 0; round < 2000; ++round) {
+        if (i == 0) w.zero_grad();
+        if (i == 1) w.set_grad(full({50}, round));
+        if (i == 2) sum(w * 1.0f).backward({}, {.create_graph = round % 2 == 0});
+        if (const Tensor gradient = w.grad(); gradient.defined()) {
+          const std::vector<float> seen = gradient.values<float>();
+          if (seen.front() != seen.back()) BOOST_ERROR("a torn gradient");
+        }
+      }
+    });
+  for (std::thread& thread : threads) thread.join();
+  w.zero_grad();
+  BOOST_TEST(!w.grad().defined());
 }
 
 BOOST_AUTO_TEST_CASE(recording_is_off_for_one_thread_alone) {

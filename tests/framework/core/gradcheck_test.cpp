@@ -26,6 +26,15 @@ Tensor cube_with_cut_rule(const Tensor& x) {
                  .vjp = [x](const Tensor& g, Needs) { return Tensors{g * 3.0 * x.detach() * x.detach()}; }});
 }
 
+/// y = x² with rules off by a factor each.
+Tensor square_of_two_rules(const Tensor& x, double plain, double fast) {
+  return record({.name = "square_of_two_rules",
+                 .inputs = {x},
+                 .value = x.detach() * x.detach(),
+                 .vjp = [x, plain](const Tensor& g, Needs) { return g * x * (2 * plain); },
+                 .fast_vjp = [x, fast](const Tensor& g, Needs) { return g * x * (2 * fast); }});
+}
+
 Tensor leaf(const std::vector<double>& values) { return tensor(values).set_requires_grad(); }
 
 }  // namespace
@@ -59,6 +68,45 @@ BOOST_AUTO_TEST_CASE(a_rule_that_holds_its_input_constant_fails_the_second_order
   const auto f = [](const Tensors& in) { return cube_with_cut_rule(in[0]); };
   BOOST_TEST(bool(gradcheck(f, {leaf({1.0, 2.0})})));
   BOOST_TEST(!bool(gradgradcheck(f, {leaf({1.0, 2.0})})));
+}
+
+BOOST_AUTO_TEST_CASE(both_rules_are_checked) {
+  const auto with = [](double plain, double fast) {
+    return [=](const Tensors& in) { return exp(square_of_two_rules(in[0], plain, fast)); };
+  };
+  const Tensors inputs{leaf({0.3, -0.5})};
+  BOOST_TEST(bool(gradcheck(with(1, 1), inputs)));
+  BOOST_TEST(bool(gradgradcheck(with(1, 1), inputs)));
+  BOOST_TEST(!bool(gradcheck(with(1, 1.5), inputs)));
+  const GradcheckReport report = gradcheck(with(1.5, 1), inputs);
+  BOOST_TEST(!bool(report));
+  BOOST_TEST(report.what.find(".vjp") != std::string::npos);
+  BOOST_TEST(!bool(gradgradcheck(with(1.5, 1), inputs)));
+  BOOST_TEST(!bool(gradgradcheck(with(1, 1.5), inputs)));
+  // A rule that runs only within another's derivative counts, too.
+  const auto nested = [](const Tensors& in) {
+    return record({.name = "outer",
+                   .inputs = {in[0]},
+                   .value = exp(in[0].detach()),
+                   .vjp = [x = in[0]](const Tensor& g, Needs) {
+                     return g * exp(x) * (1 + square_of_two_rules(x, 1.5, 1) - x * x);
+                   }});
+  };
+  BOOST_TEST(bool(gradcheck(nested, inputs)));
+  BOOST_TEST(!bool(gradgradcheck(nested, inputs)));
+}
+
+BOOST_AUTO_TEST_CASE(an_operation_with_a_fast_rule_only_is_checked_by_it) {
+  const auto with = [](double factor) {
+    return [=](const Tensors& in) {
+      return record({.name = "fast_only",
+                     .inputs = {in[0]},
+                     .value = in[0].detach() * in[0].detach(),
+                     .fast_vjp = [x = in[0], factor](const Tensor& g, Needs) { return g * x * factor; }});
+    };
+  };
+  BOOST_TEST(bool(gradcheck(with(2), {leaf({0.3, -0.5})})));
+  BOOST_TEST(!bool(gradcheck(with(3), {leaf({0.3, -0.5})})));
 }
 
 BOOST_AUTO_TEST_CASE(inputs_that_require_no_gradient_are_all_checked_when_none_does) {

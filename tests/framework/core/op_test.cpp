@@ -212,7 +212,8 @@ BOOST_AUTO_TEST_CASE(an_operation_of_many_inputs) {
   y.backward();
   BOOST_TEST(inputs[0].grad().item<double>() == 1.0);
   BOOST_TEST(inputs[99].grad().item<double>() == 1.0);
-  inputs[0].grad().mutable_data<double>()[0] = 7;  // one gradient for all, and yet a buffer for each
+  const Tensor first = inputs[0].grad();
+  first.mutable_data<double>()[0] = 7;  // one gradient for all, and yet a buffer for each
   BOOST_TEST(inputs[99].grad().item<double>() == 1.0);
 }
 

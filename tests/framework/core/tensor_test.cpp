@@ -121,19 +121,64 @@ BOOST_AUTO_TEST_CASE(conversion) {
   const Tensor t = tensor({1.9, -1.9});
   const std::vector<std::int64_t> whole{1, -1};
   BOOST_TEST(t.to(DType::int64).values<std::int64_t>() == whole, boost::test_tools::per_element());
-  BOOST_TEST(t.to(DType::float32).data<float>()[0] == 1.9f);
+  BOOST_TEST(t.to(DType::float32).values<float>()[0] == 1.9f);
   BOOST_TEST(t.to(DType::float64).is(t));
 }
 
+BOOST_AUTO_TEST_CASE(temporaries_give_no_view_but_their_values) {
+  const auto data = []<class X>(X&& x) -> decltype(std::forward<X>(x).template data<float>()) { return x; };
+  const auto mutable_data =
+      []<class X>(X&& x) -> decltype(std::forward<X>(x).template mutable_data<float>()) { return x; };
+  static_assert(std::is_invocable_v<decltype(data), Tensor&> &&
+                std::is_invocable_v<decltype(data), const Tensor&>);
+  static_assert(!std::is_invocable_v<decltype(data), Tensor> &&
+                !std::is_invocable_v<decltype(data), const Tensor>);
+  static_assert(std::is_invocable_v<decltype(mutable_data), Tensor&>);
+  static_assert(std::is_invocable_v<decltype(mutable_data), const Tensor&>);
+  static_assert(!std::is_invocable_v<decltype(mutable_data), Tensor>);
+  static_assert(!std::is_invocable_v<decltype(mutable_data), const Tensor>);
+  BOOST_TEST(ones({2}).values<float>()[1] == 1);
+  BOOST_TEST(ones({1}).item<float>() == 1);
+}
+
+BOOST_AUTO_TEST_CASE(conversion_beyond_the_range_of_an_integer_saturates) {
+  constexpr std::int64_t most = std::numeric_limits<std::int64_t>::max(),
+                         least = std::numeric_limits<std::int64_t>::min();
+  const std::vector<std::int64_t> expected{most, least, most, least, 0, 2, -2};
+  const Tensor x = tensor<double>({INFINITY, -INFINITY, 1e30, -1e30, NAN, 2.9, -2.9});
+  BOOST_TEST(x.to(DType::int64).values<std::int64_t>() == expected, boost::test_tools::per_element());
+  BOOST_TEST(x.values<std::int64_t>() == expected, boost::test_tools::per_element());
+  BOOST_TEST(x.to(DType::float32).to(DType::int64).values<std::int64_t>() == expected,
+             boost::test_tools::per_element());
+  const std::vector<int> ints = x.values<int>();
+  BOOST_TEST(ints[0] == std::numeric_limits<int>::max());
+  BOOST_TEST(ints[3] == std::numeric_limits<int>::min());
+  BOOST_TEST(tensor({3e9f}).item<int>() == std::numeric_limits<int>::max());
+  BOOST_TEST(tensor({-1.5}).item<unsigned>() == 0U);
+  BOOST_TEST(tensor({300.0}).item<std::uint8_t>() == 255);
+  BOOST_TEST(tensor({0.5}).item<bool>());
+  BOOST_TEST(tensor({0x1p63}).item<std::uint64_t>() == std::uint64_t{1} << 63);
+  BOOST_TEST(Scalar(1e30).as<std::int64_t>() == most);
+  BOOST_TEST(Scalar(NAN).as<std::int64_t>() == 0);
+  BOOST_TEST(Scalar(most).as<std::int64_t>() == most);
+  for (const double value : {double{INFINITY}, -double{INFINITY}, double{NAN}, 1e30, -1e30, 0x1p63})
+    BOOST_CHECK_THROW(full({1}, value, DType::int64), ValueError);
+  BOOST_TEST(full({1}, -0x1p63, DType::int64).item<std::int64_t>() == least);
+  BOOST_TEST(full({1}, most, DType::int64).item<std::int64_t>() == most);
+  BOOST_CHECK_THROW(full_like(x.to(DType::int64), INFINITY), ValueError);
+}
+
 BOOST_AUTO_TEST_CASE(data_is_aligned_for_vectors) {
-  for (const std::int64_t n : {1, 3, 17, 1000})
-    BOOST_TEST(reinterpret_cast<std::uintptr_t>(zeros({n}).data<float>().data()) % 64 == 0u);
+  for (const std::int64_t n : {1, 3, 17, 1000}) {
+    const Tensor t = zeros({n});
+    BOOST_TEST(reinterpret_cast<std::uintptr_t>(t.data<float>().data()) % 64 == 0u);
+  }
 }
 
 BOOST_AUTO_TEST_CASE(set_grad_takes_what_fits) {
   const Tensor x = tensor({1.0, 2.0}).set_requires_grad();
   x.set_grad(tensor({3.0, 4.0}));
-  BOOST_TEST(x.grad().data<double>()[1] == 4.0);
+  BOOST_TEST(x.grad().values<double>()[1] == 4.0);
   BOOST_CHECK_THROW(x.set_grad(tensor({3.0})), ShapeError);
   BOOST_CHECK_THROW(x.set_grad(tensor({3.f, 4.f})), TypeError);
   x.set_grad(Tensor());

@@ -65,6 +65,30 @@ BOOST_AUTO_TEST_CASE(scaled_draws_have_their_variance) {
   BOOST_TEST(moments(t).std == std::sqrt(2.0 / 1320), roughly);
 }
 
+BOOST_AUTO_TEST_CASE(uniform_draws_stay_in_their_interval) {
+  rt::manual_seed(1);
+  const auto check = [](rt::DType dtype, double low, double high) {
+    BOOST_TEST_CONTEXT(rt::name(dtype) << " from " << low << " to " << high) {
+      const rt::Tensor drawn = rt::init::uniform_(rt::empty({4000}, dtype), low, high);
+      const std::vector<double> values = drawn.values<double>();
+      const auto [least, most] = std::ranges::minmax(values);
+      BOOST_TEST(least >= low);
+      BOOST_TEST(most < high);
+      BOOST_TEST(std::isfinite(least));
+    }
+  };
+  check(rt::DType::float32, 1e6, 1e6 + 0.125);
+  check(rt::DType::float32, -1e6 - 0.125, -1e6);
+  check(rt::DType::float32, 0.7, 0.7000001);
+  check(rt::DType::float32, -3e38, 3e38);
+  check(rt::DType::float64, -1.7e308, 1.7e308);
+  check(rt::DType::float64, 1e15, 1e15 + 0.25);
+  check(rt::DType::float32, 0, 1e-45);
+  const rt::Tensor same = rt::init::uniform_(rt::empty({3}), 0.3, 0.3);
+  BOOST_TEST(same.values<float>() == std::vector<float>(3, 0.3f), boost::test_tools::per_element());
+  BOOST_CHECK_THROW(rt::init::uniform_(rt::empty({3}), 0, 1e39), rt::ValueError);
+}
+
 BOOST_AUTO_TEST_CASE(constants_and_gains) {
   const rt::Tensor t = rt::empty({3});
   BOOST_TEST(moments(rt::init::constant_(t, 2.5)).low == 2.5);

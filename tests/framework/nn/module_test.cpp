@@ -220,13 +220,13 @@ BOOST_AUTO_TEST_CASE(conversion_keeps_handles_and_gradients) {
   BOOST_TEST(held.requires_grad());
   BOOST_TEST(held.values<double>() == before, boost::test_tools::per_element());
   BOOST_TEST((held.grad().dtype() == rt::DType::float64));
-  BOOST_TEST(held.grad().data<double>()[1] == 3.0);
+  BOOST_TEST(held.grad().values<double>()[1] == 3.0);
   BOOST_TEST((module.layers[0].mean.dtype() == rt::DType::float64));
   BOOST_TEST((module.counts.dtype() == rt::DType::int64));
   BOOST_TEST(!module.frozen.requires_grad());
   BOOST_CHECK_THROW(module.to(rt::DType::int64), rt::TypeError);
   rt::sum(module.weight * 3.0).backward();  // a fresh graph over the new values
-  BOOST_TEST(held.grad().data<double>()[1] == 6.0);
+  BOOST_TEST(held.grad().values<double>()[1] == 6.0);
 }
 
 BOOST_AUTO_TEST_CASE(conversion_of_a_result_fails_and_changes_nothing) {
