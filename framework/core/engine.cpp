@@ -112,7 +112,7 @@ class Backward {
             message("{}: input {} does not require a gradient; call set_requires_grad() on it before it "
                     "is used",
                     caller_, i));
-      oldest_wanted_ = std::min(oldest_wanted_, node->id);
+      oldest_wanted_ = std::min(oldest_wanted_, whole(node)->id);
       if (node->leaf) leaves_.insert(node);
     }
   }
@@ -128,7 +128,8 @@ class Backward {
     const auto newest_first = [](const Visit& a, const Visit& b) { return a.node->id > b.node->id; };
     if (!std::is_sorted(visits_.begin(), visits_.end(), newest_first))
       std::sort(visits_.begin(), visits_.end(), newest_first);
-    for (std::size_t i = 0; i < visits_.size(); ++i) visits_[i].operation().slot = i;
+    for (std::size_t i = 0; i < visits_.size(); ++i)
+      visits_[i].operation().slot = static_cast<std::uint32_t>(i);
   }
 
   // Marks which operations lead to `inputs`.
@@ -150,13 +151,23 @@ class Backward {
     for (Visit& visit : visits_) {
       if (!visit.needed) continue;
       Tensor gradient = std::move(visit.gradient);
+      Many* const many = visit.operation().many;
+      bool flows = gradient.defined();
+      if (many && many->run == run_)
+        for (const Tensor& share : many->gradients) flows |= share.defined();
+      if (results && many && flows)
+        for (std::size_t i = 0; i < inputs.size(); ++i)
+          if (inputs[i].node()->kind == Node::Kind::part && whole(inputs[i].node()) == visit.node.get())
+            (*results)[i] = many->gradients[static_cast<Part*>(inputs[i].node())->index];
       if (results && gradient.defined())
         for (std::size_t i = 0; i < inputs.size(); ++i)
           if (inputs[i].node() == visit.node.get()) (*results)[i] = gradient;
       // What only was asked for, and leads to nothing else that was, stays as it is for a later walk.
       if (leads_further(visit.operation())) {
-        if (gradient.defined()) apply(visit.operation(), gradient);
+        if (flows) apply(visit.operation(), gradient);
         if (!retain_) visit.operation().spend();
+      } else if (many) {
+        many->gradients.assign(many->gradients.size(), Tensor());
       }
       visit.node = {};
     }
@@ -165,12 +176,17 @@ class Backward {
   LeafTable& leaves() { return leaves_; }
 
  private:
+  // The operation of which `node` is one of several results, or the node itself.
+  static Node* whole(Node* node) {
+    return node->kind == Node::Kind::part ? static_cast<Part*>(node)->whole.get() : node;
+  }
+
   void reach(Node* node) {
     if (node->leaf) {
       if (wants_all_ && static_cast<Leaf*>(node)->wants_grad) leaves_.insert(node);
       return;
     }
-    auto* operation = static_cast<Operation*>(node);
+    auto* operation = static_cast<Operation*>(whole(node));
     // What is older than every wanted tensor cannot lead to one.
     if (operation->run == run_ || operation->id < oldest_wanted_) return;
     if (operation->spent)
@@ -185,7 +201,7 @@ class Backward {
 
   Visit* visit_of(Node* node) {
     if (node->leaf) return nullptr;
-    auto* operation = static_cast<Operation*>(node);
+    auto* operation = static_cast<Operation*>(whole(node));
     return operation->run == run_ ? &visits_[operation->slot] : nullptr;
   }
 
@@ -208,7 +224,13 @@ class Backward {
       return entry ? &entry->gradient : nullptr;
     }
     Visit* visit = visit_of(node);
-    return visit && visit->needed ? &visit->gradient : nullptr;
+    if (!visit || !visit->needed) return nullptr;
+    if (node->kind != Node::Kind::part) return &visit->gradient;
+    const Part& part = static_cast<Part&>(*node);
+    Many& many = *part.operation().many;
+    // What a walk that threw has left is dropped.
+    if (std::exchange(many.run, run_) != run_) many.gradients.assign(many.gradients.size(), Tensor());
+    return &many.gradients[part.index];
   }
 
   void accumulate(Tensor& slot, Tensor&& gradient) {

@@ -15,10 +15,12 @@ namespace retort::detail {
 /// Where a tensor stands in the graph. Ids increase in the order of creation, which is a topological order.
 class Node : public RefCounted {
  public:
-  Node(const Tensor& value, std::uint64_t number, bool is_leaf)
-      : id(number), leaf(is_leaf), dtype(value.dtype()), shape(value.shape()) {}
+  enum class Kind : std::uint8_t { leaf, operation, part };
+  Node(const Tensor& value, std::uint64_t number, Kind of)
+      : id(number), kind(of), leaf(of == Kind::leaf), dtype(value.dtype()), shape(value.shape()) {}
 
   const std::uint64_t id;
+  const Kind kind;
   const bool leaf;
   DType dtype;  ///< of the tensor, and so of its gradient
   const Shape shape;
@@ -39,6 +41,17 @@ class Leaf : public Node {
 
 Ref<Node> make_leaf(const Tensor& value);
 
+/// The rules of an operation with several results. The operation's own rules call these, and own this.
+struct Many {
+  BasicRule<Tensors> vjp;
+  BasicRule<Tensors> fast_vjp;
+  std::vector<Array> outputs;  ///< kept for a rule that asks
+  Tensors gradients;           ///< scratch of the backward numbered `run`: what has flowed into each result
+  std::uint64_t run = 0;
+  Node* whole = nullptr;
+  std::size_t input_count = 0;
+};
+
 /// A recorded operation.
 class Operation : public Node {
  public:
@@ -55,9 +68,10 @@ class Operation : public Node {
   Rule vjp;
   Rule fast_vjp;
   bool spent = false;
+  std::uint32_t slot = 0;  ///< scratch, as `run`
+  Many* many = nullptr;    ///< for an operation with several results, until it is spent
   // Scratch of the backward that walks this graph; see engine.cpp.
   std::uint64_t run = 0;
-  std::size_t slot = 0;
 
  private:
   static constexpr std::size_t inline_inputs = 3;
@@ -65,6 +79,15 @@ class Operation : public Node {
   Ref<Node>* inputs_;  // inline_, or pool memory where that is too small
   std::size_t input_count_;
   Ref<Node> inline_[inline_inputs];
+};
+
+/// One of several results of an operation.
+class Part : public Node {
+ public:
+  Part(const Tensor& value, Ref<Node> of, std::size_t position);
+  Operation& operation() const { return static_cast<Operation&>(*whole); }
+  const Ref<Node> whole;
+  const std::size_t index;
 };
 
 /// The leaves that `output` depends on and that want a gradient.

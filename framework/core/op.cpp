@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <memory>
 #include <new>
 
 #include "retort/framework/base/pool.hpp"
@@ -37,12 +38,15 @@ Inputs::Inputs(std::initializer_list<Item> items) : size_(items.size()) {
 
 Inputs::Inputs(const Tensors& tensors) : tensors_(tensors.data()), size_(tensors.size()) {}
 
-Leaf::Leaf(const Tensor& value) : Node(value, next_id(), true) {}
+Leaf::Leaf(const Tensor& value) : Node(value, next_id(), Kind::leaf) {}
+
+Part::Part(const Tensor& value, Ref<Node> of, std::size_t position)
+    : Node(value, next_id(), Kind::part), whole(std::move(of)), index(position) {}
 
 Ref<Node> make_leaf(const Tensor& value) { return make_node<Leaf>(value); }
 
 Operation::Operation(Op&& op)
-    : Node(op.value, next_id(), false),
+    : Node(op.value, next_id(), Kind::operation),
       name(op.name),
       vjp(std::move(op.vjp)),
       fast_vjp(std::move(op.fast_vjp)),
@@ -65,6 +69,7 @@ Operation::~Operation() {
 
 void Operation::spend() noexcept {
   spent = true;
+  many = nullptr;
   vjp.reset();
   fast_vjp.reset();
   output_ = {};
@@ -87,6 +92,9 @@ void destroy(Node* node) noexcept {
     if (dead->leaf) {
       static_cast<Leaf*>(dead)->~Leaf();
       pool_free(dead, sizeof(Leaf));
+    } else if (dead->kind == Node::Kind::part) {
+      static_cast<Part*>(dead)->~Part();
+      pool_free(dead, sizeof(Part));
     } else {
       static_cast<Operation*>(dead)->~Operation();
       pool_free(dead, sizeof(Operation));
@@ -94,6 +102,21 @@ void destroy(Node* node) noexcept {
     count_nodes(-1);
   }
   state.destroying = false;
+}
+
+Tensors call(Many& many, BasicRule<Tensors>& rule, Needs needs) {
+  const Tensors gradients = std::exchange(many.gradients, Tensors(many.gradients.size()));
+  Tensors outputs;
+  if (rule.wants_output())
+    for (std::size_t i = 0; i < many.outputs.size(); ++i) {
+      outputs.push_back(many.outputs[i].defined() ? Tensor(many.outputs[i]) : Tensor());
+      if (is_grad_enabled() && outputs[i].defined() && is_floating_point(outputs[i].dtype()))
+        outputs[i] = connect(many.outputs[i], make_node<Part>(outputs[i], Ref<Node>::share(many.whole), i));
+    }
+  Tensors given(many.input_count);
+  const std::size_t count = rule(gradients, outputs, needs, given.data(), given.size());
+  given.resize(count);
+  return given;
 }
 
 RecordingGuard::RecordingGuard() : previous_(std::exchange(thread_state.grad_enabled, true)) {}
@@ -138,16 +161,25 @@ bool is_grad_enabled() noexcept { return detail::thread_state.grad_enabled; }
 NoGradGuard::NoGradGuard() : previous_(std::exchange(detail::thread_state.grad_enabled, false)) {}
 NoGradGuard::~NoGradGuard() { detail::thread_state.grad_enabled = previous_; }
 
+namespace {
+
+// Whether an operation with these inputs is recorded; one that is must have a rule.
+template <class AnyOp>
+bool is_recorded(const AnyOp& op) {
+  bool required = false;
+  for (std::size_t i = 0; i < op.inputs.size(); ++i) required |= op.inputs[i].requires_grad();
+  if (required && !op.vjp && !op.fast_vjp)
+    throw GraphError(message(
+        "{}: an input requires a gradient but the operation has no rule; give it a .vjp, or detach() the input",
+        op.name));
+  return required;
+}
+
+}  // namespace
+
 Tensor record(Op op) {
-  bool wanted = false;
-  if (detail::thread_state.grad_enabled && is_floating_point(op.value.dtype()))
-    for (std::size_t i = 0; i < op.inputs.size(); ++i) wanted |= op.inputs[i].requires_grad();
-  if (!wanted) return op.value.node() ? op.value.detach() : std::move(op.value);
-  if (!op.vjp && !op.fast_vjp)
-    throw GraphError(
-        message("{}: an input wants a gradient but the operation has no rule; give record() a .vjp, "
-                "or detach() the input",
-                op.name));
+  if (!detail::thread_state.grad_enabled || !is_floating_point(op.value.dtype()) || !is_recorded(op))
+    return op.value.node() ? op.value.detach() : std::move(op.value);
   Tensor value = std::move(op.value);
   op.value = value;  // the node reads its shape, and keeps the numbers where the rule asks for them
   detail::Ref<detail::Node> node = detail::make_node<detail::Operation>(std::move(op));
@@ -155,6 +187,38 @@ Tensor record(Op op) {
   if (value.node() || !value.impl_->unique()) return Tensor(value.array(), std::move(node));
   value.impl_->node = std::move(node);
   return value;
+}
+
+Tensors record_many(ManyOp op) {
+  Tensors results;
+  const Tensor* first = nullptr;  // a result that can have a gradient
+  for (const Tensor& value : op.values) {
+    results.push_back(value.defined() && value.node() ? value.detach() : value);
+    if (value.defined() && is_floating_point(value.dtype())) first = first ? first : &value;
+  }
+  if (!first || !detail::thread_state.grad_enabled || !is_recorded(op)) return results;
+
+  const auto many = std::make_shared<detail::Many>();
+  many->vjp = std::move(op.vjp);
+  many->fast_vjp = std::move(op.fast_vjp);
+  if (many->vjp.wants_output() || many->fast_vjp.wants_output())
+    for (const Tensor& value : results) many->outputs.push_back(value.defined() ? value.array() : Array());
+  // The operation itself has one result as far as the engine knows, and no gradient but those of its parts.
+  const auto rule_of = [&](auto member) {
+    return [many, member](const Tensor&, Needs needs) { return detail::call(*many, (*many).*member, needs); };
+  };
+  Op single{.name = op.name, .inputs = op.inputs, .value = *first};
+  if (many->vjp) single.vjp = rule_of(&detail::Many::vjp);
+  if (many->fast_vjp) single.fast_vjp = rule_of(&detail::Many::fast_vjp);
+  const detail::Ref<detail::Node> whole = detail::make_node<detail::Operation>(std::move(single));
+  static_cast<detail::Operation&>(*whole).many = many.get();
+  many->whole = whole.get();
+  many->input_count = op.inputs.size();
+  many->gradients.resize(results.size());
+  for (std::size_t i = 0; i < results.size(); ++i)
+    if (results[i].defined() && is_floating_point(results[i].dtype()))
+      results[i] = Tensor(results[i].array(), detail::make_node<detail::Part>(results[i], whole, i));
+  return results;
 }
 
 }  // namespace retort

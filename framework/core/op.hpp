@@ -48,54 +48,74 @@ class Inputs {
   std::size_t size_ = 0;
 };
 
-/// A callable `(g, needs)` or `(g, y, needs)` that returns one gradient an input: Tensors, a std::array of
-/// tensors, or for an op of one input a Tensor. It stands in the graph node itself when it is at most 64 bytes.
-class Rule {
+/// A callable `(g, needs)` or `(g, y, needs)` that returns one gradient per input: Tensors, a std::array of tensors, or
+/// for an operation of one input a Tensor. `Value` is Tensor, or Tensors for an operation with several results. The
+/// callable is stored in the object itself if it has at most 64 bytes.
+template <class Value>
+class BasicRule {
  public:
-  Rule() = default;
+  BasicRule() = default;
   template <class F>
-    requires(!std::is_same_v<std::remove_cvref_t<F>, Rule>)
-  Rule(F&& f) {  // NOLINT: made to be implicit
-    using Function = std::remove_cvref_t<F>;
-    if constexpr (sizeof(Function) <= sizeof(storage_) && alignof(Function) <= alignof(std::max_align_t)) {
-      new (storage_) Function(std::forward<F>(f));
-      table_ = &inline_table<Function>;
+    requires(!std::is_same_v<std::remove_cvref_t<F>, BasicRule>)
+  BasicRule(F&& f) {  // NOLINT: made to be implicit
+    using Body = Callable<std::remove_cvref_t<F>>;
+    if constexpr (sizeof(Body) <= sizeof(storage_) && alignof(Body) <= alignof(void*)) {
+      body_ = new (storage_) Body(std::forward<F>(f));
     } else {
-      new (storage_) Function*(new Function(std::forward<F>(f)));
-      table_ = &boxed_table<Function>;
+      body_ = new Body(std::forward<F>(f));
     }
   }
-  Rule(Rule&& other) noexcept : table_(other.table_) {
-    if (table_) table_->move(storage_, other.storage_);
-    other.table_ = nullptr;
-  }
-  Rule& operator=(Rule&& other) noexcept {
+  BasicRule(BasicRule&& other) noexcept { take(other); }
+  BasicRule& operator=(BasicRule&& other) noexcept {
     if (this != &other) {
       reset();
-      table_ = std::exchange(other.table_, nullptr);
-      if (table_) table_->move(storage_, other.storage_);
+      take(other);
     }
     return *this;
   }
-  ~Rule() { reset(); }
+  ~BasicRule() { reset(); }
 
-  explicit operator bool() const noexcept { return table_ != nullptr; }
-  bool wants_output() const noexcept { return table_ && table_->wants_output; }
+  explicit operator bool() const noexcept { return body_ != nullptr; }
+  bool wants_output() const noexcept { return body_ && body_->wants_output; }
   void reset() noexcept {
-    if (table_) table_->destroy(storage_);
-    table_ = nullptr;
+    if (!body_) return;
+    if (is_inline()) {
+      body_->~Base();
+    } else {
+      delete body_;
+    }
+    body_ = nullptr;
   }
   /// Writes the gradients to out[0 .. count); returns how many the rule gave.
-  std::size_t operator()(const Tensor& g, const Tensor& y, Needs needs, Tensor* out, std::size_t count) {
-    return table_->call(storage_, g, y, needs, out, count);
+  std::size_t operator()(const Value& g, const Value& y, Needs needs, Tensor* out, std::size_t count) {
+    return body_->call(g, y, needs, out, count);
   }
 
  private:
-  struct Table {
-    std::size_t (*call)(void*, const Tensor&, const Tensor&, Needs, Tensor*, std::size_t);
-    void (*move)(void* to, void* from) noexcept;
-    void (*destroy)(void*) noexcept;
-    bool wants_output;
+  struct Base {
+    explicit Base(bool with_output) noexcept : wants_output(with_output) {}
+    virtual ~Base() = default;
+    virtual std::size_t call(const Value&, const Value&, Needs, Tensor*, std::size_t) = 0;
+    virtual Base* move_to(void* storage) noexcept = 0;
+    const bool wants_output;
+  };
+
+  template <class F>
+  struct Callable final : Base {
+    static constexpr bool takes_output = std::is_invocable_v<F&, const Value&, const Value&, Needs>;
+    template <class G>
+    explicit Callable(G&& g) : Base(takes_output), f(std::forward<G>(g)) {}
+    std::size_t call(const Value& g, const Value& y, Needs needs, Tensor* out, std::size_t count) override {
+      if constexpr (takes_output) {
+        return give(out, count, f(g, y, needs));
+      } else {
+        static_assert(std::is_invocable_v<F&, const Value&, Needs>,
+                      "a rule is called as (g, needs) or (g, y, needs)");
+        return give(out, count, f(g, needs));
+      }
+    }
+    Base* move_to(void* storage) noexcept override { return new (storage) Callable(std::move(f)); }
+    F f;
   };
 
   static std::size_t give(Tensor* out, std::size_t, Tensor&& gradient) {
@@ -107,41 +127,18 @@ class Rule {
     for (std::size_t i = 0; i < gradients.size() && i < count; ++i) out[i] = std::move(gradients[i]);
     return gradients.size();
   }
-  template <class Function>
-  static constexpr bool takes_output = std::is_invocable_v<Function&, const Tensor&, const Tensor&, Needs>;
-  template <class Function>
-  static std::size_t call(Function& f, const Tensor& g, const Tensor& y, Needs needs, Tensor* out,
-                          std::size_t count) {
-    if constexpr (takes_output<Function>) {
-      return give(out, count, f(g, y, needs));
-    } else {
-      static_assert(std::is_invocable_v<Function&, const Tensor&, Needs>,
-                    "a rule is called as (g, needs) or (g, y, needs)");
-      return give(out, count, f(g, needs));
-    }
+
+  bool is_inline() const noexcept { return static_cast<const void*>(body_) == storage_; }
+  void take(BasicRule& other) noexcept {
+    body_ = other.is_inline() ? other.body_->move_to(storage_) : other.body_;
+    if (other.is_inline()) other.body_->~Base();
+    other.body_ = nullptr;
   }
 
-  template <class F>
-  static constexpr Table inline_table{
-      [](void* self, const Tensor& g, const Tensor& y, Needs needs, Tensor* out, std::size_t count) {
-        return call(*static_cast<F*>(self), g, y, needs, out, count);
-      },
-      [](void* to, void* from) noexcept {
-        new (to) F(std::move(*static_cast<F*>(from)));
-        static_cast<F*>(from)->~F();
-      },
-      [](void* self) noexcept { static_cast<F*>(self)->~F(); }, takes_output<F>};
-  template <class F>
-  static constexpr Table boxed_table{
-      [](void* self, const Tensor& g, const Tensor& y, Needs needs, Tensor* out, std::size_t count) {
-        return call(**static_cast<F**>(self), g, y, needs, out, count);
-      },
-      [](void* to, void* from) noexcept { new (to) F*(*static_cast<F**>(from)); },
-      [](void* self) noexcept { delete *static_cast<F**>(self); }, takes_output<F>};
-
-  const Table* table_ = nullptr;
-  alignas(std::max_align_t) std::byte storage_[64];
+  Base* body_ = nullptr;  // in storage_ or on the heap
+  alignas(void*) std::byte storage_[80];
 };
+using Rule = BasicRule<Tensor>;
 
 }  // namespace detail
 
@@ -164,12 +161,34 @@ struct Op {
 /// GraphError for an op without a rule whose input wants a gradient, unless the value is int64.
 Tensor record(Op op);
 
+/// One operation with several results, as record_many() takes it.
+struct ManyOp {
+  const char* name = "operation";  ///< used in error messages; must outlive the graph (a string literal)
+  detail::Inputs inputs = {};      ///< what the values depend on
+  Tensors values = {};             ///< the results, computed without history
+  detail::BasicRule<Tensors> vjp =
+      {};  ///< gradient of each input, written in ops, so that it can be derived itself
+  detail::BasicRule<Tensors> fast_vjp =
+      {};  ///< the same numbers without a graph; taken when nothing is recorded
+};
+
+/// Gives the results of one operation their place in the graph, as record() does for a single result, and returns them.
+///
+/// A rule is called once per backward as (gs, needs) or (gs, ys, needs): gs holds one gradient per result, undefined for
+/// a result that nothing flows into, and ys the results, kept only for a rule that asks. It returns one tensor per input
+/// under the terms of record().
+///
+/// Edge cases: int64 results and undefined ones have no history, and their entry of gs is always undefined. Without any
+/// floating-point result nothing is recorded.
+/// Throws: GraphError if an input requires a gradient and there is no rule.
+[[nodiscard]] Tensors record_many(ManyOp op);
+
 namespace detail {
 /// Gradients of twin(inputs) for g, through the graph of the twin.
 Tensors reference_gradients(const Tensor& y, const Tensors& inputs, const Tensors& identities,
                             const Tensor& g, Needs needs);
 Tensors fresh_identities(const Tensors& inputs, Needs needs);
-/// Turns recording on for its lifetime: a twin is recorded even where no higher order is asked for.
+/// Turns recording on for its lifetime: a reference is recorded even if no higher order is asked for.
 class RecordingGuard {
  public:
   RecordingGuard();

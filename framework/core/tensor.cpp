@@ -41,6 +41,8 @@ void replace_grad(Leaf& leaf, Tensor gradient) {
 
 }  // namespace
 
+Tensor connect(Array array, Ref<Node> node) { return Tensor(std::move(array), std::move(node)); }
+
 void check_value_count(std::size_t count, const Shape& shape) {
   if (static_cast<std::int64_t>(count) != element_count(shape))
     throw ShapeError(message("tensor: {} values do not fill shape {}, which has {} elements", count, shape,

@@ -33,6 +33,8 @@ struct TensorImpl : RefCounted {
   Ref<Node> node;
 };
 void destroy(TensorImpl* impl) noexcept;
+/// A tensor over `array` at `node` of the graph.
+Tensor connect(Array array, Ref<Node> node);
 
 /// <retort/framework/xtensor.hpp> specialises this for numbers; without that header view() ends here.
 template <class T>
@@ -182,6 +184,8 @@ class Tensor {
 
  private:
   friend Tensor record(struct Op op);
+  friend Tensors record_many(struct ManyOp op);
+  friend Tensor detail::connect(Array array, detail::Ref<detail::Node> node);
   friend class detail::Operation;
   Tensor(Array array, detail::Ref<detail::Node> node);
   [[noreturn]] static void undefined();

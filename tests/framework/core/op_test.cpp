@@ -253,3 +253,172 @@ BOOST_AUTO_TEST_CASE(an_exception_in_a_rule_passes_through_and_changes_no_gradie
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+BOOST_AUTO_TEST_SUITE(record_op_with_several_results)
+
+namespace {
+
+/// (x·y, x + y) as one operation; counts how often a rule runs.
+Tensors product_and_sum(const Tensor& x, const Tensor& y, int* calls = nullptr, bool fast = false) {
+  const auto rule = [x, y, calls](const Tensors& gs, Needs needs) {
+    if (calls) ++*calls;
+    Tensors gradients(2);
+    for (std::size_t i = 0; i < 2; ++i) {
+      if (!needs[i]) continue;
+      if (gs[0].defined()) gradients[i] = gs[0] * (i == 0 ? y : x);
+      if (gs[1].defined()) gradients[i] = gradients[i].defined() ? gradients[i] + gs[1] : gs[1];
+    }
+    return gradients;
+  };
+  ManyOp op{.name = "product_and_sum",
+            .inputs = {x, y},
+            .values = {x.detach() * y.detach(), x.detach() + y.detach()},
+            .vjp = rule};
+  if (fast) op.fast_vjp = rule;
+  return record_many(std::move(op));
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(gradients_are_right_to_any_order) {
+  for (const bool fast : {false, true}) {
+    const auto f = [fast](const Tensors& in) {
+      const Tensors r = product_and_sum(in[0], in[1], nullptr, fast);
+      return exp(r[0]) * r[1] * r[0];
+    };
+    const Tensors inputs{leaf({0.5, -0.3}), leaf({0.2, 0.7})};
+    BOOST_TEST(bool(gradcheck(f, inputs)));
+    BOOST_TEST(bool(gradgradcheck(f, inputs)));
+    const auto first = [&](const Tensors& in) {
+      const detail::RecordingGuard recording;  // the differences are taken with recording off
+      return grad({sum(f(in))}, {in[0]}, {.create_graph = true})[0];
+    };
+    BOOST_TEST(bool(gradgradcheck(first, inputs)));
+  }
+}
+
+BOOST_AUTO_TEST_CASE(the_rule_runs_once_and_unused_results_are_undefined) {
+  int calls = 0;
+  const Tensor x = leaf({2.0}), y = leaf({3.0});
+  const Tensors r = product_and_sum(x, y, &calls);
+  sum(r[0] + r[1] + r[1]).backward();
+  BOOST_TEST(calls == 1);
+  BOOST_TEST(x.grad().item<double>() == 5.0);
+  BOOST_TEST(y.grad().item<double>() == 4.0);
+  BOOST_CHECK_THROW(sum(r[0]).backward(), GraphError);  // one graph, and spent
+
+  std::vector<bool> seen;
+  const Tensors halves =
+      record_many({.name = "halves",
+                   .inputs = {x},
+                   .values = {x.detach() * 0.5, x.detach() * 0.5, zeros({1}, DType::int64), Tensor()},
+                   .vjp = [&seen](const Tensors& gs, Needs) {
+                     for (const Tensor& g : gs) seen.push_back(g.defined());
+                     return gs[1] * 0.5;
+                   }});
+  BOOST_TEST(halves[0].requires_grad());
+  BOOST_TEST(!halves[2].requires_grad());
+  BOOST_TEST(!halves[3].defined());
+  x.zero_grad();
+  sum(halves[1]).backward();
+  BOOST_TEST(x.grad().item<double>() == 0.5);
+  BOOST_TEST(seen == (std::vector<bool>{false, true, false, false}), boost::test_tools::per_element());
+}
+
+BOOST_AUTO_TEST_CASE(a_retained_graph_of_several_results_is_walked_again) {
+  const Tensor x = leaf({2.0}), y = leaf({3.0});
+  const Tensors r = product_and_sum(x, y);
+  sum(r[0]).backward({}, {.retain_graph = true});
+  sum(r[1]).backward({}, {.retain_graph = true});
+  BOOST_TEST(x.grad().item<double>() == 4.0);
+  const Tensors both = grad({r[0], r[1]}, {x, y}, {.grad_outputs = {tensor({10.0}), tensor({1.0})}});
+  BOOST_TEST(both[0].item<double>() == 31.0);
+  BOOST_TEST(both[1].item<double>() == 21.0);
+}
+
+BOOST_AUTO_TEST_CASE(a_result_of_several_may_itself_be_asked_for) {
+  const Tensor x = leaf({2.0}), y = leaf({3.0});
+  const Tensors r = product_and_sum(x, y);
+  BOOST_TEST(!r[0].is_leaf());
+  const Tensor z = sum(r[0] * r[0] * r[1]);
+  const Tensors parts = grad({z}, {r[0], r[1]}, {.retain_graph = true});
+  BOOST_TEST(parts[0].item<double>() == 60.0);
+  BOOST_TEST(parts[1].item<double>() == 36.0);
+  const Tensors mixed = grad({z}, {r[1], x, r[0]}, {.retain_graph = true});
+  BOOST_TEST(mixed[0].item<double>() == 36.0);
+  BOOST_TEST(mixed[1].item<double>() == 60.0 * 3 + 36);
+  BOOST_TEST(mixed[2].item<double>() == 60.0);
+  BOOST_CHECK_THROW(grad({sum(r[0])}, {r[1]}, {.retain_graph = true}), GraphError);
+  BOOST_TEST(!grad({sum(r[0])}, {r[1]}, {.allow_unused = true})[0].defined());
+}
+
+BOOST_AUTO_TEST_CASE(a_rule_of_several_results_may_ask_for_them) {
+  // (exp x, 2x), whose rule needs exp x; right to the third order.
+  const auto f = [](const Tensors& in) {
+    const Tensors r = record_many({.name = "exp_and_double",
+                                   .inputs = {in[0]},
+                                   .values = {exp(in[0].detach()), in[0].detach() * 2.0},
+                                   .vjp = [](const Tensors& gs, const Tensors& ys, Needs) {
+                                     Tensor g = gs[0].defined() ? gs[0] * ys[0] : Tensor();
+                                     if (gs[1].defined()) g = g.defined() ? g + gs[1] * 2.0 : gs[1] * 2.0;
+                                     return g;
+                                   }});
+    return r[0] * r[1];
+  };
+  const Tensors inputs{leaf({0.3, -0.4})};
+  BOOST_TEST(bool(gradcheck(f, inputs)));
+  BOOST_TEST(bool(gradgradcheck(f, inputs)));
+  const auto first = [&](const Tensors& in) {
+    const detail::RecordingGuard recording;  // the differences are taken with recording off
+    return grad({sum(f(in))}, in, {.create_graph = true})[0];
+  };
+  BOOST_TEST(bool(gradgradcheck(first, inputs)));
+}
+
+BOOST_AUTO_TEST_CASE(an_exception_in_the_rule_of_several_results_leaves_nothing_behind) {
+  const Tensor x = leaf({2.0});
+  bool fails = true;
+  const Tensors r = record_many({.name = "failing",
+                                 .inputs = {x},
+                                 .values = {x.detach() * 1.0, x.detach() * 1.0},
+                                 .vjp = [&fails](const Tensors& gs, Needs) {
+                                   if (fails) throw std::runtime_error("no");
+                                   if (gs[0].defined() && gs[1].defined()) return gs[0] + gs[1];
+                                   return gs[0].defined() ? gs[0] : gs[1];
+                                 }});
+  BOOST_CHECK_THROW(sum(r[0]).backward({}, {.retain_graph = true}), std::runtime_error);
+  fails = false;
+  sum(r[1]).backward();
+  BOOST_TEST(x.grad().item<double>() == 1.0);
+}
+
+BOOST_AUTO_TEST_CASE(several_results_without_history_and_what_is_refused) {
+  const Tensor x = tensor({2.0}), w = leaf({1.0});
+  const Tensors plain = product_and_sum(x, x);
+  BOOST_TEST(!plain[0].requires_grad());
+  const Tensors off = no_grad([&] { return product_and_sum(w, w); });
+  BOOST_TEST(off[1].is_leaf());
+  BOOST_TEST(product_and_sum(w, x)[0].detach().is_leaf());
+  BOOST_CHECK_THROW(static_cast<void>(record_many({.name = "ruleless", .inputs = {w}, .values = {x, x}})),
+                    GraphError);
+  const Tensors wrong = record_many({.name = "wrong",
+                                     .inputs = {w, x},
+                                     .values = {x.clone(), x.clone()},
+                                     .vjp = [](const Tensors& gs, Needs) { return Tensors{gs[0]}; }});
+  BOOST_CHECK_THROW(sum(wrong[0]).backward(), GraphError);
+}
+
+BOOST_AUTO_TEST_CASE(a_graph_of_several_results_is_freed) {
+  const std::int64_t before = live_nodes();
+  {
+    const Tensor x = leaf({2.0}), y = leaf({3.0});
+    Tensors r = product_and_sum(x, y);
+    for (int i = 0; i < 10; ++i) r = product_and_sum(r[0] * 0.5, r[1] * 0.5);
+    sum(r[1]).backward({}, {.create_graph = true});
+    x.zero_grad();
+    y.zero_grad();
+  }
+  BOOST_TEST(live_nodes() == before);
+}
+
+BOOST_AUTO_TEST_SUITE_END()
