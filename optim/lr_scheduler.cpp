@@ -8,8 +8,6 @@
 #include <numbers>
 #include <utility>
 
-#include "retort/framework/nn/state_check.hpp"
-
 namespace retort {
 namespace {
 

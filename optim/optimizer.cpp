@@ -3,8 +3,6 @@
 #include <unordered_set>
 #include <utility>
 
-#include "retort/framework/nn/state_check.hpp"
-
 namespace retort {
 namespace {
 

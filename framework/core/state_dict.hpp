@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstddef>
+#include <initializer_list>
+#include <iterator>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -11,49 +13,118 @@
 
 namespace retort {
 
-/// A map from names to tensors that remembers the order of insertion. A lookup walks the entries: a state dict has
-/// a few hundred, and is not used where speed counts.
+/// A map from names to tensors that is iterated in the order of insertion. As in std::map, references and iterators
+/// stay valid while other entries are added and removed, names are constant, and a lookup takes logarithmic time.
 class StateDict {
+  struct Link {
+    Link* previous = this;
+    Link* next = this;
+  };
+  struct Node;
+  template <class Value>
+  class Iterator;
+
  public:
-  using value_type = std::pair<std::string, Tensor>;
-  using iterator = std::vector<value_type>::iterator;
-  using const_iterator = std::vector<value_type>::const_iterator;
+  using value_type = std::pair<const std::string, Tensor>;
+  using iterator = Iterator<value_type>;
+  using const_iterator = Iterator<const value_type>;
 
   StateDict() = default;
   StateDict(std::initializer_list<value_type> entries) {
     for (const value_type& entry : entries) (*this)[entry.first] = entry.second;
   }
-  /// Of entries whose names all differ; that is not checked, as looking up each of very many takes long.
-  static StateDict from_distinct(std::vector<value_type> entries) {
-    StateDict dict;
-    dict.entries_ = std::move(entries);
-    return dict;
+  StateDict(const StateDict& other);
+  StateDict(StateDict&& other) noexcept { swap(other); }
+  StateDict& operator=(StateDict other) noexcept {
+    swap(other);
+    return *this;
   }
+  ~StateDict();
 
-  std::size_t size() const { return entries_.size(); }
-  bool empty() const { return entries_.empty(); }
-  iterator begin() { return entries_.begin(); }
-  iterator end() { return entries_.end(); }
-  const_iterator begin() const { return entries_.begin(); }
-  const_iterator end() const { return entries_.end(); }
+  std::size_t size() const { return by_name_.size(); }
+  bool empty() const { return by_name_.empty(); }
+  iterator begin();
+  iterator end();
+  const_iterator begin() const;
+  const_iterator end() const;
 
   iterator find(std::string_view name);
   const_iterator find(std::string_view name) const;
-  bool contains(std::string_view name) const { return find(name) != end(); }
+  bool contains(std::string_view name) const;
   std::size_t count(std::string_view name) const { return contains(name) ? 1 : 0; }
-  /// The tensor of that name. IndexError when there is none.
+  /// The tensor of that name. Throws IndexError when there is none.
   Tensor& at(std::string_view name);
-  const Tensor& at(std::string_view name) const;
-  /// The tensor of that name, made (undefined) at the end when there is none.
+  const Tensor& at(std::string_view name) const { return const_cast<StateDict&>(*this).at(name); }
+  /// The tensor of that name; an undefined one is appended when there is none.
   Tensor& operator[](std::string_view name);
-  /// Appends; returns false and changes nothing when the name is taken.
+  /// Appends the entry. Returns false and changes nothing when the name is taken.
   bool insert(value_type entry);
-  /// Removes a name; returns how many there were, 0 or 1.
+  /// Removes the entry of that name and returns how many there were, 0 or 1.
   std::size_t erase(std::string_view name);
-  void clear() { entries_.clear(); }
+  void clear() { *this = {}; }
+  void swap(StateDict& other) noexcept;
 
  private:
-  std::vector<value_type> entries_;
+  Tensor& append(std::size_t place, std::string_view name, const Tensor& tensor);
+  std::size_t place_of(std::string_view name) const;
+  bool holds(std::size_t place, std::string_view name) const;
+
+  Link ends_;                   // links the last entry and the first
+  std::vector<Node*> by_name_;  // sorted; owned
 };
+
+struct StateDict::Node : Link {
+  Node(std::string_view name, const Tensor& tensor) : entry(name, tensor) {}
+  value_type entry;
+};
+
+template <class Value>
+class StateDict::Iterator {
+ public:
+  using value_type = StateDict::value_type;
+  using difference_type = std::ptrdiff_t;
+  using pointer = Value*;
+  using reference = Value&;
+  using iterator_category = std::bidirectional_iterator_tag;
+
+  Iterator() = default;
+  Iterator(const Iterator<value_type>& other) : link_(other.link_) {}  // NOLINT: made to be implicit
+  reference operator*() const { return static_cast<Node*>(link_)->entry; }
+  pointer operator->() const { return &**this; }
+  Iterator& operator++() { return link_ = link_->next, *this; }
+  Iterator& operator--() { return link_ = link_->previous, *this; }
+  Iterator operator++(int) { return std::exchange(link_, link_->next); }
+  Iterator operator--(int) { return std::exchange(link_, link_->previous); }
+  friend bool operator==(const Iterator&, const Iterator&) = default;
+
+ private:
+  friend class StateDict;
+  template <class>
+  friend class Iterator;
+  Iterator(Link* link) : link_(link) {}
+  Link* link_ = nullptr;
+};
+
+inline StateDict::iterator StateDict::begin() { return ends_.next; }
+inline StateDict::iterator StateDict::end() { return &ends_; }
+inline StateDict::const_iterator StateDict::begin() const { return ends_.next; }
+inline StateDict::const_iterator StateDict::end() const { return const_cast<Link*>(&ends_); }
+
+namespace detail {
+
+/// An entry that a state dict must hold.
+struct ExpectedEntry {
+  std::string name = {};
+  Shape shape = {};
+  bool may_be_empty = false;  ///< a tensor of shape (0) is accepted, too: "not set yet"
+};
+
+/// Throws a ValueError that lists every entry of `state` that is missing, unexpected or of another shape than expected.
+void check_state(std::string_view what, const StateDict& state, const std::vector<ExpectedEntry>& expected);
+
+/// Writes the values of `from`, which has as many elements, to `to`, converted to its element type.
+void copy_values(const Tensor& from, const Tensor& to);
+
+}  // namespace detail
 
 }  // namespace retort

@@ -322,14 +322,10 @@ Tensor read_tensor(const Input& input, const Entry& entry, std::uint64_t data) {
 
 StateDict read_safetensors(const Input& input, Metadata* metadata) {
   Header header = read_header(input);
-  std::vector<StateDict::value_type> tensors;
-  tensors.reserve(header.entries.size());
-  for (Entry& entry : header.entries) {
-    Tensor tensor = read_tensor(input, entry, header.data);
-    tensors.emplace_back(std::move(entry.name), std::move(tensor));
-  }
+  StateDict tensors;
+  for (const Entry& entry : header.entries) tensors[entry.name] = read_tensor(input, entry, header.data);
   if (metadata) *metadata = std::move(header.metadata);
-  return StateDict::from_distinct(std::move(tensors));
+  return tensors;
 }
 
 // ---- writing --------------------------------------------------------------------------------------------
@@ -338,6 +334,7 @@ struct Written {
   const StoredType* type = nullptr;
   Convert convert = nullptr;
   std::uint64_t begin = 0;
+  const Tensor* tensor = nullptr;
 };
 
 const StoredType* stored_type(std::string_view name) {
@@ -363,8 +360,8 @@ std::string json_string(const std::string& text) {
   }
 }
 
-void write_tensor(AtomicFile& file, const Tensor& tensor, const Written& how) {
-  const Array& array = tensor.array();
+void write_tensor(AtomicFile& file, const Written& how) {
+  const Array& array = how.tensor->array();
   const std::span bytes(static_cast<const std::byte*>(array.read()), array.byte_size());
   if (!how.convert) {
     file.write(bytes);
@@ -398,6 +395,7 @@ void save_safetensors(const std::string& path, const StateDict& tensors, const M
     if (!tensor.defined())
       throw ValueError(message("save_safetensors: the tensor {} is undefined", shown_name(name)));
     written.push_back(how_to_write(tensor.dtype(), options.floats));
+    written.back().tensor = &tensor;
   }
   std::vector<std::size_t> order(written.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
@@ -407,8 +405,7 @@ void save_safetensors(const std::string& path, const StateDict& tensors, const M
   std::uint64_t end = 0;
   for (const std::size_t i : order) {
     written[i].begin = end;
-    end += static_cast<std::uint64_t>(tensors.begin()[static_cast<std::ptrdiff_t>(i)].second.size()) *
-           written[i].type->size;
+    end += static_cast<std::uint64_t>(written[i].tensor->size()) * written[i].type->size;
   }
 
   std::string header = "{";
@@ -439,8 +436,7 @@ void save_safetensors(const std::string& path, const StateDict& tensors, const M
   AtomicFile file("save_safetensors", path);
   file.write(std::as_bytes(std::span(&length, 1)));
   file.write(header);
-  for (const std::size_t i : order)
-    write_tensor(file, tensors.begin()[static_cast<std::ptrdiff_t>(i)].second, written[i]);
+  for (const std::size_t i : order) write_tensor(file, written[i]);
   file.commit();
 }
 

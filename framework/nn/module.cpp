@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "retort/framework/nn/state_check.hpp"
-
 namespace retort {
 namespace detail {
 
