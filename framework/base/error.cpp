@@ -1,5 +1,10 @@
 #include "retort/framework/base/error.hpp"
 
+#include <pthread.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <cerrno>
 #include <cstdio>
 #include <cstring>
 #include <mutex>
@@ -46,8 +51,31 @@ void warn_once(std::string_view kind, std::string_view text) {
   if (handler) {
     handler(text);
   } else {
-    std::fprintf(stderr, "retort: warning: %.*s\n", static_cast<int>(text.size()), text.data());
+    write_quietly(STDERR_FILENO, message("retort: warning: {}\n", text));
   }
+}
+
+void write_quietly(int descriptor, std::string_view text) {
+  sigset_t pipe, before, pending;
+  ::sigemptyset(&pipe);
+  ::sigaddset(&pipe, SIGPIPE);
+  ::sigpending(&pending);
+  const bool was_pending = ::sigismember(&pending, SIGPIPE) == 1;
+  if (::pthread_sigmask(SIG_BLOCK, &pipe, &before) != 0) return;
+  while (!text.empty()) {
+    const ssize_t written = ::write(descriptor, text.data(), text.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) {
+      // The signal of this write is taken off the thread; one that was there before is the caller's.
+      const timespec now{};
+      if (errno == EPIPE && !was_pending)
+        while (::sigtimedwait(&pipe, nullptr, &now) < 0 && errno == EINTR) {
+        }
+      break;
+    }
+    text.remove_prefix(static_cast<std::size_t>(written));
+  }
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
 void append_text(std::string& text, std::string_view part) { text += part; }

@@ -8,6 +8,7 @@
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <utility>
 
 namespace retort {
 
@@ -47,7 +48,17 @@ class GraphError : public Error {
 /// A file that cannot be read or written, or does not hold what it should.
 class IoError : public Error {
  public:
-  using Error::Error;
+  explicit IoError(const std::string& message, std::string path = {}, int error_code = 0)
+      : Error(message), path_(std::move(path)), error_code_(error_code) {}
+
+  /// The file or folder as the caller gave it; empty where there is none.
+  const std::string& path() const noexcept { return path_; }
+  /// The errno of the system call that failed; 0 where none did.
+  int error_code() const noexcept { return error_code_; }
+
+ private:
+  std::string path_;
+  int error_code_;
 };
 
 using WarningHandler = std::function<void(std::string_view)>;
@@ -59,6 +70,10 @@ WarningHandler set_warning_handler(WarningHandler handler);
 namespace detail {
 /// Hands `message` to the warning handler the first time that `kind` is seen.
 void warn_once(std::string_view kind, std::string_view message);
+
+/// Writes the text to a descriptor for people to read. A failure is ignored, also that of a pipe without a reader: the
+/// SIGPIPE is suppressed for this thread and this call alone.
+void write_quietly(int descriptor, std::string_view text);
 
 void append_text(std::string& text, std::string_view part);
 void append_text(std::string& text, std::int64_t number);

@@ -1,5 +1,6 @@
 #include "retort/framework/base/pool.hpp"
 
+#include <pthread.h>
 #include <sys/mman.h>
 
 #include <algorithm>
@@ -115,7 +116,13 @@ struct ThreadCache {
 class Pool {
  public:
   static Pool& instance() {
-    static Pool* const pool = new Pool;  // never destroyed: tensors may outlive every static object
+    // Never destroyed: tensors may outlive every static object. A fork waits until no thread holds the lock, since the
+    // child has none of the threads that would release it.
+    static Pool* const pool = [] {
+      ::pthread_atfork([] { instance().mutex_.lock(); }, [] { instance().mutex_.unlock(); },
+                       [] { instance().mutex_.unlock(); });
+      return new Pool;
+    }();
     return *pool;
   }
 

@@ -79,6 +79,9 @@ T unit(const Words& words, std::int64_t i) {
 
 std::mutex default_mutex;
 Generator default_generator;
+// A fork waits until no thread holds the lock, since the child has none of the threads that would release it.
+[[maybe_unused]] const int fork_handlers = ::pthread_atfork(
+    [] { default_mutex.lock(); }, [] { default_mutex.unlock(); }, [] { default_mutex.unlock(); });
 
 }  // namespace
 

@@ -2,10 +2,13 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cerrno>
 #include <charconv>
@@ -19,14 +22,6 @@ namespace {
 
 constexpr std::string_view temporary_prefix = ".retort-";
 constexpr std::string_view temporary_suffix = ".tmp";
-
-std::string resolved(const std::string& path) {
-  char* const real = ::realpath(path.c_str(), nullptr);
-  if (!real) return path;  // no such file yet
-  std::string result = real;
-  std::free(real);
-  return result;
-}
 
 std::string folder_of(const std::string& path) {
   const std::size_t slash = path.rfind('/');
@@ -44,17 +39,54 @@ int flush(int descriptor) {
 }  // namespace
 
 AtomicFile::AtomicFile(std::string_view operation, const std::string& path)
-    : operation_(operation), name_(path), path_(resolved(path)) {
+    : operation_(operation), name_(path), path_(path) {
+  follow_links();
+  struct stat old {};
+  const bool replaces = ::stat(path_.c_str(), &old) == 0;
+  if (path_.empty() || (!replaces && errno != ENOENT))
+    fail("cannot be written", path_.empty() ? ENOENT : errno);
+  if (replaces && S_ISDIR(old.st_mode)) fail("cannot be written", EISDIR);
+  if (replaces && !S_ISREG(old.st_mode))
+    throw IoError(message("{}: {}: is not a regular file", operation_, name_), name_);
+
   static std::atomic<unsigned> serial{0};
   // A killed process of the same number may have left such a file: take the next name then. The name is short
   // and does not contain the path's, which may be as long as a name can be.
   for (int attempt = 0; attempt < 1000 && descriptor_ < 0; ++attempt) {
     temporary_ = message("{}{}{}-{}{}", folder_of(path_), temporary_prefix,
                          static_cast<std::int64_t>(::getpid()), std::size_t{serial++}, temporary_suffix);
-    descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    descriptor_ = detail::open_above_standard(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL,
+                                              replaces ? S_IRUSR | S_IWUSR : 0666);
     if (descriptor_ < 0 && errno != EEXIST) break;
   }
-  if (descriptor_ < 0) fail("cannot create a file in that folder", errno);
+  if (descriptor_ < 0) {
+    const int error = errno;
+    temporary_.clear();
+    fail("cannot create a file in that folder", error);
+  }
+  if (!replaces) return;
+  // The file that is replaced hands on its permissions and, where that is allowed, owner and group. Programs that run
+  // as their owner must not come to run as another one.
+  const bool kept = ::fchown(descriptor_, old.st_uid, old.st_gid) == 0;
+  if (!kept && ::fchown(descriptor_, static_cast<uid_t>(-1), old.st_gid) != 0) errno = 0;
+  if (::fchmod(descriptor_, old.st_mode & (kept ? 07777U : 0777U)) != 0) errno = 0;
+}
+
+// The last link may point at a file that is still to be made, which realpath(3) refuses.
+void AtomicFile::follow_links() {
+  std::array<char, PATH_MAX> target;
+  for (int links = 0; links < 40; ++links) {
+    const ssize_t size = ::readlink(path_.c_str(), target.data(), target.size());
+    if (size < 0) return;  // not a link, or nothing there
+    // Links below /proc stand for open descriptors: replacing the file would take it from whoever writes to it.
+    std::array<char, PATH_MAX> folder;
+    if (::realpath(folder_of(path_).c_str(), folder.data()) &&
+        std::string_view(folder.data()).starts_with("/proc/"))
+      throw IoError(message("{}: {}: is an open descriptor, not a regular file", operation_, name_), name_);
+    const std::string_view to(target.data(), static_cast<std::size_t>(size));
+    path_ = to.starts_with('/') ? std::string(to) : folder_of(path_).append(to);
+  }
+  fail("cannot be written", ELOOP);
 }
 
 AtomicFile::~AtomicFile() {
@@ -84,7 +116,7 @@ void AtomicFile::commit() {
 }
 
 void AtomicFile::fail(std::string_view cause, int error) const {
-  throw IoError(message("{}: {}: {}: {}", operation_, name_, cause, detail::system_message(error)));
+  detail::throw_io_error(operation_, name_, cause, error);
 }
 
 void AtomicFile::remove_stale(std::string_view operation, const std::string& folder) {
@@ -101,13 +133,11 @@ void AtomicFile::remove_stale(std::string_view operation, const std::string& fol
     if (!alive && ::unlinkat(::dirfd(entries), entry->d_name, 0) != 0 && errno != ENOENT) error = errno;
   }
   if (entries) ::closedir(entries);
-  if (error != 0)
-    throw IoError(message("{}: {}: cannot remove a stale temporary file: {}", operation, folder,
-                          detail::system_message(error)));
+  if (error != 0) detail::throw_io_error(operation, folder, "cannot remove a stale temporary file", error);
 }
 
 int detail::flush_folder(const std::string& folder) {
-  const int descriptor = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  const int descriptor = open_above_standard(folder.c_str(), O_RDONLY | O_DIRECTORY);
   if (descriptor < 0) return errno;
   const int error = flush(descriptor) == 0 ? 0 : errno;
   ::close(descriptor);

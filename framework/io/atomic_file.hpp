@@ -8,12 +8,14 @@
 
 namespace retort {
 
-/// Writes a file through a temporary one in the same folder. commit() puts it into place: whatever happens,
+/// Writes a file through a temporary one in the same folder, which commit() puts into place: whatever happens,
 /// and also after a power failure, the path holds the old content or the new, never a part. Without commit()
-/// nothing has changed and the temporary file is gone. Every error is an IoError "operation: file: cause".
+/// nothing has changed and the temporary file is removed. A file that is replaced keeps its permissions and, where the
+/// system allows it, its owner and group. Throws: IoError "operation: file: cause" for every failure.
 class AtomicFile {
  public:
-  /// A path that is a symbolic link keeps being one: what it points at is replaced.
+  /// A symbolic link stays one: its target is replaced, or made where it does not exist yet. Anything else than a
+  /// regular file (a folder, device, pipe or socket) is refused.
   AtomicFile(std::string_view operation, const std::string& path);
   ~AtomicFile();
   AtomicFile(const AtomicFile&) = delete;
@@ -24,11 +26,12 @@ class AtomicFile {
   /// Flushes to the disk, renames over the path, and flushes the folder. To be called once, at the end.
   void commit();
 
-  /// Removes from the folder what killed processes left half written; not what another process that lives is writing,
-  /// but this process must not be writing there.
+  /// Removes temporary files left by killed processes. Files of live processes are kept. Do not call this while the
+  /// process is writing to the folder.
   static void remove_stale(std::string_view operation, const std::string& folder);
 
  private:
+  void follow_links();
   [[noreturn]] void fail(std::string_view cause, int error) const;
 
   std::string operation_;

@@ -14,11 +14,13 @@ namespace retort::detail {
 
 Input::Input(std::string_view operation, const std::string& path) : operation_(operation), name_(path) {
   // Without O_NONBLOCK opening a pipe would wait for a writer; on regular files the flag does nothing.
-  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (descriptor < 0) fail("cannot open: {}", system_message(errno));
+  const int descriptor = open_above_standard(path.c_str(), O_RDONLY | O_NONBLOCK);
+  if (descriptor < 0) fail_call("cannot open", errno);
   struct stat status {};
-  if (::fstat(descriptor, &status) != 0 || !S_ISREG(status.st_mode)) {
+  const int error = ::fstat(descriptor, &status) == 0 ? 0 : errno;
+  if (error != 0 || !S_ISREG(status.st_mode)) {
     ::close(descriptor);
+    if (error != 0) fail_call("cannot open", error);
     fail("{}", S_ISDIR(status.st_mode) ? "is a folder, not a file" : "is not a regular file");
   }
   descriptor_ = descriptor;
@@ -44,12 +46,16 @@ void Input::read(std::uint64_t offset, void* to, std::size_t count) const {
     const ssize_t got =
         ::pread(descriptor_, out, std::min<std::size_t>(count, 1U << 30), static_cast<off_t>(offset));
     if (got < 0 && errno == EINTR) continue;
-    if (got < 0) fail("cannot read: {}", system_message(errno));
+    if (got < 0) fail_call("cannot read", errno);
     if (got == 0) fail("became shorter while it was read");
     out += got;
     offset += static_cast<std::uint64_t>(got);
     count -= static_cast<std::size_t>(got);
   }
+}
+
+void Input::fail_call(std::string_view cause, int error) const {
+  throw_io_error(operation_, name_, cause, error);
 }
 
 std::optional<std::uint64_t> byte_count(const Shape& shape, std::size_t element_size) {
@@ -89,5 +95,19 @@ std::string shown_name(std::string_view name) {
 }
 
 std::string system_message(int error) { return std::system_category().message(error); }
+
+void throw_io_error(std::string_view operation, const std::string& path, std::string_view cause, int error) {
+  throw IoError(message("{}: {}: {}: {}", operation, path, cause, system_message(error)), path, error);
+}
+
+int open_above_standard(const char* path, int flags, unsigned mode) {
+  const int descriptor = ::open(path, flags | O_CLOEXEC, mode);
+  if (descriptor < 0 || descriptor > STDERR_FILENO) return descriptor;
+  const int moved = ::fcntl(descriptor, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+  const int error = errno;
+  ::close(descriptor);
+  errno = error;
+  return moved;
+}
 
 }  // namespace retort::detail

@@ -36,10 +36,12 @@ class Input {
   /// Throws the IoError "operation: file: …".
   template <class... Args>
   [[noreturn]] void fail(Format<std::type_identity_t<Args>...> format, const Args&... args) const {
-    throw IoError(message("{}: {}: {}", operation_, name_, formatted(format.text, args...)));
+    throw IoError(message("{}: {}: {}", operation_, name_, formatted(format.text, args...)), name_);
   }
 
  private:
+  [[noreturn]] void fail_call(std::string_view cause, int error) const;
+
   std::string operation_;
   std::string name_;
   std::span<const std::byte> bytes_;
@@ -58,7 +60,15 @@ Array allocate(const Input& input, std::string_view what, const Shape& shape, DT
 /// A name from a file as a message may show it: quoted, control characters replaced, shortened.
 std::string shown_name(std::string_view name);
 
-/// What errno stands for.
+/// The text for a value of errno.
 std::string system_message(int error);
+
+/// Throws the IoError "operation: path: cause: text of the error", which carries path and error.
+[[noreturn]] void throw_io_error(std::string_view operation, const std::string& path, std::string_view cause,
+                                 int error);
+
+/// open(2) with O_CLOEXEC. The result is never 0, 1 or 2: where a program closed a standard stream, its output must not
+/// end up in a file. -1 and errno on failure.
+int open_above_standard(const char* path, int flags, unsigned mode = 0);
 
 }  // namespace retort::detail

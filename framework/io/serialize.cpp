@@ -15,7 +15,7 @@ void load(Module& module, const std::string& path) {
   try {
     module.load_state_dict(state);
   } catch (const Error& error) {
-    throw IoError(message("load: {}: {}", path, error.what()));
+    throw IoError(message("load: {}: {}", path, error.what()), path);
   }
 }
 

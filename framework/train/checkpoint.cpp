@@ -30,12 +30,12 @@ namespace fs = std::filesystem;
 constexpr const char* format = "1";
 
 [[noreturn]] void fail(std::string_view operation, const std::string& path, std::string_view cause) {
-  throw IoError(message("Checkpoint::{}: {}: {}", operation, path, cause));
+  throw IoError(message("Checkpoint::{}: {}: {}", operation, path, cause), path);
 }
 
 // Throws when there was an error, which is a value of errno.
 void check(int error, const std::string& path, std::string_view cause) {
-  if (error != 0) fail("save", path, message("{}: {}", cause, detail::system_message(error)));
+  if (error != 0) detail::throw_io_error("Checkpoint::save", path, cause, error);
 }
 
 // ---- the folder -----------------------------------------------------------------------------------------
@@ -82,7 +82,7 @@ std::vector<File> files_in(const std::string& folder) {
   for (; !error && entry != fs::directory_iterator(); entry.increment(error))
     if (auto file = parse_name(entry->path().filename().string())) files.push_back(std::move(*file));
   if (error && error != std::errc::no_such_file_or_directory)
-    fail("load", folder, message("cannot look into the folder: {}", error.message()));
+    detail::throw_io_error("Checkpoint::load", folder, "cannot look into the folder", error.value());
   std::sort(files.begin(), files.end(), [](const File& a, const File& b) { return a.serial > b.serial; });
   return files;
 }
@@ -297,8 +297,7 @@ std::optional<Checkpoint::Loaded> Checkpoint::load() {
     return content.loaded;
   }
   if (!newest_error.empty())
-    throw IoError(
-        message("Checkpoint::load: {}: no checkpoint there is sound; the newest: {}", folder_, newest_error));
+    fail("load", folder_, message("no checkpoint there is sound; the newest: {}", newest_error));
   return {};
 }
 

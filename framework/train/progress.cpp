@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
@@ -198,13 +197,6 @@ void Progress::draw(double now) {
   shown_ = true;
 }
 
-void Progress::write(std::string_view text) const {
-  while (!text.empty()) {
-    const ssize_t written = ::write(options_.descriptor, text.data(), text.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) return;  // no run ends since nobody can be told how far it is
-    text.remove_prefix(static_cast<std::size_t>(written));
-  }
-}
+void Progress::write(std::string_view text) const { detail::write_quietly(options_.descriptor, text); }
 
 }  // namespace retort

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <pty.h>
+#include <signal.h>
 #include <sys/ioctl.h>
 
 #include <algorithm>
@@ -209,6 +210,63 @@ BOOST_AUTO_TEST_CASE(where_nothing_can_be_written_the_run_goes_on) {
   progress.step(1);
   BOOST_CHECK_NO_THROW(progress.epoch(1));
   BOOST_CHECK_NO_THROW(progress.say("line"));
+}
+
+BOOST_AUTO_TEST_CASE(a_pipe_without_a_reader_does_not_end_the_run) {
+  struct sigaction before {};
+  ::sigaction(SIGPIPE, nullptr, &before);
+  int ends[2];
+  BOOST_REQUIRE(::pipe(ends) == 0);
+  ::close(ends[0]);
+  // The default action would end this process.
+  struct sigaction standard {};
+  standard.sa_handler = SIG_DFL;
+  ::sigaction(SIGPIPE, &standard, nullptr);
+  {
+    Progress progress("teacher", {.epochs = 3, .descriptor = ends[1]});
+    for (int epoch = 0; epoch < 3; ++epoch) {
+      progress.step(1);
+      progress.epoch(1);
+      progress.say("line");
+    }
+  }
+  struct sigaction after {};
+  ::sigaction(SIGPIPE, &before, &after);
+  BOOST_TEST(after.sa_handler == SIG_DFL);
+  sigset_t set;
+  ::pthread_sigmask(SIG_SETMASK, nullptr, &set);
+  BOOST_TEST(::sigismember(&set, SIGPIPE) == 0);
+  ::sigpending(&set);
+  BOOST_TEST(::sigismember(&set, SIGPIPE) == 0);
+
+  // A warning, too.
+  const int err = ::dup(STDERR_FILENO);
+  ::dup2(ends[1], STDERR_FILENO);
+  const WarningHandler handler = set_warning_handler({});
+  detail::warn_once("progress_test", "nobody reads this");
+  set_warning_handler(handler);
+  ::dup2(err, STDERR_FILENO);
+  ::close(err);
+  ::close(ends[1]);
+}
+
+// One that the program itself has blocked and is waiting for is left to it.
+BOOST_AUTO_TEST_CASE(a_signal_that_was_pending_stays) {
+  sigset_t pipe, before, pending;
+  ::sigemptyset(&pipe);
+  ::sigaddset(&pipe, SIGPIPE);
+  ::pthread_sigmask(SIG_BLOCK, &pipe, &before);
+  ::pthread_kill(::pthread_self(), SIGPIPE);
+  int ends[2];
+  BOOST_REQUIRE(::pipe(ends) == 0);
+  ::close(ends[0]);
+  Progress("teacher", {.descriptor = ends[1]}).say("line");
+  ::close(ends[1]);
+  ::sigpending(&pending);
+  BOOST_TEST(::sigismember(&pending, SIGPIPE) == 1);
+  const timespec now{};
+  ::sigtimedwait(&pipe, nullptr, &now);
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
 BOOST_AUTO_TEST_CASE(wrong_options_are_told) {
