@@ -1,9 +1,12 @@
 #include "retort/framework/data/data_loader.hpp"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <condition_variable>
 #include <exception>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <numeric>
 #include <system_error>
@@ -46,11 +49,16 @@ class Worker {
     thread_.join();
   }
 
+  // Whether a fork has left this process without the thread.
+  bool lost() const { return thread_.joinable() && process_ != ::getpid(); }
   // Whether there is something to finish.
   bool busy() const { return busy_; }
   // std::system_error when there is no thread to be had.
   void start(std::function<Batch()> task) {
-    if (!thread_.joinable()) thread_ = std::thread([this] { loop(); });
+    if (!thread_.joinable()) {
+      thread_ = std::thread([this] { loop(); });
+      process_ = ::getpid();
+    }
     {
       const std::lock_guard lock(mutex_);
       task_ = std::move(task);
@@ -105,6 +113,7 @@ class Worker {
   bool stop_ = false;
   bool busy_ = false;  // of the other thread alone
   std::thread thread_;
+  pid_t process_ = 0;  // that the thread belongs to
 };
 
 }  // namespace
@@ -123,7 +132,19 @@ struct DataLoader::State {
   std::vector<std::int64_t> order;  // of the epoch that order_of names
   LoaderPosition order_of{0, -1, 0};
   LoaderPosition prepared;  // which batch the worker is busy with
-  Worker worker;            // last: its thread ends before what it reads goes
+  std::unique_ptr<Worker> worker =
+      std::make_unique<Worker>();  // last: its thread ends before what it reads goes
+
+  ~State() {
+    if (worker->lost()) static_cast<void>(worker.release());
+  }
+
+  // The thread may have held the lock or have been writing anywhere when the process forked: its worker is leaked.
+  void forget_lost_worker() {
+    if (!worker->lost()) return;
+    static_cast<void>(worker.release());
+    worker = std::make_unique<Worker>();
+  }
 
   // Reads nothing that changes while it may run on the worker.
   Batch prepare(const LoaderPosition& at) const {
@@ -163,10 +184,11 @@ struct DataLoader::State {
   // Makes the batch at the position the current one.
   void take() {
     current = {};
-    if (worker.busy() && prepared == position) {
-      current = worker.finish();
+    forget_lost_worker();
+    if (worker->busy() && prepared == position) {
+      current = worker->finish();
     } else {
-      worker.discard();  // it may be reading the order
+      worker->discard();  // it may be reading the order
       make_order();
       current = prepare(position);
     }
@@ -174,7 +196,7 @@ struct DataLoader::State {
     if (position.batch < size && prefetch()) {
       prepared = position;
       try {
-        worker.start([this, at = prepared] { return prepare(at); });
+        worker->start([this, at = prepared] { return prepare(at); });
       } catch (const std::system_error&) {
         options.prefetch = false;  // no thread to be had
       }

@@ -2,12 +2,13 @@
 // each extent as a big-endian 32-bit number, then the elements, big-endian.
 #include "retort/framework/data/idx.hpp"
 
-#include <unistd.h>
+#include <sys/stat.h>
 #include <zlib.h>
 
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cerrno>
 #include <cstdint>
 #include <cstring>
 #include <vector>
@@ -57,9 +58,14 @@ class Stream {
     std::size_t done = 0;
     while (done < count) {
       if (zlib_.avail_in == 0) refill();
-      if (zlib_.avail_in == 0 && member_ended_) break;
-      // Several gzip files behind each other count as one, as gzip itself has it.
-      if (std::exchange(member_ended_, false)) inflateReset(&zlib_);
+      if (member_ended_) {
+        // As in gzip, members that follow each other are one stream, and zero bytes after a member are padding.
+        for (; zlib_.avail_in > 0 && *zlib_.next_in == 0; --zlib_.avail_in) ++zlib_.next_in;
+        if (zlib_.avail_in == 0 && offset_ < input_.size()) continue;
+        if (zlib_.avail_in == 0) break;
+        inflateReset(&zlib_);
+        member_ended_ = false;
+      }
       const auto room = static_cast<uInt>(std::min<std::size_t>(count - done, 1U << 30));
       zlib_.next_out = reinterpret_cast<Bytef*>(to + done);
       zlib_.avail_out = room;
@@ -215,10 +221,13 @@ std::string find_file(const std::string& folder, const std::string& stem, const 
   for (const char* separator : {"-", "."}) {
     for (const char* ending : {"", ".gz"}) {
       std::string path = folder + "/" + stem + separator + kind + ending;
-      if (::access(path.c_str(), F_OK) == 0) return path;
+      struct stat status {};
+      if (::stat(path.c_str(), &status) == 0 && !S_ISDIR(status.st_mode)) return path;
     }
   }
-  throw IoError(message("load_idx_pair: {}: there is no {}-{} or {}-{}.gz", folder, stem, kind, stem, kind));
+  throw IoError(
+      message("load_idx_pair: {}: there is no {}-{} or {}-{}.gz", folder, stem, kind, stem, kind),
+      folder, ENOENT);
 }
 
 Dataset load_set(const std::string& folder, const std::string& stem) {
@@ -228,13 +237,16 @@ Dataset load_set(const std::string& folder, const std::string& stem) {
   const Tensor labels = load_idx(labels_path);
   if (images.dim() != 3 || images.dtype() != DType::float32)
     throw IoError(message("load_idx_pair: {}: holds {} of shape {}, not images [N, rows, columns]",
-                          images_path, images.dtype(), images.shape()));
+                          images_path, images.dtype(), images.shape()),
+                  images_path);
   if (labels.dim() != 1 || labels.dtype() != DType::int64)
     throw IoError(message("load_idx_pair: {}: holds {} of shape {}, not labels [N]", labels_path,
-                          labels.dtype(), labels.shape()));
+                          labels.dtype(), labels.shape()),
+                  labels_path);
   if (images.size(0) != labels.size(0))
     throw IoError(message("load_idx_pair: {} holds {} images, but {} {} labels", images_path, images.size(0),
-                          labels_path, labels.size(0)));
+                          labels_path, labels.size(0)),
+                  labels_path);
   const Shape flat{images.size(0), images.size(1) * images.size(2)};
   return Dataset(Tensor(images.array().reshaped(flat)), labels);
 }

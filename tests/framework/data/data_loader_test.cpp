@@ -1,7 +1,11 @@
 #include "retort/framework/data/data_loader.hpp"
 
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <atomic>
 #include <boost/test/unit_test.hpp>
+#include <chrono>
 #include <filesystem>
 #include <iterator>
 #include <set>
@@ -311,5 +315,53 @@ BOOST_AUTO_TEST_CASE(a_taken_batch_outlives_the_loop) {
   BOOST_TEST((rows_of(kept[0]) == Integers{0, 1}));
   BOOST_TEST((rows_of(kept[2]) == Integers{4, 5}));
 }
+
+#if !defined(__SANITIZE_THREAD__)  // which does not take a fork of a process with threads
+BOOST_AUTO_TEST_CASE(a_forked_child_goes_on_with_the_next_batch) {
+  for (const bool slow : {false, true}) {
+    DataLoader loader(numbered(12), {.batch_size = 2,
+                                     .transform =
+                                         [slow](Batch batch, Generator&) {
+                                           if (slow)
+                                             std::this_thread::sleep_for(std::chrono::milliseconds(20));
+                                           return batch;
+                                         },
+                                     .prefetch = true});
+    auto batch = loader.begin();
+    ++batch;
+    const pid_t child = ::fork();
+    if (child == 0) {
+      ::alarm(30);
+      bool right = true;
+      for (std::int64_t row = 2; batch != loader.end(); ++batch, row += 2)
+        right = right && rows_of(*batch) == Integers{row, row + 1};
+      right = right && epoch(loader).size() == 6;
+      { const DataLoader gone = std::move(loader); }
+      ::_exit(right ? 0 : 1);
+    }
+    int status = -1;
+    BOOST_TEST(::waitpid(child, &status, 0) == child);
+    BOOST_TEST(status == 0);
+    std::size_t left = 0;
+    for (; batch != loader.end(); ++batch) ++left;
+    BOOST_TEST(left == 5U);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_forked_child_can_destroy_a_loader_in_use) {
+  auto* const loader = new DataLoader(numbered(12), {.batch_size = 2, .prefetch = true});
+  loader->begin();
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::alarm(30);
+    delete loader;
+    ::_exit(0);
+  }
+  int status = -1;
+  BOOST_TEST(::waitpid(child, &status, 0) == child);
+  BOOST_TEST(status == 0);
+  delete loader;
+}
+#endif
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstdint>
+#include <filesystem>
 #include <limits>
 
 #include "framework/io/files.hpp"
@@ -82,6 +83,23 @@ BOOST_AUTO_TEST_CASE(more_than_one_chunk) {
   const std::string members = compress(file.substr(0, 7)) + compress(file.substr(7, 500'000)) + compress("") +
                               compress(file.substr(500'007));
   BOOST_TEST((parse_idx(bytes_of(members)).values<std::int64_t>() == expected));
+}
+
+// Tapes and block devices pad a file so; gzip -t accepts it.
+BOOST_AUTO_TEST_CASE(zero_bytes_after_compressed_data_are_padding) {
+  const std::string zipped = compress(images);
+  const std::vector<float> expected = parse_idx(bytes_of(images)).values<float>();
+  for (const std::size_t zeros : {1U, 2U, 511U, 70'000U, 200'000U}) {
+    const std::string padding(zeros, '\0');
+    BOOST_TEST((parse_idx(bytes_of(zipped + padding)).values<float>() == expected));
+    const std::string members =
+        compress(images.substr(0, 9)) + padding + compress(images.substr(9)) + padding;
+    BOOST_TEST((parse_idx(bytes_of(members)).values<float>() == expected));
+    BOOST_CHECK_EXCEPTION(parse_idx(bytes_of(zipped + padding + "x")), IoError, says("the compressed data"));
+    BOOST_CHECK_EXCEPTION(parse_idx(bytes_of(zipped + padding + compress("x"))), IoError,
+                          says("trailing bytes"));
+    BOOST_CHECK_THROW(parse_idx(bytes_of(padding + zipped)), IoError);
+  }
 }
 
 BOOST_AUTO_TEST_CASE(broken_files_are_refused_with_their_cause) {
@@ -230,6 +248,21 @@ BOOST_AUTO_TEST_CASE(a_folder_gives_training_and_test_set) {
   BOOST_CHECK_EXCEPTION(load_idx_pair(folder / ""), IoError, says("train-labels.idx1-ubyte", "not labels"));
   write_file(folder / "train-images-idx3-ubyte", labels);
   BOOST_CHECK_EXCEPTION(load_idx_pair(folder / ""), IoError, says("train-images-idx3-ubyte", "not images"));
+}
+
+BOOST_AUTO_TEST_CASE(a_folder_of_a_files_other_name_is_passed_over) {
+  const TemporaryFolder folder;
+  for (const std::string set : {"train", "t10k"}) {
+    write_file(folder / (set + "-images.idx3-ubyte"), images);
+    write_file(folder / (set + "-labels-idx1-ubyte.gz"), compress(make_file(8, {2}, "\1\2")));
+    std::filesystem::create_directory(folder / (set + "-images-idx3-ubyte"));
+    std::filesystem::create_directory(folder / (set + "-images-idx3-ubyte.gz"));
+    std::filesystem::create_directory(folder / (set + "-labels-idx1-ubyte"));
+  }
+  BOOST_TEST(load_idx_pair(folder / "").second.size() == 2);
+  std::filesystem::remove(folder / "train-images.idx3-ubyte");
+  BOOST_CHECK_EXCEPTION(load_idx_pair(folder / ""), IoError,
+                        says("there is no train-images-idx3-ubyte"));
 }
 
 // The numbers of https://github.com/zalandoresearch/fashion-mnist: 60,000 and 10,000 images, classes evenly
