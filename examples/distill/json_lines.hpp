@@ -22,11 +22,11 @@ class JsonLines {
   std::int64_t flush();
 
  private:
-  [[noreturn]] void fail(const char* what) const;
+  [[noreturn]] void fail(const char* what, int error) const;
 
   std::string path_;
   std::int64_t size_;
-  int descriptor_;
+  int descriptor_ = -1;
 };
 
 /// The number at a key; NaN where it is null, as JSON has neither NaN nor infinity, or is not there.

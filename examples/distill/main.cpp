@@ -1,5 +1,11 @@
 // Knowledge distillation from beginning to end. `distill --help` says what can be set.
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <filesystem>
 #include <iostream>
@@ -114,12 +120,27 @@ std::string resuming(int argc, const char* const* argv) {
   return command;
 }
 
+/// A standard stream that is closed becomes /dev/null, so that no file gets its number and with it what is printed.
+/// Whoever stops reading what is printed does not stop the run.
+void secure_streams() {
+  for (int stream = 0; stream < 3; ++stream)
+    if (::fcntl(stream, F_GETFD) < 0 && errno == EBADF && ::open("/dev/null", O_RDWR) < 0) ::_exit(1);
+  ::signal(SIGPIPE, SIG_IGN);
+}
+
+/// Whether standard output is a pipe whose reader has gone, such as `| head -1`.
+bool reader_has_gone() {
+  pollfd stream{STDOUT_FILENO, 0, 0};
+  return ::poll(&stream, 1, 0) == 1 && (stream.revents & POLLERR) != 0;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+  secure_streams();
   try {
     if (const auto options = distill::parse_options(argc, argv)) run(*options);
-    if (!std::cout.flush()) return fail("standard output cannot be written");
+    if (!std::cout.flush() && !reader_has_gone()) return fail("standard output cannot be written");
     return 0;
   } catch (const distill::Interrupted&) {
     std::cerr << "distill: stopped; to go on from here:\n  " << resuming(argc, argv) << '\n';

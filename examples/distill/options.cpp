@@ -1,6 +1,7 @@
 #include "options.hpp"
 
 #include <CLI/CLI.hpp>
+#include <charconv>
 #include <filesystem>
 #include <iostream>
 #include <retort/framework/base/error.hpp>
@@ -28,29 +29,48 @@ std::string default_of(const Setting& setting) {
   return text.str();
 }
 
+/// The number that all of the text is, in decimal notation whatever digit it begins with; nothing else.
+template <class T>
+std::optional<T> parse_number(std::string_view text) {
+  if (text.starts_with('+') && !text.starts_with("+-")) text.remove_prefix(1);
+  T number{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (end != text.data() + text.size() || error != std::errc()) return std::nullopt;
+  return number;
+}
+
+/// The value that a flag or --set gives a setting; whether it is of the right type is checked later.
+Json value_of(const Setting& setting, const std::string& text) {
+  if (std::holds_alternative<std::vector<std::string*>>(setting.targets)) return text;
+  if (std::holds_alternative<std::vector<std::int64_t*>>(setting.targets)) {
+    if (const auto integer = parse_number<std::int64_t>(text)) return *integer;
+  } else if (std::holds_alternative<std::vector<double*>>(setting.targets)) {
+    if (const auto real = parse_number<double>(text)) return *real;
+  }
+  Json value = Json::parse(text, nullptr, false);
+  return value.is_discarded() ? Json(text) : value;
+}
+
 /// Adds the command's flags; what is given on the command line comes into `layer`.
 void add_flags(CLI::App& app, Command command, const std::vector<Setting>& settings, Layer& layer) {
   for (const Setting& setting : settings) {
     if ((setting.commands & static_cast<unsigned>(command)) == 0) continue;
     const std::string flag = "--" + setting.flag;
-    std::visit(
-        [&](const auto& targets) {
-          using T = std::remove_pointer_t<typename std::decay_t<decltype(targets)>::value_type>;
-          const auto keep = [&layer, flag, key = setting.key](const T& value) { layer[key] = {flag, value}; };
-          if constexpr (std::is_same_v<T, bool>) {
-            app.add_flag_function(
-                flag, [keep](std::int64_t) { keep(true); }, setting.help);
-          } else {
-            app.add_option_function<T>(flag, keep, setting.help)
-                ->take_last()
-                ->default_str(default_of(setting))
-                ->type_name(std::is_same_v<T, double>         ? "X"
-                            : std::is_same_v<T, std::int64_t> ? "N"
-                            : default_of(setting).empty()     ? "FILE"
-                                                              : "DIR");
-          }
-        },
-        setting.targets);
+    if (std::holds_alternative<std::vector<bool*>>(setting.targets)) {
+      const auto keep = [&layer, flag, &setting](std::int64_t) { layer[setting.key] = {flag, true}; };
+      app.add_flag_function(flag, keep, setting.help);
+      continue;
+    }
+    const auto keep = [&layer, flag, &setting](const std::string& text) {
+      layer[setting.key] = {flag, value_of(setting, text)};
+    };
+    app.add_option_function<std::string>(flag, keep, setting.help)
+        ->take_last()
+        ->default_str(default_of(setting))
+        ->type_name(std::holds_alternative<std::vector<double*>>(setting.targets)         ? "X"
+                    : std::holds_alternative<std::vector<std::int64_t*>>(setting.targets) ? "N"
+                    : default_of(setting).empty()                                         ? "FILE"
+                                                                                          : "DIR");
   }
 }
 
@@ -85,12 +105,7 @@ Layer layer_of(const std::vector<std::string>& assignments, const std::vector<Se
     const Setting* setting = find_setting(settings, key);
     if (!setting)
       throw ValueError(message("--set: unknown key \"{}\"; the keys are those of the example's file", key));
-    const std::string text = assignment.substr(equals + 1);
-    Json value = Json::parse(text, nullptr, false);
-    // Texts need no quotes; whether it may be one, the setting's type decides.
-    if (value.is_discarded() || std::holds_alternative<std::vector<std::string*>>(setting->targets))
-      value = text;
-    layer[setting->key] = {"--set " + key, std::move(value)};
+    layer[setting->key] = {"--set " + key, value_of(*setting, assignment.substr(equals + 1))};
   }
   return layer;
 }

@@ -172,6 +172,38 @@ BOOST_AUTO_TEST_CASE(a_long_or_ugly_value_does_not_spoil_the_message) {
   }
 }
 
+BOOST_AUTO_TEST_CASE(a_number_may_begin_with_zeros) {
+  const Options options =
+      parsed({"--epochs", "010", "--seed", "08", "--alpha", "00.5", "--lr", "01e-3", "--threads=+02", "--set",
+              "seeds=011", "--set", "batch_size=0064", "--set", "distilled.lr=00.25", "--set",
+              "teacher.dropout=.25", "--student-epochs", "0009"});
+  BOOST_TEST(options.teacher.epochs == 10);
+  BOOST_TEST(options.seed == 8);
+  BOOST_TEST(options.alpha == 0.5);
+  BOOST_TEST(options.teacher.lr == 1e-3);
+  BOOST_TEST(options.threads == 2);
+  BOOST_TEST(options.seeds == 11);
+  BOOST_TEST(options.batch_size == 64);
+  BOOST_TEST(options.distilled.lr == 0.25);
+  BOOST_TEST(options.teacher.dropout == 0.25);
+  BOOST_TEST(options.alone.epochs == 9);
+  // Every flag that takes an integer.
+  Options any;
+  for (const distill::Setting& setting : distill::settings_of(any)) {
+    if (setting.flag.empty() || !std::holds_alternative<std::vector<std::int64_t*>>(setting.targets))
+      continue;
+    const std::string flag = "--" + setting.flag;
+    const bool teach = (setting.commands & static_cast<unsigned>(distill::Command::distill)) == 0;
+    std::vector<const char*> words = {flag.c_str(), "010"};
+    if (teach) words.insert(words.begin(), "train-teacher");
+    const distill::Json config = distill::config_of(parsed(words));
+    const distill::Json value = distill::value_at(config, setting.key);
+    if (!value.is_null()) BOOST_TEST(value == 10, flag);
+  }
+  for (const char* text : {"0x10", "1e1", "0b1", "1'0", "1_0", "--1", "+-1", ""})
+    BOOST_TEST(contains(thrown_text<Error>([&] { parsed({"--epochs", text}); }), "--epochs"), text);
+}
+
 BOOST_AUTO_TEST_CASE(nonsense_on_the_command_line_is_refused_by_name) {
   const std::vector<std::vector<const char*>> cases = {
       {"--epochs", "0"},

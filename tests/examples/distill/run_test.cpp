@@ -1,5 +1,7 @@
 // The program itself: what it writes, and how it refuses.
+#include <sys/stat.h>
 #include <algorithm>
+
 #include <boost/test/unit_test.hpp>
 #include <filesystem>
 #include <iterator>
@@ -160,6 +162,53 @@ BOOST_AUTO_TEST_CASE(a_result_that_nobody_gets_to_see_is_told) {
     BOOST_TEST(outcome.err == "distill: standard output cannot be written\n", outcome.err);
   }
   BOOST_TEST(result_in(folder, "out")["seeds"] == 1);
+}
+
+BOOST_AUTO_TEST_CASE(closed_streams_do_not_change_what_is_written) {
+  const TemporaryFolder folder;
+  write_image_set(folder.path());
+  BOOST_TEST(run(quick(folder, "expected") + "--seeds 1").status == 0);
+  int number = 0;
+  for (const std::string closed : {">&-", "2>&-", "<&-", ">&- 2>&-", "<&- >&-", "<&- 2>&-", "<&- >&- 2>&-"}) {
+    const std::string out = "out" + std::to_string(number++);
+    const Outcome outcome =
+        run_command("{ '" RETORT_DISTILL "' " + quick(folder, out) + "--seeds 1 " + closed + "; }");
+    BOOST_TEST(outcome.status == 0, closed << ": " << outcome.err);
+    check_same_run(folder / out, folder / "expected");
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_reader_that_goes_does_not_end_the_run) {
+  const TemporaryFolder folder;
+  write_image_set(folder.path());
+  BOOST_TEST(run(quick(folder, "expected") + "--seeds 2").status == 0);
+  int number = 0;
+  for (const std::string reader : {"| head -n 1", "2>&1 | head -n 2", "| true", "2>&1 | true"}) {
+    const std::string out = "out" + std::to_string(number++);
+    const Outcome outcome =
+        run_command("{ { '" RETORT_DISTILL "' " + quick(folder, out) + "--seeds 2; echo $? >'" +
+                    (folder / "status") + "'; } " + reader + "; }");
+    BOOST_TEST(read_file(folder / "status") == "0\n", reader << ": " << outcome.err);
+    check_same_run(folder / out, folder / "expected");
+  }
+}
+
+BOOST_AUTO_TEST_CASE(devices_and_pipes_are_refused_and_stay) {
+  const TemporaryFolder folder;
+  write_image_set(folder.path());
+  for (const char* name : {"result.json", "metrics.jsonl", "timing.jsonl", "config.json"}) {
+    std::filesystem::create_directories(folder / "out");
+    std::filesystem::create_symlink("/dev/null", folder / (std::string("out/") + name));
+    check_refused(quick(folder, "out") + "--quiet", name);
+    std::filesystem::remove(folder / (std::string("out/") + name));
+    BOOST_REQUIRE(::mkfifo((folder / (std::string("out/") + name)).c_str(), 0600) == 0);
+    check_refused(quick(folder, "out") + "--quiet", name);
+    BOOST_TEST(std::filesystem::is_fifo(folder / (std::string("out/") + name)));
+    std::filesystem::remove_all(folder / "out");
+  }
+  check_refused("train-teacher " + places(folder, "out") + quick_teacher + "--quiet --save-logits /dev/null",
+                "/dev/null");
+  BOOST_TEST(std::filesystem::is_character_file("/dev/null"));
 }
 
 BOOST_AUTO_TEST_CASE(a_training_that_fails_leaves_an_earlier_result_alone) {
