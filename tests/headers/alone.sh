@@ -26,14 +26,14 @@ reached=$("$compiler" "${flags[@]}" -fsyntax-only -MD -MF /dev/stdout -x c++ - <
 }
 # The bridge to xtensor is the one header that users opt into.
 [ "$header" != retort/framework/xtensor.hpp ] || exit 0
-reached=$(tr -s ' ' '\n' <<<"$reached" | grep -E "$foreign" | head -n 3 | tr '\n' ' ')
+reached=$(tr -s ' ' '\n' <<<"$reached" | grep -m 3 -E "$foreign" | tr '\n' ' ')
 if [ -n "$reached" ]; then
   echo "$header reaches $reached"
   exit 1
 fi
 # Kernels are for those who write ops; but for what calls itself internal, all else is in the header of headers.
 case $header in retort/retort.hpp | retort/framework/kernels/*) exit 0 ;; esac
-if ! head -n 3 "$header" | grep -q Internal && ! grep -qF "/$header" <<<"$RETORT_HPP_INCLUDES"; then
+if ! grep -q Internal <<<"$(head -n 3 "$header")" && ! grep -qF "/$header" <<<"$RETORT_HPP_INCLUDES"; then
   echo "retort/retort.hpp does not include $header"
   exit 1
 fi
