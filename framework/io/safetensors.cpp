@@ -2,7 +2,8 @@
 // header, a JSON object {"name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}, …,
 // "__metadata__": {"key": "value"}}, which may end in spaces; the data. A file is accepted when
 //   - the header is at most 100 MB, as long as stated, begins with '{', and is JSON and UTF-8 throughout;
-//   - names and keys occur once, each entry has exactly those three fields, and metadata holds strings only;
+//   - names and keys occur once, each entry has those three fields (others are ignored), and the metadata holds
+//     strings only or is null;
 //   - every dtype is known and shape × element size, without overflow, is the length of the entry's bytes;
 //   - the entries' bytes, sorted by position, cover the data from its first byte to the file's last without a
 //     gap or an overlap. (The header may list them in any order; Python's older writers did.)
@@ -120,21 +121,22 @@ class HeaderParser final : public nlohmann::json::json_sax_t {
   HeaderParser(const Input& input, Header& header) : input_(input), header_(header) {}
 
   bool start_object(std::size_t) override {
+    if (ignored(1)) return true;
     if (depth_ > 1) unexpected("an object");
     if (depth_ == 1) {
-      in_metadata_ = entry_.name == "__metadata__";
-      if (in_metadata_ && seen_metadata_) input_.fail("has the entry '__metadata__' twice");
-      seen_metadata_ |= in_metadata_;
+      in_metadata_ = begins_metadata();
       seen_fields_.fill(false);
     }
     ++depth_;
     return true;
   }
   bool end_object() override {
+    if (ignored(-1)) return true;
     if (--depth_ == 1 && !in_metadata_) finish_entry();
     return true;
   }
   bool key(string_t& name) override {
+    if (ignoring_) return true;
     if (depth_ == 1) {
       entry_ = Entry{};
       entry_.name = std::move(name);
@@ -143,7 +145,8 @@ class HeaderParser final : public nlohmann::json::json_sax_t {
       header_.metadata.emplace_back(std::move(name), std::string());
     } else {
       const auto found = std::find(fields.begin(), fields.end(), name);
-      if (found == fields.end()) fail_entry("has an unknown field {}", shown_name(name));
+      ignoring_ = found == fields.end();
+      if (ignoring_) return true;
       field_ = static_cast<std::size_t>(found - fields.begin());
       if (seen_fields_[field_]) fail_entry("has the field {} twice", shown_name(name));
       seen_fields_[field_] = true;
@@ -151,17 +154,20 @@ class HeaderParser final : public nlohmann::json::json_sax_t {
     return true;
   }
   bool start_array(std::size_t) override {
+    if (ignored(1)) return true;
     if (depth_ != 2 || in_metadata_ || field_ == dtype) unexpected("an array");
     ++depth_;
     offsets_ = 0;
     return true;
   }
   bool end_array() override {
+    if (ignored(-1)) return true;
     --depth_;
     if (field_ == data_offsets && offsets_ != 2) fail_entry("has {} data_offsets instead of 2", offsets_);
     return true;
   }
   bool string(string_t& text) override {
+    if (ignored()) return true;
     if (depth_ != 2 || (!in_metadata_ && field_ != dtype)) unexpected("a string");
     if (in_metadata_) {
       header_.metadata.back().second = std::move(text);
@@ -175,6 +181,7 @@ class HeaderParser final : public nlohmann::json::json_sax_t {
     return true;
   }
   bool number_unsigned(number_unsigned_t number) override {
+    if (ignored()) return true;
     if (depth_ != 3) unexpected("a number");
     if (field_ == shape) {
       if (number > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()))
@@ -187,12 +194,12 @@ class HeaderParser final : public nlohmann::json::json_sax_t {
     }
     return true;
   }
-  bool number_integer(number_integer_t) override { unexpected("a negative number"); }
+  bool number_integer(number_integer_t) override { return ignored() || unexpected("a negative number"); }
   bool number_float(number_float_t, const string_t&) override {
-    unexpected("a number that is no integer of 64 bits");
+    return ignored() || unexpected("a number that is no integer of 64 bits");
   }
-  bool boolean(bool) override { unexpected("a boolean"); }
-  bool null() override { unexpected("null"); }
+  bool boolean(bool) override { return ignored() || unexpected("a boolean"); }
+  bool null() override { return ignored() || (depth_ == 1 && begins_metadata()) || unexpected("null"); }
   bool binary(binary_t&) override { unexpected("binary data"); }
   bool parse_error(std::size_t position, const std::string&, const nlohmann::json::exception&) override {
     input_.fail("the header is not valid JSON at its byte {}", position);
@@ -222,7 +229,20 @@ class HeaderParser final : public nlohmann::json::json_sax_t {
                                const Args&... args) const {
     input_.fail("entry {} {}", shown_name(entry_.name), detail::formatted(format.text, args...));
   }
-  [[noreturn]] void unexpected(std::string_view what) const {
+  // Whether the token is part of an ignored field's value; `change` tells how it changes the depth in that value.
+  bool ignored(int change = 0) {
+    if (!ignoring_) return false;
+    ignored_depth_ += change;
+    ignoring_ = ignored_depth_ > 0;
+    return true;
+  }
+  // Whether the value that begins at depth 1 is the metadata.
+  bool begins_metadata() {
+    if (entry_.name != "__metadata__") return false;
+    if (std::exchange(seen_metadata_, true)) input_.fail("has the entry '__metadata__' twice");
+    return true;
+  }
+  [[noreturn]] bool unexpected(std::string_view what) const {
     if (depth_ > 1 && in_metadata_)
       input_.fail("the metadata {} is {}, not a string", shown_name(header_.metadata.back().first), what);
     fail_entry("has {}{}{}", what, depth_ == 1 ? " instead of an object" : " in its ",
@@ -235,6 +255,8 @@ class HeaderParser final : public nlohmann::json::json_sax_t {
   int depth_ = 0;
   bool in_metadata_ = false;
   bool seen_metadata_ = false;
+  bool ignoring_ = false;
+  std::int64_t ignored_depth_ = 0;
   std::size_t field_ = dtype;
   std::array<bool, 3> seen_fields_{};
   std::size_t offsets_ = 0;

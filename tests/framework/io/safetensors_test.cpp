@@ -297,6 +297,23 @@ BOOST_AUTO_TEST_CASE(entries_may_stand_in_any_order) {
   BOOST_TEST(read.at("e").shape() == (Shape{3, 0}));
 }
 
+BOOST_AUTO_TEST_CASE(unknown_fields_and_null_metadata_are_ignored) {
+  for (const std::string extra :
+       {"1", "-1", "1.5", "\"text\"", "null", "true", "[]", "{}",
+        R"({"dtype":"F64","shape":[7],"a":{"b":[{}]}})", R"([1,[2,{"x":[-1,0.5,null,false,"s"]}],3])"}) {
+    for (const std::string& fields :
+         {R"("x":)" + extra + R"(,"dtype":"F32","y":)" + extra + R"(,"shape":[1],"data_offsets":[0,4])",
+          R"("dtype":"F32","shape":[1],"data_offsets":[0,4],"x":)" + extra + R"(,"x":)" + extra}) {
+      Metadata metadata{{"old", "1"}};
+      const std::string header = R"({"__metadata__":null,"a":{)" + fields + "}}";
+      const StateDict read = parse_safetensors(bytes_of(make_file(header, 4)), &metadata);
+      BOOST_TEST(read.size() == 1U);
+      BOOST_TEST(read.at("a").shape() == Shape{1});
+      BOOST_TEST(metadata.empty());
+    }
+  }
+}
+
 BOOST_AUTO_TEST_CASE(broken_files_are_refused_with_their_cause) {
   struct Case {
     std::string header;
@@ -327,7 +344,11 @@ BOOST_AUTO_TEST_CASE(broken_files_are_refused_with_their_cause) {
       {R"({"a":{"dtype":"F32","data_offsets":[0,4]}})", 4, "'a' has no shape"},
       {R"({"a":{"dtype":"F32","dtype":"F32","shape":[],"data_offsets":[0,4]}})", 4,
        "'a' has the field 'dtype' twice"},
-      {R"({"a":{"dtype":"F32","shape":[],"data_offsets":[0,4],"x":1}})", 4, "'a' has an unknown field 'x'"},
+      {R"({"a":{"dtype":"F32","shape":[],"x":1}})", 4, "'a' has no data_offsets"},
+      {R"({"a":{"x":{"dtype":"F32","shape":[],"data_offsets":[0,4]}}})", 4, "'a' has no dtype"},
+      {R"({"__metadata__":null,"__metadata__":{}})", 0, "'__metadata__' twice"},
+      {R"({"__metadata__":null,"__metadata__":null})", 0, "'__metadata__' twice"},
+      {R"({"__metadata__":[null]})", 0, "'__metadata__' has an array instead of an object"},
       {"{" + entry_a + "," + entry_a + "}", 16, "'a' twice"},
       {R"({"\u0061":{"dtype":"F32","shape":[0],"data_offsets":[16,16]},)" + entry_a + "}", 16, "'a' twice"},
       {R"({"__metadata__":{"k":"1","k":"2"}})", 0, "metadata 'k' twice"},
