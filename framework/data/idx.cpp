@@ -225,9 +225,8 @@ std::string find_file(const std::string& folder, const std::string& stem, const 
       if (::stat(path.c_str(), &status) == 0 && !S_ISDIR(status.st_mode)) return path;
     }
   }
-  throw IoError(
-      message("load_idx_pair: {}: there is no {}-{} or {}-{}.gz", folder, stem, kind, stem, kind),
-      folder, ENOENT);
+  throw IoError(message("load_idx_pair: {}: there is no {}-{} or {}-{}.gz", folder, stem, kind, stem, kind),
+                folder, ENOENT);
 }
 
 Dataset load_set(const std::string& folder, const std::string& stem) {
