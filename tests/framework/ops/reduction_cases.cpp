@@ -115,7 +115,7 @@ std::vector<OpCase> extremes() {
 
 std::vector<OpCase> softmax_family() {
   const auto row = [](const char* name, std::int64_t dim, Tensor (*call)(const Tensors&),
-                      Doubles (*f)(Doubles), std::vector<Tensors> samples) -> OpCase {
+                      Doubles (*f)(const Doubles&), std::vector<Tensors> samples) -> OpCase {
     return {.name = name,
             .variant = "dim " + std::to_string(dim),
             .call = call,

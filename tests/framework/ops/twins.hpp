@@ -1,4 +1,4 @@
-// Plain twins for the op table: double loops that say what an operation means, and inputs to try it on.
+// Plain twins for the op table: what an operation means, as xtensor expressions in float64, and inputs to try it on.
 #pragma once
 
 #include <algorithm>
@@ -61,155 +61,40 @@ inline Tensor probabilities(const Shape& shape, std::uint64_t seed) {
 // ---- indexing -------------------------------------------------------------------------------------------
 
 /// Calls visit(index) for every index of an array of that shape, in row-major order.
-template <class Visit>
-void for_each_index(const Shape& shape, Visit&& visit) {
-  Index index(shape.size(), 0);
-  for (std::int64_t n = element_count(shape); n > 0; --n) {
-    visit(std::as_const(index));
-    for (std::size_t d = shape.size(); d-- > 0;) {
-      if (++index[d] < shape[d]) break;
-      index[d] = 0;
-    }
-  }
-}
+void for_each_index(const Shape& shape, const std::function<void(const Index&)>& visit);
 
 /// The element of x at an index, with NumPy's broadcasting: leading ones are dropped, extents of 1 repeated.
-inline double at(const Tensor& x, const Index& index) {
-  std::int64_t flat = 0;
-  const std::size_t extra = index.size() - x.shape().size();
-  for (std::size_t d = 0; d < x.shape().size(); ++d)
-    flat = flat * x.shape()[d] + (x.shape()[d] == 1 ? 0 : index[d + extra]);
-  return visit_dtype(x.dtype(), [&](auto zero) {
-    return static_cast<double>(x.data<decltype(zero)>()[static_cast<std::size_t>(flat)]);
-  });
-}
+double at(const Tensor& x, const Index& index);
 
 /// An array of that shape with f(index) as its elements.
-template <class F>
-Tensor build(const Shape& shape, F&& f) {
-  Doubles values;
-  for_each_index(shape, [&](const Index& index) { values.push_back(f(index)); });
-  return tensor(values, shape);
-}
+Tensor build(const Shape& shape, const std::function<double(const Index&)>& f);
 
-inline Tensor as_int64(const Tensor& x) {
-  const Doubles values = x.values<double>();
-  return tensor(std::vector<std::int64_t>(values.begin(), values.end()), x.shape());
-}
+/// The same elements as int64; under another shape; the shape that a and b broadcast to; a dimension from the front.
+Tensor as_int64(const Tensor& x);
+Tensor shaped(const Tensor& x, const Shape& shape);
+Shape broadcast(const Shape& a, const Shape& b);
+std::size_t wrapped(std::int64_t dim, const Shape& shape);
 
-inline Shape broadcast(const Shape& a, const Shape& b) {
-  if (a.size() < b.size()) return broadcast(b, a);
-  Shape result = a;
-  for (std::size_t d = 0; d < b.size(); ++d) {
-    std::int64_t& extent = result[a.size() - b.size() + d];
-    if (extent == 1) extent = b[d];
-  }
-  return result;
-}
+// ---- meanings -------------------------------------------------------------------------------------------
 
-inline std::size_t wrapped(std::int64_t dim, const Shape& shape) {
-  return static_cast<std::size_t>(dim < 0 ? dim + static_cast<std::int64_t>(shape.size()) : dim);
-}
-
-// ---- loops ----------------------------------------------------------------------------------------------
-
-/// f(x) for each element.
-template <class F>
-Tensor each(const Tensor& x, F&& f) {
-  return build(x.shape(), [&](const Index& i) { return f(at(x, i)); });
-}
-/// f(a, b) for each pair, broadcast.
-template <class F>
-Tensor each(const Tensor& a, const Tensor& b, F&& f) {
-  return build(broadcast(a.shape(), b.shape()), [&](const Index& i) { return f(at(a, i), at(b, i)); });
-}
+/// f(x) for each element, and f(a, b) for each pair, broadcast.
+Tensor each(const Tensor& x, const std::function<double(double)>& f);
+Tensor each(const Tensor& a, const Tensor& b, const std::function<double(double, double)>& f);
 
 /// f(elements) over the reduced dimensions (none named: all).
-template <class F>
-Tensor reduced(const Tensor& x, const std::vector<std::int64_t>& dims, bool keepdim, F&& f) {
-  const Shape& shape = x.shape();
-  std::vector<bool> gone(shape.size(), dims.empty());
-  for (const std::int64_t dim : dims) gone[wrapped(dim, shape)] = true;
-  Shape kept = shape, result;
-  for (std::size_t d = 0; d < shape.size(); ++d) {
-    if (gone[d]) kept[d] = 1;
-    if (keepdim || !gone[d]) result.push_back(kept[d]);
-  }
-  Doubles values;
-  for_each_index(kept, [&](const Index& place) {
-    Doubles elements;
-    for_each_index(shape, [&](const Index& index) {
-      for (std::size_t d = 0; d < shape.size(); ++d)
-        if (!gone[d] && index[d] != place[d]) return;
-      elements.push_back(at(x, index));
-    });
-    values.push_back(f(elements));
-  });
-  return tensor(values, result);
-}
+Tensor reduced(const Tensor& x, const Index& dims, bool keepdim,
+               const std::function<double(const Doubles&)>& f);
 
 /// f(slice), of the same length, for each slice along `dim`; a scalar is one slice.
-template <class F>
-Tensor along(const Tensor& x, std::int64_t dim, F&& f) {
-  if (x.dim() == 0) return tensor(f(x.values<double>()), {});
-  const std::size_t d = wrapped(dim, x.shape());
-  return build(x.shape(), [&](const Index& index) {
-    Doubles slice;
-    Index other = index;
-    for (other[d] = 0; other[d] < x.shape()[d]; ++other[d]) slice.push_back(at(x, other));
-    return f(slice)[static_cast<std::size_t>(index[d])];
-  });
-}
+Tensor along(const Tensor& x, std::int64_t dim, const std::function<Doubles(const Doubles&)>& f);
 
-/// The same elements under another shape.
-inline Tensor shaped(const Tensor& x, const Shape& shape) { return tensor(x.values<double>(), shape); }
-
-inline double largest(const Doubles& x) {
-  return x.empty() ? -INFINITY : *std::max_element(x.begin(), x.end());
-}
-inline double total(const Doubles& x) { return std::accumulate(x.begin(), x.end(), 0.0); }
-
-inline double log_sum_exp(const Doubles& x) {
-  const double most = largest(x);
-  if (std::isinf(most)) return most;
-  double sum = 0;
-  for (const double value : x) sum += std::exp(value - most);
-  return most + std::log(sum);
-}
-inline Doubles log_softmax_of(Doubles x) {
-  const double lse = log_sum_exp(x);
-  for (double& value : x) value -= lse;
-  return x;
-}
-inline Doubles softmax_of(Doubles x) {
-  x = log_softmax_of(x);
-  for (double& value : x) value = std::exp(value);
-  return x;
-}
+double largest(const Doubles& x);
+double total(const Doubles& x);
+double log_sum_exp(const Doubles& x);
+Doubles log_softmax_of(const Doubles& x);
+Doubles softmax_of(const Doubles& x);
 
 /// NumPy's matmul.
-inline Tensor matrix_product(const Tensor& left, const Tensor& right) {
-  const bool vector_left = left.dim() == 1, vector_right = right.dim() == 1;
-  const Tensor a = vector_left ? shaped(left, {1, left.size()}) : left;
-  const Tensor b = vector_right ? shaped(right, {right.size(), 1}) : right;
-  const auto outer = [](const Tensor& x) { return Shape(x.shape().begin(), x.shape().end() - 2); };
-  Shape shape = broadcast(outer(a), outer(b));
-  const std::int64_t inner = a.size(-1);
-  shape.push_back(a.size(-2));
-  shape.push_back(b.size(-1));
-  const Tensor product = build(shape, [&](const Index& index) {
-    Index in_a = index, in_b = index;
-    double sum = 0;
-    for (std::int64_t k = 0; k < inner; ++k) {
-      in_a.back() = in_b[index.size() - 2] = k;
-      // at() repeats an extent of 1, which a matrix may have too: k and the row are 0 then anyway.
-      sum += at(a, in_a) * at(b, in_b);
-    }
-    return sum;
-  });
-  if (vector_right) shape.pop_back();
-  if (vector_left) shape.erase(shape.end() - (vector_right ? 1 : 2));
-  return shaped(product, shape);
-}
+Tensor matrix_product(const Tensor& left, const Tensor& right);
 
 }  // namespace retort::tests
