@@ -1,8 +1,11 @@
 #include "retort/framework/ops/distance.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
+#include "retort/framework/base/threads.hpp"
+#include "retort/framework/core/compute.hpp"
 #include "retort/framework/core/op.hpp"
 #include "retort/framework/ops/checks.hpp"
 #include "retort/framework/ops/elementwise.hpp"
@@ -11,6 +14,8 @@
 
 namespace retort {
 namespace {
+
+constexpr std::int64_t work_grain = 32768;  // pairs of numbers that are worth waking a thread
 
 Tensor power_sum(const Tensor& size, double p, const Dims& dims) {
   if (p == 1) return sum(size, dims, true);
@@ -21,7 +26,7 @@ Tensor power_sum(const Tensor& size, double p, const Dims& dims) {
 // The norm with keepdim, without history. Where powers overflow, or underflow as far as to lose digits, the vector is
 // divided by its largest element first.
 Tensor norm_value(const Tensor& x, double p, const Dims& dims) {
-  const Tensor size = abs(x);
+  const Tensor size = p == 2 ? x : abs(x);
   const Tensor y = power_sum(size, p, dims);
   if (p < 0 || x.size() == 0) return y;
   const bool single = x.dtype() == DType::float32;
@@ -30,7 +35,7 @@ Tensor norm_value(const Tensor& x, double p, const Dims& dims) {
   const Tensor lossy =
       add(less(y, std::pow(least, 1 / p)), equal(y, std::numeric_limits<double>::infinity()));
   if (sum(lossy).item<std::int64_t>() == 0) return y;
-  const Tensor most = amax(size, dims, true);
+  const Tensor most = amax(abs(x), dims, true);
   const Tensor ordinary = greater(most, 0.0) * less(most, std::numeric_limits<double>::infinity());
   const Tensor scale = where(ordinary, most, 1.0);
   return where(lossy * ordinary, scale * power_sum(size / scale, p, dims), y);
@@ -76,6 +81,77 @@ Tensor norm_of(const char* operation, const Tensor& x, double p, const Dims& dim
   return keepdim ? y : reshape(y, reduced.squeezed);
 }
 
+// y [rows, R]: the distance of row i of a [rows, M] from each column of b [batch, M, R], one of `per_batch` rows to a
+// batch. Columns, so that R distances are summed side by side.
+template <class T>
+void distances(const T* a, const T* b, T* y, std::int64_t rows, std::int64_t per_batch, std::int64_t R,
+               std::int64_t M) {
+  parallel_for(rows, std::max<std::int64_t>(1, work_grain / (R * M + 1)),
+               [=](std::int64_t begin, std::int64_t end) {
+                 for (std::int64_t row = begin; row < end; ++row) {
+                   T* out = y + row * R;
+                   std::fill_n(out, R, T(0));
+                   for (std::int64_t k = 0; k < M; ++k) {
+                     const T from = a[row * M + k];
+                     const T* to = b + (row / per_batch * M + k) * R;
+                     for (std::int64_t j = 0; j < R; ++j) out[j] += (from - to[j]) * (from - to[j]);
+                   }
+                   for (std::int64_t j = 0; j < R; ++j) out[j] = std::sqrt(out[j]);
+                 }
+               });
+}
+
+// da [rows, M]: Σ_j g_ij (a_i - b_j) / y_ij for b [batch, R, M], without the pairs that lie at distance 0.
+template <class T>
+void distances_backward(const T* a, const T* b, const T* y, const T* g, T* da, std::int64_t rows,
+                        std::int64_t per_batch, std::int64_t R, std::int64_t M) {
+  parallel_for(rows, std::max<std::int64_t>(1, work_grain / (R * M + 1)),
+               [=](std::int64_t begin, std::int64_t end) {
+                 for (std::int64_t row = begin; row < end; ++row) {
+                   const T* from = a + row * M;
+                   T* out = da + row * M;
+                   std::fill_n(out, M, T(0));
+                   for (std::int64_t j = 0; j < R; ++j) {
+                     if (y[row * R + j] == 0) continue;
+                     const T scale = g[row * R + j] / y[row * R + j];
+                     const T* to = b + (row / per_batch * R + j) * M;
+                     for (std::int64_t k = 0; k < M; ++k) out[k] += scale * (from[k] - to[k]);
+                   }
+                 }
+               });
+}
+
+// Euclidean distances without the array of all differences, a [..., P, M] and b [..., R, M] of one type and with equal
+// leading dimensions.
+Tensor euclidean(const Tensor& a, const Tensor& b, const Shape& shape) {
+  const std::int64_t P = a.size(-2), R = b.size(-2), M = a.size(-1), rows = M == 0 ? 0 : a.size() / M;
+  const auto differences = [](const Tensors& in) {
+    return power_norm(unsqueeze(in[0], -2) - unsqueeze(in[1], -3), 2, -1);
+  };
+  return record(
+      {.name = "cdist",
+       .inputs = {a, b},
+       .value = compute(
+           shape, a.dtype(), [=](auto* y, auto* from, auto* to) { distances(from, to, y, rows, P, R, M); }, a,
+           transpose(b.detach(), -1, -2)),
+       .vjp = vjp_by_reference(
+           [differences, shape](const Tensors& in) { return reshape(differences(in), shape); }, {a, b}),
+       .fast_vjp = [a = a.detach(), b = b.detach(), P, R, M, rows](const Tensor& g, const Tensor& y,
+                                                                   Needs needs) {
+         Tensors gradients(2);
+         const auto backward = [M](std::int64_t count, std::int64_t per_batch, std::int64_t others) {
+           return [=](auto* dx, auto* x, auto* other, auto* distance, auto* up) {
+             distances_backward(x, other, distance, up, dx, count, per_batch, others, M);
+           };
+         };
+         if (needs[0]) gradients[0] = compute(a.shape(), a.dtype(), backward(rows, P, R), a, b, y, g);
+         if (needs[1])
+           gradients[1] = compute(b.shape(), b.dtype(), backward(b.size() / M, R, P), b, a,
+                                  transpose(y.detach(), -1, -2), transpose(g, -1, -2));
+         return gradients;
+       }});
+}
+
 }  // namespace
 
 Tensor norm(const Tensor& x, double p, Dims dims, bool keepdim) {
@@ -106,13 +182,21 @@ Tensor cdist(const Tensor& a, const Tensor& b, double p) {
         message("cdist: the inputs have shapes {} and {}; they must be (..., P, M) and (..., R, M)",
                 a.shape(), b.shape()));
   const auto leading = [](const Tensor& x) { return Shape(x.shape().begin(), x.shape().end() - 2); };
-  Shape shape = detail::broadcast_shapes("cdist", leading(a), leading(b));
-  if (a.size(-1) == 0) {  // vectors without elements are equal
-    shape.push_back(a.size(-2));
-    shape.push_back(b.size(-2));
-    return broadcast_to(sum(unsqueeze(a, -2) - unsqueeze(b, -3), -1), shape);
-  }
-  return norm_of("cdist", unsqueeze(a, -2) - unsqueeze(b, -3), p, -1, false);
+  const Shape batch = detail::broadcast_shapes("cdist", leading(a), leading(b));
+  const auto whole = [&](const Tensor& x) {
+    Shape shape = batch;
+    shape.push_back(x.size(-2));
+    shape.push_back(x.size(-1));
+    return (x.shape() == shape ? x : broadcast_to(x, shape)).to(promote(a.dtype(), b.dtype()));
+  };
+  Shape shape = batch;
+  shape.push_back(a.size(-2));
+  shape.push_back(b.size(-2));
+  const Tensor from = whole(a), to = whole(b);
+  if (p == 2 && from.size() > 0 && to.size() > 0) return euclidean(from, to, shape);
+  const Tensor differences = unsqueeze(from, -2) - unsqueeze(to, -3);
+  // Vectors without elements are equal.
+  return a.size(-1) == 0 ? sum(differences, -1) : norm_of("cdist", differences, p, -1, false);
 }
 
 }  // namespace retort

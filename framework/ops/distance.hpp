@@ -21,7 +21,7 @@ namespace retort {
 [[nodiscard]] Tensor cosine_similarity(const Tensor& a, const Tensor& b, std::int64_t dim = 1,
                                        double eps = 1e-8);
 
-/// norm(a_i - b_j, p) of each pair of rows.
+/// norm(a_i - b_j, p) of each pair of rows. For p = 2 the differences are never stored.
 /// Shapes: a (..., P, M), b (..., R, M) → (..., P, R); leading dimensions broadcast.
 /// Edge cases: the gradient is 0 where rows are equal.
 /// Throws: TypeError for int64, ShapeError for fewer than two dimensions, another M or dimensions that do not broadcast,
