@@ -1,7 +1,7 @@
 // An operation of one's own whose value is one xtensor expression. Composed of operations, Charbonnier's loss
 // sqrt((x - y)² + ε²) - ε writes five arrays; as an expression it reads both inputs once and writes one.
-// (Charbonnier, Blanc-Féraud, Aubert and Barlaud, "Two deterministic half-quadratic regularization algorithms for
-// computed imaging", 1994.)
+// (Charbonnier, Blanc-Féraud, Aubert and Barlaud, "Two deterministic half-quadratic regularization algorithms
+// for computed imaging", 1994.)
 #include <iostream>
 #include <retort/framework/xtensor.hpp>
 #include <retort/retort.hpp>
@@ -9,9 +9,11 @@
 
 namespace rt = retort;
 
-// For tensors x and y of one shape. The result has that shape, too. TypeError unless both are of one float type.
+// For tensors x and y of one shape. The result has that shape, too. TypeError unless both are of one float
+// type.
 rt::Tensor charbonnier(const rt::Tensor& x, const rt::Tensor& y, double epsilon) {
-  // The value has no history, which is what record() expects. A view is no copy: nothing is written but the result.
+  // The value has no history, which is what record() expects. A view is no copy: nothing is written but the
+  // result.
   const rt::Tensor value = rt::visit_floating(x.dtype(), [&]<class T>(T) {
     const T e = static_cast<T>(epsilon);
     return rt::from_xtensor(xt::sqrt(xt::square(x.view<T>() - y.view<T>()) + e * e) - e);

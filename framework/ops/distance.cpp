@@ -23,8 +23,8 @@ Tensor power_sum(const Tensor& size, double p, const Dims& dims) {
   return pow(sum(pow(size, p), dims, true), 1 / p);
 }
 
-// The norm with keepdim, without history. Where powers overflow, or underflow as far as to lose digits, the vector is
-// divided by its largest element first.
+// The norm with keepdim, without history. Where powers overflow, or underflow as far as to lose digits, the
+// vector is divided by its largest element first.
 Tensor norm_value(const Tensor& x, double p, const Dims& dims) {
   const Tensor size = p == 2 ? x : abs(x);
   const Tensor y = power_sum(size, p, dims);
@@ -81,8 +81,8 @@ Tensor norm_of(const char* operation, const Tensor& x, double p, const Dims& dim
   return keepdim ? y : reshape(y, reduced.squeezed);
 }
 
-// y [rows, R]: the distance of row i of a [rows, M] from each column of b [batch, M, R], one of `per_batch` rows to a
-// batch. Columns, so that R distances are summed side by side.
+// y [rows, R]: the distance of row i of a [rows, M] from each column of b [batch, M, R], one of `per_batch`
+// rows to a batch. Columns, so that R distances are summed side by side.
 template <class T>
 void distances(const T* a, const T* b, T* y, std::int64_t rows, std::int64_t per_batch, std::int64_t R,
                std::int64_t M) {
@@ -121,8 +121,8 @@ void distances_backward(const T* a, const T* b, const T* y, const T* g, T* da, s
                });
 }
 
-// Euclidean distances without the array of all differences, a [..., P, M] and b [..., R, M] of one type and with equal
-// leading dimensions.
+// Euclidean distances without the array of all differences, a [..., P, M] and b [..., R, M] of one type and
+// with equal leading dimensions.
 Tensor euclidean(const Tensor& a, const Tensor& b, const Shape& shape) {
   const std::int64_t P = a.size(-2), R = b.size(-2), M = a.size(-1), rows = M == 0 ? 0 : a.size() / M;
   const auto differences = [](const Tensors& in) {

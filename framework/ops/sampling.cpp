@@ -61,8 +61,9 @@ Tensor draw(const Tensor& probabilities, std::int64_t n, bool replacement, Gener
   const double* u = uniform.data<double>().data();
   std::vector<double> up_to(static_cast<std::size_t>(classes));
   for (std::int64_t row = 0; row < rows; ++row, weights += classes) {
-    // Divided by the largest, so that the sum is finite. A class ends where the sum up to it does, so one without
-    // probability is never met; a draw that rounds up to the total belongs to the last class that has any.
+    // Divided by the largest, so that the sum is finite. A class ends where the sum up to it does, so one
+    // without probability is never met; a draw that rounds up to the total belongs to the last class that has
+    // any.
     const double most = classes == 0 ? 0 : *std::max_element(weights, weights + classes);
     double sum = 0;
     for (std::int64_t c = 0; c < classes; ++c) up_to[static_cast<std::size_t>(c)] = sum += weights[c] / most;

@@ -12,8 +12,8 @@ namespace retort {
 /// Throws: IndexError for a dimension out of range.
 [[nodiscard]] Tensor cumsum(const Tensor& x, std::int64_t dim);
 
-/// The product over `dims`, or over everything. An empty product is 1. The gradient, g times the product of the other
-/// elements, is exact where elements are 0.
+/// The product over `dims`, or over everything. An empty product is 1. The gradient, g times the product of
+/// the other elements, is exact where elements are 0.
 /// Throws: IndexError for a dimension out of range, ValueError for one named twice.
 [[nodiscard]] Tensor prod(const Tensor& x, Dims dims = {}, bool keepdim = false);
 

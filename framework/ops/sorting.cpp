@@ -19,8 +19,8 @@ bool before(T a, T b) {
   return a < b || (b != b && a == a);
 }
 
-// Positions of the first k elements along dim in order: [shape of x with extent k]. xtensor's sort and argsort are not
-// stable and give NaN no place.
+// Positions of the first k elements along dim in order: [shape of x with extent k]. xtensor's sort and
+// argsort are not stable and give NaN no place.
 Tensor first_positions(const Tensor& x, std::size_t dim, std::int64_t k, bool descending) {
   const auto d = static_cast<std::int64_t>(dim);
   if (x.dim() > 1 && d != x.dim() - 1)

@@ -1,5 +1,5 @@
-// xtensor over tensors' memory: the language of values for operations that are no hot loop. These headers cost seconds,
-// so such operations share a few source files. Private to the library.
+// xtensor over tensors' memory: the language of values for operations that are no hot loop. These headers
+// cost seconds, so such operations share a few source files. Private to the library.
 #pragma once
 
 #include <array>
@@ -36,7 +36,8 @@ auto adapt_matrix(T* elements, std::int64_t rows, std::int64_t columns) {
   return xt::adapt(elements, shape[0] * shape[1], xt::no_ownership(), shape);
 }
 
-/// The tensor that f(zero) makes with from_xtensor() for an element type, under another shape of as many elements.
+/// The tensor that f(zero) makes with from_xtensor() for an element type, under another shape of as many
+/// elements.
 template <class F>
 Tensor evaluate(const Shape& shape, DType dtype, F f) {
   return reshape(visit_dtype(dtype, f), shape);

@@ -1,4 +1,5 @@
-// Edges of the operations that arrange, scan, sort and measure: what the op table's smooth samples do not show.
+// Edges of the operations that arrange, scan, sort and measure: what the op table's smooth samples do not
+// show.
 #include <boost/test/unit_test.hpp>
 #include <cmath>
 #include <limits>

@@ -1,4 +1,5 @@
-// Plain twins for the op table: what an operation means, as xtensor expressions in float64, and inputs to try it on.
+// Plain twins for the op table: what an operation means, as xtensor expressions in float64, and inputs to try
+// it on.
 #pragma once
 
 #include <algorithm>
@@ -69,7 +70,8 @@ double at(const Tensor& x, const Index& index);
 /// An array of that shape with f(index) as its elements.
 Tensor build(const Shape& shape, const std::function<double(const Index&)>& f);
 
-/// The same elements as int64; under another shape; the shape that a and b broadcast to; a dimension from the front.
+/// The same elements as int64; under another shape; the shape that a and b broadcast to; a dimension from the
+/// front.
 Tensor as_int64(const Tensor& x);
 Tensor shaped(const Tensor& x, const Shape& shape);
 Shape broadcast(const Shape& a, const Shape& b);
