@@ -205,7 +205,7 @@ void walk(const Call& call, T* losses, const T* g, Gradients& gradients) {
                        first == 0 ? 0 : 1, to_weight, features);
     if (to_bias) {
       T* part = first == 0 ? to_bias : bias_part.fill<T>().data();
-      kernels::sum(d_logits, part, 1, count, classes);
+      kernels::sum(d_logits, part, {1, count, classes});
       if (first > 0)
         for (std::int64_t c = 0; c < classes; ++c) to_bias[c] += part[c];
     }

@@ -31,7 +31,7 @@ Array summed(const Array& x, std::int64_t outer, std::int64_t n, std::int64_t in
   Array out({outer, inner}, x.dtype());
   visit_dtype(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
-    kernels::sum(x.data<T>().data(), out.fill<T>().data(), outer, n, inner);
+    kernels::sum(x.data<T>().data(), out.fill<T>().data(), {outer, n, inner});
   });
   return out;
 }

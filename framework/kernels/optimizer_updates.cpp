@@ -109,7 +109,7 @@ void rmsprop(T* parameter, const T* gradient, T* square_average, T* average, T* 
     if (average != nullptr) {
       const Batch<T> mean = fma<T>(rest, g, alpha * load_lanes(average + i, count, T{0}));
       store_lanes(average + i, mean, count);
-      square = square - mean * mean;
+      square = max_of<T>(Batch<T>(T{0}), square - mean * mean);  // a variance, but for rounding; NaN stays
     }
     Batch<T> step = g / (xsimd::sqrt(square) + eps);
     if (buffer != nullptr) {

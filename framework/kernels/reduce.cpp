@@ -10,25 +10,23 @@
 namespace retort::kernels {
 namespace {
 
-constexpr std::int64_t grain = 32768;     // elements that one thread takes at a time
-constexpr std::int64_t block = 1024;      // elements summed in T before they are added to a double
-constexpr std::int64_t most_parts = 256;  // parts of one long row
-constexpr std::int64_t width = 256;       // columns summed side by side
-constexpr std::int64_t row_block = 64;    // rows of columns summed in T before they are added to a double
+constexpr Index grain = 32768;     // elements that one thread takes at a time
+constexpr Index block = 1024;      // elements summed in T before they are added to a double
+constexpr Index most_parts = 256;  // parts of one long row
+constexpr Index width = 256;       // columns summed side by side
+constexpr Index row_block = 64;    // rows of columns summed in T before they are added to a double
 
-std::int64_t rows_per_chunk(std::int64_t row) {
-  return std::max<std::int64_t>(1, grain / std::max<std::int64_t>(1, row));
-}
+Index rows_per_chunk(Index row) { return std::max<Index>(1, grain / std::max<Index>(1, row)); }
 
 /// x[0] + … + x[n - 1].
 template <class T>
-double row_sum(const T* x, std::int64_t n) {
-  constexpr std::int64_t step = 4 * lanes<T>;
+double row_sum(const T* x, Index n) {
+  constexpr Index step = 4 * lanes<T>;
   double total = 0;
-  for (std::int64_t begin = 0; begin < n; begin += block) {
-    const std::int64_t end = std::min(n, begin + block);
+  for (Index begin = 0; begin < n; begin += block) {
+    const Index end = std::min(n, begin + block);
     Batch<T> a(T{0}), b(T{0}), c(T{0}), d(T{0});
-    std::int64_t i = begin;
+    Index i = begin;
     for (; i + step <= end; i += step) {
       a += load(x + i);
       b += load(x + i + lanes<T>);
@@ -41,53 +39,60 @@ double row_sum(const T* x, std::int64_t n) {
   }
   return total;
 }
-std::int64_t row_sum(const std::int64_t* x, std::int64_t n) {
+std::int64_t row_sum(const std::int64_t* x, Index n) {
   std::int64_t total = 0;
-  for (std::int64_t i = 0; i < n; ++i) total += x[i];
+  for (Index i = 0; i < n; ++i) total += x[i];
   return total;
 }
 
 /// The sum of part(begin, end) over the parts of a long row, computed on all threads and added in order.
 template <class R, class F>
-R sum_in_parts(std::int64_t n, F part) {
+R sum_in_parts(Index n, F part) {
   if (n <= 2 * grain) return part(0, n);
-  const std::int64_t chunk = std::max(grain, (n / most_parts + grain) / grain * grain);
+  const Index chunk = std::max(grain, (n / most_parts + grain) / grain * grain);
   R parts[most_parts];
-  parallel_for(n, chunk,
-               [&](std::int64_t begin, std::int64_t end) { parts[begin / chunk] = part(begin, end); });
+  parallel_for(n, chunk, [&](Index begin, Index end) { parts[begin / chunk] = part(begin, end); });
   R total{};
-  for (std::int64_t i = 0; i * chunk < n; ++i) total += parts[i];
+  for (Index i = 0; i * chunk < n; ++i) total += parts[i];
   return total;
 }
 
 /// total[j] = sum over `rows` of x[row·stride + j], j < columns <= width.
 template <class T, class R>
-void column_sums(const T* x, std::int64_t stride, std::int64_t rows, std::int64_t columns, R* total) {
+void column_sums(const T* x, Index stride, Index rows, Index columns, R* total) {
   std::fill_n(total, columns, R{0});
-  for (std::int64_t begin = 0; begin < rows; begin += row_block) {
-    const std::int64_t end = std::min(rows, begin + row_block);
+  for (Index begin = 0; begin < rows; begin += row_block) {
+    const Index end = std::min(rows, begin + row_block);
     T sums[width];
     std::fill_n(sums, columns, T{0});
-    std::int64_t i = begin;
+    Index i = begin;
     for (; i + 4 <= end; i += 4) {
       const T *a = x + i * stride, *b = a + stride, *c = b + stride, *d = c + stride;
-      for (std::int64_t j = 0; j < columns; ++j) sums[j] += (a[j] + b[j]) + (c[j] + d[j]);
+      for (Index j = 0; j < columns; ++j) sums[j] += (a[j] + b[j]) + (c[j] + d[j]);
     }
     for (; i < end; ++i)
-      for (std::int64_t j = 0; j < columns; ++j) sums[j] += x[i * stride + j];
-    for (std::int64_t j = 0; j < columns; ++j) total[j] += static_cast<R>(sums[j]);
+      for (Index j = 0; j < columns; ++j) sums[j] += x[i * stride + j];
+    for (Index j = 0; j < columns; ++j) total[j] += static_cast<R>(sums[j]);
   }
+}
+
+/// Calls f(row) for the rows of [outer, n].
+template <class F>
+void for_rows(const Axis& axis, F f) {
+  parallel_for(axis.outer, rows_per_chunk(axis.n), [&](Index begin, Index end) {
+    for (Index row = begin; row < end; ++row) f(row);
+  });
 }
 
 /// Calls f(outer, first, columns) for the strips of at most `width` columns of [outer, n, inner].
 template <class F>
-void for_columns(std::int64_t outer, std::int64_t n, std::int64_t inner, F f) {
-  const std::int64_t strips = (inner + width - 1) / width;
-  parallel_for(outer * strips, rows_per_chunk(n * std::min(inner, width)),
-               [&](std::int64_t begin, std::int64_t end) {
-                 for (std::int64_t i = begin; i < end; ++i) {
-                   const std::int64_t first = i % strips * width;
-                   f(i / strips, first, std::min(width, inner - first));
+void for_columns(const Axis& axis, F f) {
+  const Index strips = (axis.inner + width - 1) / width;
+  parallel_for(axis.outer * strips, rows_per_chunk(axis.n * std::min(axis.inner, width)),
+               [&](Index begin, Index end) {
+                 for (Index i = begin; i < end; ++i) {
+                   const Index first = i % strips * width;
+                   f(i / strips, first, std::min(width, axis.inner - first));
                  }
                });
 }
@@ -105,18 +110,18 @@ T scaled(Total<T> total, [[maybe_unused]] double scale) {
 
 /// Few long columns: the rows of each strip are cut into parts.
 template <class T>
-void sum_long_columns(const T* x, T* y, std::int64_t n, std::int64_t inner, double scale) {
-  constexpr std::int64_t parts = 16;
-  const std::int64_t chunk = (n + parts - 1) / parts;
-  for (std::int64_t first = 0; first < inner; first += width) {
-    const std::int64_t columns = std::min(width, inner - first);
+void sum_long_columns(const T* x, T* y, Index n, Index inner, double scale) {
+  constexpr Index parts = 16;
+  const Index chunk = (n + parts - 1) / parts;
+  for (Index first = 0; first < inner; first += width) {
+    const Index columns = std::min(width, inner - first);
     Total<T> totals[parts][width];
-    parallel_for(n, chunk, [&](std::int64_t begin, std::int64_t end) {
+    parallel_for(n, chunk, [&](Index begin, Index end) {
       column_sums(x + begin * inner + first, inner, end - begin, columns, totals[begin / chunk]);
     });
-    for (std::int64_t j = 0; j < columns; ++j) {
+    for (Index j = 0; j < columns; ++j) {
       Total<T> total{};
-      for (std::int64_t i = 0; i * chunk < n; ++i) total += totals[i][j];
+      for (Index i = 0; i * chunk < n; ++i) total += totals[i][j];
       y[first + j] = scaled<T>(total, scale);
     }
   }
@@ -124,12 +129,12 @@ void sum_long_columns(const T* x, T* y, std::int64_t n, std::int64_t inner, doub
 
 /// The maximum of a row with Sign 1, the minimum with Sign -1; NaN if there is one.
 template <int Sign, class T>
-T row_extremum(const T* x, std::int64_t n) {
+T row_extremum(const T* x, Index n) {
   if constexpr (std::is_floating_point_v<T>) {
     const auto sign = [](const Batch<T>& v) { return Sign > 0 ? v : -v; };
     Batch<T> a(-infinity<T>), b(-infinity<T>);
     Mask<T> nan(false);
-    std::int64_t i = 0;
+    Index i = 0;
     for (; i + 2 * lanes<T> <= n; i += 2 * lanes<T>) {
       const Batch<T> u = sign(load(x + i)), v = sign(load(x + i + lanes<T>));
       nan = nan | xsimd::isnan(u) | xsimd::isnan(v);
@@ -146,7 +151,7 @@ T row_extremum(const T* x, std::int64_t n) {
     return xsimd::any(nan) ? std::numeric_limits<T>::quiet_NaN() : T{Sign} * max_lanes<T>(max_of<T>(a, b));
   } else {
     T best = x[0];
-    for (std::int64_t i = 1; i < n; ++i) best = Sign > 0 ? std::max(best, x[i]) : std::min(best, x[i]);
+    for (Index i = 1; i < n; ++i) best = Sign > 0 ? std::max(best, x[i]) : std::min(best, x[i]);
     return best;
   }
 }
@@ -158,30 +163,26 @@ bool replaces(T value, T best) {
 }
 
 template <int Sign, class T>
-void extremum(const T* x, T* y, std::int64_t outer, std::int64_t n, std::int64_t inner) {
-  if (inner == 1) {
-    parallel_for(outer, rows_per_chunk(n), [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t row = begin; row < end; ++row) y[row] = row_extremum<Sign>(x + row * n, n);
-    });
-    return;
-  }
-  for_columns(outer, n, inner, [&](std::int64_t o, std::int64_t first, std::int64_t columns) {
-    const T* from = x + o * n * inner + first;
-    T* best = y + o * inner + first;
+void extremum(const T* x, T* y, const Axis& axis) {
+  const auto [outer, n, inner] = axis;
+  if (inner == 1) return for_rows(axis, [=](Index row) { y[row] = row_extremum<Sign>(x + row * n, n); });
+  for_columns(axis, [=](Index o, Index first, Index columns) {
+    const T* const from = x + o * n * inner + first;
+    T* const best = y + o * inner + first;
     std::copy_n(from, columns, best);
-    for (std::int64_t i = 1; i < n; ++i)
-      for (std::int64_t j = 0; j < columns; ++j) {
+    for (Index i = 1; i < n; ++i)
+      for (Index j = 0; j < columns; ++j) {
         const T value = from[i * inner + j];
         best[j] = replaces<Sign>(value, best[j]) ? value : best[j];
       }
   });
 }
 
-template <class T>
-std::int64_t row_argmax(const T* x, std::int64_t n) {
+template <int Sign, class T>
+Index row_position(const T* x, Index n) {
   if constexpr (std::is_floating_point_v<T>) {
-    const T best = row_extremum<1>(x, n);
-    std::int64_t i = 0;
+    const T best = row_extremum<Sign>(x, n);
+    Index i = 0;
     if (best != best) {
       while (x[i] == x[i]) ++i;
       return i;
@@ -190,15 +191,32 @@ std::int64_t row_argmax(const T* x, std::int64_t n) {
     while (x[i] != best) ++i;
     return i;
   } else {
-    return std::max_element(x, x + n) - x;
+    return (Sign > 0 ? std::max_element(x, x + n) : std::min_element(x, x + n)) - x;
   }
+}
+
+/// Position along n of the first maximum, or minimum with Sign -1, or NaN.
+template <int Sign, class T>
+void position(const T* x, std::int64_t* y, const Axis& axis) {
+  const auto [outer, n, inner] = axis;
+  if (inner == 1) return for_rows(axis, [=](Index row) { y[row] = row_position<Sign>(x + row * n, n); });
+  for_columns(axis, [=](Index o, Index first, Index columns) {
+    const T* const from = x + o * n * inner + first;
+    T best[width];
+    std::int64_t* const at = y + o * inner + first;
+    std::copy_n(from, columns, best);
+    std::fill_n(at, columns, 0);
+    for (Index i = 1; i < n; ++i)
+      for (Index j = 0; j < columns; ++j)
+        if (replaces<Sign>(from[i * inner + j], best[j])) best[j] = from[i * inner + j], at[j] = i;
+  });
 }
 
 /// The sum of term(i) over i < n, in double, in sixteen interleaved sums.
 template <class F>
-double sum_terms(std::int64_t n, F term) {
+double sum_terms(Index n, F term) {
   double sums[16] = {};
-  std::int64_t i = 0;
+  Index i = 0;
   for (; i + 16 <= n; i += 16)
     for (int k = 0; k < 16; ++k) sums[k] += term(i + k);
   for (int k = 0; i < n; ++i, ++k) sums[k] += term(i);
@@ -207,128 +225,179 @@ double sum_terms(std::int64_t n, F term) {
   return sums[0];
 }
 
+/// A mean in two parts: that of the differences from an element. What is equal to it differs by exactly 0, and an offset
+/// common to all elements costs no accuracy.
+struct Centre {
+  double origin = 0, mean = 0;
+
+  template <class T>
+  double difference(T x) const {
+    return (static_cast<double>(x) - origin) - mean;
+  }
+};
+
+/// The centre of `runs` rows of n elements, `stride` apart; at least one element.
+template <class T>
+Centre row_centre(const T* x, Index runs, Index stride, Index n) {
+  Centre centre{static_cast<double>(x[0]), 0};
+  double sum = 0;
+  for (Index run = 0; run < runs; ++run)
+    sum += sum_terms(n, [=, from = x + run * stride](Index i) { return centre.difference(from[i]); });
+  centre.mean = sum / static_cast<double>(runs * n);
+  return centre;
+}
+
+/// The centres of at most `width` columns [n][stride].
+template <class T>
+void column_centres(const T* x, Index n, Index stride, Index columns, double* origins, double* means) {
+  for (Index j = 0; j < columns; ++j) origins[j] = n > 0 ? static_cast<double>(x[j]) : 0;
+  std::fill_n(means, columns, 0.0);
+  for (Index i = 0; i < n; ++i)
+    for (Index j = 0; j < columns; ++j) means[j] += static_cast<double>(x[i * stride + j]) - origins[j];
+  for (Index j = 0; j < columns; ++j) means[j] /= static_cast<double>(n);
+}
+
 }  // namespace
 
 template <class T>
-void sum(const T* x, T* y, std::int64_t outer, std::int64_t n, std::int64_t inner, double scale) {
+void sum(const T* x, T* y, const Axis& axis, double scale) {
+  const auto [outer, n, inner] = axis;
   if (inner == 1 && n > 2 * grain) {
-    for (std::int64_t row = 0; row < outer; ++row)
+    for (Index row = 0; row < outer; ++row)
       y[row] = scaled<T>(sum_in_parts<Total<T>>(n,
-                                                [&](std::int64_t begin, std::int64_t end) {
-                                                  return row_sum(x + row * n + begin, end - begin);
+                                                [&, from = x + row * n](Index begin, Index end) {
+                                                  return row_sum(from + begin, end - begin);
                                                 }),
                          scale);
   } else if (inner == 1) {
-    parallel_for(outer, rows_per_chunk(n), [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t row = begin; row < end; ++row) y[row] = scaled<T>(row_sum(x + row * n, n), scale);
-    });
+    for_rows(axis, [=](Index row) { y[row] = scaled<T>(row_sum(x + row * n, n), scale); });
   } else if (outer * ((inner + width - 1) / width) < 8 && n >= 1024 && n * inner > 2 * grain) {
-    for (std::int64_t o = 0; o < outer; ++o)
-      sum_long_columns(x + o * n * inner, y + o * inner, n, inner, scale);
+    for (Index o = 0; o < outer; ++o) sum_long_columns(x + o * n * inner, y + o * inner, n, inner, scale);
   } else {
-    for_columns(outer, n, inner, [&](std::int64_t o, std::int64_t first, std::int64_t columns) {
+    for_columns(axis, [=](Index o, Index first, Index columns) {
       Total<T> totals[width];
       column_sums(x + o * n * inner + first, inner, n, columns, totals);
-      for (std::int64_t j = 0; j < columns; ++j) y[o * inner + first + j] = scaled<T>(totals[j], scale);
+      for (Index j = 0; j < columns; ++j) y[o * inner + first + j] = scaled<T>(totals[j], scale);
     });
   }
 }
 
 template <class T>
-void amax(const T* x, T* y, std::int64_t outer, std::int64_t n, std::int64_t inner) {
-  extremum<1>(x, y, outer, n, inner);
+void amax(const T* x, T* y, const Axis& axis) {
+  extremum<1>(x, y, axis);
 }
 
 template <class T>
-void amin(const T* x, T* y, std::int64_t outer, std::int64_t n, std::int64_t inner) {
-  extremum<-1>(x, y, outer, n, inner);
+void amin(const T* x, T* y, const Axis& axis) {
+  extremum<-1>(x, y, axis);
 }
 
 template <class T>
-void argmax(const T* x, std::int64_t* y, std::int64_t outer, std::int64_t n, std::int64_t inner) {
-  if (inner == 1) {
-    parallel_for(outer, rows_per_chunk(n), [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t row = begin; row < end; ++row) y[row] = row_argmax(x + row * n, n);
-    });
+void argmax(const T* x, std::int64_t* y, const Axis& axis) {
+  position<1>(x, y, axis);
+}
+
+template <class T>
+void argmin(const T* x, std::int64_t* y, const Axis& axis) {
+  position<-1>(x, y, axis);
+}
+
+template <class T>
+void variance(const T* x, T* y, const Axis& axis, double divisor) {
+  const auto [outer, n, inner] = axis;
+  if (n == 0) {
+    std::fill_n(y, axis.rows(), std::numeric_limits<T>::quiet_NaN());
     return;
   }
-  for_columns(outer, n, inner, [&](std::int64_t o, std::int64_t first, std::int64_t columns) {
-    const T* from = x + o * n * inner + first;
-    T best[width];
-    std::int64_t* at = y + o * inner + first;
-    std::copy_n(from, columns, best);
-    std::fill_n(at, columns, 0);
-    for (std::int64_t i = 1; i < n; ++i)
-      for (std::int64_t j = 0; j < columns; ++j)
-        if (replaces<1>(from[i * inner + j], best[j])) best[j] = from[i * inner + j], at[j] = i;
-  });
-}
-
-template <class T>
-void variance(const T* x, T* y, std::int64_t outer, std::int64_t n, std::int64_t inner, double divisor) {
-  if (inner == 1) {
-    parallel_for(outer, rows_per_chunk(n), [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t row = begin; row < end; ++row) {
-        const T* from = x + row * n;
-        const double mean = row_sum(from, n) / static_cast<double>(n);
-        y[row] = static_cast<T>(sum_terms(n,
-                                          [&](std::int64_t i) {
-                                            const double d = static_cast<double>(from[i]) - mean;
-                                            return d * d;
-                                          }) /
-                                divisor);
-      }
+  if (inner == 1)
+    return for_rows(axis, [=](Index row) {
+      const T* const from = x + row * n;
+      const Centre centre = row_centre(from, 1, n, n);
+      const double squares = sum_terms(n, [=](Index i) {
+        const double d = centre.difference(from[i]);
+        return d * d;
+      });
+      y[row] = static_cast<T>(squares / divisor);
     });
-    return;
-  }
-  for_columns(outer, n, inner, [&](std::int64_t o, std::int64_t first, std::int64_t columns) {
-    const T* from = x + o * n * inner + first;
-    double means[width], squares[width] = {};
-    column_sums(from, inner, n, columns, means);
-    for (std::int64_t j = 0; j < columns; ++j) means[j] /= static_cast<double>(n);
-    for (std::int64_t i = 0; i < n; ++i)
-      for (std::int64_t j = 0; j < columns; ++j) {
-        const double d = static_cast<double>(from[i * inner + j]) - means[j];
+  for_columns(axis, [=](Index o, Index first, Index columns) {
+    const T* const from = x + o * n * inner + first;
+    double origins[width], means[width], squares[width] = {};
+    column_centres(from, n, inner, columns, origins, means);
+    for (Index i = 0; i < n; ++i)
+      for (Index j = 0; j < columns; ++j) {
+        const double d = Centre{origins[j], means[j]}.difference(from[i * inner + j]);
         squares[j] += d * d;
       }
-    for (std::int64_t j = 0; j < columns; ++j)
-      y[o * inner + first + j] = static_cast<T>(squares[j] / divisor);
+    for (Index j = 0; j < columns; ++j) y[o * inner + first + j] = static_cast<T>(squares[j] / divisor);
   });
 }
 
 template <class T>
-double power_sum(const T* x, std::int64_t n, double p) {
+void centre(const T* x, T* y, T* mean, const Channels& layout) {
+  const auto [groups, batch, channels, inner] = layout;
+  if (layout.size() == 0) return;
+  const auto keep_mean = [=](Index channel, double origin, double difference) {
+    if (mean != nullptr) mean[channel] = static_cast<T>(origin + difference);
+  };
+  const Index stride = channels * inner;
+  if (inner == 1 && batch > 1)
+    return for_columns(Axis{groups, batch, channels}, [=](Index group, Index first, Index columns) {
+      const Index offset = group * batch * stride + first;
+      double origins[width], means[width];
+      column_centres(x + offset, batch, stride, columns, origins, means);
+      for (Index i = 0; i < batch; ++i)
+        for (Index j = 0, at = offset + i * stride; j < columns; ++j, ++at)
+          y[at] = static_cast<T>(Centre{origins[j], means[j]}.difference(x[at]));
+      for (Index j = 0; j < columns; ++j) keep_mean(group * channels + first + j, origins[j], means[j]);
+    });
+  for_rows(Axis{groups * channels, batch * inner}, [=](Index channel) {
+    const Index offset = (channel / channels * batch * channels + channel % channels) * inner;
+    const Centre found = row_centre(x + offset, batch, stride, inner);
+    for (Index run = 0; run < batch; ++run)
+      for (Index i = 0, at = offset + run * stride; i < inner; ++i, ++at)
+        y[at] = static_cast<T>(found.difference(x[at]));
+    keep_mean(channel, found.origin, found.mean);
+  });
+}
+
+template <class T>
+double power_sum(const T* x, Index n, double p) {
   if (p == infinity<double>) {
     if (n == 0) return 0;
     T low = 0, high = 0;
-    amin(x, &low, 1, n, 1);
-    amax(x, &high, 1, n, 1);
+    amin(x, &low, {.n = n});
+    amax(x, &high, {.n = n});
     return static_cast<double>(replaces<1>(-low, high) ? -low : high);
   }
-  return sum_in_parts<double>(n, [&](std::int64_t begin, std::int64_t end) {
+  return sum_in_parts<double>(n, [&](Index begin, Index end) {
     const T* from = x + begin;
-    const auto magnitude = [from](std::int64_t i) { return std::fabs(static_cast<double>(from[i])); };
+    const auto magnitude = [from](Index i) { return std::fabs(static_cast<double>(from[i])); };
     if (p == 1) return sum_terms(end - begin, magnitude);
-    if (p == 2) return sum_terms(end - begin, [&](std::int64_t i) { return magnitude(i) * magnitude(i); });
-    return sum_terms(end - begin, [&](std::int64_t i) { return std::pow(magnitude(i), p); });
+    if (p == 2) return sum_terms(end - begin, [&](Index i) { return magnitude(i) * magnitude(i); });
+    return sum_terms(end - begin, [&](Index i) { return std::pow(magnitude(i), p); });
   });
 }
 
-template void sum(const float*, float*, std::int64_t, std::int64_t, std::int64_t, double);
-template void amax(const float*, float*, std::int64_t, std::int64_t, std::int64_t);
-template void amin(const float*, float*, std::int64_t, std::int64_t, std::int64_t);
-template void argmax(const float*, std::int64_t*, std::int64_t, std::int64_t, std::int64_t);
-template void sum(const double*, double*, std::int64_t, std::int64_t, std::int64_t, double);
-template void amax(const double*, double*, std::int64_t, std::int64_t, std::int64_t);
-template void amin(const double*, double*, std::int64_t, std::int64_t, std::int64_t);
-template void argmax(const double*, std::int64_t*, std::int64_t, std::int64_t, std::int64_t);
-template void sum(const std::int64_t*, std::int64_t*, std::int64_t, std::int64_t, std::int64_t, double);
-template void amax(const std::int64_t*, std::int64_t*, std::int64_t, std::int64_t, std::int64_t);
-template void amin(const std::int64_t*, std::int64_t*, std::int64_t, std::int64_t, std::int64_t);
-template void argmax(const std::int64_t*, std::int64_t*, std::int64_t, std::int64_t, std::int64_t);
-template void variance(const float*, float*, std::int64_t, std::int64_t, std::int64_t, double);
-template void variance(const double*, double*, std::int64_t, std::int64_t, std::int64_t, double);
-template double power_sum(const float*, std::int64_t, double);
-template double power_sum(const double*, std::int64_t, double);
+template void sum(const float*, float*, const Axis&, double);
+template void sum(const double*, double*, const Axis&, double);
+template void sum(const std::int64_t*, std::int64_t*, const Axis&, double);
+template void amax(const float*, float*, const Axis&);
+template void amax(const double*, double*, const Axis&);
+template void amax(const std::int64_t*, std::int64_t*, const Axis&);
+template void amin(const float*, float*, const Axis&);
+template void amin(const double*, double*, const Axis&);
+template void amin(const std::int64_t*, std::int64_t*, const Axis&);
+template void argmax(const float*, std::int64_t*, const Axis&);
+template void argmax(const double*, std::int64_t*, const Axis&);
+template void argmax(const std::int64_t*, std::int64_t*, const Axis&);
+template void argmin(const float*, std::int64_t*, const Axis&);
+template void argmin(const double*, std::int64_t*, const Axis&);
+template void argmin(const std::int64_t*, std::int64_t*, const Axis&);
+template void variance(const float*, float*, const Axis&, double);
+template void variance(const double*, double*, const Axis&, double);
+template void centre(const float*, float*, float*, const Channels&);
+template void centre(const double*, double*, double*, const Channels&);
+template double power_sum(const float*, Index, double);
+template double power_sum(const double*, Index, double);
 
 }  // namespace retort::kernels

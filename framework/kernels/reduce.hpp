@@ -1,33 +1,49 @@
-// Reductions. Arrays are row-major [outer, n, inner]; the reduction runs over n and gives [outer, inner].
-// Sums are accumulated so that the error stays below 4 eps·sum|x| for 10^7 terms (blocks, pairwise or
-// double), in chunks that depend on the sizes alone. Explicitly instantiated for float and double, where
-// marked int64 too.
+// Reductions over the middle extent of arrays [outer, n, inner]; results are [outer, inner].
+// Sums are accumulated so that the error stays below 4 eps·sum|x| for 10^7 terms (blocks, pairwise or double), in
+// chunks that depend on the sizes alone. Explicitly instantiated for float and double, where stated for int64 too.
 #pragma once
 
-#include <cstdint>
+#include "retort/framework/kernels/axis.hpp"
 
 namespace retort::kernels {
 
-/// y = scale · sum(x); of nothing 0. Also int64 (scale is ignored).
+/// y = scale · sum(x); an empty sum is 0. Also int64 (scale is ignored).
 template <class T>
-void sum(const T* x, T* y, std::int64_t outer, std::int64_t n, std::int64_t inner, double scale = 1);
+void sum(const T* x, T* y, const Axis& axis, double scale = 1);
 
-/// y = max(x) (n >= 1); NaN if any is NaN. Also int64.
+/// y = max(x) or min(x), n >= 1; NaN if an element is NaN. Also int64.
 template <class T>
-void amax(const T* x, T* y, std::int64_t outer, std::int64_t n, std::int64_t inner);
+void amax(const T* x, T* y, const Axis& axis);
 template <class T>
-void amin(const T* x, T* y, std::int64_t outer, std::int64_t n, std::int64_t inner);
+void amin(const T* x, T* y, const Axis& axis);
 
-/// Position along n of the first maximum (the first NaN if there is one), n >= 1. Also int64.
+/// Position along n of the first maximum or minimum (of the first NaN if there is one), n >= 1. Also int64.
 template <class T>
-void argmax(const T* x, std::int64_t* y, std::int64_t outer, std::int64_t n, std::int64_t inner);
+void argmax(const T* x, std::int64_t* y, const Axis& axis);
+template <class T>
+void argmin(const T* x, std::int64_t* y, const Axis& axis);
 
-/// y = sum((x - mean(x))²) / divisor, in two passes over each row.
+/// y = sum((x - mean(x))²) / divisor, in two passes over each row; exactly 0 if all elements are equal, whatever their
+/// offset. NaN for n = 0.
 template <class T>
-void variance(const T* x, T* y, std::int64_t outer, std::int64_t n, std::int64_t inner, double divisor);
+void variance(const T* x, T* y, const Axis& axis, double divisor);
 
-/// sum(|x|^p), max|x| for p = inf, over all n elements, in double; the pieces of a gradient norm.
+/// An array [groups, batch, channels, inner] that is normalised by group and channel.
+struct Channels {
+  Index groups = 1;
+  Index batch = 1;
+  Index channels = 1;
+  Index inner = 1;
+
+  Index size() const { return groups * batch * channels * inner; }
+};
+/// y = x - mean(x) with the mean over batch and inner, in double; exactly 0 where all elements are equal. `mean`
+/// [groups, channels] may be null.
 template <class T>
-double power_sum(const T* x, std::int64_t n, double p);
+void centre(const T* x, T* y, T* mean, const Channels& layout);
+
+/// sum(|x|^p), max|x| for p = inf, over all n elements, in double: the parts of a gradient norm.
+template <class T>
+double power_sum(const T* x, Index n, double p);
 
 }  // namespace retort::kernels

@@ -143,7 +143,8 @@ void run(const T* a, const T* b, T* y, std::int64_t outer, std::int64_t n, std::
 }  // namespace
 
 template <class T>
-void softmax(const T* x, T* y, std::int64_t outer, std::int64_t classes, std::int64_t inner) {
+void softmax(const T* x, T* y, const Axis& axis) {
+  const auto [outer, classes, inner] = axis;
   run<T>(
       x, nullptr, y, outer, classes, inner,
       [classes](const T* from, const T*, T* to, std::int64_t, bool streamed) {
@@ -168,7 +169,8 @@ void softmax(const T* x, T* y, std::int64_t outer, std::int64_t classes, std::in
 }
 
 template <class T>
-void log_softmax(const T* x, T* y, std::int64_t outer, std::int64_t classes, std::int64_t inner) {
+void log_softmax(const T* x, T* y, const Axis& axis) {
+  const auto [outer, classes, inner] = axis;
   run<T>(
       x, nullptr, y, outer, classes, inner,
       [classes](const T* from, const T*, T* to, std::int64_t, bool streamed) {
@@ -188,7 +190,8 @@ void log_softmax(const T* x, T* y, std::int64_t outer, std::int64_t classes, std
 }
 
 template <class T>
-void logsumexp(const T* x, T* y, std::int64_t outer, std::int64_t classes, std::int64_t inner) {
+void logsumexp(const T* x, T* y, const Axis& axis) {
+  const auto [outer, classes, inner] = axis;
   if (classes == 0) std::fill_n(y, outer * inner, -infinity<T>);
   run<T>(
       x, nullptr, nullptr, outer, classes, inner,
@@ -214,8 +217,8 @@ void logsumexp(const T* x, T* y, std::int64_t outer, std::int64_t classes, std::
 }
 
 template <class T>
-void softmax_backward(const T* y, const T* g, T* dx, std::int64_t outer, std::int64_t classes,
-                      std::int64_t inner) {
+void softmax_backward(const T* y, const T* g, T* dx, const Axis& axis) {
+  const auto [outer, classes, inner] = axis;
   run<T>(
       y, g, dx, outer, classes, inner,
       [classes](const T* p, const T* from, T* to, std::int64_t, bool streamed) {
@@ -252,8 +255,8 @@ void softmax_backward(const T* y, const T* g, T* dx, std::int64_t outer, std::in
 }
 
 template <class T>
-void log_softmax_backward(const T* y, const T* g, T* dx, std::int64_t outer, std::int64_t classes,
-                          std::int64_t inner) {
+void log_softmax_backward(const T* y, const T* g, T* dx, const Axis& axis) {
+  const auto [outer, classes, inner] = axis;
   run<T>(
       y, g, dx, outer, classes, inner,
       [classes](const T* log_p, const T* from, T* to, std::int64_t, bool streamed) {
@@ -284,8 +287,8 @@ void log_softmax_backward(const T* y, const T* g, T* dx, std::int64_t outer, std
 }
 
 template <class T>
-void logsumexp_backward(const T* x, const T* y, const T* g, T* dx, std::int64_t outer, std::int64_t classes,
-                        std::int64_t inner) {
+void logsumexp_backward(const T* x, const T* y, const T* g, T* dx, const Axis& axis) {
+  const auto [outer, classes, inner] = axis;
   run<T>(
       x, nullptr, dx, outer, classes, inner,
       [=](const T* from, const T*, T* to, std::int64_t row, bool streamed) {
@@ -310,22 +313,17 @@ void logsumexp_backward(const T* x, const T* y, const T* g, T* dx, std::int64_t 
       });
 }
 
-template void softmax(const float*, float*, std::int64_t, std::int64_t, std::int64_t);
-template void softmax(const double*, double*, std::int64_t, std::int64_t, std::int64_t);
-template void log_softmax(const float*, float*, std::int64_t, std::int64_t, std::int64_t);
-template void log_softmax(const double*, double*, std::int64_t, std::int64_t, std::int64_t);
-template void softmax_backward(const float*, const float*, float*, std::int64_t, std::int64_t, std::int64_t);
-template void softmax_backward(const double*, const double*, double*, std::int64_t, std::int64_t,
-                               std::int64_t);
-template void log_softmax_backward(const float*, const float*, float*, std::int64_t, std::int64_t,
-                                   std::int64_t);
-template void log_softmax_backward(const double*, const double*, double*, std::int64_t, std::int64_t,
-                                   std::int64_t);
-template void logsumexp(const float*, float*, std::int64_t, std::int64_t, std::int64_t);
-template void logsumexp(const double*, double*, std::int64_t, std::int64_t, std::int64_t);
-template void logsumexp_backward(const float*, const float*, const float*, float*, std::int64_t, std::int64_t,
-                                 std::int64_t);
-template void logsumexp_backward(const double*, const double*, const double*, double*, std::int64_t,
-                                 std::int64_t, std::int64_t);
+template void softmax(const float*, float*, const Axis&);
+template void softmax(const double*, double*, const Axis&);
+template void log_softmax(const float*, float*, const Axis&);
+template void log_softmax(const double*, double*, const Axis&);
+template void softmax_backward(const float*, const float*, float*, const Axis&);
+template void softmax_backward(const double*, const double*, double*, const Axis&);
+template void log_softmax_backward(const float*, const float*, float*, const Axis&);
+template void log_softmax_backward(const double*, const double*, double*, const Axis&);
+template void logsumexp(const float*, float*, const Axis&);
+template void logsumexp(const double*, double*, const Axis&);
+template void logsumexp_backward(const float*, const float*, const float*, float*, const Axis&);
+template void logsumexp_backward(const double*, const double*, const double*, double*, const Axis&);
 
 }  // namespace retort::kernels

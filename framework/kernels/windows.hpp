@@ -27,8 +27,8 @@ void unfold(const T* x, T* columns, std::int64_t planes, const Windows& windows)
 template <class T>
 void fold(const T* columns, T* x, std::int64_t planes, const Windows& windows);
 
-/// index [planes, positions]: where in its plane the first maximum of each window stands, the first NaN if there is
-/// one. Each window must hold some element of the plane.
+/// index [planes, positions]: position in its plane of the first maximum of each window, of the first NaN if there is
+/// one; -1 for a window that holds no element of the plane.
 template <class T>
 void window_argmax(const T* x, std::int64_t* index, std::int64_t planes, const Windows& windows);
 

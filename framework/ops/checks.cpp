@@ -13,8 +13,8 @@ std::size_t checked_dim(const char* operation, std::int64_t dim, const Shape& sh
   return static_cast<std::size_t>(dim < 0 ? dim + rank : dim);
 }
 
-Split split_at(const Shape& shape, std::size_t dim) {
-  Split split;
+kernels::Axis split_at(const Shape& shape, std::size_t dim) {
+  kernels::Axis split;
   for (std::size_t i = 0; i < shape.size(); ++i)
     (i < dim ? split.outer : i == dim ? split.n : split.inner) *= shape[i];
   return split;

@@ -3,6 +3,7 @@
 
 #include "retort/framework/base/error.hpp"
 #include "retort/framework/core/tensor.hpp"
+#include "retort/framework/kernels/axis.hpp"
 #include "retort/framework/ops/dims.hpp"
 
 namespace retort::detail {
@@ -19,11 +20,9 @@ inline void require_int64(const char* operation, const char* what, const Tensor&
     throw TypeError(message("{}: the {} must be int64, not {}", operation, what, x.dtype()));
 }
 
-/// A shape seen from one dimension: [outer, n, inner].
-struct Split {
-  std::int64_t outer = 1, n = 1, inner = 1;
-};
-Split split_at(const Shape& shape, std::size_t dim);
+/// A shape as seen from one dimension.
+using Split = kernels::Axis;
+kernels::Axis split_at(const Shape& shape, std::size_t dim);
 
 /// What a reduction over some dimensions, or over all, leaves.
 struct Reduced {

@@ -1,6 +1,7 @@
 #include "retort/framework/ops/conv.hpp"
 
 #include <algorithm>
+#include <limits>
 
 #include "retort/framework/core/op.hpp"
 #include "retort/framework/kernels/windows.hpp"
@@ -51,13 +52,13 @@ void check_positive(const char* operation, const char* what, const Size2d& size,
                              Shape{size.height, size.width}, least));
 }
 
-// Window positions along one dimension.
+// Window positions along one dimension; 0 or less if the kernel does not fit. In ceil mode a last window may reach
+// beyond the padding, but starts inside the image or the padding before it.
 std::int64_t positions(std::int64_t extent, std::int64_t kernel, std::int64_t stride, std::int64_t padding,
                        std::int64_t dilation, bool ceil_mode) {
   const std::int64_t room = extent + 2 * padding - dilation * (kernel - 1) - 1;
-  if (room < 0) return 0;
+  if (room <= -stride || (room < 0 && !ceil_mode)) return 0;
   std::int64_t count = (room + (ceil_mode ? stride - 1 : 0)) / stride + 1;
-  // A window must not start behind the image and its padding at the front.
   if (ceil_mode && (count - 1) * stride >= extent + padding) --count;
   return count;
 }
@@ -83,7 +84,7 @@ Windows plan_windows(const char* operation, const Tensor& x, const Shape& kernel
       positions(windows.height, kernel.height, stride.height, padding.height, dilation.height, ceil_mode);
   windows.out_w =
       positions(windows.width, kernel.width, stride.width, padding.width, dilation.width, ceil_mode);
-  if (windows.out_h == 0 || windows.out_w == 0)
+  if (windows.out_h <= 0 || windows.out_w <= 0 || windows.plane() == 0)
     throw ShapeError(message("{}: input has shape {}, too small for a kernel of {} with padding {}",
                              operation, x.shape(), kernel_shape, Shape{padding.height, padding.width}));
   return windows;
@@ -180,8 +181,15 @@ Tensor max_pool2d(const Tensor& x, MaxPool2dOptions options) {
     using T = decltype(zero);
     kernels::window_argmax(x.data<T>().data(), index.fill<std::int64_t>().data(), planes, windows);
   });
-  return reshape(gather(reshape(pooling.planes, {planes, windows.plane()}), 1, Tensor(std::move(index))),
-                 pooling.result);
+  const Tensor picks(std::move(index)), images = reshape(pooling.planes, {planes, windows.plane()});
+  const auto positions = picks.data<std::int64_t>();
+  if (std::find(positions.begin(), positions.end(), -1) == positions.end())
+    return reshape(gather(images, 1, picks), pooling.result);
+  // Some windows hold nothing but padding.
+  const Tensor outside = less(picks, 0);
+  const Tensor y = where(outside, -std::numeric_limits<double>::infinity(),
+                         gather(images, 1, where(outside, zeros({1}, DType::int64), picks)));
+  return reshape(y, pooling.result);
 }
 
 Tensor avg_pool2d(const Tensor& x, AvgPool2dOptions options) {

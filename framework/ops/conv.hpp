@@ -38,7 +38,12 @@ struct MaxPool2dOptions {
   bool ceil_mode = false;  ///< a last window that is cut off counts
 };
 
-/// The maximum of each window of x [N, C, H, W] or [C, H, W]; the gradient goes to the first maximum. NaN wins.
+/// The maximum of each window.
+/// Shapes: x [N, C, H, W] or [C, H, W] → [.., H', W'] with H' = (H + 2·padding - dilation·(kernel - 1) - 1) / stride + 1,
+/// rounded down, or up with ceil_mode unless the last window would start after the image.
+/// Edge cases: the gradient goes to the first maximum; a window with a NaN gives its first NaN; a window that holds only
+/// padding gives -inf and has no gradient.
+/// Throws: ShapeError for an empty image or a result without a window, ValueError for options out of range.
 Tensor max_pool2d(const Tensor& x, MaxPool2dOptions options);
 
 struct AvgPool2dOptions {
@@ -49,7 +54,7 @@ struct AvgPool2dOptions {
   bool count_include_pad = true;                ///< padded zeros count in the divisor
 };
 
-/// The mean of each window of x [N, C, H, W] or [C, H, W].
+/// The mean of each window. Shapes and errors are those of max_pool2d.
 Tensor avg_pool2d(const Tensor& x, AvgPool2dOptions options);
 
 }  // namespace retort

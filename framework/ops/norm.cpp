@@ -1,7 +1,10 @@
 #include "retort/framework/ops/norm.hpp"
 
 #include "retort/framework/base/error.hpp"
+#include "retort/framework/core/compute.hpp"
 #include "retort/framework/core/engine.hpp"
+#include "retort/framework/core/op.hpp"
+#include "retort/framework/ops/centred_impl.hpp"
 #include "retort/framework/ops/checks.hpp"
 #include "retort/framework/ops/elementwise.hpp"
 #include "retort/framework/ops/reduction.hpp"
@@ -37,6 +40,22 @@ void update_running(const Tensor& running, const Tensor& observed, double moment
 
 }  // namespace
 
+namespace detail {
+// A linear operation, and its own adjoint.
+Tensor centred(const Tensor& x, const kernels::Channels& layout, Tensor* means) {
+  Tensor found = means == nullptr ? Tensor() : empty({layout.groups * layout.channels}, x.dtype());
+  Tensor y = empty(x.shape(), x.dtype());
+  compute_into(
+      x.dtype(), [&](auto* out, auto* mean, auto* in) { kernels::centre(in, out, mean, layout); },
+      writable(y), writable(found), x);
+  if (means != nullptr) *means = found;
+  return record(
+      {.name = "centred", .inputs = {x}, .value = std::move(y), .vjp = [layout](const Tensor& g, Needs) {
+         return centred(g, layout);
+       }});
+}
+}  // namespace detail
+
 Tensor layer_norm(const Tensor& x, const Shape& normalized_shape, const Tensor& weight, const Tensor& bias,
                   double eps) {
   constexpr const char* operation = "layer_norm";
@@ -49,8 +68,10 @@ Tensor layer_norm(const Tensor& x, const Shape& normalized_shape, const Tensor& 
   check_parameter(operation, x, "weight", weight, normalized_shape);
   check_parameter(operation, x, "bias", bias, normalized_shape);
   std::vector<std::int64_t> dims;
-  for (std::size_t i = 0; i < rank; ++i) dims.push_back(-1 - static_cast<std::int64_t>(i));
-  const Tensor centred = x - mean(x, dims, true);
+  std::int64_t n = 1;
+  for (std::size_t i = 0; i < rank; ++i)
+    dims.push_back(-1 - static_cast<std::int64_t>(i)), n *= normalized_shape[i];
+  const Tensor centred = detail::centred(x, {.channels = n == 0 ? 0 : x.size() / n, .inner = n});
   const Tensor variance = mean(centred * centred, dims, true);
   return affine(centred / sqrt(variance + eps), weight, bias, normalized_shape);
 }
@@ -83,11 +104,12 @@ Tensor batch_norm(const Tensor& x, const Tensor& running_mean, const Tensor& run
   std::vector<std::int64_t> dims;
   for (std::int64_t d = 0; d < x.dim(); ++d)
     if (d != 1) dims.push_back(d);
-  const Tensor average = mean(x, dims, true);
-  const Tensor centred = x - average;
+  Tensor average;
+  const Tensor centred =
+      detail::centred(x, {.batch = x.size(0), .channels = channels, .inner = count / x.size(0)}, &average);
   const Tensor variance = mean(centred * centred, dims, true);
   no_grad([&] {
-    update_running(running_mean, reshape(average, {channels}), options.momentum);
+    update_running(running_mean, average, options.momentum);
     const double unbiased = static_cast<double>(count) / static_cast<double>(count - 1);
     update_running(running_var, reshape(variance, {channels}) * unbiased, options.momentum);
   });

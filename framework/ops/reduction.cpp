@@ -3,9 +3,11 @@
 #include <array>
 #include <limits>
 
+#include "retort/framework/core/compute.hpp"
 #include "retort/framework/core/op.hpp"
 #include "retort/framework/kernels/reduce.hpp"
 #include "retort/framework/kernels/softmax.hpp"
+#include "retort/framework/ops/centred_impl.hpp"
 #include "retort/framework/ops/checks.hpp"
 #include "retort/framework/ops/elementwise.hpp"
 #include "retort/framework/ops/indexing.hpp"
@@ -20,7 +22,7 @@ using detail::require_floating;
 // A reduction as the kernels see it. Dimensions that are not neighbours are first brought together at the end.
 struct Plan {
   std::array<bool, Shape::max_dims> reduced{};
-  detail::Split split;
+  kernels::Axis axis;
   Shape kept;      // the result's shape with keepdim
   Shape squeezed;  // and without
   bool needs_permute = false;
@@ -43,7 +45,7 @@ Plan plan_reduction(const char* operation, const Shape& shape, const Dims& dims)
   for (std::size_t i = 0; i < shape.size(); ++i) {
     plan.kept.push_back(plan.reduced[i] ? 1 : shape[i]);
     if (!plan.reduced[i]) plan.squeezed.push_back(shape[i]);
-    (plan.reduced[i] ? plan.split.n : runs ? plan.split.inner : plan.split.outer) *= shape[i];
+    (plan.reduced[i] ? plan.axis.n : runs ? plan.axis.inner : plan.axis.outer) *= shape[i];
     (plan.reduced[i] ? back : front).push_back(static_cast<std::int64_t>(i));
     if (shape[i] == 1) continue;
     if (plan.reduced[i] && !inside) ++runs;
@@ -51,8 +53,8 @@ Plan plan_reduction(const char* operation, const Shape& shape, const Dims& dims)
   }
   if (runs > 1) {
     plan.needs_permute = true;
-    plan.split.outer *= plan.split.inner;
-    plan.split.inner = 1;
+    plan.axis.outer *= plan.axis.inner;
+    plan.axis.inner = 1;
     front.insert(front.end(), back.begin(), back.end());
     plan.order = front;
   }
@@ -78,48 +80,80 @@ Tensor reduce(const Tensor& x, const Plan& plan, bool keepdim, Kernel kernel) {
 
 template <class Kernel>
 Tensor reduce_floating(const Tensor& x, const Plan& plan, bool keepdim, Kernel kernel) {
-  const Tensor in = arranged(x, plan);
-  Array out(plan.result(keepdim), x.dtype());
-  visit_floating(x.dtype(), [&](auto zero) {
-    using T = decltype(zero);
-    kernel(in.data<T>().data(), out.fill<T>().data());
-  });
-  return Tensor(std::move(out));
+  return compute(
+      plan.result(keepdim), x.dtype(), [&]<class T>(T* out, const T* in) { kernel(in, out); },
+      arranged(x, plan));
+}
+
+// x less its mean.
+Tensor centred(const Tensor& x, const Plan& plan) {
+  if (plan.needs_permute) {
+    std::vector<std::int64_t> back(x.shape().size());
+    for (std::size_t i = 0; i < back.size(); ++i)
+      back[static_cast<std::size_t>(plan.order.list()[i])] = static_cast<std::int64_t>(i);
+    return permute(
+        detail::centred(permute(x, plan.order), {.channels = plan.axis.outer, .inner = plan.axis.n}), back);
+  }
+  const auto [outer, n, inner] = plan.axis;
+  return detail::centred(x, {.groups = outer, .batch = n, .channels = inner});
 }
 
 Tensor scaled_sum(const char* operation, const Tensor& x, const Plan& plan, bool keepdim, double scale) {
-  const detail::Split s = plan.split;
+  const kernels::Axis axis = plan.axis;
   return record({.name = operation,
                  .inputs = {x},
                  .value = reduce(x, plan, keepdim,
-                                 [&]<class T>(const T* in, T* out) {
-                                   kernels::sum(in, out, s.outer, s.n, s.inner, scale);
-                                 }),
+                                 [&]<class T>(const T* in, T* out) { kernels::sum(in, out, axis, scale); }),
                  .vjp = [kept = plan.kept, shape = x.shape(), scale](const Tensor& g, Needs) {
                    const Tensor scaled = scale == 1 ? g : g * scale;
                    return broadcast_to(reshape(scaled, kept), shape);
                  }});
 }
 
-// amax and amin: ties share the gradient.
+// Whether an extremum is NaN.
+bool has_nan(const Tensor& values) {
+  bool found = false;
+  visit_dtype(values.dtype(), [&]<class T>(T) {
+    for (const T value : values.data<T>()) found = found || value != value;
+  });
+  return found;
+}
+
+// amax and amin: ties share the gradient. The ties of NaN are the elements that are NaN.
 template <class Kernel>
 Tensor extreme(const char* operation, const Tensor& x, const Dims& dims, bool keepdim, Kernel kernel) {
   const Plan plan = plan_reduction(operation, x.shape(), dims);
-  if (plan.split.n == 0)
+  if (plan.axis.n == 0)
     throw ValueError(
         message("{}: shape {} has no element along the reduced dimensions", operation, x.shape()));
-  const detail::Split s = plan.split;
   return record({.name = operation,
                  .inputs = {x},
-                 .value = reduce(x, plan, keepdim, [&](auto* in, auto* out) { kernel(in, out, s); }),
+                 .value = reduce(x, plan, keepdim, [&](auto* in, auto* out) { kernel(in, out, plan.axis); }),
                  .vjp = [x = x.detach(), plan](const Tensor& g, const Tensor& y, Needs) {
-                   const Tensor at_extreme = equal(x, reshape(y.detach(), plan.kept)).to(x.dtype());
+                   const Tensor value = reshape(y.detach(), plan.kept);
+                   Tensor ties = equal(x, value);
+                   if (has_nan(value)) ties = maximum(ties, not_equal(x, x) * not_equal(value, value));
                    std::vector<std::int64_t> reduced;
                    for (std::size_t i = 0; i < x.shape().size(); ++i)
                      if (plan.reduced[i]) reduced.push_back(static_cast<std::int64_t>(i));
-                   const Tensor ties = sum(at_extreme, reduced, true);
-                   return reshape(g, plan.kept) * (at_extreme / ties);
+                   const Tensor share = reshape(g, plan.kept) / sum(ties, reduced, true).to(x.dtype());
+                   return where(ties, share, 0);
                  }});
+}
+
+// argmax and argmin.
+template <class Kernel>
+Tensor position(const char* operation, const Tensor& x, std::int64_t dim, bool keepdim, Kernel kernel) {
+  const std::size_t d = detail::checked_dim(operation, dim, x.shape());
+  const kernels::Axis axis = detail::split_at(x.shape(), d);
+  if (axis.n == 0)
+    throw ValueError(message("{}: shape {} has no element along dim {}", operation, x.shape(), dim));
+  Shape shape = detail::with_extent(x.shape(), d, 1);
+  if (!keepdim && !shape.empty()) shape.erase(shape.begin() + d);
+  Array out(shape, DType::int64);
+  visit_dtype(x.dtype(),
+              [&]<class T>(T) { kernel(x.data<T>().data(), out.fill<std::int64_t>().data(), axis); });
+  return Tensor(std::move(out));
 }
 
 ValuesAndIndices extreme_along(const Tensor& x, std::int64_t dim, bool keepdim, const Tensor& indices) {
@@ -140,73 +174,61 @@ Tensor mean(const Tensor& x, Dims dims, bool keepdim) {
   const Plan plan = plan_reduction("mean", x.shape(), dims);
   // Of nothing: 0 · NaN, the mean that nothing has.
   const double scale =
-      plan.split.n == 0 ? std::numeric_limits<double>::quiet_NaN() : 1.0 / static_cast<double>(plan.split.n);
+      plan.axis.n == 0 ? std::numeric_limits<double>::quiet_NaN() : 1.0 / static_cast<double>(plan.axis.n);
   return scaled_sum("mean", x, plan, keepdim, scale);
 }
 
 Tensor var(const Tensor& x, Dims dims, bool keepdim, bool unbiased) {
   require_floating("var", x);
   const Plan plan = plan_reduction("var", x.shape(), dims);
-  const detail::Split s = plan.split;
-  const double divisor = std::max(0.0, static_cast<double>(s.n) - (unbiased ? 1 : 0));
+  const kernels::Axis axis = plan.axis;
+  const double divisor = std::max(0.0, static_cast<double>(axis.n) - (unbiased ? 1 : 0));
   return record({.name = "var",
                  .inputs = {x},
-                 .value = reduce_floating(x, plan, keepdim,
-                                          [&]<class T>(const T* in, T* out) {
-                                            kernels::variance(in, out, s.outer, s.n, s.inner, divisor);
-                                          }),
-                 .vjp = [x, dims, kept = plan.kept, divisor](const Tensor& g, Needs) {
-                   return reshape(g, kept) * (2 / divisor) * (x - mean(x, dims, true));
+                 .value = reduce_floating(
+                     x, plan, keepdim,
+                     [&]<class T>(const T* in, T* out) { kernels::variance(in, out, axis, divisor); }),
+                 .vjp = [x, plan, divisor](const Tensor& g, Needs) {
+                   return reshape(g, plan.kept) * (2 / divisor) * centred(x, plan);
                  }});
 }
 
 Tensor logsumexp(const Tensor& x, Dims dims, bool keepdim) {
   require_floating("logsumexp", x);
   const Plan plan = plan_reduction("logsumexp", x.shape(), dims);
-  const detail::Split s = plan.split;
+  const kernels::Axis axis = plan.axis;
   Op op{.name = "logsumexp",
         .inputs = {x},
-        .value = reduce_floating(
-            x, plan, keepdim,
-            [&]<class T>(const T* in, T* out) { kernels::logsumexp(in, out, s.outer, s.n, s.inner); }),
+        .value = reduce_floating(x, plan, keepdim,
+                                 [&]<class T>(const T* in, T* out) { kernels::logsumexp(in, out, axis); }),
         .vjp = [x, kept = plan.kept](const Tensor& g, const Tensor& y, Needs) {
           return reshape(g, kept) * exp(x - reshape(y, kept));
         }};
   if (!plan.needs_permute)
-    op.fast_vjp = [x, s](const Tensor& g, const Tensor& y, Needs) {
-      Array out(x.shape(), x.dtype());
-      visit_floating(x.dtype(), [&](auto zero) {
-        using T = decltype(zero);
-        kernels::logsumexp_backward(x.data<T>().data(), y.data<T>().data(), g.data<T>().data(),
-                                    out.fill<T>().data(), s.outer, s.n, s.inner);
-      });
-      return Tensor(std::move(out));
+    op.fast_vjp = [x, axis](const Tensor& g, const Tensor& y, Needs) {
+      return compute(
+          x.shape(), x.dtype(),
+          [&](auto* dx, auto* in, auto* total, auto* upstream) {
+            kernels::logsumexp_backward(in, total, upstream, dx, axis);
+          },
+          x, y, g);
     };
   return record(std::move(op));
 }
 
 Tensor amax(const Tensor& x, Dims dims, bool keepdim) {
   return extreme("amax", x, dims, keepdim,
-                 [](auto* in, auto* out, detail::Split s) { kernels::amax(in, out, s.outer, s.n, s.inner); });
+                 [](auto* in, auto* out, const kernels::Axis& axis) { kernels::amax(in, out, axis); });
 }
 
 Tensor amin(const Tensor& x, Dims dims, bool keepdim) {
   return extreme("amin", x, dims, keepdim,
-                 [](auto* in, auto* out, detail::Split s) { kernels::amin(in, out, s.outer, s.n, s.inner); });
+                 [](auto* in, auto* out, const kernels::Axis& axis) { kernels::amin(in, out, axis); });
 }
 
 Tensor argmax(const Tensor& x, std::int64_t dim, bool keepdim) {
-  const std::size_t d = detail::checked_dim("argmax", dim, x.shape());
-  const detail::Split s = detail::split_at(x.shape(), d);
-  if (s.n == 0) throw ValueError(message("argmax: shape {} has no element along dim {}", x.shape(), dim));
-  Shape shape = detail::with_extent(x.shape(), d, 1);
-  if (!keepdim && !shape.empty()) shape.erase(shape.begin() + d);
-  Array out(shape, DType::int64);
-  visit_dtype(x.dtype(), [&](auto zero) {
-    using T = decltype(zero);
-    kernels::argmax(x.data<T>().data(), out.fill<std::int64_t>().data(), s.outer, s.n, s.inner);
-  });
-  return Tensor(std::move(out));
+  return position("argmax", x, dim, keepdim,
+                  [](auto* in, auto* out, const kernels::Axis& axis) { kernels::argmax(in, out, axis); });
 }
 
 Tensor argmax(const Tensor& x) { return argmax(reshape(x.detach(), {x.size()}), 0); }
@@ -216,7 +238,10 @@ ValuesAndIndices max(const Tensor& x, std::int64_t dim, bool keepdim) {
 }
 
 ValuesAndIndices min(const Tensor& x, std::int64_t dim, bool keepdim) {
-  return extreme_along(x, dim, keepdim, argmax(neg(x.detach()), dim));
+  return extreme_along(x, dim, keepdim,
+                       position("min", x, dim, false, [](auto* in, auto* out, const kernels::Axis& axis) {
+                         kernels::argmin(in, out, axis);
+                       }));
 }
 
 Tensor max(const Tensor& x) { return amax(x); }

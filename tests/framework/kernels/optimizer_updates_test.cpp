@@ -141,6 +141,22 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(nan_is_not_hidden, T, FloatTypes) {
   for (T value : v_max) BOOST_TEST(std::isnan(value));
 }
 
+// The mean square less the squared mean tends to 0; rounding must not make it negative.
+BOOST_AUTO_TEST_CASE_TEMPLATE(a_centred_square_is_never_negative, T, FloatTypes) {
+  for (const double gradient : {0.1, -0.3, 1e-3, 7.0, 1e-12, 1e15})
+    for (const double alpha : {0.5, 0.9, 0.99}) {
+      std::vector<T> p(9), g(9, static_cast<T>(gradient)), square(9), average(9), buffer(9);
+      for (int step = 0; step < 5000; ++step)
+        kernels::rmsprop(p.data(), g.data(), square.data(), average.data(), buffer.data(), 9,
+                         {1e-6, alpha, 1e-8, 0, 0.5, true, false});
+      for (T value : p) BOOST_TEST(std::isfinite(value), gradient << ", alpha " << alpha);
+    }
+  std::vector<T> p(9), g(9, not_a_number<T>), square(9), average(9);
+  kernels::rmsprop<T>(p.data(), g.data(), square.data(), average.data(), nullptr, 9,
+                      {0.1, 0.9, 1e-8, 0, 0, true, false});
+  for (T value : p) BOOST_TEST(std::isnan(value));
+}
+
 BOOST_AUTO_TEST_CASE_TEMPLATE(scaling_and_clamping, T, FloatTypes) {
   for (std::int64_t n : sizes) {
     const auto x = random_values<T>(n, -2, 2);

@@ -30,13 +30,14 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(each_equals_its_plain_loop, T, AllTypes) {
         ++seed;
         const auto x = input<T>(outer * n * inner, seed % 2 == 0, seed);
         auto sum = poisoned<T>(outer * inner), high = sum, low = sum, spread = sum;
-        auto at = poisoned<std::int64_t>(outer * inner);
-        kernels::sum(x.data(), sum.data(), outer, n, inner, 0.25);
-        kernels::amax(x.data(), high.data(), outer, n, inner);
-        kernels::amin(x.data(), low.data(), outer, n, inner);
-        kernels::argmax(x.data(), at.data(), outer, n, inner);
+        auto at = poisoned<std::int64_t>(outer * inner), at_least = at;
+        kernels::sum(x.data(), sum.data(), {outer, n, inner}, 0.25);
+        kernels::amax(x.data(), high.data(), {outer, n, inner});
+        kernels::amin(x.data(), low.data(), {outer, n, inner});
+        kernels::argmax(x.data(), at.data(), {outer, n, inner});
+        kernels::argmin(x.data(), at_least.data(), {outer, n, inner});
         if constexpr (std::is_floating_point_v<T>)
-          kernels::variance(x.data(), spread.data(), outer, n, inner, static_cast<double>(n));
+          kernels::variance(x.data(), spread.data(), {outer, n, inner}, static_cast<double>(n));
         for (std::int64_t o = 0; o < outer; ++o)
           for (std::int64_t j = 0; j < inner; ++j) {
             double total = 0, magnitude = 0, squares = 0;
@@ -66,16 +67,54 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(each_equals_its_plain_loop, T, AllTypes) {
             BOOST_TEST(same(high[to], value(best)));
             BOOST_TEST(same(low[to], value(least)));
             BOOST_TEST(at[to] == best);
+            BOOST_TEST(at_least[to] == least);
           }
       }
   sums.check("sum");
   variances.check("variance");
 }
 
+BOOST_AUTO_TEST_CASE_TEMPLATE(centred_channels_equal_their_plain_loop, T, FloatTypes) {
+  Worst worst;
+  unsigned seed = 0;
+  for (std::int64_t groups : {1, 2})
+    for (std::int64_t batch : {1, 2, 5})
+      for (std::int64_t channels : {1, 3, 300})
+        for (std::int64_t inner : {1, 2, 17, 100}) {
+          const kernels::Channels layout{groups, batch, channels, inner};
+          auto x = random_values<T>(layout.size(), -1, 1, ++seed);
+          for (T& v : x) v += static_cast<T>(1000);
+          std::vector<T> mean;
+          const auto y = for_threads([&] {
+            auto out = poisoned<T>(layout.size());
+            mean = poisoned<T>(groups * channels);
+            kernels::centre(x.data(), out.data(), mean.data(), layout);
+            return out;
+          });
+          for (std::int64_t g = 0; g < groups; ++g)
+            for (std::int64_t c = 0; c < channels; ++c) {
+              const auto at = [&](std::int64_t b, std::int64_t i) {
+                return static_cast<std::size_t>(((g * batch + b) * channels + c) * inner + i);
+              };
+              double total = 0;
+              for (std::int64_t b = 0; b < batch; ++b)
+                for (std::int64_t i = 0; i < inner; ++i) total += static_cast<double>(x[at(b, i)]);
+              total /= static_cast<double>(batch * inner);
+              worst.see(static_cast<double>(mean[static_cast<std::size_t>(g * channels + c)]), total,
+                        1000 * epsilon<T> + 1e-11);
+              for (std::int64_t b = 0; b < batch; ++b)
+                for (std::int64_t i = 0; i < inner; ++i)
+                  worst.see(static_cast<double>(y[at(b, i)]), static_cast<double>(x[at(b, i)]) - total,
+                            epsilon<T> + 1e-11);
+            }
+        }
+  worst.check("centred");
+}
+
 BOOST_AUTO_TEST_CASE_TEMPLATE(nothing_sums_to_zero, T, AllTypes) {
   for (std::int64_t inner : {1, 5}) {
     auto y = poisoned<T>(2 * inner);
-    kernels::sum<T>(nullptr, y.data(), 2, 0, inner);
+    kernels::sum<T>(nullptr, y.data(), {2, 0, inner});
     for (T value : y) BOOST_TEST(value == T{0});
   }
 }
@@ -91,12 +130,12 @@ BOOST_AUTO_TEST_CASE(ten_million_floats_sum_within_their_bound) {
     }
     const auto row = for_threads([&] {
       auto y = poisoned<float>(1);
-      kernels::sum(x.data(), y.data(), 1, n, 1);
+      kernels::sum(x.data(), y.data(), {1, n, 1});
       return y;
     });
     const auto columns = for_threads([&] {
       auto y = poisoned<float>(2);
-      kernels::sum(x.data(), y.data(), 1, n / 2, 2);
+      kernels::sum(x.data(), y.data(), {1, n / 2, 2});
       return y;
     });
     Worst worst;

@@ -65,22 +65,34 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(the_family_stays_within_its_bounds, T, FloatTypes)
           return y;
         });
       };
-      const auto p = each([&](T* y) { kernels::softmax(x.data(), y, outer, classes, inner); }, count);
-      const auto log_p = each([&](T* y) { kernels::log_softmax(x.data(), y, outer, classes, inner); }, count);
-      const auto total =
-          each([&](T* y) { kernels::logsumexp(x.data(), y, outer, classes, inner); }, outer * inner);
-      const auto dp =
-          each([&](T* y) { kernels::softmax_backward(p.data(), g.data(), y, outer, classes, inner); }, count);
-      const auto dlog =
-          each([&](T* y) { kernels::log_softmax_backward(log_p.data(), g.data(), y, outer, classes, inner); },
-               count);
+      const auto p = each([&](T* y) { kernels::softmax(x.data(), y, {outer, classes, inner}); }, count);
+      const auto log_p = each(
+          [&](T* y) {
+            kernels::log_softmax(x.data(), y, {outer, classes, inner});
+          },
+          count);
+      const auto total = each(
+          [&](T* y) {
+            kernels::logsumexp(x.data(), y, {outer, classes, inner});
+          },
+          outer * inner);
+      const auto dp = each(
+          [&](T* y) {
+            kernels::softmax_backward(p.data(), g.data(), y, {outer, classes, inner});
+          },
+          count);
+      const auto dlog = each(
+          [&](T* y) {
+            kernels::log_softmax_backward(log_p.data(), g.data(), y, {outer, classes, inner});
+          },
+          count);
       const auto dtotal = each(
           [&](T* y) {
-            kernels::logsumexp_backward(x.data(), total.data(), g.data(), y, outer, classes, inner);
+            kernels::logsumexp_backward(x.data(), total.data(), g.data(), y, {outer, classes, inner});
           },
           count);
       auto in_place = x;
-      kernels::softmax(in_place.data(), in_place.data(), outer, classes, inner);
+      kernels::softmax(in_place.data(), in_place.data(), {outer, classes, inner});
       BOOST_TEST(same_bits(in_place, p));
 
       Twin<T> twin(x, classes, inner);
@@ -145,12 +157,12 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(rows_of_infinities_and_nan, T, FloatTypes) {
         std::vector<std::vector<T>> results{poisoned<T>(count), poisoned<T>(count), poisoned<T>(inner),
                                             poisoned<T>(count)};
         std::fill(results[2].begin(), results[2].end(), T{7});
-        kernels::softmax(x.data(), results[0].data(), 1, classes, inner);
-        kernels::log_softmax(x.data(), results[1].data(), 1, classes, inner);
-        kernels::logsumexp(x.data(), results[2].data(), 1, classes, inner);
+        kernels::softmax(x.data(), results[0].data(), {1, classes, inner});
+        kernels::log_softmax(x.data(), results[1].data(), {1, classes, inner});
+        kernels::logsumexp(x.data(), results[2].data(), {1, classes, inner});
         const std::vector<T> g(x.size(), T{1});
-        kernels::logsumexp_backward(x.data(), results[2].data(), g.data(), results[3].data(), 1, classes,
-                                    inner);
+        kernels::logsumexp_backward(x.data(), results[2].data(), g.data(), results[3].data(),
+                                    {1, classes, inner});
         return results;
       };
       const auto all_nan = [](const std::vector<T>& y) {
@@ -179,9 +191,9 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(rows_of_infinities_and_nan, T, FloatTypes) {
   x[10] = infinity<T>;
   x[2900] = not_a_number<T>;
   T y = 0;
-  kernels::logsumexp(x.data(), &y, 1, 3000, 1);
+  kernels::logsumexp(x.data(), &y, {1, 3000, 1});
   BOOST_TEST(std::isnan(y));
-  kernels::logsumexp<T>(nullptr, &y, 1, 0, 1);
+  kernels::logsumexp<T>(nullptr, &y, {1, 0, 1});
   BOOST_TEST(y == -infinity<T>);
 }
 
@@ -193,7 +205,7 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(a_class_of_probability_zero_takes_no_part_backward
     y[2] = static_cast<T>(0.75);
     g[1] = 1;
     g[2] = 2;
-    kernels::softmax_backward(y.data(), g.data(), dx.data(), 1, classes, 1);
+    kernels::softmax_backward(y.data(), g.data(), dx.data(), {1, classes, 1});
     BOOST_TEST(dx[0] == T{0});
     BOOST_TEST(dx[1] == static_cast<T>(0.25 * (1 - 1.75)));
     BOOST_TEST(dx[2] == static_cast<T>(0.75 * (2 - 1.75)));
@@ -209,8 +221,8 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(a_long_row_may_rise_or_fall, T, FloatTypes) {
     for (std::int64_t i = 0; i < n; ++i)
       x[static_cast<std::size_t>(i)] = static_cast<T>(slope * static_cast<double>(i / 500) - 20);
     x[0] = x[3] = -infinity<T>;
-    kernels::softmax(x.data(), p.data(), 1, n, 1);
-    kernels::log_softmax(x.data(), log_p.data(), 1, n, 1);
+    kernels::softmax(x.data(), p.data(), {1, n, 1});
+    kernels::log_softmax(x.data(), log_p.data(), {1, n, 1});
     Twin<T> twin(x, n, 1);
     twin.select(0, 0);
     Worst softmax, log_softmax;
@@ -237,7 +249,7 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(exp_is_right_to_an_ulp_and_at_its_ends, T, FloatTy
     x.push_back(special);
   const T zero = 0, one = 1;
   std::vector<T> y(x.size());
-  kernels::logsumexp_backward(x.data(), &zero, &one, y.data(), 1, static_cast<std::int64_t>(x.size()), 1);
+  kernels::logsumexp_backward(x.data(), &zero, &one, y.data(), {1, static_cast<std::int64_t>(x.size()), 1});
   Worst worst;
   for (std::size_t i = 0; i < x.size(); ++i) {
     const long double want = std::exp(static_cast<long double>(x[i]));

@@ -168,6 +168,135 @@ BOOST_AUTO_TEST_CASE(large_results_equal_small_ones) {
   }
 }
 
+BOOST_AUTO_TEST_CASE(the_smallest_integer_is_the_minimum) {
+  constexpr std::int64_t lowest = std::numeric_limits<std::int64_t>::min();
+  const Tensor x = tensor(std::vector<std::int64_t>{lowest, 0, 5, 1, lowest, lowest}, {2, 3});
+  const auto rows = min(x, 1), columns = min(x, 0);
+  BOOST_TEST(rows.values.values<std::int64_t>() == std::vector<std::int64_t>(2, lowest));
+  BOOST_TEST(rows.indices.values<std::int64_t>() == (std::vector<std::int64_t>{0, 1}));
+  BOOST_TEST(columns.indices.values<std::int64_t>() == (std::vector<std::int64_t>{0, 1, 1}));
+  BOOST_TEST(min(x).item<std::int64_t>() == lowest);
+  check(min(tensor({2.0, nan, nan, -inf}), 0).indices.values<double>(), {1});
+}
+
+BOOST_AUTO_TEST_CASE(the_gradient_of_an_extremum_goes_to_nan) {
+  const std::vector<double> one{2, nan, 1}, two{2, nan, 1, nan};
+  for (const bool create_graph : {false, true}) {
+    check(gradient([](const Tensor& x) { return max(x); }, one, create_graph), {0, 1, 0});
+    check(gradient([](const Tensor& x) { return min(x); }, one, create_graph), {0, 1, 0});
+    check(gradient([](const Tensor& x) { return max(x); }, two, create_graph), {0, 0.5, 0, 0.5});
+    check(gradient([](const Tensor& x) { return max(x, 0).values; }, two, create_graph), {0, 1, 0, 0});
+    check(gradient(
+              [](const Tensor& x) {
+                return amin(reshape(x, {2, 2}), 1);
+              },
+              two, create_graph),
+          {0, 1, 0, 1});
+    check(gradient(
+              [](const Tensor& x) {
+                return amax(reshape(x, {2, 2}), 0);
+              },
+              two, create_graph),
+          {1, 0.5, 0, 0.5});
+    check(gradient([](const Tensor& x) { return max(x) * inf; }, {1, 3, 2}, create_graph), {0, inf, 0});
+  }
+}
+
+BOOST_AUTO_TEST_CASE(softmax_ignores_the_upstream_gradient_of_a_zero) {
+  for (const std::int64_t dim : {0, 1})
+    for (const bool create_graph : {false, true}) {
+      const Tensor upstream =
+          reshape(tensor({1.0, 2.0, inf, 4.0, nan, 5.0}), dim == 1 ? Shape{2, 3} : Shape{3, 2});
+      const std::vector<double> rows{0, 0, -inf, 0, -inf, 0}, columns{0, 0, -inf, 0, -inf, -inf};
+      const auto f = [&](const Tensor& x) { return softmax(reshape(x, upstream.shape()), dim); };
+      const Tensor x = tensor(dim == 1 ? rows : columns).set_requires_grad();
+      check(grad({f(x)}, {x}, {.grad_outputs = {upstream}, .create_graph = create_graph})[0].values<double>(),
+            dim == 1 ? std::vector<double>{-0.25, 0.25, 0, -0.25, 0, 0.25}
+                     : std::vector<double>{0, -0.5, 0, 0.5, 0, 0});
+    }
+}
+
+BOOST_AUTO_TEST_CASE(a_pool_window_in_the_padding_has_no_gradient) {
+  const auto pool = [](const Tensor& x, const MaxPool2dOptions& options) {
+    const Tensor y = max_pool2d(x, options);
+    const Tensor upstream = full(y.shape(), nan, y.dtype());
+    return std::pair(y.values<double>(), grad({y}, {x}, {.grad_outputs = {upstream}})[0].values<double>());
+  };
+  const auto [alone, none] = pool(ones({1, 1, 1, 1}, DType::float64).set_requires_grad(),
+                                  {.kernel_size = 2, .padding = 1, .dilation = 2});
+  check(alone, {-inf});
+  check(none, {0});
+  // Kernel rows at -1 and 2 of an image of two.
+  const auto [wide, nowhere] =
+      pool(randn({2, 2, 5}, DType::float64).set_requires_grad(), {.kernel_size = {2, 1},
+                                                                  .stride = Size2d(1, 2),
+                                                                  .padding = {1, 0},
+                                                                  .dilation = {3, 1},
+                                                                  .ceil_mode = true});
+  check(wide, std::vector<double>(6, -inf));
+  check(nowhere, std::vector<double>(20, 0));
+}
+
+BOOST_AUTO_TEST_CASE(in_ceil_mode_a_kernel_may_be_larger_than_the_padded_image) {
+  const Tensor x = tensor({1.0, 2.0, 3.0, 4.0}, {1, 1, 2, 2});
+  check(max_pool2d(x, {.kernel_size = 3, .stride = Size2d(2), .ceil_mode = true}).values<double>(), {4});
+  check(avg_pool2d(x, {.kernel_size = 3, .stride = Size2d(2), .ceil_mode = true}).values<double>(), {2.5});
+  const Shape shape = max_pool2d(ones({2, 3, 4, 5}), {.kernel_size = {3, 4},
+                                                      .stride = Size2d(2, 4),
+                                                      .padding = {0, 2},
+                                                      .dilation = {2, 1},
+                                                      .ceil_mode = true})
+                          .shape();
+  BOOST_TEST(shape == (Shape{2, 3, 1, 2}));
+  BOOST_CHECK_THROW(max_pool2d(x, {.kernel_size = 3, .stride = Size2d(1), .ceil_mode = true}), ShapeError);
+  BOOST_CHECK_THROW(max_pool2d(x, {.kernel_size = 3, .stride = Size2d(2)}), ShapeError);
+}
+
+BOOST_AUTO_TEST_CASE(constants_have_no_variance) {
+  for (const DType dtype : {DType::float32, DType::float64})
+    for (const double value : {100000.3, 1e7 + 1, -3.7e12, 0.1, 1e30})
+      for (const std::int64_t n : {2, 3, 7, 9, 16, 33, 100, 1000, 4097, 70'000})
+        for (const std::int64_t rows : {1, 3}) {
+          const Shape by_row{rows, n}, by_column{n, rows};
+          const auto is_zero = [](const Tensor& t) {
+            for (const double element : t.values<double>())
+              if (element != 0) return false;
+            return true;
+          };
+          const Tensor x = full(by_row, value, dtype), columns = full(by_column, value, dtype);
+          BOOST_TEST_INFO_SCOPE(value << " " << n << " × " << rows);
+          BOOST_TEST(is_zero(layer_norm(x, {n})));
+          BOOST_TEST(is_zero(batch_norm(columns, {}, {}, {}, {}, {.training = true})));
+          BOOST_TEST(is_zero(batch_norm(reshape(x, {1, rows, n}), {}, {}, {}, {}, {.training = true})));
+          BOOST_TEST(is_zero(var(x, 1)));
+          BOOST_TEST(is_zero(var(columns, 0)));
+          BOOST_TEST(is_zero(var(reshape(columns, {n, 1, rows}), {0, 2})));
+          const Tensor leaf = x.detach().set_requires_grad();
+          BOOST_TEST(is_zero(grad({sum(var(leaf, 1))}, {leaf})[0]));
+        }
+}
+
+BOOST_AUTO_TEST_CASE(an_offset_does_not_change_variances) {
+  const auto off = [](const Tensor& x, DType dtype) { return (x + 1e8).to(dtype); };
+  const Tensor steps = tensor({0.0, 8.0, 16.0, 24.0}), spread = tensor({-12.0, -4.0, 4.0, 12.0});
+  for (const DType dtype : {DType::float32, DType::float64}) {
+    const Tensor x = off(steps, dtype).set_requires_grad();
+    BOOST_TEST(var(x).item<double>() == 320.0 / 3, boost::test_tools::tolerance(1e-7));
+    check(grad({var(x, {}, false, false)}, {x})[0].values<double>(), (spread / 2).values<double>());
+    const std::vector<double> want = (spread / std::sqrt(80.0)).values<double>();
+    const auto near = [&](const Tensor& y) {
+      const std::vector<double> got = y.values<double>();
+      for (std::size_t i = 0; i < 4; ++i) BOOST_TEST(got[i] == want[i], boost::test_tools::tolerance(1e-6));
+    };
+    near(layer_norm(x, {4}, {}, {}, 0));
+    const Tensor mean = zeros({1}, DType::float64), variance = zeros({1}, DType::float64);
+    near(batch_norm(reshape(x, {4, 1}), mean, variance, {}, {}, {.training = true, .momentum = 1, .eps = 0}));
+    near(batch_norm(reshape(x, {2, 1, 2}), {}, {}, {}, {}, {.training = true, .eps = 0}));
+    BOOST_TEST(mean.item<double>() == 1e8 + 12, boost::test_tools::tolerance(1e-7));
+    BOOST_TEST(variance.item<double>() == 320.0 / 3, boost::test_tools::tolerance(1e-6));
+  }
+}
+
 BOOST_AUTO_TEST_SUITE_END()
 
 }  // namespace retort::tests
