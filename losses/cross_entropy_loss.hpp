@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <optional>
 
-#include "retort/framework/core/tensor.hpp"
 #include "retort/losses/reduction.hpp"
 
 namespace retort {
@@ -12,31 +11,26 @@ namespace retort {
 struct CrossEntropyLossOptions {
   Tensor weight = {};                               ///< of each class [C]; undefined for 1
   std::optional<bool> size_average = std::nullopt;  ///< deprecated: see Reduction
-  std::int64_t ignore_index = -100;                 ///< class targets of this value count for nothing
-  std::optional<bool> reduce = std::nullopt;        ///< deprecated
+  std::int64_t ignore_index = -100;                 ///< rows with this class as target do not count
+  std::optional<bool> reduce = std::nullopt;        ///< deprecated: see Reduction
   Reduction reduction = Reduction::mean;
-  double label_smoothing = 0;  ///< the share of a target that is spread evenly over all classes, in [0, 1]
+  double label_smoothing = 0;  ///< share of a target that is spread evenly over all classes, in [0, 1]
 };
 
-/// -Σ_c w[c]·p[c]·log_softmax(x)[c] for logits x [N, C, d…] or [C]. The target is int64 classes [N, d…] or a scalar
-/// (p is one-hot), or probabilities of x's shape and a float type. mean divides the sum by the sum of the weights of
-/// the classes that count, with probabilities by the number of targets N·d…; of none it is NaN.
-/// ShapeError for shapes that do not fit, IndexError for a class out of range, ValueError for batchmean, a
-/// label_smoothing outside [0, 1], or an ignore_index given beside probabilities.
+/// The cross-entropy of targets p under logits x: -Σ_c w[c]·p[c]·log_softmax(x)[c] per row. A target is a class (p is
+/// one-hot) or a probability per class; label smoothing s replaces p by (1 - s)·p + s/C.
+///
+/// Shapes: input [N, C, d…] or [C]; target int64 [N, d…] or (), or probabilities of the input's shape; the result () or,
+/// with reduction none, [N, d…].
+/// Edge cases: a row whose target is ignore_index may hold anything; its term and gradients are exactly 0. mean divides
+/// by the sum of the weights of the classes that count, or for probabilities by the number of rows; if that is 0, the
+/// result is NaN. A class with logit -inf that is not the target costs nothing.
+/// Throws: ShapeError for shapes that do not fit, IndexError for a class outside [0, C), ValueError for batchmean, a
+/// label_smoothing outside [0, 1], or an ignore_index together with probabilities.
 /// Follows torch.nn.functional.cross_entropy.
 Tensor cross_entropy(const Tensor& input, const Tensor& target, CrossEntropyLossOptions options = {});
 
 /// cross_entropy with its options fixed.
-class CrossEntropyLoss {
- public:
-  explicit CrossEntropyLoss(CrossEntropyLossOptions options = {}) : options_(std::move(options)) {}
-  explicit CrossEntropyLoss(detail::Defaults) : CrossEntropyLoss() {}
-  Tensor operator()(const Tensor& input, const Tensor& target) const {
-    return cross_entropy(input, target, options_);
-  }
-
- private:
-  CrossEntropyLossOptions options_;
-};
+using CrossEntropyLoss = LossOf<cross_entropy, CrossEntropyLossOptions, Tensor, Tensor>;
 
 }  // namespace retort

@@ -1,9 +1,11 @@
 #include "retort/losses/distillation_loss.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
+#include <memory>
 
-#include "retort/framework/base/error.hpp"
+#include "retort/framework/core/compute.hpp"
 #include "retort/framework/core/engine.hpp"
 #include "retort/framework/core/op.hpp"
 #include "retort/framework/kernels/distillation.hpp"
@@ -14,67 +16,65 @@
 #include "retort/framework/ops/softmax.hpp"
 #include "retort/losses/cross_entropy_loss.hpp"
 #include "retort/losses/kl_div_loss.hpp"
+#include "retort/losses/rows_impl.hpp"
 
 namespace retort {
 namespace {
 
 constexpr const char* operation = "distillation_loss";
 
-// Checks the logits, and all that stands beside them; returns how many rows count.
-std::int64_t check_inputs(const DistillationInputs& inputs, const DistillationLossOptions& options) {
-  const Tensor& student = inputs.student;
+// All that the rules need, shared by both.
+struct Call {
+  Tensor student, teacher;  // logits [..., C] of one float type; the teacher is undefined if alpha is 0
+  detail::ClassRows rows;
+  DistillationLossOptions options;
+  double scale = 1;             // factor of the sum over rows
+  std::array<Tensor, 2> units;  // gradients of student and teacher for an upstream gradient of 1
+
+  bool by_row() const { return options.reduction == Reduction::none; }
+};
+
+void check_logits(const DistillationInputs& inputs, const DistillationLossOptions& options) {
+  const Tensor &student = inputs.student, &teacher = inputs.teacher;
   if (!student.defined()) throw ValueError(message("{}: .student is missing; give its logits", operation));
   detail::require_floating(operation, student);
   if (student.dim() == 0)
     throw ShapeError(message("{}: student has shape (); logits have shape (N, C)", operation));
-  if (options.alpha > 0 && !inputs.teacher.defined())
+  if (options.alpha > 0 && !teacher.defined())
     throw ValueError(
         message("{}: .teacher is missing but alpha is {}; give its logits", operation, options.alpha));
-  if (inputs.teacher.defined()) {
-    detail::require_floating(operation, inputs.teacher);
-    if (inputs.teacher.shape() != student.shape())
-      throw ShapeError(message("{}: student has shape {} but teacher has shape {}; they must be equal",
-                               operation, student.shape(), inputs.teacher.shape()));
-  }
-  return detail::counted_rows(operation, student.shape(), inputs.labels, inputs.mask, options.alpha);
+  if (!teacher.defined()) return;
+  detail::require_floating(operation, teacher);
+  if (teacher.shape() != student.shape())
+    throw ShapeError(message("{}: student has shape {} but teacher has shape {}; they must be equal",
+                             operation, student.shape(), teacher.shape()));
 }
 
-// The definition, in ops: what the kernel computes, and the way to higher derivatives.
-Tensor reference(const Tensor& student, const Tensor& teacher, const DistillationInputs& inputs,
-                 const DistillationLossOptions& options, double scale) {
-  const double T = options.temperature;
-  const std::int64_t classes = student.size(-1);
-  const Shape flat{classes == 0 ? 0 : student.size() / classes, classes};
-  // A row that the mask leaves out may hold anything, NaN and labels that are no class included.
-  const Tensor mask = inputs.mask.defined() ? reshape(inputs.mask, {flat[0]}) : Tensor();
+// The definition, in ops: the same value as the kernel, and the way to higher derivatives.
+Tensor definition(const Call& call, const Tensor& student, const Tensor& teacher) {
+  const double T = call.options.temperature, alpha = call.options.alpha;
+  // A row that does not count may hold anything, including NaN and labels out of range.
+  const Tensor mask = call.rows.mask;
   const auto counting = [&](const Tensor& logits) {
-    const Tensor rows = reshape(logits, flat);
-    return mask.defined() ? where(unsqueeze(mask, 1), rows, 0) : rows;
+    return mask.defined() ? where(unsqueeze(mask, -1), logits, 0) : logits;
   };
   const Tensor s = counting(student);
   Tensor terms;
-  if (options.alpha > 0) {
-    const Tensor t = counting(teacher);
+  if (alpha > 0) {
     const Tensor divergence =
-        sum(kl_div(log_softmax(s / T, 1), softmax(t / T, 1), {.reduction = Reduction::none}), 1);
-    terms = divergence * (options.alpha * T * T);
+        kl_div(log_softmax(s / T, -1), softmax(counting(teacher) / T, -1), {.reduction = Reduction::none});
+    terms = sum(divergence, -1) * (alpha * T * T);
   }
-  if (options.alpha < 1) {
-    Tensor labels = reshape(inputs.labels, {flat[0]});
-    if (mask.defined()) labels = where(mask, labels, 0);
-    const Tensor entropy = cross_entropy(s, labels, {.ignore_index = -1, .reduction = Reduction::none});
-    terms = terms.defined() ? terms + entropy * (1 - options.alpha) : entropy * (1 - options.alpha);
+  if (alpha < 1) {
+    const Tensor labels =
+        reshape(detail::counted_terms(call.rows.labels, call.rows), {call.rows.labels.size()});
+    const Tensor entropy = cross_entropy(reshape(s, {labels.size(), s.size(-1)}), labels,
+                                         {.ignore_index = -1, .reduction = Reduction::none});
+    const Tensor weighted = reshape(entropy, call.rows.labels.shape()) * (1 - alpha);
+    terms = terms.defined() ? terms + weighted : weighted;
   }
-  if (mask.defined()) terms = where(mask, terms, 0);
-  return options.reduction == Reduction::none ? reshape(terms, detail::row_shape(student.shape()))
-                                              : sum(terms) * scale;
-}
-
-// The gradient of one input from what the visit left: the gradient for g = 1, computed with the loss.
-Tensor scaled_gradient(const Tensor& unit, const Tensor& g, const Shape& rows) {
-  if (g.size() == 1 && unit.dim() > 0 && g.shape() != rows)
-    return g.item<double>() == 1 ? unit : unit * g.item<double>();
-  return unit * unsqueeze(g, -1);
+  terms = detail::counted_terms(terms, call.rows);
+  return call.by_row() ? terms : sum(terms) * call.scale;
 }
 
 }  // namespace
@@ -91,110 +91,96 @@ void check_distillation_options(const char* caller, const DistillationLossOption
     throw ValueError(message("{}: reduction mean would divide by the classes too; use batchmean", caller));
 }
 
-Shape row_shape(Shape logits) {
-  logits.pop_back();
-  return logits;
-}
-
-double row_scale(const DistillationLossOptions& options, std::int64_t counted) {
-  return options.reduction == Reduction::batchmean && counted > 0 ? 1.0 / static_cast<double>(counted) : 1;
-}
-
-std::int64_t counted_rows(const char* caller, const Shape& logits, const Tensor& labels, const Tensor& mask,
-                          double alpha) {
-  const Shape rows = row_shape(logits);
-  const std::int64_t classes = logits.back();
-  for (const auto& [what, given] :
-       {std::pair<const char*, const Tensor&>("labels", labels), {"mask", mask}}) {
-    if (!given.defined()) continue;
-    require_int64(caller, what, given);
-    if (given.shape() != rows)
-      throw ShapeError(message("{}: the logits have shape {} but {} {}; it must have shape {}", caller,
-                               logits, what, given.shape(), rows));
-  }
+ClassRows distillation_rows(const char* caller, const Shape& logits, DType dtype, const Tensor& labels,
+                            const Tensor& mask, double alpha) {
   if (alpha < 1 && !labels.defined())
     throw ValueError(message("{}: .labels is missing but alpha is {}; give the classes, or set alpha to 1",
                              caller, alpha));
-  const std::span<const std::int64_t> marks =
-      mask.defined() ? mask.data<std::int64_t>() : std::span<const std::int64_t>();
-  std::int64_t counted = element_count(rows);
-  for (std::size_t i = 0; i < marks.size(); ++i) {
-    if (marks[i] != 0 && marks[i] != 1)
-      throw ValueError(message("{}: mask is {} at position {}; it must be 0 or 1", caller, marks[i], i));
-    counted -= 1 - marks[i];
-  }
-  if (alpha < 1) {
-    const auto values = labels.data<std::int64_t>();
-    for (std::size_t i = 0; i < values.size(); ++i)
-      if ((values[i] < 0 || values[i] >= classes) && (marks.empty() || marks[i] == 1))
-        throw IndexError(
-            message("{}: label {} at position {} is no class; the logits have {} classes, numbered from 0",
-                    caller, values[i], i, classes));
-  }
-  return counted;
+  return prepare_rows(caller, logits, dtype, logits.size() - 1, labels,
+                      {.mask = mask, .read_labels = alpha < 1});
+}
+
+double row_scale(Reduction reduction, const ClassRows& rows) {
+  return reduction == Reduction::batchmean && rows.counted > 0 ? 1 / rows.divisor : 1;
 }
 
 }  // namespace detail
 
-DistillationLoss::DistillationLoss(DistillationLossOptions options) : options_(options) {
+DistillationLoss::DistillationLoss(DistillationLossOptions options) : LossOf(options) {
   detail::check_distillation_options(operation, options);
 }
 
 Tensor distillation_loss(const DistillationInputs& inputs, DistillationLossOptions options) {
   detail::check_distillation_options(operation, options);
-  const std::int64_t counted = check_inputs(inputs, options);
-  const double scale = detail::row_scale(options, counted);
+  check_logits(inputs, options);
   const bool has_teacher = options.alpha > 0;
   DType dtype = inputs.student.dtype();
   if (has_teacher) dtype = promote(dtype, inputs.teacher.dtype());
-  const Tensor student = inputs.student.to(dtype);
-  Tensor teacher;
-  if (has_teacher) teacher = (options.detach_teacher ? inputs.teacher.detach() : inputs.teacher).to(dtype);
+  const auto call = std::make_shared<Call>();
+  call->options = options;
+  call->student = inputs.student.to(dtype);
+  if (has_teacher)
+    call->teacher = (options.detach_teacher ? inputs.teacher.detach() : inputs.teacher).to(dtype);
+  call->rows = detail::distillation_rows(operation, call->student.shape(), dtype, inputs.labels, inputs.mask,
+                                         options.alpha);
+  call->scale = detail::row_scale(options.reduction, call->rows);
 
-  const bool recording = is_grad_enabled();
-  const bool wants_student = recording && student.requires_grad();
-  const bool wants_teacher = recording && teacher.defined() && teacher.requires_grad();
-  const Shape rows = detail::row_shape(student.shape());
-  Array losses(rows, dtype);
-  const Tensor student_unit = wants_student ? empty_like(student) : Tensor();
-  const Tensor teacher_unit = wants_teacher ? empty_like(teacher) : Tensor();
-  visit_floating(dtype, [&](auto zero) {
-    using T = decltype(zero);
-    const auto out = [](const Tensor& x) {
-      return x.defined() ? x.mutable_array().template fill<T>().data() : nullptr;
-    };
-    const auto integers = [](const Tensor& x) {
-      return x.defined() ? x.data<std::int64_t>().data() : nullptr;
-    };
-    kernels::distillation_rows<T>({.rows = losses.size(),
-                                   .classes = student.size(-1),
-                                   .temperature = options.temperature,
-                                   .alpha = options.alpha,
-                                   .student = student.data<T>().data(),
-                                   .teacher = has_teacher ? teacher.data<T>().data() : nullptr,
-                                   .labels = options.alpha < 1 ? integers(inputs.labels) : nullptr,
-                                   .mask = integers(inputs.mask),
-                                   .loss = losses.fill<T>().data(),
-                                   .student_gradient = out(student_unit),
-                                   .teacher_gradient = out(teacher_unit),
-                                   .scale = scale});
-  });
-  const Tensor terms(std::move(losses));
-  const Tensor value = options.reduction == Reduction::none ? terms : sum(terms) * scale;
-  if (!wants_student && !wants_teacher) return value;
+  bool recorded = false;
+  for (std::size_t i = 0; i < 2; ++i) {
+    const Tensor& logits = i == 0 ? call->student : call->teacher;
+    if (!is_grad_enabled() || !logits.defined() || !logits.requires_grad()) continue;
+    call->units[i] = empty_like(logits);
+    recorded = true;
+  }
+  const Tensor terms =
+      empty(detail::row_shape(call->student.shape(), call->student.shape().size() - 1), dtype);
+  compute_into(
+      dtype,
+      [&]<class T>(T* loss, T* student_gradient, T* teacher_gradient, const T* student, const T* teacher) {
+        kernels::distillation_rows<T>(
+            {.rows = terms.size(),
+             .classes = call->student.size(-1),
+             .temperature = options.temperature,
+             .alpha = options.alpha,
+             .student = student,
+             .teacher = teacher,
+             .labels = options.alpha < 1 ? detail::elements<Index>(call->rows.labels) : nullptr,
+             .mask = detail::elements<Index>(call->rows.mask),
+             .loss = loss,
+             .student_gradient = student_gradient,
+             .teacher_gradient = teacher_gradient,
+             .scale = call->scale});
+      },
+      writable(terms), writable(call->units[0]), writable(call->units[1]), call->student, call->teacher);
+  const Tensor value = call->by_row() ? terms : sum(terms) * call->scale;
+  if (!recorded) return value;
 
-  // A closure of its own for the twin, since it needs everything.
-  auto twin = [inputs, options, scale, student, teacher](const Tensors& given) {
-    return reference(given[0], given[1], inputs, options, scale);
+  const auto rule = [call] {
+    return vjp_by_reference([call](const Tensors& x) { return definition(*call, x[0], x[1]); },
+                            {call->student, call->teacher});
   };
   return record({.name = operation,
-                 .inputs = {student, teacher},
+                 .inputs = {call->student, call->teacher},
                  .value = value,
-                 .vjp = vjp_by_reference(std::move(twin), {student, teacher}),
-                 .fast_vjp = [student_unit, teacher_unit, rows](const Tensor& g, Needs needs) {
-                   return std::array<Tensor, 2>{needs[0] ? scaled_gradient(student_unit, g, rows) : Tensor(),
-                                                needs[1] ? scaled_gradient(teacher_unit, g, rows) : Tensor()};
-                 }});
+                 .vjp = [rule](const Tensor& g, Needs needs) { return rule()(g, needs); },
+                 .fast_vjp =
+                     [call, rule](const Tensor& g, Needs needs) {
+                       // A product with inf or NaN would touch rows and classes that take no part.
+                       std::array<Tensor, 2> result;
+                       if (!detail::all_finite(g)) {
+                         std::ranges::move(rule()(g, needs), result.begin());
+                         return result;
+                       }
+                       for (std::size_t i = 0; i < 2; ++i) {
+                         if (!needs[i]) continue;
+                         const Tensor& unit = call->units[i];
+                         if (call->by_row())
+                           result[i] = unit * unsqueeze(g, -1);
+                         else
+                           result[i] = g.item<double>() == 1 ? unit : unit * g.item<double>();
+                       }
+                       return result;
+                     }});
 }
 
 }  // namespace retort

@@ -1,14 +1,13 @@
 #include "retort/losses/kl_div_loss.hpp"
 
 #include <array>
-#include <cmath>
 #include <limits>
 
-#include "retort/framework/base/error.hpp"
+#include "retort/framework/core/compute.hpp"
 #include "retort/framework/core/op.hpp"
 #include "retort/framework/kernels/kl.hpp"
 #include "retort/framework/ops/elementwise.hpp"
-#include "retort/framework/ops/reduction.hpp"
+#include "retort/losses/rows_impl.hpp"
 
 namespace retort {
 namespace {
@@ -37,13 +36,7 @@ Reduction checked_reduction(const Tensor& input, const Tensor& target, const KLD
   return reduction;
 }
 
-void warn_of_positive_input(bool positive) {
-  if (positive)
-    detail::warn_once("kl_div input",
-                      "kl_div: input must be log-probabilities: apply log_softmax (a value is above 0)");
-}
-
-// What the sum is multiplied by.
+// The factor of the sum.
 double scale_of(Reduction reduction, const Tensor& input) {
   if (reduction == Reduction::mean) return 1.0 / static_cast<double>(input.size());
   if (reduction == Reduction::batchmean && input.dim() > 0)
@@ -51,46 +44,46 @@ double scale_of(Reduction reduction, const Tensor& input) {
   return 1;
 }
 
-// Whether some x cannot be a log-probability. No early end: so the loop runs in vector lanes.
-template <class T>
-bool any_positive(std::span<const T> x) {
-  bool any = false;
-  for (const T value : x) any |= value > static_cast<T>(1e-5);
-  return any;
-}
-
-template <class T>
 Tensor value_of(const Tensor& input, const Tensor& target, bool log_target, Reduction reduction,
                 double scale) {
-  const T* x = input.data<T>().data();
-  const T* t = target.data<T>().data();
+  const Index n = input.size();
   bool positive = false;
-  Array out(reduction == Reduction::none ? input.shape() : Shape{}, input.dtype());
-  if (reduction == Reduction::none) {
-    kernels::kl_terms(x, t, out.fill<T>().data(), input.size(), log_target);
-    positive = any_positive(input.data<T>());
-  } else {
-    out.fill<T>()[0] = static_cast<T>(kernels::kl_sum(x, t, input.size(), log_target, &positive) * scale);
-  }
-  warn_of_positive_input(positive);
-  return Tensor(std::move(out));
+  const bool by_element = reduction == Reduction::none;
+  Tensor value = compute(
+      by_element ? input.shape() : Shape{}, input.dtype(),
+      [&]<class T>(T* out, const T* x, const T* t) {
+        if (!by_element) {
+          out[0] = static_cast<T>(kernels::kl_sum(x, t, n, log_target, &positive) * scale);
+          return;
+        }
+        kernels::kl_terms(x, t, out, n, log_target);
+        bool any = false;  // without an early exit the loop runs in vector lanes
+        for (Index i = 0; i < n; ++i) any |= x[i] > static_cast<T>(1e-5);
+        positive = any;
+      },
+      input, target);
+  if (positive)
+    detail::warn_once("kl_div input",
+                      "kl_div: input must be log-probabilities: apply log_softmax (a value is above 0)");
+  return value;
 }
 
-// The derivatives in ops. Where the target is zero the arguments are replaced before a logarithm or an infinity can
-// touch them, and the result is cut off by `where`, whose own derivative is exactly 0 there: so the term is constant
-// in every order.
+// The derivatives in ops. Where the target is zero, the arguments are replaced before a logarithm or an infinity can
+// touch them, and `where` cuts off the result: its own derivative is exactly 0 there, so that the term is constant in
+// every order, whatever the upstream gradient is.
 std::array<Tensor, 2> gradients(const Tensor& g, const Tensor& x, const Tensor& t, bool log_target,
                                 Needs needs) {
   const Tensor zero = equal(t, log_target ? -std::numeric_limits<double>::infinity() : 0.0);
-  const Tensor weight = where(zero, 0, log_target ? exp(where(zero, 0, t)) : t);
   std::array<Tensor, 2> result;
-  if (needs[0]) result[0] = neg(g * weight);
+  if (needs[0]) {
+    const Tensor safe = where(zero, 0, t);
+    result[0] = where(zero, 0, neg(g * (log_target ? exp(safe) : safe)));
+  }
   if (needs[1]) {
     const Tensor constant = mul(zero, 1 - isnan(x));  // NaN in x is not hidden
     const Tensor xs = where(constant, 0, x);
     const Tensor ts = where(constant, 1, t);
-    const Tensor slope = log_target ? exp(ts) * (ts - xs + 1) : log(ts) - xs + 1;
-    result[1] = where(constant, 0, g * slope);
+    result[1] = where(constant, 0, log_target ? g * exp(ts) * (ts - xs + 1) : g * (log(ts) + 1 - xs));
   }
   return result;
 }
@@ -100,14 +93,12 @@ std::array<Tensor, 2> fast_gradients(const Tensor& g, const Tensor& x, const Ten
   std::array<Tensor, 2> result;
   for (std::size_t i = 0; i < 2; ++i)
     if (needs[i]) result[i] = empty_like(x);
-  visit_floating(x.dtype(), [&](auto zero) {
-    using T = decltype(zero);
-    const auto out = [](Tensor& tensor) {
-      return tensor.defined() ? tensor.mutable_array().fill<T>().data() : nullptr;
-    };
-    kernels::kl_backward(x.data<T>().data(), t.data<T>().data(), g.data<T>().data(), g.size(), scale,
-                         out(result[0]), out(result[1]), x.size(), log_target);
-  });
+  compute_into(
+      x.dtype(),
+      [&](auto* dx, auto* dt, auto* xs, auto* ts, auto* gs) {
+        kernels::kl_backward(xs, ts, gs, g.size(), scale, dx, dt, x.size(), log_target);
+      },
+      writable(result[0]), writable(result[1]), x, t, g);
   return result;
 }
 
@@ -120,17 +111,16 @@ Tensor kl_div(const Tensor& input, const Tensor& target, KLDivLossOptions option
   const Tensor t = target.to(dtype);
   const double scale = scale_of(reduction, x);
   const bool log_target = options.log_target;
-  return record(
-      {.name = "kl_div",
-       .inputs = {x, t},
-       .value = visit_floating(
-           dtype, [&](auto zero) { return value_of<decltype(zero)>(x, t, log_target, reduction, scale); }),
-       .vjp = [x, t, log_target, scale](
-                  const Tensor& g,
-                  Needs needs) { return gradients(scale == 1 ? g : g * scale, x, t, log_target, needs); },
-       .fast_vjp = [x, t, log_target, scale](
-                       const Tensor& g,
-                       Needs needs) { return fast_gradients(g, x, t, log_target, scale, needs); }});
+  return record({.name = "kl_div",
+                 .inputs = {x, t},
+                 .value = value_of(x, t, log_target, reduction, scale),
+                 .vjp =
+                     [x, t, log_target, scale](const Tensor& g, Needs needs) {
+                       return gradients(scale == 1 ? g : g * scale, x, t, log_target, needs);
+                     },
+                 .fast_vjp = [x, t, log_target, scale](
+                                 const Tensor& g,
+                                 Needs needs) { return fast_gradients(g, x, t, log_target, scale, needs); }});
 }
 
 }  // namespace retort

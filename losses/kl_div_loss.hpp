@@ -3,42 +3,31 @@
 
 #include <optional>
 
-#include "retort/framework/core/tensor.hpp"
 #include "retort/losses/reduction.hpp"
 
 namespace retort {
 
 struct KLDivLossOptions {
   std::optional<bool> size_average = std::nullopt;  ///< deprecated: see Reduction
-  std::optional<bool> reduce = std::nullopt;        ///< deprecated
+  std::optional<bool> reduce = std::nullopt;        ///< deprecated: see Reduction
   Reduction reduction = Reduction::mean;            ///< the divergence itself is batchmean; mean warns once
   bool log_target = false;                          ///< the target holds log-probabilities
 };
 
-/// Σ t·(log t - x) for log-probabilities x (the input: a model's log_softmax) and probabilities t (the target), of one
-/// shape; with log_target Σ exp(t)·(t - x). D_KL(target ‖ input) where both are distributions over the last dimension
-/// and the reduction is batchmean (sum / input.shape[0]; of a 0-dim input the sum).
+/// The divergence of probabilities t (the target) from log-probabilities x (the input, a model's log_softmax):
+/// t·(log t - x) per element, with log_target exp(t)·(t - x). With reduction batchmean, which divides the sum by
+/// input.shape[0], it is D_KL(target ‖ input) for distributions over the last dimension.
+/// Derivatives of both, to any order: dx = -t and dt = log t + 1 - x; with log_target dx = -exp(t) and
+/// dt = exp(t)·(t - x + 1).
 ///
-/// Where t = 0 (log target: -inf) the term and all its derivatives are 0 for any x that is a number, ±inf included, as
-/// lim t→0 t·log t = 0. t < 0 or NaN, or x NaN, gives NaN. Derivatives for both, to any order:
-/// dx = -t, dt = log t + 1 - x; with log_target dx = -exp(t), dt = exp(t)·(t - x + 1).
-///
-/// ShapeError when the shapes differ (nothing is broadcast), TypeError for int64, ValueError for the mean or batchmean
-/// of no element. Follows torch.nn.functional.kl_div (PyTorch 2); Kullback and Leibler, "On information and
-/// sufficiency" (1951).
+/// Shapes: input and target of one shape (nothing is broadcast); the result () or, with reduction none, the same.
+/// Edge cases: where t = 0 (with log_target -inf), the term and all its derivatives are 0 for any x that is a number,
+/// ±inf included, because t·log t tends to 0. If t < 0, or t or x is NaN, the term is NaN.
+/// Throws: ShapeError if the shapes differ, TypeError for int64, ValueError for the mean or batchmean of an empty tensor.
+/// Follows torch.nn.functional.kl_div; Kullback and Leibler, "On information and sufficiency" (1951).
 Tensor kl_div(const Tensor& input, const Tensor& target, KLDivLossOptions options = {});
 
 /// kl_div with its options fixed.
-class KLDivLoss {
- public:
-  explicit KLDivLoss(KLDivLossOptions options = {}) : options_(options) {}
-  explicit KLDivLoss(detail::Defaults) : KLDivLoss() {}
-  Tensor operator()(const Tensor& input, const Tensor& target) const {
-    return kl_div(input, target, options_);
-  }
-
- private:
-  KLDivLossOptions options_;
-};
+using KLDivLoss = LossOf<kl_div, KLDivLossOptions, Tensor, Tensor>;
 
 }  // namespace retort

@@ -1,8 +1,8 @@
 #include "retort/losses/mse_loss.hpp"
 
-#include "retort/framework/base/error.hpp"
 #include "retort/framework/ops/checks.hpp"
 #include "retort/framework/ops/elementwise.hpp"
+#include "retort/losses/rows_impl.hpp"
 
 namespace retort {
 

@@ -3,32 +3,25 @@
 
 #include <optional>
 
-#include "retort/framework/core/tensor.hpp"
 #include "retort/losses/reduction.hpp"
 
 namespace retort {
 
 struct MSELossOptions {
   std::optional<bool> size_average = std::nullopt;  ///< deprecated: see Reduction
-  std::optional<bool> reduce = std::nullopt;        ///< deprecated
+  std::optional<bool> reduce = std::nullopt;        ///< deprecated: see Reduction
   Reduction reduction = Reduction::mean;
 };
 
-/// (input - target)², of one shape; mean divides by the number of elements, of none it is NaN. ShapeError when the
-/// shapes differ (nothing is broadcast), TypeError for int64, ValueError for batchmean.
+/// The squared error (input - target)² per element.
+///
+/// Shapes: input and target of one shape (nothing is broadcast); the result () or, with reduction none, the same.
+/// Edge cases: the mean of an empty tensor is NaN.
+/// Throws: ShapeError if the shapes differ, TypeError for int64, ValueError for batchmean.
+/// Follows torch.nn.functional.mse_loss.
 Tensor mse_loss(const Tensor& input, const Tensor& target, MSELossOptions options = {});
 
 /// mse_loss with its options fixed.
-class MSELoss {
- public:
-  explicit MSELoss(MSELossOptions options = {}) : options_(options) {}
-  explicit MSELoss(detail::Defaults) : MSELoss() {}
-  Tensor operator()(const Tensor& input, const Tensor& target) const {
-    return mse_loss(input, target, options_);
-  }
-
- private:
-  MSELossOptions options_;
-};
+using MSELoss = LossOf<mse_loss, MSELossOptions, Tensor, Tensor>;
 
 }  // namespace retort

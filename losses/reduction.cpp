@@ -1,7 +1,8 @@
 #include "retort/losses/reduction.hpp"
 
-#include "retort/framework/base/error.hpp"
+#include "retort/framework/ops/elementwise.hpp"
 #include "retort/framework/ops/reduction.hpp"
+#include "retort/losses/rows_impl.hpp"
 
 namespace retort {
 
@@ -18,8 +19,8 @@ std::string_view name(Reduction reduction) {
 Reduction reduction_from_string(std::string_view text) {
   for (const Reduction reduction : {Reduction::none, Reduction::mean, Reduction::sum, Reduction::batchmean})
     if (name(reduction) == text) return reduction;
-  throw ValueError(
-      message("reduction_from_string: '{}' is no reduction; take none, mean, sum or batchmean", text));
+  throw ValueError(message(
+      "reduction_from_string: '{}' is not a reduction; it must be none, mean, sum or batchmean", text));
 }
 
 namespace detail {
@@ -43,12 +44,10 @@ void refuse_batchmean(const char* operation, Reduction reduction) {
                 operation));
 }
 
-Tensor reduce_terms(const Tensor& terms, Reduction reduction) {
-  switch (reduction) {
-    case Reduction::none: return terms;
-    case Reduction::mean: return mean(terms);
-    default: return sum(terms);
-  }
+Tensor reduce_terms(const Tensor& terms, Reduction reduction, std::optional<double> divisor) {
+  if (reduction == Reduction::none) return terms;
+  if (reduction == Reduction::sum) return sum(terms);
+  return divisor ? sum(terms) / *divisor : mean(terms);
 }
 
 }  // namespace detail

@@ -1,6 +1,7 @@
 #include "retort/framework/kernels/distillation.hpp"
 
 #include <cmath>
+#include <limits>
 
 #include "retort/framework/base/threads.hpp"
 #include "retort/framework/kernels/rows_impl.hpp"
@@ -216,13 +217,15 @@ void long_row(const Setting<T>& setting, std::int64_t at) {
     if (gt != nullptr && kl) {
       const Batch<T> factor(static_cast<T>(of_t * down_t)), rest(static_cast<T>(log_s - log_t - divergence));
       const Batch<T> inverse(setting.inverse), zero(T{0}), by_s(max_s), by_t(max_t);
+      // A class without probability gets 0, unless NaN or +inf in the teacher's row makes all of it NaN.
+      const Batch<T> absent(std::isnan(row.zt) ? std::numeric_limits<T>::quiet_NaN() : T{0});
       fill_row<T, 2>(gt + begin, length, setting.streamed, [&]<int K>(std::int64_t i, std::int64_t count) {
         auto v = load_each<K>(et + i, count, T{0});
         const auto logit_s = load_each<K>(row.s + begin + i, count, T{0});
         const auto logit_t = load_each<K>(row.t + begin + i, count, T{0});
         for (int k = 0; k < K; ++k) {
           const Batch<T> p = factor * v[k], apart = ((logit_t[k] - by_t) - (logit_s[k] - by_s)) * inverse;
-          v[k] = select(v[k] == zero, zero, p * (apart + rest));
+          v[k] = select(v[k] == zero, absent, p * (apart + rest));
         }
         return v;
       });
@@ -322,11 +325,12 @@ void short_rows(const Setting<T>& setting, std::int64_t first) {
   if (call.teacher_gradient != nullptr) {
     alignas(64) Turned gradient;
     const Batch<T> rest = (logs[0] - logs[1]) - divergence;
+    const Batch<T> absent = select(zt == zt, zero, zt);  // NaN or +inf in the teacher's row: NaN everywhere
     for (std::int64_t j = 0; j < n; ++j) {
       const Batch<T> e = load(et + j * width);
       const Batch<T> apart =
           kl ? ((load(t + j * width) - max_t) - (load(s + j * width) - max_s)) * inverse : zero;
-      store<T>(gradient + j * width, kl ? select(e == zero, zero, b * e * (apart + rest)) : zero);
+      store<T>(gradient + j * width, kl ? select(e == zero, absent, b * e * (apart + rest)) : zero);
     }
     turn_out(gradient, n, count, call.teacher_gradient + first * n);
   }

@@ -215,7 +215,7 @@ BOOST_AUTO_TEST_CASE(inputs_that_are_missing_or_do_not_fit) {
   });
   BOOST_TEST(holds(range, "9"));
   BOOST_TEST(holds(range, "position 1"));
-  BOOST_TEST(holds(range, "4 classes"));
+  BOOST_TEST(holds(range, "[0, 4)"));
 }
 
 BOOST_AUTO_TEST_CASE(a_class_masked_in_both_logits_takes_no_part) {

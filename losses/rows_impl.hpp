@@ -1,0 +1,74 @@
+// Rows of classes: the labels, class weights and masks of all classification losses, checked and counted in one place.
+#pragma once
+
+#include <cstddef>
+#include <optional>
+
+#include "retort/framework/base/error.hpp"
+#include "retort/framework/core/tensor.hpp"
+#include "retort/losses/reduction.hpp"
+
+namespace retort {
+struct DistillationLossOptions;
+}
+
+namespace retort::detail {
+
+struct RowOptions {
+  Tensor weight = {};                      ///< of each class [C]; undefined for 1
+  std::optional<Index> ignore_index = {};  ///< rows with this label do not count
+  Tensor mask = {};                        ///< int64 0 or 1: rows that count; undefined for all
+  bool read_labels = true;                 ///< false: labels may have any value, or be left out
+};
+
+/// Rows [N, d…] of an input [N, C, d…] whose dimension `dim` holds the classes.
+struct ClassRows {
+  Tensor labels;       ///< int64; of any value in a row that does not count
+  Tensor mask;         ///< int64 0 or 1; undefined if every row counts
+  Tensor weight;       ///< of each row, in the input's type, 0 if it does not count; undefined for 1
+  Index counted = 0;   ///< number of rows that count
+  double divisor = 0;  ///< sum of their weights
+};
+
+/// Throws: TypeError, ShapeError, ValueError for a mask other than 0 and 1, and IndexError for a label outside [0, C)
+/// in a row that counts.
+ClassRows prepare_rows(const char* operation, const Shape& input, DType dtype, std::size_t dim,
+                       const Tensor& labels, const RowOptions& options);
+
+/// Throws: ShapeError unless `weight` is undefined or has shape [C]; TypeError for int64.
+void check_class_weight(const char* operation, const Tensor& weight, const Shape& input, std::size_t dim);
+
+/// The dimension of the classes: 1, or 0 if the input has one dimension. Throws: ShapeError for shape ().
+std::size_t class_dim(const char* operation, const Tensor& input);
+
+/// Shape of the rows of an input whose classes are dimension `dim`.
+inline Shape row_shape(Shape input, std::size_t dim) {
+  input.erase(input.begin() + static_cast<std::ptrdiff_t>(dim));
+  return input;
+}
+
+/// `terms`, exactly 0 (as are all derivatives) in rows that do not count.
+Tensor counted_terms(const Tensor& terms, const ClassRows& rows);
+
+/// Weighted negative log-likelihoods of the labels, reduced.
+Tensor nll_of_rows(const Tensor& log_probabilities, std::size_t dim, const ClassRows& rows,
+                   Reduction reduction);
+
+/// Throws: ValueError for a temperature, alpha or reduction out of range.
+void check_distillation_options(const char* operation, const DistillationLossOptions& options);
+/// prepare_rows of logits [..., C]. Throws: ValueError too if labels with a share in the loss are missing.
+ClassRows distillation_rows(const char* operation, const Shape& logits, DType dtype, const Tensor& labels,
+                            const Tensor& mask, double alpha);
+/// The factor of the sum over rows: 1 / counted for batchmean, otherwise 1.
+double row_scale(Reduction reduction, const ClassRows& rows);
+bool all_finite(const Tensor& x);
+
+/// The reduction after the deprecated arguments have had their say; warns about them.
+Reduction resolve_reduction(std::optional<bool> size_average, std::optional<bool> reduce,
+                            Reduction reduction);
+/// Throws: ValueError for batchmean, on behalf of a loss without it.
+void refuse_batchmean(const char* operation, Reduction reduction);
+/// The terms, their sum, or the sum divided by `divisor` (by their number, if absent).
+Tensor reduce_terms(const Tensor& terms, Reduction reduction, std::optional<double> divisor = std::nullopt);
+
+}  // namespace retort::detail
