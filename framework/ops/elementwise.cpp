@@ -8,6 +8,7 @@
 #include <numbers>
 
 #include "retort/framework/core/op.hpp"
+#include "retort/framework/fused.hpp"
 #include "retort/framework/kernels/elementwise_impl.hpp"
 #include "retort/framework/ops/checks.hpp"
 
@@ -175,6 +176,14 @@ Batch<T> pow_lanes(const Batch<T>& base, const Batch<T>& exponent) {
   base.store_aligned(x.data());
   exponent.store_aligned(y.data());
   std::transform(x.begin(), x.end(), y.begin(), x.begin(), [](T a, T b) { return std::pow(a, b); });
+  return Batch<T>::load_aligned(x.data());
+}
+
+template <class T, class F>
+Batch<T> by_lane(const Batch<T>& v, F f) {
+  alignas(64) std::array<T, kernels::lanes<T>> x;
+  v.store_aligned(x.data());
+  std::transform(x.begin(), x.end(), x.begin(), f);
   return Batch<T>::load_aligned(x.data());
 }
 
@@ -404,6 +413,40 @@ Tensor gelu(const Tensor& input, GeluApproximation approximate) {
   if (approximate == GeluApproximation::none) return x * normal_cdf(x);
   const double slope = std::numbers::sqrt2 * std::numbers::inv_sqrtpi;
   return 0.5 * x * (1 + tanh(slope * (x + 0.044715 * (x * x * x))));
+}
+
+Tensor sin(const Tensor& input) {
+  const Tensor x = floating(input);
+  return record({.name = "sin",
+                 .inputs = {x},
+                 .value = map<Elements::floats>(
+                     x, [](const auto& v) { return by_lane(v, [](auto a) { return std::sin(a); }); }),
+                 .vjp = [x](const Tensor& g, Needs) { return g * cos(x); }});
+}
+Tensor cos(const Tensor& input) {
+  const Tensor x = floating(input);
+  return record({.name = "cos",
+                 .inputs = {x},
+                 .value = map<Elements::floats>(
+                     x, [](const auto& v) { return by_lane(v, [](auto a) { return std::cos(a); }); }),
+                 .vjp = [x](const Tensor& g, Needs) { return neg(g) * sin(x); }});
+}
+
+Tensor erf(const Tensor& x) {
+  return fused(
+      "erf", [](const auto& v) { return erf(v); }, x);
+}
+Tensor erfc(const Tensor& x) {
+  return fused(
+      "erfc", [](const auto& v) { return erfc(v); }, x);
+}
+Tensor log1p(const Tensor& x) {
+  return fused(
+      "log1p", [](const auto& v) { return log1p(v); }, x);
+}
+Tensor expm1(const Tensor& x) {
+  return fused(
+      "expm1", [](const auto& v) { return expm1(v); }, x);
 }
 
 Tensor pow(const Tensor& input, Scalar exponent) {

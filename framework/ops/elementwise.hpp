@@ -54,6 +54,16 @@ Tensor relu(const Tensor& x);
 /// x · sigmoid(x).
 Tensor silu(const Tensor& x);
 
+/// sin x and cos x, of radians.
+Tensor sin(const Tensor& x);
+Tensor cos(const Tensor& x);
+/// The error function, 2/√π ∫₀ˣ exp(-t²) dt, and 1 - erf(x), which is accurate where it is small.
+Tensor erf(const Tensor& x);
+Tensor erfc(const Tensor& x);
+/// ln(1 + x) and e^x - 1, accurate for small x.
+Tensor log1p(const Tensor& x);
+Tensor expm1(const Tensor& x);
+
 enum class GeluApproximation { none, tanh };
 /// x · Φ(x) with Φ the standard normal distribution (Hendrycks and Gimpel, 2016), or with its tanh approximation
 /// Φ(x) ≈ (1 + tanh(√(2/π)·(x + 0.044715·x³))) / 2.

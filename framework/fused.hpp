@@ -1,0 +1,427 @@
+// fused: an elementwise operation, its gradients and all higher orders from one generic callable.
+//
+//     rt::Tensor swish_gate(const rt::Tensor& x, const rt::Tensor& y) {
+//       return rt::fused("swish_gate", [](const auto& a, const auto& b) { return a * sigmoid(b) + tanh(a); }, x, y);
+//     }
+//
+// The callable is compiled with the user's flags, and for processors with AVX2 besides.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <span>
+#include <type_traits>
+#include <utility>
+
+#include "retort/framework/core/op.hpp"
+#include "retort/framework/kernels/register.hpp"
+#include "retort/framework/ops/elementwise.hpp"
+
+namespace retort {
+namespace detail {
+
+/// A tensor of element type T as a fused callable sees it: + - * /, comparisons and functions are the library's
+/// operations. A number becomes a tensor of shape {}.
+template <class T>
+class Traced : public lanes::Arithmetic<Traced<T>> {
+ public:
+  class Condition {
+   public:
+    explicit Condition(Tensor values) : holds(std::move(values)) {}
+    friend Condition operator&(const Condition& a, const Condition& b) {
+      return Condition(a.holds * b.holds);
+    }
+    friend Condition operator|(const Condition& a, const Condition& b) {
+      return Condition(not_equal(a.holds + b.holds, 0));
+    }
+    friend Condition operator!(const Condition& a) { return Condition(equal(a.holds, 0)); }
+    Tensor holds;
+  };
+
+  Traced() = default;
+  explicit Traced(Tensor values) : tensor(std::move(values)) {}
+  template <class N>
+    requires std::is_arithmetic_v<N>
+  Traced(N number) : tensor(full({}, number, dtype_of<T>)) {}  // NOLINT: made to be implicit
+  Tensor tensor;
+
+  friend Traced operator+(const Traced& a, const Traced& b) { return Traced(a.tensor + b.tensor); }
+  friend Traced operator-(const Traced& a, const Traced& b) { return Traced(a.tensor - b.tensor); }
+  friend Traced operator*(const Traced& a, const Traced& b) { return Traced(a.tensor * b.tensor); }
+  friend Traced operator/(const Traced& a, const Traced& b) { return Traced(a.tensor / b.tensor); }
+  friend Traced operator-(const Traced& a) { return Traced(-a.tensor); }
+  friend Condition operator<(const Traced& a, const Traced& b) { return Condition(less(a.tensor, b.tensor)); }
+  friend Condition operator<=(const Traced& a, const Traced& b) {
+    return Condition(less_equal(a.tensor, b.tensor));
+  }
+  friend Condition operator>(const Traced& a, const Traced& b) { return b < a; }
+  friend Condition operator>=(const Traced& a, const Traced& b) { return b <= a; }
+  friend Condition operator==(const Traced& a, const Traced& b) {
+    return Condition(equal(a.tensor, b.tensor));
+  }
+  friend Condition operator!=(const Traced& a, const Traced& b) {
+    return Condition(not_equal(a.tensor, b.tensor));
+  }
+  friend Traced where(const Condition& c, const Traced& a, const Traced& b) {
+    return Traced(retort::where(c.holds, a.tensor, b.tensor));
+  }
+  friend Traced exp(const Traced& x) { return Traced(retort::exp(x.tensor)); }
+  friend Traced log(const Traced& x) { return Traced(retort::log(x.tensor)); }
+  friend Traced tanh(const Traced& x) { return Traced(retort::tanh(x.tensor)); }
+  friend Traced sigmoid(const Traced& x) { return Traced(retort::sigmoid(x.tensor)); }
+  friend Traced sqrt(const Traced& x) { return Traced(retort::sqrt(x.tensor)); }
+  friend Traced abs(const Traced& x) { return Traced(retort::abs(x.tensor)); }
+  friend Traced relu(const Traced& x) { return Traced(retort::relu(x.tensor)); }
+  friend Traced erf(const Traced& x) { return Traced(retort::erf(x.tensor)); }
+  friend Traced erfc(const Traced& x) { return Traced(retort::erfc(x.tensor)); }
+  friend Traced log1p(const Traced& x) { return Traced(retort::log1p(x.tensor)); }
+  friend Traced expm1(const Traced& x) { return Traced(retort::expm1(x.tensor)); }
+  friend Traced pow(const Traced& x, double exponent) { return Traced(retort::pow(x.tensor, exponent)); }
+  friend Traced pow(const Traced& x, const Traced& y) { return Traced(retort::pow(x.tensor, y.tensor)); }
+  friend Traced max(const Traced& a, const Traced& b) { return Traced(maximum(a.tensor, b.tensor)); }
+  friend Traced min(const Traced& a, const Traced& b) { return Traced(minimum(a.tensor, b.tensor)); }
+};
+
+/// A value and its derivatives with respect to N variables; R is a Register or a Traced. The sets of variables that it
+/// depends on, and with derivative 1, are constants where the compiler sees the whole callable, so that factors of 0
+/// and 1 cost nothing.
+template <class R, int N>
+class Dual : public lanes::Arithmetic<Dual<R, N>> {
+ public:
+  using Condition = typename R::Condition;
+
+  Dual() = default;
+  Dual(const R& v) : value(v) {}  // NOLINT: made to be implicit
+  template <class Number>
+    requires std::is_arithmetic_v<Number>
+  Dual(Number number) : value(number) {}  // NOLINT: made to be implicit
+  static Dual variable(const R& v, int k) {
+    Dual x(v);
+    x.live_ = x.unit_ = 1u << k;
+    return x;
+  }
+
+  R value;
+  bool depends_on(int k) const { return (live_ >> k & 1) != 0; }
+  bool is_unit(int k) const { return (unit_ >> k & 1) != 0; }
+  /// The derivative with respect to variable k, on which this depends.
+  R partial(int k) const { return is_unit(k) ? R(1) : partials_[k]; }
+  /// The same times a factor.
+  R partial(int k, const R& factor) const { return is_unit(k) ? factor : partials_[k] * factor; }
+
+  friend Dual operator+(const Dual& a, const Dual& b) {
+    return Dual(a.value + b.value, a.live_ | b.live_, (a.unit_ & ~b.live_) | (b.unit_ & ~a.live_),
+                [&](int k) {
+                  return !b.depends_on(k)   ? a.partial(k)
+                         : !a.depends_on(k) ? b.partial(k)
+                                            : a.partial(k) + b.partial(k);
+                });
+  }
+  friend Dual operator-(const Dual& a, const Dual& b) {
+    return Dual(a.value - b.value, a.live_ | b.live_, a.unit_ & ~b.live_, [&](int k) {
+      return !b.depends_on(k) ? a.partial(k) : !a.depends_on(k) ? -b.partial(k) : a.partial(k) - b.partial(k);
+    });
+  }
+  friend Dual operator*(const Dual& a, const Dual& b) {
+    return Dual(a.value * b.value, a.live_ | b.live_, 0, [&](int k) {
+      return !b.depends_on(k)   ? a.partial(k, b.value)
+             : !a.depends_on(k) ? b.partial(k, a.value)
+                                : a.partial(k, b.value) + b.partial(k, a.value);
+    });
+  }
+  friend Dual operator/(const Dual& a, const Dual& b) {
+    const R quotient = a.value / b.value;
+    return Dual(quotient, a.live_ | b.live_, 0, [&](int k) {
+      return !b.depends_on(k)   ? a.partial(k) / b.value
+             : !a.depends_on(k) ? -b.partial(k, quotient / b.value)
+                                : (a.partial(k) - b.partial(k, quotient)) / b.value;
+    });
+  }
+  friend Dual operator-(const Dual& a) {
+    return Dual(-a.value, a.live_, 0, [&](int k) { return -a.partial(k); });
+  }
+  friend Condition operator<(const Dual& a, const Dual& b) { return a.value < b.value; }
+  friend Condition operator<=(const Dual& a, const Dual& b) { return a.value <= b.value; }
+  friend Condition operator>(const Dual& a, const Dual& b) { return a.value > b.value; }
+  friend Condition operator>=(const Dual& a, const Dual& b) { return a.value >= b.value; }
+  friend Condition operator==(const Dual& a, const Dual& b) { return a.value == b.value; }
+  friend Condition operator!=(const Dual& a, const Dual& b) { return a.value != b.value; }
+
+  friend Dual where(const Condition& c, const Dual& a, const Dual& b) {
+    return Dual(where(c, a.value, b.value), a.live_ | b.live_, a.unit_ & b.unit_,
+                [&](int k) { return where(c, a.partial_or_0(k), b.partial_or_0(k)); });
+  }
+  friend Dual abs(const Dual& x) {
+    return Dual(abs(x.value), x.live_, 0, [&](int k) {
+      const R p = x.partial(k);
+      return where(x.value > R(0), p, where(x.value < R(0), -p, R(0)));
+    });
+  }
+  friend Dual relu(const Dual& x) {
+    return Dual(relu(x.value), x.live_, 0, [&](int k) { return where(x.value <= R(0), R(0), x.partial(k)); });
+  }
+  friend Dual max(const Dual& a, const Dual& b) {
+    return shared(max(a.value, b.value), a, b, a.value<b.value, a.value> b.value);
+  }
+  friend Dual min(const Dual& a, const Dual& b) {
+    return shared(min(a.value, b.value), a, b, a.value > b.value, a.value < b.value);
+  }
+
+  friend Dual exp(const Dual& x) {
+    const R y = exp(x.value);
+    return x.chain(y, [&] { return y; });
+  }
+  friend Dual log(const Dual& x) {
+    return Dual(log(x.value), x.live_, 0, [&](int k) { return x.partial(k) / x.value; });
+  }
+  friend Dual tanh(const Dual& x) {
+    const R y = tanh(x.value);
+    return x.chain(y, [&] { return R(1) - y * y; });
+  }
+  friend Dual sigmoid(const Dual& x) {
+    const R y = sigmoid(x.value);
+    return x.chain(y, [&] { return y * (R(1) - y); });
+  }
+  friend Dual sqrt(const Dual& x) {
+    const R y = sqrt(x.value);
+    return Dual(y, x.live_, 0, [&](int k) { return x.partial(k) / (y + y); });
+  }
+  friend Dual erf(const Dual& x) {
+    return x.chain(erf(x.value), [&] { return R(two_over_root_pi) * exp(-x.value * x.value); });
+  }
+  friend Dual erfc(const Dual& x) {
+    return x.chain(erfc(x.value), [&] { return R(-two_over_root_pi) * exp(-x.value * x.value); });
+  }
+  friend Dual log1p(const Dual& x) {
+    return Dual(log1p(x.value), x.live_, 0, [&](int k) { return x.partial(k) / (R(1) + x.value); });
+  }
+  friend Dual expm1(const Dual& x) {
+    const R y = expm1(x.value);
+    return x.chain(y, [&] { return y + R(1); });
+  }
+  friend Dual pow(const Dual& x, double exponent) {
+    if (exponent == 0) return Dual(pow(x.value, 0.0));
+    return x.chain(pow(x.value, exponent), [&] { return R(exponent) * pow(x.value, exponent - 1); });
+  }
+  friend Dual pow(const Dual& x, const Dual& y) {
+    const R z = pow(x.value, y.value);
+    const auto by_base = [&] { return where(y.value == R(0), R(0), y.value * pow(x.value, y.value - R(1))); };
+    const auto by_exponent = [&] {  // at x = 0 with y >= 0 the power is flat in y; log 0 must not reach it
+      const Condition flat = (x.value == R(0)) & (y.value >= R(0));
+      return where(flat, R(0), z * log(where(flat, R(1), x.value)));
+    };
+    const Dual of_base = x.chain(z, by_base), of_exponent = y.chain(R(0), by_exponent);
+    return of_base + of_exponent;
+  }
+
+ private:
+  static constexpr double two_over_root_pi = 1.12837916709551257390;
+
+  /// partial_of(k) is called for the variables in `live` without `unit`.
+  template <class F>
+  Dual(const R& v, unsigned live, unsigned unit, const F& partial_of) : value(v), live_(live), unit_(unit) {
+    [&]<int... K>(std::integer_sequence<int, K...>) {
+      (((live & ~unit) >> K & 1 ? void(partials_[K] = partial_of(K)) : void()), ...);
+    }(std::make_integer_sequence<int, N>());
+  }
+  template <class F>
+  Dual chain(const R& v, const F& slope_of) const {
+    if (live_ == 0) return Dual(v);
+    const R slope = slope_of();
+    return Dual(v, live_, 0, [&](int k) { return partial(k, slope); });
+  }
+  R partial_or_0(int k) const { return depends_on(k) ? partial(k) : R(0); }
+  /// A maximum or minimum: the one that loses gives nothing, a tie half of each, NaN both.
+  static Dual shared(const R& v, const Dual& a, const Dual& b, const Condition& a_loses,
+                     const Condition& b_loses) {
+    const Condition tie = a.value == b.value;
+    const auto share = [&](const Dual& x, const Condition& loses, int k) {
+      const R p = x.partial(k);
+      return where(loses, R(0), where(tie, R(0.5) * p, p));
+    };
+    return Dual(v, a.live_ | b.live_, 0, [&](int k) {
+      return !b.depends_on(k)   ? share(a, a_loses, k)
+             : !a.depends_on(k) ? share(b, b_loses, k)
+                                : share(a, a_loses, k) + share(b, b_loses, k);
+    });
+  }
+
+  std::array<R, N> partials_{};
+  unsigned live_ = 0, unit_ = 0;
+};
+
+/// Computes n elements, a multiple of 16: outputs from inputs, arrays of one float type. f is the callable.
+using FusedBlock = void (*)(const void* f, const void* const* in, void* const* out, Index n);
+
+/// Calls `block` for all elements of `shape`, to which the inputs broadcast: at most 7 of one float type. Outputs have
+/// that shape; an undefined one is passed as a null pointer. Inputs that are repeated are written out piece by piece.
+void run_fused(const Shape& shape, DType dtype, std::span<const Tensor> in, std::span<const Tensor> out,
+               FusedBlock block, const void* f);
+/// The shape that the inputs broadcast to.
+Shape fused_shape(const char* name, std::span<const Tensor> in);
+
+/// out[0] = f(in...).
+template <class T, class F, int N>
+struct FusedValue {
+  template <int bytes>
+  static void run(const void* f, const void* const* in, void* const* out, Index n) {
+    using R = lanes::Register<T, bytes>;
+    T* y = static_cast<T*>(out[0]);
+    [&]<int... K>(std::integer_sequence<int, K...>) {
+      for (Index i = 0; i < n; i += R::size)
+        R((*static_cast<const F*>(f))(R::load(static_cast<const T*>(in[K]) + i)...)).store(y + i);
+    }(std::make_integer_sequence<int, N>());
+  }
+};
+
+/// out[k] = in[N] · ∂f/∂in[k] for the inputs in `mask`; a null pointer is left out.
+template <class T, class F, int N, unsigned mask>
+struct FusedGradients {
+  template <int bytes>
+  static void run(const void* f, const void* const* in, void* const* out, Index n) {
+    using R = lanes::Register<T, bytes>;
+    using D = Dual<R, N>;
+    const auto argument = [&](int k, Index i) {
+      const R x = R::load(static_cast<const T*>(in[k]) + i);
+      return (mask >> k & 1) != 0 ? D::variable(x, k) : D(x);
+    };
+    [&]<int... K>(std::integer_sequence<int, K...>) {
+      for (Index i = 0; i < n; i += R::size) {
+        const D y((*static_cast<const F*>(f))(argument(K, i)...));
+        const R g = R::load(static_cast<const T*>(in[N]) + i);
+        const auto give = [&](int k) {
+          if (out[k]) (y.depends_on(k) ? y.partial(k, g) : R(0)).store(static_cast<T*>(out[k]) + i);
+        };
+        (((mask >> K & 1) != 0 ? give(K) : void()), ...);
+      }
+    }(std::make_integer_sequence<int, N>());
+  }
+};
+
+// Everything that a loop calls becomes part of it, the callable included: so all of it is compiled for its target.
+template <class Loop>
+[[gnu::flatten]] void run_native(const void* f, const void* const* in, void* const* out, Index n) {
+  Loop::template run<lanes::native_bytes>(f, in, out, n);
+}
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && defined(__OPTIMIZE__) && \
+    !(defined(__AVX2__) && defined(__FMA__))
+template <class Loop>
+[[gnu::flatten, gnu::target("avx2,fma")]] void run_wide(const void* f, const void* const* in,
+                                                        void* const* out, Index n) {
+  Loop::template run<32>(f, in, out, n);
+}
+template <class Loop>
+FusedBlock fused_block() {
+  static const bool wide = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  return wide ? run_wide<Loop> : run_native<Loop>;
+}
+#else
+template <class Loop>
+FusedBlock fused_block() {
+  return run_native<Loop>;
+}
+#endif
+
+template <class F, int N>
+class Fused {
+ public:
+  Fused(F f, std::array<Tensor, N> inputs) : f_(std::move(f)), inputs_(std::move(inputs)) {}
+
+  Tensor value(const char* name) const {
+    const Tensor y = empty(fused_shape(name, inputs_), inputs_[0].dtype());
+    visit_floating(y.dtype(), [&]<class T>(T) {
+      run_fused(y.shape(), y.dtype(), inputs_, {&y, 1}, fused_block<FusedValue<T, F, N>>(), &f_);
+    });
+    return y;
+  }
+
+  /// Gradients by one pass over the registers.
+  std::array<Tensor, N> gradients(const Tensor& g, Needs needs) const {
+    std::array<Tensor, N> out;
+    std::array<Tensor, N + 1> in;
+    unsigned wanted = 0;
+    for (int k = 0; k < N; ++k) {
+      in[k] = inputs_[k].detach();
+      if (!needs[k] || !inputs_[k].requires_grad()) continue;
+      wanted |= 1u << k;
+      out[k] = empty(g.shape(), g.dtype());
+    }
+    in[N] = g;
+    visit_floating(g.dtype(), [&]<class T>(T) {
+      run_fused(g.shape(), g.dtype(), in, out, gradient_block<T>(wanted), &f_);
+    });
+    return out;
+  }
+
+  /// The same in recorded operations.
+  std::array<Tensor, N> recorded_gradients(const Tensor& g, Needs needs) const {
+    std::array<Tensor, N> out;
+    visit_floating(g.dtype(), [&]<class T>(T) {
+      using D = Dual<Traced<T>, N>;
+      const D y = [&]<int... K>(std::integer_sequence<int, K...>) {
+        const auto argument = [&](int k) {
+          const Traced<T> x(inputs_[k]);
+          return needs[k] && inputs_[k].requires_grad() ? D::variable(x, k) : D(x);
+        };
+        return D(f_(argument(K)...));
+      }(std::make_integer_sequence<int, N>());
+      for (int k = 0; k < N; ++k)
+        if (needs[k] && inputs_[k].requires_grad())
+          out[k] = y.depends_on(k) ? y.partial(k, Traced<T>(g)).tensor : zeros_like(g);
+    });
+    return out;
+  }
+
+  const std::array<Tensor, N>& inputs() const { return inputs_; }
+
+ private:
+  // With one or two inputs there is a loop for each set of gradients; else one that computes all.
+  template <class T>
+  static FusedBlock gradient_block(unsigned wanted) {
+    if constexpr (N == 1) {
+      return fused_block<FusedGradients<T, F, N, 1>>();
+    } else {
+      if constexpr (N == 2) {
+        if (wanted == 1) return fused_block<FusedGradients<T, F, N, 1>>();
+        if (wanted == 2) return fused_block<FusedGradients<T, F, N, 2>>();
+      }
+      return fused_block<FusedGradients<T, F, N, (1u << N) - 1>>();
+    }
+  }
+
+  F f_;
+  std::array<Tensor, N> inputs_;
+};
+
+}  // namespace detail
+
+/// An elementwise operation y = f(inputs...) of 1 to 6 tensors, from a generic callable over `const auto&` arguments that
+/// is written with + - * /, numbers, comparisons (joined by &, | and !) and the unqualified functions
+/// `exp log tanh sigmoid sqrt abs relu erf erfc log1p expm1 pow max min where`. Numbers, captured ones too, do not change
+/// the element type. f is called with registers for the value, with dual numbers for all gradients in one pass, and with
+/// tensors for gradients that are recorded, and so for higher orders. It must be a pure function: it is called often, on
+/// several threads, and kept in the graph. `name` outlives the graph: a string literal.
+/// Shapes: the inputs broadcast, and promote as in `+`; int64 alone counts as float32. The result has the broadcast shape.
+/// Edge cases: relu and abs have gradient 0 at 0, a tie in max or min gives half to each, the branch that `where` does not
+/// take gets exactly 0. A NaN passes. pow(x, 0) is 1 with gradient 0; d/dy x^y is 0 where x = 0 and y >= 0.
+/// Throws: ShapeError if the shapes do not broadcast.
+template <class F, class... Inputs>
+  requires(sizeof...(Inputs) >= 1 && sizeof...(Inputs) <= 6 &&
+           (std::is_convertible_v<const Inputs&, const Tensor&> && ...))
+[[nodiscard]] Tensor fused(const char* name, F f, const Inputs&... inputs) {
+  constexpr int count = sizeof...(Inputs);
+  DType dtype = DType::int64;
+  ((dtype = promote(dtype, static_cast<const Tensor&>(inputs).dtype())), ...);
+  if (dtype == DType::int64) dtype = DType::float32;
+  detail::Fused<F, count> operation(std::move(f), {static_cast<const Tensor&>(inputs).to(dtype)...});
+  const Tensors in(operation.inputs().begin(), operation.inputs().end());
+  return record(
+      {.name = name,
+       .inputs = in,
+       .value = operation.value(name),
+       .vjp = [operation](const Tensor& g, Needs needs) { return operation.recorded_gradients(g, needs); },
+       .fast_vjp = [operation](const Tensor& g, Needs needs) { return operation.gradients(g, needs); }});
+}
+
+}  // namespace retort

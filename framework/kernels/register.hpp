@@ -1,0 +1,386 @@
+// A register of float or double for any instruction set, and its mathematics: what <retort/framework/fused.hpp> computes
+// with, in the library and in users' programs. It is made of the compiler's vector types, so that it is as wide as the
+// flags of the translation unit allow, or as a function's target attribute.
+#pragma once
+
+#include <array>
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <type_traits>
+#include <utility>
+
+#ifdef __FAST_MATH__
+#error "retort/framework/fused.hpp needs IEEE arithmetic: compile this file without -ffast-math"
+#endif
+
+// One namespace per instruction set: objects compiled for different ones may be linked together.
+namespace retort::lanes {
+#if defined(__AVX512F__)
+inline namespace avx512 {
+inline constexpr int native_bytes = 64;
+#elif defined(__AVX2__) && defined(__FMA__)
+inline namespace avx2 {
+inline constexpr int native_bytes = 32;
+#else
+inline namespace baseline {
+inline constexpr int native_bytes = 16;
+#endif
+
+/// The bit patterns of a number, and the series of exp, log, erf and erfc for its precision.
+template <class T>
+struct Series;
+template <>
+struct Series<float> {
+  using Bits = std::uint32_t;
+  using Integer = std::int32_t;
+  static constexpr int fraction_bits = 23;
+  static constexpr Bits bias = 127;
+  // ln 2 in two parts; a small integer times the first is exact.
+  static constexpr float ln2_high = 0.693359375f, ln2_low = -0.00021219444005469057f;
+  static constexpr float exp_low = -104.0f, exp_high = 89.0f;  // 0 and infinity beyond them
+  static constexpr float log_scale = 33554432.0f,
+                         log_scale_exponent = 25.0f;  // 2^25 lifts any denormal number
+  // exp(r) on |r| <= ln 2 / 2.
+  static constexpr std::array<float, 7> exp_series{1.0f,
+                                                   1.0f,
+                                                   0.5f,
+                                                   0.16666576989698775f,
+                                                   0.041666554617204574f,
+                                                   0.008363179052722578f,
+                                                   0.0013926183587713494f};
+  // (ln(1 + f) - f + f²/2) / f³ on sqrt(1/2) <= 1 + f <= sqrt(2).
+  static constexpr std::array<float, 9> log_series{
+      0.33333331180030046f,  -0.24999996957950882f, 0.200007157488921f,
+      -0.16667802319501254f, 0.1424905764569748f,   -0.12425687331451106f,
+      0.1168541992348674f,   -0.11479733846637635f, 0.06971611471451178f};
+  // erf(x)/x in x² on |x| <= 1, and (1 + 2x)·exp(x²)·erfc(x) in (x - centre)/(x + centre) on 0 <= x <= erfc_end:
+  // interpolated at the Chebyshev nodes.
+  static constexpr float erfc_centre = 3, erfc_end = 12;
+  static constexpr int expm1_terms = 8;
+  static constexpr std::array<float, 7> erf_series{1.12837911f,    -0.37612626f,   0.112835944f,
+                                                   -0.0268542115f, 0.00518908724f, -0.00080168643f,
+                                                   7.87587487e-05f};
+  static constexpr std::array<float, 11> erfc_series{
+      1.25300801f,    -0.13562116f,   -0.0475625023f, 0.129647031f,     -0.119268902f,   0.0682931319f,
+      -0.0238100924f, 0.00256325305f, 0.00202250341f, -0.000753347995f, -0.000260164321f};
+};
+template <>
+struct Series<double> {
+  using Bits = std::uint64_t;
+  using Integer = std::int64_t;
+  static constexpr int fraction_bits = 52;
+  static constexpr Bits bias = 1023;
+  static constexpr double ln2_high = 0.6931471803691238, ln2_low = 1.9082149292705877e-10;
+  static constexpr double exp_low = -746.0, exp_high = 710.0;
+  static constexpr double log_scale = 18014398509481984.0, log_scale_exponent = 54.0;  // 2^54
+  static constexpr std::array<double, 12> exp_series{1.0,
+                                                     1.0,
+                                                     0.5000000000000001,
+                                                     0.16666666666666669,
+                                                     0.04166666666662413,
+                                                     0.008333333333330062,
+                                                     0.0013888888917213717,
+                                                     0.00019841269863053618,
+                                                     2.4801521295954376e-05,
+                                                     2.7557268459997064e-06,
+                                                     2.7620088445409746e-07,
+                                                     2.510038549551032e-08};
+  static constexpr double erfc_centre = 4, erfc_end = 28;
+  static constexpr int expm1_terms = 14;
+  static constexpr std::array<double, 13> erf_series{
+      1.1283791670955126,     -0.3761263890318375,     0.11283791670954879,    -0.026866170645076792,
+      0.0052239776248180145,  -0.000854832698083379,   0.0001205533111164271,  -1.4925595266831182e-05,
+      1.6461000484121368e-06, -1.6350312701054695e-07, 1.4659775274047436e-08, -1.1372848856791674e-09,
+      5.957176147748911e-11};
+  static constexpr std::array<double, 24> erfc_series{
+      1.2329951186255526,     -0.13962111684056253,    0.015379652102619558,    0.06809705425469323,
+      -0.10103906603629459,   0.09373283499833023,     -0.0663303658124095,     0.03716751553777026,
+      -0.01619773405599449,   0.005031969975753176,    -0.0007577732973669146,  -0.00019925668432389153,
+      0.00015062169704678355, -2.439924428312988e-05,  -1.1222046316669005e-05, 5.709784760966506e-06,
+      2.9377854943443786e-07, -8.254699744871162e-07,  7.471952780500971e-08,   1.1005996198640057e-07,
+      -1.799947545903142e-08, -1.4091982822555755e-08, 1.868487385473519e-09,   1.263782858042137e-09};
+};
+
+/// Compound assignment for what has + - * /.
+template <class D>
+struct Arithmetic {
+  friend D& operator+=(D& a, const D& b) { return a = a + b; }
+  friend D& operator-=(D& a, const D& b) { return a = a - b; }
+  friend D& operator*=(D& a, const D& b) { return a = a * b; }
+  friend D& operator/=(D& a, const D& b) { return a = a / b; }
+  friend D operator+(const D& a) { return a; }
+};
+
+/// `bytes` of lanes of T. Numbers convert to it; comparisons give a Register::Condition. The copy constructor keeps it
+/// from being passed in registers, which functions of different targets would disagree about.
+template <class T, int bytes>
+class Register : public Arithmetic<Register<T, bytes>> {
+  using S = Series<T>;
+  using Bits = typename S::Bits;
+  typedef T Vector __attribute__((vector_size(bytes)));
+  typedef typename S::Integer Integers __attribute__((vector_size(bytes)));
+  typedef Bits BitVector __attribute__((vector_size(bytes)));
+
+ public:
+  static constexpr int size = bytes / static_cast<int>(sizeof(T));
+
+  /// A truth value per lane.
+  class Condition {
+   public:
+    explicit Condition(const Integers& lanes_) : lanes(lanes_) {}
+    Condition(const Condition& other) : lanes(other.lanes) {}
+    Condition& operator=(const Condition& other) {
+      lanes = other.lanes;
+      return *this;
+    }
+    friend Condition operator&(const Condition& a, const Condition& b) {
+      return Condition(a.lanes & b.lanes);
+    }
+    friend Condition operator|(const Condition& a, const Condition& b) {
+      return Condition(a.lanes | b.lanes);
+    }
+    friend Condition operator!(const Condition& a) { return Condition(~a.lanes); }
+    Integers lanes;
+  };
+
+  Register() : v{} {}
+  template <class N>
+    requires std::is_arithmetic_v<N>
+  Register(N number) : v(static_cast<T>(number) - Vector{}) {}  // NOLINT: made to be implicit
+  Register(const Register& other) : v(other.v) {}
+  Register& operator=(const Register& other) {
+    v = other.v;
+    return *this;
+  }
+  static Register load(const T* x) {
+    Register r;
+    __builtin_memcpy(&r.v, x, bytes);
+    return r;
+  }
+  void store(T* y) const { __builtin_memcpy(y, &v, bytes); }
+
+  friend Register operator+(const Register& a, const Register& b) { return Register(a.v + b.v); }
+  friend Register operator-(const Register& a, const Register& b) { return Register(a.v - b.v); }
+  friend Register operator*(const Register& a, const Register& b) { return Register(a.v * b.v); }
+  friend Register operator/(const Register& a, const Register& b) { return Register(a.v / b.v); }
+  friend Register operator-(const Register& a) { return Register(-a.v); }
+  friend Condition operator<(const Register& a, const Register& b) { return Condition(a.v < b.v); }
+  friend Condition operator<=(const Register& a, const Register& b) { return Condition(a.v <= b.v); }
+  friend Condition operator>(const Register& a, const Register& b) { return Condition(a.v > b.v); }
+  friend Condition operator>=(const Register& a, const Register& b) { return Condition(a.v >= b.v); }
+  friend Condition operator==(const Register& a, const Register& b) { return Condition(a.v == b.v); }
+  friend Condition operator!=(const Register& a, const Register& b) { return Condition(a.v != b.v); }
+
+  /// a where the condition holds, b elsewhere.
+  friend Register where(const Condition& c, const Register& a, const Register& b) {
+    return Register(c.lanes ? a.v : b.v);
+  }
+
+  friend Register abs(const Register& x) { return Register((Vector)((BitVector)x.v & ~sign_bit)); }
+  friend Register relu(const Register& x) { return where(x <= Register(0), Register(0), x); }
+  /// The larger and the smaller one; NaN if either is.
+  friend Register max(const Register& a, const Register& b) { return where(a > b, a, where(a == a, b, a)); }
+  friend Register min(const Register& a, const Register& b) { return where(a < b, a, where(a == a, b, a)); }
+
+  friend Register sqrt(const Register& x) {
+    Register y;
+    square_root(x.v, y.v);
+    return y;
+  }
+
+  /// e^x within about 1 ulp, denormal results included.
+  friend Register exp(const Register& x) {
+    const Reduced at(x.v);
+    const Vector p = polynomial(S::exp_series, at.r).v;
+    // Times 2^n in two factors, neither of which leaves the normal range.
+    const BitVector all = (BitVector)at.shifted, half = all >> 1;
+    return Register(p * (Vector)(half << S::fraction_bits) * (Vector)((all - half) << S::fraction_bits));
+  }
+
+  /// e^x - 1, accurate for small x.
+  friend Register expm1(const Register& x) {
+    // 2^n·e^r - 1 = 2·(2^(n-1)·(e^r - 1) + (2^(n-1) - 1/2)): half the scale does not overflow before the result does.
+    const Vector bounded = x.v < T(-40) ? T(-40) - Vector{} : x.v;
+    const Reduced at(bounded);
+    const Vector r = at.r;
+    const Vector q = polynomial(expm1_series, r).v;
+    const Vector p = (r * r) * q + r;
+    const Vector half_scale = (Vector)(((BitVector)at.shifted - (S::bias + 1)) << S::fraction_bits);
+    const Vector wide = T(2) * (half_scale * p + (half_scale - T(0.5)));
+    const Register y(at.n == T(0) ? p : wide);
+    return y.signed_like(x);
+  }
+
+  /// ln x within about 1 ulp, denormal x included.
+  friend Register log(const Register& x) {
+    const Integers tiny = x.v < std::numeric_limits<T>::min();
+    const Vector normal = tiny ? x.v * S::log_scale : x.v;
+    // x = 2^e·(1 + f) with 1 + f in [sqrt(1/2), sqrt(2)).
+    constexpr Bits fraction = (Bits{1} << S::fraction_bits) - 1;
+    constexpr Bits root_half = std::bit_cast<Bits>(static_cast<T>(0.70710678118654752440));
+    constexpr Bits one = S::bias << S::fraction_bits, units = (S::bias + S::fraction_bits)
+                                                              << S::fraction_bits;
+    constexpr T unit = static_cast<T>(Bits{1} << S::fraction_bits) + T(S::bias);
+    const BitVector shifted = (BitVector)normal + (one - root_half);
+    const Vector f = (Vector)((shifted & fraction) + root_half) - T(1);
+    const Vector e = (Vector)((shifted >> S::fraction_bits) | units) -
+                     (tiny ? (unit + S::log_scale_exponent) - Vector{} : unit - Vector{});
+    Vector p;
+    if constexpr (std::is_same_v<T, float>) {
+      // ln(1 + f) = f - f²/2 + f³·p(f)
+      p = polynomial(S::log_series, f).v;
+      const Vector z = f * f;
+      p = (p * f) * z + e * S::ln2_low;
+      p = z * T(-0.5) + p;
+    } else {
+      // ln(1 + f) = 2·artanh(s) with s = f/(2 + f), as f - f²/2 + s·(f²/2 + s²·p(s²)), which keeps f exact.
+      const Vector s = f / (f + T(2)), z = s * s, half = f * T(0.5);
+      p = polynomial(artanh_series, z).v;
+      p = s * (half * f + z * p) + e * S::ln2_low;
+      p = p - half * f;
+    }
+    const Register y(e * S::ln2_high + (p + f)), endless(std::numeric_limits<T>::infinity());
+    const Register edge =
+        where(x == Register(0), -endless, where(x == endless, endless, std::numeric_limits<T>::quiet_NaN()));
+    return where((x > Register(0)) & (x < endless), y, edge);
+  }
+
+  /// ln(1 + x), accurate for small x.
+  friend Register log1p(const Register& x) {
+    const Register u = Register(1) + x, lost = x - (u - Register(1));
+    const Register y = log(u) + where(u > Register(0), lost / u, 0);
+    return where(x < Register(std::numeric_limits<T>::infinity()), y, x + x).signed_like(x);
+  }
+
+  friend Register sigmoid(const Register& x) { return Register(1) / (Register(1) + exp(-x)); }
+
+  friend Register tanh(const Register& x) {
+    const Register t = expm1(Register(-2) * abs(x));
+    return (-t / (t + Register(2))).signed_like(x);
+  }
+
+  friend Register erf(const Register& x) {
+    const Register s = x * x;
+    const Register inner = x * polynomial(S::erf_series, s.v);
+    return where(abs(x) < Register(1), inner, (Register(1) - erfc_of_positive(abs(x))).signed_like(x));
+  }
+  /// 1 - erf(x), accurate where it is small.
+  friend Register erfc(const Register& x) {
+    const Register y = erfc_of_positive(abs(x));
+    return where(x < Register(0), Register(2) - y, y);
+  }
+
+  friend Register pow(const Register& x, const Register& y) {
+    alignas(bytes) T base[size], exponent[size];
+    x.store(base);
+    y.store(exponent);
+    for (int i = 0; i < size; ++i) base[i] = std::pow(base[i], exponent[i]);
+    return load(base);
+  }
+  friend Register pow(const Register& x, double exponent) {
+    if (exponent == 0) return 1;
+    if (exponent == 1) return x;
+    if (exponent == 2) return x * x;
+    if (exponent == 3) return x * x * x;
+    if (exponent == 4) return (x * x) * (x * x);
+    if (exponent == 0.5) return sqrt(x);
+    if (exponent == -1) return Register(1) / x;
+    return pow(x, Register(exponent));
+  }
+
+ private:
+  static constexpr Bits sign_bit = Bits{1} << (sizeof(T) * 8 - 1);
+  explicit Register(const Vector& lanes_) : v(lanes_) {}
+  Register signed_like(const Register& x) const {
+    return Register((Vector)(((BitVector)v & ~sign_bit) | ((BitVector)x.v & sign_bit)));
+  }
+
+  /// The sum of series[i]·xⁱ.
+  template <std::size_t terms>
+  static Register polynomial(const std::array<T, terms>& series, const Vector& x) {
+    Vector p = series[terms - 1] - Vector{};
+    [&]<std::size_t... I>(std::index_sequence<I...>) {
+      ((p = p * x + series[terms - 2 - I]), ...);
+    }(std::make_index_sequence<terms - 1>());
+    return Register(p);
+  }
+  /// 1/2!, 1/3!, …: (e^r - 1 - r)/r².
+  static constexpr auto expm1_series = [] {
+    std::array<T, S::expm1_terms - 1> series{};
+    double factor = 1;
+    for (int i = 0; i < S::expm1_terms - 1; ++i) series[i] = static_cast<T>(factor /= i + 2);
+    return series;
+  }();
+  /// 2/3, 2/5, …: (2·artanh(s)/s - 2)/s² in s².
+  static constexpr auto artanh_series = [] {
+    std::array<T, 10> series{};
+    for (int i = 0; i < 10; ++i) series[i] = T(2) / static_cast<T>(2 * i + 3);
+    return series;
+  }();
+
+  /// x = n·ln 2 + r; the low bits of `shifted` are n plus twice the bias.
+  struct Reduced {
+    explicit Reduced(const Vector& x) {
+      constexpr T log2_e = static_cast<T>(1.44269504088896340735992468100189214);
+      constexpr T magic = static_cast<T>(Bits{3} << (S::fraction_bits - 1)) + T{2 * S::bias};
+      r = x > S::exp_high ? S::exp_high - Vector{} : x;
+      r = r < S::exp_low ? S::exp_low - Vector{} : r;
+      shifted = r * log2_e + magic;  // rounds
+      n = shifted - magic;
+      r = r - n * S::ln2_high;
+      r = r - n * S::ln2_low;
+    }
+    Vector r, n, shifted;
+  };
+  static Register erfc_of_positive(const Register& x) {
+    const Register z = where(x > Register(S::erfc_end), S::erfc_end, x);
+    const Register q = (z - Register(S::erfc_centre)) / (z + Register(S::erfc_centre));
+    // z² = square + lost, of the halves of z; the product of the upper ones is exact.
+    constexpr Bits lower = (Bits{1} << (S::fraction_bits / 2 + 1)) - 1;
+    const Register high = Register((Vector)((BitVector)z.v & ~lower)), low = z - high, square = z * z;
+    const Register lost = ((high * high - square) + Register(2) * high * low) + low * low;
+    const Register e = exp(-square);
+    return (e - e * lost) * polynomial(S::erfc_series, q.v) / (Register(1) + z + z);
+  }
+
+  // By the compilers' own names: <immintrin.h> would cost each user's file more than this header does.
+#if defined(__clang__) && __has_builtin(__builtin_elementwise_sqrt)
+  static void square_root(const Vector& x, Vector& y) { y = __builtin_elementwise_sqrt(x); }
+#elif defined(__GNUC__) && !defined(__clang__) && defined(__SSE2__)
+  static void square_root(const Vector& x, Vector& y) {
+    if constexpr (bytes > 16)
+      wide_root(x, y);
+    else if constexpr (std::is_same_v<T, float>)
+      y = __builtin_ia32_sqrtps(x);
+    else
+      y = __builtin_ia32_sqrtpd(x);
+  }
+#if defined(__AVX512F__)
+  static void wide_root(const Vector& x, Vector& y) {
+    constexpr int current_rounding = 4;
+    if constexpr (std::is_same_v<T, float>)
+      y = __builtin_ia32_sqrtps512_mask(x, x, -1, current_rounding);
+    else
+      y = __builtin_ia32_sqrtpd512_mask(x, x, -1, current_rounding);
+  }
+#else
+  [[gnu::target("avx2,fma")]] static void wide_root(const Vector& x, Vector& y) {
+    if constexpr (std::is_same_v<T, float>)
+      y = __builtin_ia32_sqrtps256(x);
+    else
+      y = __builtin_ia32_sqrtpd256(x);
+  }
+#endif
+#else
+  static void square_root(const Vector& x, Vector& y) {
+    for (int i = 0; i < size; ++i) y[i] = std::sqrt(x[i]);
+  }
+#endif
+
+  Vector v;
+};
+
+}  // namespace
+}  // namespace retort::lanes
