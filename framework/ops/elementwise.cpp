@@ -151,22 +151,12 @@ Tensor extremum(const char* operation, const Tensor& a, const Tensor& b, Pick pi
                  }});
 }
 
-// Φ(x), the standard normal distribution.
-Tensor normal_cdf(const Tensor& x) {
-  return record({.name = "gelu",
-                 .inputs = {x},
-                 .value = visit_floating(x.dtype(),
-                                         [&](auto zero) {
-                                           using T = decltype(zero);
-                                           return map_elements<T>(x, [](auto v) {
-                                             return static_cast<T>(
-                                                 0.5 * std::erfc(-static_cast<T>(v) *
-                                                                 static_cast<T>(1 / std::numbers::sqrt2)));
-                                           });
-                                         }),
-                 .vjp = [x](const Tensor& g, Needs) {
-                   return g * (exp(x * x * -0.5) * (0.5 * std::numbers::sqrt2 * std::numbers::inv_sqrtpi));
-                 }});
+Tensor gelu_by_tanh(const Tensor& x) {
+  const auto f = [](const auto& v) {
+    const auto u = max(min(v, 10), -10);  // tanh is ±1 beyond, and u³ does not overflow
+    return 0.5 * v * (1 + tanh(std::numbers::sqrt2 * std::numbers::inv_sqrtpi * (u + 0.044715 * pow(u, 3))));
+  };
+  return fused("gelu", f, x);
 }
 
 // std::pow of each lane.
@@ -396,23 +386,43 @@ Tensor relu(const Tensor& x) {
        .vjp = [=](const Tensor& g, const Tensor& y, Needs) { return gate(g, y.detach(), positive); }});
 }
 
-Tensor silu(const Tensor& input) {
-  const Tensor x = floating(input);
-  return record({.name = "silu",
-                 .inputs = {x},
-                 .value = map<Elements::floats>(
-                     x, [](const auto& v) { return v / (constant(v, 1) + kernels::exp(-v)); }),
-                 .vjp = [x](const Tensor& g, Needs) {
-                   const Tensor s = sigmoid(x);
-                   return g * (s * (1 + x * (1 - s)));
-                 }});
+Tensor silu(const Tensor& x) {
+  return fused(
+      "silu", [](const auto& v) { return v * sigmoid(v); }, x);
 }
 
-Tensor gelu(const Tensor& input, GeluApproximation approximate) {
-  const Tensor x = floating(input);
-  if (approximate == GeluApproximation::none) return x * normal_cdf(x);
-  const double slope = std::numbers::sqrt2 * std::numbers::inv_sqrtpi;
-  return 0.5 * x * (1 + tanh(slope * (x + 0.044715 * (x * x * x))));
+Tensor gelu(const Tensor& x, GeluApproximation approximate) {
+  if (approximate == GeluApproximation::tanh) return gelu_by_tanh(x);
+  return fused(
+      "gelu", [](const auto& v) { return v * (0.5 * erfc(v * (-0.5 * std::numbers::sqrt2))); }, x);
+}
+
+Tensor softplus(const Tensor& x, SoftplusOptions options) {
+  const auto f = [options](const auto& v) {
+    const auto scaled = options.beta * v;
+    const auto linear = scaled > options.threshold;
+    return where(linear, v, log1p(exp(where(linear, 0, scaled))) / options.beta);
+  };
+  return fused("softplus", f, x);
+}
+
+Tensor elu(const Tensor& x, double alpha) {
+  return fused(
+      "elu", [alpha](const auto& v) { return where(v > 0, v, alpha * expm1(where(v > 0, 0, v))); }, x);
+}
+
+Tensor leaky_relu(const Tensor& x, double slope) {
+  return fused(
+      "leaky_relu", [slope](const auto& v) { return where(v > 0, v, slope * v); }, x);
+}
+
+Tensor logaddexp(const Tensor& a, const Tensor& b) {
+  const auto f = [](const auto& u, const auto& v) {
+    const auto above = u > v, equal_infinities = (u == v) & (u - u != 0);
+    const auto distance = where(equal_infinities, 0, where(above, v - u, u - v));
+    return where(above, u, v) + where(equal_infinities, 0, log1p(exp(distance)));
+  };
+  return fused("logaddexp", f, a, b);
 }
 
 Tensor sin(const Tensor& input) {

@@ -69,6 +69,19 @@ enum class GeluApproximation { none, tanh };
 /// Φ(x) ≈ (1 + tanh(√(2/π)·(x + 0.044715·x³))) / 2.
 Tensor gelu(const Tensor& x, GeluApproximation approximate = GeluApproximation::none);
 
+struct SoftplusOptions {
+  double beta = 1;
+  double threshold = 20;
+};
+/// ln(1 + exp(beta·x)) / beta, a smooth relu; x itself where beta·x > threshold.
+Tensor softplus(const Tensor& x, SoftplusOptions options = {});
+/// x above 0, alpha·(e^x - 1) elsewhere (Clevert, Unterthiner and Hochreiter, 2016). The gradient at 0 is alpha.
+Tensor elu(const Tensor& x, double alpha = 1);
+/// x above 0, slope·x elsewhere. The gradient at 0 is `slope`.
+Tensor leaky_relu(const Tensor& x, double slope = 0.01);
+/// ln(e^a + e^b) without overflow. Shapes: a and b broadcast. Equal infinities give that infinity.
+Tensor logaddexp(const Tensor& a, const Tensor& b);
+
 /// x^s; the gradient for s = 0 is 0.
 Tensor pow(const Tensor& x, Scalar exponent);
 /// x^y. d/dx is 0 where y = 0, d/dy is 0 where x = 0 and y >= 0.

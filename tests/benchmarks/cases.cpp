@@ -120,6 +120,7 @@ std::vector<Json> cases() {
     all.push_back(operation("sum", shape, 2));
     all.push_back(operation("adam", shape, 7));
   }
+  all.push_back(operation("x sigmoid(y) + tanh(z) w", {1000, 1000}, 14));
   all.push_back(linear(32, 64, 32));
   all.push_back(linear(128, 784, 800));
   for (const std::int64_t length : {1000, 10000, 1000000})

@@ -117,6 +117,11 @@ std::function<void()> operation(const Json& request) {
       F::linear(x, w, b).backward(g);
     };
   }
+  if (name == "x sigmoid(y) + tanh(z) w")
+    return [x, y = leaf(shape), z = leaf(shape), w = leaf(shape), g = torch::randn(shape)]() mutable {
+      for (torch::Tensor* t : {&x, &y, &z, &w}) t->mutable_grad().reset();
+      (x * torch::sigmoid(y) + torch::tanh(z) * w).backward(g);
+    };
   if (name == "sum")
     return [x]() mutable {
       x.mutable_grad().reset();

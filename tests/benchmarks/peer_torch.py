@@ -96,6 +96,9 @@ def operation(request, wrap):
         return backward_of(wrap(torch.sum), [x])
     if name == "add":
         return backward_of(wrap(torch.add), [x, leaf(*shape)], torch.randn(*shape))
+    if name == "x sigmoid(y) + tanh(z) w":
+        gates = wrap(lambda x, y, z, w: x * torch.sigmoid(y) + torch.tanh(z) * w)
+        return backward_of(gates, [x, leaf(*shape), leaf(*shape), leaf(*shape)], torch.randn(*shape))
     function = F.relu if name == "relu" else lambda x: F.log_softmax(x, 1)
     return backward_of(wrap(function), [x], torch.randn(*shape))
 

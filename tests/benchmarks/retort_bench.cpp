@@ -1,4 +1,5 @@
 // The cases in Retort: form "composed" of the operations that a peer has too, form "fused" with the losses made in one.
+#include <retort/framework/fused.hpp>
 #include <retort/retort.hpp>
 
 #include <memory>
@@ -107,10 +108,23 @@ std::function<void()> linear_loss(const Json& request, bool fused) {
   };
 }
 
-std::function<void()> operation(const Json& request) {
+std::function<void()> gates(const rt::Shape& shape, bool fused) {
+  return [x = leaf(shape), y = leaf(shape), z = leaf(shape), w = leaf(shape), g = rt::randn(shape),
+          fused]() mutable {
+    for (rt::Tensor* t : {&x, &y, &z, &w}) t->zero_grad();
+    const auto f = [](const auto& a, const auto& b, const auto& c, const auto& d) {
+      return a * sigmoid(b) + tanh(c) * d;
+    };
+    (fused ? rt::fused("gates", f, x, y, z, w) : f(x, y, z, w)).backward(g);
+  };
+}
+
+std::function<void()> operation(const Json& request, bool fused) {
   const std::string name = request["operation"];
   const Extents extents = request["shape"];
   const rt::Shape shape(extents);
+  if (name == "x sigmoid(y) + tanh(z) w") return gates(shape, fused);
+  if (fused) return {};
   rt::Tensor x = leaf(shape);
   if (name == "adam") {
     rt::sum(x * rt::randn(shape)).backward();
@@ -157,8 +171,8 @@ std::function<void()> bench::make_work(const Json& request) {
   if (kind == "step") return step(request, fused);
   if (kind == "loss") return loss(request, fused);
   if (kind == "linear_loss") return linear_loss(request, fused);
+  if (kind == "operation") return operation(request, fused);
   if (fused) return {};
-  if (kind == "operation") return operation(request);
   if (kind == "chain") return chain(request);
   return {};
 }

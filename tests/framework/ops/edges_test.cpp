@@ -123,6 +123,35 @@ BOOST_AUTO_TEST_CASE(gates_let_no_infinite_gradient_through) {
     }
 }
 
+BOOST_AUTO_TEST_CASE(gradients_of_huge_arguments_and_cotangents) {
+  for (const GeluApproximation approximate : {GeluApproximation::none, GeluApproximation::tanh})
+    for (const bool create_graph : {false, true}) {
+      const Tensor x = tensor({3e19f, -3e19f, 1e38f, 3.0f}).set_requires_grad();
+      const Tensor y = gelu(x, approximate);
+      const std::vector<float> got =
+          grad({y}, {x}, {.grad_outputs = {full({4}, 3e19)}, .create_graph = create_graph})[0]
+              .values<float>();
+      BOOST_TEST(got[0] == 3e19f);
+      BOOST_TEST(got[1] == 0);
+      BOOST_TEST(got[2] == 3e19f);
+      BOOST_TEST(y.values<float>()[0] == 3e19f);
+      BOOST_TEST(y.values<float>()[1] == 0);
+    }
+  for (const bool create_graph : {false, true}) {
+    check(gradient([](const Tensor& x) { return softplus(x); }, {1e300, -1e300, 20.5}, create_graph),
+          {1, 0, 1});
+    check(gradient([](const Tensor& x) { return elu(x, 2); }, {1e300, -1e300, 0}, create_graph), {1, 0, 2});
+    check(gradient([](const Tensor& x) { return silu(x); }, {1e300, -1e300}, create_graph), {1, 0});
+    check(gradient([](const Tensor& x) { return leaky_relu(x, 0.5); }, {1e300, 0, -1e300}, create_graph),
+          {1, 0.5, 0.5});
+    check(gradient([](const Tensor& x) { return logaddexp(x, zeros({3}, DType::float64)); },
+                   {1e300, 0, -1e300}, create_graph),
+          {1, 0.5, 0});
+  }
+  check(logaddexp(tensor({inf, -inf, inf, -inf, 0.0}), tensor({inf, -inf, -inf, 1.0, -inf})).values<double>(),
+        {inf, -inf, inf, 1, 0});
+}
+
 BOOST_AUTO_TEST_CASE(where_broadcasts_its_three_operands_in_every_way) {
   const std::vector<Shape> shapes{{}, {1}, {5}, {3, 1}, {3, 5}, {2, 1, 5}, {2, 3, 1}, {2, 3, 5}, {1, 3, 1}};
   for (const Shape& c : shapes)
