@@ -124,7 +124,7 @@ BOOST_AUTO_TEST_CASE(functions_are_accurate_everywhere) {
   check_accuracy(
       "erf", {-6, 6, -0.01, 0.01}, 3, [](const auto& x) { return erf(x); }, [](L x) { return std::erf(x); });
   check_accuracy(
-      "erfc", {-6, 9, -0.1, 0.1}, 6, [](const auto& x) { return erfc(x); }, [](L x) { return std::erfc(x); });
+      "erfc", {-6, 9, -0.1, 0.1}, 8, [](const auto& x) { return erfc(x); }, [](L x) { return std::erfc(x); });
   check_accuracy(
       "sqrt", {0, 10}, 0.5, [](const auto& x) { return sqrt(x); }, [](L x) { return std::sqrt(x); });
   check_accuracy(
