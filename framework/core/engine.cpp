@@ -77,15 +77,17 @@ class RecordingScope {
 // While it lives, rules run as those of `operation`, recorded or not.
 class RuleScope {
  public:
-  RuleScope(const Operation& operation, bool recording) : previous_(thread_state) {
+  RuleScope(const Operation& operation, bool recording, Tensor* const* slots) : previous_(thread_state) {
     thread_state.grad_enabled = recording;
     thread_state.running_id = operation.id;
     thread_state.running_name = operation.name;
+    thread_state.gathered = recording ? nullptr : slots;
   }
   ~RuleScope() {
     thread_state.grad_enabled = previous_.grad_enabled;
     thread_state.running_id = previous_.running_id;
     thread_state.running_name = previous_.running_name;
+    thread_state.gathered = previous_.gathered;
   }
   RuleScope(const RuleScope&) = delete;
   RuleScope& operator=(const RuleScope&) = delete;
@@ -263,7 +265,7 @@ class Backward {
       if (slots[i] && i < 64) needs |= std::uint64_t{1} << i;
     }
 
-    const RuleScope scope(operation, record_);
+    const RuleScope scope(operation, record_, slots);
     Rule& rule = choose_rule(operation);
     const std::size_t given = rule(gradient, rule.wants_output() ? operation.output(record_) : Tensor(),
                                    Needs(needs), gradients, inputs.size());
@@ -364,6 +366,12 @@ void deposit(Leaf& leaf, Tensor&& gradient, bool record) {
 }
 
 }  // namespace
+
+Tensor gathered_gradient(std::size_t i, const Shape& shape, DType dtype) {
+  Tensor* const slot = thread_state.gathered ? thread_state.gathered[i] : nullptr;
+  if (slot && slot->unique() && slot->shape() == shape && slot->dtype() == dtype) return std::move(*slot);
+  return {};
+}
 
 std::vector<const Leaf*> leaves(const Tensor& output) {
   Backward walk("leaves", true, false);

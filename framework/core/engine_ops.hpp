@@ -23,6 +23,10 @@ namespace detail {
 Shape broadcast_shapes(const char* operation, const Shape& a, const Shape& b);
 /// a += b for arrays of one shape and float type; a's buffer must be nobody else's.
 void add_in_place(Array& a, const Array& b);
+/// For a rule whose gradient of input i is zero except at a few positions: the sum of the gradients that reached the
+/// input before. The rule adds to it in place and returns it, and so costs only what it adds. Undefined if there is no
+/// such sum, if it is shared or of another shape or type, or if the rule is recorded.
+Tensor gathered_gradient(std::size_t i, const Shape& shape, DType dtype);
 }  // namespace detail
 
 }  // namespace retort

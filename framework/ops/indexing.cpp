@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "retort/framework/core/engine_ops.hpp"
 #include "retort/framework/core/op.hpp"
 #include "retort/framework/ops/checks.hpp"
 #include "retort/framework/ops/elementwise.hpp"
@@ -43,13 +44,13 @@ void for_each_gathered(const Shape& x, std::size_t dim, const Tensor& index, Vis
 
 Tensor gather_unchecked(const Tensor& x, std::size_t dim, const Tensor& index);
 
-// Zeros of `shape` with g added at the gathered positions: gather's gradient, whose own gradient is gather.
-Tensor scatter(const Tensor& g, const Shape& shape, std::size_t dim, const Tensor& index) {
-  Tensor out = zeros(shape, g.dtype());
+// g added in place to `out`, or to zeros if it is undefined, at the gathered positions: the gradient of gather.
+Tensor scatter(Tensor out, const Tensor& g, const Shape& shape, std::size_t dim, const Tensor& index) {
+  if (!out.defined()) out = zeros(shape, g.dtype());
   visit_dtype(g.dtype(), [&](auto zero) {
     using T = decltype(zero);
     const auto from = g.data<T>();
-    const auto to = out.mutable_array().fill<T>();
+    const auto to = out.mutable_data<T>();
     for_each_gathered(shape, dim, index, [&](std::size_t i, std::size_t at) { to[at] += from[i]; });
   });
   return record({.name = "gather backward",
@@ -70,22 +71,23 @@ Tensor gather_unchecked(const Tensor& x, std::size_t dim, const Tensor& index) {
                  .inputs = {x},
                  .value = Tensor(std::move(out)),
                  .vjp = [shape = x.shape(), dim, index](const Tensor& g, Needs) {
-                   return scatter(g, shape, dim, index);
+                   return scatter(detail::gathered_gradient(0, shape, g.dtype()), g, shape, dim, index);
                  }});
 }
 
-Tensor pick_rows(const Tensor& x, std::size_t dim, const Tensor& index, std::int64_t skipped);
+enum class AtSkipped { read, zero };
+Tensor pick_rows(const Tensor& x, std::size_t dim, const Tensor& index, std::int64_t skipped, AtSkipped);
 
-// Zeros of `shape` with the rows of g added at the picked positions, but for those at position `skipped`.
-Tensor add_rows(const Tensor& g, const Shape& shape, std::size_t dim, const Tensor& index,
+// The rows of g added in place to `out`, or to zeros if it is undefined, at the picked positions except `skipped`.
+Tensor add_rows(Tensor out, const Tensor& g, const Shape& shape, std::size_t dim, const Tensor& index,
                 std::int64_t skipped) {
-  Tensor out = zeros(shape, g.dtype());
+  if (!out.defined()) out = zeros(shape, g.dtype());
   const Split s = split_at(shape, dim);
   const auto picks = index.data<std::int64_t>();
   visit_dtype(g.dtype(), [&](auto zero) {
     using T = decltype(zero);
     const T* from = g.data<T>().data();
-    T* to = out.mutable_array().fill<T>().data();
+    T* to = out.mutable_data<T>().data();
     for (std::int64_t o = 0; o < s.outer; ++o)
       for (const std::int64_t pick : picks) {
         if (pick != skipped)
@@ -93,15 +95,17 @@ Tensor add_rows(const Tensor& g, const Shape& shape, std::size_t dim, const Tens
         from += s.inner;
       }
   });
-  return record(
-      {.name = "index_select backward",
-       .inputs = {g},
-       .value = std::move(out),
-       .vjp = [dim, index, skipped](const Tensor& gg, Needs) { return pick_rows(gg, dim, index, skipped); }});
+  return record({.name = "index_select backward",
+                 .inputs = {g},
+                 .value = std::move(out),
+                 .vjp = [dim, index, skipped](const Tensor& gg, Needs) {
+                   return pick_rows(gg, dim, index, skipped, AtSkipped::zero);
+                 }});
 }
 
-// Rows of x along dim; the row at position `skipped` reads as x has it but gets no gradient.
-Tensor pick_rows(const Tensor& x, std::size_t dim, const Tensor& index, std::int64_t skipped) {
+// Rows of x along dim. The row at position `skipped` gets no gradient; it is read as x has it, or as zero.
+Tensor pick_rows(const Tensor& x, std::size_t dim, const Tensor& index, std::int64_t skipped,
+                 AtSkipped at_skipped) {
   const Split s = split_at(x.shape(), dim);
   const auto picks = index.data<std::int64_t>();
   Array out(detail::with_extent(x.shape(), dim, index.size()), x.dtype());
@@ -111,14 +115,19 @@ Tensor pick_rows(const Tensor& x, std::size_t dim, const Tensor& index, std::int
   if (row > 0)
     for (std::int64_t o = 0; o < s.outer; ++o)
       for (const std::int64_t pick : picks) {
-        std::memcpy(to, from + static_cast<std::size_t>(o * s.n + pick) * row, row);
+        if (pick == skipped && at_skipped == AtSkipped::zero) {
+          std::memset(to, 0, row);
+        } else {
+          std::memcpy(to, from + static_cast<std::size_t>(o * s.n + pick) * row, row);
+        }
         to += row;
       }
   return record({.name = "index_select",
                  .inputs = {x},
                  .value = Tensor(std::move(out)),
                  .vjp = [shape = x.shape(), dim, index, skipped](const Tensor& g, Needs) {
-                   return add_rows(g, shape, dim, index, skipped);
+                   return add_rows(detail::gathered_gradient(0, shape, g.dtype()), g, shape, dim, index,
+                                   skipped);
                  }});
 }
 
@@ -148,7 +157,7 @@ Tensor index_select(const Tensor& x, std::int64_t dim, const Tensor& index) {
   if (x.dim() == 0) throw IndexError("index_select: a 0-dim tensor has no dimension to select from");
   const std::size_t d = detail::checked_dim("index_select", dim, x.shape());
   check_indices("index_select", index, x.shape()[d]);
-  return pick_rows(x, d, index, nothing_skipped);
+  return pick_rows(x, d, index, nothing_skipped, AtSkipped::read);
 }
 
 Tensor embedding(const Tensor& index, const Tensor& weight, EmbeddingOptions options) {
@@ -166,7 +175,7 @@ Tensor embedding(const Tensor& index, const Tensor& weight, EmbeddingOptions opt
   check_indices("embedding", index, rows);
   Shape shape = index.shape();
   shape.push_back(weight.shape()[1]);
-  return reshape(pick_rows(weight, 0, reshape(index, {index.size()}), padding), shape);
+  return reshape(pick_rows(weight, 0, reshape(index, {index.size()}), padding, AtSkipped::read), shape);
 }
 
 Tensor scatter_add(const Tensor& x, std::int64_t dim, const Tensor& index, const Tensor& source) {
@@ -185,7 +194,7 @@ Tensor scatter_add(const Tensor& x, std::int64_t dim, const Tensor& index, const
   for (std::size_t i = 0; i < x.shape().size(); ++i)
     if (index.shape()[i] < source.shape()[i])
       part = slice(part, static_cast<std::int64_t>(i), 0, index.shape()[i]);
-  return x + scatter(part, x.shape(), d, index);
+  return x + scatter({}, part, x.shape(), d, index);
 }
 
 Tensor index_add(const Tensor& x, std::int64_t dim, const Tensor& index, const Tensor& source) {
@@ -199,7 +208,7 @@ Tensor index_add(const Tensor& x, std::int64_t dim, const Tensor& index, const T
                 index.shape(), source.shape(), x.shape(), dim));
   check_indices("index_add", index, x.shape()[d]);
   const Tensor rows = source.to(promote(x.dtype(), source.dtype()));
-  return x + add_rows(rows, x.shape(), d, index, nothing_skipped);
+  return x + add_rows({}, rows, x.shape(), d, index, nothing_skipped);
 }
 
 Tensor one_hot(const Tensor& labels, std::int64_t classes) {

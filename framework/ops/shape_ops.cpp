@@ -3,7 +3,10 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <functional>
+#include <utility>
 
+#include "retort/framework/core/compute.hpp"
 #include "retort/framework/core/op.hpp"
 #include "retort/framework/kernels/strided.hpp"
 #include "retort/framework/ops/checks.hpp"
@@ -40,30 +43,41 @@ struct Range {
   std::int64_t start, length, step;
 };
 
-// Zeros of `shape` with g at the positions of a slice: the slice's gradient. Its own gradient is the slice.
-Tensor unslice(const Tensor& g, const Shape& shape, const Range& range);
+// g added in place to `out`, or to zeros if it is undefined, at the positions of a slice: the gradient of the slice.
+Tensor unslice(Tensor out, const Tensor& g, const Shape& shape, const Range& range);
 
 Tensor take(const Tensor& x, const Range& range) {
   const Strides from = strides_of(x.shape());
   Strides strides = from;
   strides[range.dim] *= range.step;
-  return record(
-      {.name = "slice",
-       .inputs = {x},
-       .value = strided(x, detail::with_extent(x.shape(), range.dim, range.length), strides,
-                        range.start * from[range.dim]),
-       .vjp = [shape = x.shape(), range](const Tensor& g, Needs) { return unslice(g, shape, range); }});
+  return record({.name = "slice",
+                 .inputs = {x},
+                 .value = strided(x, detail::with_extent(x.shape(), range.dim, range.length), strides,
+                                  range.start * from[range.dim]),
+                 .vjp = [shape = x.shape(), range](const Tensor& g, Needs) {
+                   return unslice(detail::gathered_gradient(0, shape, g.dtype()), g, shape, range);
+                 }});
 }
 
-Tensor unslice(const Tensor& g, const Shape& shape, const Range& range) {
-  Tensor out = zeros(shape, g.dtype());
+Tensor unslice(Tensor out, const Tensor& g, const Shape& shape, const Range& range) {
+  const bool first = !out.defined();
+  if (first) out = zeros(shape, g.dtype());
   const detail::Split s = detail::split_at(shape, range.dim);
-  const std::size_t row = static_cast<std::size_t>(s.inner) * size_of(g.dtype());
-  const auto* from = static_cast<const std::byte*>(g.array().read());
-  auto* to = static_cast<std::byte*>(out.mutable_array().write());
-  for (std::int64_t i = 0; i < s.outer; ++i)
-    for (std::int64_t k = 0; k < range.length; ++k, from += row)
-      std::memcpy(to + static_cast<std::size_t>(i * s.n + range.start + k * range.step) * row, from, row);
+  // Neighbouring positions are one row.
+  const std::int64_t rows = range.step == 1 ? 1 : range.length;
+  const std::int64_t row = range.step == 1 ? range.length * s.inner : s.inner;
+  const auto place = [&]<class T>(T* to, const T* from) {
+    for (std::int64_t i = 0; i < s.outer; ++i)
+      for (std::int64_t k = 0; k < rows; ++k, from += row) {
+        T* at = to + (i * s.n + range.start + k * range.step) * s.inner;
+        if (first) {
+          std::copy_n(from, row, at);
+        } else {
+          std::transform(from, from + row, at, at, std::plus<>());
+        }
+      }
+  };
+  compute_into(g.dtype(), place, writable(out), g);
   return record({.name = "slice backward",
                  .inputs = {g},
                  .value = std::move(out),
@@ -182,6 +196,60 @@ Tensor select(const Tensor& x, std::int64_t dim, std::int64_t index) {
     throw IndexError(
         message("select: index {} is out of range for dim {} of shape {}", index, dim, x.shape()));
   return squeeze(take(x, {d, index < 0 ? index + n : index, 1, 1}), static_cast<std::int64_t>(d));
+}
+
+Tensors unbind(const Tensor& x, std::int64_t dim) {
+  if (x.dim() == 0) throw IndexError("unbind: a 0-dim tensor has no dimension to take apart");
+  const std::size_t d = detail::checked_dim("unbind", dim, x.shape());
+  Tensors parts;
+  for (std::int64_t i = 0; i < x.shape()[d]; ++i) parts.push_back(select(x, dim, i));
+  return parts;
+}
+
+Tensors split(const Tensor& x, std::int64_t size, std::int64_t dim) {
+  if (x.dim() == 0) throw IndexError("split: a 0-dim tensor has no dimension to split");
+  const std::size_t d = detail::checked_dim("split", dim, x.shape());
+  const std::int64_t n = x.shape()[d];
+  if (size < 1 && !(size == 0 && n == 0))
+    throw ValueError(message("split: size is {}; it must be at least 1", size));
+  Tensors parts;
+  for (std::int64_t at = 0; parts.empty() || at < n; at += size) {
+    const std::int64_t length = std::min(size, n - at);
+    parts.push_back(take(x, {d, at, length, 1}));
+    if (length == n - at) break;
+  }
+  return parts;
+}
+
+Tensors split(const Tensor& x, const std::vector<std::int64_t>& sizes, std::int64_t dim) {
+  if (x.dim() == 0) throw IndexError("split: a 0-dim tensor has no dimension to split");
+  const std::size_t d = detail::checked_dim("split", dim, x.shape());
+  std::int64_t left = x.shape()[d];
+  bool fits = true;
+  for (const std::int64_t size : sizes) {
+    fits = fits && size >= 0 && size <= left;
+    if (fits) left -= size;
+  }
+  if (!fits || left != 0)
+    throw ShapeError(
+        message("split: the {} sizes must be at least 0 and add up to the extent of dim {} of shape {}",
+                sizes.size(), dim, x.shape()));
+  Tensors parts;
+  std::int64_t at = 0;
+  for (const std::int64_t size : sizes) {
+    parts.push_back(take(x, {d, at, size, 1}));
+    at += size;
+  }
+  return parts;
+}
+
+Tensors chunk(const Tensor& x, std::int64_t n, std::int64_t dim) {
+  if (x.dim() == 0) throw IndexError("chunk: a 0-dim tensor has no dimension to cut");
+  const std::int64_t extent = x.shape()[detail::checked_dim("chunk", dim, x.shape())];
+  if (n < 1) throw ValueError(message("chunk: n is {}; it must be at least 1", n));
+  // An extent of 0 gives n empty parts, as in PyTorch.
+  if (extent == 0) return split(x, std::vector<std::int64_t>(static_cast<std::size_t>(n), 0), dim);
+  return split(x, (extent - 1) / n + 1, dim);
 }
 
 Tensor concat(const Tensors& xs, std::int64_t dim) {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <limits>
 #include <optional>
+#include <vector>
 
 #include "retort/framework/core/engine_ops.hpp"
 #include "retort/framework/core/tensor.hpp"
@@ -29,6 +30,22 @@ Tensor slice(const Tensor& x, std::int64_t dim, std::optional<std::int64_t> star
              std::optional<std::int64_t> end = {}, std::int64_t step = 1);
 /// Position `index` along `dim`, which disappears. IndexError out of range.
 Tensor select(const Tensor& x, std::int64_t dim, std::int64_t index);
+
+/// The positions of x along `dim`, which disappears: the inverse of stack().
+/// Throws: IndexError for a `dim` that x does not have.
+Tensors unbind(const Tensor& x, std::int64_t dim = 0);
+/// x cut along `dim` into parts of extent `size`; the last may be smaller. concat() of the parts is x.
+/// Edge cases: an extent of 0 gives one empty part.
+/// Throws: ValueError for size < 1 (0 is accepted for an extent of 0); IndexError for a `dim` that x does not have.
+Tensors split(const Tensor& x, std::int64_t size, std::int64_t dim = 0);
+/// x cut along `dim` into parts of these extents.
+/// Throws: ShapeError if they do not add up to x's extent; IndexError for a `dim` that x does not have.
+Tensors split(const Tensor& x, const std::vector<std::int64_t>& sizes, std::int64_t dim = 0);
+/// x cut along `dim` into at most n parts of extent ceil(extent / n); the last may be smaller. There are fewer than n
+/// parts where the extent is used up before, as in PyTorch.
+/// Edge cases: an extent of 0 gives n empty parts.
+/// Throws: ValueError for n < 1; IndexError for a `dim` that x does not have.
+Tensors chunk(const Tensor& x, std::int64_t n, std::int64_t dim = 0);
 
 /// The tensors one after another along `dim`. All other extents must agree (ShapeError); float types promote.
 Tensor concat(const Tensors& xs, std::int64_t dim = 0);

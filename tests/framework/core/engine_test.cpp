@@ -2,6 +2,7 @@
 #include <pthread.h>
 #include <boost/test/unit_test.hpp>
 
+#include <chrono>
 #include <functional>
 #include <string>
 
@@ -94,6 +95,69 @@ BOOST_AUTO_TEST_CASE(a_value_used_in_many_places_gathers_every_share) {
   sum(y * x + y).backward();  // x³ + 2x² + x
   const std::vector<double> expected{3 * 4.0 + 4 * 2.0 + 1, 3 * 9.0 + 4 * 3.0 + 1};
   BOOST_TEST(x.grad().values<double>() == expected, boost::test_tools::per_element());
+}
+
+// Parts of x by several operations in a loop. Each rule adds only its part to x's gradient, which stays right where
+// something else has flowed in, where the same tensor flows into two places, and where the backward is recorded.
+BOOST_AUTO_TEST_CASE(parts_of_a_tensor_add_to_one_gradient) {
+  const Tensor x = reshape(tensor({1.0, 2.0, 3.0, 4.0, 5.0, 6.0}), {2, 3}).detach().set_requires_grad();
+  const auto f = [&](const Tensor& v) {
+    const Tensor y = v + 0.0;
+    const Tensor picks = tensor({0, 1, 1});
+    Tensor loss = sum(y);
+    for (std::int64_t i = 0; i < 3; ++i) {
+      const Tensor column = select(y, 1, i);
+      loss = loss + sum(column * column) + sum(slice(y, 1, 0, 3, 2) * slice(y, 1, 0, 2)) * 0.5;
+      loss = loss + sum(embedding(picks, y, {.padding_idx = 0}) * embedding(picks, y));
+      loss = loss + sum(gather(y, 1, reshape(tensor({0, 0, 2, 1, 1, 1}), {2, 3})) * y) +
+             sum(index_select(y, 1, picks));
+    }
+    return loss + sum(y * y);
+  };
+  const Tensors recorded = grad({f(x)}, {x}, {.create_graph = true});
+  const Tensors plain = grad({f(x)}, {x});
+  for (std::size_t i = 0; i < 6; ++i)
+    BOOST_TEST(plain[0].values<double>()[i] == recorded[0].values<double>()[i],
+               boost::test_tools::tolerance(1e-14));
+  // A gradient that somebody holds is not written into.
+  const Tensor given = ones({2, 3}, DType::float64);
+  const Tensor y = x + 0.0;
+  const Tensors gradients =
+      grad({y, select(y, 0, 0), select(y, 0, 1)}, {y, x},
+           {.grad_outputs = {given, ones({3}, DType::float64), ones({3}, DType::float64)}});
+  BOOST_TEST(given.values<double>() == std::vector<double>(6, 1.0), boost::test_tools::per_element());
+  for (const Tensor& gradient : gradients)
+    BOOST_TEST(gradient.values<double>() == std::vector<double>(6, 2.0), boost::test_tools::per_element());
+}
+
+// The padding row is a constant to every order: what flows back to it is dropped in the rule of the rule, too.
+BOOST_AUTO_TEST_CASE(a_padding_row_has_no_gradient_of_any_order) {
+  for (const std::int64_t padding : {0, -2}) {
+    const Tensor w = reshape(tensor({1.0, 2.0}), {2, 1}).detach().set_requires_grad();
+    const Tensor y = embedding(tensor({0, 1}), w, {.padding_idx = padding});
+    const Tensor first = grad({sum(y * y * w)}, {w}, {.create_graph = true})[0];
+    // y² flows into w directly; 3·w² in the row that is picked, w² in the padding row.
+    BOOST_TEST(first.values<double>() == (std::vector<double>{1, 12}), boost::test_tools::per_element());
+    const Tensor second = grad({sum(first)}, {w}, {.create_graph = true})[0];
+    BOOST_TEST(second.values<double>() == (std::vector<double>{0, 12}), boost::test_tools::per_element());
+    const Tensor third = grad({sum(second)}, {w})[0];
+    BOOST_TEST(third.values<double>() == (std::vector<double>{0, 6}), boost::test_tools::per_element());
+  }
+}
+
+// T gradients of the size of x would be hundreds of times slower than the parts, on any machine.
+BOOST_AUTO_TEST_CASE(backward_of_parts_in_a_loop_is_linear) {
+  constexpr std::int64_t steps = 4096;
+  const Tensor x = ones({steps, 512}).set_requires_grad();  // 8 MB: T whole gradients would move 32 GB
+  Tensor loss = sum(x);
+  for (std::int64_t t = 0; t < steps; ++t) loss = loss + sum(select(x, 0, t)) + sum(slice(x, 0, t, t + 1));
+  for (const Tensor& part : unbind(x)) loss = loss + sum(part);
+  const auto start = std::chrono::steady_clock::now();
+  loss.backward();
+  const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
+  BOOST_TEST(taken.count() < 3);  // 0.05 s here; 20 s when each part cost the whole
+  BOOST_TEST(x.grad().values<float>() == std::vector<float>(steps * 512, 4.0f),
+             boost::test_tools::per_element());
 }
 
 BOOST_AUTO_TEST_CASE(backward_adds_to_what_is_there_and_zero_grad_makes_it_undefined) {

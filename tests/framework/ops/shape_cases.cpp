@@ -100,6 +100,65 @@ std::vector<OpCase> rearranged() {
            },
        .samples = {{spread({3, 4})}, {spread({1, 1})}, {spread({0, 2})}},
        .refused = {{Refusal::index, {spread({3})}}, {Refusal::index, {spread({2, 0})}}}},
+      {.name = "unbind",
+       .call =
+           [](In in) {
+             const Tensors parts = unbind(in[0], 1);
+             return parts.front() * 2.0 + parts.back();
+           },
+       .twin =
+           [](In in) {
+             const Shape& s = in[0].shape();
+             return build({s[0]}, [&](Index i) {
+               return 2 * at(in[0], {i[0], 0}) + at(in[0], {i[0], s[1] - 1});
+             });
+           },
+       .samples = {{spread({3, 4})}, {spread({1, 1})}, {spread({0, 2})}},
+       .refused = {{Refusal::index, {spread({3})}}, {Refusal::index, {spread({})}}}},
+      {.name = "split",
+       .call =
+           [](In in) {
+             const Tensors parts = split(in[0], 3, 1);
+             return concat({parts.back(), parts.front()}, 1);
+           },
+       .twin =
+           [](In in) {
+             const Shape& s = in[0].shape();
+             const std::int64_t last = s[1] > 0 ? (s[1] - 1) / 3 * 3 : 0, tail = s[1] - last;
+             return moved(in[0], {s[0], tail + std::min<std::int64_t>(s[1], 3)}, [=](Index i) {
+               return Index{i[0], i[1] < tail ? last + i[1] : i[1] - tail};
+             });
+           },
+       .samples = {{spread({2, 7})}, {spread({2, 3})}, {spread({1, 1})}, {spread({0, 4})}, {spread({2, 0})}},
+       .refused = {{Refusal::index, {spread({3})}}, {Refusal::index, {spread({})}}}},
+      {.name = "split",
+       .variant = "by sizes",
+       .call =
+           [](In in) {
+             const Tensors parts = split(in[0], std::vector<std::int64_t>{1, 0, 2}, -1);
+             return concat({parts[2], parts[1], parts[0]}, -1);
+           },
+       .twin =
+           [](In in) {
+             return moved(in[0], in[0].shape(), [](Index i) { return Index{i[0], (i[1] + 1) % 3}; });
+           },
+       .samples = {{spread({2, 3})}, {spread({0, 3})}},
+       .refused = {{Refusal::shape, {spread({2, 4})}}, {Refusal::shape, {spread({2, 2})}}}},
+      {.name = "chunk",
+       .call =
+           [](In in) {
+             const Tensors parts = chunk(in[0], 3, 0);
+             return concat({parts.back(), parts.front()});
+           },
+       .twin =
+           [](In in) {
+             const std::int64_t n = in[0].size(0), size = std::max<std::int64_t>((n + 2) / 3, 1);
+             const std::int64_t last = n > 0 ? (n - 1) / size * size : 0, tail = n - last;
+             return moved(in[0], {tail + std::min(size, n)},
+                          [=](Index i) { return Index{i[0] < tail ? last + i[0] : i[0] - tail}; });
+           },
+       .samples = {{spread({7})}, {spread({4})}, {spread({1})}, {spread({0})}},
+       .refused = {{Refusal::index, {spread({})}}}},
       {.name = "concat",
        .call = [](In in) { return concat(in, 1); },
        .twin =
