@@ -21,11 +21,7 @@ class Adagrad : public Optimizer {
   explicit Adagrad(Tensors parameters, AdagradOptions options = {});
 
  protected:
-  void check_settings() const override;
   void update(const Tensor& parameter, const Tensor& gradient, State& state) override;
-
- private:
-  AdagradOptions options_;
 };
 
 }  // namespace retort

@@ -26,11 +26,9 @@ class Adam : public Optimizer {
 
  protected:
   Adam(const char* name, Tensors parameters, AdamOptions options, bool decoupled);
-  void check_settings() const override;
   void update(const Tensor& parameter, const Tensor& gradient, State& state) override;
 
  private:
-  AdamOptions options_;
   bool decoupled_;
 };
 

@@ -36,32 +36,113 @@ std::int64_t count(const StateDict& dict, const char* scheduler, const char* nam
   return static_cast<std::int64_t>(value);
 }
 
+StepLROptions checked(StepLROptions options) {
+  require(options.step_size >= 1, "StepLR", "step_size", options.step_size, "at least 1");
+  return options;
+}
+
+LinearLROptions checked(LinearLROptions options) {
+  const auto& [start_factor, end_factor, total_iters] = options;
+  require(start_factor > 0 && start_factor <= 1, "LinearLR", "start_factor", start_factor, "in (0, 1]");
+  require(end_factor >= 0 && end_factor <= 1, "LinearLR", "end_factor", end_factor, "in [0, 1]");
+  require(total_iters >= 1, "LinearLR", "total_iters", total_iters, "at least 1");
+  return options;
+}
+
+CosineAnnealingLROptions checked(CosineAnnealingLROptions options) {
+  require(options.T_max >= 1, "CosineAnnealingLR", "T_max", options.T_max, "at least 1");
+  require(options.eta_min >= 0, "CosineAnnealingLR", "eta_min", options.eta_min, "at least 0");
+  return options;
+}
+
+LambdaLROptions checked(LambdaLROptions options) {
+  if (!options.lr_lambda)
+    throw ValueError("LambdaLR: lr_lambda is empty; give a function from the epoch to a factor");
+  return options;
+}
+
+LinearWarmupOptions checked(LinearWarmupOptions options) {
+  require(options.warmup_steps >= 0, "LinearWarmup", "warmup_steps", options.warmup_steps, "at least 0");
+  return options;
+}
+
 }  // namespace
 
-LRScheduler::LRScheduler(Optimizer& optimizer)
-    : optimizer_(optimizer),
-      base_lr_(optimizer.initial_lr_.value_or(optimizer.lr())),
-      last_lr_(optimizer.lr()) {}
+// The options of a cycle, checked, and its length.
+struct OneCycleLR::Cycle {
+  Cycle(const Optimizer& optimizer, const OneCycleLROptions& o) : options(o) {
+    const char* const name = "OneCycleLR";
+    require(o.max_lr > 0, name, "max_lr", o.max_lr, "given and greater than 0");
+    if (!o.total_steps && !(o.epochs && o.steps_per_epoch))
+      throw ValueError(
+          "OneCycleLR: the length of the cycle is missing; give total_steps, or epochs and steps_per_epoch");
+    if (o.total_steps) {
+      require(*o.total_steps >= 1, name, "total_steps", *o.total_steps, "at least 1");
+      total_steps = *o.total_steps;
+    } else {
+      require(*o.epochs >= 1, name, "epochs", *o.epochs, "at least 1");
+      require(*o.steps_per_epoch >= 1, name, "steps_per_epoch", *o.steps_per_epoch, "at least 1");
+      total_steps = *o.epochs * *o.steps_per_epoch;
+    }
+    require(o.pct_start >= 0 && o.pct_start <= 1, name, "pct_start", o.pct_start, "in [0, 1]");
+    require(o.anneal_strategy == "cos" || o.anneal_strategy == "linear", name, "anneal_strategy",
+            o.anneal_strategy, "cos or linear");
+    require(o.div_factor > 0, name, "div_factor", o.div_factor, "greater than 0");
+    require(o.final_div_factor > 0, name, "final_div_factor", o.final_div_factor, "greater than 0");
+    if (o.cycle_momentum && !optimizer.momentum())
+      throw ValueError("OneCycleLR: this optimiser has no momentum to cycle; set cycle_momentum = false");
+  }
 
-void LRScheduler::start() {
+  // The value `step` steps into a cycle through first, top, first (three phases) and last.
+  double interpolate(std::int64_t step, double first, double top, double last) const {
+    struct Phase {
+      double end, from, to;
+    };
+    const double total = static_cast<double>(total_steps), rise = options.pct_start * total;
+    const Phase up{rise - 1, first, top};
+    const std::array<Phase, 3> three{up, {2 * rise - 2, top, first}, {total - 1, first, last}};
+    const std::array<Phase, 3> two{up, {total - 1, top, last}, {}};
+    const std::array<Phase, 3>& phases = options.three_phase ? three : two;
+    const std::size_t final_phase = options.three_phase ? 2 : 1;
+
+    const double now = static_cast<double>(step);
+    std::size_t i = 0;
+    double begin = 0;
+    for (; i < final_phase && now > phases[i].end; ++i) begin = phases[i].end;
+    const auto& [end, from, to] = phases[i];
+    // A phase without length ends at once; the step after the last keeps the cycle's last value.
+    const double part = end > begin ? std::min((now - begin) / (end - begin), 1.0) : 1.0;
+    if (options.anneal_strategy == "linear") return (to - from) * part + from;
+    return to + (from - to) / 2 * (std::cos(pi * part) + 1);
+  }
+
+  OneCycleLROptions options;
+  std::int64_t total_steps = 0;
+};
+
+LRScheduler::LRScheduler(Optimizer& optimizer, Function rate, Function momentum)
+    : optimizer_(optimizer),
+      rate_(std::move(rate)),
+      momentum_(std::move(momentum)),
+      base_lr_(optimizer.initial_lr_.value_or(optimizer.lr())),
+      last_lr_(optimizer.lr()) {
+  if (!rate_)
+    throw ValueError("LRScheduler: the schedule is an empty function; give one from the step to a rate");
   enter(0);
   optimizer_.initial_lr_ = base_lr_;
 }
 
-void LRScheduler::set(double lr, std::int64_t epoch) {
-  const std::optional<double> before = optimizer_.momentum();
-  if (const std::optional<double> next = momentum(epoch)) optimizer_.set_momentum(*next);
-  try {
-    optimizer_.set_lr(lr);
-  } catch (...) {
-    if (before) optimizer_.set_momentum(*before);
-    throw;
-  }
-  last_lr_ = lr;
-  last_epoch_ = epoch;
+void LRScheduler::set(double lr, const Moment& at) {
+  require(!std::isnan(lr), "LRScheduler", "the rate", lr, "a number");
+  if (momentum_) optimizer_.set_momentum(momentum_(at));
+  optimizer_.options_.front().value = last_lr_ = lr;
+  last_epoch_ = at.step;
 }
 
-void LRScheduler::enter(std::int64_t epoch) { set(rate(epoch), epoch); }
+void LRScheduler::enter(std::int64_t step) {
+  const Moment at{step, optimizer_.lr(), base_lr_};
+  set(rate_(at), at);
+}
 
 void LRScheduler::step() { enter(last_epoch_ + 1); }
 
@@ -72,137 +153,74 @@ StateDict LRScheduler::state_dict() const {
 
 void LRScheduler::load_state_dict(const StateDict& dict) {
   check_numbers("LRScheduler::load_state_dict", dict, {"last_epoch", "base_lr", "last_lr"});
-  const auto base = dict.at("base_lr").item<double>();
-  set(dict.at("last_lr").item<double>(), count(dict, "LRScheduler::load_state_dict", "last_epoch"));
+  const auto base = dict.at("base_lr").item<double>(), lr = dict.at("last_lr").item<double>();
+  require(lr >= 0, "LRScheduler::load_state_dict", "last_lr", lr, "at least 0");
+  set(lr, {count(dict, "LRScheduler::load_state_dict", "last_epoch"), lr, base});
   base_lr_ = base;
 }
 
-StepLR::StepLR(Optimizer& optimizer, StepLROptions options) : LRScheduler(optimizer), options_(options) {
-  require(options_.step_size >= 1, "StepLR", "step_size", options_.step_size, "at least 1");
-  start();
-}
-
-double StepLR::rate(std::int64_t epoch) const {
-  return epoch == 0 || epoch % options_.step_size != 0 ? lr() : lr() * options_.gamma;
-}
+StepLR::StepLR(Optimizer& optimizer, StepLROptions options)
+    : LRScheduler(optimizer, [o = checked(options)](const Moment& at) {
+        return at.step == 0 || at.step % o.step_size != 0 ? at.lr : at.lr * o.gamma;
+      }) {}
 
 LinearLR::LinearLR(Optimizer& optimizer, LinearLROptions options)
-    : LRScheduler(optimizer), options_(options) {
-  const auto& [start_factor, end_factor, total_iters] = options_;
-  require(start_factor > 0 && start_factor <= 1, "LinearLR", "start_factor", start_factor, "in (0, 1]");
-  require(end_factor >= 0 && end_factor <= 1, "LinearLR", "end_factor", end_factor, "in [0, 1]");
-  require(total_iters >= 1, "LinearLR", "total_iters", total_iters, "at least 1");
-  start();
-}
-
-double LinearLR::rate(std::int64_t epoch) const {
-  const double first = options_.start_factor, change = options_.end_factor - first;
-  if (epoch == 0) return lr() * first;
-  if (epoch > options_.total_iters) return lr();
-  const double iterations = static_cast<double>(options_.total_iters);
-  return lr() * (1 + change / (iterations * first + static_cast<double>(epoch - 1) * change));
-}
+    : LRScheduler(optimizer, [o = checked(options)](const Moment& at) {
+        const double change = o.end_factor - o.start_factor;
+        if (at.step == 0) return at.lr * o.start_factor;
+        if (at.step > o.total_iters) return at.lr;
+        const double iterations = static_cast<double>(o.total_iters);
+        const double ratio =
+            1 + change / (iterations * o.start_factor + static_cast<double>(at.step - 1) * change);
+        // The factor may be 0 at the end: rounding must not leave the rate just above or below it.
+        return at.step == o.total_iters && o.end_factor == 0 ? 0 : at.lr * std::max(ratio, 0.0);
+      }) {}
 
 CosineAnnealingLR::CosineAnnealingLR(Optimizer& optimizer, CosineAnnealingLROptions options)
-    : LRScheduler(optimizer), options_(options) {
-  require(options_.T_max >= 1, "CosineAnnealingLR", "T_max", options_.T_max, "at least 1");
-  require(options_.eta_min >= 0, "CosineAnnealingLR", "eta_min", options_.eta_min, "at least 0");
-  start();
-}
-
-double CosineAnnealingLR::rate(std::int64_t epoch) const {
-  const auto& [period, lowest] = options_;
-  const double half = static_cast<double>(period);
-  if (epoch == 0) return lr();
-  // The quotient below would be 0/0 where the rate leaves its lowest point.
-  if ((epoch - 1 - period) % (2 * period) == 0)
-    return lr() + (base_lr() - lowest) * (1 - std::cos(pi / half)) / 2;
-  return (1 + std::cos(pi * static_cast<double>(epoch) / half)) /
-             (1 + std::cos(pi * static_cast<double>(epoch - 1) / half)) * (lr() - lowest) +
-         lowest;
-}
+    : LRScheduler(optimizer, [o = checked(options)](const Moment& at) {
+        const double half = static_cast<double>(o.T_max);
+        if (at.step == 0) return at.lr;
+        // The quotient below would be 0/0 where the rate leaves its lowest point.
+        if ((at.step - 1 - o.T_max) % (2 * o.T_max) == 0)
+          return at.lr + (at.base_lr - o.eta_min) * (1 - std::cos(pi / half)) / 2;
+        return (1 + std::cos(pi * static_cast<double>(at.step) / half)) /
+                   (1 + std::cos(pi * static_cast<double>(at.step - 1) / half)) * (at.lr - o.eta_min) +
+               o.eta_min;
+      }) {}
 
 OneCycleLR::OneCycleLR(Optimizer& optimizer, OneCycleLROptions options)
-    : LRScheduler(optimizer), options_(std::move(options)) {
-  const OneCycleLROptions& o = options_;
-  const char* const name = "OneCycleLR";
-  require(o.max_lr > 0, name, "max_lr", o.max_lr, "given and greater than 0");
-  if (!o.total_steps && !(o.epochs && o.steps_per_epoch))
-    throw ValueError("OneCycleLR: how long is the cycle? Give total_steps, or epochs and steps_per_epoch");
-  if (o.total_steps) {
-    require(*o.total_steps >= 1, name, "total_steps", *o.total_steps, "at least 1");
-    total_steps_ = *o.total_steps;
-  } else {
-    require(*o.epochs >= 1, name, "epochs", *o.epochs, "at least 1");
-    require(*o.steps_per_epoch >= 1, name, "steps_per_epoch", *o.steps_per_epoch, "at least 1");
-    total_steps_ = *o.epochs * *o.steps_per_epoch;
-  }
-  require(o.pct_start >= 0 && o.pct_start <= 1, name, "pct_start", o.pct_start, "in [0, 1]");
-  require(o.anneal_strategy == "cos" || o.anneal_strategy == "linear", name, "anneal_strategy",
-          o.anneal_strategy, "cos or linear");
-  require(o.div_factor > 0, name, "div_factor", o.div_factor, "greater than 0");
-  require(o.final_div_factor > 0, name, "final_div_factor", o.final_div_factor, "greater than 0");
-  if (o.cycle_momentum && !optimizer.momentum())
-    throw ValueError("OneCycleLR: this optimiser has no momentum to cycle; set cycle_momentum = false");
-  start();
-}
+    : OneCycleLR(optimizer, Cycle(optimizer, options)) {}
 
-double OneCycleLR::interpolate(std::int64_t step, double first, double top, double last) const {
-  struct Phase {
-    double end, from, to;
-  };
-  const double total = static_cast<double>(total_steps_), rise = options_.pct_start * total;
-  const Phase up{rise - 1, first, top};
-  const std::array<Phase, 3> three{up, {2 * rise - 2, top, first}, {total - 1, first, last}};
-  const std::array<Phase, 3> two{up, {total - 1, top, last}, {}};
-  const std::array<Phase, 3>& phases = options_.three_phase ? three : two;
-  const std::size_t final_phase = options_.three_phase ? 2 : 1;
-
-  const double now = static_cast<double>(step);
-  std::size_t i = 0;
-  double begin = 0;
-  for (; i < final_phase && now > phases[i].end; ++i) begin = phases[i].end;
-  const auto& [end, from, to] = phases[i];
-  // A phase of no length is over at once; the step after the last stays where the cycle ended.
-  const double part = end > begin ? std::min((now - begin) / (end - begin), 1.0) : 1.0;
-  if (options_.anneal_strategy == "linear") return (to - from) * part + from;
-  return to + (from - to) / 2 * (std::cos(pi * part) + 1);
-}
-
-double OneCycleLR::rate(std::int64_t step) const {
-  if (step > total_steps_)
-    throw ValueError(
-        message("OneCycleLR: step {} of a cycle of {}; give it as many total_steps as the training "
-                "takes",
-                step, total_steps_));
-  const double first = options_.max_lr / options_.div_factor;
-  return interpolate(step, first, options_.max_lr, first / options_.final_div_factor);
-}
-
-std::optional<double> OneCycleLR::momentum(std::int64_t step) const {
-  if (!options_.cycle_momentum) return {};
-  return interpolate(step, options_.max_momentum, options_.base_momentum, options_.max_momentum);
-}
+OneCycleLR::OneCycleLR(Optimizer& optimizer, const Cycle& cycle)
+    : LRScheduler(
+          optimizer,
+          [cycle](const Moment& at) {
+            if (at.step > cycle.total_steps)
+              throw ValueError(
+                  message("OneCycleLR: step {} of a cycle of {}; give it as many total_steps as the "
+                          "training takes",
+                          at.step, cycle.total_steps));
+            const double top = cycle.options.max_lr, first = top / cycle.options.div_factor;
+            return cycle.interpolate(at.step, first, top, first / cycle.options.final_div_factor);
+          },
+          cycle.options.cycle_momentum ? Function([cycle](const Moment& at) {
+            const double top = cycle.options.max_momentum;
+            return cycle.interpolate(at.step, top, cycle.options.base_momentum, top);
+          })
+                                       : Function()) {}
 
 LambdaLR::LambdaLR(Optimizer& optimizer, LambdaLROptions options)
-    : LRScheduler(optimizer), options_(std::move(options)) {
-  if (!options_.lr_lambda)
-    throw ValueError("LambdaLR: lr_lambda is empty; give a function from the epoch to a factor");
-  start();
-}
-
-double LambdaLR::rate(std::int64_t epoch) const { return base_lr() * options_.lr_lambda(epoch); }
+    : LRScheduler(optimizer, [factor = checked(std::move(options)).lr_lambda](const Moment& at) {
+        const double rate = at.base_lr * factor(at.step);
+        require(rate >= 0, "LambdaLR", "the rate", rate, "at least 0");
+        return rate;
+      }) {}
 
 LinearWarmup::LinearWarmup(Optimizer& optimizer, LinearWarmupOptions options)
-    : LRScheduler(optimizer), options_(options) {
-  require(options_.warmup_steps >= 0, "LinearWarmup", "warmup_steps", options_.warmup_steps, "at least 0");
-  start();
-}
-
-double LinearWarmup::rate(std::int64_t step) const {
-  return base_lr() *
-         std::min(1.0, static_cast<double>(step + 1) / static_cast<double>(options_.warmup_steps));
-}
+    : LRScheduler(optimizer, [o = checked(options)](const Moment& at) {
+        return at.base_lr *
+               std::min(1.0, static_cast<double>(at.step + 1) / static_cast<double>(o.warmup_steps));
+      }) {}
 
 ReduceLROnPlateau::ReduceLROnPlateau(Optimizer& optimizer, ReduceLROnPlateauOptions options)
     : optimizer_(optimizer), options_(std::move(options)), last_lr_(optimizer.lr()) {

@@ -7,50 +7,66 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "retort/framework/core/state_dict.hpp"
 #include "retort/optim/optimizer.hpp"
 
 namespace retort {
 
-/// Base of the schedules that depend on the number of steps alone. Those whose formula multiplies the rate in
-/// force (StepLR, LinearLR, CosineAnnealingLR) can be chained on one optimiser, as in PyTorch.
+/// A schedule is a function that gives the rate of each step. This class holds it, counts the steps and sets the
+/// optimiser's rate. Schedules that multiply the current rate (StepLR, LinearLR, CosineAnnealingLR) can be chained on
+/// one optimiser, as in PyTorch. A derived class passes its function to the constructor:
+///
+///     class InverseSquareRoot : public rt::LRScheduler {
+///      public:
+///       explicit InverseSquareRoot(rt::Optimizer& optimizer)
+///           : LRScheduler(optimizer, [](const Moment& at) { return at.base_lr / std::sqrt(at.step + 1.0); }) {}
+///     };
 class LRScheduler {
  public:
+  /// The point in time at which a schedule is evaluated.
+  struct Moment {
+    std::int64_t step;  ///< 0 when the schedule is constructed, then the number of calls of step()
+    double lr;          ///< the rate of the previous step
+    double base_lr;     ///< the optimiser's rate before any scheduler changed it
+  };
+  using Function = std::function<double(const Moment&)>;
+
+  /// Sets the first rate, rate({0, …}), and with it the first momentum if `momentum` is given.
+  /// Throws: ValueError for an empty `rate`, and as step() does.
+  LRScheduler(Optimizer& optimizer, Function rate, Function momentum = {});
+  /// A schedule given as the factor of the base rate for each step: rate = base_lr · factor(step).
+  LRScheduler(Optimizer& optimizer, std::function<double(std::int64_t)> factor)
+      : LRScheduler(optimizer, factor ? Function([factor = std::move(factor)](const Moment& at) {
+                      return at.base_lr * factor(at.step);
+                    })
+                                      : Function()) {}
   virtual ~LRScheduler() = default;
   LRScheduler(const LRScheduler&) = delete;
   LRScheduler& operator=(const LRScheduler&) = delete;
 
-  /// Sets the rate of the next epoch.
+  /// Sets the rate of the next step. In a chain, a rate may be negative until the next schedule has changed it; an
+  /// optimiser refuses to step with one.
+  /// Throws: ValueError for a rate of NaN. The schedule and the optimiser are then unchanged.
   void step();
   /// The rate that this scheduler set last.
   double last_lr() const { return last_lr_; }
-  /// Steps taken so far.
+  /// The number of steps taken so far.
   std::int64_t last_epoch() const { return last_epoch_; }
 
-  /// The position in the schedule, and back; loading sets the optimiser's rate too. ValueError that lists
-  /// what is missing, unexpected or of another shape; then nothing has changed.
+  /// The position in the schedule. Loading it also sets the optimiser's rate.
+  /// Throws: ValueError that lists what is missing, unexpected or of another shape; then nothing has changed.
   StateDict state_dict() const;
   void load_state_dict(const StateDict& state);
 
- protected:
-  explicit LRScheduler(Optimizer& optimizer);
-  /// To be called at the end of a derived constructor: sets the first rate.
-  void start();
-  /// The rate of that epoch, from base_lr() or from lr(), which is still the previous epoch's.
-  virtual double rate(std::int64_t epoch) const = 0;
-  /// The momentum of that epoch, for schedules that change it.
-  virtual std::optional<double> momentum(std::int64_t) const { return {}; }
-
-  double lr() const { return optimizer_.lr(); }
-  /// The optimiser's rate before any scheduler changed it.
-  double base_lr() const { return base_lr_; }
-
  private:
-  void enter(std::int64_t epoch);
-  void set(double lr, std::int64_t epoch);
+  void enter(std::int64_t step);
+  void set(double lr, const Moment& at);
 
   Optimizer& optimizer_;
+  Function rate_;
+  Function momentum_;
   double base_lr_;
   double last_lr_;
   std::int64_t last_epoch_ = 0;
@@ -64,12 +80,6 @@ struct StepLROptions {
 class StepLR : public LRScheduler {
  public:
   StepLR(Optimizer& optimizer, StepLROptions options);
-
- protected:
-  double rate(std::int64_t epoch) const override;
-
- private:
-  StepLROptions options_;
 };
 
 struct LinearLROptions {
@@ -77,17 +87,11 @@ struct LinearLROptions {
   double end_factor = 1;
   std::int64_t total_iters = 5;
 };
-/// Multiplies the base rate by a factor that goes from start_factor to end_factor in total_iters epochs and
-/// then stays. ValueError for start_factor outside (0, 1], end_factor outside [0, 1] or total_iters below 1.
+/// Multiplies the base rate by a factor that changes linearly from start_factor to end_factor over total_iters epochs
+/// and then stays. Throws: ValueError for start_factor outside (0, 1], end_factor outside [0, 1] or total_iters below 1.
 class LinearLR : public LRScheduler {
  public:
   explicit LinearLR(Optimizer& optimizer, LinearLROptions options = {});
-
- protected:
-  double rate(std::int64_t epoch) const override;
-
- private:
-  LinearLROptions options_;
 };
 
 struct CosineAnnealingLROptions {
@@ -100,12 +104,6 @@ struct CosineAnnealingLROptions {
 class CosineAnnealingLR : public LRScheduler {
  public:
   CosineAnnealingLR(Optimizer& optimizer, CosineAnnealingLROptions options);
-
- protected:
-  double rate(std::int64_t epoch) const override;
-
- private:
-  CosineAnnealingLROptions options_;
 };
 
 struct OneCycleLROptions {
@@ -129,16 +127,9 @@ class OneCycleLR : public LRScheduler {
  public:
   OneCycleLR(Optimizer& optimizer, OneCycleLROptions options);
 
- protected:
-  double rate(std::int64_t step) const override;
-  std::optional<double> momentum(std::int64_t step) const override;
-
  private:
-  /// What lies `step` steps into a cycle through first, top, first (three phases) and last.
-  double interpolate(std::int64_t step, double first, double top, double last) const;
-
-  OneCycleLROptions options_;
-  std::int64_t total_steps_ = 0;
+  struct Cycle;
+  OneCycleLR(Optimizer& optimizer, const Cycle& cycle);
 };
 
 struct LambdaLROptions {
@@ -148,12 +139,6 @@ struct LambdaLROptions {
 class LambdaLR : public LRScheduler {
  public:
   LambdaLR(Optimizer& optimizer, LambdaLROptions options);
-
- protected:
-  double rate(std::int64_t epoch) const override;
-
- private:
-  LambdaLROptions options_;
 };
 
 struct LinearWarmupOptions {
@@ -164,18 +149,12 @@ struct LinearWarmupOptions {
 class LinearWarmup : public LRScheduler {
  public:
   LinearWarmup(Optimizer& optimizer, LinearWarmupOptions options);
-
- protected:
-  double rate(std::int64_t step) const override;
-
- private:
-  LinearWarmupOptions options_;
 };
 
 struct ReduceLROnPlateauOptions {
   std::string mode = "min";  ///< what is better: less, or "max", more
   double factor = 0.1;
-  std::int64_t patience = 10;          ///< epochs without improvement that are borne
+  std::int64_t patience = 10;          ///< number of epochs without improvement to tolerate
   double threshold = 1e-4;             ///< what counts as an improvement
   std::string threshold_mode = "rel";  ///< relative to the best so far, or "abs"
   std::int64_t cooldown = 0;           ///< epochs after a reduction in which nothing is counted

@@ -1,5 +1,6 @@
 #include "retort/optim/optimizer.hpp"
 
+#include <string_view>
 #include <unordered_set>
 #include <utility>
 
@@ -9,12 +10,12 @@ namespace {
 Tensor number(double value) { return full({}, value, DType::float64); }
 Tensor count(std::int64_t value) { return full({}, value, DType::int64); }
 
-/// A copy for a state dict, in which a tensor of no element stands for none.
+/// A copy for a state dict, where an empty tensor represents an undefined one.
 Tensor copy_or_empty(const Tensor& tensor, DType dtype) {
   return tensor.defined() ? tensor.detach().clone() : empty({0}, dtype);
 }
 
-/// A copy of an entry as an optimiser holds it: of the parameter's type, undefined for none.
+/// A copy of an entry in the parameter's type; undefined if the entry is empty.
 Tensor copy_or_none(const Tensor& entry, const Tensor& parameter) {
   if (entry.shape() != parameter.shape()) return {};
   const Tensor copy = empty(parameter.shape(), parameter.dtype());
@@ -24,19 +25,15 @@ Tensor copy_or_none(const Tensor& entry, const Tensor& parameter) {
 
 }  // namespace
 
-void Optimizer::Setting::set(double value) const {
-  if (number) {
-    *number = value;
-  } else {
-    *flag = value != 0;
-  }
-}
-
-Optimizer::Optimizer(const char* name, Tensors parameters, std::vector<const char*> state_names)
+Optimizer::Optimizer(const char* name, Tensors parameters, std::vector<const char*> state_names,
+                     std::vector<Option> options)
     : name_(name),
       parameters_(std::move(parameters)),
       state_names_(std::move(state_names)),
-      states_(parameters_.size()) {
+      states_(parameters_.size()),
+      options_(std::move(options)) {
+  for (const Option& option : options_)
+    require(option.range.accepts(option.value), option.name, option.value, option.range.text);
   if (parameters_.empty())
     throw ValueError(
         message("{}: the list of parameters is empty; does the module list them in RETORT_MEMBERS?", name_));
@@ -45,7 +42,7 @@ Optimizer::Optimizer(const char* name, Tensors parameters, std::vector<const cha
     const Tensor& parameter = parameters_[i];
     if (!parameter.defined()) throw ValueError(message("{}: parameter {} is undefined", name_, i));
     if (!is_floating_point(parameter.dtype()))
-      throw TypeError(message("{}: parameter {} is {}; only floating-point ones are learnt", name_, i,
+      throw TypeError(message("{}: parameter {} is {}; only float32 and float64 can be trained", name_, i,
                               parameter.dtype()));
     if (!parameter.is_leaf())
       throw ValueError(
@@ -53,16 +50,9 @@ Optimizer::Optimizer(const char* name, Tensors parameters, std::vector<const cha
                   "gradient",
                   name_, i, parameter.shape()));
     if (!seen.insert(&parameter.array()).second)
-      throw ValueError(
-          message("{}: parameter {} of shape {} stands in the list twice and would be updated twice", name_,
-                  i, parameter.shape()));
+      throw ValueError(message("{}: parameter {} of shape {} is listed twice and would be updated twice",
+                               name_, i, parameter.shape()));
   }
-}
-
-void Optimizer::use(std::vector<Setting> settings, double* momentum) {
-  settings_ = std::move(settings);
-  momentum_ = momentum;
-  check_settings();
 }
 
 void Optimizer::require(bool fits, const char* setting, double value, const char* range) const {
@@ -70,6 +60,7 @@ void Optimizer::require(bool fits, const char* setting, double value, const char
 }
 
 void Optimizer::step() {
+  require(lr() >= 0, options_.front().name, lr(), options_.front().range.text);
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     const Tensor& parameter = parameters_[i];
     const Tensor gradient = parameter.grad();
@@ -86,25 +77,35 @@ void Optimizer::zero_grad() {
   for (const Tensor& parameter : parameters_) parameter.zero_grad();
 }
 
-void Optimizer::change(double* setting, double value) {
-  const double before = std::exchange(*setting, value);
+void Optimizer::change(Option& option, double value) {
+  require(option.range.accepts(value), option.name, value, option.range.text);
+  const double before = std::exchange(option.value, value);
   try {
-    check_settings();
+    check_options();
   } catch (...) {
-    *setting = before;
+    option.value = before;
     throw;
   }
 }
 
-void Optimizer::set_lr(double lr) { change(settings_.front().number, lr); }
+Optimizer::Option* Optimizer::momentum_option() {
+  for (Option& option : options_)
+    if (option.name == std::string_view("momentum") || option.name == std::string_view("betas.0"))
+      return &option;
+  return nullptr;
+}
+
+void Optimizer::set_lr(double lr) { change(options_.front(), lr); }
 
 std::optional<double> Optimizer::momentum() const {
-  return momentum_ ? std::optional<double>(*momentum_) : std::nullopt;
+  const Option* option = const_cast<Optimizer*>(this)->momentum_option();
+  return option ? std::optional<double>(option->value) : std::nullopt;
 }
 
 void Optimizer::set_momentum(double momentum) {
-  if (!momentum_) throw ValueError(message("{}: this optimiser has no momentum to set", name_));
-  change(momentum_, momentum);
+  Option* option = momentum_option();
+  if (!option) throw ValueError(message("{}: this optimiser has no momentum to set", name_));
+  change(*option, momentum);
 }
 
 StateDict Optimizer::state_dict() const {
@@ -116,8 +117,9 @@ StateDict Optimizer::state_dict() const {
       dict[prefix + state_names_[k]] = copy_or_empty(states_[i].tensors[k], parameters_[i].dtype());
   }
   const std::string prefix = "param_groups.0.";
-  for (const Setting& setting : settings_)
-    dict[prefix + setting.name] = setting.number ? number(*setting.number) : count(*setting.flag);
+  for (const Option& option : options_)
+    dict[prefix + option.name] =
+        option.range.accepts == flag.accepts ? count(option.value != 0) : number(option.value);
   dict[prefix + "initial_lr"] = initial_lr_ ? number(*initial_lr_) : empty({0}, DType::float64);
   dict[prefix + "params"] = arange(static_cast<std::int64_t>(parameters_.size()));
   return dict;
@@ -132,7 +134,7 @@ void Optimizer::load_state_dict(const StateDict& dict) {
       expected.push_back({prefix + state_name, parameters_[i].shape(), true});
   }
   const std::string group = "param_groups.0.";
-  for (const Setting& setting : settings_) expected.push_back({group + setting.name, {}});
+  for (const Option& option : options_) expected.push_back({group + option.name, {}});
   expected.push_back({group + "initial_lr", {}, true});
   expected.push_back({group + "params", {static_cast<std::int64_t>(parameters_.size())}});
   detail::check_state(name_ + "::load_state_dict", dict, expected);
@@ -150,13 +152,16 @@ void Optimizer::load_state_dict(const StateDict& dict) {
   const std::optional<double> initial =
       initial_lr.size() == 1 ? std::optional<double>(initial_lr.item<double>()) : std::nullopt;
 
-  std::vector<double> before;
-  for (const Setting& setting : settings_) before.push_back(setting.get());
-  for (const Setting& setting : settings_) setting.set(dict.at(group + setting.name).item<double>());
+  std::vector<Option> options = options_;
+  for (Option& option : options) {
+    option.value = dict.at(group + option.name).item<double>();
+    require(option.range.accepts(option.value), option.name, option.value, option.range.text);
+  }
+  options_.swap(options);
   try {
-    check_settings();
+    check_options();
   } catch (...) {
-    for (std::size_t i = 0; i < before.size(); ++i) settings_[i].set(before[i]);
+    options_.swap(options);
     throw;
   }
   states_ = std::move(states);

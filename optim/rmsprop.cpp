@@ -2,41 +2,33 @@
 
 #include <utility>
 
+#include "retort/framework/core/compute.hpp"
 #include "retort/framework/kernels/optimizer_updates.hpp"
 
 namespace retort {
 
 RMSprop::RMSprop(Tensors parameters, RMSpropOptions options)
-    : Optimizer("RMSprop", std::move(parameters), {"square_avg", "grad_avg", "momentum_buffer"}),
-      options_(options) {
-  use({{"lr", options_.lr},
-       {"alpha", options_.alpha},
-       {"eps", options_.eps},
-       {"weight_decay", options_.weight_decay},
-       {"momentum", options_.momentum},
-       {"centered", options_.centered},
-       {"maximize", options_.maximize}},
-      &options_.momentum);
-}
-
-void RMSprop::check_settings() const {
-  require(options_.lr >= 0, "lr", options_.lr, "at least 0");
-  require(options_.alpha >= 0 && options_.alpha <= 1, "alpha", options_.alpha, "in [0, 1]");
-  require(options_.eps >= 0, "eps", options_.eps, "at least 0");
-  require(options_.weight_decay >= 0, "weight_decay", options_.weight_decay, "at least 0");
-  require(options_.momentum >= 0, "momentum", options_.momentum, "at least 0");
-}
+    : Optimizer("RMSprop", std::move(parameters), {"square_avg", "grad_avg", "momentum_buffer"},
+                {{"lr", options.lr, at_least_0},
+                 {"alpha", options.alpha, from_0_to_1},
+                 {"eps", options.eps, at_least_0},
+                 {"weight_decay", options.weight_decay, at_least_0},
+                 {"momentum", options.momentum, at_least_0},
+                 {"centered", double(options.centered), flag},
+                 {"maximize", double(options.maximize), flag}}) {}
 
 void RMSprop::update(const Tensor& parameter, const Tensor& gradient, State& state) {
-  const RMSpropOptions& o = options_;
-  auto& [square_average, average, buffer] = state.tensors;
-  visit_floating(parameter.dtype(), [&, &s = square_average, &a = average, &b = buffer](auto zero) {
-    using T = decltype(zero);
-    kernels::rmsprop<T>(parameter.mutable_data<T>().data(), gradient.data<T>().data(),
-                        values<T>(s, parameter), o.centered ? values<T>(a, parameter) : nullptr,
-                        o.momentum > 0 ? values<T>(b, parameter) : nullptr, parameter.size(),
-                        {o.lr, o.alpha, o.eps, o.weight_decay, o.momentum, o.centered, o.maximize});
-  });
+  const auto [lr, alpha, eps, weight_decay, momentum, centered, maximize] = options<7>();
+  const kernels::RmspropUpdate step{lr, alpha, eps, weight_decay, momentum, centered != 0, maximize != 0};
+  auto& [square_average, average, velocity] = state.tensors;
+  compute_into(
+      parameter.dtype(),
+      [&](auto* p, const auto* g, auto* s, auto* a, auto* b) {
+        kernels::rmsprop(p, g, s, a, b, parameter.size(), step);
+      },
+      writable(parameter), gradient, writable(buffer(square_average, parameter)),
+      writable(centered != 0 ? buffer(average, parameter) : Tensor()),
+      writable(momentum > 0 ? buffer(velocity, parameter) : Tensor()));
 }
 
 }  // namespace retort

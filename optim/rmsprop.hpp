@@ -7,7 +7,7 @@ namespace retort {
 
 struct RMSpropOptions {
   double lr = 1e-2;
-  double alpha = 0.99;  ///< how slowly the mean square forgets
+  double alpha = 0.99;  ///< decay rate of the mean square
   double eps = 1e-8;
   double weight_decay = 0;
   double momentum = 0;
@@ -17,18 +17,14 @@ struct RMSpropOptions {
 
 /// s = alpha·s + (1-alpha)·g²; b = momentum·b + g/(sqrt(s) + eps); p -= lr·b. Tieleman and Hinton, "Lecture
 /// 6.5" of Neural Networks for Machine Learning (2012); centered: Graves, "Generating sequences with
-/// recurrent neural networks" (2013). ValueError for alpha outside [0, 1] and another option that is
-/// negative.
+/// recurrent neural networks" (2013). Throws: ValueError for alpha outside [0, 1] or any other
+/// option that is negative.
 class RMSprop : public Optimizer {
  public:
   explicit RMSprop(Tensors parameters, RMSpropOptions options = {});
 
  protected:
-  void check_settings() const override;
   void update(const Tensor& parameter, const Tensor& gradient, State& state) override;
-
- private:
-  RMSpropOptions options_;
 };
 
 }  // namespace retort

@@ -23,11 +23,8 @@ class SGD : public Optimizer {
   explicit SGD(Tensors parameters, SGDOptions options = {});
 
  protected:
-  void check_settings() const override;
+  void check_options() const override;
   void update(const Tensor& parameter, const Tensor& gradient, State& state) override;
-
- private:
-  SGDOptions options_;
 };
 
 }  // namespace retort

@@ -104,6 +104,46 @@ BOOST_AUTO_TEST_CASE(linear_warmup) {
   BOOST_TEST(other.lr() == 0.5);
 }
 
+// By rounding the recursion ended at -1e-18, which the optimiser refused.
+BOOST_AUTO_TEST_CASE(linear_lr_ends_at_exactly_0) {
+  for (const std::int64_t iterations : {1, 2, 3, 7, 10, 33, 100, 1000})
+    for (const double start : {1.0, 1.0 / 3, 0.1, 0.7}) {
+      rt::SGD sgd(one_parameter(), {.lr = 0.1});
+      rt::LinearLR scheduler(sgd, {.start_factor = start, .end_factor = 0, .total_iters = iterations});
+      for (std::int64_t i = 1; i < iterations + 3; ++i) {
+        scheduler.step();
+        BOOST_TEST(sgd.lr() >= 0);
+      }
+      BOOST_TEST(sgd.lr() == 0);
+    }
+}
+
+// A later schedule of a chain may raise a rate that an earlier one left negative; only a step with one is refused.
+BOOST_AUTO_TEST_CASE(a_rate_may_be_negative_within_a_chain) {
+  rt::SGD sgd(one_parameter(), {.lr = 0.5});
+  rt::LRScheduler down(sgd, [](const rt::LRScheduler::Moment& at) { return at.step == 2 ? -at.lr : at.lr; });
+  rt::LRScheduler up(sgd, [](const rt::LRScheduler::Moment& at) { return at.step == 2 ? -at.lr : at.lr; });
+  down.step(), up.step();
+  down.step();
+  BOOST_TEST(sgd.lr() == -0.5);
+  BOOST_CHECK_THROW(sgd.step(), rt::ValueError);
+  up.step();
+  BOOST_TEST(sgd.lr() == 0.5);
+  sgd.step();
+}
+
+BOOST_AUTO_TEST_CASE(a_schedule_is_a_function) {
+  rt::SGD sgd(one_parameter(), {.lr = 0.5});
+  rt::LRScheduler halving(sgd, [](std::int64_t step) { return 1.0 / static_cast<double>(1 + step); });
+  halving.step();
+  BOOST_TEST(sgd.lr() == 0.25);
+  rt::LRScheduler resumed(sgd, [](std::int64_t step) { return 1.0 / static_cast<double>(1 + step); });
+  resumed.load_state_dict(halving.state_dict());
+  resumed.step();
+  BOOST_TEST(sgd.lr() == 0.5 / 3, exact);
+  BOOST_CHECK_THROW(rt::LRScheduler(sgd, std::function<double(std::int64_t)>()), rt::ValueError);
+}
+
 BOOST_AUTO_TEST_CASE(one_cycle_lr) {
   rt::OneCycleLR scheduler(optimizer, {.max_lr = 1,
                                        .total_steps = 11,

@@ -240,7 +240,7 @@ BOOST_AUTO_TEST_CASE(a_state_that_does_not_fit_is_refused_whole) {
   state["state.0.step"] = rt::full({}, 9, rt::DType::int64);
   state["param_groups.0.betas.1"] = rt::full({}, 1.5, rt::DType::float64);
   BOOST_TEST(message_of([&] { optimizer.load_state_dict(state); }) ==
-             "Adam: betas.second is 1.5; it must be in [0, 1)");
+             "Adam: betas.1 is 1.5; it must be in [0, 1)");
   state = good;
   state["param_groups.0.lr"] = rt::full({}, 7.0, rt::DType::float64);
   state["state.0.step"] = rt::full({}, -1, rt::DType::int64);
@@ -262,7 +262,7 @@ BOOST_AUTO_TEST_CASE(a_list_that_cannot_be_learnt_is_refused) {
   BOOST_CHECK_THROW(rt::SGD({p * 2.0}), rt::ValueError);
   BOOST_TEST(message_of([&] {
                rt::SGD({p, rt::ones({3}), p});
-             }) == "SGD: parameter 2 of shape (2) stands in the list twice and would be updated twice");
+             }) == "SGD: parameter 2 of shape (2) is listed twice and would be updated twice");
 }
 
 BOOST_AUTO_TEST_CASE(options_out_of_range_are_refused) {

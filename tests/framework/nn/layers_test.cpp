@@ -119,6 +119,15 @@ BOOST_AUTO_TEST_CASE(dropout_follows_the_mode) {
   BOOST_CHECK_THROW(rt::Dropout(std::nan("")), rt::ValueError);
 }
 
+// The row at padding_idx gets no gradient of any order, although the result contains its values.
+BOOST_AUTO_TEST_CASE(embedding_has_a_second_order_without_the_padding_row) {
+  const rt::Tensor w = rt::tensor({1.0, 2.0}, {2, 1}).set_requires_grad();
+  const rt::Tensor y = rt::embedding(rt::tensor({0, 1}), w, {.padding_idx = 0});
+  const rt::Tensor g = rt::grad({rt::sum(y * y * w)}, {w}, {.create_graph = true})[0];
+  const std::vector<double> expected{0, 12};
+  BOOST_TEST(rt::grad({rt::sum(g)}, {w})[0].values<double>() == expected, boost::test_tools::per_element());
+}
+
 BOOST_AUTO_TEST_CASE(embedding_picks_rows) {
   rt::Embedding layer(4, 3, {.padding_idx = -2});
   const std::vector<float> weight = layer.weight.values<float>();
