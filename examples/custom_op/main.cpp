@@ -6,14 +6,14 @@
 
 namespace rt = retort;
 
-// A new operation: softplus(x) = log(1 + e^x), a smooth relu.
+// A new operation: smooth_relu(x) = log(1 + e^x), a smooth relu.
 //
 // It could be written as log(exp(x) + 1.0) and would need no rule, but that overflows for x = 1000. As an operation
 // of its own it has a value that doesn't, computed without history (detach), and a rule: the gradient of x for the
 // gradient g of the result. The rule is written in operations, so derivatives of every order come for free.
-rt::Tensor softplus(const rt::Tensor& x) {
+rt::Tensor smooth_relu(const rt::Tensor& x) {
   const rt::Tensor z = x.detach();
-  return rt::record({.name = "softplus",
+  return rt::record({.name = "smooth_relu",
                      .inputs = {x},
                      .value = rt::maximum(z, rt::zeros_like(z)) + rt::log(1.0 + rt::exp(-rt::abs(z))),
                      .vjp = [x](const rt::Tensor& g, rt::Needs) { return g * rt::sigmoid(x); }});
@@ -54,8 +54,8 @@ int main() {
 
   // Differences of values need float64. Far from zero, where exp alone would overflow, the value is right too.
   const rt::Tensor x = rt::tensor({-30.0, -2.0, -0.1, 0.0, 0.5, 3.0, 30.0});
-  passed &= check("softplus", [](const rt::Tensors& in) { return softplus(in[0]); }, {x});
-  std::cout << "  softplus(1000) = " << softplus(rt::tensor({1000.0})).item<double>() << '\n';
+  passed &= check("smooth_relu", [](const rt::Tensors& in) { return smooth_relu(in[0]); }, {x});
+  std::cout << "  smooth_relu(1000) = " << smooth_relu(rt::tensor({1000.0})).item<double>() << '\n';
 
   // A module's derivatives for its input and for each of its parameters, which gradcheck varies in place.
   GatedLinear layer(4, 3);

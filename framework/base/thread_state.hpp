@@ -18,7 +18,8 @@ struct ThreadState {
   Node* dead = nullptr;                ///< nodes without an owner, waiting for it
   std::uint64_t running_id = ~0ULL;    ///< the node whose rule runs on this thread
   const char* running_name = nullptr;  ///< its operation
-  Tensor* const* gathered = nullptr;   ///< per input the gradient so far, or null; none if the rule is recorded
+  Tensor* const* gathered =
+      nullptr;  ///< per input the gradient so far, or null; none if the rule is recorded
 };
 
 // Read by every operation: the initial-exec model spares a call into the dynamic linker.

@@ -261,8 +261,7 @@ BOOST_AUTO_TEST_CASE(a_folder_of_a_files_other_name_is_passed_over) {
   }
   BOOST_TEST(load_idx_pair(folder / "").second.size() == 2);
   std::filesystem::remove(folder / "train-images.idx3-ubyte");
-  BOOST_CHECK_EXCEPTION(load_idx_pair(folder / ""), IoError,
-                        says("there is no train-images-idx3-ubyte"));
+  BOOST_CHECK_EXCEPTION(load_idx_pair(folder / ""), IoError, says("there is no train-images-idx3-ubyte"));
 }
 
 // The numbers of https://github.com/zalandoresearch/fashion-mnist: 60,000 and 10,000 images, classes evenly
