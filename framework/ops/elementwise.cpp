@@ -7,6 +7,7 @@
 #include <limits>
 #include <numbers>
 
+#include "retort/framework/core/engine.hpp"
 #include "retort/framework/core/op.hpp"
 #include "retort/framework/fused.hpp"
 #include "retort/framework/kernels/elementwise_impl.hpp"
@@ -101,17 +102,19 @@ T either(bool condition, T yes, T no) {
 // What an input that needs no gradient would be saved for.
 Tensor saved_if(bool wanted, const Tensor& x) { return wanted ? x : Tensor(); }
 
-// g where open(v) holds, exactly 0 elsewhere: infinite and NaN gradients do not leak through. v has no history. Linear
+// g where open(v) holds, exactly 0 elsewhere: infinite and NaN gradients do not leak through. Linear
 // in g, so that it is its own derivative.
 template <class Open>
 Tensor gate(const Tensor& g, const Tensor& v, Open open) {
+  const auto pass = [open](const auto& value, const auto& at) {
+    return either(open(at), value, constant(value, 0));
+  };
+  Tensor value = zip(pair_of("gate", g, v), pass);
+  if (!is_grad_enabled()) return value;
   return record({.name = "gate",
                  .inputs = {g},
-                 .value = zip(pair_of("gate", g.detach(), v),
-                              [open](const auto& value, const auto& at) {
-                                return either(open(at), value, constant(value, 0));
-                              }),
-                 .vjp = [v, open](const Tensor& gg, Needs) { return gate(gg, v, open); }});
+                 .value = std::move(value),
+                 .vjp = [v = v.detach(), open](const Tensor& gg, Needs) { return gate(gg, v, open); }});
 }
 
 // g where the mask (numbers without history) is 1, g times it in between, exactly 0 where it is 0: infinite and NaN
@@ -379,11 +382,10 @@ Tensor abs(const Tensor& x) {
 
 Tensor relu(const Tensor& x) {
   const auto positive = [](const auto& v) { return !(v <= constant(v, 0)); };  // written so that NaN passes
-  return record(
-      {.name = "relu",
-       .inputs = {x},
-       .value = map(x, [=](const auto& v) { return either(positive(v), v, constant(v, 0)); }),
-       .vjp = [=](const Tensor& g, const Tensor& y, Needs) { return gate(g, y.detach(), positive); }});
+  return record({.name = "relu",
+                 .inputs = {x},
+                 .value = map(x, [=](const auto& v) { return either(positive(v), v, constant(v, 0)); }),
+                 .vjp = [=](const Tensor& g, const Tensor& y, Needs) { return gate(g, y, positive); }});
 }
 
 Tensor silu(const Tensor& x) {
