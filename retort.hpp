@@ -8,6 +8,7 @@
 #include "retort/framework/base/random.hpp"
 #include "retort/framework/base/shape.hpp"
 #include "retort/framework/base/threads.hpp"
+#include "retort/framework/base/version.hpp"
 #include "retort/framework/core/compute.hpp"
 #include "retort/framework/core/engine.hpp"
 #include "retort/framework/core/engine_ops.hpp"

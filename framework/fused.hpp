@@ -197,8 +197,7 @@ class Dual : public lanes::Arithmetic<Dual<R, N>> {
     return Dual(log1p(x.value), x.live_, 0, [&](int k) { return x.partial(k) / (R(1) + x.value); });
   }
   friend Dual expm1(const Dual& x) {
-    const R y = expm1(x.value);
-    return x.chain(y, [&] { return y + R(1); });
+    return x.chain(expm1(x.value), [&] { return exp(x.value); });  // y + 1 would lose the tail
   }
   friend Dual pow(const Dual& x, double exponent) {
     if (exponent == 0) return Dual(pow(x.value, 0.0));
@@ -404,7 +403,9 @@ class Fused {
 /// several threads, and kept in the graph. `name` outlives the graph: a string literal.
 /// Shapes: the inputs broadcast, and promote as in `+`; int64 alone counts as float32. The result has the broadcast shape.
 /// Edge cases: relu and abs have gradient 0 at 0, a tie in max or min gives half to each, the branch that `where` does not
-/// take gets exactly 0. A NaN passes. pow(x, 0) is 1 with gradient 0; d/dy x^y is 0 where x = 0 and y >= 0.
+/// take gets exactly 0 in the first order. A NaN passes. pow(x, 0) is 1 with gradient 0; d/dy x^y is 0 where x = 0 and y >= 0.
+/// A callable class (not a lambda) that is used in files compiled for different instruction sets must be in an unnamed
+/// namespace: the linker keeps only one of the functions made from it.
 /// Throws: ShapeError if the shapes do not broadcast.
 template <class F, class... Inputs>
   requires(sizeof...(Inputs) >= 1 && sizeof...(Inputs) <= 6 &&

@@ -28,7 +28,8 @@ struct CrossEntropyLossOptions {
 /// Throws: ShapeError for shapes that do not fit, IndexError for a class outside [0, C), ValueError for batchmean, a
 /// label_smoothing outside [0, 1], or an ignore_index together with probabilities.
 /// Follows torch.nn.functional.cross_entropy.
-Tensor cross_entropy(const Tensor& input, const Tensor& target, CrossEntropyLossOptions options = {});
+[[nodiscard]] Tensor cross_entropy(const Tensor& input, const Tensor& target,
+                                   CrossEntropyLossOptions options = {});
 
 /// cross_entropy with its options fixed.
 using CrossEntropyLoss = LossOf<cross_entropy, CrossEntropyLossOptions, Tensor, Tensor>;

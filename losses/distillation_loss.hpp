@@ -31,7 +31,8 @@ struct DistillationInputs {
 /// Throws: ValueError for T <= 0, alpha outside [0, 1], missing labels or teacher, reduction mean (use batchmean) or a
 /// mask other than 0 and 1; ShapeError; TypeError; IndexError for a label outside [0, C) in a row that counts.
 /// Hinton, Vinyals and Dean, "Distilling the knowledge in a neural network" (2015).
-Tensor distillation_loss(const DistillationInputs& inputs, DistillationLossOptions options = {});
+[[nodiscard]] Tensor distillation_loss(const DistillationInputs& inputs,
+                                       DistillationLossOptions options = {});
 
 /// distillation_loss with its options fixed. Throws: ValueError for options out of range.
 class DistillationLoss : public LossOf<distillation_loss, DistillationLossOptions, DistillationInputs> {

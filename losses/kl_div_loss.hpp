@@ -25,7 +25,7 @@ struct KLDivLossOptions {
 /// ±inf included, because t·log t tends to 0. If t < 0, or t or x is NaN, the term is NaN.
 /// Throws: ShapeError if the shapes differ, TypeError for int64, ValueError for the mean or batchmean of an empty tensor.
 /// Follows torch.nn.functional.kl_div; Kullback and Leibler, "On information and sufficiency" (1951).
-Tensor kl_div(const Tensor& input, const Tensor& target, KLDivLossOptions options = {});
+[[nodiscard]] Tensor kl_div(const Tensor& input, const Tensor& target, KLDivLossOptions options = {});
 
 /// kl_div with its options fixed.
 using KLDivLoss = LossOf<kl_div, KLDivLossOptions, Tensor, Tensor>;

@@ -27,6 +27,7 @@ struct LinearDistillationInputs {
 /// Edge cases: those of distillation_loss. A row that the mask leaves out has no influence on any gradient.
 /// Throws: the errors of linear and distillation_loss, and ValueError if the teacher is given twice, or is missing
 /// although alpha > 0.
-Tensor linear_distillation_loss(const LinearDistillationInputs& inputs, DistillationLossOptions options = {});
+[[nodiscard]] Tensor linear_distillation_loss(const LinearDistillationInputs& inputs,
+                                              DistillationLossOptions options = {});
 
 }  // namespace retort

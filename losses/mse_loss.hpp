@@ -19,7 +19,7 @@ struct MSELossOptions {
 /// Edge cases: the mean of an empty tensor is NaN.
 /// Throws: ShapeError if the shapes differ, TypeError for int64, ValueError for batchmean.
 /// Follows torch.nn.functional.mse_loss.
-Tensor mse_loss(const Tensor& input, const Tensor& target, MSELossOptions options = {});
+[[nodiscard]] Tensor mse_loss(const Tensor& input, const Tensor& target, MSELossOptions options = {});
 
 /// mse_loss with its options fixed.
 using MSELoss = LossOf<mse_loss, MSELossOptions, Tensor, Tensor>;

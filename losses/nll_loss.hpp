@@ -24,7 +24,7 @@ struct NLLLossOptions {
 /// Throws: ShapeError for shapes that do not fit, TypeError for a target that is not int64, IndexError for a target
 /// outside [0, C), ValueError for batchmean.
 /// Follows torch.nn.functional.nll_loss.
-Tensor nll_loss(const Tensor& input, const Tensor& target, NLLLossOptions options = {});
+[[nodiscard]] Tensor nll_loss(const Tensor& input, const Tensor& target, NLLLossOptions options = {});
 
 /// nll_loss with its options fixed.
 using NLLLoss = LossOf<nll_loss, NLLLossOptions, Tensor, Tensor>;

@@ -48,11 +48,11 @@ inline Shape row_shape(Shape input, std::size_t dim) {
 }
 
 /// `terms`, exactly 0 (as are all derivatives) in rows that do not count.
-Tensor counted_terms(const Tensor& terms, const ClassRows& rows);
+[[nodiscard]] Tensor counted_terms(const Tensor& terms, const ClassRows& rows);
 
 /// Weighted negative log-likelihoods of the labels, reduced.
-Tensor nll_of_rows(const Tensor& log_probabilities, std::size_t dim, const ClassRows& rows,
-                   Reduction reduction);
+[[nodiscard]] Tensor nll_of_rows(const Tensor& log_probabilities, std::size_t dim, const ClassRows& rows,
+                                 Reduction reduction);
 
 /// Throws: ValueError for a temperature, alpha or reduction out of range.
 void check_distillation_options(const char* operation, const DistillationLossOptions& options);
@@ -69,6 +69,7 @@ Reduction resolve_reduction(std::optional<bool> size_average, std::optional<bool
 /// Throws: ValueError for batchmean, on behalf of a loss without it.
 void refuse_batchmean(const char* operation, Reduction reduction);
 /// The terms, their sum, or the sum divided by `divisor` (by their number, if absent).
-Tensor reduce_terms(const Tensor& terms, Reduction reduction, std::optional<double> divisor = std::nullopt);
+[[nodiscard]] Tensor reduce_terms(const Tensor& terms, Reduction reduction,
+                                  std::optional<double> divisor = std::nullopt);
 
 }  // namespace retort::detail

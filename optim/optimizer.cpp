@@ -32,6 +32,20 @@ Optimizer::Optimizer(const char* name, Tensors parameters, std::vector<const cha
       state_names_(std::move(state_names)),
       states_(parameters_.size()),
       options_(std::move(options)) {
+  if (options_.empty() || options_.front().name != std::string_view("lr"))
+    throw ValueError(message("{}: the first option must be the learning rate, \"lr\"", name_));
+  std::unordered_set<std::string_view> names{"step"};  // an entry of its own in the state dict
+  for (const char* state : state_names_)
+    if (!names.insert(state).second)
+      throw ValueError(
+          message("{}: the state name \"{}\" is taken; give each state a name of its own", name_, state));
+  if (const std::size_t most = State().tensors.size(); state_names_.size() > most)
+    throw ValueError(message("{}: {} state names are given; a parameter has at most {} states", name_,
+                             state_names_.size(), most));
+  names.clear();
+  for (const Option& option : options_)
+    if (!names.insert(option.name).second)
+      throw ValueError(message("{}: the option \"{}\" is given twice", name_, option.name));
   for (const Option& option : options_)
     require(option.range.accepts(option.value), option.name, option.value, option.range.text);
   if (parameters_.empty())

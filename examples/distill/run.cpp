@@ -5,6 +5,7 @@
 #include <fstream>
 #include <retort/framework/base/error.hpp>
 #include <retort/framework/base/threads.hpp>
+#include <retort/framework/base/version.hpp>
 #include <retort/framework/io/atomic_file.hpp>
 #include <retort/optim/optimizer.hpp>
 

@@ -22,7 +22,7 @@ struct GradOptions {
 /// or (without allow_unused) an input that no output depends on, named by its position.
 ///
 /// Gradients are right to any order. A graph belongs to one backward at a time; leaves may be shared by threads.
-Tensors grad(const Tensors& outputs, const Tensors& inputs, GradOptions options = {});
+[[nodiscard]] Tensors grad(const Tensors& outputs, const Tensors& inputs, GradOptions options = {});
 
 /// Whether operations on this thread are recorded.
 bool is_grad_enabled() noexcept;

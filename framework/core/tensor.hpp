@@ -34,7 +34,7 @@ struct TensorImpl : RefCounted {
 };
 void destroy(TensorImpl* impl) noexcept;
 /// A tensor over `array` at `node` of the graph.
-Tensor connect(Array array, Ref<Node> node);
+[[nodiscard]] Tensor connect(Array array, Ref<Node> node);
 
 /// <retort/framework/xtensor.hpp> specialises this for numbers; without that header view() ends here.
 template <class T>
@@ -145,11 +145,11 @@ class Tensor {
 
   /// The same values in another element type; differentiable between float types. The tensor itself if it has that
   /// type already. A value beyond the range of int64 becomes the nearest int64, and NaN becomes 0.
-  Tensor to(DType dtype) const;
+  [[nodiscard]] Tensor to(DType dtype) const;
   /// The same values (shared) without history.
-  Tensor detach() const;
+  [[nodiscard]] Tensor detach() const;
   /// A copy of the values, with history.
-  Tensor clone() const;
+  [[nodiscard]] Tensor clone() const;
 
   bool requires_grad() const noexcept;
   /// Makes this leaf want a gradient, or not, and returns it. GraphError on the result of an operation,
@@ -158,7 +158,7 @@ class Tensor {
   /// True for what no recorded operation made.
   bool is_leaf() const noexcept;
   /// The gradient that backward() accumulated; undefined until something flowed in.
-  Tensor grad() const;
+  [[nodiscard]] Tensor grad() const;
   /// Replaces the gradient; ShapeError or TypeError when it does not fit, undefined to drop it.
   void set_grad(const Tensor& gradient) const;
   /// Makes grad() undefined again.
@@ -208,7 +208,7 @@ using Element = std::conditional_t<std::is_same_v<T, float>, float,
 void check_value_count(std::size_t count, const Shape& shape);
 
 template <class T>
-Tensor make_tensor(const T* values, std::size_t count, const Shape& shape) {
+[[nodiscard]] Tensor make_tensor(const T* values, std::size_t count, const Shape& shape) {
   static_assert(std::is_arithmetic_v<T>, "a tensor's elements are numbers");
   check_value_count(count, shape);
   Array array(shape, dtype_of<Element<T>>);
@@ -221,42 +221,42 @@ Tensor make_tensor(const T* values, std::size_t count, const Shape& shape) {
 /// A tensor of `values` in row-major order. ShapeError when their number is not the shape's.
 /// T is float, double or an integer type (which makes int64).
 template <class T>
-Tensor tensor(const std::vector<T>& values, const Shape& shape) {
+[[nodiscard]] Tensor tensor(const std::vector<T>& values, const Shape& shape) {
   return detail::make_tensor(values.data(), values.size(), shape);
 }
 template <class T>
-Tensor tensor(std::initializer_list<T> values, const Shape& shape) {
+[[nodiscard]] Tensor tensor(std::initializer_list<T> values, const Shape& shape) {
   return detail::make_tensor(values.begin(), values.size(), shape);
 }
 /// A 1-dimensional tensor of `values`.
 template <class T>
-Tensor tensor(const std::vector<T>& values) {
+[[nodiscard]] Tensor tensor(const std::vector<T>& values) {
   return detail::make_tensor(values.data(), values.size(), {static_cast<std::int64_t>(values.size())});
 }
 template <class T>
-Tensor tensor(std::initializer_list<T> values) {
+[[nodiscard]] Tensor tensor(std::initializer_list<T> values) {
   return detail::make_tensor(values.begin(), values.size(), {static_cast<std::int64_t>(values.size())});
 }
 
 /// Uninitialised values, for those who fill them.
-Tensor empty(const Shape& shape, DType dtype = DType::float32);
-Tensor zeros(const Shape& shape, DType dtype = DType::float32);
-Tensor ones(const Shape& shape, DType dtype = DType::float32);
+[[nodiscard]] Tensor empty(const Shape& shape, DType dtype = DType::float32);
+[[nodiscard]] Tensor zeros(const Shape& shape, DType dtype = DType::float32);
+[[nodiscard]] Tensor ones(const Shape& shape, DType dtype = DType::float32);
 /// `value` everywhere; a fraction is cut off for int64. ValueError if int64 cannot hold it.
-Tensor full(const Shape& shape, Scalar value, DType dtype = DType::float32);
+[[nodiscard]] Tensor full(const Shape& shape, Scalar value, DType dtype = DType::float32);
 /// Uniform in [0, 1) and standard normal draws from `generator`, or from the default one of manual_seed.
 /// TypeError for int64.
-Tensor rand(const Shape& shape, DType dtype = DType::float32);
-Tensor rand(const Shape& shape, DType dtype, Generator& generator);
-Tensor randn(const Shape& shape, DType dtype = DType::float32);
-Tensor randn(const Shape& shape, DType dtype, Generator& generator);
+[[nodiscard]] Tensor rand(const Shape& shape, DType dtype = DType::float32);
+[[nodiscard]] Tensor rand(const Shape& shape, DType dtype, Generator& generator);
+[[nodiscard]] Tensor randn(const Shape& shape, DType dtype = DType::float32);
+[[nodiscard]] Tensor randn(const Shape& shape, DType dtype, Generator& generator);
 /// 0, 1, …, n-1 [n]. ValueError for a negative n.
-Tensor arange(std::int64_t n, DType dtype = DType::int64);
-Tensor empty_like(const Tensor& like);
-Tensor zeros_like(const Tensor& like);
-Tensor ones_like(const Tensor& like);
-Tensor full_like(const Tensor& like, Scalar value);
-Tensor rand_like(const Tensor& like);
-Tensor randn_like(const Tensor& like);
+[[nodiscard]] Tensor arange(std::int64_t n, DType dtype = DType::int64);
+[[nodiscard]] Tensor empty_like(const Tensor& like);
+[[nodiscard]] Tensor zeros_like(const Tensor& like);
+[[nodiscard]] Tensor ones_like(const Tensor& like);
+[[nodiscard]] Tensor full_like(const Tensor& like, Scalar value);
+[[nodiscard]] Tensor rand_like(const Tensor& like);
+[[nodiscard]] Tensor randn_like(const Tensor& like);
 
 }  // namespace retort

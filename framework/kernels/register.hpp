@@ -15,7 +15,7 @@
 #error "retort/framework/fused.hpp needs IEEE arithmetic: compile this file without -ffast-math"
 #endif
 
-// One namespace per instruction set: objects compiled for different ones may be linked together.
+// One namespace per instruction set, so that objects compiled for different ones can be linked together.
 namespace retort::lanes {
 #if defined(__AVX512F__)
 inline namespace avx512 {

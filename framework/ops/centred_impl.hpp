@@ -8,6 +8,6 @@ namespace retort::detail {
 
 /// x less its mean, which is taken in double by group and channel; exactly 0 where all elements are equal. `means`, if
 /// not null, becomes a tensor [groups · channels] of the means, without history.
-Tensor centred(const Tensor& x, const kernels::Channels& layout, Tensor* means = nullptr);
+[[nodiscard]] Tensor centred(const Tensor& x, const kernels::Channels& layout, Tensor* means = nullptr);
 
 }  // namespace retort::detail

@@ -27,8 +27,8 @@ struct Conv2dFunctionalOptions {
 /// Cross-correlation: y [N, O, H', W'] of x [N, C, H, W] with weight [O, C/groups, kh, kw], plus bias [O] (undefined for
 /// none); H' = floor((H + 2·padding - dilation·(kh - 1) - 1) / stride) + 1. ShapeError for shapes that do not fit or a
 /// kernel larger than the padded image, ValueError for options out of range. As torch.nn.functional.conv2d.
-Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias = {},
-              Conv2dFunctionalOptions options = {});
+[[nodiscard]] Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias = {},
+                            Conv2dFunctionalOptions options = {});
 
 struct MaxPool2dOptions {
   Size2d kernel_size = 1;
@@ -44,7 +44,7 @@ struct MaxPool2dOptions {
 /// Edge cases: the gradient goes to the first maximum; a window with a NaN gives its first NaN; a window that holds only
 /// padding gives -inf and has no gradient.
 /// Throws: ShapeError for an empty image or a result without a window, ValueError for options out of range.
-Tensor max_pool2d(const Tensor& x, MaxPool2dOptions options);
+[[nodiscard]] Tensor max_pool2d(const Tensor& x, MaxPool2dOptions options);
 
 struct AvgPool2dOptions {
   Size2d kernel_size = 1;
@@ -55,6 +55,6 @@ struct AvgPool2dOptions {
 };
 
 /// The mean of each window. Shapes and errors are those of max_pool2d.
-Tensor avg_pool2d(const Tensor& x, AvgPool2dOptions options);
+[[nodiscard]] Tensor avg_pool2d(const Tensor& x, AvgPool2dOptions options);
 
 }  // namespace retort

@@ -90,6 +90,15 @@ Batch<T> constant(const Batch<T>&, Scalar s) {
 }
 std::int64_t constant(std::int64_t, Scalar s) { return s.as<std::int64_t>(); }
 
+template <class Condition>
+auto both(const Condition& a, const Condition& b) {
+  if constexpr (std::is_same_v<Condition, bool>) {
+    return a && b;
+  } else {
+    return a & b;
+  }
+}
+
 template <class T>
 Batch<T> either(const kernels::Mask<T>& condition, const Batch<T>& yes, const Batch<T>& no) {
   return kernels::select(condition, yes, no);
@@ -512,7 +521,7 @@ Tensor clamp(const Tensor& input, std::optional<double> lo, std::optional<double
                  .inputs = {x},
                  .value = map(x, value),
                  .vjp = [=, x = x.detach()](const Tensor& g, Needs) {
-                   return gate(g, x, [=](const auto& v) { return rising(v) & falling(v); });
+                   return gate(g, x, [=](const auto& v) { return both(rising(v), falling(v)); });
                  }});
 }
 

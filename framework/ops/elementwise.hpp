@@ -12,17 +12,17 @@
 
 namespace retort {
 
-Tensor add(const Tensor& a, Scalar b);
-Tensor sub(const Tensor& a, const Tensor& b);
-Tensor sub(const Tensor& a, Scalar b);
-Tensor sub(Scalar a, const Tensor& b);
-Tensor mul(const Tensor& a, const Tensor& b);
-Tensor mul(const Tensor& a, Scalar b);
+[[nodiscard]] Tensor add(const Tensor& a, Scalar b);
+[[nodiscard]] Tensor sub(const Tensor& a, const Tensor& b);
+[[nodiscard]] Tensor sub(const Tensor& a, Scalar b);
+[[nodiscard]] Tensor sub(Scalar a, const Tensor& b);
+[[nodiscard]] Tensor mul(const Tensor& a, const Tensor& b);
+[[nodiscard]] Tensor mul(const Tensor& a, Scalar b);
 /// a / b, of int64 too a true division. x/0 is ±inf, 0/0 NaN.
-Tensor div(const Tensor& a, const Tensor& b);
-Tensor div(const Tensor& a, Scalar b);
-Tensor div(Scalar a, const Tensor& b);
-Tensor neg(const Tensor& x);
+[[nodiscard]] Tensor div(const Tensor& a, const Tensor& b);
+[[nodiscard]] Tensor div(const Tensor& a, Scalar b);
+[[nodiscard]] Tensor div(Scalar a, const Tensor& b);
+[[nodiscard]] Tensor neg(const Tensor& x);
 
 inline Tensor operator+(const Tensor& a, const Tensor& b) { return add(a, b); }
 inline Tensor operator+(const Tensor& a, Scalar b) { return add(a, b); }
@@ -39,81 +39,81 @@ inline Tensor operator/(Scalar a, const Tensor& b) { return div(a, b); }
 inline Tensor operator-(const Tensor& x) { return neg(x); }
 
 /// e^x; dx = g·y.
-Tensor exp(const Tensor& x);
+[[nodiscard]] Tensor exp(const Tensor& x);
 /// Natural logarithm: log 0 = -inf, NaN below; dx = g / x.
-Tensor log(const Tensor& x);
-Tensor tanh(const Tensor& x);
+[[nodiscard]] Tensor log(const Tensor& x);
+[[nodiscard]] Tensor tanh(const Tensor& x);
 /// 1 / (1 + e^-x), without overflow.
-Tensor sigmoid(const Tensor& x);
+[[nodiscard]] Tensor sigmoid(const Tensor& x);
 /// NaN below 0; the gradient at 0 is infinite.
-Tensor sqrt(const Tensor& x);
+[[nodiscard]] Tensor sqrt(const Tensor& x);
 /// |x|; the gradient at 0 is 0.
-Tensor abs(const Tensor& x);
+[[nodiscard]] Tensor abs(const Tensor& x);
 /// max(x, 0); the gradient at 0 is 0. NaN passes, and where x is NaN so does the gradient.
-Tensor relu(const Tensor& x);
+[[nodiscard]] Tensor relu(const Tensor& x);
 /// x · sigmoid(x).
-Tensor silu(const Tensor& x);
+[[nodiscard]] Tensor silu(const Tensor& x);
 
 /// sin x and cos x, of radians.
-Tensor sin(const Tensor& x);
-Tensor cos(const Tensor& x);
+[[nodiscard]] Tensor sin(const Tensor& x);
+[[nodiscard]] Tensor cos(const Tensor& x);
 /// The error function, 2/√π ∫₀ˣ exp(-t²) dt, and 1 - erf(x), which is accurate where it is small.
-Tensor erf(const Tensor& x);
-Tensor erfc(const Tensor& x);
+[[nodiscard]] Tensor erf(const Tensor& x);
+[[nodiscard]] Tensor erfc(const Tensor& x);
 /// ln(1 + x) and e^x - 1, accurate for small x.
-Tensor log1p(const Tensor& x);
-Tensor expm1(const Tensor& x);
+[[nodiscard]] Tensor log1p(const Tensor& x);
+[[nodiscard]] Tensor expm1(const Tensor& x);
 
 enum class GeluApproximation { none, tanh };
 /// x · Φ(x) with Φ the standard normal distribution (Hendrycks and Gimpel, 2016), or with its tanh approximation
 /// Φ(x) ≈ (1 + tanh(√(2/π)·(x + 0.044715·x³))) / 2.
-Tensor gelu(const Tensor& x, GeluApproximation approximate = GeluApproximation::none);
+[[nodiscard]] Tensor gelu(const Tensor& x, GeluApproximation approximate = GeluApproximation::none);
 
 struct SoftplusOptions {
   double beta = 1;
   double threshold = 20;
 };
 /// ln(1 + exp(beta·x)) / beta, a smooth relu; x itself where beta·x > threshold.
-Tensor softplus(const Tensor& x, SoftplusOptions options = {});
+[[nodiscard]] Tensor softplus(const Tensor& x, SoftplusOptions options = {});
 /// x above 0, alpha·(e^x - 1) elsewhere (Clevert, Unterthiner and Hochreiter, 2016). The gradient at 0 is alpha.
-Tensor elu(const Tensor& x, double alpha = 1);
+[[nodiscard]] Tensor elu(const Tensor& x, double alpha = 1);
 /// x above 0, slope·x elsewhere. The gradient at 0 is `slope`.
-Tensor leaky_relu(const Tensor& x, double slope = 0.01);
+[[nodiscard]] Tensor leaky_relu(const Tensor& x, double slope = 0.01);
 /// ln(e^a + e^b) without overflow. Shapes: a and b broadcast. Equal infinities give that infinity.
-Tensor logaddexp(const Tensor& a, const Tensor& b);
+[[nodiscard]] Tensor logaddexp(const Tensor& a, const Tensor& b);
 
 /// x^s; the gradient for s = 0 is 0.
-Tensor pow(const Tensor& x, Scalar exponent);
+[[nodiscard]] Tensor pow(const Tensor& x, Scalar exponent);
 /// x^y. d/dx is 0 where y = 0, d/dy is 0 where x = 0 and y >= 0.
-Tensor pow(const Tensor& x, const Tensor& exponent);
-Tensor pow(Scalar base, const Tensor& exponent);
+[[nodiscard]] Tensor pow(const Tensor& x, const Tensor& exponent);
+[[nodiscard]] Tensor pow(Scalar base, const Tensor& exponent);
 
 /// min(max(x, lo), hi), either bound optional (ValueError without any); NaN passes. The gradient passes at the bounds.
-Tensor clamp(const Tensor& x, std::optional<double> lo, std::optional<double> hi);
+[[nodiscard]] Tensor clamp(const Tensor& x, std::optional<double> lo, std::optional<double> hi);
 
 /// The larger and the smaller of both; NaN when either is. A tie shares the gradient evenly.
-Tensor maximum(const Tensor& a, const Tensor& b);
-Tensor minimum(const Tensor& a, const Tensor& b);
+[[nodiscard]] Tensor maximum(const Tensor& a, const Tensor& b);
+[[nodiscard]] Tensor minimum(const Tensor& a, const Tensor& b);
 
 /// a where condition is not 0, else b. The condition is int64 (TypeError otherwise). All three broadcast.
-Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b);
-Tensor where(const Tensor& condition, const Tensor& a, Scalar b);
-Tensor where(const Tensor& condition, Scalar a, const Tensor& b);
+[[nodiscard]] Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b);
+[[nodiscard]] Tensor where(const Tensor& condition, const Tensor& a, Scalar b);
+[[nodiscard]] Tensor where(const Tensor& condition, Scalar a, const Tensor& b);
 
 /// Comparisons: int64 0 or 1, without history. With NaN on a side only not_equal holds.
-Tensor equal(const Tensor& a, const Tensor& b);
-Tensor equal(const Tensor& a, Scalar b);
-Tensor not_equal(const Tensor& a, const Tensor& b);
-Tensor not_equal(const Tensor& a, Scalar b);
-Tensor less(const Tensor& a, const Tensor& b);
-Tensor less(const Tensor& a, Scalar b);
-Tensor less_equal(const Tensor& a, const Tensor& b);
-Tensor less_equal(const Tensor& a, Scalar b);
-Tensor greater(const Tensor& a, const Tensor& b);
-Tensor greater(const Tensor& a, Scalar b);
-Tensor greater_equal(const Tensor& a, const Tensor& b);
-Tensor greater_equal(const Tensor& a, Scalar b);
-Tensor isnan(const Tensor& x);
-Tensor isfinite(const Tensor& x);
+[[nodiscard]] Tensor equal(const Tensor& a, const Tensor& b);
+[[nodiscard]] Tensor equal(const Tensor& a, Scalar b);
+[[nodiscard]] Tensor not_equal(const Tensor& a, const Tensor& b);
+[[nodiscard]] Tensor not_equal(const Tensor& a, Scalar b);
+[[nodiscard]] Tensor less(const Tensor& a, const Tensor& b);
+[[nodiscard]] Tensor less(const Tensor& a, Scalar b);
+[[nodiscard]] Tensor less_equal(const Tensor& a, const Tensor& b);
+[[nodiscard]] Tensor less_equal(const Tensor& a, Scalar b);
+[[nodiscard]] Tensor greater(const Tensor& a, const Tensor& b);
+[[nodiscard]] Tensor greater(const Tensor& a, Scalar b);
+[[nodiscard]] Tensor greater_equal(const Tensor& a, const Tensor& b);
+[[nodiscard]] Tensor greater_equal(const Tensor& a, Scalar b);
+[[nodiscard]] Tensor isnan(const Tensor& x);
+[[nodiscard]] Tensor isfinite(const Tensor& x);
 
 }  // namespace retort

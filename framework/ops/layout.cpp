@@ -22,21 +22,20 @@ Tensor triangle(const char* operation, const Tensor& x, std::int64_t k, bool low
   if (x.dim() < 2)
     throw ShapeError(
         message("{}: the input has shape {}; it must have two or more dimensions", operation, x.shape()));
-  const std::int64_t rows = x.size(-2), columns = x.size(-1), size = rows * columns;
+  const Index rows = x.size(-2), columns = x.size(-1);
   // A diagonal beyond the corners is taken at the corner, where differences cannot overflow.
   const std::int64_t diagonal = std::clamp(k, -rows - 1, columns + 1);
   const Tensor value = empty(x.shape(), x.dtype());
   visit_dtype(x.dtype(), [&]<class T>(T) {
-    const auto row = xt::arange<std::int64_t>(rows);
-    const auto column = xt::arange<std::int64_t>(columns);
-    const auto offset = column - xt::view(row, xt::all(), xt::newaxis());
-    const xt::xtensor<bool, 2> kept = xt::where(lower, offset <= diagonal, offset >= diagonal);
     const T* from = x.data<T>().data();
     T* to = value.mutable_data<T>().data();
-    // One matrix after another: where() over a mask that broadcasts is many times slower.
-    for (std::int64_t done = 0; done < x.size(); done += size) {
-      auto out = detail::adapt_matrix(to + done, rows, columns);
-      xt::noalias(out) = xt::where(kept, detail::adapt_matrix(from + done, rows, columns), T(0));
+    for (Index row = 0; row < x.size() / std::max<Index>(columns, 1); ++row, from += columns, to += columns) {
+      const Index at = row % rows + diagonal;  // the diagonal's column in this row
+      const Index begin = lower ? 0 : std::clamp<Index>(at, 0, columns);
+      const Index end = lower ? std::clamp<Index>(at + 1, 0, columns) : columns;
+      std::fill(to, to + begin, T(0));
+      std::copy(from + begin, from + end, to + begin);
+      std::fill(to + end, to + columns, T(0));
     }
   });
   return record(

@@ -39,7 +39,7 @@ auto adapt_matrix(T* elements, std::int64_t rows, std::int64_t columns) {
 /// The tensor that f(zero) makes with from_xtensor() for an element type, under another shape of as many
 /// elements.
 template <class F>
-Tensor evaluate(const Shape& shape, DType dtype, F f) {
+[[nodiscard]] Tensor evaluate(const Shape& shape, DType dtype, F f) {
   return reshape(visit_dtype(dtype, f), shape);
 }
 

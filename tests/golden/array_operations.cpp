@@ -4,9 +4,11 @@
 
 #include "operations.hpp"
 #include "retort/framework/ops/distance.hpp"
+#include "retort/framework/ops/elementwise.hpp"
 #include "retort/framework/ops/indexing.hpp"
 #include "retort/framework/ops/layout.hpp"
 #include "retort/framework/ops/scan.hpp"
+#include "retort/framework/ops/shape_ops.hpp"
 #include "retort/framework/ops/sorting.hpp"
 
 namespace retort::golden {
@@ -32,6 +34,21 @@ Call sorted(F f) {
     const auto [values, indices] = f(in.at("input"), args);
     return Results{.outputs = {{"values", values}, {"indices", indices}}};
   };
+}
+
+template <class F>
+Call several(F f) {
+  return [f](A args, In in) {
+    Results results;
+    std::size_t i = 0;
+    for (Tensor& part : f(in.at("input"), args))
+      results.outputs["out" + std::to_string(i++)] = std::move(part);
+    return results;
+  };
+}
+template <class F>
+Call plain(F f) {
+  return one([f](T x, A, In) { return f(x); });
 }
 
 double order_of(A args) { return args.is_text("p") ? INFINITY : args.number("p", 2); }
@@ -61,6 +78,21 @@ const std::map<std::string, Call>& calls() {
       {"index_add", one([](T x, A args, In in) {
          return index_add(x, args.integer("dim", 0), in.at("index"), in.at("source"));
        })},
+      {"sin", plain([](T x) { return sin(x); })},
+      {"cos", plain([](T x) { return cos(x); })},
+      {"erf", plain([](T x) { return erf(x); })},
+      {"log1p", plain([](T x) { return log1p(x); })},
+      {"expm1", plain([](T x) { return expm1(x); })},
+      {"softplus", one([](T x, A args, In) {
+         return softplus(x, {.beta = args.number("beta", 1), .threshold = args.number("threshold", 20)});
+       })},
+      {"elu", one([](T x, A args, In) { return elu(x, args.number("alpha", 1)); })},
+      {"leaky_relu", one([](T x, A args, In) { return leaky_relu(x, args.number("negative_slope", 0.01)); })},
+      {"logaddexp", two([](T a, T b, A) { return logaddexp(a, b); })},
+      {"split",
+       several([](T x, A args) { return split(x, args.integer("size", 1), args.integer("dim", 0)); })},
+      {"chunk",
+       several([](T x, A args) { return chunk(x, args.integer("chunks", 1), args.integer("dim", 0)); })},
       {"argsort", one([](T x, A args, In) {
          return argsort(x, args.integer("dim", -1), args.flag("descending", false));
        })},

@@ -356,4 +356,67 @@ BOOST_AUTO_TEST_CASE(every_optimizer_finds_a_minimum) {
   }
 }
 
+// The optimiser of the README.
+class SignDescent : public rt::Optimizer {
+ public:
+  explicit SignDescent(rt::Tensors parameters, double lr = 1e-3)
+      : Optimizer("SignDescent", std::move(parameters), {}, {{"lr", lr, at_least_0}}) {}
+
+ protected:
+  void update(const rt::Tensor& parameter, const rt::Tensor& gradient, State&) override {
+    const auto step = [n = parameter.size(), lr = lr()]<class T>(T* p, const T* g) {
+      for (std::int64_t i = 0; i < n; ++i) p[i] -= static_cast<T>(lr * ((g[i] > 0) - (g[i] < 0)));
+    };
+    rt::compute_into(parameter.dtype(), step, rt::writable(parameter), gradient);
+  }
+};
+
+// An optimiser whose constructor arguments are wrong: each is refused before anything can read past an end.
+class Malformed : public rt::Optimizer {
+ public:
+  Malformed(std::vector<const char*> states, std::vector<const char*> options)
+      : Optimizer("Malformed", {rt::ones({1}).set_requires_grad()}, std::move(states), made(options)) {}
+
+ protected:
+  void update(const rt::Tensor&, const rt::Tensor&, State&) override {}
+
+ private:
+  static std::vector<Option> made(const std::vector<const char*>& names) {
+    std::vector<Option> options;
+    for (const char* name : names) options.push_back({name, 0.5, at_least_0});
+    return options;
+  }
+};
+
+BOOST_AUTO_TEST_CASE(an_optimizer_of_ones_own_is_checked) {
+  BOOST_CHECK_THROW(Malformed({}, {}), rt::ValueError);
+  BOOST_CHECK_THROW(Malformed({}, {"rate", "lr"}), rt::ValueError);
+  BOOST_CHECK_THROW(Malformed({}, {"lr", "lr"}), rt::ValueError);
+  BOOST_CHECK_THROW(Malformed({"a", "b", "c", "d"}, {"lr"}), rt::ValueError);
+  BOOST_CHECK_THROW(Malformed({"a", "a"}, {"lr"}), rt::ValueError);
+  BOOST_CHECK_THROW(Malformed({"step"}, {"lr"}), rt::ValueError);
+  Malformed fits({"a", "b", "c"}, {"lr", "momentum"});
+  BOOST_TEST(*fits.momentum() == 0.5);
+}
+
+BOOST_AUTO_TEST_CASE(an_optimizer_of_ones_own) {
+  for (const rt::DType dtype : {rt::DType::float32, rt::DType::float64}) {
+    const rt::Tensor p = rt::tensor({1.0, -2.0, 0.0}).to(dtype).set_requires_grad();
+    SignDescent optimizer({p}, 0.25);
+    rt::sum(p * p).backward();
+    optimizer.step();
+    const std::vector<double> moved{0.75, -1.75, 0};
+    BOOST_TEST(p.values<double>() == moved, boost::test_tools::per_element());
+
+    SignDescent other({p}, 0.5);
+    other.load_state_dict(optimizer.state_dict());
+    BOOST_TEST(other.lr() == 0.25);
+    BOOST_CHECK_THROW(other.set_lr(-1), rt::ValueError);
+    BOOST_TEST(other.lr() == 0.25);
+    BOOST_TEST(!other.momentum().has_value());
+  }
+  BOOST_TEST(message_of([] { SignDescent({rt::ones({1}).set_requires_grad()}, -1); }) ==
+             "SignDescent: lr is -1; it must be at least 0");
+}
+
 BOOST_AUTO_TEST_SUITE_END()

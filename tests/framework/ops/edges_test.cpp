@@ -281,6 +281,18 @@ BOOST_AUTO_TEST_CASE(in_ceil_mode_a_kernel_may_be_larger_than_the_padded_image) 
   BOOST_CHECK_THROW(max_pool2d(x, {.kernel_size = 3, .stride = Size2d(2)}), ShapeError);
 }
 
+// The gradient is e^x far into the tail, where y + 1 is 0.
+BOOST_AUTO_TEST_CASE(the_gradients_of_elu_and_expm1_keep_their_tail) {
+  for (const double at : {-10.0, -20.0, -40.0, -80.0})
+    for (const bool record : {false, true}) {
+      const Tensor x = tensor({at}).set_requires_grad();
+      for (const Tensor& y : {elu(x), expm1(x)}) {
+        const Tensor g = grad({y}, {x}, {.create_graph = record})[0];
+        BOOST_TEST(g.item<double>() == std::exp(at), boost::test_tools::tolerance(1e-14));
+      }
+    }
+}
+
 BOOST_AUTO_TEST_CASE(constants_have_no_variance) {
   for (const DType dtype : {DType::float32, DType::float64})
     for (const double value : {100000.3, 1e7 + 1, -3.7e12, 0.1, 1e30})
