@@ -352,7 +352,15 @@ Tensor tanh(const Tensor& input) {
   const Tensor x = floating(input);
   return record({.name = "tanh",
                  .inputs = {x},
-                 .value = map<Elements::floats>(x, [](const auto& v) { return xsimd::tanh(v); }),
+                 .value = map<Elements::floats>(
+                     x,
+                     []<class V>(const V& v) {
+                       // xsimd converts a part of its argument to an integer: keep that in range.
+                       const V most(typename V::value_type(20));  // the result is 1 from here on
+                       const auto number = v == v;
+                       const V bounded = kernels::max_of(-most, kernels::min_of(most, v));
+                       return either(number, xsimd::tanh(either(number, bounded, most)), v);
+                     }),
                  .vjp = [](const Tensor& g, const Tensor& y, Needs) { return g * (1 - y * y); }});
 }
 
