@@ -33,7 +33,7 @@ if [ -n "$reached" ]; then
 fi
 # Kernels are for those who write ops; but for what calls itself internal, all else is in the header of headers.
 case $header in retort/retort.hpp | retort/framework/fused.hpp | retort/framework/kernels/*) exit 0 ;; esac
-if ! head -n 3 "$header" | grep -q Internal && ! grep -qF "/$header" <<<"$RETORT_HPP_INCLUDES"; then
+if ! grep -q Internal <<<"$(head -n 3 "$header")" && ! grep -qF "/$header" <<<"$RETORT_HPP_INCLUDES"; then
   echo "retort/retort.hpp does not include $header"
   exit 1
 fi
