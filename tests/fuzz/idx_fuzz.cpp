@@ -37,7 +37,10 @@ Bytes inflated(const std::uint8_t* data, std::size_t size, std::size_t most) {
   if (inflateInit2(&stream, 16 + MAX_WBITS) != Z_OK) fuzz::fail("cannot start zlib");
   for (int result = Z_OK; stream.avail_out > 0 && (result == Z_OK || result == Z_STREAM_END);) {
     result = inflate(&stream, Z_NO_FLUSH);
-    if (result == Z_STREAM_END && inflateReset(&stream) != Z_OK) break;
+    if (result != Z_STREAM_END) continue;
+    // Zero bytes between members are padding, as in the reader.
+    for (; stream.avail_in > 0 && *stream.next_in == 0; --stream.avail_in) ++stream.next_in;
+    if (inflateReset(&stream) != Z_OK) break;
   }
   inflateEnd(&stream);
   return Bytes(out.data(), out.data() + most - stream.avail_out);
