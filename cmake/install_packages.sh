@@ -1,6 +1,6 @@
 #!/bin/sh
-# install_packages.sh GROUP...: installs what the groups (build, pictures, bench, format, clang, fuzz) need and the
-# machine lacks, by apt as root or through sudo; elsewhere names the packages and fails. Where nothing is missing it
+# install_packages.sh GROUP...: installs what the groups (build, pictures, docs, bench, format, clang, fuzz) need and
+# the machine lacks, by apt as root or through sudo; elsewhere names the packages and fails. Where nothing is missing it
 # leaves apt alone.
 set -eu
 
@@ -48,6 +48,7 @@ for group in "$@"; do
       need dataset-fashion-mnist test -e /usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz
       ;;
     pictures) need gnuplot-nox program gnuplot ;;
+    docs) need doxygen program doxygen ;;
     bench) need libbenchmark-dev header benchmark/benchmark.h ;;
     format) need clang-format-16 program clang-format-16 ;;
     clang) need clang-16 program clang++-16 ;;
@@ -56,7 +57,7 @@ for group in "$@"; do
       need libclang-rt-16-dev runtime fuzzer
       ;;
     *)
-      echo "install_packages.sh: unknown group '$group' (build, pictures, bench, format, clang or fuzz)" >&2
+      echo "install_packages.sh: unknown group '$group' (build, pictures, docs, bench, format, clang or fuzz)" >&2
       exit 2
       ;;
   esac
