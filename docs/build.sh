@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the pages in build/docs/html. Fails if Doxygen warns, which it also does about an undocumented declaration in
-# a public header.
+# Builds the pages in build/docs/html. Fails if Doxygen warns, which it also does about an undocumented
+# declaration in a public header.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 mkdir -p build/docs
