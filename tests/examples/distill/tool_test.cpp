@@ -7,8 +7,8 @@
 #include <retort/retort.hpp>
 #include <sstream>
 
-#include "distill/teacher.hpp"
-#include "distill/training.hpp"
+#include "distill/run/model_files.hpp"
+#include "distill/run/training.hpp"
 #include "program.hpp"
 #include "tests_support.hpp"
 
@@ -29,7 +29,7 @@ rt::StateDict layers(const std::vector<std::string>& names, const std::vector<st
   return state;
 }
 
-/// What the layers of those names give, one after the other with ReLU between them.
+/// The output of the layers of those names, in order, with ReLU between them.
 Tensor applied(const rt::StateDict& state, const std::vector<std::string>& names, Tensor x) {
   for (std::size_t i = 0; i < names.size(); ++i) {
     if (i > 0) x = rt::relu(x);
