@@ -4,7 +4,10 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 mkdir -p build/docs
-rm -rf build/docs/html
+rm -rf build/docs/html build/docs/include
+# The include root of the sources, so that pages show <retort/...>.
+mkdir -p build/docs/include/retort
+for folder in framework losses optim; do ln -s "$PWD/$folder" build/docs/include/retort/; done
 doxygen docs/Doxyfile 2>build/docs/warnings.txt
 if [ -s build/docs/warnings.txt ]; then
   cat build/docs/warnings.txt >&2
