@@ -224,7 +224,7 @@ BOOST_AUTO_TEST_CASE(a_training_that_fails_leaves_an_earlier_result_alone) {
 BOOST_AUTO_TEST_CASE(a_folder_belongs_to_one_run_at_a_time) {
   const TemporaryFolder folder;
   write_image_set(folder.path());
-  const Process first(places(folder, "out") + "--epochs 100000 --quiet", folder / "said");
+  const Process first(quick(folder, "out") + "--epochs 100000 --quiet", folder / "said");
   for (int i = 0; i < 3000 && !std::filesystem::exists(folder / "out/metrics.jsonl"); ++i) ::usleep(10000);
   check_refused(quick(folder, "out") + "--quiet", "another run is writing to");
   check_refused(quick(folder, "out") + "--quiet --resume", "another run is writing to");
