@@ -135,7 +135,7 @@ BOOST_AUTO_TEST_CASE(logits_belong_to_their_data) {
     return said;
   };
   const rt::Metadata right = {{"checksum", checksum}};
-  BOOST_TEST(contains(refusal({{"logits", train}}, {}), "have no \"checksum\""));
+  BOOST_TEST(contains(refusal({{"logits", train}}, {}), "has no \"checksum\""));
   BOOST_TEST(
       contains(refusal({{"logits", train}}, {{"checksum", "crc32:00000000"}}),
                "belong to other data: their checksum is crc32:00000000, that of the data given " + checksum));
@@ -145,7 +145,7 @@ BOOST_AUTO_TEST_CASE(logits_belong_to_their_data) {
   BOOST_TEST(contains(refusal({{"logits", train}}, right, rt::FloatStorage::bfloat16), "of type BF16"));
   BOOST_TEST(contains(refusal({{"logits", train * 1e6}}, right, rt::FloatStorage::float16), "not finite"));
   BOOST_TEST(
-      contains(refusal({{"logits", train}, {"test_logits", test}}, right), "have no \"test_checksum\""));
+      contains(refusal({{"logits", train}, {"test_logits", test}}, right), "has no \"test_checksum\""));
 
   // One pixel, or one label, makes other data.
   distill::Data other = distill::load_data(made.folder.path());
