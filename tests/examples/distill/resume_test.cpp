@@ -128,8 +128,7 @@ BOOST_AUTO_TEST_CASE(what_came_after_the_checkpoint_is_forgotten) {
 
   BOOST_TEST(!made.run("stopped", 15, false));
   write_file(metrics, "");
-  BOOST_TEST(
-      contains(thrown_text<retort::IoError>([&] { made.run("stopped", never, true); }), "to be kept"));
+  BOOST_TEST(contains(thrown_text<retort::IoError>([&] { made.run("stopped", never, true); }), "to be kept"));
 }
 
 BOOST_AUTO_TEST_CASE(where_the_newest_checkpoint_is_damaged_the_one_before_serves) {
