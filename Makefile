@@ -1,7 +1,7 @@
 # Everything a user needs is one word: each target installs what is missing, builds and runs.
 
 .DEFAULT_GOAL := help
-.PHONY: help packages configure distill test bench format clean
+.PHONY: help packages configure distill test bench docs format clean
 
 JOBS := $(shell nproc)
 BUILD := build/release
@@ -10,7 +10,8 @@ CLANG_FORMAT := clang-format-16
 help:
 	@echo "make distill [ARGS=...]   train a teacher and students on Fashion-MNIST, print and write the result"
 	@echo "make test                 build and run every test"
-	@echo "make bench [ARGS=...]     measure speed and memory beside the limits and, where installed, libtorch (--quick, --help)"
+	@echo "make bench [ARGS=...]     measure speed and memory, with libtorch where installed (--quick, --help)"
+	@echo "make docs                 build the guides and the API reference in build/docs/html"
 	@echo "make format               format all C++ sources"
 	@echo "make clean                remove the build folder"
 
@@ -34,6 +35,10 @@ bench:
 	@cmake --preset release --log-level=NOTICE -DRETORT_BUILD_BENCHMARKS=ON $(CMAKE_ARGS)
 	@cmake --build $(BUILD) --target bench_table
 	@$(BUILD)/tests/benchmarks/bench_table --json $(BUILD)/bench.json $(ARGS)
+
+docs:
+	@cmake/install_packages.sh docs
+	@docs/build.sh
 
 format:
 	@cmake/install_packages.sh format

@@ -1,7 +1,7 @@
-# retort_cpu_features(<variable>): the instruction sets that -march=${RETORT_ARCH} lets the compiler use, by the
-# names that __builtin_cpu_supports takes, each as RETORT_CHECK("name"). Only sets that compilers put into ordinary
-# code count (no SGX or PKU, say, which virtual machines hide), and only names that g++ 12 and clang 16 both know:
-# f16c, lzcnt and movbe come with every processor that has avx2.
+# retort_cpu_features(<variable>): the instruction sets that -march=${RETORT_ARCH} lets the compiler use, by
+# the names that __builtin_cpu_supports takes, each as RETORT_CHECK("name"). Only sets that compilers put into
+# ordinary code count (no SGX or PKU, say, which virtual machines hide), and only names that g++ 12 and clang
+# 16 both know: f16c, lzcnt and movbe come with every processor that has avx2.
 function(retort_cpu_features variable)
   separate_arguments(flags NATIVE_COMMAND "${CMAKE_CXX_FLAGS}")
   execute_process(
@@ -11,7 +11,8 @@ function(retort_cpu_features variable)
     message(FATAL_ERROR "RETORT_ARCH=${RETORT_ARCH}: the compiler does not take it as -march\n${error}")
   endif()
   set(checks "")
-  foreach(macro SSE3 SSSE3 SSE4_1 SSE4_2 POPCNT AVX AVX2 FMA FMA4 XOP BMI BMI2 GFNI AVX512F AVX512VL AVX512BW AVX512DQ
+  foreach(macro SSE3 SSSE3 SSE4_1 SSE4_2 POPCNT AVX AVX2 FMA FMA4 XOP BMI BMI2 GFNI AVX512F AVX512VL AVX512BW
+          AVX512DQ
                 AVX512CD AVX512IFMA AVX512VBMI AVX512VBMI2 AVX512VNNI AVX512BITALG AVX512VPOPCNTDQ AVX512BF16)
     if(macros MATCHES "#define __${macro}__ 1")
       string(TOLOWER "${macro}" name)

@@ -1,4 +1,5 @@
-# Headers, library, retortConfig.cmake and retort.pc. All paths are relative to the prefix, which may be moved.
+# Headers, library, retortConfig.cmake and retort.pc. All paths are relative to the prefix, which may be
+# moved.
 include(CMakePackageConfigHelpers)
 include(GNUInstallDirs)
 
@@ -16,7 +17,8 @@ set(config_dir "${CMAKE_INSTALL_LIBDIR}/cmake/retort")
 install(EXPORT retortTargets NAMESPACE retort:: DESTINATION "${config_dir}")
 configure_package_config_file(cmake/retortConfig.cmake.in "${PROJECT_BINARY_DIR}/retortConfig.cmake"
                               INSTALL_DESTINATION "${config_dir}")
-write_basic_package_version_file("${PROJECT_BINARY_DIR}/retortConfigVersion.cmake" COMPATIBILITY SameMinorVersion)
+write_basic_package_version_file("${PROJECT_BINARY_DIR}/retortConfigVersion.cmake"
+                                 COMPATIBILITY SameMinorVersion)
 install(FILES "${PROJECT_BINARY_DIR}/retortConfig.cmake" "${PROJECT_BINARY_DIR}/retortConfigVersion.cmake"
               cmake/FindCblas.cmake DESTINATION "${config_dir}")
 

@@ -1,7 +1,7 @@
 #!/bin/sh
-# install_packages.sh GROUP...: installs what the groups (build, pictures, bench, format, clang, fuzz) need and the
-# machine lacks, by apt as root or through sudo; elsewhere names the packages and fails. Where nothing is missing it
-# leaves apt alone.
+# install_packages.sh GROUP...: installs what the groups (build, pictures, docs, bench, format, clang, fuzz)
+# need and the machine lacks, by apt as root or through sudo; elsewhere names the packages and fails. Where
+# nothing is missing it leaves apt alone.
 set -eu
 
 program() { command -v "$1" >/dev/null 2>&1; }
@@ -43,11 +43,13 @@ for group in "$@"; do
       need libboost-test-dev library boost_unit_test_framework
       need nlohmann-json3-dev header nlohmann/json.hpp
       need libopenblas-pthread-dev library openblas
+      need libboost-dev header boost/math/distributions/students_t.hpp
       need libcli11-dev header CLI/CLI.hpp
       need zlib1g-dev header zlib.h
       need dataset-fashion-mnist test -e /usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz
       ;;
     pictures) need gnuplot-nox program gnuplot ;;
+    docs) need doxygen program doxygen ;;
     bench) need libbenchmark-dev header benchmark/benchmark.h ;;
     format) need clang-format-16 program clang-format-16 ;;
     clang) need clang-16 program clang++-16 ;;
@@ -56,7 +58,8 @@ for group in "$@"; do
       need libclang-rt-16-dev runtime fuzzer
       ;;
     *)
-      echo "install_packages.sh: unknown group '$group' (build, pictures, bench, format, clang or fuzz)" >&2
+      echo "install_packages.sh: unknown group '$group'" >&2
+      echo "the groups are build, pictures, docs, bench, format, clang and fuzz" >&2
       exit 2
       ;;
   esac
@@ -68,7 +71,7 @@ if [ "$(id -u)" -ne 0 ]; then
   as_root=sudo
 fi
 if ! program apt-get || { [ -n "$as_root" ] && ! program sudo; }; then
-  echo "These packages (by their Debian names) are missing and can be installed here only by root:$missing" >&2
+  echo "These packages (by their Debian names) are missing, and only root can install them:$missing" >&2
   exit 1
 fi
 echo "Installing$missing"

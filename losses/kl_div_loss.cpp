@@ -68,9 +68,9 @@ Tensor value_of(const Tensor& input, const Tensor& target, bool log_target, Redu
   return value;
 }
 
-// The derivatives in ops. Where the target is zero, the arguments are replaced before a logarithm or an infinity can
-// touch them, and `where` cuts off the result: its own derivative is exactly 0 there, so that the term is constant in
-// every order, whatever the upstream gradient is.
+// The derivatives in ops. Where the target is zero, the arguments are replaced before a logarithm or an
+// infinity can touch them, and `where` cuts off the result: its own derivative is exactly 0 there, so that
+// the term is constant in every order, whatever the upstream gradient is.
 std::array<Tensor, 2> gradients(const Tensor& g, const Tensor& x, const Tensor& t, bool log_target,
                                 Needs needs) {
   const Tensor zero = equal(t, log_target ? -std::numeric_limits<double>::infinity() : 0.0);

@@ -6,6 +6,7 @@
 
 namespace retort {
 
+/// Inputs of linear_distillation_loss(), by name.
 struct LinearDistillationInputs {
   Tensor hidden = {};          ///< the student's last hidden state [..., F]
   Tensor weight = {};          ///< of the student's last layer [C, F]

@@ -31,6 +31,7 @@ class LRScheduler {
     double lr;          ///< the rate of the previous step
     double base_lr;     ///< the optimiser's rate before any scheduler changed it
   };
+  /// A rate, or momentum, as a function of the moment.
   using Function = std::function<double(const Moment&)>;
 
   /// Sets the first rate, rate({0, …}), and with it the first momentum if `momentum` is given.
@@ -169,6 +170,7 @@ class ReduceLROnPlateau {
   ReduceLROnPlateau(const ReduceLROnPlateau&) = delete;
   ReduceLROnPlateau& operator=(const ReduceLROnPlateau&) = delete;
 
+  /// Takes the metric of an epoch and reduces the rate if it is due.
   void step(double metric);
   double last_lr() const { return last_lr_; }
   /// As LRScheduler's.

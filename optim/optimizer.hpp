@@ -24,6 +24,7 @@ class Optimizer {
   Optimizer(const Optimizer&) = delete;
   Optimizer& operator=(const Optimizer&) = delete;
 
+  /// The parameters, in the order of the constructor.
   const Tensors& parameters() const { return parameters_; }
 
   /// Updates every parameter that has a gradient. A parameter without one keeps its value and its state.
@@ -32,6 +33,7 @@ class Optimizer {
   /// Makes the gradients of all parameters undefined.
   void zero_grad();
 
+  /// The learning rate of the next step.
   double lr() const { return options_.front().value; }
   /// Throws: ValueError for a negative rate or NaN.
   void set_lr(double lr);
@@ -56,15 +58,19 @@ class Optimizer {
   };
   /// The values that an option accepts: those for which accepts(value) is true, in words for the error.
   struct Range {
+    /// The test, and its description.
     bool (*accepts)(double);
     const char* text;
   };
+  /// The usual ranges.
   static constexpr Range any{[](double) { return true; }, "a number"};
   static constexpr Range at_least_0{[](double value) { return value >= 0; }, "at least 0"};
   static constexpr Range from_0_to_1{[](double value) { return value >= 0 && value <= 1; }, "in [0, 1]"};
   static constexpr Range from_0_below_1{[](double value) { return value >= 0 && value < 1; }, "in [0, 1)"};
   static constexpr Range flag{[](double value) { return value == 0 || value == 1; }, "0 or 1"};
+  /// An option of an optimiser: its name in the state dict, its value and its range.
   struct Option {
+    /// The three parts.
     const char* name;
     double value;
     Range range;

@@ -1,5 +1,6 @@
-// What Retort lacks can be added from outside: a new operation, a new module and a new loss. None is finished before
-// its derivatives are checked: gradcheck compares them with differences of values, gradgradcheck the second ones.
+// A new operation, a new module and a new loss, added from outside the library. None is finished
+// before its derivatives are checked: gradcheck compares them with differences of values, gradgradcheck the
+// second ones.
 #include <iostream>
 #include <retort/retort.hpp>
 #include <string>
@@ -8,9 +9,10 @@ namespace rt = retort;
 
 // A new operation: smooth_relu(x) = log(1 + e^x), a smooth relu.
 //
-// It could be written as log(exp(x) + 1.0) and would need no rule, but that overflows for x = 1000. As an operation
-// of its own it has a value that doesn't, computed without history (detach), and a rule: the gradient of x for the
-// gradient g of the result. The rule is written in operations, so derivatives of every order come for free.
+// It could be written as log(exp(x) + 1.0) and would need no rule, but that overflows for x = 1000. As an
+// operation of its own it has a value that doesn't, computed without history (detach), and a rule: the
+// gradient of x for the gradient g of the result. The rule is written in operations, so derivatives of every
+// order come for free.
 rt::Tensor smooth_relu(const rt::Tensor& x) {
   const rt::Tensor z = x.detach();
   return rt::record({.name = "smooth_relu",
@@ -19,8 +21,8 @@ rt::Tensor smooth_relu(const rt::Tensor& x) {
                      .vjp = [x](const rt::Tensor& g, rt::Needs) { return g * rt::sigmoid(x); }});
 }
 
-// A new module: y = value(x) · sigmoid(gate(x)), a linear layer that decides how much of itself to let through.
-// RETORT_MEMBERS names what is learnt: "value.weight", "value.bias", "gate.weight", "gate.bias".
+// A new module: y = value(x) · sigmoid(gate(x)), a linear layer that decides how much of itself to let
+// through. RETORT_MEMBERS names what is learnt: "value.weight", "value.bias", "gate.weight", "gate.bias".
 // (Dauphin, Fan, Auli and Grangier, "Language modeling with gated convolutional networks", 2017.)
 class GatedLinear : public rt::Module {
  public:
@@ -31,8 +33,9 @@ class GatedLinear : public rt::Module {
   RETORT_MEMBERS(value, gate)
 };
 
-// A new loss: the Jensen-Shannon divergence of student and teacher, KL(p ‖ m)/2 + KL(q ‖ m)/2 with m = (p + q)/2.
-// Symmetric, and never above log 2 however wrong the student is. Logits [N, C]; the mean over the N rows.
+// A new loss: the Jensen-Shannon divergence of student and teacher, KL(p ‖ m)/2 + KL(q ‖ m)/2 with m = (p +
+// q)/2. Symmetric, and never above log 2 however wrong the student is. Logits [N, C]; the mean over the N
+// rows.
 rt::Tensor jensen_shannon(const rt::Tensor& student, const rt::Tensor& teacher) {
   const rt::Tensor p = rt::softmax(student, 1), q = rt::softmax(teacher, 1);
   const rt::Tensor log_m = rt::log((p + q) / 2.0);
@@ -52,7 +55,8 @@ int main() {
   rt::manual_seed(0);
   bool passed = true;
 
-  // Differences of values need float64. Far from zero, where exp alone would overflow, the value is right too.
+  // Differences of values need float64. Far from zero, where exp alone would overflow, the value is right
+  // too.
   const rt::Tensor x = rt::tensor({-30.0, -2.0, -0.1, 0.0, 0.5, 3.0, 30.0});
   passed &= check("smooth_relu", [](const rt::Tensors& in) { return smooth_relu(in[0]); }, {x});
   std::cout << "  smooth_relu(1000) = " << smooth_relu(rt::tensor({1000.0})).item<double>() << '\n';

@@ -14,16 +14,16 @@
 #include <string>
 #include <string_view>
 
-#include "data.hpp"
-#include "experiment.hpp"
-#include "html_report.hpp"
-#include "options.hpp"
-#include "output_file.hpp"
-#include "report.hpp"
-#include "run.hpp"
-#include "selection.hpp"
-#include "teacher.hpp"
-#include "training.hpp"
+#include "distill/cli/options.hpp"
+#include "distill/report/html_report.hpp"
+#include "distill/report/table.hpp"
+#include "distill/run/data.hpp"
+#include "distill/run/experiment.hpp"
+#include "distill/run/model_files.hpp"
+#include "distill/run/output_file.hpp"
+#include "distill/run/run.hpp"
+#include "distill/run/selection.hpp"
+#include "distill/run/training.hpp"
 
 namespace {
 
@@ -120,15 +120,15 @@ std::string resuming(int argc, const char* const* argv) {
   return command;
 }
 
-/// A standard stream that is closed becomes /dev/null, so that no file gets its number and with it what is printed.
-/// Whoever stops reading what is printed does not stop the run.
+/// A standard stream that is closed becomes /dev/null, so that no file gets its number and with it what is
+/// printed. Whoever stops reading what is printed does not stop the run.
 void secure_streams() {
   for (int stream = 0; stream < 3; ++stream)
     if (::fcntl(stream, F_GETFD) < 0 && errno == EBADF && ::open("/dev/null", O_RDWR) < 0) ::_exit(1);
   ::signal(SIGPIPE, SIG_IGN);
 }
 
-/// Whether standard output is a pipe whose reader has gone, such as `| head -1`.
+/// True if standard output is a pipe whose reader has ended, as in `| head -1`.
 bool reader_has_gone() {
   pollfd stream{STDOUT_FILENO, 0, 0};
   return ::poll(&stream, 1, 0) == 1 && (stream.revents & POLLERR) != 0;
@@ -143,7 +143,7 @@ int main(int argc, char** argv) {
     if (!std::cout.flush() && !reader_has_gone()) return fail("standard output cannot be written");
     return 0;
   } catch (const distill::Interrupted&) {
-    std::cerr << "distill: stopped; to go on from here:\n  " << resuming(argc, argv) << '\n';
+    std::cerr << "distill: stopped; to resume:\n  " << resuming(argc, argv) << '\n';
     return 130;
   } catch (const std::bad_alloc&) {
     return fail("out of memory; try a smaller --batch-size or --teacher-width");

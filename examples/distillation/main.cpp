@@ -1,6 +1,7 @@
-// Distillation from start to finish, in about a minute: a large teacher learns Fashion-MNIST from 60,000 labelled
-// images. A small student then learns from only 1,800 of them, once from the labels and once from the teacher's soft
-// answers. Pass another folder of MNIST-like IDX files as the argument to try your own data.
+// Distillation from start to finish, in about a minute: a large teacher learns Fashion-MNIST from 60,000
+// labelled images. A small student then learns from only 1,800 of them, once from the labels and once from
+// the teacher's soft answers. Pass another folder of MNIST-like IDX files as the argument to try your own
+// data.
 #include <cstdio>
 #include <exception>
 #include <functional>

@@ -12,8 +12,8 @@ namespace rt = retort;
 // For tensors x and y of one shape. The result has that shape, too. TypeError unless both are of one float
 // type.
 rt::Tensor charbonnier(const rt::Tensor& x, const rt::Tensor& y, double epsilon) {
-  // The value has no history, which is what record() expects. A view is no copy: nothing is written but the
-  // result.
+  // The value has no history, which is what record() expects. A view makes no copy: nothing is written except
+  // the result.
   const rt::Tensor value = rt::visit_floating(x.dtype(), [&]<class T>(T) {
     const T e = static_cast<T>(epsilon);
     return rt::from_xtensor(xt::sqrt(xt::square(x.view<T>() - y.view<T>()) + e * e) - e);
@@ -36,7 +36,7 @@ int main() {
   const rt::GradcheckReport first = rt::gradcheck(f, inputs), second = rt::gradgradcheck(f, inputs);
   std::cout << "first derivatives:  " << first << "\nsecond derivatives: " << second << '\n';
 
-  // It learns: x moves towards y, whatever the outlier in y says.
+  // It learns: x moves towards y in spite of the outlier in y.
   const rt::Tensor y = rt::tensor({1.0f, 2.0f, 3.0f, 1000.0f});
   const rt::Tensor x = rt::zeros({4}).set_requires_grad();
   rt::SGD optimizer({x}, {.lr = 0.05});

@@ -28,6 +28,7 @@ constexpr std::string_view name(DType dtype) {
 /// Bytes of one element.
 constexpr std::size_t size_of(DType dtype) { return dtype == DType::float32 ? 4 : 8; }
 
+/// True for float32 and float64.
 constexpr bool is_floating_point(DType dtype) { return dtype != DType::int64; }
 
 /// The type of an operation's result: float64 before float32 before int64.

@@ -61,6 +61,7 @@ class IoError : public Error {
   int error_code_;
 };
 
+/// A function that receives the text of a warning.
 using WarningHandler = std::function<void(std::string_view)>;
 
 /// Installs what receives warnings and returns the previous handler. The default (also an empty function)

@@ -15,6 +15,7 @@ struct MemoryStats {
       0;  ///< the most since the last reset, as seen whenever 256 KB or more were asked for
   std::int64_t system_requests = 0;  ///< how often the system was asked for memory, ever
 };
+/// The current statistics of all threads.
 MemoryStats memory_stats();
 /// Sets `peak_in_use` to what is in use now.
 void reset_peak_memory();

@@ -16,10 +16,12 @@ class Generator {
  public:
   explicit Generator(std::uint64_t seed = 0) : seed_(seed) {}
 
+  /// Starts the stream of another seed at its beginning.
   void manual_seed(std::uint64_t seed) {
     seed_ = seed;
     position_ = 0;
   }
+  /// The seed.
   std::uint64_t seed() const { return seed_; }
   /// Blocks of four 32-bit words drawn so far; with the seed, the whole state.
   std::uint64_t position() const { return position_; }

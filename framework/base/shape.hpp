@@ -16,6 +16,7 @@ namespace retort {
 /// at most `max_dims` dimensions (ShapeError beyond). Streams as `()`, `(3)`, `(2, 3)`.
 class Shape {
  public:
+  /// The largest number of dimensions.
   static constexpr std::size_t max_dims = 8;
   using value_type = std::int64_t;
   using iterator = std::int64_t*;
@@ -25,6 +26,7 @@ class Shape {
   Shape(std::initializer_list<std::int64_t> extents) : Shape(extents.begin(), extents.end()) {}
   Shape(const std::vector<std::int64_t>& extents) : Shape(extents.data(), extents.data() + extents.size()) {}
   Shape(std::size_t count, std::int64_t extent) { resize(count, extent); }
+  /// The extents first … last - 1.
   template <class Iterator>
     requires(!std::is_arithmetic_v<Iterator>)
   Shape(Iterator first, Iterator last) {
@@ -90,6 +92,7 @@ class Shape {
 /// ShapeError for a negative extent or a product that does not fit.
 std::int64_t element_count(const Shape& shape);
 
+/// The shape as text, `(2, 3)`.
 std::string to_string(const Shape& shape);
 std::ostream& operator<<(std::ostream& stream, const Shape& shape);
 

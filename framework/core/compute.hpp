@@ -11,6 +11,7 @@ namespace retort {
 struct Writable {
   const Tensor& tensor;
 };
+/// Marks a tensor as an output of compute_into().
 inline Writable writable(const Tensor& tensor) { return {tensor}; }
 
 namespace detail {

@@ -18,17 +18,22 @@ struct GradcheckOptions {
 
 /// What a check found; tests as bool and streams the first mismatch.
 struct GradcheckReport {
+  /// The result.
   bool passed = true;
   std::int64_t input = -1;    ///< position of the input
   std::int64_t element = -1;  ///< flat index of its element
+  /// The two values that differ.
   double analytic = 0;
   double numeric = 0;
   std::string what = {};  ///< in words; empty when passed
 
+  /// True if no mismatch was found.
   explicit operator bool() const { return passed; }
 };
+/// Prints the result, with the first mismatch if there is one.
 std::ostream& operator<<(std::ostream& stream, const GradcheckReport& report);
 
+/// A function of tensors to be checked.
 using DifferentiableFunction = std::function<Tensor(const std::vector<Tensor>&)>;
 
 /// Compares the gradient of every input that requires one (of all inputs when none does) with central

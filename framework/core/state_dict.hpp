@@ -34,6 +34,7 @@ class StateDict {
   }
   StateDict(const StateDict& other);
   StateDict(StateDict&& other) noexcept { swap(other); }
+  /// Replaces all entries.
   StateDict& operator=(StateDict other) noexcept {
     swap(other);
     return *this;

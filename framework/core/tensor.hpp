@@ -19,6 +19,7 @@ namespace retort {
 
 class Tensor;
 class Generator;
+/// A list of tensors.
 using Tensors = std::vector<Tensor>;
 
 namespace detail {
@@ -50,6 +51,7 @@ struct XtensorBridge {
 /// fraction beside an int64 tensor makes the result float32.
 class Scalar {
  public:
+  /// Any number of C++.
   template <class T>
     requires std::is_arithmetic_v<T>
   Scalar(T value)
@@ -57,6 +59,7 @@ class Scalar {
         integer_(std::is_integral_v<T> ? static_cast<std::int64_t>(value) : 0),
         integral_(std::is_integral_v<T>) {}
 
+  /// The number, and whether it was given as an integer.
   double value() const { return value_; }
   bool integral() const { return integral_; }
   /// The value as an element of type T. Beyond the range of int64 it is the nearest int64, and 0 for NaN.
@@ -87,7 +90,9 @@ class Tensor {
   /// A tensor without history over `array`. Internal: operations make their results so.
   explicit Tensor(Array array);
 
+  /// False for a default-constructed tensor.
   bool defined() const noexcept { return static_cast<bool>(impl_); }
+  /// The shape, and the number of dimensions.
   const Shape& shape() const { return array().shape(); }
   std::int64_t dim() const { return static_cast<std::int64_t>(array().shape().size()); }
   /// Number of elements.
@@ -151,6 +156,7 @@ class Tensor {
   /// A copy of the values, with history.
   [[nodiscard]] Tensor clone() const;
 
+  /// True if derivatives with respect to this tensor, or through it, are recorded.
   bool requires_grad() const noexcept;
   /// Makes this leaf want a gradient, or not, and returns it. GraphError on the result of an operation,
   /// TypeError on int64.

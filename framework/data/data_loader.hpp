@@ -55,6 +55,7 @@ class DataLoader {
   std::int64_t size() const;
   const Dataset& dataset() const;
 
+  /// The position after the batches taken so far.
   LoaderPosition position() const;
   /// Makes the next pass begin there. ValueError for a batch beyond size() or a negative number.
   void set_position(const LoaderPosition& position);

@@ -65,8 +65,8 @@ AtomicFile::AtomicFile(std::string_view operation, const std::string& path)
     fail("cannot create a file in that folder", error);
   }
   if (!replaces) return;
-  // The file that is replaced hands on its permissions and, where that is allowed, owner and group. Programs that run
-  // as their owner must not come to run as another one.
+  // The file that is replaced hands on its permissions and, where that is allowed, owner and group. Programs
+  // that run as their owner must not come to run as another one.
   const bool kept = ::fchown(descriptor_, old.st_uid, old.st_gid) == 0;
   if (!kept && ::fchown(descriptor_, static_cast<uid_t>(-1), old.st_gid) != 0) errno = 0;
   if (::fchmod(descriptor_, old.st_mode & (kept ? 07777U : 0777U)) != 0) errno = 0;
@@ -78,7 +78,8 @@ void AtomicFile::follow_links() {
   for (int links = 0; links < 40; ++links) {
     const ssize_t size = ::readlink(path_.c_str(), target.data(), target.size());
     if (size < 0) return;  // not a link, or nothing there
-    // Links below /proc stand for open descriptors: replacing the file would take it from whoever writes to it.
+    // Links below /proc stand for open descriptors: replacing the file would take it from whoever writes to
+    // it.
     std::array<char, PATH_MAX> folder;
     if (::realpath(folder_of(path_).c_str(), folder.data()) &&
         std::string_view(folder.data()).starts_with("/proc/"))

@@ -53,8 +53,8 @@ class Input {
 /// a zero, does not fit into 63 bits.
 std::optional<std::uint64_t> byte_count(const Shape& shape, std::size_t element_size);
 
-/// An array for what the file states; `what` names it in messages ("" for the file as a whole). IoError where no memory
-/// can hold it: a sparse file of any length costs its maker nothing.
+/// An array for what the file states; `what` names it in messages ("" for the file as a whole). IoError where
+/// no memory can hold it: a sparse file of any length costs its maker nothing.
 Array allocate(const Input& input, std::string_view what, const Shape& shape, DType dtype);
 
 /// A name from a file as a message may show it: quoted, control characters replaced, shortened.
@@ -67,8 +67,8 @@ std::string system_message(int error);
 [[noreturn]] void throw_io_error(std::string_view operation, const std::string& path, std::string_view cause,
                                  int error);
 
-/// open(2) with O_CLOEXEC. The result is never 0, 1 or 2: where a program closed a standard stream, its output must not
-/// end up in a file. -1 and errno on failure.
+/// open(2) with O_CLOEXEC. The result is never 0, 1 or 2: where a program closed a standard stream, its
+/// output must not end up in a file. -1 and errno on failure.
 int open_above_standard(const char* path, int flags, unsigned mode = 0);
 
 }  // namespace retort::detail

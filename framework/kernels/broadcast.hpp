@@ -15,9 +15,9 @@ using Extents = std::array<Index, max_rank>;
 int plan_walk(const Shape* const* operands, int count, const Shape& y, Extents& extents, Extents* strides);
 }  // namespace detail
 
-/// The walk of N row-major operands over a row-major result: dimensions of extent 1 are dropped, neighbours that all
-/// operands walk alike are merged. A stride is in elements, and 0 where the operand is repeated; along the last
-/// dimension each is 0 or 1. Same shapes give rank 1.
+/// The walk of N row-major operands over a row-major result: dimensions of extent 1 are dropped, neighbours
+/// that all operands walk alike are merged. A stride is in elements, and 0 where the operand is repeated;
+/// along the last dimension each is 0 or 1. Same shapes give rank 1.
 template <int N>
 struct Broadcast {
   int rank = 1;
@@ -56,8 +56,8 @@ struct Broadcast {
   }
 };
 
-/// The offsets of the operands' first elements for the rows of the result (runs along its last dimension), from row
-/// `row` on.
+/// The offsets of the operands' first elements for the rows of the result (runs along its last dimension),
+/// from row `row` on.
 template <int N>
 class RowWalk {
  public:

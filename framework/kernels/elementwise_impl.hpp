@@ -149,8 +149,8 @@ void map_to(const T* x, U* y, std::int64_t n, F f) {
   });
 }
 
-/// y = f(a, b) elementwise under `plan`. f is called with two Batch<T>, or with two elements where T is int64 or the
-/// result has another type.
+/// y = f(a, b) elementwise under `plan`. f is called with two Batch<T>, or with two elements where T is int64
+/// or the result has another type.
 template <class T, class U, class F>
 void zip(const T* a, const T* b, U* y, const Broadcast<2>& plan, F f) {
   detail::zip_any(a, b, y, plan, f);

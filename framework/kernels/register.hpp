@@ -1,6 +1,7 @@
-// A register of float or double for any instruction set, and its mathematics: what <retort/framework/fused.hpp> computes
-// with, in the library and in users' programs. It is made of the compiler's vector types, so that it is as wide as the
-// flags of the translation unit allow, or as a function's target attribute.
+// A register of float or double for any instruction set, and its mathematics: what
+// <retort/framework/fused.hpp> computes with, in the library and in users' programs. It is made of the
+// compiler's vector types, so that it is as wide as the flags of the translation unit allow, or as a
+// function's target attribute.
 #pragma once
 
 #include <array>
@@ -55,8 +56,8 @@ struct Series<float> {
       0.33333331180030046f,  -0.24999996957950882f, 0.200007157488921f,
       -0.16667802319501254f, 0.1424905764569748f,   -0.12425687331451106f,
       0.1168541992348674f,   -0.11479733846637635f, 0.06971611471451178f};
-  // erf(x)/x in x² on |x| <= 1, and (1 + 2x)·exp(x²)·erfc(x) in (x - centre)/(x + centre) on 0 <= x <= erfc_end:
-  // interpolated at the Chebyshev nodes.
+  // erf(x)/x in x² on |x| <= 1, and (1 + 2x)·exp(x²)·erfc(x) in (x - centre)/(x + centre) on 0 <= x <=
+  // erfc_end: interpolated at the Chebyshev nodes.
   static constexpr float erfc_centre = 3, erfc_end = 12;
   static constexpr int expm1_terms = 8;
   static constexpr std::array<float, 7> erf_series{1.12837911f,    -0.37612626f,   0.112835944f,
@@ -113,8 +114,8 @@ struct Arithmetic {
   friend D operator+(const D& a) { return a; }
 };
 
-/// `bytes` of lanes of T. Numbers convert to it; comparisons give a Register::Condition. The copy constructor keeps it
-/// from being passed in registers, which functions of different targets would disagree about.
+/// `bytes` of lanes of T. Numbers convert to it; comparisons give a Register::Condition. The copy constructor
+/// keeps it from being passed in registers, which functions of different targets would disagree about.
 template <class T, int bytes>
 class Register : public Arithmetic<Register<T, bytes>> {
   using S = Series<T>;
@@ -201,7 +202,8 @@ class Register : public Arithmetic<Register<T, bytes>> {
 
   /// e^x - 1, accurate for small x.
   friend Register expm1(const Register& x) {
-    // 2^n·e^r - 1 = 2·(2^(n-1)·(e^r - 1) + (2^(n-1) - 1/2)): half the scale does not overflow before the result does.
+    // 2^n·e^r - 1 = 2·(2^(n-1)·(e^r - 1) + (2^(n-1) - 1/2)): half the scale does not overflow before the
+    // result does.
     const Vector bounded = x.v < T(-40) ? T(-40) - Vector{} : x.v;
     const Reduced at(bounded);
     const Vector r = at.r;

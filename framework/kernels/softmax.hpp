@@ -1,5 +1,5 @@
-// The softmax family over the n classes of arrays [outer, n, inner]; inner == 1 is the hot case. Explicitly instantiated
-// for float and double. All run through parallel_for.
+// The softmax family over the n classes of arrays [outer, n, inner]; inner == 1 is the hot case. Explicitly
+// instantiated for float and double. All run through parallel_for.
 #pragma once
 
 #include "retort/framework/kernels/axis.hpp"

@@ -14,6 +14,7 @@ class ReLU : public Module {
   Tensor operator()(const Tensor& x) const;
 };
 
+/// tanh(x).
 class Tanh : public Module {
  public:
   Tensor operator()(const Tensor& x) const;

@@ -48,6 +48,7 @@ class AnyLayer {
 class Sequential : public Module {
  public:
   Sequential() = default;
+  /// Takes over the modules.
   template <class... Layers>
     requires(sizeof...(Layers) > 0 && (std::is_base_of_v<Module, Layers> && ...) &&
              !(sizeof...(Layers) == 1 && (std::is_same_v<Sequential, Layers> && ...)))  // that is a move

@@ -13,6 +13,7 @@ struct Size2d {
   Size2d(std::int64_t both) : height(both), width(both) {}  // NOLINT: made to be implicit
   Size2d(int both) : height(both), width(both) {}           // NOLINT: made to be implicit
   Size2d(std::int64_t h, std::int64_t w) : height(h), width(w) {}
+  /// Extents of the image or window.
   std::int64_t height;
   std::int64_t width;
 };

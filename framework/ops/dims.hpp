@@ -18,6 +18,7 @@ class Dims {
   Dims(std::initializer_list<std::int64_t> dims) : dims_(dims) {}
   Dims(const std::vector<std::int64_t>& dims) : dims_(dims) {}  // NOLINT: made to be implicit
 
+  /// True for `{}`, and the dimensions as they were given.
   bool all() const { return dims_.size() == 0; }
   const Shape& list() const { return dims_; }
 

@@ -12,6 +12,7 @@
 
 namespace retort {
 
+/// Sums, differences and products, element by element. Tensors broadcast and promote; a number does not promote.
 [[nodiscard]] Tensor add(const Tensor& a, Scalar b);
 [[nodiscard]] Tensor sub(const Tensor& a, const Tensor& b);
 [[nodiscard]] Tensor sub(const Tensor& a, Scalar b);
@@ -22,8 +23,10 @@ namespace retort {
 [[nodiscard]] Tensor div(const Tensor& a, const Tensor& b);
 [[nodiscard]] Tensor div(const Tensor& a, Scalar b);
 [[nodiscard]] Tensor div(Scalar a, const Tensor& b);
+/// -x.
 [[nodiscard]] Tensor neg(const Tensor& x);
 
+/// The functions of these names as operators.
 inline Tensor operator+(const Tensor& a, const Tensor& b) { return add(a, b); }
 inline Tensor operator+(const Tensor& a, Scalar b) { return add(a, b); }
 inline Tensor operator+(Scalar a, const Tensor& b) { return add(b, a); }
@@ -64,6 +67,7 @@ inline Tensor operator-(const Tensor& x) { return neg(x); }
 [[nodiscard]] Tensor log1p(const Tensor& x);
 [[nodiscard]] Tensor expm1(const Tensor& x);
 
+/// The form of gelu: exact, or with tanh.
 enum class GeluApproximation { none, tanh };
 /// x · Φ(x) with Φ the standard normal distribution (Hendrycks and Gimpel, 2016), or with its tanh approximation
 /// Φ(x) ≈ (1 + tanh(√(2/π)·(x + 0.044715·x³))) / 2.

@@ -42,6 +42,7 @@ struct CheckpointOptions {
 /// belongs to one run and one process at a time; others may read.
 class Checkpoint {
  public:
+  /// The content of a checkpoint apart from the state of its parts.
   struct Loaded {
     std::int64_t step = 0;
     std::string json = {};

@@ -1,4 +1,5 @@
-// Runs the benchmark programs in turn, case by case, and prints one table of medians, ratios and shares of the limit.
+// Runs the benchmark programs in turn, case by case, and prints one table of medians, ratios and shares of
+// the limit.
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/resource.h>
@@ -209,10 +210,12 @@ class Run {
     std::cout
         << "Medians of " << about["repetitions"]
         << " runs that alternate (heavy cases fewer). \"x\": how many times as "
-           "fast as the peer Retort is, composed and fused.\nLimit: the bare matrix products, by cblas_sgemm or by "
-           "Retort's own kernel, whichever is faster, and the bytes beyond 4 MB that must move at the triad's\nspeed; "
-           "share: of the limit, reached. What the BLAS takes the processor for stands in its name above.\nRequests: for memory from the system in all timed "
-           "steps; peak: most bytes in use in a step, MB; RSS: most memory resident, MB.\n\n";
+           "fast as the peer Retort is, composed and fused.\n"
+           "Limit: the bare matrix products, by cblas_sgemm or by Retort's own kernel, whichever is faster, and the\n"
+           "bytes beyond 4 MB that must move at the triad's speed; share: of the limit, reached. The name of the BLAS\n"
+           "above contains the processor that it assumes.\n"
+           "Requests: for memory from the system in all timed steps; peak: most bytes in use in a step, MB; RSS: most\n"
+           "memory resident, MB.\n\n";
     std::vector<std::vector<std::string>> rows(1, {"case", "threads", "Retort", "fused"});
     auto& head = rows[0];
     for (const Contender& peer : peers_) head.insert(head.end(), {peer.title, "x", "x fused"});
@@ -383,7 +386,8 @@ std::string python_with_torch() {
   return {};
 }
 
-/// Debian's threaded OpenBLAS, where it stands beside the serial one: libtorch has no other threads for products.
+/// Debian's threaded OpenBLAS, where it stands beside the serial one: libtorch has no other threads for
+/// products.
 std::string threaded_blas() {
   for (const auto& entry : std::filesystem::directory_iterator("/usr/lib"))
     if (const auto folder = entry.path() / "openblas-pthread";

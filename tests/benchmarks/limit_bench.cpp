@@ -21,7 +21,8 @@ namespace {
 
 using Floats = std::vector<float>;
 
-/// C = op(A)·op(B); operands with one name are one array, so that caches hold what they would hold in the step.
+/// C = op(A)·op(B); operands with one name are one array, so that caches hold what they would hold in the
+/// step.
 struct Product {
   bool transpose_a, transpose_b;
   std::int64_t m, n, k;

@@ -1,4 +1,5 @@
-// The cases in Retort: form "composed" of the operations that a peer has too, form "fused" with the losses made in one.
+// The cases in Retort: form "composed" of the operations that a peer has too, form "fused" with the losses
+// made in one.
 #include <retort/framework/fused.hpp>
 #include <retort/retort.hpp>
 

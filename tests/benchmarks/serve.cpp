@@ -39,8 +39,8 @@ class Collector : public benchmark::BenchmarkReporter {
   std::vector<Run> runs;
 };
 
-// Caches are filled, buffers are in the pool and threads are awake after two calls and twenty milliseconds; where one
-// call takes half a second, one is enough.
+// Caches are filled, buffers are in the pool and threads are awake after two calls and twenty milliseconds;
+// where one call takes half a second, one is enough.
 void warm_up(const std::function<void()>& work) {
   const Clock::time_point start = Clock::now();
   for (int calls = 0; calls < 2 || seconds_since(start) < 0.02; ++calls) {

@@ -1,5 +1,6 @@
-// What a benchmark program brings; serve.cpp holds its main(). A program reads one request a line from its input, a
-// JSON object that describes a case, and answers each with one line; `bench_table --list` prints such requests.
+// What a benchmark program brings; serve.cpp holds its main(). A program reads one request a line from its
+// input, a JSON object that describes a case, and answers each with one line; `bench_table --list` prints
+// such requests.
 #pragma once
 
 #include <functional>

@@ -1,6 +1,6 @@
 // The reader of the distill example's configuration.
-#include <distill/options.hpp>
-#include <distill/settings.hpp>
+#include <distill/cli/options.hpp>
+#include <distill/cli/settings.hpp>
 
 #include "fuzz.hpp"
 

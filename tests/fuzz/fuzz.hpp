@@ -52,8 +52,8 @@ bool same_bits(const Tensor& a, const Tensor& b);
 /// A file in a folder of this process, for what a target writes.
 std::string scratch_file();
 
-/// Calls read(), which may throw a Refusal and nothing else, and check() with what it returns. Fails when read() has
-/// taken more than `most` bytes at a time, or when memory is not given back.
+/// Calls read(), which may throw a Refusal and nothing else, and check() with what it returns. Fails when
+/// read() has taken more than `most` bytes at a time, or when memory is not given back.
 template <class Refusal = IoError, class Read, class Check>
 void run(std::size_t most, Read read, Check check) {
   for (int attempt = 1;; ++attempt) {

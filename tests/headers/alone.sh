@@ -1,6 +1,6 @@
 #!/bin/bash
-# alone.sh COMPILER INCLUDE_ROOT [HEADER]: each public header compiles alone without a warning, reaches neither a third
-# party's header nor one of the library's that is not installed, and is in retort.hpp.
+# alone.sh COMPILER INCLUDE_ROOT [HEADER]: each public header compiles alone without a warning, reaches
+# neither a third party's header nor one of the library's that is not installed, and is in retort.hpp.
 set -uo pipefail
 self=$(realpath "$0")
 compiler=$1
@@ -11,7 +11,8 @@ foreign='/(xtensor|xtl|xsimd|nlohmann|boost|CLI)/|cblas|openblas|/zlib\.h|_impl\
 cd "$include" || exit
 
 if [ $# -eq 2 ]; then
-  RETORT_HPP_INCLUDES=$("$compiler" -std=c++20 -I"$include" -MM -x c++ - <<<'#include <retort/retort.hpp>') || exit
+  all='#include <retort/retort.hpp>'
+  RETORT_HPP_INCLUDES=$("$compiler" -std=c++20 -I"$include" -MM -x c++ - <<<"$all") || exit
   export RETORT_HPP_INCLUDES
   find -L retort -name '*.hpp' ! -name '*_impl.hpp' -print0 | sort -z |
     xargs -0 --no-run-if-empty -n 1 -P "$(nproc)" "$self" "$compiler" "$include" && exit
@@ -31,7 +32,8 @@ if [ -n "$reached" ]; then
   echo "$header reaches $reached"
   exit 1
 fi
-# Kernels are for those who write ops; but for what calls itself internal, all else is in the header of headers.
+# Kernels are for those who write ops; but for what calls itself internal, all else is in the header of
+# headers.
 case $header in retort/retort.hpp | retort/framework/fused.hpp | retort/framework/kernels/*) exit 0 ;; esac
 if ! grep -q Internal <<<"$(head -n 3 "$header")" && ! grep -qF "/$header" <<<"$RETORT_HPP_INCLUDES"; then
   echo "retort/retort.hpp does not include $header"

@@ -1,5 +1,5 @@
-// Zeros, infinities, NaN, tiny and huge numbers in the losses: the fast rules against the recorded ones, and rows that
-// do not count.
+// Zeros, infinities, NaN, tiny and huge numbers in the losses: the fast rules against the recorded ones, and
+// rows that do not count.
 #include <boost/test/unit_test.hpp>
 #include <cmath>
 #include <limits>
@@ -75,8 +75,8 @@ void check_rules_agree(const std::string& what, const Loss& loss, const Tensors&
   }
 }
 
-/// Rows of `x` where `counts` is 0 have gradients of exactly 0, of first and second order, whatever the upstream gradient
-/// is; the loss of the others is that without these rows.
+/// Rows of `x` where `counts` is 0 have gradients of exactly 0, of first and second order, whatever the
+/// upstream gradient is; the loss of the others is that without these rows.
 void check_rows_left_out(const std::string& what, const Loss& loss, const Tensors& leaves,
                          const Tensor& counts) {
   for (const Tensor& leaf : leaves) leaf.set_requires_grad();

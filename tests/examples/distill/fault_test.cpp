@@ -1,5 +1,5 @@
-// The tool on a disk that fails: each system call of a whole run in turn. RETORT_FAULTS=all lets every one fail with every
-// error; otherwise some do.
+// The tool on a disk that fails: each system call of a whole run in turn. RETORT_FAULTS=all lets every one
+// fail with every error; otherwise some do.
 #include <array>
 #include <boost/test/unit_test.hpp>
 #include <cerrno>
@@ -22,7 +22,7 @@ namespace {
 namespace fs = std::filesystem;
 using namespace retort::tests;
 
-/// What goes to a stream while it lives.
+/// The output to a stream during its lifetime.
 class Caught {
  public:
   explicit Caught(std::ostream& stream) : stream_(stream), before_(stream.rdbuf(text_.rdbuf())) {}
@@ -49,13 +49,13 @@ Outcome run_here(const std::string& arguments) {
   return {status, out.text(), err.text()};
 }
 
-/// In an empty folder, over a run that was stopped, or going on with it.
-enum class Begin { fresh, anew, resumed };
+/// In an empty folder, over a stopped run, or resuming it.
+enum class Begin { fresh, again, resumed };
 
 struct Disk {
   Disk() { write_image_set(folder.path()); }
 
-  /// Lets the nth such call of a run fail, and has the run go on from there. Whether there was such a call.
+  /// Lets the nth such call of a run fail and resumes the run. Returns true if there was such a call.
   bool fail(const std::string& arguments, Begin begin, SystemCall call, int nth, int error, bool lasts) {
     const std::string out = folder / "out", flags = arguments + " --quiet --out " + out;
     Outcome outcome;
@@ -65,8 +65,8 @@ struct Disk {
       outcome = run_here(flags + (begin == Begin::resumed ? " --resume" : ""));
       happened = failing.happened();
     }
-    // What is only read, or is closed after it has been flushed, may fail to be closed; and for a newest checkpoint that
-    // cannot be opened the one before it serves.
+    // A file that is only read, or closed after it was flushed, may fail to close; and for a newest
+    // checkpoint that cannot be opened the one before it serves.
     const bool bearable = call == SystemCall::close || (call == SystemCall::open && begin == Begin::resumed);
     BOOST_TEST((outcome.status == 0 || (outcome.status == 1 && happened)));
     BOOST_TEST((outcome.status == 1 || !happened || bearable));
@@ -119,16 +119,16 @@ BOOST_AUTO_TEST_CASE(whatever_call_fails_the_run_tells_and_can_be_resumed) {
       BOOST_REQUIRE(run_here(flags + " --quiet --out " + half).status == 1);
     }
     int calls = 0;
-    for (const Begin begin : {Begin::fresh, Begin::anew, Begin::resumed})
+    for (const Begin begin : {Begin::fresh, Begin::again, Begin::resumed})
       for (const SystemCall call : {SystemCall::write, SystemCall::fsync, SystemCall::rename,
                                     SystemCall::open, SystemCall::close, SystemCall::ftruncate}) {
         const int stride = all ? 1 : call == SystemCall::write ? 29 : call == SystemCall::ftruncate ? 1 : 7;
         for (int nth = 0, happened = 1; happened; nth += stride)
           for (int kind = all ? 0 : nth / stride % 4, end = all ? 4 : kind + 1; kind < end; ++kind) {
             const int error = kind % 2 ? EIO : ENOSPC;
-            BOOST_TEST_CONTEXT(flags << (begin == Begin::fresh  ? ""
-                                         : begin == Begin::anew ? ", anew"
-                                                                : " --resume")
+            BOOST_TEST_CONTEXT(flags << (begin == Begin::fresh   ? ""
+                                         : begin == Begin::again ? ", again"
+                                                                 : " --resume")
                                      << ": call " << static_cast<int>(call) << ", number " << nth
                                      << (kind / 2 ? " and on" : "") << ", error " << error) {
               fs::remove_all(out);

@@ -1,5 +1,5 @@
 // The page that shows a run, made from a folder that is written here.
-#include "distill/html_report.hpp"
+#include "distill/report/html_report.hpp"
 
 #include <zlib.h>
 
@@ -16,12 +16,12 @@
 #include <string>
 #include <vector>
 
-#include "distill/figures.hpp"
-#include "distill/gnuplot.hpp"
-#include "distill/html.hpp"
-#include "distill/report.hpp"
-#include "distill/run_record.hpp"
-#include "distill/samples.hpp"
+#include "distill/report/figures.hpp"
+#include "distill/report/gnuplot.hpp"
+#include "distill/report/html.hpp"
+#include "distill/report/run_record.hpp"
+#include "distill/report/samples.hpp"
+#include "distill/report/table.hpp"
 #include "image_set.hpp"
 #include "tests_support.hpp"
 
@@ -45,7 +45,8 @@ std::size_t count_of(const std::string& text, const std::string& part) {
 
 bool has_gnuplot() { return std::system("gnuplot --version >/dev/null 2>&1") == 0; }
 
-/// Images, and a run on them of two seeds: the teacher is right everywhere, the student alone takes class 0 for class 1.
+/// Images, and a run on them of two seeds: the teacher is right everywhere, the student alone takes class 0
+/// for class 1.
 struct Run {
   Run() {
     retort::tests::write_image_set(folder.path());
@@ -242,7 +243,7 @@ BOOST_AUTO_TEST_CASE(each_file_that_is_broken_is_named) {
   Run narrow;
   narrow.predictions["alone"] = retort::zeros({150, 2});
   narrow.write_predictions();
-  narrow.check_refused("\"alone\" is float32 (150, 2), but the test images want float32 (150, 3)");
+  narrow.check_refused("\"alone\" is float32 (150, 2), but the test images need float32 (150, 3)");
   Run other;
   other.predictions["labels"] = retort::zeros({150}, retort::DType::int64);
   other.write_predictions();

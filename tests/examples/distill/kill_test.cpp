@@ -93,7 +93,7 @@ BOOST_AUTO_TEST_CASE(a_run_killed_at_random_moments_ends_with_the_bits_of_an_und
     return last ? std::stoi(fs::path(*last).filename().string()) : 0;
   };
   for (std::size_t chain = 0; killed < kills || ended < static_cast<int>(uses.size()); ++chain) {
-    // Every other run begins anew in the folder of the one before it.
+    // Every other run starts again in the folder of the one before it.
     Use& use = uses[chain / 2 % uses.size()];
     if (chain % 2 == 0) fs::remove_all(out);
     fs::remove(logits);
@@ -114,7 +114,7 @@ BOOST_AUTO_TEST_CASE(a_run_killed_at_random_moments_ends_with_the_bits_of_an_und
       if (!end) ++killed;
       // Some runs shall come to their end, but most be killed, however busy the machine is.
       use.time = end ? use.time * 9 / 10 : use.time * 21 / 20;
-      // The newest checkpoint loads, and is no older than one that was there before.
+      // The newest checkpoint loads, and is at least as new as the one before.
       const int number = newest_number();
       BOOST_TEST(number >= newest);
       newest = number;

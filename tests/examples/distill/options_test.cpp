@@ -1,4 +1,4 @@
-#include "distill/options.hpp"
+#include "distill/cli/options.hpp"
 
 #include <boost/test/unit_test.hpp>
 #include <iostream>
@@ -6,7 +6,7 @@
 #include <sstream>
 #include <vector>
 
-#include "distill/settings.hpp"
+#include "distill/cli/settings.hpp"
 #include "image_set.hpp"
 #include "tests_support.hpp"
 
@@ -25,7 +25,7 @@ Options parsed(std::vector<const char*> arguments) {
   return distill::parse_options(static_cast<int>(arguments.size()), arguments.data()).value();
 }
 
-/// What is said about a configuration file with that text.
+/// The error for a configuration file with that text.
 std::string refusal(const std::string& text) {
   const TemporaryFolder folder;
   const std::string path = folder / "config.json";
@@ -296,7 +296,7 @@ BOOST_AUTO_TEST_CASE(a_set_that_makes_no_sense_is_refused_by_name) {
 BOOST_AUTO_TEST_CASE(the_examples_file_says_what_holds_without_it) {
   BOOST_TEST(distill::config_of(parsed({"--config", RETORT_EXAMPLES_DIR "/distill/fashion_mnist.json"})) ==
              distill::config_of(Options()));
-  // All of it that a run's result depends on stands there.
+  // It contains everything that a run's result depends on.
   const distill::Json file =
       distill::Json::parse(read_file(RETORT_EXAMPLES_DIR "/distill/fashion_mnist.json"));
   BOOST_TEST(distill::first_difference(file, distill::config_of(Options())) == "select");

@@ -79,8 +79,8 @@ inline nlohmann::json result_in(const TemporaryFolder& folder, const std::string
   return nlohmann::json::parse(read_file(folder / (out + "/result.json")));
 }
 
-/// What stands in a run's folder, by the files' names: all of what an undisturbed run leaves, but no times, and nothing
-/// of files that name the machine or the folder.
+/// The content of a run's folder, by file name: everything that an undisturbed run leaves, without times,
+/// and nothing of files that name the machine or the folder.
 inline std::map<std::string, std::string> traces_of(const std::string& out) {
   std::map<std::string, std::string> traces;
   for (const auto& entry : std::filesystem::directory_iterator(out)) {

@@ -1,4 +1,4 @@
-// Runs that are stopped: what goes on from there ends with the bits of a run that was not.
+// Stopped runs: resumed, they end with the bits of a run that was not stopped.
 #include <sys/wait.h>
 
 #include <boost/test/unit_test.hpp>
@@ -7,8 +7,8 @@
 #include <filesystem>
 #include <thread>
 
-#include "distill/experiment.hpp"
-#include "distill/report.hpp"
+#include "distill/report/table.hpp"
+#include "distill/run/experiment.hpp"
 #include "program.hpp"
 #include "tests_support.hpp"
 
@@ -128,8 +128,7 @@ BOOST_AUTO_TEST_CASE(what_came_after_the_checkpoint_is_forgotten) {
 
   BOOST_TEST(!made.run("stopped", 15, false));
   write_file(metrics, "");
-  BOOST_TEST(
-      contains(thrown_text<retort::IoError>([&] { made.run("stopped", never, true); }), "at the checkpoint"));
+  BOOST_TEST(contains(thrown_text<retort::IoError>([&] { made.run("stopped", never, true); }), "to be kept"));
 }
 
 BOOST_AUTO_TEST_CASE(where_the_newest_checkpoint_is_damaged_the_one_before_serves) {
@@ -167,7 +166,7 @@ BOOST_AUTO_TEST_CASE(a_run_is_not_resumed_as_another) {
   made.data = distill::load_data(made.folder.path());
   BOOST_TEST(contains(refusal(nothing), "has data with the checksums"));
   made.data = data;
-  // What doesn't change the result may differ.
+  // Settings that do not change the result may differ.
   made.options.threads = 1;
   made.options.checkpoint_seconds = 1;
   made.options.data = "moved";
@@ -207,7 +206,7 @@ BOOST_AUTO_TEST_CASE(ctrl_c_and_sigkill_lose_nothing) {
     const int status = process.end_with(SIGINT);
     BOOST_TEST((WIFEXITED(status) && WEXITSTATUS(status) == 130), read_file(err));
   }
-  // It says how to go on.
+  // It prints how to resume.
   const std::string said = read_file(err);
   const std::size_t command = said.rfind("  " RETORT_DISTILL " ");
   BOOST_REQUIRE(command != std::string::npos);

@@ -132,7 +132,7 @@ BOOST_AUTO_TEST_CASE(data_that_cannot_be_used_is_refused_and_nothing_written) {
   write_file(images, whole);
   write_file(labels, whole_labels);
   retort::tests::write_idx(folder / "t10k-images-idx3-ubyte", {150, 2, 3}, std::string(900, 'x'));
-  refused("must be alike");
+  refused("must be equal");
   write_image_set(folder.path());
   retort::tests::write_idx(folder / "t10k-labels-idx1-ubyte", {150}, std::string(150, '\7'));
   refused("the test labels go from 7 to 7");
@@ -219,6 +219,17 @@ BOOST_AUTO_TEST_CASE(a_training_that_fails_leaves_an_earlier_result_alone) {
   check_refused(quick(folder, "out") + "--quiet --lr 100 --weight-decay 100",
                 "training of the teacher diverged");
   BOOST_TEST(read_file(folder / "out/result.json") == "before");
+}
+
+BOOST_AUTO_TEST_CASE(a_folder_belongs_to_one_run_at_a_time) {
+  const TemporaryFolder folder;
+  write_image_set(folder.path());
+  const Process first(quick(folder, "out") + "--epochs 100000 --quiet", folder / "said");
+  for (int i = 0; i < 3000 && !std::filesystem::exists(folder / "out/metrics.jsonl"); ++i) ::usleep(10000);
+  check_refused(quick(folder, "out") + "--quiet", "another run is writing to");
+  check_refused(quick(folder, "out") + "--quiet --resume", "another run is writing to");
+  BOOST_TEST(WIFSIGNALED(first.end_with(SIGKILL)));  // the system releases the lock
+  BOOST_TEST(run(quick(folder, "out") + "--seeds 1 --quiet").status == 0);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

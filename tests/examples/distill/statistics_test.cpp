@@ -1,4 +1,4 @@
-#include "distill/statistics.hpp"
+#include "distill/run/statistics.hpp"
 
 #include <boost/test/unit_test.hpp>
 #include <cmath>
@@ -45,7 +45,7 @@ BOOST_AUTO_TEST_CASE(pairs_are_compared_by_their_differences) {
   BOOST_REQUIRE(paired.interval.has_value());
   BOOST_TEST(paired.interval->low == 1 - 1.299228, boost::test_tools::tolerance(1e-5));
   BOOST_TEST(paired.interval->high == 1 + 1.299228, boost::test_tools::tolerance(1e-5));
-  BOOST_TEST(paired.wins == 3U);  // the tie is no win
+  BOOST_TEST(paired.wins == 3U);  // a tie does not count
 }
 
 BOOST_AUTO_TEST_CASE(smaller_can_be_better) {

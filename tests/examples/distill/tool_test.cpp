@@ -7,8 +7,8 @@
 #include <retort/retort.hpp>
 #include <sstream>
 
-#include "distill/teacher.hpp"
-#include "distill/training.hpp"
+#include "distill/run/model_files.hpp"
+#include "distill/run/training.hpp"
 #include "program.hpp"
 #include "tests_support.hpp"
 
@@ -29,7 +29,7 @@ rt::StateDict layers(const std::vector<std::string>& names, const std::vector<st
   return state;
 }
 
-/// What the layers of those names give, one after the other with ReLU between them.
+/// The output of the layers of those names, in order, with ReLU between them.
 Tensor applied(const rt::StateDict& state, const std::vector<std::string>& names, Tensor x) {
   for (std::size_t i = 0; i < names.size(); ++i) {
     if (i > 0) x = rt::relu(x);
@@ -135,7 +135,7 @@ BOOST_AUTO_TEST_CASE(logits_belong_to_their_data) {
     return said;
   };
   const rt::Metadata right = {{"checksum", checksum}};
-  BOOST_TEST(contains(refusal({{"logits", train}}, {}), "have no \"checksum\""));
+  BOOST_TEST(contains(refusal({{"logits", train}}, {}), "has no \"checksum\""));
   BOOST_TEST(
       contains(refusal({{"logits", train}}, {{"checksum", "crc32:00000000"}}),
                "belong to other data: their checksum is crc32:00000000, that of the data given " + checksum));
@@ -145,7 +145,7 @@ BOOST_AUTO_TEST_CASE(logits_belong_to_their_data) {
   BOOST_TEST(contains(refusal({{"logits", train}}, right, rt::FloatStorage::bfloat16), "of type BF16"));
   BOOST_TEST(contains(refusal({{"logits", train * 1e6}}, right, rt::FloatStorage::float16), "not finite"));
   BOOST_TEST(
-      contains(refusal({{"logits", train}, {"test_logits", test}}, right), "have no \"test_checksum\""));
+      contains(refusal({{"logits", train}, {"test_logits", test}}, right), "has no \"test_checksum\""));
 
   // One pixel, or one label, makes other data.
   distill::Data other = distill::load_data(made.folder.path());

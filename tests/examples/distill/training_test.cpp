@@ -1,4 +1,4 @@
-#include "distill/training.hpp"
+#include "distill/run/training.hpp"
 
 #include <algorithm>
 #include <boost/test/unit_test.hpp>
@@ -7,8 +7,8 @@
 #include <set>
 #include <vector>
 
-#include "distill/metrics.hpp"
-#include "distill/selection.hpp"
+#include "distill/run/metrics.hpp"
+#include "distill/run/selection.hpp"
 #include "tests_support.hpp"
 
 namespace {

@@ -69,8 +69,8 @@ auto says(Texts... texts) {
 /// The calls of this thread that the test program can interfere with.
 enum class SystemCall { write, fsync, rename, open, close, ftruncate, pread };
 
-/// While it lives, the nth such call of this thread from now on (0: the next) fails with `error`; with `lasts` all
-/// after it do, too, as on a disk that is full.
+/// While it lives, the nth such call of this thread from now on (0: the next) fails with `error`; with
+/// `lasts` all after it do, too, as on a disk that is full.
 class FailingCall {
  public:
   FailingCall(SystemCall call, int nth, int error, bool lasts = false);

@@ -288,9 +288,9 @@ BOOST_AUTO_TEST_CASE(what_is_no_file_is_told) {
 }
 
 BOOST_AUTO_TEST_CASE(entries_may_stand_in_any_order) {
-  const std::string header =
-      R"({"b":{"data_offsets":[4,8],"shape":[1],"dtype":"F32"}, "a":{"dtype":"F32","shape":[],"data_offsets":[0,4]},)"
-      R"("e":{"dtype":"I64","shape":[3,0],"data_offsets":[4,4]}, "__metadata__":{}})";
+  const std::string header = R"({"b":{"data_offsets":[4,8],"shape":[1],"dtype":"F32"}, )"
+                             R"("a":{"dtype":"F32","shape":[],"data_offsets":[0,4]},)"
+                             R"("e":{"dtype":"I64","shape":[3,0],"data_offsets":[4,4]}, "__metadata__":{}})";
   const StateDict read = parse_safetensors(bytes_of(make_file(header + "  ", 8)));
   BOOST_TEST(read.size() == 3U);
   BOOST_TEST(read.begin()->first == "b");

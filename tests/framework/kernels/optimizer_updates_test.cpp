@@ -176,7 +176,8 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(scaling_and_clamping, T, FloatTypes) {
 }
 
 #if defined(__SSE2__)
-// Rounding would hold a denormal number times 0.9 where it is, and every step would take a hundred times as long.
+// Rounding would hold a denormal number times 0.9 where it is, and every step would take a hundred times as
+// long.
 BOOST_AUTO_TEST_CASE_TEMPLATE(averages_without_gradients_end_at_zero, T, FloatTypes) {
   std::vector<T> p(20, T{1}), buffer(20, T{1}), m(20, T{1}), v(20, T{1});
   const std::vector<T> g(20, T{0});

@@ -1,0 +1,187 @@
+#include "distill/cli/options.hpp"
+
+#include <CLI/CLI.hpp>
+#include <charconv>
+#include <filesystem>
+#include <iostream>
+#include <retort/framework/base/error.hpp>
+#include <sstream>
+#include <variant>
+#include <vector>
+
+#include "distill/cli/settings.hpp"
+
+namespace distill {
+namespace {
+
+using retort::message;
+using retort::ValueError;
+
+std::string default_of(const Setting& setting) {
+  if (!setting.shown_default.empty()) return setting.shown_default;
+  std::ostringstream text;
+  std::visit(
+      [&](const auto& targets) {
+        text << *targets.front();
+        if (*targets.back() != *targets.front()) text << " alone, " << *targets.back() << " distilled";
+      },
+      setting.targets);
+  return text.str();
+}
+
+/// The number that all of the text is, in decimal notation whatever digit it begins with; nothing else.
+template <class T>
+std::optional<T> parse_number(std::string_view text) {
+  if (text.starts_with('+') && !text.starts_with("+-")) text.remove_prefix(1);
+  T number{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (end != text.data() + text.size() || error != std::errc()) return std::nullopt;
+  return number;
+}
+
+/// The value that a flag or --set gives a setting; whether it is of the right type is checked later.
+Json value_of(const Setting& setting, const std::string& text) {
+  if (std::holds_alternative<std::vector<std::string*>>(setting.targets)) return text;
+  if (std::holds_alternative<std::vector<std::int64_t*>>(setting.targets)) {
+    if (const auto integer = parse_number<std::int64_t>(text)) return *integer;
+  } else if (std::holds_alternative<std::vector<double*>>(setting.targets)) {
+    if (const auto real = parse_number<double>(text)) return *real;
+  }
+  Json value = Json::parse(text, nullptr, false);
+  return value.is_discarded() ? Json(text) : value;
+}
+
+/// Adds the command's flags; what is given on the command line comes into `layer`.
+void add_flags(CLI::App& app, Command command, const std::vector<Setting>& settings, Layer& layer) {
+  for (const Setting& setting : settings) {
+    if ((setting.commands & static_cast<unsigned>(command)) == 0) continue;
+    const std::string flag = "--" + setting.flag;
+    if (std::holds_alternative<std::vector<bool*>>(setting.targets)) {
+      const auto keep = [&layer, flag, &setting](std::int64_t) { layer[setting.key] = {flag, true}; };
+      app.add_flag_function(flag, keep, setting.help);
+      continue;
+    }
+    const auto keep = [&layer, flag, &setting](const std::string& text) {
+      layer[setting.key] = {flag, value_of(setting, text)};
+    };
+    app.add_option_function<std::string>(flag, keep, setting.help)
+        ->take_last()
+        ->default_str(default_of(setting))
+        ->type_name(std::holds_alternative<std::vector<double*>>(setting.targets)         ? "X"
+                    : std::holds_alternative<std::vector<std::int64_t*>>(setting.targets) ? "N"
+                    : default_of(setting).empty()                                         ? "FILE"
+                                                                                          : "DIR");
+  }
+}
+
+bool trains(Command command) { return command != Command::evaluate && command != Command::report; }
+
+/// The parts of the command line that are not flags of settings.
+struct Sources {
+  std::string config = {};
+  std::vector<std::string> assignments = {};  ///< of --set
+  Layer flags = {};
+};
+
+void add_sources(CLI::App& app, Sources& sources) {
+  app.add_option("--config", sources.config, "Settings as a JSON object, which --set and the flags override")
+      ->take_last()
+      ->type_name("FILE.json");
+  app.add_option("--set", sources.assignments,
+                 "Another value for a key of the JSON file, such as teacher.lr=0.002; may be repeated")
+      ->take_all()
+      ->allow_extra_args(false)
+      ->type_name("KEY=VALUE");
+}
+
+/// The values given by --set; the last of a repeated key counts.
+Layer layer_of(const std::vector<std::string>& assignments, const std::vector<Setting>& settings) {
+  Layer layer;
+  for (const std::string& assignment : assignments) {
+    const std::size_t equals = assignment.find('=');
+    const std::string key = assignment.substr(0, equals);
+    if (equals == std::string::npos || key.empty())
+      throw ValueError(message("--set {}: give a key and its value, such as teacher.lr=0.002", assignment));
+    const Setting* setting = find_setting(settings, key);
+    if (!setting)
+      throw ValueError(message("--set: unknown key \"{}\"; the keys are those of the example's file", key));
+    layer[setting->key] = {"--set " + key, value_of(*setting, assignment.substr(equals + 1))};
+  }
+  return layer;
+}
+
+}  // namespace
+
+std::string name(Command command) {
+  switch (command) {
+    case Command::distill: return "distill";
+    case Command::train_teacher: return "train-teacher";
+    case Command::teach: return "teach";
+    case Command::evaluate: return "evaluate";
+    case Command::report: return "report";
+  }
+  return {};
+}
+
+std::optional<Options> parse_options(int argc, const char* const* argv) {
+  Options options;
+  const std::vector<Setting> settings = settings_of(options);
+  Sources sources;
+
+  CLI::App app(
+      "Trains a large teacher on all images, then small students on a few: alone with the labels, and "
+      "distilled from the teacher. Prints their results on the test set and writes them to DIR/result.json. The "
+      "subcommands do parts of this; each has its own --help.",
+      "distill");
+  const auto add = [&](CLI::App& to, Command command) {
+    add_flags(to, command, settings, sources.flags);
+    if (command != Command::report) add_sources(to, sources);
+    if (trains(command))
+      to.add_flag("--resume", options.resume, "Resume the run in DIR where it was stopped");
+  };
+  add(app, Command::distill);
+  app.require_subcommand(0, 1);
+  for (const auto& [command, help] :
+       {std::pair(Command::train_teacher, "Train a teacher and keep it as DIR/teacher.safetensors"),
+        {Command::teach, "Train students, alone and from the teacher of --teacher or --teacher-logits"},
+        {Command::evaluate, "Print how a .safetensors file of linear layers does on the test set"},
+        {Command::report, "Write DIR/report.html again from the files in DIR"}}) {
+    CLI::App* subcommand = app.add_subcommand(name(command), help);
+    subcommand->callback([&options, command = command] { options.command = command; });
+    add(*subcommand, command);
+    if (command == Command::evaluate)
+      subcommand->add_option("model", options.model, "The weights: written here, or by PyTorch")
+          ->required()
+          ->type_name("FILE");
+  }
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::CallForHelp&) {
+    std::cout << app.help();
+    return std::nullopt;
+  } catch (const CLI::ParseError& error) {
+    throw ValueError(message("{} (--help lists all flags)", error.what()));
+  }
+
+  const Layer assigned = layer_of(sources.assignments, settings);
+  sources.flags.insert(assigned.begin(), assigned.end());  // a flag of the same setting stays
+  if (options.command == Command::report) {
+    // The run folder knows where its images are.
+    const auto out = sources.flags.find("out");
+    const std::string folder =
+        out == sources.flags.end() ? options.out : out->second.value.get<std::string>();
+    const std::string config = (std::filesystem::path(folder) / "config.json").string();
+    if (!std::filesystem::exists(config))
+      throw retort::IoError(message("report: there is no {}; give the folder of a run as --out", config));
+    apply_layer(read_config(config, settings), settings);
+    options.out = folder;
+  } else if (!sources.config.empty()) {
+    apply_layer(read_config(sources.config, settings), settings);
+  }
+  apply_layer(sources.flags, settings);
+  if (options.command == Command::teach && options.teacher_file.empty() == options.teacher_logits.empty())
+    throw ValueError("teach: give one of --teacher FILE and --teacher-logits FILE");
+  return options;
+}
+
+}  // namespace distill

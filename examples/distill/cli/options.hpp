@@ -1,0 +1,67 @@
+// Everything that can be set: by a flag, by --set, or in a JSON file, whose settings both override.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+namespace distill {
+
+/// The training of a network: AdamW with a learning rate that falls to 0 along a cosine.
+struct Recipe {
+  double lr = 0;
+  std::int64_t epochs = 0;
+  double weight_decay = 0;
+  double dropout = 0;
+};
+
+/// The command of the program.
+enum class Command : unsigned {
+  distill = 1,  ///< all of it: the teacher, then the students
+  train_teacher = 2,
+  teach = 4,  ///< the students, from a teacher that is there
+  evaluate = 8,
+  report = 16,
+};
+/// As on the command line: "train-teacher".
+std::string name(Command command);
+
+/// The recipes of the students are what `distill --select` chose for Fashion-MNIST: see SELECTION.md.
+struct Options {
+  Command command = Command::distill;
+  std::string data = "/usr/share/datasets/fashion-mnist";
+  std::string out = "runs/fashion-mnist";
+  std::int64_t seed = 0;
+  std::int64_t seeds = 10;
+  std::int64_t threads = 0;  ///< 0: as many as there are processors
+  std::int64_t batch_size = 128;
+
+  std::int64_t teacher_width = 1200;
+  Recipe teacher = {.lr = 1e-3, .epochs = 12, .weight_decay = 0.01, .dropout = 0.3};
+
+  std::int64_t student_width = 128;
+  std::int64_t student_images = 1800;
+  Recipe alone = {.lr = 4e-3, .epochs = 120, .weight_decay = 0.1, .dropout = 0.3};
+  Recipe distilled = {.lr = 8e-3, .epochs = 120, .weight_decay = 0.01, .dropout = 0.0};
+  double temperature = 2;
+  double alpha = 1;
+  bool fused = false;
+
+  std::string teacher_file = {};    ///< of `teach`: weights, or else
+  std::string teacher_logits = {};  ///< the answers of a teacher that isn't here
+  std::string save_logits = {};     ///< of `train-teacher`: a file for them; empty for none
+  std::string model = {};           ///< of `evaluate`
+
+  std::int64_t log_steps = 50;
+  double checkpoint_seconds = 15;
+  bool resume = false;
+  bool select = false;
+  bool quiet = false;
+};
+
+/// Reads the command line, and the file that --config names (for `report`: the run folder's config.json).
+/// Empty when --help was asked for, which is then printed. ValueError for what isn't known, of the wrong type
+/// or out of range; it names the flag or the file and its key.
+std::optional<Options> parse_options(int argc, const char* const* argv);
+
+}  // namespace distill

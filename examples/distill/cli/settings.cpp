@@ -1,0 +1,301 @@
+#include "distill/cli/settings.hpp"
+
+#include <algorithm>
+#include <fstream>
+#include <limits>
+#include <retort/framework/base/error.hpp>
+#include <set>
+#include <sstream>
+
+namespace distill {
+namespace {
+
+using retort::IoError;
+using retort::message;
+using retort::ValueError;
+
+using Integers = std::vector<std::int64_t*>;
+using Numbers = std::vector<double*>;
+using Texts = std::vector<std::string*>;
+using Flags = std::vector<bool*>;
+
+// No configuration comes near these. The time for reading one goes with the square of the number of its
+// parts.
+constexpr std::size_t longest_config = 64 << 10;  // bytes
+constexpr int most_parts = 2000;                  // keys, values, objects and lists
+
+constexpr unsigned mask(Command command) { return static_cast<unsigned>(command); }
+constexpr unsigned distills = mask(Command::distill);
+constexpr unsigned has_teacher = distills | mask(Command::train_teacher);
+constexpr unsigned has_students = distills | mask(Command::teach);
+constexpr unsigned trains = has_teacher | has_students;
+constexpr unsigned reads_data = trains | mask(Command::evaluate) | mask(Command::report);
+
+std::string shown(double value) {
+  std::ostringstream text;
+  text << value;
+  return text.str();
+}
+
+/// A text from a file as a message may show it: on one line, and not all of it when it is long.
+std::string shortened(std::string text) {
+  constexpr std::size_t most = 200;
+  for (char& c : text)
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) c = '?';
+  if (text.size() <= most) return text;
+  std::size_t end = most;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0U) == 0x80U)
+    --end;  // not within a UTF-8 sequence
+  return text.substr(0, end) + "…";
+}
+
+std::string shown(const Json& value) { return shortened(value.dump()); }
+
+template <class T>
+bool fits(const Json& value) {
+  if constexpr (std::is_same_v<T, std::int64_t>) {
+    // Beyond int64 the parser gives an unsigned number or a fraction.
+    return value.is_number_integer() &&
+           (!value.is_number_unsigned() || value.get<std::uint64_t>() <= std::uint64_t{1} << 62);
+  } else if constexpr (std::is_same_v<T, double>) {
+    return value.is_number();
+  } else if constexpr (std::is_same_v<T, bool>) {
+    return value.is_boolean();
+  } else {
+    return value.is_string();
+  }
+}
+
+template <class T>
+constexpr const char* type_name = std::is_same_v<T, std::int64_t> ? "an integer"
+                                  : std::is_same_v<T, double>     ? "a number"
+                                  : std::is_same_v<T, bool>       ? "true or false"
+                                                                  : "a text";
+
+std::string dashed(std::string_view name) {
+  std::string text(name);
+  std::replace(text.begin(), text.end(), '_', '-');
+  return text;
+}
+
+/// Writes the value to the setting's targets when it is of their type and in range.
+void set(const Setting& setting, const Given& given) {
+  const auto& [where, value] = given;
+  std::visit(
+      [&, &where = where, &value = value](const auto& targets) {
+        using T = std::remove_pointer_t<typename std::decay_t<decltype(targets)>::value_type>;
+        if (!fits<T>(value))
+          throw ValueError(message("{} must be {}, not {}", where, type_name<T>, shown(value)));
+        const T typed = value.get<T>();
+        if constexpr (std::is_same_v<T, std::int64_t> || std::is_same_v<T, double>) {
+          const auto number = static_cast<double>(typed);
+          if (!(number >= setting.low && number <= setting.high))  // not in range, NaN included
+            throw ValueError(message("{} must be between {} and {}, not {}", where, shown(setting.low),
+                                     shown(setting.high), shown(number)));
+        } else if constexpr (std::is_same_v<T, std::string>) {
+          if (typed.empty()) throw ValueError(message("{} is empty; give a path", where));
+        }
+        for (T* target : targets) *target = typed;
+      },
+      setting.targets);
+}
+
+/// Writes all values within sections to `layer`, by their settings' keys.
+void collect(const Json& object, const std::string& section, const std::string& path,
+             const std::vector<Setting>& settings, Layer& layer) {
+  for (const auto& [key, value] : object.items()) {
+    const std::string name = section + key;
+    const Setting* setting = find_setting(settings, name);
+    const bool is_section =
+        value.is_object() && std::any_of(settings.begin(), settings.end(), [&](const Setting& s) {
+          return dashed(s.key).starts_with(dashed(name) + '.');
+        });
+    if (is_section) {
+      collect(value, name + '.', path, settings, layer);
+    } else if (!setting) {
+      throw ValueError(
+          message("{}: unknown key {}; the keys are the flags that --help lists, and those of the "
+                  "example's file",
+                  path, shown(Json(name))));
+    } else if (!layer.emplace(setting->key, Given{message("{}: {}", path, name), value}).second) {
+      throw ValueError(message("{}: {} is given twice", path, shown(Json(name))));
+    }
+  }
+}
+
+}  // namespace
+
+std::vector<Setting> settings_of(Options& o) {
+  std::vector<Setting> settings = {
+      {"data", "data", Texts{&o.data}, "Folder of images and labels in MNIST's four IDX files", reads_data},
+      {"out", "out", Texts{&o.out}, "Run folder, that everything is written to",
+       trains | mask(Command::report)},
+      {"seed", "seed", Integers{&o.seed}, "Seed of the teacher and of the first student", trains, 0, 1e15},
+      {"seeds", "seeds", Integers{&o.seeds},
+       "Seeds, each of which trains one student alone and one distilled", has_students, 1, 1e4},
+      {"threads", "threads", Integers{&o.threads}, "Threads; they do not change the result",
+       trains | mask(Command::evaluate), 1, 1024, "all processors"},
+      {"batch-size", "batch_size", Integers{&o.batch_size}, "Images in a batch", trains, 1, 1e6},
+      {"temperature", "distillation.temperature", Numbers{&o.temperature},
+       "Temperature T that softens teacher and student", has_students, 0.01, 1000},
+      {"alpha", "distillation.alpha", Numbers{&o.alpha}, "Weight of the teacher; the labels have 1 - alpha",
+       has_students, 0, 1},
+      {"teacher", "teacher.file", Texts{&o.teacher_file},
+       "Teacher: a .safetensors file written here or by PyTorch, of linear layers with ReLU between them",
+       mask(Command::teach)},
+      {"teacher-logits", "teacher.logits", Texts{&o.teacher_logits},
+       "Instead of a teacher, its logits for the training images: a file of train-teacher --save-logits",
+       mask(Command::teach)},
+      {"save-logits", "teacher.save_logits", Texts{&o.save_logits},
+       "Also write the teacher's logits for the training images to this .safetensors file",
+       mask(Command::train_teacher)},
+      {"teacher-width", "teacher.width", Integers{&o.teacher_width},
+       "Units in each of the teacher's two hidden layers", has_teacher, 1, 16384},
+      {"student-width", "student.width", Integers{&o.student_width}, "Units in the student's hidden layer",
+       has_students, 1, 16384},
+      {"student-images", "student.images", Integers{&o.student_images},
+       "Training images that a student sees, drawn by the seed", has_students, 1, 1e9},
+  };
+  const auto add_recipe = [&](const std::string& prefix, const std::string& section, const std::string& whose,
+                              unsigned commands, const std::vector<Recipe*>& recipes) {
+    Integers epochs;
+    Numbers lr, weight_decay, dropout;
+    for (Recipe* recipe : recipes) {
+      epochs.push_back(&recipe->epochs);
+      lr.push_back(&recipe->lr);
+      weight_decay.push_back(&recipe->weight_decay);
+      dropout.push_back(&recipe->dropout);
+    }
+    const auto add = [&](const char* name, const Setting::Targets& targets, const std::string& what,
+                         double low, double high) {
+      settings.push_back({commands == 0 ? "" : prefix + dashed(name), section + '.' + name, targets,
+                          what + whose, commands, low, high});
+    };
+    add("epochs", epochs, "Epochs of ", 1, 1e5);
+    add("lr", lr, "Learning rate of ", 1e-6, 100);
+    add("weight_decay", weight_decay, "Weight decay of ", 0, 100);
+    add("dropout", dropout, "Share of hidden units dropped in training ", 0, 0.99);
+  };
+  add_recipe("", "optimizer", "all networks", 0, {&o.teacher, &o.alone, &o.distilled});
+  add_recipe("", "teacher", "the teacher", has_teacher, {&o.teacher});
+  add_recipe("student-", "student", "both students", has_students, {&o.alone, &o.distilled});
+  add_recipe("alone-", "alone", "the student alone", has_students, {&o.alone});
+  add_recipe("distilled-", "distilled", "the distilled student", has_students, {&o.distilled});
+  settings.push_back({"fused", "distillation.fused", Flags{&o.fused},
+                      "Use DistillationLoss, the same loss in one operation", has_students});
+  settings.push_back({"log-steps", "log_steps", Integers{&o.log_steps},
+                      "Steps from one line about the loss in metrics.jsonl to the next", trains, 1, 1e9});
+  settings.push_back({"checkpoint-seconds", "checkpoint_seconds", Numbers{&o.checkpoint_seconds},
+                      "Least time between two checkpoints within a training; 0: one after each step", trains,
+                      0, 1e6});
+  settings.push_back({"select", "select", Flags{&o.select},
+                      "Choose the students' recipes, write SELECTION.md and stop", distills});
+  settings.push_back({"quiet", "quiet", Flags{&o.quiet}, "Show no progress", trains});
+  for (Setting& setting : settings)
+    for (const char* key : {"data", "out", "threads", "teacher.save_logits", "checkpoint_seconds", "quiet"})
+      if (setting.key == key) setting.changes_result = false;
+  return settings;
+}
+
+const Setting* find_setting(const std::vector<Setting>& settings, std::string_view name) {
+  const std::string wanted = dashed(name);
+  const auto found = std::find_if(settings.begin(), settings.end(), [&](const Setting& setting) {
+    return dashed(setting.key) == wanted || (!setting.flag.empty() && setting.flag == wanted);
+  });
+  return found == settings.end() ? nullptr : &*found;
+}
+
+void apply_layer(const Layer& layer, const std::vector<Setting>& settings) {
+  for (const Setting& setting : settings)
+    if (const auto given = layer.find(setting.key); given != layer.end()) set(setting, given->second);
+}
+
+Layer read_config(const std::string& path, const std::vector<Setting>& settings) {
+  std::ifstream file(path);
+  if (!file) throw IoError(message("--config: cannot open {}", path));
+  std::string text(longest_config + 1, '\0');
+  file.read(text.data(), static_cast<std::streamsize>(text.size()));
+  if (file.bad()) throw IoError(message("--config: cannot read {}", path));
+  text.resize(static_cast<std::size_t>(file.gcount()));
+  return parse_config(text, path, settings);
+}
+
+Layer parse_config(std::string_view text, const std::string& path, const std::vector<Setting>& settings) {
+  if (text.size() > longest_config)
+    throw ValueError(message("{}: is longer than {} bytes, which no configuration is", path, longest_config));
+  // The parser would take a NUL for the end.
+  if (text.find('\0') != std::string_view::npos)
+    throw ValueError(message("{}: is not JSON: it contains a NUL byte", path));
+  constexpr int deepest = 8;
+  int parts = 0;
+  std::vector<std::set<std::string>> open;  // the keys so far of each object that has not ended
+  const Json::parser_callback_t refuse_repeated = [&](int depth, Json::parse_event_t event, Json& parsed) {
+    if (depth > deepest) throw ValueError(message("{}: is nested too deeply for a configuration", path));
+    if (++parts > most_parts) throw ValueError(message("{}: has too many parts for a configuration", path));
+    if (event == Json::parse_event_t::object_start) open.emplace_back();
+    if (event == Json::parse_event_t::object_end) open.pop_back();
+    if (event == Json::parse_event_t::key && !open.back().insert(parsed.get<std::string>()).second)
+      throw ValueError(message("{}: {} is given twice", path, shown(parsed)));
+    return true;
+  };
+  Json parsed;
+  try {
+    parsed = Json::parse(text, refuse_repeated);
+  } catch (const Json::exception& error) {
+    throw ValueError(message("{}: is not JSON: {}", path, shortened(error.what())));
+  }
+  if (!parsed.is_object())
+    throw ValueError(
+        message("{}: must hold one object, {\"seeds\": 5, \"teacher\": {\"epochs\": 8}, ...}", path));
+  Layer layer;
+  collect(parsed, "", path, settings, layer);
+  return layer;
+}
+
+Json config_of(const Options& options) {
+  Options copy = options;
+  Json config = Json::object();
+  for (const Setting& setting : settings_of(copy))
+    std::visit(
+        [&](const auto& targets) {
+          if (targets.size() > 1 || (setting.commands & mask(options.command)) == 0) return;
+          using T = std::remove_pointer_t<typename std::decay_t<decltype(targets)>::value_type>;
+          const T& value = *targets.front();
+          if constexpr (std::is_same_v<T, std::string>) {
+            if (value.empty()) return;
+          } else if constexpr (std::is_same_v<T, std::int64_t>) {
+            if (static_cast<double>(value) < setting.low) return;
+          }
+          const std::size_t dot = setting.key.find('.');
+          if (dot == std::string::npos) {
+            config[setting.key] = value;
+          } else {
+            config[setting.key.substr(0, dot)][setting.key.substr(dot + 1)] = value;
+          }
+        },
+        setting.targets);
+  return config;
+}
+
+double number_in(const Json& object, const char* key) {
+  const auto found = object.find(key);
+  return found == object.end() || found->is_null() ? std::numeric_limits<double>::quiet_NaN()
+                                                   : found->get<double>();
+}
+
+Json value_at(const Json& config, const std::string& key) {
+  const std::size_t dot = key.find('.');
+  const std::string first = key.substr(0, dot);
+  if (!config.is_object() || !config.contains(first)) return {};
+  return dot == std::string::npos ? config[first] : value_at(config[first], key.substr(dot + 1));
+}
+
+std::string first_difference(const Json& before, const Json& after) {
+  Options any;
+  for (const Setting& setting : settings_of(any))
+    if (setting.changes_result && value_at(before, setting.key) != value_at(after, setting.key))
+      return setting.key;
+  return {};
+}
+
+}  // namespace distill

@@ -1,0 +1,157 @@
+#include "distill/report/run_record.hpp"
+
+#include <zlib.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <retort/framework/base/error.hpp>
+#include <retort/framework/io/safetensors.hpp>
+
+#include "distill/cli/settings.hpp"
+
+namespace distill {
+namespace {
+
+namespace fs = std::filesystem;
+using retort::IoError;
+using retort::message;
+using retort::Tensor;
+using nlohmann::literals::operator""_json_pointer;
+
+/// Opens a file of the run and hands it to `read`; what is wrong with it becomes an IoError that names it.
+template <class Read>
+auto reading(const std::string& folder, const char* name, Read read) {
+  const std::string path = (fs::path(folder) / name).string();
+  std::ifstream file(path);
+  if (!file)
+    throw IoError(message("report: cannot read {}; a run of distill with --out {} writes it", path, folder));
+  try {
+    return read(file);
+  } catch (const std::exception& error) {
+    throw IoError(message("report: {}: {}", path, error.what()));
+  }
+}
+
+/// The values below `value` by their path, `teacher.lr`.
+void flatten(const Json& value, const std::string& path, RunRecord::Entries& entries) {
+  if (!value.is_object()) {
+    entries.emplace_back(path, value.is_string() ? value.get<std::string>() : value.dump());
+    return;
+  }
+  for (const auto& [key, below] : value.items())
+    flatten(below, path.empty() ? key : path + '.' + key, entries);
+}
+
+Metrics metrics_of(const Json& json) {
+  return {number_in(json, "accuracy"), number_in(json, "nll"), number_in(json, "ece")};
+}
+
+Result result_of(const Json& json) {
+  Result result;
+  const Json& teacher = json.at("teacher");
+  result.teacher = {number_in(teacher.at("accuracy"), "mean"), number_in(teacher.at("nll"), "mean"),
+                    number_in(teacher.at("ece"), "mean")};
+  for (const Json& run : json.at("runs"))
+    result.seeds.push_back(
+        {run.at("seed").get<std::int64_t>(), metrics_of(run.at("alone")), metrics_of(run.at("distilled"))});
+  result.seconds = number_in(json, "seconds");
+  return result;
+}
+
+using Curves = decltype(RunRecord::curves);
+
+Json parsed_line(const std::string& line, std::int64_t number) {
+  Json event = Json::parse(line, nullptr, false);
+  if (!event.is_object()) throw IoError(message("line {}: expected a JSON object", number));
+  return event;
+}
+
+Curves curves_of(std::istream& lines) {
+  Curves curves;
+  std::string line;
+  for (std::int64_t number = 1; std::getline(lines, line); ++number) {
+    const Json event = parsed_line(line, number);
+    Curve& curve = curves[event.at("network").get<std::string>()][event.at("seed").get<std::int64_t>()];
+    const bool epoch = event.at("event") == "epoch";
+    const auto step = event.at("step").get<double>();
+    const Curve::Point point = {epoch ? event.at("epoch").get<double>() : step, number_in(event, "loss"),
+                                number_in(event, "test_accuracy"), number_in(event, "test_nll")};
+    if (epoch) curve.steps_per_epoch = step / point.epoch;
+    (epoch ? curve.epochs : curve.steps).push_back(point);
+  }
+  for (auto& [network, seeds] : curves)
+    for (auto& [seed, curve] : seeds)
+      for (Curve::Point& point : curve.steps) point.epoch /= curve.steps_per_epoch;
+  return curves;
+}
+
+Tensor logits_in(const retort::StateDict& tensors, const std::string& network, const Data& data,
+                 const std::string& path) {
+  if (!tensors.contains(network)) throw IoError(message("report: {}: has no logits \"{}\"", path, network));
+  const Tensor& logits = tensors.at(network);
+  const retort::Shape expected = {data.test.size(), data.classes};
+  if (logits.shape() != expected || logits.dtype() != retort::DType::float32)
+    throw IoError(message("report: {}: \"{}\" is {} {}, but the test images need float32 {}", path, network,
+                          logits.dtype(), logits.shape(), expected));
+  return logits;
+}
+
+void read_predictions(RunRecord& record, const std::string& folder, const Data& data) {
+  const std::string path = (fs::path(folder) / "predictions.safetensors").string();
+  const retort::StateDict tensors = retort::load_safetensors(path);
+  if (tensors.contains("teacher")) record.teacher = logits_in(tensors, "teacher", data, path);
+  record.alone = logits_in(tensors, "alone", data, path);
+  record.distilled = logits_in(tensors, "distilled", data, path);
+  if (!tensors.contains("labels") || tensors.at("labels").dtype() != retort::DType::int64 ||
+      !std::ranges::equal(tensors.at("labels").data<std::int64_t>(),
+                          data.test.targets().data<std::int64_t>()))
+    throw IoError(
+        message("report: {}: its labels are not those of the test images; give the folder that the "
+                "run learned from as --data",
+                path));
+}
+
+/// Known by its test labels, wherever the files lie.
+bool is_fashion_mnist(const Data& data) {
+  std::string bytes;
+  for (const std::int64_t label : data.test.targets().data<std::int64_t>()) bytes += static_cast<char>(label);
+  return bytes.size() == 10000 && crc32(0, reinterpret_cast<const Bytef*>(bytes.data()),
+                                        static_cast<uInt>(bytes.size())) == 0x242BC73F;
+}
+
+std::vector<std::string> class_names(const std::string& folder, const Data& data) {
+  std::vector<std::string> names;
+  if (std::ifstream file(fs::path(folder) / "classes.txt"); file) {
+    for (std::string line; std::getline(file, line);) names.push_back(line);
+  } else if (is_fashion_mnist(data)) {
+    return {"T-shirt", "Trouser", "Pullover", "Dress", "Coat",
+            "Sandal",  "Shirt",   "Sneaker",  "Bag",   "Ankle boot"};
+  }
+  for (auto k = static_cast<std::int64_t>(names.size()); k < data.classes; ++k)
+    names.push_back(message("{}", k));
+  return names;
+}
+
+}  // namespace
+
+RunRecord read_run(const std::string& folder, const Data& data) {
+  RunRecord record;
+  reading(folder, "config.json", [&](std::istream& file) {
+    const Json config = Json::parse(file);
+    flatten(config, "", record.config);
+    record.data_folder = config.value("data", "");
+    record.temperature = config.value("/distillation/temperature"_json_pointer, 1.0);
+  });
+  reading(folder, "environment.json",
+          [&](std::istream& file) { flatten(Json::parse(file), "", record.environment); });
+  record.result =
+      reading(folder, "result.json", [](std::istream& file) { return result_of(Json::parse(file)); });
+  record.curves = reading(folder, "metrics.jsonl", curves_of);
+  read_predictions(record, folder, data);
+  record.class_names = class_names(record.data_folder, data);
+  return record;
+}
+
+}  // namespace distill

@@ -1,0 +1,83 @@
+#include "distill/run/data.hpp"
+
+#include <zlib.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <retort/framework/base/error.hpp>
+#include <retort/framework/base/random.hpp>
+#include <retort/framework/data/idx.hpp>
+#include <retort/framework/ops/indexing.hpp>
+#include <span>
+
+namespace distill {
+
+using retort::IoError;
+using retort::message;
+using retort::Tensor;
+
+Data load_data(const std::string& folder) {
+  Data data;
+  std::tie(data.train, data.test) = retort::load_idx_pair(folder);
+  if (data.train.empty() || data.test.empty())
+    throw IoError(message("{}: holds {} training and {} test images; both are needed", folder,
+                          data.train.size(), data.test.size()));
+  data.pixels = data.train.inputs().size(1);
+  if (data.pixels == 0 || data.test.inputs().size(1) != data.pixels)
+    throw IoError(message("{}: training images have {} pixels, test images {}; they must be equal", folder,
+                          data.pixels, data.test.inputs().size(1)));
+  const auto train_labels = data.train.targets().data<std::int64_t>();
+  const auto test_labels = data.test.targets().data<std::int64_t>();
+  const auto [least, most] = std::minmax_element(train_labels.begin(), train_labels.end());
+  data.classes = *most + 1;
+  if (*least < 0 || data.classes < 2)
+    throw IoError(message("{}: the training labels go from {} to {}; at least the classes 0 and 1 are needed",
+                          folder, *least, *most));
+  const auto [test_least, test_most] = std::minmax_element(test_labels.begin(), test_labels.end());
+  if (*test_least < 0 || *test_most >= data.classes)
+    throw IoError(message("{}: the test labels go from {} to {}, but the training labels end at {}", folder,
+                          *test_least, *test_most, data.classes - 1));
+  return data;
+}
+
+std::string checksum_of(const retort::Dataset& data) {
+  const auto images = std::as_bytes(data.inputs().data<float>());
+  const auto labels = std::as_bytes(data.targets().data<std::int64_t>());
+  uLong sum = 0;
+  for (const auto bytes : {images, labels})
+    sum = ::crc32_z(sum, reinterpret_cast<const Bytef*>(bytes.data()), bytes.size());
+  std::array<char, 16> text{};
+  std::snprintf(text.data(), text.size(), "crc32:%08lx", sum);
+  return text.data();
+}
+
+void require_images(const Data& data, std::int64_t student_images, std::int64_t held_out) {
+  const std::int64_t available = data.train.size() - held_out;
+  if (student_images > available)
+    throw retort::ValueError(message("--student-images is {}, but the training set has {} images{}{}",
+                                     student_images, data.train.size(), held_out > 0 ? ", of which " : "",
+                                     held_out > 0 ? message("{} are held out", held_out) : ""));
+}
+
+std::vector<std::int64_t> shuffled(std::int64_t n, std::uint64_t seed) {
+  retort::Generator generator(seed);
+  generator.set_position(std::uint64_t{1} << 60);  // far past the draws of initialisation and dropout
+  return retort::random_permutation(n, generator);
+}
+
+Examples pick(const Examples& all, const std::vector<std::int64_t>& rows) {
+  const Tensor index = retort::tensor(rows);
+  return {retort::index_select(all.images, 0, index), retort::index_select(all.labels, 0, index),
+          retort::index_select(all.teacher_logits, 0, index)};
+}
+
+Examples draw(const Examples& all, std::int64_t count, std::uint64_t seed) {
+  const std::int64_t available = all.images.size(0);
+  if (count == available) return all;
+  std::vector<std::int64_t> rows = shuffled(available, seed);
+  rows.resize(static_cast<std::size_t>(count));
+  return pick(all, rows);
+}
+
+}  // namespace distill

@@ -1,0 +1,67 @@
+// Logs of JSON objects, one per line, that a resumed run cuts back.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace retort {
+
+/// A number, text or truth value as JSON. NaN and infinities become null, which is all that JSON offers for
+/// them.
+class JsonValue {
+ public:
+  JsonValue(double number);                                                  // NOLINT: made to be implicit
+  JsonValue(float number) : JsonValue(static_cast<double>(number)) {}        // NOLINT: made to be implicit
+  JsonValue(std::int64_t number);                                            // NOLINT: made to be implicit
+  JsonValue(int number) : JsonValue(static_cast<std::int64_t>(number)) {}    // NOLINT: made to be implicit
+  JsonValue(std::uint64_t number);                                           // NOLINT: made to be implicit
+  JsonValue(bool value) : text_(value ? "true" : "false") {}                 // NOLINT: made to be implicit
+  JsonValue(std::string_view text);                                          // NOLINT: made to be implicit
+  JsonValue(const char* text) : JsonValue(std::string_view(text)) {}         // NOLINT: made to be implicit
+  JsonValue(const std::string& text) : JsonValue(std::string_view(text)) {}  // NOLINT: made to be implicit
+
+  /// The value as JSON text.
+  const std::string& text() const { return text_; }
+
+ private:
+  std::string text_;
+};
+
+/// Keys and values of a JSON object, in the order in which they are written.
+using JsonFields = std::vector<std::pair<std::string, JsonValue>>;
+
+/// A file of JSON objects, one per line, such as a log of losses:
+///
+///     rt::JsonLines log("runs/mine/metrics.jsonl");
+///     log.write({{"step", step}, {"loss", loss}});
+///
+/// A line is in the file when write() returns, so that other processes can follow it. For a run that can be
+/// resumed, keep flush()'s result in the checkpoint and pass it to the constructor when resuming: lines
+/// written after the checkpoint are cut off, and the log of the resumed run equals that of an undisturbed
+/// one.
+class JsonLines {
+ public:
+  /// Opens or creates the file and cuts it to its first `size` bytes; 0 starts an empty log.
+  /// Throws: IoError if the file cannot be written, is not a regular file or is shorter than `size`.
+  explicit JsonLines(std::string path, std::int64_t size = 0);
+  ~JsonLines();
+  JsonLines(const JsonLines&) = delete;
+  JsonLines& operator=(const JsonLines&) = delete;
+
+  /// Appends one object. Throws: IoError if it cannot be written.
+  void write(const JsonFields& fields);
+  /// Flushes the file to the disk and returns its size in bytes. Throws: IoError.
+  std::int64_t flush();
+
+ private:
+  [[noreturn]] void fail(const char* what, int error) const;
+
+  std::string path_;
+  std::int64_t size_;
+  int descriptor_ = -1;
+};
+
+}  // namespace retort

@@ -1,0 +1,51 @@
+// Quality of a classifier's predictions.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "retort/framework/core/tensor.hpp"
+
+/// Metrics of a classifier. All take logits [N, C] (or log-probabilities) and labels int64 [N], record
+/// nothing, compute in float64 and return a plain number. Without rows the mean is NaN. A row that contains a
+/// NaN counts as a wrong prediction, and makes nll() and ece() NaN.
+///
+/// Throws: ShapeError unless the shapes are [N, C] and [N]; TypeError unless logits are floating and labels
+/// int64; IndexError for a label outside [0, C).
+namespace retort::metrics {
+
+/// Share of the rows whose most probable class is the label, in [0, 1]. A tie goes to the lower class, as in
+/// argmax().
+[[nodiscard]] double accuracy(const Tensor& logits, const Tensor& labels);
+
+/// Share of the rows whose label is among the k most probable classes. Ties go to the lower class.
+/// Throws: ValueError unless 1 <= k <= C.
+[[nodiscard]] double top_k_accuracy(const Tensor& logits, const Tensor& labels, std::int64_t k);
+
+/// Mean negative log-likelihood of the labels, -log softmax(logits)[label], in nats.
+[[nodiscard]] double nll(const Tensor& logits, const Tensor& labels);
+
+/// The predictions whose confidence, the probability of the predicted class, lies in one interval.
+struct ReliabilityBin {
+  std::int64_t count = 0;  ///< number of predictions
+  double right = 0;        ///< number of correct predictions
+  double confidence = 0;   ///< sum of the confidences
+};
+
+/// The predictions grouped by confidence: bin k of `bins` holds the interval (k / bins, (k + 1) / bins]. Rows
+/// that contain a NaN have no confidence and are left out.
+/// Throws: ValueError for bins < 1.
+[[nodiscard]] std::vector<ReliabilityBin> reliability(const Tensor& logits, const Tensor& labels,
+                                                      std::int64_t bins = 15);
+
+/// Expected calibration error: the mean over the rows of |accuracy - mean confidence| of the row's bin.
+/// Throws: ValueError for bins < 1.
+///
+/// Guo, Pleiss, Sun and Weinberger, "On calibration of modern neural networks" (2017).
+[[nodiscard]] double ece(const Tensor& logits, const Tensor& labels, std::int64_t bins = 15);
+
+/// Counts int64 [C, C]: entry (i, j) is the number of rows with label i that are predicted as class j. A row
+/// that contains a NaN has no prediction and is left out.
+[[nodiscard]] Tensor confusion_matrix(const Tensor& logits, const Tensor& labels);
+
+}  // namespace retort::metrics

@@ -1,0 +1,64 @@
+// Outputs of a model for a whole data set, computed in batches.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "retort/framework/data/dataset.hpp"
+#include "retort/framework/nn/module.hpp"
+
+namespace retort {
+
+/// Options of predict().
+struct PredictOptions {
+  std::int64_t batch_size = 1024;  ///< rows per call of the model; bounds the memory of hidden layers
+};
+
+namespace detail {
+Tensor predict_batches(const Tensor& inputs, const PredictOptions& options,
+                       const std::function<Tensor(const Tensor&)>& model);
+
+/// Puts a module into evaluation mode and restores the previous mode of each submodule.
+class EvaluationMode {
+ public:
+  explicit EvaluationMode(Module& module);
+  ~EvaluationMode();
+  EvaluationMode(const EvaluationMode&) = delete;
+  EvaluationMode& operator=(const EvaluationMode&) = delete;
+
+ private:
+  void remember(Module& module);
+  std::vector<std::pair<Module*, bool>> modes_ = {};  // parents before their children
+};
+}  // namespace detail
+
+/// model(inputs) for all rows of `inputs`, without history: the model is called with consecutive batches of
+/// rows, and its results are concatenated. A module is in evaluation mode meanwhile (no dropout, running
+/// statistics unchanged); afterwards every submodule is in the mode that it was in. A const module is called
+/// as it is.
+///
+/// Shapes: inputs [N, …], result [N, …]: the model must return one row per input row.
+/// Edge cases: without rows the model is called once with an empty batch.
+/// Throws: ValueError for batch_size < 1; ShapeError if inputs are 0-dimensional or the model returns another
+/// number of rows; and what the model throws.
+template <class Model>
+[[nodiscard]] Tensor predict(Model& model, const Tensor& inputs, PredictOptions options = {}) {
+  const auto call = [&](const Tensor& batch) { return model(batch); };
+  if constexpr (std::is_base_of_v<Module, Model> && !std::is_const_v<Model>) {
+    const detail::EvaluationMode guard(model);
+    return detail::predict_batches(inputs, options, call);
+  } else {
+    return detail::predict_batches(inputs, options, call);
+  }
+}
+
+/// predict() for the inputs of a data set.
+template <class Model>
+[[nodiscard]] Tensor predict(Model& model, const Dataset& data, PredictOptions options = {}) {
+  return predict(model, data.inputs(), options);
+}
+
+}  // namespace retort

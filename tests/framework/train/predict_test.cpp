@@ -1,0 +1,62 @@
+#include "retort/framework/train/predict.hpp"
+
+#include <boost/test/unit_test.hpp>
+#include <retort/retort.hpp>
+#include <tuple>
+
+#include "tests_support.hpp"
+
+using namespace retort;
+
+namespace {
+
+class Net : public Module {
+ public:
+  Net() : first(4, 8), dropout(0.5), second(8, 3) {}
+  Tensor operator()(const Tensor& x) const { return second(dropout(relu(first(x)))); }
+
+  Linear first;
+  Dropout dropout;
+  Linear second;
+  RETORT_MEMBERS(first, dropout, second)
+};
+
+BOOST_AUTO_TEST_SUITE(prediction)
+
+BOOST_AUTO_TEST_CASE(batches_give_what_one_call_gives) {
+  Net net;
+  const Tensor x = randn({10, 4});
+  net.eval();
+  const Tensor expected = no_grad([&] { return net(x); });
+  net.train();
+  for (const std::int64_t batch_size : {1, 3, 10, 1000}) {
+    const Tensor y = predict(net, x, {.batch_size = batch_size});
+    BOOST_TEST(max(abs(y - expected)).item<float>() < 1e-6F);
+    BOOST_TEST(!y.requires_grad());
+  }
+  BOOST_TEST(predict(net, Dataset(x, zeros({10}))).shape() == (Shape{10, 3}));
+}
+
+BOOST_AUTO_TEST_CASE(each_submodule_keeps_its_mode) {
+  Net net;
+  net.second.eval();
+  std::ignore = predict(net, zeros({2, 4}));
+  BOOST_TEST(net.is_training());
+  BOOST_TEST(net.dropout.is_training());
+  BOOST_TEST(!net.second.is_training());
+  const auto fails = [](const Tensor&) -> Tensor { throw std::runtime_error("stop"); };
+  BOOST_CHECK_THROW(std::ignore = predict(fails, zeros({2, 4})), std::runtime_error);
+}
+
+BOOST_AUTO_TEST_CASE(empty_inputs_and_refusals) {
+  const Net net;
+  BOOST_TEST(predict(net, zeros({0, 4})).shape() == (Shape{0, 3}));
+  BOOST_CHECK_THROW(std::ignore = predict(net, zeros({2, 4}), {.batch_size = 0}), ValueError);
+  BOOST_CHECK_THROW(std::ignore = predict(net, sum(zeros({2}))), ShapeError);
+  const auto total = [](const Tensor& x) { return sum(x); };
+  BOOST_CHECK_THROW(std::ignore = predict(total, zeros({2, 4})), ShapeError);
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace
