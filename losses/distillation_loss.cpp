@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 #include <memory>
 
 #include "retort/framework/core/compute.hpp"
@@ -50,9 +51,59 @@ void check_logits(const DistillationInputs& inputs, const DistillationLossOption
                              operation, student.shape(), teacher.shape()));
 }
 
+constexpr double infinite = std::numeric_limits<double>::infinity();
+
+// Logits as the divergence sees them with .standardize; a class that is -inf takes no part.
+Tensor standardized(const Tensor& x) {
+  const Tensor present = not_equal(x, -infinite), count = sum(present, -1, true).to(x.dtype());
+  const Tensor centred = where(present, x - sum(where(present, x, 0), -1, true) / count, 0);
+  const Tensor squares = sum(centred * centred, -1, true), constant = equal(squares, 0);
+  const Tensor degrees = where(constant, 1, count - 1);
+  const Tensor deviation = where(constant, 0, sqrt(where(constant, 1, squares) / degrees));
+  return where(present, centred / (deviation + 1e-7), x);
+}
+
+// KL of the distributions with these log-probabilities, per row; a class of probability 0 takes no part.
+Tensor divergence_of(const Tensor& log_p, const Tensor& log_q) {
+  return sum(kl_div(log_q, log_p, {.reduction = Reduction::none, .log_target = true}), -1);
+}
+
+// The divergence per row, with its factor c.
+Tensor divergence_terms(Tensor s, Tensor t, const DistillationLossOptions& options) {
+  const double T = options.temperature, beta = options.beta;
+  if (options.standardize) {
+    s = standardized(s);
+    t = standardized(t);
+  }
+  const Tensor absent = mul(equal(s, -infinite), equal(t, -infinite));
+  if (options.divergence == Divergence::logit_mse) {
+    const Tensor count = s.size(-1) - sum(absent, -1);
+    return sum(pow(where(absent, 0, s) - where(absent, 0, t), 2), -1) / count;
+  }
+  if (options.divergence == Divergence::forward_kl)
+    return sum(kl_div(log_softmax(s / T, -1), softmax(t / T, -1), {.reduction = Reduction::none}), -1) *
+           (T * T);
+  if (options.divergence == Divergence::total_variation)
+    return sum(abs(softmax(t / T, -1) - softmax(s / T, -1)), -1) / 2;
+  const Tensor log_p = log_softmax(t / T, -1), log_q = log_softmax(s / T, -1);
+  // log(of_p·p + (1 - of_p)·q); any number for a class that takes no part.
+  const auto log_mixture = [&](double of_p) {
+    const Tensor p = where(absent, 0, log_p), q = where(absent, 0, log_q);
+    return of_p == 0 ? q : of_p == 1 ? p : logaddexp(p + std::log(of_p), q + std::log1p(-of_p));
+  };
+  Tensor terms;
+  if (options.divergence == Divergence::reverse_kl) terms = divergence_of(log_q, log_p);
+  if (options.divergence == Divergence::skew_kl) terms = divergence_of(log_p, log_mixture(beta));
+  if (options.divergence == Divergence::skew_reverse_kl) terms = divergence_of(log_q, log_mixture(1 - beta));
+  if (options.divergence == Divergence::jensen_shannon)
+    terms =
+        divergence_of(log_p, log_mixture(beta)) * beta + divergence_of(log_q, log_mixture(beta)) * (1 - beta);
+  return terms * (T * T);
+}
+
 // The definition, in ops: the same value as the kernel, and the way to higher derivatives.
 Tensor definition(const Call& call, const Tensor& student, const Tensor& teacher) {
-  const double T = call.options.temperature, alpha = call.options.alpha;
+  const double alpha = call.options.alpha;
   // A row that does not count may hold anything, including NaN and labels out of range.
   const Tensor mask = call.rows.mask;
   const auto counting = [&](const Tensor& logits) {
@@ -60,11 +111,7 @@ Tensor definition(const Call& call, const Tensor& student, const Tensor& teacher
   };
   const Tensor s = counting(student);
   Tensor terms;
-  if (alpha > 0) {
-    const Tensor divergence =
-        kl_div(log_softmax(s / T, -1), softmax(counting(teacher) / T, -1), {.reduction = Reduction::none});
-    terms = sum(divergence, -1) * (alpha * T * T);
-  }
+  if (alpha > 0) terms = divergence_terms(s, counting(teacher), call.options) * alpha;
   if (alpha < 1) {
     const Tensor labels =
         reshape(detail::counted_terms(call.rows.labels, call.rows), {call.rows.labels.size()});
@@ -73,6 +120,7 @@ Tensor definition(const Call& call, const Tensor& student, const Tensor& teacher
     const Tensor weighted = reshape(entropy, call.rows.labels.shape()) * (1 - alpha);
     terms = terms.defined() ? terms + weighted : weighted;
   }
+  if (call.rows.weight.defined()) terms = terms * call.rows.weight;
   terms = detail::counted_terms(terms, call.rows);
   return call.by_row() ? terms : sum(terms) * call.scale;
 }
@@ -87,17 +135,32 @@ void check_distillation_options(const char* caller, const DistillationLossOption
         message("{}: temperature is {}; it must be a positive number", caller, options.temperature));
   if (!(options.alpha >= 0 && options.alpha <= 1))
     throw ValueError(message("{}: alpha is {}; it must be between 0 and 1", caller, options.alpha));
+  const bool skew =
+      options.divergence == Divergence::skew_kl || options.divergence == Divergence::skew_reverse_kl;
+  const double beta = options.beta;
+  if (options.divergence == Divergence::jensen_shannon && !(beta > 0 && beta < 1))
+    throw ValueError(
+        message("{}: beta is {}; for jensen_shannon it must be above 0 and below 1", caller, beta));
+  if (skew && !(beta >= 0 && beta < 1))
+    throw ValueError(message("{}: beta is {}; for {} it must be at least 0 and below 1", caller, beta,
+                             name(options.divergence)));
   if (options.reduction == Reduction::mean)
     throw ValueError(message("{}: reduction mean would divide by the classes too; use batchmean", caller));
 }
 
 ClassRows distillation_rows(const char* caller, const Shape& logits, DType dtype, const Tensor& labels,
-                            const Tensor& mask, double alpha) {
-  if (alpha < 1 && !labels.defined())
+                            const Tensor& mask, const Tensor& weight,
+                            const DistillationLossOptions& options) {
+  if (options.alpha < 1 && !labels.defined())
     throw ValueError(message("{}: .labels is missing but alpha is {}; give the classes, or set alpha to 1",
-                             caller, alpha));
-  return prepare_rows(caller, logits, dtype, logits.size() - 1, labels,
-                      {.mask = mask, .read_labels = alpha < 1});
+                             caller, options.alpha));
+  ClassRows rows = prepare_rows(caller, logits, dtype, logits.size() - 1, labels,
+                                {.mask = mask, .row_weight = weight, .read_labels = options.alpha < 1});
+  if (rows.divisor == 0 && options.reduction == Reduction::batchmean && rows.counted > 0) {
+    rows.counted = 0;
+    rows.mask = zeros(row_shape(logits, logits.size() - 1), DType::int64);
+  }
+  return rows;
 }
 
 double row_scale(Reduction reduction, const ClassRows& rows) {
@@ -105,6 +168,28 @@ double row_scale(Reduction reduction, const ClassRows& rows) {
 }
 
 }  // namespace detail
+
+std::string_view name(Divergence divergence) {
+  switch (divergence) {
+    case Divergence::forward_kl: return "forward_kl";
+    case Divergence::reverse_kl: return "reverse_kl";
+    case Divergence::jensen_shannon: return "jensen_shannon";
+    case Divergence::skew_kl: return "skew_kl";
+    case Divergence::skew_reverse_kl: return "skew_reverse_kl";
+    case Divergence::total_variation: return "total_variation";
+    case Divergence::logit_mse: return "logit_mse";
+  }
+  return "unknown divergence";
+}
+
+Divergence divergence_from_string(std::string_view text) {
+  for (int i = 0; i <= static_cast<int>(Divergence::logit_mse); ++i)
+    if (const auto divergence = static_cast<Divergence>(i); name(divergence) == text) return divergence;
+  throw ValueError(
+      message("divergence_from_string: '{}' is not a divergence; it must be forward_kl, reverse_kl, "
+              "jensen_shannon, skew_kl, skew_reverse_kl, total_variation or logit_mse",
+              text));
+}
 
 DistillationLoss::DistillationLoss(DistillationLossOptions options) : LossOf(options) {
   detail::check_distillation_options(operation, options);
@@ -122,7 +207,7 @@ Tensor distillation_loss(const DistillationInputs& inputs, DistillationLossOptio
   if (has_teacher)
     call->teacher = (options.detach_teacher ? inputs.teacher.detach() : inputs.teacher).to(dtype);
   call->rows = detail::distillation_rows(operation, call->student.shape(), dtype, inputs.labels, inputs.mask,
-                                         options.alpha);
+                                         inputs.weight, options);
   call->scale = detail::row_scale(options.reduction, call->rows);
 
   bool recorded = false;
@@ -136,12 +221,16 @@ Tensor distillation_loss(const DistillationInputs& inputs, DistillationLossOptio
       empty(detail::row_shape(call->student.shape(), call->student.shape().size() - 1), dtype);
   compute_into(
       dtype,
-      [&]<class T>(T* loss, T* student_gradient, T* teacher_gradient, const T* student, const T* teacher) {
+      [&]<class T>(T* loss, T* student_gradient, T* teacher_gradient, const T* student, const T* teacher,
+                   const T* weight) {
         kernels::distillation_rows<T>(
             {.rows = terms.size(),
              .classes = call->student.size(-1),
              .temperature = options.temperature,
              .alpha = options.alpha,
+             .divergence = options.divergence,
+             .beta = options.beta,
+             .standardize = options.standardize,
              .student = student,
              .teacher = teacher,
              .labels = options.alpha < 1 ? detail::elements<Index>(call->rows.labels) : nullptr,
@@ -149,9 +238,12 @@ Tensor distillation_loss(const DistillationInputs& inputs, DistillationLossOptio
              .loss = loss,
              .student_gradient = student_gradient,
              .teacher_gradient = teacher_gradient,
+             .g = weight,
              .scale = call->scale});
+        for (Index i = 0; weight != nullptr && i < terms.size(); ++i) loss[i] *= weight[i];
       },
-      writable(terms), writable(call->units[0]), writable(call->units[1]), call->student, call->teacher);
+      writable(terms), writable(call->units[0]), writable(call->units[1]), call->student, call->teacher,
+      call->rows.weight);
   const Tensor value = call->by_row() ? terms : sum(terms) * call->scale;
   if (!recorded) return value;
 

@@ -93,7 +93,8 @@ Call prepare(const LinearDistillationInputs& in, const DistillationLossOptions& 
   for (const Tensor& other :
        {in.weight, in.bias, in.teacher_logits, in.teacher_hidden, in.teacher_weight, in.teacher_bias})
     if (other.defined()) call.dtype = promote(call.dtype, other.dtype());
-  call.rows = detail::distillation_rows(operation, logits, call.dtype, in.labels, in.mask, options.alpha);
+  call.rows =
+      detail::distillation_rows(operation, logits, call.dtype, in.labels, in.mask, in.row_weight, options);
   call.scale = detail::row_scale(options.reduction, call.rows);
   for (std::size_t i = 0; i + 1 < logits.size(); ++i) call.count *= logits[i];
 
@@ -109,7 +110,7 @@ Call prepare(const LinearDistillationInputs& in, const DistillationLossOptions& 
   if (options.detach_teacher)
     for (Tensor* x : {&call.teacher_logits, &call.teacher.hidden, &call.teacher.weight, &call.teacher.bias})
       if (x->defined()) *x = x->detach();
-  for (Tensor* x : {&call.rows.labels, &call.rows.mask})
+  for (Tensor* x : {&call.rows.labels, &call.rows.mask, &call.rows.weight})
     if (x->defined()) *x = reshape(*x, {call.count});
   // A row that does not count may hold anything, and 0·NaN must not reach the gradient of the weight.
   if (call.rows.mask.defined())
@@ -125,7 +126,8 @@ Tensor definition(const Call& call, const Tensors& student) {
   return distillation_loss({.student = linear(student[0], student[1], student[2]),
                             .teacher = teacher,
                             .labels = call.rows.labels,
-                            .mask = call.rows.mask},
+                            .mask = call.rows.mask,
+                            .weight = call.rows.weight},
                            call.options);
 }
 
@@ -177,6 +179,9 @@ void walk(const Call& call, T* losses, const T* g, T* to_hidden, T* to_weight, T
                                    .classes = classes,
                                    .temperature = call.options.temperature,
                                    .alpha = call.options.alpha,
+                                   .divergence = call.options.divergence,
+                                   .beta = call.options.beta,
+                                   .standardize = call.options.standardize,
                                    .student = logits,
                                    .teacher = teacher_rows,
                                    .labels = call.options.alpha < 1 ? integers(call.rows.labels) : nullptr,
@@ -234,13 +239,14 @@ Tensor linear_distillation_loss(const LinearDistillationInputs& inputs, Distilla
   Gradients units;
   if (is_grad_enabled() && !by_row) units = room_for(call.student, Needs(~0ULL));
   const Tensor terms = empty({call.count}, call.dtype);
-  walk(call, terms, {}, units);
+  walk(call, terms, call.rows.weight, units);
+  const Tensor weighted = call.rows.weight.defined() ? terms * call.rows.weight : terms;
   const auto rule = [call, student] {
     return vjp_by_reference([call](const Tensors& x) { return definition(call, x); }, student);
   };
   const Tensor loss = record({.name = operation,
                               .inputs = student,
-                              .value = by_row ? terms : sum(terms) * call.scale,
+                              .value = by_row ? weighted : sum(weighted) * call.scale,
                               .vjp = [rule](const Tensor& g, Needs needs) { return rule()(g, needs); },
                               .fast_vjp =
                                   [call, units, by_row, rule](const Tensor& g, Needs needs) {
@@ -249,7 +255,8 @@ Tensor linear_distillation_loss(const LinearDistillationInputs& inputs, Distilla
                                       std::ranges::move(rule()(g, needs), result.begin());
                                     } else if (by_row) {
                                       result = room_for(call.student, needs);
-                                      walk(call, {}, g, result);
+                                      const Tensor& weight = call.rows.weight;
+                                      walk(call, {}, weight.defined() ? g * weight : g, result);
                                     } else {
                                       const double factor = g.item<double>();
                                       for (std::size_t i = 0; i < result.size(); ++i)

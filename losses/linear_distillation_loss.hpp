@@ -17,6 +17,7 @@ struct LinearDistillationInputs {
   Tensor teacher_bias = {};    ///< of the teacher's last layer [C]; may be left out
   Tensor labels = {};          ///< classes, int64 [...]; may be left out if alpha is 1
   Tensor mask = {};            ///< int64 0 or 1 [...]: rows that count; all if left out
+  Tensor row_weight = {};      ///< factors of the rows' losses [...]; 1 if left out
 };
 
 /// distillation_loss of the student logits linear(hidden, weight, bias), by chunks of rows: a chunk's logits and their

@@ -18,6 +18,7 @@ struct RowOptions {
   Tensor weight = {};                      ///< of each class [C]; undefined for 1
   std::optional<Index> ignore_index = {};  ///< rows with this label do not count
   Tensor mask = {};                        ///< int64 0 or 1: rows that count; undefined for all
+  Tensor row_weight = {};                  ///< of each row; undefined for 1
   bool read_labels = true;                 ///< false: labels may have any value, or be left out
 };
 
@@ -57,9 +58,10 @@ inline Shape row_shape(Shape input, std::size_t dim) {
 /// Throws: ValueError for a temperature, alpha or reduction out of range.
 void check_distillation_options(const char* operation, const DistillationLossOptions& options);
 /// prepare_rows of logits [..., C]. Throws: ValueError too if labels with a share in the loss are missing.
+/// If the weights of a batchmean add up to 0, no row counts.
 ClassRows distillation_rows(const char* operation, const Shape& logits, DType dtype, const Tensor& labels,
-                            const Tensor& mask, double alpha);
-/// The factor of the sum over rows: 1 / counted for batchmean, otherwise 1.
+                            const Tensor& mask, const Tensor& weight, const DistillationLossOptions& options);
+/// The factor of the sum over rows: the inverse of the sum of weights for batchmean, otherwise 1.
 double row_scale(Reduction reduction, const ClassRows& rows);
 bool all_finite(const Tensor& x);
 

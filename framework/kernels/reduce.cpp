@@ -217,6 +217,10 @@ template <class F>
 double sum_terms(Index n, F term) {
   double sums[16] = {};
   Index i = 0;
+  if (n < 16) {
+    for (; i < n; ++i) sums[0] += term(i);
+    return sums[0];
+  }
   for (; i + 16 <= n; i += 16)
     for (int k = 0; k < 16; ++k) sums[k] += term(i + k);
   for (int k = 0; i < n; ++i, ++k) sums[k] += term(i);
@@ -225,21 +229,29 @@ double sum_terms(Index n, F term) {
   return sums[0];
 }
 
-/// A mean in two parts: that of the differences from an element. What is equal to it differs by exactly 0, and an offset
-/// common to all elements costs no accuracy.
+/// A mean in two parts: an element, and the mean of the differences from it. Elements that are all equal differ by
+/// exactly 0, and an offset common to all elements costs no accuracy. Sums of equal floats are exact in double, so that
+/// floats need no origin.
 struct Centre {
   double origin = 0, mean = 0;
 
   template <class T>
+  static Centre at(T x) {
+    return {sizeof(T) < sizeof(double) ? 0 : static_cast<double>(x), 0};
+  }
+  template <class T>
   double difference(T x) const {
-    return (static_cast<double>(x) - origin) - mean;
+    if constexpr (sizeof(T) < sizeof(double))
+      return static_cast<double>(x) - mean;
+    else
+      return (x - origin) - mean;
   }
 };
 
 /// The centre of `runs` rows of n elements, `stride` apart; at least one element.
 template <class T>
 Centre row_centre(const T* x, Index runs, Index stride, Index n) {
-  Centre centre{static_cast<double>(x[0]), 0};
+  Centre centre = Centre::at(x[0]);
   double sum = 0;
   for (Index run = 0; run < runs; ++run)
     sum += sum_terms(n, [=, from = x + run * stride](Index i) { return centre.difference(from[i]); });
@@ -250,7 +262,7 @@ Centre row_centre(const T* x, Index runs, Index stride, Index n) {
 /// The centres of at most `width` columns [n][stride].
 template <class T>
 void column_centres(const T* x, Index n, Index stride, Index columns, double* origins, double* means) {
-  for (Index j = 0; j < columns; ++j) origins[j] = n > 0 ? static_cast<double>(x[j]) : 0;
+  for (Index j = 0; j < columns; ++j) origins[j] = n > 0 ? Centre::at(x[j]).origin : 0;
   std::fill_n(means, columns, 0.0);
   for (Index i = 0; i < n; ++i)
     for (Index j = 0; j < columns; ++j) means[j] += static_cast<double>(x[i * stride + j]) - origins[j];

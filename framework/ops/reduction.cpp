@@ -95,6 +95,7 @@ Tensor centred(const Tensor& x, const Plan& plan) {
         detail::centred(permute(x, plan.order), {.channels = plan.axis.outer, .inner = plan.axis.n}), back);
   }
   const auto [outer, n, inner] = plan.axis;
+  if (inner == 1) return detail::centred(x, {.channels = outer, .inner = n});
   return detail::centred(x, {.groups = outer, .batch = n, .channels = inner});
 }
 

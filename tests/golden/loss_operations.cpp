@@ -3,6 +3,7 @@
 #include "retort/losses/cross_entropy_loss.hpp"
 #include "retort/losses/distillation_loss.hpp"
 #include "retort/losses/kl_div_loss.hpp"
+#include "retort/losses/linear_distillation_loss.hpp"
 #include "retort/losses/mse_loss.hpp"
 #include "retort/losses/nll_loss.hpp"
 #include "retort/retort.hpp"
@@ -79,6 +80,39 @@ Results fused_distillation(const Arguments& args, const NamedTensors& in) {
                loss({.student = in.at("student"), .teacher = in.at("teacher"), .labels = in.at("labels")})}}};
 }
 
+DistillationLossOptions divergence_options(const Arguments& args) {
+  const DistillationLossOptions defaults;
+  return {.temperature = args.number("temperature", defaults.temperature),
+          .alpha = args.number("alpha", defaults.alpha),
+          .reduction = reduction_from_string(args.text("reduction", "batchmean")),
+          .detach_teacher = args.flag("detach_teacher", true),
+          .divergence = divergence_from_string(args.text("divergence", "forward_kl")),
+          .beta = args.number("beta", defaults.beta),
+          .standardize = args.flag("standardize", false)};
+}
+
+DistillationInputs distillation_inputs(const NamedTensors& in) {
+  return {.student = optional_tensor(in, "student"),
+          .teacher = optional_tensor(in, "teacher"),
+          .labels = optional_tensor(in, "labels"),
+          .mask = optional_tensor(in, "mask"),
+          .weight = optional_tensor(in, "weight")};
+}
+
+Results linear_distillation(const Arguments& args, const NamedTensors& in) {
+  return {
+      .outputs = {{"out", linear_distillation_loss({.hidden = optional_tensor(in, "hidden"),
+                                                    .weight = optional_tensor(in, "weight"),
+                                                    .bias = optional_tensor(in, "bias"),
+                                                    .teacher_logits = optional_tensor(in, "teacher_logits"),
+                                                    .teacher_hidden = optional_tensor(in, "teacher_hidden"),
+                                                    .teacher_weight = optional_tensor(in, "teacher_weight"),
+                                                    .labels = optional_tensor(in, "labels"),
+                                                    .mask = optional_tensor(in, "mask"),
+                                                    .row_weight = optional_tensor(in, "row_weight")},
+                                                   divergence_options(args))}}};
+}
+
 /// The same in plain losses; what the golden cases' further results are of.
 Results composed_distillation(const Arguments& args, const NamedTensors& in) {
   const DistillationLossOptions options = distillation_options(args);
@@ -115,6 +149,17 @@ std::vector<Form> loss_operation(const std::string& op) {
                                [](T x, T t, const MSELossOptions& o) { return mse_loss(x, t, o); });
   if (op == "distillation")
     return {{"fused", fused_distillation, false}, {"composed", composed_distillation}};
+  if (op == "distillation_loss")
+    return {{"function",
+             [](A args, In in) {
+               return Results{.outputs = {{"out", distillation_loss(distillation_inputs(in),
+                                                                    divergence_options(args))}}};
+             }},
+            {"class", [](A args, In in) {
+               const DistillationLoss loss(divergence_options(args));
+               return Results{.outputs = {{"out", loss(distillation_inputs(in))}}};
+             }}};
+  if (op == "linear_distillation_loss") return {{"function", linear_distillation}};
   return {};
 }
 

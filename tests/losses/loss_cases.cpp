@@ -5,6 +5,9 @@
 #include "retort/losses/linear_distillation_loss.hpp"
 
 namespace retort::tests {
+
+std::vector<OpCase> divergence_cases();  // in divergence_cases.cpp
+
 namespace {
 
 using In = const Tensors&;
@@ -382,8 +385,8 @@ std::vector<OpCase> linear_distillations() {
 
 std::vector<OpCase> loss_cases() {
   std::vector<OpCase> rows;
-  for (const auto& part :
-       {divergences(), classifications(), regressions(), distillations(), linear_distillations()})
+  for (const auto& part : {divergences(), classifications(), regressions(), distillations(),
+                           linear_distillations(), divergence_cases()})
     rows.insert(rows.end(), part.begin(), part.end());
   return rows;
 }

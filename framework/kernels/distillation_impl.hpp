@@ -1,0 +1,361 @@
+// Rows of the distillation losses: their exponentials and sums, and the rules of the divergences.
+#pragma once
+
+#include <cmath>
+
+#include "retort/framework/kernels/distillation.hpp"
+#include "retort/framework/kernels/rows_impl.hpp"
+
+namespace retort::kernels {
+
+// In one row, s and t are the logits less their maxima, zs the sum of exp(s/T), zt that of exp(t/T), z1 that of exp(s)
+// and x = sum(exp(t/T)·(t - s)). Then
+//   KL = x/(T·zt) + log zs - log zt,   q = exp(s/T)/zs,   p = exp(t/T)/zt,
+// and the gradients of T²·KL are T·(q - p) for s and T·p·((t - s)/T + log zs - log zt - KL) for t.
+
+/// sum + e·(t - s); a class that the teacher does not have takes no part, whatever the student says.
+template <class T>
+inline Batch<T> add_cross_term(const Batch<T>& sum, const Batch<T>& e, const Batch<T>& t, const Batch<T>& s) {
+  const Batch<T> zero(T{0});
+  return fma<T>(e, select(e == zero, zero, t - s), sum);
+}
+
+/// How exp(s) comes from e = exp(s/T): not at all where T = 1 or cross-entropy has no weight, as a
+/// power where T is a small integer, else by an exponential of its own.
+enum class Second { none, square, cube, fourth, exponential };
+
+template <class T>
+inline Batch<T> power(Second second, const Batch<T>& e) {
+  const Batch<T> square = e * e;
+  return second == Second::square ? square : second == Second::cube ? square * e : square * square;
+}
+
+/// What all rows of a call share.
+template <class T>
+struct Setting {
+  explicit Setting(const DistillationRows<T>& of)
+      : call(of),
+        divergence(of.beta != 0                                   ? of.divergence
+                   : of.divergence == Divergence::skew_kl         ? Divergence::forward_kl
+                   : of.divergence == Divergence::skew_reverse_kl ? Divergence::reverse_kl
+                                                                  : of.divergence),
+        kl(of.alpha > 0 && divergence != Divergence::logit_mse),
+        mse(of.alpha > 0 && divergence == Divergence::logit_mse),
+        ce(of.alpha < 1),
+        temperature(kl ? of.temperature : 1),
+        inverse(static_cast<T>(1 / temperature)),
+        kl_weight(divergence == Divergence::total_variation ? of.alpha / temperature
+                                                            : of.alpha * temperature),
+        kl_loss(divergence == Divergence::total_variation ? of.alpha : kl_weight * temperature),
+        ce_weight(1 - of.alpha),
+        exponential(1 / temperature),
+        streamed(of.rows * of.classes * static_cast<Index>(sizeof(T)) >= streamed_bytes &&
+                 of.student_gradient != of.student && !of.standardize),
+        flushes(of.teacher_gradient == nullptr && divergence != Divergence::reverse_kl) {
+    if (ce && temperature != 1)
+      second = temperature == 2   ? Second::square
+               : temperature == 3 ? Second::cube
+               : temperature == 4 ? Second::fourth
+                                  : Second::exponential;
+  }
+  /// The same call without its labels' term, or without its divergence.
+  Setting alone(bool divergence_only) const {
+    Setting part = *this;
+    if (divergence_only) {
+      part.ce = false;
+      part.second = Second::none;
+      return part;
+    }
+    part.kl = part.mse = false;
+    part.temperature = 1;
+    part.inverse = T{1};
+    part.exponential = ScaledExp<T>(1);
+    part.second = Second::none;
+    return part;
+  }
+  bool in(Index row) const { return call.mask == nullptr || call.mask[row] != 0; }
+  double upstream(Index row) const {
+    return in(row) ? call.scale * (call.g == nullptr ? 1 : static_cast<double>(call.g[row])) : 0;
+  }
+
+  const DistillationRows<T>& call;
+  Divergence divergence;
+  bool kl, mse, ce;  // terms that the loss has: a divergence of distributions, of logits, and cross-entropy
+  double temperature;
+  T inverse;
+  double kl_weight, kl_loss;  // factors of q·∂D/∂q in the gradient, and of the divergence itself
+  double ce_weight;
+  ScaledExp<T> exponential;  // exp(x/T)
+  bool streamed;
+  bool flushes;  // not where a gradient multiplies small probabilities by large logarithms
+  Second second = Second::none;
+};
+
+// ---- Long rows: one visit, block by block. The exponentials wait in scratch for their sums.
+
+template <class T>
+struct LongRow {
+  // Not an aggregate: initialising one would zero the shifts, two thousand bytes a row.
+  LongRow(const T* student, const T* teacher, Index classes) : s(student), t(teacher), n(classes) {}
+
+  const T *s, *t;
+  Index n;
+  T *es = nullptr, *et = nullptr, *e1 = nullptr;  // room for exponentials, or null
+  RunningShift<T> shift_s, shift_t;
+  double zs = 0, zt = 0, z1 = 0, x = 0;
+
+  /// Sets the sums, x only if `crossed`, and the exponentials relative to the shift of their block.
+  template <bool crossed>
+  void visit(const Setting<T>& setting);
+};
+
+template <class T>
+template <bool crossed>
+void LongRow<T>::visit(const Setting<T>& setting) {
+  const Second second = setting.second;
+  const bool kl = setting.kl;
+  const Index block = RunningShift<T>::block_of(n);
+  zs = zt = z1 = x = 0;
+  for (Index begin = 0; begin < n; begin += block) {
+    const Index index = begin / block, length = std::min(block, n - begin);
+    const T *from_s = s + begin, *from_t = kl ? t + begin : nullptr;
+    const T fall_s = shift_s.next(index, row_max(from_s, length));
+    const T fall_t = kl ? shift_t.next(index, row_max(from_t, length)) : T{0};
+    if (fall_s != T{0} || fall_t != T{0}) {
+      const double scale = 1 / setting.temperature, down_s = static_cast<double>(fall_s),
+                   down_t = static_cast<double>(fall_t);
+      x = std::exp(down_t * scale) * (x + zt * (down_t - down_s));
+      zt *= std::exp(down_t * scale);
+      zs *= std::exp(down_s * scale);
+      z1 *= std::exp(down_s);
+    }
+    const Batch<T> by_s(shift_s.at(index)), by_t(kl ? shift_t.at(index) : T{0}), zero(T{0});
+    Batch<T> sum_s = zero, sum_t = zero, sum_1 = zero, sum_x = zero;
+    walk<T, 2>(
+        length, [&]<int K>(Index i, Index count) __attribute__((always_inline)) {
+          auto student = load_each<K>(from_s + i, count, -infinity<T>);
+          prefetch_each<K>(from_s + i + ahead);
+          for (Batch<T>& one : student) one = one - by_s;
+          std::array<Batch<T>, 2 * K> e;
+          std::copy_n(student.begin(), K, e.begin());
+          if (kl) {
+            auto teacher = load_each<K>(from_t + i, count, -infinity<T>);
+            prefetch_each<K>(from_t + i + ahead);
+            for (int k = 0; k < K; ++k) e[K + k] = teacher[k] = teacher[k] - by_t;
+            setting.exponential(e);
+            for (int k = 0; k < K; ++k) {
+              sum_t += e[K + k];
+              if constexpr (crossed) sum_x = add_cross_term<T>(sum_x, e[K + k], teacher[k], student[k]);
+              if (et != nullptr) store_lanes(et + begin + i + k * lanes<T>, e[K + k], count);
+            }
+          } else {
+            exp_each_below_0<T>(e);
+          }
+          for (int k = 0; k < K; ++k) {
+            sum_s += e[k];
+            if (es != nullptr) store_lanes(es + begin + i + k * lanes<T>, e[k], count);
+          }
+          if (second == Second::exponential) {
+            exp_each_below_0<T>(student);
+            for (int k = 0; k < K; ++k) {
+              sum_1 += student[k];
+              if (e1 != nullptr) store_lanes(e1 + begin + i + k * lanes<T>, student[k], count);
+            }
+          } else if (second != Second::none) {
+            for (int k = 0; k < K; ++k) sum_1 += power<T>(second, e[k]);
+          }
+        });
+    zs += static_cast<double>(sum_lanes<T>(sum_s));
+    zt += static_cast<double>(sum_lanes<T>(sum_t));
+    z1 += static_cast<double>(sum_lanes<T>(sum_1));
+    x += static_cast<double>(sum_lanes<T>(sum_x));
+  }
+}
+
+// ---- The other divergences are sums over classes of a term D(p, q); its rule gives the term, q·∂D/∂q and p·∂D/∂p,
+// the latter two up to multiples of q and p, which the softmax removes: with W = sum(q·∂D/∂q), the gradient for s is
+// (q·∂D/∂q - q·W)/T.
+
+/// K registers of classes: the probabilities, their logarithms where a rule asks for them, and its results.
+template <class T, std::size_t K>
+struct Classes {
+  std::array<Batch<T>, K> p, q, log_p, log_q, term, by_q, by_p;
+};
+
+/// x·y, and 0 where x is 0.
+template <class T>
+inline Batch<T> zero_or_product(const Batch<T>& x, const Batch<T>& y) {
+  const Batch<T> zero(T{0});
+  return select(x == zero, zero, x * y);
+}
+
+template <class T>
+struct ReverseKL {
+  static constexpr int step = 2;  // registers at a time
+  static constexpr bool needs_logs = true;
+  template <std::size_t K>
+  void operator()(Classes<T, K>& c) const {
+    for (std::size_t k = 0; k < K; ++k) {
+      c.term[k] = c.by_q[k] = zero_or_product<T>(c.q[k], c.log_q[k] - c.log_p[k]);
+      c.by_p[k] = -c.q[k];
+    }
+  }
+};
+
+/// The logarithms of numbers of which those below the least normal one do not matter.
+template <class T, std::size_t K>
+inline void log_each_above_least(std::array<Batch<T>, K>& x) {
+  std::array<Batch<T>, K> unit;
+  unit.fill(Batch<T>(detail::Format<T>::log_unit));
+  for (Batch<T>& v : x) v = max_of<T>(Batch<T>(std::numeric_limits<T>::min()), v);
+  detail::log_of_normal<T, K>(x, unit);
+}
+
+template <class T>
+struct JensenShannon {
+  static constexpr int step = 2;  // registers at a time
+  static constexpr bool needs_logs = true;
+  Batch<T> of_p, of_q;  // weights in the mixture
+  template <std::size_t K>
+  void operator()(Classes<T, K>& c) const {
+    const Batch<T> least(std::numeric_limits<T>::lowest());  // in place of -infinity, times 0
+    std::array<Batch<T>, K> log_m;
+    for (std::size_t k = 0; k < K; ++k) log_m[k] = fma<T>(of_p, c.p[k], of_q * c.q[k]);
+    log_each_above_least<T>(log_m);
+    for (std::size_t k = 0; k < K; ++k) {
+      c.by_p[k] = of_p * c.p[k] * max_of<T>(least, c.log_p[k] - log_m[k]);
+      c.by_q[k] = of_q * c.q[k] * max_of<T>(least, c.log_q[k] - log_m[k]);
+      c.term[k] = c.by_p[k] + c.by_q[k];
+    }
+  }
+};
+
+/// KL(p ‖ of_p·p + of_q·q), or with p and q exchanged.
+template <class T, bool exchanged>
+struct SkewKL {
+  static constexpr int step = 4;  // registers at a time
+  static constexpr bool needs_logs = false;
+  Batch<T> of_p, of_q;
+  template <std::size_t K>
+  void operator()(Classes<T, K>& c) const {
+    const auto &p = exchanged ? c.q : c.p, &q = exchanged ? c.p : c.q;
+    auto &by_p = exchanged ? c.by_q : c.by_p, &by_q = exchanged ? c.by_p : c.by_q;
+    const Batch<T> least(std::numeric_limits<T>::min());
+    std::array<Batch<T>, K> ratio, log_ratio;
+    for (std::size_t k = 0; k < K; ++k)
+      log_ratio[k] = ratio[k] = p[k] * inverse_of<T>(max_of<T>(least, fma<T>(of_p, p[k], of_q * q[k])));
+    log_each_above_least<T>(log_ratio);
+    for (std::size_t k = 0; k < K; ++k) {
+      c.term[k] = p[k] * log_ratio[k];
+      by_p[k] = fma<T>(-of_p * ratio[k], p[k], c.term[k]);
+      by_q[k] = -of_q * ratio[k] * q[k];
+    }
+  }
+};
+
+template <class T>
+struct TotalVariation {
+  static constexpr int step = 2;  // registers at a time
+  static constexpr bool needs_logs = false;
+  template <std::size_t K>
+  void operator()(Classes<T, K>& c) const {
+    const Batch<T> zero(T{0}), half(T(0.5));
+    for (std::size_t k = 0; k < K; ++k) {
+      const Batch<T> apart = c.q[k] - c.p[k];
+      const Batch<T> sign = select(apart > zero, half, select(apart < zero, -half, zero));
+      c.term[k] = apart * sign;
+      c.by_q[k] = sign * c.q[k];
+      c.by_p[k] = -sign * c.p[k];
+    }
+  }
+};
+
+/// Sums over a row of the terms and of what the rule gives for q and p.
+struct RuleSums {
+  double term = 0, by_q = 0, by_p = 0;
+};
+
+/// Applies a rule to a visited row. Writes its values for q to w and, for_teacher, for p to v; they may be where
+/// the row keeps its exponentials.
+template <bool for_teacher, class T, class Rule>
+RuleSums apply_rule(const Setting<T>& setting, const LongRow<T>& row, const Rule& rule, T* w, T* v) {
+  const Index block = RunningShift<T>::block_of(row.n);
+  const auto logs = log_four({row.zs, row.zt, 1, 1});
+  const Batch<T> inverse(setting.inverse), log_zs(static_cast<T>(logs[0])), log_zt(static_cast<T>(logs[1])),
+      max_s(row.shift_s.greatest()), max_t(row.shift_t.greatest());
+  RuleSums total;
+  for (Index begin = 0; begin < row.n; begin += block) {
+    const Index index = begin / block, length = std::min(block, row.n - begin);
+    const auto factor = [&](const RunningShift<T>& shift, double z) {
+      return Batch<T>(static_cast<T>(static_cast<double>(shift.factor(index, setting.inverse)) / z));
+    };
+    const Batch<T> of_s = factor(row.shift_s, row.zs), of_t = factor(row.shift_t, row.zt);
+    Batch<T> term(T{0}), by_q(T{0}), by_p(T{0});
+    walk<T, Rule::step>(
+        length, [&]<int K>(Index i, Index count) __attribute__((always_inline)) {
+          Classes<T, K> c;
+          c.q = load_each<K>(row.es + begin + i, count, T{0});
+          c.p = load_each<K>(row.et + begin + i, count, T{0});
+          for (int k = 0; k < K; ++k) {
+            c.q[k] = c.q[k] * of_s;
+            c.p[k] = c.p[k] * of_t;
+          }
+          if constexpr (Rule::needs_logs) {
+            c.log_q = load_each<K>(row.s + begin + i, count, T{0});
+            c.log_p = load_each<K>(row.t + begin + i, count, T{0});
+            for (int k = 0; k < K; ++k) {
+              c.log_q[k] = fma<T>(c.log_q[k] - max_s, inverse, -log_zs);
+              c.log_p[k] = fma<T>(c.log_p[k] - max_t, inverse, -log_zt);
+            }
+          }
+          rule(c);
+          for (int k = 0; k < K; ++k) {
+            term += c.term[k];
+            by_q += c.by_q[k];
+            if constexpr (for_teacher) by_p += c.by_p[k];
+          }
+          store_each<T>(w + begin + i, c.by_q, count);
+          if constexpr (for_teacher) store_each<T>(v + begin + i, c.by_p, count);
+        });
+    total.term += static_cast<double>(sum_lanes<T>(term));
+    total.by_q += static_cast<double>(sum_lanes<T>(by_q));
+    total.by_p += static_cast<double>(sum_lanes<T>(by_p));
+  }
+  return total;
+}
+
+template <class T>
+RuleSums apply_rule(const Setting<T>& setting, const LongRow<T>& row, T* w, T* v) {
+  const Batch<T> beta(static_cast<T>(setting.call.beta)), rest(static_cast<T>(1 - setting.call.beta));
+  const auto apply = [&](const auto& rule) {
+    return v != nullptr ? apply_rule<true>(setting, row, rule, w, v)
+                        : apply_rule<false>(setting, row, rule, w, v);
+  };
+  switch (setting.divergence) {
+    case Divergence::reverse_kl: return apply(ReverseKL<T>{});
+    case Divergence::jensen_shannon: return apply(JensenShannon<T>{beta, rest});
+    case Divergence::skew_kl: return apply(SkewKL<T, false>{beta, rest});
+    case Divergence::skew_reverse_kl: return apply(SkewKL<T, true>{beta, rest});
+    default: return apply(TotalVariation<T>{});
+  }
+}
+
+/// Sets w to s - t, 0 for a class that is -infinity in both; gives the sum of squares and the number of classes that
+/// take part.
+template <class T>
+std::array<double, 2> differences(const T* s, const T* t, T* w, Index n) {
+  const Batch<T> zero(T{0}), one(T{1}), absent(-infinity<T>);
+  const double squares = row_sum<T, 2>(n, [&]<int K>(Index i, Index count) {
+    auto v = load_each<K>(s + i, count, T{0});
+    const auto other = load_each<K>(t + i, count, T{0});
+    for (int k = 0; k < K; ++k) v[k] = select((v[k] == absent) & (other[k] == absent), zero, v[k] - other[k]);
+    store_each<T>(w + i, v, count);
+    for (int k = 0; k < K; ++k) v[k] = v[k] * v[k];
+    return v;
+  });
+  Index present = n;
+  for (Index i = 0; i < n; ++i) present -= s[i] == -infinity<T> && t[i] == -infinity<T>;
+  return {squares, static_cast<double>(present)};
+}
+
+}  // namespace retort::kernels
