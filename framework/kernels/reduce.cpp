@@ -345,12 +345,9 @@ void variance(const T* x, T* y, const Axis& axis, double divisor) {
 }
 
 template <class T>
-void centre(const T* x, T* y, T* mean, const Channels& layout) {
+void centre(const T* x, T* y, const Channels& layout) {
   const auto [groups, batch, channels, inner] = layout;
   if (layout.size() == 0) return;
-  const auto keep_mean = [=](Index channel, double origin, double difference) {
-    if (mean != nullptr) mean[channel] = static_cast<T>(origin + difference);
-  };
   const Index stride = channels * inner;
   if (inner == 1 && batch > 1)
     return for_columns(Axis{groups, batch, channels}, [=](Index group, Index first, Index columns) {
@@ -360,7 +357,6 @@ void centre(const T* x, T* y, T* mean, const Channels& layout) {
       for (Index i = 0; i < batch; ++i)
         for (Index j = 0, at = offset + i * stride; j < columns; ++j, ++at)
           y[at] = static_cast<T>(Centre{origins[j], means[j]}.difference(x[at]));
-      for (Index j = 0; j < columns; ++j) keep_mean(group * channels + first + j, origins[j], means[j]);
     });
   for_rows(Axis{groups * channels, batch * inner}, [=](Index channel) {
     const Index offset = (channel / channels * batch * channels + channel % channels) * inner;
@@ -368,7 +364,6 @@ void centre(const T* x, T* y, T* mean, const Channels& layout) {
     for (Index run = 0; run < batch; ++run)
       for (Index i = 0, at = offset + run * stride; i < inner; ++i, ++at)
         y[at] = static_cast<T>(found.difference(x[at]));
-    keep_mean(channel, found.origin, found.mean);
   });
 }
 
@@ -407,8 +402,8 @@ template void argmin(const double*, std::int64_t*, const Axis&);
 template void argmin(const std::int64_t*, std::int64_t*, const Axis&);
 template void variance(const float*, float*, const Axis&, double);
 template void variance(const double*, double*, const Axis&, double);
-template void centre(const float*, float*, float*, const Channels&);
-template void centre(const double*, double*, double*, const Channels&);
+template void centre(const float*, float*, const Channels&);
+template void centre(const double*, double*, const Channels&);
 template double power_sum(const float*, Index, double);
 template double power_sum(const double*, Index, double);
 

@@ -37,10 +37,9 @@ struct Channels {
 
   Index size() const { return groups * batch * channels * inner; }
 };
-/// y = x - mean(x) with the mean over batch and inner, in double; exactly 0 where all elements are equal. `mean`
-/// [groups, channels] may be null.
+/// y = x - mean(x) with the mean over batch and inner, in double; exactly 0 where all elements are equal.
 template <class T>
-void centre(const T* x, T* y, T* mean, const Channels& layout);
+void centre(const T* x, T* y, const Channels& layout);
 
 /// sum(|x|^p), max|x| for p = inf, over all n elements, in double: the parts of a gradient norm.
 template <class T>

@@ -13,6 +13,31 @@ Tensor LayerNorm::operator()(const Tensor& x) const {
   return layer_norm(x, normalized_shape_, weight, bias, eps_);
 }
 
+RMSNorm::RMSNorm(const Shape& normalized_shape, RMSNormOptions options)
+    : normalized_shape_(normalized_shape), eps_(options.eps) {
+  if (options.elementwise_affine) weight = ones(normalized_shape).set_requires_grad();
+}
+
+Tensor RMSNorm::operator()(const Tensor& x) const { return rms_norm(x, normalized_shape_, weight, eps_); }
+
+GroupNorm::GroupNorm(std::int64_t groups, std::int64_t channels, GroupNormOptions options)
+    : groups_(groups), channels_(channels), eps_(options.eps) {
+  if (groups < 1 || channels < 1 || channels % groups != 0)
+    throw ValueError(
+        message("GroupNorm: {} channels and {} groups; the number of channels must be a positive multiple "
+                "of that of groups",
+                channels, groups));
+  if (!options.affine) return;
+  weight = ones({channels}).set_requires_grad();
+  bias = zeros({channels}).set_requires_grad();
+}
+
+Tensor GroupNorm::operator()(const Tensor& x) const {
+  if (x.dim() < 2 || x.size(1) != channels_)
+    throw ShapeError(message("GroupNorm: input has shape {}; it must be (N, {}, ...)", x.shape(), channels_));
+  return group_norm(x, groups_, weight, bias, eps_);
+}
+
 BatchNorm::BatchNorm(std::int64_t channels, BatchNormOptions options, bool images)
     : images_(images), momentum_(options.momentum), eps_(options.eps) {
   if (channels < 1) throw ValueError(message("BatchNorm: {} channels; there must be at least 1", channels));

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "retort/framework/nn/module.hpp"
 #include "retort/framework/ops/norm.hpp"
@@ -14,7 +15,8 @@ struct LayerNormOptions {
   bool bias = true;
 };
 
-/// layer_norm over the last dimensions, with weight (ones) and bias (zeros) of their shape, undefined when not affine.
+/// layer_norm over the last dimensions, with weight (ones) and bias (zeros) of their shape, undefined if not
+/// affine.
 class LayerNorm : public Module {
  public:
   explicit LayerNorm(const Shape& normalized_shape, LayerNormOptions options = {});
@@ -30,9 +32,49 @@ class LayerNorm : public Module {
   double eps_;
 };
 
+struct RMSNormOptions {
+  std::optional<double> eps = {};  ///< the machine epsilon of the input's type if absent
+  bool elementwise_affine = true;
+};
+
+/// rms_norm over the last dimensions, with weight (ones) of their shape, undefined if not affine.
+class RMSNorm : public Module {
+ public:
+  explicit RMSNorm(const Shape& normalized_shape, RMSNormOptions options = {});
+  explicit RMSNorm(std::int64_t features, RMSNormOptions options = {}) : RMSNorm(Shape{features}, options) {}
+  Tensor operator()(const Tensor& x) const;
+
+  Tensor weight;
+  RETORT_MEMBERS(weight)
+
+ private:
+  Shape normalized_shape_;
+  std::optional<double> eps_;
+};
+
+struct GroupNormOptions {
+  double eps = 1e-5;
+  bool affine = true;
+};
+
+/// group_norm with weight (ones) and bias (zeros) per channel, undefined if not affine.
+class GroupNorm : public Module {
+ public:
+  /// Throws: ValueError if `channels` is not a positive multiple of `groups`.
+  GroupNorm(std::int64_t groups, std::int64_t channels, GroupNormOptions options = {});
+  Tensor operator()(const Tensor& x) const;
+
+  Tensor weight, bias;
+  RETORT_MEMBERS(weight, bias)
+
+ private:
+  std::int64_t groups_, channels_;
+  double eps_;
+};
+
 struct BatchNormOptions {
   double eps = 1e-5;
-  double momentum = 0.1;  ///< share of the new batch in the running statistics
+  double momentum = 0.1;  ///< weight of the new batch in the running statistics
   bool affine = true;
   bool track_running_stats = true;
 };
@@ -40,8 +82,8 @@ struct BatchNormOptions {
 using BatchNorm1dOptions = BatchNormOptions;
 using BatchNorm2dOptions = BatchNormOptions;
 
-/// batch_norm over channels, with weight (ones) and bias (zeros), and the buffers running_mean, running_var and
-/// num_batches_tracked. In evaluation the running statistics are used, where they are tracked.
+/// batch_norm over channels, with weight (ones) and bias (zeros), and the buffers running_mean, running_var
+/// and num_batches_tracked. In evaluation the running statistics are used if they are tracked.
 class BatchNorm : public Module {
  public:
   Tensor operator()(const Tensor& x);

@@ -6,8 +6,7 @@
 
 namespace retort::detail {
 
-/// x less its mean, which is taken in double by group and channel; exactly 0 where all elements are equal. `means`, if
-/// not null, becomes a tensor [groups · channels] of the means, without history.
-[[nodiscard]] Tensor centred(const Tensor& x, const kernels::Channels& layout, Tensor* means = nullptr);
+/// x less its mean, which is taken in double by group and channel; exactly 0 where all elements are equal.
+[[nodiscard]] Tensor centred(const Tensor& x, const kernels::Channels& layout);
 
 }  // namespace retort::detail

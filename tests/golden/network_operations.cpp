@@ -62,6 +62,18 @@ Results batch_normalisation(const Arguments& args, const NamedTensors& in) {
   return {.outputs = {{"out", out}}, .aux = {{"running_mean", mean}, {"running_var", variance}}};
 }
 
+Results rms_normalisation(const Arguments& args, const NamedTensors& in) {
+  const std::optional<double> eps = args.has("eps") ? std::optional(args.number("eps", 0)) : std::nullopt;
+  return {.outputs = {{"out", rms_norm(in.at("input"), Shape(args.integers("normalized_shape")),
+                                       optional_tensor(in, "weight"), eps)}}};
+}
+
+Results group_normalisation(const Arguments& args, const NamedTensors& in) {
+  return {
+      .outputs = {{"out", group_norm(in.at("input"), args.integer("groups", 1), optional_tensor(in, "weight"),
+                                     optional_tensor(in, "bias"), args.number("eps", 1e-5))}}};
+}
+
 }  // namespace
 
 std::vector<Form> forms_of(const std::string& op) {
@@ -78,6 +90,8 @@ std::vector<Form> network_operation(const std::string& op) {
   if (op == "max_pool2d") return {{"function", max_pooling}};
   if (op == "avg_pool2d") return {{"function", avg_pooling}};
   if (op == "layer_norm") return {{"function", layer_normalisation}};
+  if (op == "rms_norm") return {{"function", rms_normalisation}};
+  if (op == "group_norm") return {{"function", group_normalisation}};
   if (op == "batch_norm") return {{"function", batch_normalisation}};
   return {};
 }

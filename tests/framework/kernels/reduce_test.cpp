@@ -84,11 +84,9 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(centred_channels_equal_their_plain_loop, T, FloatT
           const kernels::Channels layout{groups, batch, channels, inner};
           auto x = random_values<T>(layout.size(), -1, 1, ++seed);
           for (T& v : x) v += static_cast<T>(1000);
-          std::vector<T> mean;
           const auto y = for_threads([&] {
             auto out = poisoned<T>(layout.size());
-            mean = poisoned<T>(groups * channels);
-            kernels::centre(x.data(), out.data(), mean.data(), layout);
+            kernels::centre(x.data(), out.data(), layout);
             return out;
           });
           for (std::int64_t g = 0; g < groups; ++g)
@@ -100,8 +98,6 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(centred_channels_equal_their_plain_loop, T, FloatT
               for (std::int64_t b = 0; b < batch; ++b)
                 for (std::int64_t i = 0; i < inner; ++i) total += static_cast<double>(x[at(b, i)]);
               total /= static_cast<double>(batch * inner);
-              worst.see(static_cast<double>(mean[static_cast<std::size_t>(g * channels + c)]), total,
-                        1000 * epsilon<T> + 1e-11);
               for (std::int64_t b = 0; b < batch; ++b)
                 for (std::int64_t i = 0; i < inner; ++i)
                   worst.see(static_cast<double>(y[at(b, i)]), static_cast<double>(x[at(b, i)]) - total,

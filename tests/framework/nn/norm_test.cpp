@@ -46,6 +46,25 @@ BOOST_AUTO_TEST_CASE(layer_norm_options) {
   BOOST_TEST(wide(rt::tensor({-1.0, 1.0}, {1, 2})).values<double>()[1] == 1 / std::sqrt(2.0), roughly);
 }
 
+BOOST_AUTO_TEST_CASE(rms_and_group_norm_have_pytorchs_parameters) {
+  const rt::RMSNorm rms({2, 4}, {.eps = 1});
+  BOOST_TEST(state_names(rms) == (std::vector<std::string>{"weight"}), boost::test_tools::per_element());
+  BOOST_TEST(rms(rt::ones({3, 2, 4})).values<double>()[0] == 1 / std::sqrt(2.0), roughly);
+  BOOST_TEST(rt::RMSNorm(3, {.elementwise_affine = false}).parameters().empty());
+  BOOST_CHECK_THROW(rms(rt::ones({3, 2, 5})), rt::ShapeError);
+
+  const rt::GroupNorm group(2, 6, {.eps = 1});
+  BOOST_TEST(state_names(group) == (std::vector<std::string>{"weight", "bias"}),
+             boost::test_tools::per_element());
+  const rt::Tensor x = rt::tensor({-1., 1., 1., -1., 1., -1.}, {1, 6}).to(rt::DType::float32);
+  // Mean 1/3 and variance 8/9 of the first three channels.
+  BOOST_TEST(group(x).values<double>()[0] == (-1 - 1.0 / 3) / std::sqrt(8.0 / 9 + 1), roughly);
+  BOOST_TEST(rt::GroupNorm(1, 3, {.affine = false}).parameters().empty());
+  BOOST_CHECK_THROW(group(rt::ones({3, 5, 2})), rt::ShapeError);
+  BOOST_CHECK_THROW(rt::GroupNorm(4, 6), rt::ValueError);
+  BOOST_CHECK_THROW(rt::GroupNorm(0, 6), rt::ValueError);
+}
+
 BOOST_AUTO_TEST_CASE(batch_norm_keeps_running_statistics) {
   rt::BatchNorm1d layer(2, {.momentum = 0.5});
   BOOST_TEST(state_names(layer) == (std::vector<std::string>{"weight", "bias", "running_mean", "running_var",

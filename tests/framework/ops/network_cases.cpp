@@ -82,6 +82,13 @@ Tensor normalised_rows(const Tensor& x, std::int64_t width, double eps) {
   return shaped(along(flat, 1, [=](Doubles row) { return normalised(std::move(row), eps); }), x.shape());
 }
 
+Doubles by_root_mean_square(Doubles x, double eps) {
+  double square = 0;
+  for (const double value : x) square += value * value / static_cast<double>(x.size());
+  for (double& value : x) value /= std::sqrt(square + eps);
+  return x;
+}
+
 /// [N, C, …] by channel, of the batch.
 Tensor normalised_channels(const Tensor& x, double eps) {
   const std::size_t channels = static_cast<std::size_t>(x.size(1));
@@ -207,6 +214,36 @@ std::vector<OpCase> normalisations() {
        .twin = [](In in) { return normalised_rows(in[0], 4, 0.1); },
        .samples = {{uniform({5, 4}, 1)}, {uniform({4}, 1)}, {uniform({2, 3, 4}, 1)}},
        .refused = unfit},
+      {.name = "rms_norm",
+       .call = [](In in) { return rms_norm(in[0], in[1].shape(), in[1], 1e-3); },
+       .twin =
+           [](In in) {
+             const Tensor flat = shaped(in[0], {in[0].size() / in[1].size(), in[1].size()});
+             const Tensor y =
+                 along(flat, 1, [](Doubles row) { return by_root_mean_square(std::move(row), 1e-3); });
+             return each(shaped(y, in[0].shape()), in[1], [](double a, double b) { return a * b; });
+           },
+       .samples = {{uniform({5, 7}, 1), uniform({7}, 2)},
+                   {uniform({2, 3, 4}, 1), uniform({3, 4}, 2)},
+                   {uniform({1}, 1), uniform({1}, 2)},
+                   {uniform({0, 7}, 1), uniform({7}, 2)}},
+       .refused = {{Refusal::shape, {uniform({5, 6}, 1), uniform({7}, 2)}}},
+       .mixed_tolerance = 1e-6},
+      {.name = "group_norm",
+       .call = [](In in) { return group_norm(in[0], 2, in[1], in[2]); },
+       .twin =
+           [](In in) {
+             const std::int64_t sets = in[0].size(0) * 2;
+             const Tensor y = normalised_rows(in[0], sets == 0 ? 1 : in[0].size() / sets, 1e-5);
+             return scaled_channels(y, in[1], in[2]);
+           },
+       .samples = {{uniform({3, 4}, 1), uniform({4}, 2), uniform({4}, 3)},
+                   {uniform({2, 6, 2, 3}, 1), uniform({6}, 2), uniform({6}, 3)},
+                   {uniform({5, 2, 3}, 1), uniform({2}, 2), uniform({2}, 3)},
+                   {uniform({0, 4, 3}, 1), uniform({4}, 2), uniform({4}, 3)}},
+       .refused = {{Refusal::shape, {uniform({4}, 1), uniform({4}, 2), uniform({4}, 3)}},
+                   {Refusal::value, {uniform({2, 3, 4}, 1), uniform({3}, 2), uniform({3}, 3)}}},
+       .mixed_tolerance = 1e-6},
       {.name = "batch_norm",
        .variant = "in training",
        .call = [](In in) { return batch_norm(in[0], {}, {}, in[1], in[2], {.training = true}); },
