@@ -18,6 +18,7 @@ struct DistillationInputs {
   Tensor teacher = {};  ///< logits [..., C]; may be left out if alpha is 0
   Tensor labels = {};   ///< classes, int64 [...]; may be left out if alpha is 1
   Tensor mask = {};     ///< int64 0 or 1 [...]: rows that count; all if left out
+  Tensor weight = {};   ///< of each row, float [...]; 1 if left out
 };
 
 /// The loss of a row: alpha·T²·D_KL(softmax(t/T) ‖ softmax(s/T)) + (1 - alpha)·cross_entropy(s, label) for the logits s

@@ -40,6 +40,12 @@ ClassRows prepare_rows(const char* operation, const Shape& input, DType dtype, s
                                what, given.shape(), shape));
   }
   check_class_weight(operation, options.weight, input, dim);
+  if (options.row_weight.defined()) {
+    require_floating(operation, options.row_weight);
+    if (options.row_weight.shape() != shape)
+      throw ShapeError(message("{}: input has shape {} but the weights of its rows {}; expected shape {}",
+                               operation, input, options.row_weight.shape(), shape));
+  }
   const Index* const mask = elements<Index>(options.mask);
   const Index* const label = options.read_labels ? elements<Index>(labels) : nullptr;
   const auto counts = [&](Index i) {
@@ -58,14 +64,15 @@ ClassRows prepare_rows(const char* operation, const Shape& input, DType dtype, s
   rows.divisor = static_cast<double>(rows.counted);
   if (rows.counted < count)
     rows.mask = options.mask.defined() ? options.mask : not_equal(labels, *options.ignore_index);
-  if (options.weight.defined())
+  const bool by_class = options.weight.defined();
+  if (const Tensor& weight = by_class ? options.weight : options.row_weight; weight.defined())
     rows.weight = compute(
         shape, dtype,
-        [&]<class T>(T* of_row, const T* of_class) {
-          for (Index i = 0; i < count; ++i) of_row[i] = counts(i) ? of_class[label[i]] : T{0};
+        [&]<class T>(T* of_row, const T* given) {
+          for (Index i = 0; i < count; ++i) of_row[i] = counts(i) ? given[by_class ? label[i] : i] : T{0};
           rows.divisor = std::accumulate(of_row, of_row + count, 0.0);
         },
-        options.weight.detach().to(dtype));
+        weight.detach().to(dtype));
   return rows;
 }
 

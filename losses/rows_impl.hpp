@@ -18,6 +18,7 @@ struct RowOptions {
   Tensor weight = {};                      ///< of each class [C]; undefined for 1
   std::optional<Index> ignore_index = {};  ///< rows with this label do not count
   Tensor mask = {};                        ///< int64 0 or 1: rows that count; undefined for all
+  Tensor row_weight = {};                  ///< of each row; undefined for 1
   bool read_labels = true;                 ///< false: labels may have any value, or be left out
 };
 
