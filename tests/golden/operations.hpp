@@ -30,5 +30,6 @@ std::vector<Form> array_operation(const std::string& op);
 std::vector<Form> loss_operation(const std::string& op);
 std::vector<Form> network_operation(const std::string& op);
 std::vector<Form> optimizer_operation(const std::string& op);
+std::vector<Form> distillation_operation(const std::string& op);
 
 }  // namespace retort::golden
