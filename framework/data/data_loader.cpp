@@ -3,7 +3,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <bit>
 #include <condition_variable>
+#include <deque>
 #include <exception>
 #include <functional>
 #include <memory>
@@ -22,184 +24,231 @@ namespace {
 // Copying less than this takes less time than handing it to another thread and back.
 constexpr std::size_t prefetch_bytes = 1 << 20;
 
-// A well-spread function of both numbers: the finaliser of SplitMix64 (Steele, Lea and Flood 2014).
-std::uint64_t mix(std::uint64_t a, std::uint64_t b) {
-  std::uint64_t z = a + (b + 1) * 0x9E3779B97F4A7C15U;
-  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9U;
-  z = (z ^ (z >> 27)) * 0x94D049BB133111EBU;
-  return z ^ (z >> 31);
-}
-
 std::uint64_t draw_seed() {
   Generator generator = detail::take_from_default(2);
   const std::uint64_t high = generator.below(std::uint64_t{1} << 32);
   return high << 32 | generator.below(std::uint64_t{1} << 32);
 }
 
-// A thread that prepares one batch at a time; it is started with the first. One other thread uses it.
-class Worker {
+// Threads that prepare batches, which are taken in the order in which they were asked for. One other thread uses it.
+class Workers {
  public:
-  ~Worker() {
-    if (!thread_.joinable()) return;
+  explicit Workers(std::function<Batch(const LoaderPosition&)> prepare) : prepare_(std::move(prepare)) {}
+  ~Workers() {
     {
       const std::lock_guard lock(mutex_);
       stop_ = true;
     }
-    changed_.notify_one();
-    thread_.join();
+    changed_.notify_all();
+    for (std::thread& thread : threads_) thread.join();
   }
 
-  // Whether a fork has left this process without the thread.
-  bool lost() const { return thread_.joinable() && process_ != ::getpid(); }
-  // Whether there is something to finish.
-  bool busy() const { return busy_; }
-  // std::system_error when there is no thread to be had.
-  void start(std::function<Batch()> task) {
-    if (!thread_.joinable()) {
-      thread_ = std::thread([this] { loop(); });
-      process_ = ::getpid();
-    }
+  // Whether a fork has left this process without the threads.
+  bool lost() const { return !threads_.empty() && process_ != ::getpid(); }
+  std::size_t count() const { return tasks_.size(); }  // of batches asked for; other threads do not change it
+  const LoaderPosition& first() const { return tasks_.front().at; }
+  const LoaderPosition& last() const { return tasks_.back().at; }
+
+  // Asks for one more batch. Throws std::system_error when no thread can be started.
+  void add(const LoaderPosition& at, std::size_t most_threads) {
+    if (threads_.size() < std::min(most_threads, tasks_.size() + 1)) add_thread();
     {
       const std::lock_guard lock(mutex_);
-      task_ = std::move(task);
+      tasks_.push_back({at});
     }
-    busy_ = true;
-    changed_.notify_one();
+    changed_.notify_all();
   }
-  // Waits for the batch; throws what the task threw.
-  Batch finish() {
+  // Waits for the first batch; throws what preparing it threw.
+  Batch take() {
     std::unique_lock lock(mutex_);
-    changed_.wait(lock, [this] { return !task_; });
-    busy_ = false;
-    const std::exception_ptr error = std::exchange(error_, nullptr);
-    Batch batch = std::exchange(batch_, {});
-    if (error) std::rethrow_exception(error);
-    return batch;
+    changed_.wait(lock, [this] { return tasks_.front().stage == Stage::done; });
+    const Task task = std::move(tasks_.front());
+    tasks_.pop_front();
+    if (task.error) std::rethrow_exception(task.error);
+    return task.batch;
   }
-  void discard() noexcept {
-    try {
-      if (busy_) finish();
-    } catch (...) {  // of a batch that nobody asks for
-    }
+  // Drops all batches, once none of them is being prepared.
+  void discard() {
+    std::unique_lock lock(mutex_);
+    for (Task& task : tasks_)
+      if (task.stage == Stage::waiting) task.stage = Stage::done;
+    changed_.wait(lock, [this] {
+      return std::ranges::none_of(tasks_, [](const Task& task) { return task.stage == Stage::running; });
+    });
+    tasks_.clear();
   }
 
  private:
+  enum class Stage : std::uint8_t { waiting, running, done };
+  struct Task {
+    LoaderPosition at;
+    Stage stage = Stage::waiting;
+    Batch batch = {};
+    std::exception_ptr error = {};
+  };
+
+  void add_thread() {
+    try {
+      threads_.emplace_back([this] { loop(); });
+      process_ = ::getpid();
+    } catch (const std::system_error&) {
+      if (threads_.empty()) throw;
+    }
+  }
+
   void loop() {
     std::unique_lock lock(mutex_);
     for (;;) {
-      changed_.wait(lock, [this] { return stop_ || task_; });
+      auto task = tasks_.end();
+      changed_.wait(lock, [&] {
+        task = std::ranges::find(tasks_, Stage::waiting, &Task::stage);
+        return stop_ || task != tasks_.end();
+      });
       if (stop_) return;
+      Task& own = *task;  // stays in its place while others are added and taken
+      own.stage = Stage::running;
       lock.unlock();
       Batch batch;
       std::exception_ptr error;
       try {
-        batch = task_();
+        batch = prepare_(own.at);
       } catch (...) {
         error = std::current_exception();
       }
       lock.lock();
-      batch_ = std::move(batch);
-      error_ = std::move(error);
-      task_ = nullptr;
-      changed_.notify_one();
+      own.batch = std::move(batch);
+      own.error = std::move(error);
+      own.stage = Stage::done;
+      changed_.notify_all();
     }
   }
 
+  const std::function<Batch(const LoaderPosition&)> prepare_;
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::function<Batch()> task_;  // empty once it is done
-  Batch batch_;
-  std::exception_ptr error_;
+  std::deque<Task> tasks_;
   bool stop_ = false;
-  bool busy_ = false;  // of the other thread alone
-  std::thread thread_;
-  pid_t process_ = 0;  // that the thread belongs to
+  std::vector<std::thread> threads_;
+  pid_t process_ = 0;  // that the threads belong to
 };
 
 }  // namespace
 
 struct DataLoader::State {
-  State(const Dataset& of, DataLoaderOptions how) : dataset(of), options(std::move(how)) {}
+  State(detail::SourceHandle of, DataLoaderOptions how) : source(std::move(of)), options(std::move(how)) {
+    make_workers();
+  }
 
-  Dataset dataset;
+  detail::SourceHandle source;
   DataLoaderOptions options;
+  std::int64_t rows = 0;  // in an epoch
   std::int64_t size = 0;
   LoaderPosition position;
   bool in_pass = false;    // a pass has begun and not come to its end
   std::uint64_t pass = 0;  // its number, so that iterators of an earlier one are found out
   Batch current;
 
-  std::vector<std::int64_t> order;  // of the epoch that order_of names
+  std::vector<std::int64_t> order;  // of the epoch that order_of names; not used for the order of the source
   LoaderPosition order_of{0, -1, 0};
-  LoaderPosition prepared;  // which batch the worker is busy with
-  std::unique_ptr<Worker> worker =
-      std::make_unique<Worker>();  // last: its thread ends before what it reads goes
+  std::unique_ptr<Workers> workers;  // last: its threads end before what they read is destroyed
 
   ~State() {
-    if (worker->lost()) static_cast<void>(worker.release());
+    if (workers->lost()) static_cast<void>(workers.release());
   }
 
-  // The thread may have held the lock or have been writing anywhere when the process forked: its worker is leaked.
-  void forget_lost_worker() {
-    if (!worker->lost()) return;
-    static_cast<void>(worker.release());
-    worker = std::make_unique<Worker>();
+  void make_workers() {
+    workers = std::make_unique<Workers>([this](const LoaderPosition& at) { return prepare(at); });
   }
 
-  // Reads nothing that changes while it may run on the worker.
-  Batch prepare(const LoaderPosition& at) const {
-    const auto rows = static_cast<std::int64_t>(order.size());
+  // A thread may have held the lock, or have been writing anywhere, when the process forked: the workers are leaked.
+  void forget_lost_workers() {
+    if (!workers->lost()) return;
+    static_cast<void>(workers.release());
+    make_workers();
+  }
+
+  bool in_order() const { return !options.shuffle && !options.sampler.order; }
+
+  std::vector<std::int64_t> rows_of(const LoaderPosition& at) const {
     const std::int64_t begin = at.batch * options.batch_size;
-    const std::int64_t count = std::min(options.batch_size, rows - begin);
-    Batch batch = dataset.rows(
-        std::span(order).subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(count)));
+    std::vector<std::int64_t> chosen(static_cast<std::size_t>(std::min(options.batch_size, rows - begin)));
+    if (in_order()) {
+      std::iota(chosen.begin(), chosen.end(), begin);
+    } else {
+      std::copy_n(order.begin() + begin, chosen.size(), chosen.begin());
+    }
+    return chosen;
+  }
+
+  // Reads nothing that changes while it may run on a worker.
+  Batch prepare(const LoaderPosition& at) const {
+    std::vector<std::int64_t> chosen = rows_of(at);
+    Batch batch;
+    if (options.collate) {
+      std::vector<Batch> single;
+      for (const std::int64_t& row : chosen) single.push_back(source->fetch({&row, 1}));
+      batch = options.collate(single);
+    } else {
+      batch = source->fetch(chosen);
+    }
+    batch.rows = std::move(chosen);
+    batch.key = epoch_key(at);
     if (!options.transform) return batch;
-    Generator generator(mix(epoch_key(at), static_cast<std::uint64_t>(at.batch) + 1));
+    Generator generator(detail::mix(epoch_key(at), static_cast<std::uint64_t>(at.batch) + 1));
     return options.transform(std::move(batch), generator);
   }
 
   static std::uint64_t epoch_key(const LoaderPosition& at) {
-    return mix(at.seed, static_cast<std::uint64_t>(at.epoch));
+    return detail::mix(at.seed, static_cast<std::uint64_t>(at.epoch));
   }
 
   void make_order() {
-    const LoaderPosition wanted{options.shuffle ? position.seed : 0, options.shuffle ? position.epoch : 0, 0};
-    if (order_of == wanted) return;
-    if (options.shuffle) {
-      Generator generator(mix(epoch_key(position), 0));
-      order = random_permutation(dataset.size(), generator);
-    } else {
-      order.resize(static_cast<std::size_t>(dataset.size()));
-      std::iota(order.begin(), order.end(), std::int64_t{0});
-    }
+    const LoaderPosition wanted{position.seed, position.epoch, 0};
+    if (in_order() || order_of == wanted) return;
+    Generator generator(detail::mix(epoch_key(position), 0));
+    order_of = {0, -1, 0};
+    order = options.shuffle ? random_permutation(rows, generator) : options.sampler.order(generator);
+    if (static_cast<std::int64_t>(order.size()) != rows)
+      throw ValueError(
+          message("DataLoader: the sampler chose {} rows, but its size is {}", order.size(), rows));
+    const std::int64_t most = source->size();
+    for (const std::int64_t row : order)
+      if (row < 0 || row >= most)
+        throw IndexError(message("DataLoader: the sampler chose row {} of a source of {} rows", row, most));
     order_of = wanted;
   }
 
-  bool prefetch() const {
+  // The number of batches to prepare ahead.
+  std::int64_t ahead() const {
     if (options.prefetch) return *options.prefetch;
-    if (get_num_threads() < 2) return false;
-    return options.transform || current.input.array().byte_size() >= prefetch_bytes;
+    if (options.num_workers) return 2 * *options.num_workers;
+    if (get_num_threads() < 2) return 0;
+    const bool large = current.input.defined() && current.input.array().byte_size() >= prefetch_bytes;
+    return options.transform || options.collate || large ? 1 : 0;
   }
 
   // Makes the batch at the position the current one.
   void take() {
     current = {};
-    forget_lost_worker();
-    if (worker->busy() && prepared == position) {
-      current = worker->finish();
+    forget_lost_workers();
+    if (workers->count() > 0 && workers->first() == position) {
+      current = workers->take();
     } else {
-      worker->discard();  // it may be reading the order
+      workers->discard();  // they may be reading the order
       make_order();
       current = prepare(position);
     }
     ++position.batch;
-    if (position.batch < size && prefetch()) {
-      prepared = position;
-      try {
-        worker->start([this, at = prepared] { return prepare(at); });
-      } catch (const std::system_error&) {
-        options.prefetch = false;  // no thread to be had
-      }
+    const std::int64_t most = ahead();
+    const auto threads = static_cast<std::size_t>(options.num_workers.value_or(1));
+    if (most == 0 || threads == 0) return;
+    LoaderPosition next = position;
+    if (workers->count() > 0) next.batch = workers->last().batch + 1;
+    try {
+      for (; next.batch < size && next.batch - position.batch < most; ++next.batch)
+        workers->add(next, threads);
+    } catch (const std::system_error&) {
+      options.prefetch = 0;  // no thread can be started
     }
   }
 
@@ -210,13 +259,20 @@ struct DataLoader::State {
   }
 };
 
-DataLoader::DataLoader(const Dataset& dataset, DataLoaderOptions options) {
+DataLoader::DataLoader(detail::SourceHandle source, DataLoaderOptions options) {
   const std::int64_t batch_size = options.batch_size;
   if (batch_size < 1)
     throw ValueError(message("DataLoader: batch_size is {}; it must be at least 1", batch_size));
-  const std::int64_t rows = dataset.size();
+  for (const auto& [name, value] :
+       {std::pair("prefetch", options.prefetch), {"num_workers", options.num_workers}})
+    if (value.value_or(0) < 0)
+      throw ValueError(message("DataLoader: {} is {}; it must not be negative", name, *value));
+  if (options.shuffle && options.sampler.order)
+    throw ValueError("DataLoader: a sampler is given together with shuffle; it decides the order itself");
+  const std::int64_t rows = options.sampler.order ? options.sampler.size : source->size();
   const std::uint64_t seed = options.seed ? *options.seed : draw_seed();
-  state_ = new State(dataset, std::move(options));
+  state_ = new State(std::move(source), std::move(options));
+  state_->rows = rows;
   state_->size = rows / batch_size + (rows % batch_size != 0 && !state_->options.drop_last ? 1 : 0);
   state_->position.seed = seed;
 }
@@ -225,7 +281,12 @@ DataLoader::~DataLoader() { delete state_; }
 
 std::int64_t DataLoader::size() const { return state_->size; }
 
-const Dataset& DataLoader::dataset() const { return state_->dataset; }
+const RowSource& DataLoader::source() const { return *state_->source; }
+
+const Dataset& DataLoader::dataset() const {
+  if (const auto* dataset = dynamic_cast<const Dataset*>(&source())) return *dataset;
+  throw TypeError("DataLoader: the source is not a Dataset; use source()");
+}
 
 LoaderPosition DataLoader::position() const { return state_->position; }
 
@@ -235,6 +296,24 @@ void DataLoader::set_position(const LoaderPosition& position) {
                              position.batch, position.epoch, state_->size));
   state_->position = position;
   state_->in_pass = false;
+}
+
+StateDict DataLoader::state_dict() const {
+  const LoaderPosition at = position();
+  return {{"seed", tensor({std::bit_cast<std::int64_t>(at.seed)})},
+          {"epoch", tensor({at.epoch})},
+          {"batch", tensor({at.batch})},
+          {"batches", tensor({size()})}};
+}
+
+void DataLoader::load_state_dict(const StateDict& state) {
+  detail::check_state("DataLoader::load_state_dict", state,
+                      {{"seed", {1}}, {"epoch", {1}}, {"batch", {1}}, {"batches", {1}}});
+  const auto number = [&](std::string_view name) { return state.at(name).item<std::int64_t>(); };
+  if (number("batches") != size())
+    throw ValueError(message("DataLoader::load_state_dict: the state is of a loader of {} batches, not {}",
+                             number("batches"), size()));
+  set_position({std::bit_cast<std::uint64_t>(number("seed")), number("epoch"), number("batch")});
 }
 
 DataLoader::Iterator DataLoader::begin() {

@@ -35,21 +35,52 @@ Dataset::Dataset(const Tensor& inputs, const Tensor& targets) {
         message("Dataset: inputs have shape {} and targets {}; their first dimensions, the number of "
                 "examples, must be equal",
                 inputs.shape(), targets.shape()));
-  inputs_ = inputs.detach();
-  targets_ = targets.detach();
+  all_ = {.input = inputs.detach(), .target = targets.detach()};
+  size_ = inputs.shape()[0];
+}
+
+Dataset::Dataset(std::initializer_list<std::pair<std::string, Tensor>> tensors)
+    : Dataset(NamedTensors(tensors)) {}
+
+Dataset::Dataset(const NamedTensors& tensors) {
+  for (const auto& [name, tensor] : tensors) {
+    if (name.empty() || all_.contains(name))
+      throw ValueError(message("Dataset: the name '{}' is empty or given twice", name));
+    if (!tensor.defined()) throw ValueError(message("Dataset: the tensor '{}' is undefined", name));
+    const std::int64_t rows = tensor.dim() == 0 ? -1 : tensor.shape()[0];
+    if (rows < 0 || (&name != &tensors.front().first && rows != size_))
+      throw ShapeError(
+          message("Dataset: '{}' has shape {}, but '{}' {}; their first dimensions, the number of "
+                  "examples, must be equal",
+                  name, tensor.shape(), tensors.front().first, tensors.front().second.shape()));
+    size_ = rows;
+    if (name == "input") {
+      all_.input = tensor.detach();
+    } else if (name == "target") {
+      all_.target = tensor.detach();
+    } else {
+      all_.others.emplace_back(name, tensor.detach());
+    }
+  }
 }
 
 Batch Dataset::rows(std::span<const std::int64_t> indices) const {
   for (const std::int64_t index : indices)
     if (index < 0 || index >= size())
       throw IndexError(message("Dataset: row {} of a dataset of {} rows", index, size()));
-  if (!inputs_.defined()) return {};
-  return {gather_rows(inputs_, indices), gather_rows(targets_, indices)};
+  Batch batch;
+  if (all_.input.defined()) batch.input = gather_rows(all_.input, indices);
+  if (all_.target.defined()) batch.target = gather_rows(all_.target, indices);
+  for (const auto& [name, tensor] : all_.others)
+    batch.others.emplace_back(name, gather_rows(tensor, indices));
+  return batch;
 }
 
 Dataset Dataset::subset(const std::vector<std::int64_t>& indices) const {
-  const Batch chosen = rows(indices);
-  return chosen.input.defined() ? Dataset(chosen.input, chosen.target) : Dataset();
+  Dataset chosen;
+  chosen.all_ = rows(indices);
+  chosen.size_ = static_cast<std::int64_t>(indices.size());
+  return chosen;
 }
 
 Dataset Dataset::slice(std::int64_t begin, std::int64_t end) const {

@@ -1,44 +1,52 @@
-// Examples to learn from.
+// Examples in memory.
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 #include <span>
+#include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "retort/framework/core/tensor.hpp"
+#include "retort/framework/data/row_source.hpp"
 
 namespace retort {
 
-/// Some rows of a dataset: input [B, …] and target [B, …].
-struct Batch {
-  Tensor input = {};
-  Tensor target = {};
-};
-
-/// Inputs [N, …] and targets [N, …], row i of the one belonging to row i of the other. Copies share the
-/// values.
-class Dataset {
+/// Inputs [N, …] and targets [N, …], and any number of further tensors [N, …] with names. Row i of one belongs to
+/// row i of the others. Copies share the values.
+class Dataset : public RowSource {
  public:
   Dataset() = default;
-  /// Shares the values, without history. ShapeError when there is no first dimension or the two differ in it.
+  /// Shares the values, without history.
+  /// Throws: ShapeError when there is no first dimension or the two differ in it.
   Dataset(const Tensor& inputs, const Tensor& targets);
+  /// The same for tensors with names, such as `Dataset({{"input", x}, {"target", y}, {"mask", m}})`. The names "input"
+  /// and "target" become inputs() and targets(), which are undefined where they are not given.
+  /// Throws: ValueError for an empty name, or a name that is given twice.
+  Dataset(std::initializer_list<std::pair<std::string, Tensor>> tensors);
+  explicit Dataset(const NamedTensors& tensors);
 
   /// Number of rows N; 0 for a default-constructed dataset.
-  std::int64_t size() const { return inputs_.defined() ? inputs_.shape()[0] : 0; }
+  std::int64_t size() const override { return size_; }
   bool empty() const { return size() == 0; }
-  const Tensor& inputs() const { return inputs_; }
-  const Tensor& targets() const { return targets_; }
+  const Tensor& inputs() const { return all_.input; }
+  const Tensor& targets() const { return all_.target; }
+  /// The tensor of that name. Throws: IndexError when there is none.
+  const Tensor& operator[](std::string_view name) const { return all_[name]; }
 
-  /// Copies of the rows at `indices`, in that order; a row may come more than once. IndexError outside 0 …
-  /// N-1.
+  /// Copies of the rows at `indices`, in that order; a row may occur more than once.
+  /// Throws: IndexError outside 0 … N-1.
   Batch rows(std::span<const std::int64_t> indices) const;
+  Batch fetch(std::span<const std::int64_t> rows) const override { return this->rows(rows); }
   Dataset subset(const std::vector<std::int64_t>& indices) const;
-  /// A copy of rows begin … end-1. IndexError unless 0 <= begin <= end <= N.
+  /// A copy of rows begin … end-1. Throws: IndexError unless 0 <= begin <= end <= N.
   Dataset slice(std::int64_t begin, std::int64_t end) const;
 
  private:
-  Tensor inputs_;
-  Tensor targets_;
+  Batch all_;
+  std::int64_t size_ = 0;
 };
 
 }  // namespace retort

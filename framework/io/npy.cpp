@@ -3,25 +3,54 @@
 // such as {'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }, then the elements.
 #include "retort/framework/io/npy.hpp"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cstdint>
+#include <vector>
 
 #include "retort/framework/io/atomic_file.hpp"
-#include "retort/framework/io/input_impl.hpp"
+#include "retort/framework/io/convert_impl.hpp"
+#include "retort/framework/io/npy_impl.hpp"
+#include "retort/framework/kernels/strided.hpp"
 
 namespace retort {
 namespace {
 
 using detail::Input;
+using detail::NpyStream;
 
 constexpr std::string_view magic = "\x93NUMPY";
 constexpr std::size_t max_header = 65'535;
 
+constexpr std::size_t piece = 64 << 10;  // bytes converted at a time
+
+struct StoredType {
+  std::string_view name;  // without the byte order
+  std::size_t size;
+  DType dtype;  // of the tensor that it is read into
+  detail::Convert convert;
+};
+
+constexpr std::array stored_types{
+    StoredType{"f4", 4, DType::float32, detail::convert_each<float, float>},
+    StoredType{"f8", 8, DType::float64, detail::convert_each<double, double>},
+    StoredType{"i8", 8, DType::int64, detail::convert_each<std::int64_t, std::int64_t>},
+    StoredType{"f2", 2, DType::float32, detail::convert_each<_Float16, float>},
+    StoredType{"b1", 1, DType::int64, detail::convert_each<detail::Bool, std::int64_t>},
+    StoredType{"u1", 1, DType::int64, detail::convert_each<std::uint8_t, std::int64_t>},
+    StoredType{"i1", 1, DType::int64, detail::convert_each<std::int8_t, std::int64_t>},
+    StoredType{"u2", 2, DType::int64, detail::convert_each<std::uint16_t, std::int64_t>},
+    StoredType{"i2", 2, DType::int64, detail::convert_each<std::int16_t, std::int64_t>},
+    StoredType{"u4", 4, DType::int64, detail::convert_each<std::uint32_t, std::int64_t>},
+    StoredType{"i4", 4, DType::int64, detail::convert_each<std::int32_t, std::int64_t>},
+};
+
 struct Header {
-  DType dtype = DType::float32;
+  const StoredType* type = nullptr;
+  bool big_endian = false;
+  bool fortran_order = false;
   Shape shape;
-  std::uint64_t data = 0;  // where it begins in the file
 };
 
 std::string_view descr_of(DType dtype) {
@@ -31,7 +60,7 @@ std::string_view descr_of(DType dtype) {
 // Reads the dictionary from left to right.
 class HeaderParser {
  public:
-  HeaderParser(const Input& input, std::string_view text) : input_(input), rest_(text) {}
+  HeaderParser(const NpyStream& input, std::string_view text) : input_(input), rest_(text) {}
 
   void parse(Header& header) {
     bool seen[3] = {};
@@ -46,7 +75,7 @@ class HeaderParser {
       if (field == 0) {
         parse_type(header);
       } else if (field == 1) {
-        parse_order();
+        parse_order(header);
       } else {
         parse_shape(header);
       }
@@ -64,21 +93,22 @@ class HeaderParser {
     skip_space();
     if (rest_.starts_with('[')) input_.fail("holds a structured array; only plain numbers can be read");
     const std::string_view descr = quoted();
-    for (const DType dtype : {DType::float32, DType::float64, DType::int64}) {
-      if (descr == descr_of(dtype)) {
-        header.dtype = dtype;
-        return;
-      }
-    }
-    input_.fail(
-        "has the element type {}; float32 '<f4', float64 '<f8' and int64 '<i8' can be read "
-        "(convert it with .astype)",
-        detail::shown_name(descr));
+    const std::string_view order("<>=|");  // "=" and "|" are this machine's, or none for single bytes
+    const auto found = std::ranges::find(stored_types, descr.substr(std::min<std::size_t>(descr.size(), 1)),
+                                         &StoredType::name);
+    if (found == stored_types.end() || order.find(descr[0]) == std::string_view::npos ||
+        (descr[0] == '|' && found->size > 1))
+      input_.fail(
+          "has the element type {}; bool, float16 to float64, int8 to int64 and uint8 to uint32 can be read "
+          "(convert it with .astype)",
+          detail::shown_name(descr));
+    header.type = &*found;
+    header.big_endian = descr[0] == '>';
   }
-  void parse_order() {
+  void parse_order(Header& header) {
     skip_space();
-    if (take_word("True")) input_.fail("is in Fortran order; save it through numpy.ascontiguousarray");
-    if (!take_word("False")) malformed();
+    header.fortran_order = take_word("True");
+    if (!header.fortran_order && !take_word("False")) malformed();
   }
   void parse_shape(Header& header) {
     expect('(');
@@ -135,52 +165,103 @@ class HeaderParser {
     input_.fail("the header is not a dictionary of 'descr', 'fortran_order' and 'shape'");
   }
 
-  const Input& input_;
+  const NpyStream& input_;
   std::string_view rest_;
 };
 
-Header read_header(const Input& input) {
-  std::array<char, 12> start{};
-  const std::size_t known =
-      input.size() < start.size() ? static_cast<std::size_t>(input.size()) : start.size();
-  input.read(0, start.data(), known);
+Header read_header(NpyStream& stream) {
+  std::array<char, 8> start{};
+  const auto known = static_cast<std::size_t>(std::min<std::uint64_t>(stream.left(), start.size()));
+  stream.read(start.data(), known);
   if (!std::string_view(start.data(), known).starts_with(magic))
-    input.fail("is not a .npy file: it does not begin with \\x93NUMPY");
+    stream.fail("is not a .npy file: it does not begin with \\x93NUMPY");
+  if (known < start.size()) stream.fail("truncated: it ends after {} bytes", known);
   const int version = static_cast<unsigned char>(start[6]);
   const int minor = static_cast<unsigned char>(start[7]);
   if (version < 1 || version > 3 || minor != 0)
-    input.fail("has format version {}.{}; 1.0, 2.0 and 3.0 can be read", version, minor);
-  const std::size_t length_size = version == 1 ? 2 : 4;
+    stream.fail("has format version {}.{}; 1.0, 2.0 and 3.0 can be read", version, minor);
   std::uint32_t length = 0;
-  input.read(8, &length, length_size);
+  stream.read(&length, version == 1 ? 2 : 4);
   if (length > max_header)
-    input.fail("states a header of {} bytes; at most {} are accepted", std::size_t{length}, max_header);
-
+    stream.fail("states a header of {} bytes; at most {} are accepted", std::size_t{length}, max_header);
   std::string text(length, '\0');
-  input.read(8 + length_size, text.data(), text.size());
+  stream.read(text.data(), text.size());
   Header header;
-  header.data = 8 + length_size + length;
-  HeaderParser(input, text).parse(header);
+  HeaderParser(stream, text).parse(header);
   return header;
 }
 
-Tensor read_npy(const Input& input) {
-  const Header header = read_header(input);
-  const auto bytes = detail::byte_count(header.shape, size_of(header.dtype));
-  if (!bytes) input.fail("has the impossible shape {}", header.shape);
-  const std::uint64_t have = input.size() - header.data;
-  if (*bytes != have)
-    input.fail("{}shape {} of {} takes {} bytes, but it has {}",
-               *bytes > have ? "truncated: " : "trailing bytes: ", header.shape, header.dtype, *bytes, have);
-  Array array = detail::allocate(input, "", header.shape, header.dtype);
-  input.read(header.data, array.write(), array.byte_size());
-  return Tensor(std::move(array));
+// Reverses the bytes of each element.
+void swap_bytes(std::span<std::byte> bytes, std::size_t size) {
+  for (auto element = bytes.begin(); element != bytes.end(); element += static_cast<std::ptrdiff_t>(size))
+    std::reverse(element, element + static_cast<std::ptrdiff_t>(size));
+}
+
+// The values of a file in Fortran order, which `from` holds as they are, in C order.
+Array in_c_order(const Array& from, Array to) {
+  const Shape& shape = to.shape();
+  std::array<std::int64_t, Shape::max_dims> strides{};
+  std::int64_t stride = 1;
+  for (std::size_t d = 0; d < shape.size(); stride *= shape[d++]) strides[d] = stride;
+  visit_dtype(to.dtype(), [&]<class T>(T) {
+    kernels::strided_copy(from.data<T>().data(), to.fill<T>().data(), static_cast<int>(shape.size()),
+                          shape.begin(), strides.data());
+  });
+  return to;
 }
 
 }  // namespace
 
-void save_npy(const std::string& path, const Tensor& tensor) {
-  if (!tensor.defined()) throw ValueError("save_npy: the tensor is undefined");
+void detail::NpyStream::read(void* to, std::size_t count) {
+  if (count > left_) fail("truncated: {} more bytes were expected, but it has {}", count, left_);
+  read_(to, count);
+  left_ -= count;
+}
+
+Tensor detail::read_npy(NpyStream& stream) {
+  const Header header = read_header(stream);
+  const StoredType& type = *header.type;
+  const auto bytes = detail::byte_count(header.shape, type.size);
+  if (!bytes || !detail::byte_count(header.shape, size_of(type.dtype)))
+    stream.fail("has the impossible shape {}", header.shape);
+  if (*bytes != stream.left())
+    stream.fail("{}shape {} of '{}' takes {} bytes, but it has {}",
+                *bytes > stream.left() ? "truncated: " : "trailing bytes: ", header.shape, type.name, *bytes,
+                stream.left());
+  Array array = stream.allocate(header.shape, type.dtype);
+  auto* to = static_cast<std::byte*>(array.write());
+  if (type.size == size_of(type.dtype) && !header.big_endian) {
+    stream.read(to, array.byte_size());
+  } else {
+    std::vector<std::byte> buffer(static_cast<std::size_t>(std::min<std::uint64_t>(piece, *bytes)));
+    while (stream.left() > 0) {
+      const std::span now(buffer.data(),
+                          static_cast<std::size_t>(std::min<std::uint64_t>(buffer.size(), stream.left())));
+      stream.read(now.data(), now.size());
+      if (header.big_endian) swap_bytes(now, type.size);
+      type.convert(now.data(), now.size() / type.size, to);
+      to += now.size() / type.size * size_of(type.dtype);
+    }
+  }
+  if (header.fortran_order && header.shape.size() > 1 && array.size() > 0)
+    array = in_c_order(array, stream.allocate(header.shape, type.dtype));
+  return Tensor(std::move(array));
+}
+
+namespace {
+
+Tensor read_file(const Input& input) {
+  std::uint64_t offset = 0;
+  NpyStream stream(input, "", input.size(), [&](void* to, std::size_t count) {
+    input.read(offset, to, count);
+    offset += count;
+  });
+  return detail::read_npy(stream);
+}
+
+}  // namespace
+
+std::string detail::npy_header(const Tensor& tensor) {
   std::string header =
       "{'descr': '" + std::string(descr_of(tensor.dtype())) + "', 'fortran_order': False, 'shape': (";
   for (const std::int64_t extent : tensor.shape()) header += std::to_string(extent) + ", ";
@@ -193,19 +274,22 @@ void save_npy(const std::string& path, const Tensor& tensor) {
 
   const char version_and_length[] = {1, 0, static_cast<char>(header.size() & 0xFFU),
                                      static_cast<char>(header.size() >> 8)};
+  return std::string(magic) + std::string(version_and_length, sizeof(version_and_length)) + header;
+}
+
+void save_npy(const std::string& path, const Tensor& tensor) {
+  if (!tensor.defined()) throw ValueError("save_npy: the tensor is undefined");
   AtomicFile file("save_npy", path);
-  file.write(magic);
-  file.write(std::string_view(version_and_length, sizeof(version_and_length)));
-  file.write(header);
+  file.write(detail::npy_header(tensor));
   const Array& array = tensor.array();
   file.write(std::span(static_cast<const std::byte*>(array.read()), array.byte_size()));
   file.commit();
 }
 
-Tensor load_npy(const std::string& path) { return read_npy(Input("load_npy", path)); }
+Tensor load_npy(const std::string& path) { return read_file(Input("load_npy", path)); }
 
 Tensor parse_npy(std::span<const std::byte> bytes, std::string_view name) {
-  return read_npy(Input("parse_npy", name, bytes));
+  return read_file(Input("parse_npy", name, bytes));
 }
 
 }  // namespace retort

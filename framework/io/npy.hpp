@@ -11,12 +11,13 @@
 namespace retort {
 
 /// Writes the values as a .npy file of version 1.0 (little-endian, C order), as a whole or not at all.
-/// ValueError for an undefined tensor, IoError when it cannot be written.
+/// Throws: ValueError for an undefined tensor, IoError when it cannot be written.
 void save_npy(const std::string& path, const Tensor& tensor);
 
-/// Reads a .npy file of version 1, 2 or 3 that holds little-endian float32, float64 or int64 in C order.
-/// IoError that names file and cause for everything else: another element type or order, a header that is no
-/// such dictionary, more than 8 dimensions, data that is not as long as its shape says.
+/// Reads a .npy file of version 1, 2 or 3, of either byte order, in C or Fortran order. float32, float64 and int64 stay;
+/// float16 becomes float32; bool, int8 to int32 and uint8 to uint32 become int64.
+/// Throws: IoError that names file and cause for other element types, a malformed header, more than 8 dimensions, and
+/// data that is not as long as its shape requires.
 Tensor load_npy(const std::string& path);
 /// The same from memory; `name` stands for the file in messages.
 Tensor parse_npy(std::span<const std::byte> bytes, std::string_view name = "memory");

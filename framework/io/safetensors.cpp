@@ -4,7 +4,8 @@
 //   - the header is at most 100 MB, as long as stated, begins with '{', and is JSON and UTF-8 throughout;
 //   - names and keys occur once, each entry has those three fields (others are ignored), and the metadata holds
 //     strings only or is null;
-//   - every dtype is known and shape × element size, without overflow, is the length of the entry's bytes;
+//   - shape × element size, without overflow, is the length of the entry's bytes. Of an entry whose dtype is not
+//     supported the length is not checked, and the entry is an error only when it is asked for by name;
 //   - the entries' bytes, sorted by position, cover the data from its first byte to the file's last without a
 //     gap or an overlap. (The header may list them in any order; Python's older writers did.)
 #include "retort/framework/io/safetensors.hpp"
@@ -20,6 +21,7 @@
 #include <nlohmann/json.hpp>
 
 #include "retort/framework/io/atomic_file.hpp"
+#include "retort/framework/io/convert_impl.hpp"
 #include "retort/framework/io/input_impl.hpp"
 
 namespace retort {
@@ -34,49 +36,10 @@ constexpr std::size_t chunk = 16'384;        // elements converted at a time
 
 // ---- element types --------------------------------------------------------------------------------------
 
-struct BFloat16 {
-  BFloat16() = default;
-  explicit BFloat16(float value) {
-    const auto word = std::bit_cast<std::uint32_t>(value);
-    // To nearest, ties to even: a carry into the exponent is right, up to infinity. A NaN must not be carried
-    // there.
-    bits = static_cast<std::uint16_t>(value != value ? (word >> 16) | 0x40U
-                                                     : (word + 0x7FFFU + (word >> 16 & 1U)) >> 16);
-  }
-  // Rounds to float towards an odd last bit first, so that the second rounding sees whether anything was cut
-  // off.
-  explicit BFloat16(double value) : BFloat16(to_odd(value)) {}
-  explicit operator float() const { return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16); }
-
-  static float to_odd(double value) {
-    const auto nearest = static_cast<float>(value);
-    if (static_cast<double>(nearest) == value || value != value) return nearest;
-    auto word = std::bit_cast<std::uint32_t>(nearest);
-    const bool away = (value > 0) == (static_cast<double>(nearest) > value);
-    if (away) --word;  // the magnitude, since the sign is the top bit; infinity becomes the largest number
-    return std::bit_cast<float>(word | 1U);
-  }
-
-  std::uint16_t bits = 0;
-};
-
-struct Bool {
-  explicit operator std::int64_t() const { return byte != 0; }
-  std::uint8_t byte = 0;
-};
-
-// Converts `count` elements at `from`, aligned to nothing, into elements at `to`.
-using Convert = void (*)(const std::byte* from, std::size_t count, std::byte* to);
-
-template <class From, class To>
-void convert(const std::byte* from, std::size_t count, std::byte* to) {
-  for (std::size_t i = 0; i < count; ++i) {
-    From value;
-    std::memcpy(&value, from + i * sizeof(From), sizeof(From));
-    const auto converted = static_cast<To>(value);
-    std::memcpy(to + i * sizeof(To), &converted, sizeof(To));
-  }
-}
+using detail::BFloat16;
+using detail::Bool;
+using detail::Convert;
+using detail::convert_each;
 
 struct StoredType {
   std::string_view name;
@@ -89,22 +52,23 @@ constexpr std::array stored_types{
     StoredType{"F32", 4, DType::float32, nullptr},
     StoredType{"F64", 8, DType::float64, nullptr},
     StoredType{"I64", 8, DType::int64, nullptr},
-    StoredType{"F16", 2, DType::float32, convert<_Float16, float>},
-    StoredType{"BF16", 2, DType::float32, convert<BFloat16, float>},
-    StoredType{"I32", 4, DType::int64, convert<std::int32_t, std::int64_t>},
-    StoredType{"U32", 4, DType::int64, convert<std::uint32_t, std::int64_t>},
-    StoredType{"I16", 2, DType::int64, convert<std::int16_t, std::int64_t>},
-    StoredType{"U16", 2, DType::int64, convert<std::uint16_t, std::int64_t>},
-    StoredType{"I8", 1, DType::int64, convert<std::int8_t, std::int64_t>},
-    StoredType{"U8", 1, DType::int64, convert<std::uint8_t, std::int64_t>},
-    StoredType{"BOOL", 1, DType::int64, convert<Bool, std::int64_t>},
+    StoredType{"F16", 2, DType::float32, convert_each<_Float16, float>},
+    StoredType{"BF16", 2, DType::float32, convert_each<BFloat16, float>},
+    StoredType{"I32", 4, DType::int64, convert_each<std::int32_t, std::int64_t>},
+    StoredType{"U32", 4, DType::int64, convert_each<std::uint32_t, std::int64_t>},
+    StoredType{"I16", 2, DType::int64, convert_each<std::int16_t, std::int64_t>},
+    StoredType{"U16", 2, DType::int64, convert_each<std::uint16_t, std::int64_t>},
+    StoredType{"I8", 1, DType::int64, convert_each<std::int8_t, std::int64_t>},
+    StoredType{"U8", 1, DType::int64, convert_each<std::uint8_t, std::int64_t>},
+    StoredType{"BOOL", 1, DType::int64, convert_each<Bool, std::int64_t>},
 };
 
 // ---- reading --------------------------------------------------------------------------------------------
 
 struct Entry {
   std::string name;
-  const StoredType* type = nullptr;
+  std::string dtype;
+  const StoredType* type = nullptr;  // null if it is not supported
   Shape shape;
   std::array<std::uint64_t, 2> range{};  // from the first byte after the header
 };
@@ -174,9 +138,8 @@ class HeaderParser final : public nlohmann::json::json_sax_t {
     } else {
       const auto found = std::find_if(stored_types.begin(), stored_types.end(),
                                       [&](const StoredType& type) { return type.name == text; });
-      if (found == stored_types.end())
-        fail_entry("has the dtype {}, which is not supported", shown_name(text));
-      entry_.type = &*found;
+      entry_.type = found == stored_types.end() ? nullptr : &*found;
+      entry_.dtype = std::move(text);
     }
     return true;
   }
@@ -212,11 +175,12 @@ class HeaderParser final : public nlohmann::json::json_sax_t {
   void finish_entry() {
     for (std::size_t i = 0; i < fields.size(); ++i)
       if (!seen_fields_[i]) fail_entry("has no {}", fields[i]);
-    const auto bytes = detail::byte_count(entry_.shape, entry_.type->size);
+    const auto bytes = detail::byte_count(entry_.shape, entry_.type ? entry_.type->size : 1);
     if (!bytes) fail_entry("has the impossible shape {}", entry_.shape);
-    if (entry_.range[1] < entry_.range[0] || entry_.range[1] - entry_.range[0] != *bytes)
+    const auto [begin, end] = entry_.range;
+    if (end < begin || (entry_.type && end - begin != *bytes))
       fail_entry("has shape {} of {}, which takes {} bytes, but its data_offsets are [{}, {}]", entry_.shape,
-                 entry_.type->name, *bytes, entry_.range[0], entry_.range[1]);
+                 entry_.type ? entry_.type->name : "an unsupported type", *bytes, begin, end);
     check_count(header_.entries.size());
     header_.entries.push_back(std::move(entry_));
   }
@@ -345,8 +309,23 @@ Tensor read_tensor(const Input& input, const Entry& entry, std::uint64_t data) {
 StateDict read_safetensors(const Input& input, Metadata* metadata) {
   Header header = read_header(input);
   StateDict tensors;
-  for (const Entry& entry : header.entries) tensors[entry.name] = read_tensor(input, entry, header.data);
+  for (const Entry& entry : header.entries)
+    if (entry.type) tensors[entry.name] = read_tensor(input, entry, header.data);
   if (metadata) *metadata = std::move(header.metadata);
+  return tensors;
+}
+
+StateDict read_entries(const Input& input, const std::vector<std::string>& names) {
+  const Header header = read_header(input);
+  StateDict tensors;
+  for (const std::string& name : names) {
+    const auto entry = std::ranges::find(header.entries, name, &Entry::name);
+    if (entry == header.entries.end()) input.fail("has no entry {}", shown_name(name));
+    if (!entry->type)
+      input.fail("entry {} has the dtype {}, which is not supported", shown_name(name),
+                 shown_name(entry->dtype));
+    tensors[name] = read_tensor(input, *entry, header.data);
+  }
   return tensors;
 }
 
@@ -368,9 +347,9 @@ Written how_to_write(DType dtype, FloatStorage floats) {
   const bool wide = dtype == DType::float64;
   if (dtype == DType::int64) return {stored_type("I64")};
   if (floats == FloatStorage::float16)
-    return {stored_type("F16"), wide ? convert<double, _Float16> : convert<float, _Float16>};
+    return {stored_type("F16"), wide ? convert_each<double, _Float16> : convert_each<float, _Float16>};
   if (floats == FloatStorage::bfloat16)
-    return {stored_type("BF16"), wide ? convert<double, BFloat16> : convert<float, BFloat16>};
+    return {stored_type("BF16"), wide ? convert_each<double, BFloat16> : convert_each<float, BFloat16>};
   return {stored_type(wide ? "F64" : "F32")};
 }
 
@@ -470,6 +449,10 @@ StateDict parse_safetensors(std::span<const std::byte> bytes, Metadata* metadata
   return read_safetensors(Input("parse_safetensors", name, bytes), metadata);
 }
 
+StateDict load_safetensors(const std::string& path, const std::vector<std::string>& names) {
+  return read_entries(Input("load_safetensors", path), names);
+}
+
 Metadata load_safetensors_metadata(const std::string& path) {
   return read_header(Input("load_safetensors_metadata", path)).metadata;
 }
@@ -477,7 +460,7 @@ Metadata load_safetensors_metadata(const std::string& path) {
 std::vector<SafetensorsEntry> safetensors_entries(const std::string& path) {
   std::vector<SafetensorsEntry> entries;
   for (Entry& entry : read_header(Input("safetensors_entries", path)).entries)
-    entries.push_back({std::move(entry.name), std::string(entry.type->name), entry.shape});
+    entries.push_back({std::move(entry.name), std::move(entry.dtype), entry.shape});
   return entries;
 }
 

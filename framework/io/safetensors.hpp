@@ -34,24 +34,28 @@ void save_safetensors(const std::string& path, const StateDict& tensors, const M
                       const SafetensorsOptions& options = {});
 
 /// Reads all tensors, in the order of the header: F32 as float32, F64 as float64, I64 as int64; F16 and BF16
-/// become float32, the other integer types up to 32 bits and BOOL int64. `metadata`, when given, receives the
-/// metadata. IoError that names file and entry for anything that is not a valid file: see safetensors.cpp for
-/// what is checked. At most 16,384 entries. No more is allocated than the file's own length accounts for.
+/// become float32, the other integer types up to 32 bits and BOOL int64. Entries of other types are left out.
+/// `metadata`, when given, receives the metadata. At most 16,384 entries. No more is allocated than the file's own
+/// length accounts for.
+/// Throws: IoError that names file and entry for anything that is not a valid file; safetensors.cpp lists the checks.
 StateDict load_safetensors(const std::string& path, Metadata* metadata = nullptr);
+/// Reads the tensors of those names only.
+/// Throws: IoError, also for a name that is not in the file or whose type is not supported.
+StateDict load_safetensors(const std::string& path, const std::vector<std::string>& names);
 /// The same from memory; `name` stands for the file in messages.
 StateDict parse_safetensors(std::span<const std::byte> bytes, Metadata* metadata = nullptr,
                             std::string_view name = "memory");
 
-/// Reads the metadata alone; nothing but the header is read.
+/// The metadata, from the header only.
 Metadata load_safetensors_metadata(const std::string& path);
 
-/// What the header tells of one tensor.
+/// The header's description of one tensor, of any type.
 struct SafetensorsEntry {
   std::string name = {};
   std::string dtype = {};  ///< as stored: "F32", "F64", "F16", "BF16", "I64", …
   Shape shape = {};
 };
-/// What the file holds, from its header alone: layer sizes, for instance.
+/// The entries of a file, from its header only.
 std::vector<SafetensorsEntry> safetensors_entries(const std::string& path);
 
 namespace detail {

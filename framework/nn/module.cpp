@@ -39,6 +39,8 @@ std::vector<detail::Member> Module::state() const {
   return state;
 }
 
+std::vector<detail::Member> detail::MemberAccess::state(const Module& module) { return module.state(); }
+
 std::vector<std::pair<std::string, Tensor>> Module::named(bool buffers) const {
   std::vector<std::pair<std::string, Tensor>> result;
   for (detail::Member& member : state()) {

@@ -76,6 +76,8 @@ struct MemberAccess {
   static void append(const M& module, std::vector<Member>& members) {
     module.M::retort_members(members);
   }
+  /// All parameters and buffers with their full names; a tied tensor occurs under each of its names.
+  static std::vector<Member> state(const Module& module);
 };
 
 }  // namespace detail

@@ -163,7 +163,7 @@ Tensor encoded(const Generator& generator) {
 }
 Tensor encoded(const DataLoader& loader) {
   const LoaderPosition at = loader.position();
-  return tensor({as_signed(at.seed), at.epoch, at.batch, loader.size(), loader.dataset().size()});
+  return tensor({as_signed(at.seed), at.epoch, at.batch, loader.size(), loader.source().size()});
 }
 
 // The integers of an entry that must hold `count` of them.
@@ -189,10 +189,10 @@ Generator decode_generator(const StateDict& state, const std::string& path, cons
 LoaderPosition decode_position(const StateDict& state, const std::string& path, const DataLoader& loader) {
   const std::vector<std::int64_t> numbers = integers(state, path, "loader", 5);
   const LoaderPosition at{as_unsigned(numbers[0]), numbers[1], numbers[2]};
-  if (numbers[3] != loader.size() || numbers[4] != loader.dataset().size())
+  if (numbers[3] != loader.size() || numbers[4] != loader.source().size())
     fail("load", path,
          message("is of a loader with {} rows in {} batches, but this one has {} rows in {}", numbers[4],
-                 numbers[3], loader.dataset().size(), loader.size()));
+                 numbers[3], loader.source().size(), loader.size()));
   if (at.epoch < 0 || at.batch < 0 || at.batch > loader.size())
     fail("load", path, message("the loader's position is batch {} of epoch {}", at.batch, at.epoch));
   return at;

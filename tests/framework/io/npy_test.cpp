@@ -67,6 +67,32 @@ BOOST_AUTO_TEST_CASE(files_of_numpy_are_read_and_written) {
   BOOST_TEST(read_file(folder / "a.npy") == read_file(data_file("version1.npy")));
 }
 
+BOOST_AUTO_TEST_CASE(other_element_types_and_orders_of_numpy_are_read) {
+  const std::vector<double> values{0, 1, 2, 3, 4, 5};
+  struct Case {
+    std::string name;
+    DType dtype;
+  };
+  for (const Case& each :
+       {Case{"uint8", DType::int64}, Case{"int32", DType::int64}, Case{"big_int", DType::int64},
+        Case{"float16", DType::float32}, Case{"big", DType::float64}}) {
+    const Tensor read = load_npy(data_file(each.name + ".npy"));
+    BOOST_TEST((read.dtype() == each.dtype), each.name);
+    BOOST_TEST(read.shape() == (Shape{2, 3}));
+    BOOST_TEST(read.values<double>() == values, boost::test_tools::per_element());
+  }
+  BOOST_TEST(
+      load_npy(data_file("bool.npy")).values<std::int64_t>() == (std::vector<std::int64_t>{0, 1, 1, 1, 1, 1}),
+      boost::test_tools::per_element());
+  const Tensor fortran = load_npy(data_file("fortran.npy"));
+  BOOST_TEST(fortran.shape() == (Shape{2, 3, 4}));
+  BOOST_TEST(fortran.values<std::int64_t>() == arange(24).values<std::int64_t>(),
+             boost::test_tools::per_element());
+  BOOST_TEST(
+      parse_npy(bytes_of(make_file("{'descr': '<f4', 'fortran_order': True, 'shape': (0, 3)}"))).shape() ==
+      (Shape{0, 3}));
+}
+
 BOOST_AUTO_TEST_CASE(other_spellings_of_the_header_are_read) {
   for (const char* header : {"{'shape':(2,),'fortran_order':False,'descr':'<f4'}\n",
                              "  { \"descr\" : \"<f4\" , 'shape' : ( 2 , ) , 'fortran_order' : False , } \n",
@@ -84,11 +110,15 @@ BOOST_AUTO_TEST_CASE(broken_files_are_refused_with_their_cause) {
     return "{'descr': " + descr + ", 'fortran_order': " + order + ", 'shape': " + shape + ", }\n";
   };
   const std::vector<Case> cases{
-      {header("'>f4'", "False", "(1,)"), 4, "element type '>f4'"},
-      {header("'<i4'", "False", "(1,)"), 4, "element type '<i4'"},
+      {header("'<u8'", "False", "(1,)"), 8, "element type '<u8'"},
+      {header("'<c8'", "False", "(1,)"), 8, "element type '<c8'"},
+      {header("'|f4'", "False", "(1,)"), 4, "element type '|f4'"},
+      {header("'f4'", "False", "(1,)"), 4, "element type 'f4'"},
+      {header("''", "False", "(1,)"), 4, "element type ''"},
       {header("'|O'", "False", "(1,)"), 4, "element type '|O'"},
       {header("[('x', '<f4')]", "False", "(1,)"), 4, "structured"},
-      {header("'<f4'", "True", "(2, 2)"), 16, "ascontiguousarray"},
+      {header("'<f4'", "True", "(2, 2)"), 12, "truncated"},
+      {header("'<i4'", "False", "(1152921504606846976,)"), 4, "impossible shape"},
       {header("'<f4'", "0", "(2, 2)"), 16, "not a dictionary"},
       {header("'<f4'", "False", "(-1,)"), 4, "impossible extent"},
       {header("'<f4'", "False", "(x,)"), 4, "impossible extent"},

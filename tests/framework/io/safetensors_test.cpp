@@ -359,7 +359,8 @@ BOOST_AUTO_TEST_CASE(broken_files_are_refused_with_their_cause) {
       {R"({"__metadata__":{"k":[]}})", 0, "metadata 'k' is an array, not a string"},
       {R"({"__metadata__":"x"})", 0, "'__metadata__' has a string instead of an object"},
       {entry("1", "[]", "[0,4]"), 4, "'a' has a number in its dtype"},
-      {entry("\"F33\"", "[]", "[0,4]"), 4, "'a' has the dtype 'F33', which is not supported"},
+      {entry("\"F8_E4M3\"", "[4]", "[4,0]"), 4, "'a' has shape (4) of an unsupported type"},
+      {entry("\"F8_E4M3\"", "[4]", "[0,3]"), 4, "trailing bytes"},
       {entry("\"F32\"", "4", "[0,4]"), 4, "'a' has a number in its shape"},
       {entry("\"F32\"", "[-1]", "[0,4]"), 4, "'a' has a negative number in its shape"},
       {entry("\"F32\"", "[1.0]", "[0,4]"), 4, "'a' has a number that is no integer"},
@@ -399,6 +400,23 @@ BOOST_AUTO_TEST_CASE(broken_files_are_refused_with_their_cause) {
   BOOST_CHECK_THROW(parse_safetensors(bytes_of(make_file(R"({"__metadata__":{"k":"v"}})", 1)), &kept),
                     IoError);
   BOOST_TEST(kept[0].first == "old");
+}
+
+BOOST_AUTO_TEST_CASE(an_entry_of_an_unsupported_type_does_not_hide_the_others) {
+  const std::string file = data_file("tied.safetensors");
+  const StateDict all = load_safetensors(file);
+  BOOST_TEST(all.size() == 2U);
+  BOOST_TEST(all.at("model.norm.weight").values<float>() == (std::vector<float>{0.5F, 2}),
+             boost::test_tools::per_element());
+  BOOST_TEST(safetensors_entries(file).size() == 3U);
+  BOOST_TEST((load_safetensors_metadata(file) == Metadata{{"format", "pt"}, {"license", "none"}}));
+  const StateDict chosen = load_safetensors(file, {"model.embed.weight"});
+  BOOST_TEST(chosen.size() == 1U);
+  BOOST_TEST(chosen.at("model.embed.weight").values<float>() == (std::vector<float>{0, 1, 2, 3, 4, 5}),
+             boost::test_tools::per_element());
+  BOOST_CHECK_EXCEPTION(load_safetensors(file, {"model.eight"}), IoError,
+                        says(file, "'model.eight'", "'F8_E4M3'", "not supported"));
+  BOOST_CHECK_EXCEPTION(load_safetensors(file, {"model.nine"}), IoError, says(file, "no entry 'model.nine'"));
 }
 
 BOOST_AUTO_TEST_CASE(a_header_of_another_length_than_stated_is_refused) {

@@ -1,0 +1,132 @@
+// Rows of examples, wherever they are stored.
+#pragma once
+
+#include <array>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "retort/framework/base/ref.hpp"
+#include "retort/framework/core/tensor.hpp"
+
+namespace retort {
+
+/// Tensors with names, in order.
+using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
+
+/// Some rows of a source: input [B, …], target [B, …], and any number of further tensors by name.
+struct Batch {
+  Tensor input = {};
+  Tensor target = {};
+  NamedTensors others = {};  ///< the tensors whose names are neither "input" nor "target"
+  /// The numbers of the rows in their source, where a DataLoader made the batch; random transforms draw by them.
+  std::vector<std::int64_t> rows = {};
+  std::uint64_t key = 0;  ///< a function of the loader's seed and the epoch, which those draws start from
+
+  /// The tensor of that name. Throws: IndexError that lists the names when there is none.
+  const Tensor& operator[](std::string_view name) const;
+  /// True if the batch has a tensor of that name.
+  bool contains(std::string_view name) const;
+};
+
+/// Lets `auto& [input, target] = batch;` take these two members.
+template <std::size_t I, class B>
+  requires std::same_as<std::remove_cvref_t<B>, Batch>
+decltype(auto) get(B&& batch) {
+  if constexpr (I == 0)
+    return (std::forward<B>(batch).input);
+  else
+    return (std::forward<B>(batch).target);
+}
+
+/// A source of examples by row number, such as a Dataset, a file that is larger than memory, or a user's own class.
+/// A DataLoader with workers calls fetch from several threads at the same time.
+class RowSource {
+ public:
+  virtual ~RowSource() = default;
+  /// The number of rows.
+  virtual std::int64_t size() const = 0;
+  /// The rows of those numbers, each in [0, size()), in that order; a row may occur more than once.
+  virtual Batch fetch(std::span<const std::int64_t> rows) const = 0;
+};
+
+namespace detail {
+
+/// Owns a row source, or refers to one that outlives it.
+class SourceHandle {
+  struct Owner : RefCounted {
+    explicit Owner(const RowSource* owned) : source(owned) {}
+    ~Owner() { delete source; }
+    friend void destroy(Owner* owner) noexcept { delete owner; }
+    const RowSource* source;
+  };
+
+ public:
+  /// Copies a Dataset or RowSubset, which is cheap; refers to any other source.
+  SourceHandle(const RowSource& source);  // NOLINT: made to be implicit
+  /// Takes over a temporary source.
+  template <std::derived_from<RowSource> Source>
+    requires(!std::is_const_v<Source>)
+  SourceHandle(Source&& source) : SourceHandle(new Source(std::move(source))) {}  // NOLINT: the same
+
+  const RowSource& operator*() const { return *source_; }
+  const RowSource* operator->() const { return source_; }
+
+ private:
+  explicit SourceHandle(const RowSource* owned) : owner_(new Owner(owned)), source_(owned) {}
+
+  Ref<Owner> owner_;
+  const RowSource* source_;
+};
+
+/// A well-spread function of both numbers, to make the seeds of many generators from one.
+std::uint64_t mix(std::uint64_t a, std::uint64_t b);
+
+}  // namespace detail
+
+/// Chosen rows of another source, which must outlive this one unless it is a Dataset, a RowSubset or a temporary.
+class RowSubset : public RowSource {
+ public:
+  /// Throws: IndexError for a row outside the source.
+  RowSubset(detail::SourceHandle source, const std::vector<std::int64_t>& rows);
+  std::int64_t size() const override { return rows_.size(); }
+  Batch fetch(std::span<const std::int64_t> rows) const override;
+  /// The number in the underlying source of each row.
+  std::span<const std::int64_t> rows() const { return rows_.data<std::int64_t>(); }
+
+ private:
+  detail::SourceHandle source_;
+  Tensor rows_;  // int64
+};
+
+/// Divides the rows of a source at random, for instance into training and validation rows:
+/// `auto [train, valid] = split(source, {0.9, 0.1}, seed);`. Each part keeps the order of the source. Which rows it
+/// gets depends on the seed, the fractions and the number of rows only. Row counts are rounded down, and the rows that
+/// are left go to the first parts, one each.
+/// Throws: ValueError unless the fractions are at least 0 and sum to 1.
+[[nodiscard]] std::vector<RowSubset> split(const detail::SourceHandle& source,
+                                           const std::vector<double>& fractions, std::uint64_t seed);
+template <std::size_t N>
+[[nodiscard]] std::array<RowSubset, N> split(const detail::SourceHandle& source, const double (&fractions)[N],
+                                             std::uint64_t seed) {
+  const std::vector<RowSubset> parts = split(source, std::vector<double>(fractions, fractions + N), seed);
+  return [&]<std::size_t... I>(std::index_sequence<I...>) {
+    return std::array<RowSubset, N>{parts[I]...};
+  }(std::make_index_sequence<N>());
+}
+
+}  // namespace retort
+
+template <>
+struct std::tuple_size<retort::Batch> {
+  static constexpr std::size_t value = 2;
+};
+template <std::size_t I>
+struct std::tuple_element<I, retort::Batch> {
+  using type = retort::Tensor;
+};

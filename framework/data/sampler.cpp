@@ -1,0 +1,91 @@
+#include "retort/framework/data/sampler.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <numeric>
+
+#include "retort/framework/base/error.hpp"
+
+namespace retort {
+namespace {
+
+using Weights = std::vector<double>;
+
+// Draws from the partial sums of the weights by bisection.
+std::vector<std::int64_t> with_replacement(const Weights& sums, std::int64_t size, Generator& generator) {
+  std::vector<std::int64_t> rows(static_cast<std::size_t>(size));
+  for (std::int64_t& row : rows) {
+    // A draw below the whole sum falls into a row of positive weight, since sums do not grow over others.
+    const double draw = std::min(generator.uniform() * sums.back(), std::nextafter(sums.back(), 0.0));
+    row = std::ranges::upper_bound(sums, draw) - sums.begin();
+  }
+  return rows;
+}
+
+// The rows with the smallest -log(u) / weight, in that order, are drawn one after the other (Efraimidis and Spirakis
+// 2006, "Weighted random sampling with a reservoir").
+std::vector<std::int64_t> without_replacement(const Weights& weights, std::int64_t size,
+                                              Generator& generator) {
+  std::vector<std::pair<double, std::int64_t>> keys;
+  for (std::size_t i = 0; i < weights.size(); ++i) {
+    const double draw = generator.uniform();
+    if (weights[i] > 0) keys.emplace_back(-std::log1p(-draw) / weights[i], static_cast<std::int64_t>(i));
+  }
+  std::ranges::sort(keys);
+  std::vector<std::int64_t> rows;
+  for (std::int64_t i = 0; i < size; ++i) rows.push_back(keys[static_cast<std::size_t>(i)].second);
+  return rows;
+}
+
+}  // namespace
+
+Sampler weighted_sampler(const Tensor& weights, const WeightedSamplerOptions& options) {
+  if (weights.dim() != 1)
+    throw ShapeError(message("weighted_sampler: weights have shape {}; it must be (N)", weights.shape()));
+  if (!is_floating_point(weights.dtype()))
+    throw TypeError(
+        message("weighted_sampler: weights are {}; they must be float32 or float64", weights.dtype()));
+  auto numbers = std::make_shared<Weights>(weights.values<double>());
+  for (const double weight : *numbers)
+    if (!(weight >= 0) || !std::isfinite(weight))
+      throw ValueError(message("weighted_sampler: weight {} is not a finite number of at least 0", weight));
+  const std::int64_t size = options.size.value_or(weights.size());
+  const std::int64_t positive = std::ranges::count_if(*numbers, [](double weight) { return weight > 0; });
+  if (size < 0 || positive == 0 || (!options.replacement && positive < size))
+    throw ValueError(message("weighted_sampler: {} rows cannot be drawn from {} of positive weight{}", size,
+                             positive, options.replacement ? "" : " without replacement"));
+  if (!options.replacement)
+    return {size, [=](Generator& generator) { return without_replacement(*numbers, size, generator); }};
+  std::partial_sum(numbers->begin(), numbers->end(), numbers->begin());
+  if (!std::isfinite(numbers->back()))
+    throw ValueError("weighted_sampler: the sum of the weights is not finite");
+  return {size, [=](Generator& generator) { return with_replacement(*numbers, size, generator); }};
+}
+
+Tensor class_counts(const Tensor& labels, std::int64_t classes) {
+  if (classes < 1) throw ValueError(message("class_counts: {} classes; there must be at least 1", classes));
+  std::vector<std::int64_t> counts(static_cast<std::size_t>(classes));
+  for (const std::int64_t label : labels.data<std::int64_t>()) {
+    if (label < 0 || label >= classes)
+      throw ValueError(message("class_counts: class index {} is out of range [0, {})", label, classes));
+    ++counts[static_cast<std::size_t>(label)];
+  }
+  return tensor(counts);
+}
+
+Tensor class_weights(const Tensor& counts, DType dtype) {
+  std::vector<double> weights = counts.values<double>();
+  double sum = 0;
+  double present = 0;
+  for (const double count : weights) {
+    if (!(count >= 0)) throw ValueError(message("class_weights: the count {} is negative", count));
+    sum += count;
+    present += count > 0 ? 1 : 0;
+  }
+  if (present == 0) throw ValueError("class_weights: all counts are 0");
+  for (double& weight : weights) weight = weight > 0 ? sum / (present * weight) : 0;
+  return tensor(weights, counts.shape()).to(dtype);
+}
+
+}  // namespace retort
