@@ -48,6 +48,7 @@ std::vector<OpCase> array_cases();
 std::vector<OpCase> product_cases();
 std::vector<OpCase> network_cases();
 std::vector<OpCase> loss_cases();
+std::vector<OpCase> pair_loss_cases();
 
 // ---- samples that many rows share -----------------------------------------------------------------------
 
