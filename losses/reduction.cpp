@@ -1,5 +1,6 @@
 #include "retort/losses/reduction.hpp"
 
+#include "retort/framework/ops/checks.hpp"
 #include "retort/framework/ops/elementwise.hpp"
 #include "retort/framework/ops/reduction.hpp"
 #include "retort/losses/rows_impl.hpp"
@@ -42,6 +43,14 @@ void refuse_batchmean(const char* operation, Reduction reduction) {
         message("{}: reduction batchmean belongs to KLDivLoss and DistillationLoss; use mean, which "
                 "averages over the batch here",
                 operation));
+}
+
+void require_same_shape(const char* operation, const Tensor& input, const Tensor& target) {
+  require_floating(operation, input);
+  require_floating(operation, target);
+  if (input.shape() != target.shape())
+    throw ShapeError(message("{}: input has shape {} but target has shape {}; they must be equal", operation,
+                             input.shape(), target.shape()));
 }
 
 Tensor reduce_terms(const Tensor& terms, Reduction reduction, std::optional<double> divisor) {

@@ -7,14 +7,22 @@
 
 namespace retort {
 
-Adagrad::Adagrad(Tensors parameters, AdagradOptions options)
-    : Optimizer("Adagrad", std::move(parameters), {"sum"},
-                {{"lr", options.lr, at_least_0},
-                 {"lr_decay", options.lr_decay, at_least_0},
-                 {"weight_decay", options.weight_decay, at_least_0},
-                 {"initial_accumulator_value", options.initial_accumulator_value, at_least_0},
-                 {"eps", options.eps, at_least_0},
-                 {"maximize", double(options.maximize), flag}}) {}
+Adagrad::Adagrad(Tensors parameters, AdagradOptions options) : Adagrad({{std::move(parameters), options}}) {}
+
+Adagrad::Adagrad(std::vector<ParameterGroup<AdagradOptions>> groups) : Optimizer("Adagrad", {"sum"}) {
+  for (auto& group : groups) add_group(std::move(group));
+  require_parameters();
+}
+
+void Adagrad::add_group(ParameterGroup<AdagradOptions> group) {
+  const AdagradOptions& o = group.options;
+  append(std::move(group.parameters), {{"lr", o.lr, at_least_0},
+                                       {"lr_decay", o.lr_decay, at_least_0},
+                                       {"weight_decay", o.weight_decay, at_least_0},
+                                       {"initial_accumulator_value", o.initial_accumulator_value, at_least_0},
+                                       {"eps", o.eps, at_least_0},
+                                       {"maximize", double(o.maximize), flag}});
+}
 
 void Adagrad::update(const Tensor& parameter, const Tensor& gradient, State& state) {
   const auto [lr, lr_decay, weight_decay, initial, eps, maximize] = options<6>();

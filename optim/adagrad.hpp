@@ -19,6 +19,8 @@ struct AdagradOptions {
 class Adagrad : public Optimizer {
  public:
   explicit Adagrad(Tensors parameters, AdagradOptions options = {});
+  explicit Adagrad(std::vector<ParameterGroup<AdagradOptions>> groups);
+  void add_group(ParameterGroup<AdagradOptions> group);
 
  protected:
   void update(const Tensor& parameter, const Tensor& gradient, State& state) override;

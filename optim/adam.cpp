@@ -7,18 +7,26 @@
 
 namespace retort {
 
-Adam::Adam(Tensors parameters, AdamOptions options) : Adam("Adam", std::move(parameters), options, false) {}
+Adam::Adam(Tensors parameters, AdamOptions options) : Adam({{std::move(parameters), options}}) {}
 
-Adam::Adam(const char* name, Tensors parameters, AdamOptions options, bool decoupled)
-    : Optimizer(name, std::move(parameters), {"exp_avg", "exp_avg_sq", "max_exp_avg_sq"},
-                {{"lr", options.lr, at_least_0},
-                 {"betas.0", options.betas.first, from_0_below_1},
-                 {"betas.1", options.betas.second, from_0_below_1},
-                 {"eps", options.eps, at_least_0},
-                 {"weight_decay", options.weight_decay, at_least_0},
-                 {"amsgrad", double(options.amsgrad), flag},
-                 {"maximize", double(options.maximize), flag}}),
-      decoupled_(decoupled) {}
+Adam::Adam(std::vector<ParameterGroup<AdamOptions>> groups) : Adam("Adam", false) {
+  for (auto& group : groups) add_group(std::move(group));
+  require_parameters();
+}
+
+Adam::Adam(const char* name, bool decoupled)
+    : Optimizer(name, {"exp_avg", "exp_avg_sq", "max_exp_avg_sq"}), decoupled_(decoupled) {}
+
+void Adam::add_group(ParameterGroup<AdamOptions> group) {
+  const AdamOptions& o = group.options;
+  append(std::move(group.parameters), {{"lr", o.lr, at_least_0},
+                                       {"betas.0", o.betas.first, from_0_below_1},
+                                       {"betas.1", o.betas.second, from_0_below_1},
+                                       {"eps", o.eps, at_least_0},
+                                       {"weight_decay", o.weight_decay, at_least_0},
+                                       {"amsgrad", double(o.amsgrad), flag},
+                                       {"maximize", double(o.maximize), flag}});
+}
 
 void Adam::update(const Tensor& parameter, const Tensor& gradient, State& state) {
   const auto [lr, beta1, beta2, eps, weight_decay, amsgrad, maximize] = options<7>();
@@ -33,9 +41,16 @@ void Adam::update(const Tensor& parameter, const Tensor& gradient, State& state)
       writable(amsgrad != 0 ? buffer(largest, parameter) : Tensor()));
 }
 
-AdamW::AdamW(Tensors parameters, AdamWOptions options)
-    : Adam("AdamW", std::move(parameters),
-           {options.lr, options.betas, options.eps, options.weight_decay, options.amsgrad, options.maximize},
-           true) {}
+AdamW::AdamW(Tensors parameters, AdamWOptions options) : AdamW({{std::move(parameters), options}}) {}
+
+AdamW::AdamW(std::vector<ParameterGroup<AdamWOptions>> groups) : Adam("AdamW", true) {
+  for (auto& group : groups) add_group(std::move(group));
+  require_parameters();
+}
+
+void AdamW::add_group(ParameterGroup<AdamWOptions> group) {
+  const auto& [lr, betas, eps, weight_decay, amsgrad, maximize] = group.options;
+  Adam::add_group({std::move(group.parameters), {lr, betas, eps, weight_decay, amsgrad, maximize}});
+}
 
 }  // namespace retort

@@ -23,9 +23,11 @@ struct AdamOptions {
 class Adam : public Optimizer {
  public:
   explicit Adam(Tensors parameters, AdamOptions options = {});
+  explicit Adam(std::vector<ParameterGroup<AdamOptions>> groups);
+  void add_group(ParameterGroup<AdamOptions> group);
 
  protected:
-  Adam(const char* name, Tensors parameters, AdamOptions options, bool decoupled);
+  Adam(const char* name, bool decoupled);
   void update(const Tensor& parameter, const Tensor& gradient, State& state) override;
 
  private:
@@ -46,6 +48,8 @@ struct AdamWOptions {
 class AdamW : public Adam {
  public:
   explicit AdamW(Tensors parameters, AdamWOptions options = {});
+  explicit AdamW(std::vector<ParameterGroup<AdamWOptions>> groups);
+  void add_group(ParameterGroup<AdamWOptions> group);
 };
 
 }  // namespace retort

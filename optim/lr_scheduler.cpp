@@ -18,16 +18,17 @@ void require(bool fits, const char* scheduler, const char* option, const T& valu
   if (!fits) throw ValueError(message("{}: {} is {}; it must be {}", scheduler, option, value, range));
 }
 
-StateDict numbers(std::initializer_list<std::pair<const char*, double>> entries) {
-  StateDict dict;
-  for (const auto& [name, value] : entries) dict[name] = full({}, value, DType::float64);
-  return dict;
-}
+/// A negative rate of at most this times the base rate is a rounding error of 0.
+constexpr double rounding = 1e-9;
 
-void check_numbers(const char* what, const StateDict& dict, std::initializer_list<const char*> names) {
-  std::vector<detail::ExpectedEntry> expected;
-  for (const char* name : names) expected.push_back({name, {}});
-  detail::check_state(what, dict, expected);
+Tensor number(double value) { return full({}, value, DType::float64); }
+
+/// One value per parameter group, of shape () if there is one group.
+Shape group_shape(const Optimizer& optimizer) {
+  return optimizer.group_count() == 1 ? Shape{} : Shape{optimizer.group_count()};
+}
+Tensor per_group(const std::vector<double>& values) {
+  return values.size() == 1 ? number(values.front()) : tensor(values);
 }
 
 std::int64_t count(const StateDict& dict, const char* scheduler, const char* name) {
@@ -38,6 +39,17 @@ std::int64_t count(const StateDict& dict, const char* scheduler, const char* nam
 
 StepLROptions checked(StepLROptions options) {
   require(options.step_size >= 1, "StepLR", "step_size", options.step_size, "at least 1");
+  require(options.gamma >= 0, "StepLR", "gamma", options.gamma, "at least 0");
+  return options;
+}
+
+MultiStepLROptions checked(MultiStepLROptions options) {
+  require(options.gamma >= 0, "MultiStepLR", "gamma", options.gamma, "at least 0");
+  return options;
+}
+
+ExponentialLROptions checked(ExponentialLROptions options) {
+  require(options.gamma > 0, "ExponentialLR", "gamma", options.gamma, "given and greater than 0");
   return options;
 }
 
@@ -52,6 +64,22 @@ LinearLROptions checked(LinearLROptions options) {
 CosineAnnealingLROptions checked(CosineAnnealingLROptions options) {
   require(options.T_max >= 1, "CosineAnnealingLR", "T_max", options.T_max, "at least 1");
   require(options.eta_min >= 0, "CosineAnnealingLR", "eta_min", options.eta_min, "at least 0");
+  return options;
+}
+
+CosineAnnealingWarmRestartsOptions checked(CosineAnnealingWarmRestartsOptions options) {
+  const char* const name = "CosineAnnealingWarmRestarts";
+  require(options.T_0 >= 1, name, "T_0", options.T_0, "at least 1");
+  require(options.T_mult >= 1, name, "T_mult", options.T_mult, "at least 1");
+  require(options.eta_min >= 0, name, "eta_min", options.eta_min, "at least 0");
+  return options;
+}
+
+WarmupCosineOptions checked(WarmupCosineOptions options) {
+  const auto& [warmup, total, min_factor] = options;
+  require(total >= 1, "warmup_cosine", "total_steps", total, "given and at least 1");
+  require(warmup >= 0 && warmup <= total, "warmup_cosine", "warmup_steps", warmup, "in [0, total_steps]");
+  require(min_factor >= 0 && min_factor <= 1, "warmup_cosine", "min_factor", min_factor, "in [0, 1]");
   return options;
 }
 
@@ -82,7 +110,9 @@ struct OneCycleLR::Cycle {
     } else {
       require(*o.epochs >= 1, name, "epochs", *o.epochs, "at least 1");
       require(*o.steps_per_epoch >= 1, name, "steps_per_epoch", *o.steps_per_epoch, "at least 1");
-      total_steps = *o.epochs * *o.steps_per_epoch;
+      if (__builtin_mul_overflow(*o.epochs, *o.steps_per_epoch, &total_steps))
+        throw ValueError(message("OneCycleLR: {} epochs of {} steps are more than can be counted", *o.epochs,
+                                 *o.steps_per_epoch));
     }
     require(o.pct_start >= 0 && o.pct_start <= 1, name, "pct_start", o.pct_start, "in [0, 1]");
     require(o.anneal_strategy == "cos" || o.anneal_strategy == "linear", name, "anneal_strategy",
@@ -120,48 +150,100 @@ struct OneCycleLR::Cycle {
   std::int64_t total_steps = 0;
 };
 
-LRScheduler::LRScheduler(Optimizer& optimizer, Function rate, Function momentum)
-    : optimizer_(optimizer),
-      rate_(std::move(rate)),
-      momentum_(std::move(momentum)),
-      base_lr_(optimizer.initial_lr_.value_or(optimizer.lr())),
-      last_lr_(optimizer.lr()) {
+LRScheduler::LRScheduler(Optimizer& optimizer) : optimizer_(optimizer) {
+  base_lrs_ = base_lrs();
+  last_lrs_ = current_lrs();
+}
+
+LRScheduler::LRScheduler(Optimizer& optimizer, Function rate, Function momentum) : LRScheduler(optimizer) {
+  rate_ = std::move(rate);
+  momentum_ = std::move(momentum);
   if (!rate_)
     throw ValueError("LRScheduler: the schedule is an empty function; give one from the step to a rate");
   enter(0);
-  optimizer_.initial_lr_ = base_lr_;
 }
 
-void LRScheduler::set(double lr, const Moment& at) {
-  require(!std::isnan(lr), "LRScheduler", "the rate", lr, "a number");
-  if (momentum_) optimizer_.set_momentum(momentum_(at));
-  optimizer_.options_.front().value = last_lr_ = lr;
-  last_epoch_ = at.step;
+LRScheduler::Function LRScheduler::scaled(std::function<double(std::int64_t)> factor) {
+  if (!factor) return {};
+  return [factor = std::move(factor)](const Moment& at) { return at.base_lr * factor(at.step); };
+}
+
+std::vector<double> LRScheduler::current_lrs() const {
+  std::vector<double> rates;
+  for (const auto& group : optimizer_.groups_) rates.push_back(group.options.front().value);
+  return rates;
+}
+
+std::vector<double> LRScheduler::base_lrs() const {
+  std::vector<double> bases = base_lrs_;
+  for (std::size_t g = bases.size(); g < optimizer_.groups_.size(); ++g)
+    bases.push_back(optimizer_.groups_[g].initial_lr.value_or(optimizer_.groups_[g].options.front().value));
+  return bases;
+}
+
+double LRScheduler::last_lr(std::int64_t group) const {
+  if (group < 0 || group >= static_cast<std::int64_t>(last_lrs_.size()))
+    throw IndexError(message("LRScheduler: group {} is out of range [0, {})", group, last_lrs_.size()));
+  return last_lrs_[static_cast<std::size_t>(group)];
+}
+
+void LRScheduler::put(const std::vector<double>& rates) {
+  for (std::size_t g = 0; g < rates.size(); ++g) optimizer_.groups_[g].options.front().value = rates[g];
+  last_lrs_ = rates;
+}
+
+void LRScheduler::set(std::int64_t step, const std::vector<double>& rates, const std::vector<double>& bases) {
+  for (const double rate : rates) require(!std::isnan(rate), "LRScheduler", "the rate", rate, "a number");
+  if (momentum_) optimizer_.set_momentum(momentum_({step, optimizer_.lr(), bases.front()}));
+  put(rates);
+  base_lrs_ = bases;
+  for (std::size_t g = 0; g < bases.size(); ++g)
+    if (auto& initial = optimizer_.groups_[g].initial_lr; !initial) initial = bases[g];
+  last_epoch_ = step;
 }
 
 void LRScheduler::enter(std::int64_t step) {
-  const Moment at{step, optimizer_.lr(), base_lr_};
-  set(rate_(at), at);
+  const std::vector<double> bases = base_lrs();
+  std::vector<double> rates = current_lrs();
+  for (std::size_t g = 0; g < rates.size(); ++g) {
+    rates[g] = rate_({step, rates[g], bases[g]});
+    if (rates[g] <= 0 && rates[g] >= -rounding * bases[g]) rates[g] = 0;
+  }
+  set(step, rates, bases);
 }
 
 void LRScheduler::step() { enter(last_epoch_ + 1); }
 
 StateDict LRScheduler::state_dict() const {
-  return numbers(
-      {{"last_epoch", static_cast<double>(last_epoch_)}, {"base_lr", base_lr_}, {"last_lr", last_lr_}});
+  return {{"last_epoch", number(static_cast<double>(last_epoch_))},
+          {"base_lr", per_group(base_lrs_)},
+          {"last_lr", per_group(last_lrs_)}};
 }
 
 void LRScheduler::load_state_dict(const StateDict& dict) {
-  check_numbers("LRScheduler::load_state_dict", dict, {"last_epoch", "base_lr", "last_lr"});
-  const auto base = dict.at("base_lr").item<double>(), lr = dict.at("last_lr").item<double>();
-  require(lr >= 0, "LRScheduler::load_state_dict", "last_lr", lr, "at least 0");
-  set(lr, {count(dict, "LRScheduler::load_state_dict", "last_epoch"), lr, base});
-  base_lr_ = base;
+  const char* const what = "LRScheduler::load_state_dict";
+  const Shape groups = group_shape(optimizer_);
+  detail::check_state(what, dict, {{"last_epoch", {}}, {"base_lr", groups}, {"last_lr", groups}});
+  const std::vector<double> bases = dict.at("base_lr").values<double>();
+  for (const double base : bases) require(!std::isnan(base), what, "base_lr", base, "a number");
+  set(count(dict, what, "last_epoch"), dict.at("last_lr").values<double>(), bases);
 }
 
 StepLR::StepLR(Optimizer& optimizer, StepLROptions options)
     : LRScheduler(optimizer, [o = checked(options)](const Moment& at) {
         return at.step == 0 || at.step % o.step_size != 0 ? at.lr : at.lr * o.gamma;
+      }) {}
+
+MultiStepLR::MultiStepLR(Optimizer& optimizer, MultiStepLROptions options)
+    : LRScheduler(optimizer, [o = checked(std::move(options))](const Moment& at) {
+        if (at.step == 0) return at.lr;
+        const auto times = std::count(o.milestones.begin(), o.milestones.end(), at.step);
+        return at.lr * std::pow(o.gamma, static_cast<double>(times));
+      }) {}
+
+ExponentialLR::ExponentialLR(Optimizer& optimizer, ExponentialLROptions options)
+    : LRScheduler(optimizer, [o = checked(options)](const Moment& at) {
+        return at.step == 0 ? at.lr : at.lr * o.gamma;
       }) {}
 
 LinearLR::LinearLR(Optimizer& optimizer, LinearLROptions options)
@@ -180,13 +262,38 @@ CosineAnnealingLR::CosineAnnealingLR(Optimizer& optimizer, CosineAnnealingLROpti
     : LRScheduler(optimizer, [o = checked(options)](const Moment& at) {
         const double half = static_cast<double>(o.T_max);
         if (at.step == 0) return at.lr;
+        const std::int64_t before = at.step - 1;
         // The quotient below would be 0/0 where the rate leaves its lowest point.
-        if ((at.step - 1 - o.T_max) % (2 * o.T_max) == 0)
+        if (before % o.T_max == 0 && before / o.T_max % 2 == 1)
           return at.lr + (at.base_lr - o.eta_min) * (1 - std::cos(pi / half)) / 2;
         return (1 + std::cos(pi * static_cast<double>(at.step) / half)) /
-                   (1 + std::cos(pi * static_cast<double>(at.step - 1) / half)) * (at.lr - o.eta_min) +
+                   (1 + std::cos(pi * static_cast<double>(before) / half)) * (at.lr - o.eta_min) +
                o.eta_min;
       }) {}
+
+CosineAnnealingWarmRestarts::CosineAnnealingWarmRestarts(Optimizer& optimizer,
+                                                         CosineAnnealingWarmRestartsOptions options)
+    : LRScheduler(optimizer, [o = checked(options)](const Moment& at) {
+        std::int64_t epoch = at.step, period = o.T_0;
+        if (o.T_mult == 1) epoch %= period;
+        while (epoch >= period) {
+          epoch -= period;
+          if (__builtin_mul_overflow(period, o.T_mult, &period))
+            period = std::numeric_limits<std::int64_t>::max();
+        }
+        const double part = static_cast<double>(epoch) / static_cast<double>(period);
+        return o.eta_min + (at.base_lr - o.eta_min) * (1 + std::cos(pi * part)) / 2;
+      }) {}
+
+LRScheduler warmup_cosine(Optimizer& optimizer, WarmupCosineOptions options) {
+  return LRScheduler(optimizer, [o = checked(options)](std::int64_t step) {
+    const double warmup = static_cast<double>(o.warmup_steps), total = static_cast<double>(o.total_steps);
+    if (step < o.warmup_steps) return static_cast<double>(step + 1) / warmup;
+    if (step >= o.total_steps) return o.min_factor;
+    const double part = (static_cast<double>(step) - warmup) / (total - warmup);
+    return o.min_factor + (1 - o.min_factor) * (1 + std::cos(pi * part)) / 2;
+  });
+}
 
 OneCycleLR::OneCycleLR(Optimizer& optimizer, OneCycleLROptions options)
     : OneCycleLR(optimizer, Cycle(optimizer, options)) {}
@@ -212,7 +319,7 @@ OneCycleLR::OneCycleLR(Optimizer& optimizer, const Cycle& cycle)
 LambdaLR::LambdaLR(Optimizer& optimizer, LambdaLROptions options)
     : LRScheduler(optimizer, [factor = checked(std::move(options)).lr_lambda](const Moment& at) {
         const double rate = at.base_lr * factor(at.step);
-        require(rate >= 0, "LambdaLR", "the rate", rate, "at least 0");
+        require(rate >= -rounding * at.base_lr, "LambdaLR", "the rate", rate, "at least 0");
         return rate;
       }) {}
 
@@ -222,8 +329,67 @@ LinearWarmup::LinearWarmup(Optimizer& optimizer, LinearWarmupOptions options)
                std::min(1.0, static_cast<double>(at.step + 1) / static_cast<double>(o.warmup_steps));
       }) {}
 
+struct SequentialLR::Parts {
+  Parts(const Optimizer& optimizer, const std::vector<LRScheduler*>& schedules,
+        std::vector<std::int64_t> ends)
+      : milestones(std::move(ends)) {
+    if (schedules.empty() || milestones.size() + 1 != schedules.size())
+      throw ValueError(
+          message("SequentialLR: {} schedules and {} milestones are given; between two schedules "
+                  "there is one milestone",
+                  schedules.size(), milestones.size()));
+    std::int64_t before = 0;
+    for (const std::int64_t milestone : milestones)
+      require(milestone > std::exchange(before, milestone), "SequentialLR", "a milestone", milestone,
+              "positive and greater than the one before it");
+    for (const LRScheduler* schedule : schedules) {
+      if (!schedule) throw ValueError("SequentialLR: a schedule is null");
+      if (&schedule->optimizer_ != &optimizer)
+        throw ValueError("SequentialLR: a schedule belongs to another optimiser; all must share one");
+      if (dynamic_cast<const ReduceLROnPlateau*>(schedule))
+        throw ValueError("SequentialLR: ReduceLROnPlateau follows a metric and cannot be part of a sequence");
+      rates.push_back(schedule->rate_);
+      momenta.push_back(schedule->momentum_);
+      any_momentum = any_momentum || schedule->momentum_;
+    }
+  }
+
+  // Calls f(position of the schedule, moment as that schedule sees it).
+  template <class F>
+  double at(const Moment& now, F f) const {
+    const auto next = std::upper_bound(milestones.begin(), milestones.end(), now.step);
+    const std::int64_t step = next == milestones.begin() ? now.step : now.step - *(next - 1);
+    return f(static_cast<std::size_t>(next - milestones.begin()),
+             Moment{step, step == 0 ? now.base_lr : now.lr, now.base_lr});
+  }
+
+  std::vector<Function> rates, momenta;
+  std::vector<std::int64_t> milestones;
+  bool any_momentum = false;
+};
+
+SequentialLR::SequentialLR(Optimizer& optimizer, const std::vector<LRScheduler*>& schedules,
+                           std::vector<std::int64_t> milestones)
+    : SequentialLR(optimizer, Parts(optimizer, schedules, std::move(milestones))) {}
+
+SequentialLR::SequentialLR(Optimizer& optimizer, const Parts& parts)
+    : LRScheduler(
+          optimizer,
+          [parts](const Moment& now) {
+            return parts.at(now, [&](std::size_t i, const Moment& at) { return parts.rates[i](at); });
+          },
+          parts.any_momentum ? Function([parts, &optimizer](const Moment& now) {
+            return parts.at(now, [&](std::size_t i, const Moment& at) {
+              return parts.momenta[i] ? parts.momenta[i](at) : optimizer.momentum().value_or(0);
+            });
+          })
+                             : Function()) {}
+
 ReduceLROnPlateau::ReduceLROnPlateau(Optimizer& optimizer, ReduceLROnPlateauOptions options)
-    : optimizer_(optimizer), options_(std::move(options)), last_lr_(optimizer.lr()) {
+    : LRScheduler(optimizer), options_(std::move(options)) {
+  rate_ = [](const Moment&) -> double {
+    throw ValueError("ReduceLROnPlateau: step() needs the metric; call step(metric) of the scheduler itself");
+  };
   const ReduceLROnPlateauOptions& o = options_;
   const char* const name = "ReduceLROnPlateau";
   require(o.mode == "min" || o.mode == "max", name, "mode", o.mode, "min or max");
@@ -256,32 +422,41 @@ void ReduceLROnPlateau::step(double metric) {
     bad_epochs_ = 0;
   }
   if (bad_epochs_ > options_.patience) {
-    const double lr = std::max(optimizer_.lr() * options_.factor, options_.min_lr);
-    if (optimizer_.lr() - lr > options_.eps) optimizer_.set_lr(lr);
+    for (std::int64_t g = 0; g < optimizer_.group_count(); ++g) {
+      const double lr = std::max(optimizer_.lr(g) * options_.factor, options_.min_lr);
+      if (optimizer_.lr(g) - lr > options_.eps) optimizer_.set_lr(lr, g);
+    }
     cooldown_left_ = options_.cooldown;
     bad_epochs_ = 0;
   }
-  last_lr_ = optimizer_.lr();
+  last_lrs_ = current_lrs();
+  ++last_epoch_;
 }
 
 StateDict ReduceLROnPlateau::state_dict() const {
-  return numbers({{"best", best_},
-                  {"num_bad_epochs", static_cast<double>(bad_epochs_)},
-                  {"cooldown_counter", static_cast<double>(cooldown_left_)},
-                  {"last_lr", last_lr_}});
+  return {{"best", number(best_)},
+          {"num_bad_epochs", number(static_cast<double>(bad_epochs_))},
+          {"cooldown_counter", number(static_cast<double>(cooldown_left_))},
+          {"last_lr", per_group(last_lrs_)},
+          {"last_epoch", number(static_cast<double>(last_epoch_))}};
 }
 
 void ReduceLROnPlateau::load_state_dict(const StateDict& dict) {
   const char* const what = "ReduceLROnPlateau::load_state_dict";
-  check_numbers(what, dict, {"best", "num_bad_epochs", "cooldown_counter", "last_lr"});
+  std::vector<detail::ExpectedEntry> expected{
+      {"best", {}}, {"num_bad_epochs", {}}, {"cooldown_counter", {}}, {"last_lr", group_shape(optimizer_)}};
+  if (dict.contains("last_epoch")) expected.push_back({"last_epoch", {}});  // version 1.0 did not write it
+  detail::check_state(what, dict, expected);
   const std::int64_t bad_epochs = count(dict, what, "num_bad_epochs");
   const std::int64_t cooldown_left = count(dict, what, "cooldown_counter");
-  const auto lr = dict.at("last_lr").item<double>();
-  optimizer_.set_lr(lr);
+  const std::int64_t epoch = dict.contains("last_epoch") ? count(dict, what, "last_epoch") : last_epoch_;
+  const std::vector<double> rates = dict.at("last_lr").values<double>();
+  for (const double rate : rates) require(!std::isnan(rate), what, "last_lr", rate, "a number");
+  put(rates);
   best_ = dict.at("best").item<double>();
   bad_epochs_ = bad_epochs;
   cooldown_left_ = cooldown_left;
-  last_lr_ = lr;
+  last_epoch_ = epoch;
 }
 
 }  // namespace retort

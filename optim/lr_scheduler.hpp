@@ -1,35 +1,41 @@
-// Learning rates that change over time. A scheduler sets the first rate when it is made; step() is called
-// after each epoch (or batch, where the schedule counts batches). It refers to its optimiser, which must live
-// longer.
+// Learning rates that change over time. A scheduler sets the first rate when it is constructed; step() is
+// called after each epoch, or after each batch where the schedule counts batches. The optimiser must outlive
+// it.
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <optional>
 #include <string>
+#include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "retort/framework/core/state_dict.hpp"
 #include "retort/optim/optimizer.hpp"
 
 namespace retort {
 
-/// A schedule is a function that gives the rate of each step. This class holds it, counts the steps and sets the
-/// optimiser's rate. Schedules that multiply the current rate (StepLR, LinearLR, CosineAnnealingLR) can be chained on
-/// one optimiser, as in PyTorch. A derived class passes its function to the constructor:
+/// A schedule is a function that gives the rate of each step. This class holds it, counts the steps and sets
+/// the optimiser's rates: of each parameter group from that group's own initial rate, also of one that is
+/// added later. Schedules that multiply the current rate (StepLR, MultiStepLR, ExponentialLR, LinearLR,
+/// CosineAnnealingLR) can be chained on one optimiser, as in PyTorch. A derived class passes its function to
+/// the constructor:
 ///
 ///     class InverseSquareRoot : public rt::LRScheduler {
 ///      public:
 ///       explicit InverseSquareRoot(rt::Optimizer& optimizer)
-///           : LRScheduler(optimizer, [](const Moment& at) { return at.base_lr / std::sqrt(at.step + 1.0); }) {}
+///           : LRScheduler(optimizer, [](const Moment& at) {
+///               return at.base_lr / std::sqrt(at.step + 1.0);
+///             }) {}
 ///     };
 class LRScheduler {
  public:
-  /// The point in time at which a schedule is evaluated.
+  /// The point in time at which a schedule is evaluated, for one parameter group.
   struct Moment {
     std::int64_t step;  ///< 0 when the schedule is constructed, then the number of calls of step()
-    double lr;          ///< the rate of the previous step
-    double base_lr;     ///< the optimiser's rate before any scheduler changed it
+    double lr;          ///< the group's rate in the previous step
+    double base_lr;     ///< the group's rate before any scheduler changed it
   };
   /// A rate, or momentum, as a function of the moment.
   using Function = std::function<double(const Moment&)>;
@@ -37,39 +43,48 @@ class LRScheduler {
   /// Sets the first rate, rate({0, …}), and with it the first momentum if `momentum` is given.
   /// Throws: ValueError for an empty `rate`, and as step() does.
   LRScheduler(Optimizer& optimizer, Function rate, Function momentum = {});
-  /// A schedule given as the factor of the base rate for each step: rate = base_lr · factor(step).
-  LRScheduler(Optimizer& optimizer, std::function<double(std::int64_t)> factor)
-      : LRScheduler(optimizer, factor ? Function([factor = std::move(factor)](const Moment& at) {
-                      return at.base_lr * factor(at.step);
-                    })
-                                      : Function()) {}
+  /// A schedule given as the factor of the base rate for each step: rate = base_lr · factor(step). A callable
+  /// that accepts both arguments, such as a generic lambda, is taken for a function of the Moment.
+  template <class Factor>
+    requires(!std::is_invocable_v<Factor&, const Moment&> &&
+             std::is_invocable_r_v<double, Factor&, std::int64_t>)
+  LRScheduler(Optimizer& optimizer, Factor factor)
+      : LRScheduler(optimizer, scaled(std::function<double(std::int64_t)>(std::move(factor)))) {}
   virtual ~LRScheduler() = default;
   LRScheduler(const LRScheduler&) = delete;
   LRScheduler& operator=(const LRScheduler&) = delete;
 
-  /// Sets the rate of the next step. In a chain, a rate may be negative until the next schedule has changed it; an
+  /// Sets the rates of the next step. A negative rate of at most 1e-9 times the base rate is taken for a
+  /// rounding error of 0. In a chain, a rate may be negative until the next schedule has changed it; an
   /// optimiser refuses to step with one.
   /// Throws: ValueError for a rate of NaN. The schedule and the optimiser are then unchanged.
   void step();
-  /// The rate that this scheduler set last.
-  double last_lr() const { return last_lr_; }
+  /// The rate that this scheduler set last for a group. Throws: IndexError for a group that it has not set.
+  double last_lr(std::int64_t group = 0) const;
   /// The number of steps taken so far.
   std::int64_t last_epoch() const { return last_epoch_; }
 
-  /// The position in the schedule. Loading it also sets the optimiser's rate.
+  /// The position in the schedule. Loading it also sets the optimiser's rates.
   /// Throws: ValueError that lists what is missing, unexpected or of another shape; then nothing has changed.
-  StateDict state_dict() const;
-  void load_state_dict(const StateDict& state);
+  virtual StateDict state_dict() const;
+  virtual void load_state_dict(const StateDict& state);
 
  private:
+  friend class ReduceLROnPlateau;
+  friend class SequentialLR;
+  explicit LRScheduler(Optimizer& optimizer);  // changes no rate
+  static Function scaled(std::function<double(std::int64_t)> factor);
+  std::vector<double> base_lrs() const;
+  std::vector<double> current_lrs() const;
   void enter(std::int64_t step);
-  void set(double lr, const Moment& at);
+  void put(const std::vector<double>& rates);
+  void set(std::int64_t step, const std::vector<double>& rates, const std::vector<double>& bases);
 
   Optimizer& optimizer_;
   Function rate_;
   Function momentum_;
-  double base_lr_;
-  double last_lr_;
+  std::vector<double> base_lrs_;  // per group
+  std::vector<double> last_lrs_;
   std::int64_t last_epoch_ = 0;
 };
 
@@ -77,10 +92,31 @@ struct StepLROptions {
   std::int64_t step_size = 0;  ///< to be given
   double gamma = 0.1;
 };
-/// Multiplies the rate by gamma every step_size epochs. ValueError for a step_size below 1.
+/// Multiplies the rate by gamma every step_size epochs. Throws: ValueError for a step_size below 1 or a
+/// negative gamma.
 class StepLR : public LRScheduler {
  public:
   StepLR(Optimizer& optimizer, StepLROptions options);
+};
+
+struct MultiStepLROptions {
+  std::vector<std::int64_t> milestones = {};  ///< epochs, in any order
+  double gamma = 0.1;
+};
+/// Multiplies the rate by gamma at each milestone, several times at one that is repeated.
+/// Throws: ValueError for a negative gamma.
+class MultiStepLR : public LRScheduler {
+ public:
+  MultiStepLR(Optimizer& optimizer, MultiStepLROptions options);
+};
+
+struct ExponentialLROptions {
+  double gamma = 0;  ///< to be given
+};
+/// Multiplies the rate by gamma every epoch. Throws: ValueError for a gamma that is not positive.
+class ExponentialLR : public LRScheduler {
+ public:
+  ExponentialLR(Optimizer& optimizer, ExponentialLROptions options);
 };
 
 struct LinearLROptions {
@@ -88,8 +124,9 @@ struct LinearLROptions {
   double end_factor = 1;
   std::int64_t total_iters = 5;
 };
-/// Multiplies the base rate by a factor that changes linearly from start_factor to end_factor over total_iters epochs
-/// and then stays. Throws: ValueError for start_factor outside (0, 1], end_factor outside [0, 1] or total_iters below 1.
+/// Multiplies the base rate by a factor that changes linearly from start_factor to end_factor over
+/// total_iters epochs and then stays. Throws: ValueError for start_factor outside (0, 1], end_factor outside
+/// [0, 1] or total_iters below 1.
 class LinearLR : public LRScheduler {
  public:
   explicit LinearLR(Optimizer& optimizer, LinearLROptions options = {});
@@ -99,13 +136,39 @@ struct CosineAnnealingLROptions {
   std::int64_t T_max = 0;  ///< epochs from the base rate down to eta_min; to be given
   double eta_min = 0;
 };
-/// eta_min + (base - eta_min)·(1 + cos(π·epoch/T_max))/2, by PyTorch's recursion; beyond T_max it rises
-/// again. Loshchilov and Hutter, "SGDR: stochastic gradient descent with warm restarts" (2017), without the
-/// restarts. ValueError for a T_max below 1 or a negative eta_min.
+/// eta_min + (base - eta_min)·(1 + cos(π·epoch/T_max))/2, by PyTorch's recursion; after T_max it rises again.
+/// Throws: ValueError for a T_max below 1 or a negative eta_min.
+/// Loshchilov and Hutter, "SGDR: stochastic gradient descent with warm restarts" (2017), without the
+/// restarts.
 class CosineAnnealingLR : public LRScheduler {
  public:
   CosineAnnealingLR(Optimizer& optimizer, CosineAnnealingLROptions options);
 };
+
+struct CosineAnnealingWarmRestartsOptions {
+  std::int64_t T_0 = 0;     ///< epochs of the first period; to be given
+  std::int64_t T_mult = 1;  ///< each period is this many times as long as the one before it
+  double eta_min = 0;
+};
+/// eta_min + (base - eta_min)·(1 + cos(π·t/T))/2, where t counts the epochs of the current period of length
+/// T.
+/// Throws: ValueError for a T_0 or T_mult below 1 or a negative eta_min.
+/// Loshchilov and Hutter, "SGDR: stochastic gradient descent with warm restarts" (2017).
+class CosineAnnealingWarmRestarts : public LRScheduler {
+ public:
+  CosineAnnealingWarmRestarts(Optimizer& optimizer, CosineAnnealingWarmRestartsOptions options);
+};
+
+struct WarmupCosineOptions {
+  std::int64_t warmup_steps = 0;
+  std::int64_t total_steps = 0;  ///< the warm-up included; to be given
+  double min_factor = 0;         ///< the factor from total_steps on
+};
+/// The base rate times a factor: (step + 1)/warmup_steps during the warm-up, then half a cosine from 1 to
+/// min_factor, min_factor + (1 - min_factor)·(1 + cos(π·(step - warmup_steps)/(total_steps -
+/// warmup_steps)))/2. Not in PyTorch.
+/// Throws: ValueError unless 0 <= warmup_steps <= total_steps, 1 <= total_steps and 0 <= min_factor <= 1.
+[[nodiscard]] LRScheduler warmup_cosine(Optimizer& optimizer, WarmupCosineOptions options);
 
 struct OneCycleLROptions {
   double max_lr = 0;                             ///< to be given
@@ -121,9 +184,11 @@ struct OneCycleLROptions {
   double final_div_factor = 1e4;  ///< first rate / last rate
   bool three_phase = false;       ///< down to the first rate as slowly as up, then to the last
 };
-/// Up to max_lr and down again within total_steps calls of step(): Smith and Topin, "Super-convergence"
-/// (2018), with PyTorch's phases. ValueError for options out of range, an optimiser without momentum to
-/// cycle, and a step beyond the last.
+/// Up to max_lr and down again within total_steps calls of step(), with PyTorch's phases; the rates and
+/// momenta are the same for every parameter group.
+/// Throws: ValueError for options out of range, an optimiser without momentum to cycle, and a step after the
+/// last. Smith and Topin, "Super-convergence: very fast training of neural networks using large learning
+/// rates" (2018).
 class OneCycleLR : public LRScheduler {
  public:
   OneCycleLR(Optimizer& optimizer, OneCycleLROptions options);
@@ -136,7 +201,7 @@ class OneCycleLR : public LRScheduler {
 struct LambdaLROptions {
   std::function<double(std::int64_t)> lr_lambda = {};  ///< the factor of an epoch; to be given
 };
-/// The base rate times lr_lambda(epoch). ValueError for an empty function or a negative rate.
+/// The base rate times lr_lambda(epoch). Throws: ValueError for an empty function or a negative rate.
 class LambdaLR : public LRScheduler {
  public:
   LambdaLR(Optimizer& optimizer, LambdaLROptions options);
@@ -145,45 +210,62 @@ class LambdaLR : public LRScheduler {
 struct LinearWarmupOptions {
   std::int64_t warmup_steps = 0;
 };
-/// The base rate times min(1, (step + 1)/warmup_steps). Not in PyTorch. ValueError for a negative
-/// warmup_steps.
+/// The base rate times min(1, (step + 1)/warmup_steps). Not in PyTorch.
+/// Throws: ValueError for a negative warmup_steps.
 class LinearWarmup : public LRScheduler {
  public:
   LinearWarmup(Optimizer& optimizer, LinearWarmupOptions options);
 };
 
+/// One schedule after another: schedules[i] runs from milestones[i - 1] until milestones[i], starting at its
+/// own step 0 from the base rates. It uses the functions of the schedules, whose own step() is not called and
+/// which need not outlive it; its state is its own position alone.
+///
+///     rt::LinearLR warmup(optimizer, {.start_factor = 0.1, .total_iters = 5});
+///     rt::CosineAnnealingLR cosine(optimizer, {.T_max = 95});
+///     rt::SequentialLR schedule(optimizer, {&warmup, &cosine}, {5});
+///
+/// Throws: ValueError if there is no schedule, a schedule is null, of another optimiser or a
+/// ReduceLROnPlateau, or unless there is one milestone fewer than schedules and they are positive and
+/// increase.
+class SequentialLR : public LRScheduler {
+ public:
+  SequentialLR(Optimizer& optimizer, const std::vector<LRScheduler*>& schedules,
+               std::vector<std::int64_t> milestones);
+
+ private:
+  struct Parts;
+  SequentialLR(Optimizer& optimizer, const Parts& parts);
+};
+
 struct ReduceLROnPlateauOptions {
-  std::string mode = "min";  ///< what is better: less, or "max", more
+  std::string mode = "min";  ///< "min" if a smaller metric is better, or "max"
   double factor = 0.1;
   std::int64_t patience = 10;          ///< number of epochs without improvement to tolerate
-  double threshold = 1e-4;             ///< what counts as an improvement
+  double threshold = 1e-4;             ///< a smaller change of the metric is not an improvement
   std::string threshold_mode = "rel";  ///< relative to the best so far, or "abs"
   std::int64_t cooldown = 0;           ///< epochs after a reduction in which nothing is counted
   double min_lr = 0;
   double eps = 1e-8;  ///< a smaller change of the rate is not made
 };
-/// Multiplies the rate by factor when a metric has not improved for more than `patience` epochs. A NaN metric
-/// is no improvement. ValueError for a factor outside [0, 1), unknown modes and negative counts.
-class ReduceLROnPlateau {
+/// Multiplies the rate of each group by factor when a metric has not improved for more than `patience`
+/// epochs.
+/// Edge cases: a NaN metric is not an improvement.
+/// Throws: ValueError for a factor outside [0, 1), unknown modes and negative counts.
+class ReduceLROnPlateau : public LRScheduler {
  public:
   explicit ReduceLROnPlateau(Optimizer& optimizer, ReduceLROnPlateauOptions options = {});
-  ReduceLROnPlateau(const ReduceLROnPlateau&) = delete;
-  ReduceLROnPlateau& operator=(const ReduceLROnPlateau&) = delete;
 
-  /// Takes the metric of an epoch and reduces the rate if it is due.
+  /// Called after each epoch in place of LRScheduler::step(), which throws a ValueError for this schedule.
   void step(double metric);
-  double last_lr() const { return last_lr_; }
-  /// As LRScheduler's.
-  StateDict state_dict() const;
-  void load_state_dict(const StateDict& state);
+  StateDict state_dict() const override;
+  void load_state_dict(const StateDict& state) override;
 
  private:
   bool improves(double metric) const;
 
-  Optimizer& optimizer_;
   ReduceLROnPlateauOptions options_;
   double best_;
-  double last_lr_;
   std::int64_t bad_epochs_ = 0;
   std::int64_t cooldown_left_ = 0;
 };

@@ -1,8 +1,11 @@
 #include "retort/optim/optimizer.hpp"
 
+#include <numeric>
 #include <string_view>
 #include <unordered_set>
 #include <utility>
+
+#include "retort/framework/nn/module.hpp"
 
 namespace retort {
 namespace {
@@ -25,15 +28,8 @@ Tensor copy_or_none(const Tensor& entry, const Tensor& parameter) {
 
 }  // namespace
 
-Optimizer::Optimizer(const char* name, Tensors parameters, std::vector<const char*> state_names,
-                     std::vector<Option> options)
-    : name_(name),
-      parameters_(std::move(parameters)),
-      state_names_(std::move(state_names)),
-      states_(parameters_.size()),
-      options_(std::move(options)) {
-  if (options_.empty() || options_.front().name != std::string_view("lr"))
-    throw ValueError(message("{}: the first option must be the learning rate, \"lr\"", name_));
+Optimizer::Optimizer(const char* name, std::vector<const char*> state_names)
+    : name_(name), state_names_(std::move(state_names)) {
   std::unordered_set<std::string_view> names{"step"};  // an entry of its own in the state dict
   for (const char* state : state_names_)
     if (!names.insert(state).second)
@@ -42,84 +38,143 @@ Optimizer::Optimizer(const char* name, Tensors parameters, std::vector<const cha
   if (const std::size_t most = State().tensors.size(); state_names_.size() > most)
     throw ValueError(message("{}: {} state names are given; a parameter has at most {} states", name_,
                              state_names_.size(), most));
-  names.clear();
-  for (const Option& option : options_)
+}
+
+Optimizer::Optimizer(const char* name, Tensors parameters, std::vector<const char*> state_names,
+                     std::vector<Option> options)
+    : Optimizer(name, std::move(state_names)) {
+  append(std::move(parameters), std::move(options));
+  require_parameters();
+}
+
+void Optimizer::append(Tensors parameters, std::vector<Option> options) {
+  if (options.empty() || options.front().name != std::string_view("lr"))
+    throw ValueError(message("{}: the first option must be the learning rate, \"lr\"", name_));
+  std::unordered_set<std::string_view> names;
+  for (const Option& option : options) {
     if (!names.insert(option.name).second)
       throw ValueError(message("{}: the option \"{}\" is given twice", name_, option.name));
-  for (const Option& option : options_)
-    require(option.range.accepts(option.value), option.name, option.value, option.range.text);
-  if (parameters_.empty())
-    throw ValueError(
-        message("{}: the list of parameters is empty; does the module list them in RETORT_MEMBERS?", name_));
+  }
+  require(!(options.front().value < 0), "lr", options.front().value, options.front().range.text);
+  check_parameters(parameters);
+  change([&] { groups_.push_back({parameters_.size() + parameters.size(), std::move(options)}); });
+  parameters_.insert(parameters_.end(), parameters.begin(), parameters.end());
+  states_.resize(parameters_.size());
+}
+
+void Optimizer::check_parameters(const Tensors& added) const {
   std::unordered_set<const Array*> seen;
-  for (std::size_t i = 0; i < parameters_.size(); ++i) {
-    const Tensor& parameter = parameters_[i];
-    if (!parameter.defined()) throw ValueError(message("{}: parameter {} is undefined", name_, i));
+  for (const Tensor& parameter : parameters_) seen.insert(&parameter.array());
+  for (std::size_t i = 0; i < added.size(); ++i) {
+    const Tensor& parameter = added[i];
+    const std::size_t place = parameters_.size() + i;
+    if (!parameter.defined()) throw ValueError(message("{}: parameter {} is undefined", name_, place));
     if (!is_floating_point(parameter.dtype()))
-      throw TypeError(message("{}: parameter {} is {}; only float32 and float64 can be trained", name_, i,
+      throw TypeError(message("{}: parameter {} is {}; only float32 and float64 can be trained", name_, place,
                               parameter.dtype()));
     if (!parameter.is_leaf())
       throw ValueError(
           message("{}: parameter {} of shape {} is the result of an operation; only a leaf keeps its "
                   "gradient",
-                  name_, i, parameter.shape()));
+                  name_, place, parameter.shape()));
     if (!seen.insert(&parameter.array()).second)
       throw ValueError(message("{}: parameter {} of shape {} is listed twice and would be updated twice",
-                               name_, i, parameter.shape()));
+                               name_, place, parameter.shape()));
   }
+}
+
+void Optimizer::require_parameters() const {
+  if (parameters_.empty())
+    throw ValueError(
+        message("{}: the list of parameters is empty; does the module list them in RETORT_MEMBERS?", name_));
 }
 
 void Optimizer::require(bool fits, const char* setting, double value, const char* range) const {
   if (!fits) throw ValueError(message("{}: {} is {}; it must be {}", name_, setting, value, range));
 }
 
+const Optimizer::Group& Optimizer::group_at(std::int64_t group) const {
+  if (group < 0 || group >= group_count())
+    throw IndexError(message("{}: group {} is out of range [0, {})", name_, group, group_count()));
+  return groups_[static_cast<std::size_t>(group)];
+}
+
+void Optimizer::require_rate(const Group& group, double rate) const {
+  const Option& lr = group.options.front();
+  require(rate >= 0 && lr.range.accepts(rate), lr.name, rate, lr.range.text);
+}
+
 void Optimizer::step() {
-  require(lr() >= 0, options_.front().name, lr(), options_.front().range.text);
-  for (std::size_t i = 0; i < parameters_.size(); ++i) {
-    const Tensor& parameter = parameters_[i];
-    const Tensor gradient = parameter.grad();
-    if (!gradient.defined()) continue;
-    State& state = states_[i];
-    for (Tensor& tensor : state.tensors)  // the module may have been converted since
-      if (tensor.defined() && tensor.dtype() != parameter.dtype()) tensor = tensor.to(parameter.dtype());
-    ++state.step;
-    update(parameter, gradient, state);
-  }
+  for (const Group& group : groups_) require_rate(group, group.options.front().value);
+  std::size_t i = 0;
+  for (active_ = 0; active_ < groups_.size(); ++active_)
+    for (const std::size_t end = groups_[active_].end; i < end; ++i) {
+      const Tensor& parameter = parameters_[i];
+      const Tensor gradient = parameter.grad();
+      if (!gradient.defined() || !parameter.requires_grad()) continue;
+      State& state = states_[i];
+      for (Tensor& tensor : state.tensors)  // the module may have been converted since
+        if (tensor.defined() && tensor.dtype() != parameter.dtype()) tensor = tensor.to(parameter.dtype());
+      ++state.step;
+      update(parameter, gradient, state);
+    }
+  active_ = 0;
 }
 
 void Optimizer::zero_grad() {
   for (const Tensor& parameter : parameters_) parameter.zero_grad();
 }
 
-void Optimizer::change(Option& option, double value) {
-  require(option.range.accepts(value), option.name, value, option.range.text);
-  const double before = std::exchange(option.value, value);
+/// Calls f, which changes options, and checks them; if either throws, the options are what they were.
+template <class F>
+void Optimizer::change(F f) {
+  std::vector<Group> before = groups_;
   try {
-    check_options();
+    f();
+    for (active_ = 0; active_ < groups_.size(); ++active_) {
+      const std::vector<Option>& options = groups_[active_].options;
+      for (const Option& option : options)
+        if (&option != &options.front() || !(option.value < 0))  // a schedule may leave the rate negative
+          require(option.range.accepts(option.value), option.name, option.value, option.range.text);
+      check_options();
+    }
+    active_ = 0;
   } catch (...) {
-    option.value = before;
+    groups_.swap(before);
+    active_ = 0;
     throw;
   }
 }
 
-Optimizer::Option* Optimizer::momentum_option() {
-  for (Option& option : options_)
+Optimizer::Option* Optimizer::momentum_of(Group& group) {
+  for (Option& option : group.options)
     if (option.name == std::string_view("momentum") || option.name == std::string_view("betas.0"))
       return &option;
   return nullptr;
 }
 
-void Optimizer::set_lr(double lr) { change(options_.front(), lr); }
+void Optimizer::set_lr(double lr) {
+  for (const Group& group : groups_) require_rate(group, lr);
+  change([&] {
+    for (Group& group : groups_) group.options.front().value = lr;
+  });
+}
 
-std::optional<double> Optimizer::momentum() const {
-  const Option* option = const_cast<Optimizer*>(this)->momentum_option();
+void Optimizer::set_lr(double lr, std::int64_t group) {
+  require_rate(group_at(group), lr);
+  change([&] { groups_[static_cast<std::size_t>(group)].options.front().value = lr; });
+}
+
+std::optional<double> Optimizer::momentum(std::int64_t group) const {
+  const Option* option = momentum_of(const_cast<Group&>(group_at(group)));
   return option ? std::optional<double>(option->value) : std::nullopt;
 }
 
 void Optimizer::set_momentum(double momentum) {
-  Option* option = momentum_option();
-  if (!option) throw ValueError(message("{}: this optimiser has no momentum to set", name_));
-  change(*option, momentum);
+  if (!this->momentum()) throw ValueError(message("{}: this optimiser has no momentum to set", name_));
+  change([&] {
+    for (Group& group : groups_) momentum_of(group)->value = momentum;
+  });
 }
 
 StateDict Optimizer::state_dict() const {
@@ -130,12 +185,18 @@ StateDict Optimizer::state_dict() const {
     for (std::size_t k = 0; k < state_names_.size(); ++k)
       dict[prefix + state_names_[k]] = copy_or_empty(states_[i].tensors[k], parameters_[i].dtype());
   }
-  const std::string prefix = "param_groups.0.";
-  for (const Option& option : options_)
-    dict[prefix + option.name] =
-        option.range.accepts == flag.accepts ? count(option.value != 0) : number(option.value);
-  dict[prefix + "initial_lr"] = initial_lr_ ? number(*initial_lr_) : empty({0}, DType::float64);
-  dict[prefix + "params"] = arange(static_cast<std::int64_t>(parameters_.size()));
+  std::size_t begin = 0;
+  for (std::size_t g = 0; g < groups_.size(); begin = groups_[g++].end) {
+    const Group& group = groups_[g];
+    const std::string prefix = message("param_groups.{}.", g);
+    for (const Option& option : group.options)
+      dict[prefix + option.name] =
+          option.range.accepts == flag.accepts ? count(option.value != 0) : number(option.value);
+    dict[prefix + "initial_lr"] = group.initial_lr ? number(*group.initial_lr) : empty({0}, DType::float64);
+    std::vector<std::int64_t> positions(group.end - begin);
+    std::iota(positions.begin(), positions.end(), static_cast<std::int64_t>(begin));
+    dict[prefix + "params"] = tensor(positions);
+  }
   return dict;
 }
 
@@ -147,10 +208,13 @@ void Optimizer::load_state_dict(const StateDict& dict) {
     for (const char* state_name : state_names_)
       expected.push_back({prefix + state_name, parameters_[i].shape(), true});
   }
-  const std::string group = "param_groups.0.";
-  for (const Option& option : options_) expected.push_back({group + option.name, {}});
-  expected.push_back({group + "initial_lr", {}, true});
-  expected.push_back({group + "params", {static_cast<std::int64_t>(parameters_.size())}});
+  std::size_t begin = 0;
+  for (std::size_t g = 0; g < groups_.size(); begin = groups_[g++].end) {
+    const std::string prefix = message("param_groups.{}.", g);
+    for (const Option& option : groups_[g].options) expected.push_back({prefix + option.name, {}});
+    expected.push_back({prefix + "initial_lr", {}, true});
+    expected.push_back({prefix + "params", {static_cast<std::int64_t>(groups_[g].end - begin)}});
+  }
   detail::check_state(name_ + "::load_state_dict", dict, expected);
 
   std::vector<State> states(parameters_.size());
@@ -162,24 +226,23 @@ void Optimizer::load_state_dict(const StateDict& dict) {
     for (std::size_t k = 0; k < state_names_.size(); ++k)
       states[i].tensors[k] = copy_or_none(dict.at(prefix + state_names_[k]), parameters_[i]);
   }
-  const Tensor& initial_lr = dict.at(group + "initial_lr");
-  const std::optional<double> initial =
-      initial_lr.size() == 1 ? std::optional<double>(initial_lr.item<double>()) : std::nullopt;
-
-  std::vector<Option> options = options_;
-  for (Option& option : options) {
-    option.value = dict.at(group + option.name).item<double>();
-    require(option.range.accepts(option.value), option.name, option.value, option.range.text);
-  }
-  options_.swap(options);
-  try {
-    check_options();
-  } catch (...) {
-    options_.swap(options);
-    throw;
-  }
+  change([&] {
+    for (std::size_t g = 0; g < groups_.size(); ++g) {
+      const std::string prefix = message("param_groups.{}.", g);
+      for (Option& option : groups_[g].options) option.value = dict.at(prefix + option.name).item<double>();
+      const Tensor& initial = dict.at(prefix + "initial_lr");
+      groups_[g].initial_lr =
+          initial.size() == 1 ? std::optional<double>(initial.item<double>()) : std::nullopt;
+    }
+  });
   states_ = std::move(states);
-  initial_lr_ = initial;
+}
+
+std::pair<Tensors, Tensors> decay_groups(const Module& module) {
+  std::pair<Tensors, Tensors> groups;
+  for (const Tensor& parameter : module.parameters())
+    (parameter.dim() >= 2 ? groups.first : groups.second).push_back(parameter);
+  return groups;
 }
 
 }  // namespace retort

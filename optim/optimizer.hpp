@@ -1,10 +1,12 @@
-// What all optimisers share: parameters, their state, and how both are kept and restored.
+// The base of all optimisers: parameters in groups, their options and state, and how these are saved and
+// restored.
 #pragma once
 
 #include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "retort/framework/core/state_dict.hpp"
@@ -12,9 +14,21 @@
 
 namespace retort {
 
-/// Base of the optimisers. It holds handles to the parameters, which are leaves that require a gradient, and writes
-/// their values; it never changes a gradient. Optimisers can be neither copied nor moved, since schedulers refer to
-/// them.
+class Module;
+
+/// Parameters that an optimiser trains with options of their own:
+///
+///     auto [decayed, others] = rt::decay_groups(model);
+///     rt::AdamW optimizer({{decayed, {.lr = 1e-3, .weight_decay = 0.05}},
+///                          {others, {.lr = 1e-3, .weight_decay = 0}}});
+template <class Options>
+struct ParameterGroup {
+  Tensors parameters = {};
+  Options options = {};
+};
+
+/// Base of the optimisers. It holds handles to the parameters, which are leaves, and writes their values; it
+/// never changes a gradient. Optimisers can be neither copied nor moved, because schedulers refer to them.
 ///
 /// A derived class passes its options to the constructor once, with names and ranges, and overrides update():
 /// there it reads their current values with options<N>(), in the same order.
@@ -24,31 +38,37 @@ class Optimizer {
   Optimizer(const Optimizer&) = delete;
   Optimizer& operator=(const Optimizer&) = delete;
 
-  /// The parameters, in the order of the constructor.
+  /// The parameters of all groups, in the order of the groups.
   const Tensors& parameters() const { return parameters_; }
 
-  /// Updates every parameter that has a gradient. A parameter without one keeps its value and its state.
-  /// Throws: ValueError if a schedule has left the learning rate negative or NaN.
+  /// Updates every parameter that has a gradient and requires one. Any other keeps its value and its state: a
+  /// part of a model is frozen and thawed with set_requires_grad.
+  /// Throws: ValueError if a schedule has left a learning rate negative.
   void step();
   /// Makes the gradients of all parameters undefined.
   void zero_grad();
 
-  /// The learning rate of the next step.
-  double lr() const { return options_.front().value; }
-  /// Throws: ValueError for a negative rate or NaN.
+  std::int64_t group_count() const { return static_cast<std::int64_t>(groups_.size()); }
+  /// The learning rate of a group. Throws: IndexError if there is no group of that number.
+  double lr(std::int64_t group = 0) const { return group_at(group).options.front().value; }
+  /// Sets the rate of every group. Throws: ValueError for a negative rate or NaN; then nothing has changed.
   void set_lr(double lr);
-  /// The momentum, in the Adam family beta1; empty for an optimiser without one.
-  std::optional<double> momentum() const;
-  /// Throws: ValueError for an optimiser without momentum, or a value out of range.
+  /// Sets the rate of one group. Throws: as the other, and IndexError if there is no group of that number.
+  void set_lr(double lr, std::int64_t group);
+  /// The momentum, in the Adam family and Lion beta1; empty for an optimiser without one.
+  std::optional<double> momentum(std::int64_t group = 0) const;
+  /// Sets the momentum of every group.
+  /// Throws: ValueError for an optimiser without momentum, or a value out of range; then nothing has changed.
   void set_momentum(double momentum);
 
-  /// A copy of everything besides the parameters that the next step depends on: `state.0.step`, `state.0.exp_avg`, …
-  /// of each parameter (of shape (0) before its first step), `param_groups.0.lr` and the other options.
-  StateDict state_dict() const;
+  /// A copy of everything besides the parameters that the next step depends on: `state.0.step`,
+  /// `state.0.exp_avg`, … of each parameter (of shape (0) before its first step), `param_groups.0.lr` and the
+  /// other options of each group.
+  virtual StateDict state_dict() const;
   /// Restores what state_dict() returned, options included, so that training resumes with the same bits.
-  /// Throws: ValueError that lists every entry that is missing, unexpected or of another shape, or an option out of
-  /// range. The optimiser is then unchanged.
-  void load_state_dict(const StateDict& state);
+  /// Throws: ValueError that lists every entry that is missing, unexpected or of another shape, or an option
+  /// out of range. The optimiser is then unchanged.
+  virtual void load_state_dict(const StateDict& state);
 
  protected:
   /// What an optimiser keeps per parameter.
@@ -65,6 +85,7 @@ class Optimizer {
   /// The usual ranges.
   static constexpr Range any{[](double) { return true; }, "a number"};
   static constexpr Range at_least_0{[](double value) { return value >= 0; }, "at least 0"};
+  static constexpr Range at_least_1{[](double value) { return value >= 1; }, "at least 1"};
   static constexpr Range from_0_to_1{[](double value) { return value >= 0 && value <= 1; }, "in [0, 1]"};
   static constexpr Range from_0_below_1{[](double value) { return value >= 0 && value < 1; }, "in [0, 1)"};
   static constexpr Range flag{[](double value) { return value == 0 || value == 1; }, "0 or 1"};
@@ -76,23 +97,32 @@ class Optimizer {
     Range range;
   };
 
-  /// `state_names` name State::tensors in the state dict; `options` starts with the learning rate. The option named
-  /// "momentum" or "betas.0" is the one that momentum() reads.
-  /// Throws: ValueError if there is no parameter, or if one is undefined, the result of an operation or listed twice;
-  /// TypeError for an int64 parameter; ValueError for an option out of its range.
+  /// `state_names` name State::tensors in the state dict; `options` starts with the learning rate. The option
+  /// named "momentum" or "betas.0" is the one that momentum() reads.
+  /// Throws: ValueError if there is no parameter, or if one is undefined, the result of an operation or
+  /// listed twice; TypeError for an int64 parameter; ValueError for an option out of its range.
   Optimizer(const char* name, Tensors parameters, std::vector<const char*> state_names,
             std::vector<Option> options);
+  /// An optimiser that calls append() for each of its groups, and require_parameters().
+  Optimizer(const char* name, std::vector<const char*> state_names);
+
+  /// Adds a group, which may be empty. All groups have the same options in the same order.
+  /// Throws: as the constructor; then nothing has changed.
+  void append(Tensors parameters, std::vector<Option> options);
+  /// Throws: ValueError if no group has a parameter.
+  void require_parameters() const;
 
   /// Moves `parameter` by one step. Called for each parameter that has a gradient; state.step counts from 1.
   virtual void update(const Tensor& parameter, const Tensor& gradient, State& state) = 0;
   /// Throws ValueError for options that exclude one another. Called after any of them has changed.
   virtual void check_options() const {}
 
-  /// The current values of the first N options, in the order of the constructor.
+  /// The current values of the first N options, in the order of the constructor, of the group that is updated
+  /// or checked.
   template <std::size_t N>
   std::array<double, N> options() const {
     std::array<double, N> values{};
-    for (std::size_t i = 0; i < N; ++i) values[i] = options_[i].value;
+    for (std::size_t i = 0; i < N; ++i) values[i] = groups_[active_].options[i].value;
     return values;
   }
   /// Throws the ValueError for an option out of range unless `fits`.
@@ -105,15 +135,28 @@ class Optimizer {
 
  private:
   friend class LRScheduler;
-  void change(Option& option, double value);
-  Option* momentum_option();
+  struct Group {
+    std::size_t end;  ///< where its parameters end in parameters_
+    std::vector<Option> options;
+    std::optional<double> initial_lr = {};  ///< the rate before the first scheduler changed it
+  };
+  const Group& group_at(std::int64_t group) const;
+  void require_rate(const Group& group, double rate) const;
+  void check_parameters(const Tensors& added) const;
+  template <class F>
+  void change(F f);
+  static Option* momentum_of(Group& group);
 
   std::string name_;
   Tensors parameters_;
   std::vector<const char*> state_names_;
   std::vector<State> states_;
-  std::vector<Option> options_;
-  std::optional<double> initial_lr_;  // the rate before the first scheduler changed it
+  std::vector<Group> groups_;
+  std::size_t active_ = 0;  // the group that options() reads
 };
+
+/// The parameters of a module with two or more dimensions, and all others (biases, scales of norms), which
+/// weight decay usually leaves out. A tied weight is listed once.
+[[nodiscard]] std::pair<Tensors, Tensors> decay_groups(const Module& module);
 
 }  // namespace retort

@@ -7,15 +7,24 @@
 
 namespace retort {
 
-RMSprop::RMSprop(Tensors parameters, RMSpropOptions options)
-    : Optimizer("RMSprop", std::move(parameters), {"square_avg", "grad_avg", "momentum_buffer"},
-                {{"lr", options.lr, at_least_0},
-                 {"alpha", options.alpha, from_0_to_1},
-                 {"eps", options.eps, at_least_0},
-                 {"weight_decay", options.weight_decay, at_least_0},
-                 {"momentum", options.momentum, at_least_0},
-                 {"centered", double(options.centered), flag},
-                 {"maximize", double(options.maximize), flag}}) {}
+RMSprop::RMSprop(Tensors parameters, RMSpropOptions options) : RMSprop({{std::move(parameters), options}}) {}
+
+RMSprop::RMSprop(std::vector<ParameterGroup<RMSpropOptions>> groups)
+    : Optimizer("RMSprop", {"square_avg", "grad_avg", "momentum_buffer"}) {
+  for (auto& group : groups) add_group(std::move(group));
+  require_parameters();
+}
+
+void RMSprop::add_group(ParameterGroup<RMSpropOptions> group) {
+  const RMSpropOptions& o = group.options;
+  append(std::move(group.parameters), {{"lr", o.lr, at_least_0},
+                                       {"alpha", o.alpha, from_0_to_1},
+                                       {"eps", o.eps, at_least_0},
+                                       {"weight_decay", o.weight_decay, at_least_0},
+                                       {"momentum", o.momentum, at_least_0},
+                                       {"centered", double(o.centered), flag},
+                                       {"maximize", double(o.maximize), flag}});
+}
 
 void RMSprop::update(const Tensor& parameter, const Tensor& gradient, State& state) {
   const auto [lr, alpha, eps, weight_decay, momentum, centered, maximize] = options<7>();

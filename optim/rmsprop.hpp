@@ -22,6 +22,8 @@ struct RMSpropOptions {
 class RMSprop : public Optimizer {
  public:
   explicit RMSprop(Tensors parameters, RMSpropOptions options = {});
+  explicit RMSprop(std::vector<ParameterGroup<RMSpropOptions>> groups);
+  void add_group(ParameterGroup<RMSpropOptions> group);
 
  protected:
   void update(const Tensor& parameter, const Tensor& gradient, State& state) override;

@@ -7,15 +7,21 @@
 
 namespace retort {
 
-SGD::SGD(Tensors parameters, SGDOptions options)
-    : Optimizer("SGD", std::move(parameters), {"momentum_buffer"},
-                {{"lr", options.lr, at_least_0},
-                 {"momentum", options.momentum, at_least_0},
-                 {"dampening", options.dampening, any},
-                 {"weight_decay", options.weight_decay, at_least_0},
-                 {"nesterov", double(options.nesterov), flag},
-                 {"maximize", double(options.maximize), flag}}) {
-  SGD::check_options();
+SGD::SGD(Tensors parameters, SGDOptions options) : SGD({{std::move(parameters), options}}) {}
+
+SGD::SGD(std::vector<ParameterGroup<SGDOptions>> groups) : Optimizer("SGD", {"momentum_buffer"}) {
+  for (auto& group : groups) add_group(std::move(group));
+  require_parameters();
+}
+
+void SGD::add_group(ParameterGroup<SGDOptions> group) {
+  const SGDOptions& o = group.options;
+  append(std::move(group.parameters), {{"lr", o.lr, at_least_0},
+                                       {"momentum", o.momentum, at_least_0},
+                                       {"dampening", o.dampening, any},
+                                       {"weight_decay", o.weight_decay, at_least_0},
+                                       {"nesterov", double(o.nesterov), flag},
+                                       {"maximize", double(o.maximize), flag}});
 }
 
 void SGD::check_options() const {

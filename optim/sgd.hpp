@@ -21,6 +21,8 @@ struct SGDOptions {
 class SGD : public Optimizer {
  public:
   explicit SGD(Tensors parameters, SGDOptions options = {});
+  explicit SGD(std::vector<ParameterGroup<SGDOptions>> groups);
+  void add_group(ParameterGroup<SGDOptions> group);
 
  protected:
   void check_options() const override;

@@ -49,6 +49,7 @@ std::vector<OpCase> product_cases();
 std::vector<OpCase> network_cases();
 std::vector<OpCase> loss_cases();
 std::vector<OpCase> toolbox_cases();
+std::vector<OpCase> pair_loss_cases();
 
 // ---- samples that many rows share -----------------------------------------------------------------------
 

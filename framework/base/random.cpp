@@ -7,6 +7,7 @@
 #include <mutex>
 #include <numbers>
 #include <numeric>
+#include <utility>
 
 #include "retort/framework/base/error.hpp"
 #include "retort/framework/base/threads.hpp"
@@ -77,6 +78,8 @@ T unit(const Words& words, std::int64_t i) {
   }
 }
 
+thread_local Generator* guarded = nullptr;
+
 std::mutex default_mutex;
 Generator default_generator;
 // A fork waits until no thread holds the lock, since the child has none of the threads that would release it.
@@ -100,6 +103,9 @@ double Generator::uniform() {
   const Lanes drawn = philox(seed_, advance(1));
   return unit<double>({drawn.words[0][0], drawn.words[1][0], 0, 0}, 0);
 }
+
+GeneratorGuard::GeneratorGuard(Generator& generator) : previous_(std::exchange(guarded, &generator)) {}
+GeneratorGuard::~GeneratorGuard() { guarded = previous_; }
 
 void manual_seed(std::uint64_t seed) {
   const std::lock_guard lock(default_mutex);
@@ -125,11 +131,17 @@ std::vector<std::int64_t> random_permutation(std::int64_t n, Generator& generato
 
 namespace detail {
 
+Generator* guarded_generator() { return guarded; }
+
 Generator take_from_default(std::uint64_t blocks) {
+  const auto take = [blocks](Generator& from) {
+    const Generator taken = from;
+    from.advance(blocks);
+    return taken;
+  };
+  if (guarded) return take(*guarded);
   const std::lock_guard lock(default_mutex);
-  Generator taken = default_generator;
-  default_generator.advance(blocks);
-  return taken;
+  return take(default_generator);
 }
 
 std::uint64_t blocks_for(std::int64_t n, DType dtype) {
@@ -143,7 +155,8 @@ void fill_uniform(std::span<T> out, const Generator& generator, double low, doub
   const auto n = static_cast<std::int64_t>(out.size());
   const T from = static_cast<T>(low);
   const T width = static_cast<T>(high - low);
-  // Rounding must not leave the interval: the first and the last T in it. An empty one has the single value low.
+  // Rounding must not leave the interval: the first and the last T in it. An empty one has the single value
+  // low.
   T first = from;
   if (static_cast<double>(first) < low) first = std::nextafter(first, std::numeric_limits<T>::infinity());
   T last = static_cast<T>(high);

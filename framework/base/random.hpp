@@ -1,6 +1,6 @@
 // Random numbers: the counter-based generator Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy
-// as 1, 2, 3", 2011). A draw is a function of seed and position alone, so results depend neither on the number
-// of threads nor on the compiler.
+// as 1, 2, 3", 2011). A draw is a function of seed and position alone, so results depend neither on the
+// number of threads nor on the compiler.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,8 @@
 
 namespace retort {
 
-/// A stream of random numbers: a seed and a position in it. Not shared between threads, except the default one.
+/// A stream of random numbers: a seed and a position in it. Not shared between threads, except the default
+/// one.
 class Generator {
  public:
   explicit Generator(std::uint64_t seed = 0) : seed_(seed) {}
@@ -43,6 +44,24 @@ class Generator {
   std::uint64_t position_ = 0;
 };
 
+/// For its lifetime, rand, randn, dropout, initialisers and loaders without a seed draw from `generator` on
+/// this thread, instead of the default one; other threads are not affected. Guards may be nested. A
+/// Checkpoint keeps and restores the generator that is in force on its thread. The generator must outlive the
+/// guard.
+///
+///     rt::Generator noise(7);
+///     const rt::GeneratorGuard guard(noise);
+class GeneratorGuard {
+ public:
+  explicit GeneratorGuard(Generator& generator);
+  ~GeneratorGuard();
+  GeneratorGuard(const GeneratorGuard&) = delete;
+  GeneratorGuard& operator=(const GeneratorGuard&) = delete;
+
+ private:
+  Generator* previous_;
+};
+
 /// Seeds the default generator of rand, randn, dropout, initialisers and shuffling loaders.
 void manual_seed(std::uint64_t seed);
 /// The default generator's seed and position, to keep and to restore.
@@ -53,8 +72,11 @@ void set_generator_state(const Generator& state);
 std::vector<std::int64_t> random_permutation(std::int64_t n, Generator& generator);
 
 namespace detail {
-/// Sets blocks of the default generator aside, for one draw; safe to call from several threads.
+/// Sets blocks of the generator in force on this thread aside, for one draw; safe to call from several
+/// threads.
 Generator take_from_default(std::uint64_t blocks);
+/// The generator of this thread's innermost GeneratorGuard, or null.
+Generator* guarded_generator();
 /// Blocks that n draws of an element type use up.
 std::uint64_t blocks_for(std::int64_t n, DType dtype);
 /// Fill `out` from the generator's position on, with draws uniform in [low, high), never high itself if

@@ -10,8 +10,9 @@ namespace {
 
 constexpr std::int64_t grain = 65536;  // some ten microseconds
 
-/// Calls f(i, count) for the registers of n elements, on all threads. The averages of a unit that gets no gradient any
-/// more fade: they end at 0, not in denormal numbers, among which rounding would hold them for ever.
+/// Calls f(i, count) for the registers of n elements, on all threads. The averages of a unit that gets no
+/// gradient any more fade: they end at 0, not in denormal numbers, among which rounding would hold them for
+/// ever.
 template <class T, class F>
 void for_registers(std::int64_t n, F f) {
   parallel_for(n, grain, [&](std::int64_t begin, std::int64_t end) {
@@ -136,6 +137,33 @@ void adagrad(T* parameter, const T* gradient, T* sum, std::int64_t n, const Adag
 }
 
 template <class T>
+void lion(T* parameter, const T* gradient, T* m, std::int64_t n, const LionUpdate& update) {
+  const Gradient<T> gradients(gradient, update.maximize, 0);
+  const Batch<T> beta1 = constant<T>(update.beta1), rest1 = constant<T>(1 - update.beta1);
+  const Batch<T> beta2 = constant<T>(update.beta2), rest2 = constant<T>(1 - update.beta2);
+  const Batch<T> rate = constant<T>(-update.lr), keep = constant<T>(1 - update.lr * update.weight_decay);
+  const Batch<T> zero(T{0}), one(T{1});
+  for_registers<T>(n, [=](std::int64_t i, std::int64_t count) {
+    const Batch<T> p = load_lanes(parameter + i, count, T{0}), mean = load_lanes(m + i, count, T{0});
+    const Batch<T> g = gradients.at(i, count, p);
+    const Batch<T> direction = fma<T>(rest1, g, beta1 * mean);
+    const Batch<T> sign =
+        select(direction > zero, one, select(direction < zero, -one, direction));  // NaN stays
+    store_lanes<T>(m + i, fma<T>(rest2, g, beta2 * mean), count);
+    store_lanes<T>(parameter + i, fma<T>(rate, sign, p * keep), count);
+  });
+}
+
+template <class T>
+void move_average(T* average, const T* value, std::int64_t n, double decay) {
+  const Batch<T> rest = constant<T>(1 - decay);
+  for_registers<T>(n, [=](std::int64_t i, std::int64_t count) {
+    const Batch<T> a = load_lanes(average + i, count, T{0});
+    store_lanes<T>(average + i, fma<T>(rest, load_lanes(value + i, count, T{0}) - a, a), count);
+  });
+}
+
+template <class T>
 void scale_in_place(T* x, std::int64_t n, double factor) {
   const Batch<T> by = constant<T>(factor);
   for_registers<T>(n, [=](std::int64_t i, std::int64_t count) {
@@ -159,6 +187,10 @@ template void rmsprop(float*, const float*, float*, float*, float*, std::int64_t
 template void rmsprop(double*, const double*, double*, double*, double*, std::int64_t, const RmspropUpdate&);
 template void adagrad(float*, const float*, float*, std::int64_t, const AdagradUpdate&);
 template void adagrad(double*, const double*, double*, std::int64_t, const AdagradUpdate&);
+template void lion(float*, const float*, float*, std::int64_t, const LionUpdate&);
+template void lion(double*, const double*, double*, std::int64_t, const LionUpdate&);
+template void move_average(float*, const float*, std::int64_t, double);
+template void move_average(double*, const double*, std::int64_t, double);
 template void scale_in_place(float*, std::int64_t, double);
 template void scale_in_place(double*, std::int64_t, double);
 template void clamp_in_place(float*, std::int64_t, double);

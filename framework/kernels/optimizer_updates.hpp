@@ -44,6 +44,19 @@ struct AdagradUpdate {
 template <class T>
 void adagrad(T* parameter, const T* gradient, T* sum, std::int64_t n, const AdagradUpdate& update);
 
+struct LionUpdate {
+  double lr, beta1, beta2, weight_decay;
+  bool maximize;
+};
+/// parameter = parameter·(1 - lr·weight_decay) - lr·sign(beta1·m + (1-beta1)·g), then m = beta2·m +
+/// (1-beta2)·g.
+template <class T>
+void lion(T* parameter, const T* gradient, T* m, std::int64_t n, const LionUpdate& update);
+
+/// average += (1 - decay)·(value - average); used by ExponentialMovingAverage.
+template <class T>
+void move_average(T* average, const T* value, std::int64_t n, double decay);
+
 /// x *= factor; used by clip_grad_norm.
 template <class T>
 void scale_in_place(T* x, std::int64_t n, double factor);

@@ -20,6 +20,8 @@
 #include "retort/framework/io/input_impl.hpp"
 #include "retort/framework/io/safetensors.hpp"
 #include "retort/framework/nn/module.hpp"
+#include "retort/framework/train/early_stopping.hpp"
+#include "retort/framework/train/moving_average.hpp"
 #include "retort/optim/lr_scheduler.hpp"
 
 namespace retort {
@@ -243,7 +245,8 @@ StateDict Checkpoint::states() const {
   if (parts_.optimizer) append(all, "optimizer.", parts_.optimizer->state_dict());
   for (std::size_t i = 0; i < parts_.schedulers.size(); ++i)
     append(all, message("scheduler.{}.", i), parts_.schedulers[i]->state_dict());
-  if (parts_.plateau) append(all, "plateau.", parts_.plateau->state_dict());
+  if (parts_.average) append(all, "average.", parts_.average->state_dict());
+  if (parts_.early_stopping) append(all, "early_stopping.", parts_.early_stopping->state_dict());
   return all;
 }
 
@@ -251,11 +254,16 @@ std::string Checkpoint::save(std::int64_t step, const std::string& json, bool be
   if (step < 0) throw ValueError(message("Checkpoint::save: step is {}; it must be at least 0", step));
   if (!nlohmann::json::accept(json))
     throw ValueError("Checkpoint::save: the text to be kept is not valid JSON; \"{}\" keeps nothing");
+  if (parts_.average && parts_.average->is_applied())
+    throw ValueError(
+        "Checkpoint::save: the averages are in the module, so that its own weights would be lost; end the "
+        "lifetime of what apply() returned first");
   make_folder(folder_);
   AtomicFile::remove_stale("Checkpoint::save", folder_);
 
   StateDict state = states();
   state["default_generator"] = encoded(generator_state());
+  if (const Generator* guarded = detail::guarded_generator()) state["guarded_generator"] = encoded(*guarded);
   if (parts_.generator) state["generator"] = encoded(*parts_.generator);
   if (parts_.loader) state["loader"] = encoded(*parts_.loader);
   std::vector<File> files = files_in(folder_);
@@ -309,17 +317,23 @@ Checkpoint::Loaded Checkpoint::load(const std::string& path) {
 
 void Checkpoint::load_states(const StateDict& state) {
   if (parts_.module) parts_.module->load_state_dict(part_of(state, "module."));
-  for (std::size_t i = 0; i < parts_.schedulers.size(); ++i)
-    parts_.schedulers[i]->load_state_dict(part_of(state, message("scheduler.{}.", i)));
-  if (parts_.plateau) parts_.plateau->load_state_dict(part_of(state, "plateau."));
+  for (std::size_t i = 0; i < parts_.schedulers.size(); ++i) {
+    StateDict part = part_of(state, message("scheduler.{}.", i));
+    if (part.empty() && dynamic_cast<ReduceLROnPlateau*>(parts_.schedulers[i]))
+      part = part_of(state, "plateau.");  // as earlier versions named it
+    parts_.schedulers[i]->load_state_dict(part);
+  }
+  if (parts_.average) parts_.average->load_state_dict(part_of(state, "average."));
+  if (parts_.early_stopping) parts_.early_stopping->load_state_dict(part_of(state, "early_stopping."));
   // Loading a schedule sets the optimiser's rate, which may have been another one.
   if (parts_.optimizer) parts_.optimizer->load_state_dict(part_of(state, "optimizer."));
 }
 
 void Checkpoint::restore(const StateDict& state, const std::string& path) {
   const Generator default_generator = decode_generator(state, path, "default_generator");
-  std::optional<Generator> generator;
+  std::optional<Generator> generator, guarded;
   std::optional<LoaderPosition> position;
+  if (detail::guarded_generator()) guarded = decode_generator(state, path, "guarded_generator");
   if (parts_.generator) generator = decode_generator(state, path, "generator");
   if (parts_.loader) position = decode_position(state, path, *parts_.loader);
 
@@ -340,6 +354,7 @@ void Checkpoint::restore(const StateDict& state, const std::string& path) {
     throw;
   }
   set_generator_state(default_generator);
+  if (guarded) *detail::guarded_generator() = *guarded;
   if (generator) *parts_.generator = *generator;
   if (position) parts_.loader->set_position(*position);
 }

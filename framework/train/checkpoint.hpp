@@ -11,21 +11,24 @@
 namespace retort {
 
 class DataLoader;
+class EarlyStopping;
+class ExponentialMovingAverage;
 class Generator;
 class LRScheduler;
 class Module;
 class Optimizer;
-class ReduceLROnPlateau;
 
-/// What a checkpoint keeps and restores; a part that isn't named is left alone. The default generator, which
-/// dropout draws from, is always kept. The parts must live as long as the Checkpoint.
+/// The parts of a run that a checkpoint keeps and restores; one that is not named is left alone. The default
+/// generator, which dropout draws from, is always kept, and so is the one of a GeneratorGuard in force. The
+/// parts must outlive the Checkpoint.
 struct CheckpointParts {
   Module* module = nullptr;
   Optimizer* optimizer = nullptr;
   std::vector<LRScheduler*> schedulers = {};  ///< of that optimiser, in the order in which they step
-  ReduceLROnPlateau* plateau = nullptr;
-  Generator* generator = nullptr;  ///< one of the run's own, beside the default one
+  Generator* generator = nullptr;             ///< one of the run's own, in addition to the default one
   DataLoader* loader = nullptr;
+  ExponentialMovingAverage* average = nullptr;
+  EarlyStopping* early_stopping = nullptr;
 };
 
 struct CheckpointOptions {
@@ -38,8 +41,8 @@ struct CheckpointOptions {
 /// build: weights, optimiser, schedule, order of the batches and random numbers.
 ///
 /// A file is written under another name, flushed and renamed, and older ones go only after that: whatever
-/// happens, and also after a power failure, load() finds the newest checkpoint or the one before it. The folder
-/// belongs to one run and one process at a time; others may read.
+/// happens, and also after a power failure, load() finds the newest checkpoint or the one before it. The
+/// folder belongs to one run and one process at a time; others may read.
 class Checkpoint {
  public:
   /// The content of a checkpoint apart from the state of its parts.
@@ -53,9 +56,11 @@ class Checkpoint {
   Checkpoint(std::string folder, CheckpointParts parts, CheckpointOptions options = {});
 
   /// Writes a checkpoint, with `json` for whatever else the run must remember, and returns its path. `best`
-  /// says that it is the best so far. The folder is made when it isn't there; what a killed process left half
-  /// written is removed. ValueError for a negative step or a text that isn't JSON; IoError when writing fails:
-  /// then the earlier checkpoints are still there, unless only tidying up failed, and the next save tries again.
+  /// marks it as the best so far. The folder is created if necessary; files that a killed process left
+  /// incomplete are removed.
+  /// Throws: ValueError for a negative step, a text that is not JSON, or while the averages are in the
+  /// module; IoError if writing fails: the earlier checkpoints are then still there, unless only removing old
+  /// ones failed, which the next save tries again.
   std::string save(std::int64_t step, const std::string& json = "{}", bool best = false);
 
   /// Restores the newest checkpoint whose file is sound (a checksum tells), with a warning for each that is

@@ -55,8 +55,13 @@ Argument argument_from(const Json& json) {
 void read_arguments(Arguments& args, const Json& json, const std::string& prefix) {
   for (const auto& item : json.items()) {
     const std::string name = prefix + item.key();
-    if (item.value().is_object()) {
-      read_arguments(args, item.value(), name + ".");
+    const Json& value = item.value();
+    if (value.is_object()) {
+      read_arguments(args, value, name + ".");
+    } else if (value.is_array() && !value.empty() && value[0].is_object()) {
+      args.set(name, static_cast<double>(value.size()));
+      for (std::size_t i = 0; i < value.size(); ++i)
+        read_arguments(args, value[i], name + "." + std::to_string(i) + ".");
     } else {
       args.set(name, argument_from(item.value()));
     }

@@ -15,7 +15,8 @@ using NamedTensors = std::map<std::string, Tensor>;
 /// A scalar argument: null, a flag, a number, a text or a list of numbers.
 using Argument = std::variant<std::monostate, bool, double, std::string, std::vector<double>>;
 
-/// The arguments of a case by name; those of a nested object as "optim.lr".
+/// The arguments of a case by name; those of a nested object as "optim.lr". A list of objects is its length,
+/// and those of its objects are "groups.0.lr".
 class Arguments {
  public:
   void set(std::string name, Argument value) { values_[std::move(name)] = std::move(value); }

@@ -67,6 +67,41 @@ std::vector<Form> both_forms(MakeOptions make_options, Function function) {
            }}};
 }
 
+BCEWithLogitsLossOptions bce_options(const Arguments& args, const NamedTensors& in) {
+  auto options = reduction_options<BCEWithLogitsLossOptions>(args);
+  options.weight = optional_tensor(in, "weight");
+  options.pos_weight = optional_tensor(in, "pos_weight");
+  return options;
+}
+
+/// Both forms of a loss of three tensors.
+template <class Class, class Options, class Function>
+std::vector<Form> both_forms_of_three(const char* a, const char* b, const char* c, Function function,
+                                      Options (*make_options)(const Arguments&)) {
+  return {{"function",
+           [=](const Arguments& args, const NamedTensors& in) {
+             return Results{.outputs = {{"out", function(in.at(a), in.at(b), in.at(c), make_options(args))}}};
+           }},
+          {"class", [=](const Arguments& args, const NamedTensors& in) {
+             return Results{.outputs = {{"out", Class(make_options(args))(in.at(a), in.at(b), in.at(c))}}};
+           }}};
+}
+
+CosineEmbeddingLossOptions cosine_options(const Arguments& args) {
+  auto options = reduction_options<CosineEmbeddingLossOptions>(args);
+  options.margin = args.number("margin", options.margin);
+  return options;
+}
+
+TripletMarginLossOptions triplet_options(const Arguments& args) {
+  auto options = reduction_options<TripletMarginLossOptions>(args);
+  options.margin = args.number("margin", options.margin);
+  options.p = args.number("p", options.p);
+  options.eps = args.number("eps", options.eps);
+  options.swap = args.flag("swap", options.swap);
+  return options;
+}
+
 DistillationLossOptions distillation_options(const Arguments& args) {
   return {.temperature = args.number("T", 1),
           .alpha = args.number("alpha", 1),
@@ -147,6 +182,35 @@ std::vector<Form> loss_operation(const std::string& op) {
   if (op == "mse_loss")
     return both_forms<MSELoss>([](A args, In) { return reduction_options<MSELossOptions>(args); },
                                [](T x, T t, const MSELossOptions& o) { return mse_loss(x, t, o); });
+  if (op == "l1_loss")
+    return both_forms<L1Loss>([](A args, In) { return reduction_options<L1LossOptions>(args); },
+                              [](T x, T t, const L1LossOptions& o) { return l1_loss(x, t, o); });
+  if (op == "smooth_l1_loss")
+    return both_forms<SmoothL1Loss>(
+        [](A args, In) {
+          auto options = reduction_options<SmoothL1LossOptions>(args);
+          options.beta = args.number("beta", options.beta);
+          return options;
+        },
+        [](T x, T t, const SmoothL1LossOptions& o) { return smooth_l1_loss(x, t, o); });
+  if (op == "huber_loss")
+    return both_forms<HuberLoss>(
+        [](A args, In) {
+          auto options = reduction_options<HuberLossOptions>(args);
+          options.delta = args.number("delta", options.delta);
+          return options;
+        },
+        [](T x, T t, const HuberLossOptions& o) { return huber_loss(x, t, o); });
+  if (op == "binary_cross_entropy_with_logits")
+    return both_forms<BCEWithLogitsLoss>(bce_options, [](T x, T t, const BCEWithLogitsLossOptions& o) {
+      return binary_cross_entropy_with_logits(x, t, o);
+    });
+  if (op == "cosine_embedding_loss")
+    return both_forms_of_three<CosineEmbeddingLoss>("input1", "input2", "target", cosine_embedding_loss,
+                                                    cosine_options);
+  if (op == "triplet_margin_loss")
+    return both_forms_of_three<TripletMarginLoss>("anchor", "positive", "negative", triplet_margin_loss,
+                                                  triplet_options);
   if (op == "distillation")
     return {{"fused", fused_distillation, false}, {"composed", composed_distillation}};
   if (op == "distillation_loss")

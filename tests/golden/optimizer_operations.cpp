@@ -33,15 +33,25 @@ Options adam_options(const Arguments& args) {
   return options;
 }
 
+SGDOptions sgd_options(const Arguments& args) {
+  auto options = common_options<SGDOptions>(args);
+  options.momentum = args.number("optim.momentum", options.momentum);
+  options.dampening = args.number("optim.dampening", options.dampening);
+  options.nesterov = args.flag("optim.nesterov", options.nesterov);
+  return options;
+}
+
+LionOptions lion_options(const Arguments& args) {
+  auto options = common_options<LionOptions>(args);
+  const std::vector<double> betas =
+      args.get("optim.betas", std::vector<double>{options.betas.first, options.betas.second});
+  options.betas = {betas.at(0), betas.at(1)};
+  return options;
+}
+
 std::unique_ptr<Optimizer> make_optimizer(const Tensors& parameters, const Arguments& args) {
   const std::string name = args.text("optim.optimizer", "");
-  if (name == "SGD") {
-    auto options = common_options<SGDOptions>(args);
-    options.momentum = args.number("optim.momentum", options.momentum);
-    options.dampening = args.number("optim.dampening", options.dampening);
-    options.nesterov = args.flag("optim.nesterov", options.nesterov);
-    return std::make_unique<SGD>(parameters, options);
-  }
+  if (name == "SGD") return std::make_unique<SGD>(parameters, sgd_options(args));
   if (name == "Adam") return std::make_unique<Adam>(parameters, adam_options<AdamOptions>(args));
   if (name == "AdamW") return std::make_unique<AdamW>(parameters, adam_options<AdamWOptions>(args));
   if (name == "RMSprop") {
@@ -165,6 +175,96 @@ Results replay(const Arguments& args, const NamedTensors& in) {
   return {.outputs = {{"trajectory0", traces[0].get()}, {"trajectory1", traces[1].get()}}};
 }
 
+/// The options of a group: those that all share, replaced by its own.
+Arguments with_group(const Arguments& args, std::int64_t group) {
+  Arguments own = args;
+  for (const char* name : {"lr", "weight_decay", "momentum", "dampening", "eps", "alpha"}) {
+    const std::string key = "groups." + std::to_string(group) + "." + name;
+    if (args.has(key)) own.set(std::string("optim.") + name, args.number(key, 0));
+  }
+  return own;
+}
+
+template <class O, class Options>
+Results replay_groups(const Arguments& args, const NamedTensors& in,
+                      Options (*options_of)(const Arguments&)) {
+  Tensors parameters;
+  while (in.contains("param" + std::to_string(parameters.size())))
+    parameters.push_back(in.at("param" + std::to_string(parameters.size())).clone().set_requires_grad());
+  const std::int64_t count = args.integer("groups", 0), steps = args.integer("steps", 0);
+  const auto group_at = [&](std::int64_t g) {
+    ParameterGroup<Options> group{.options = options_of(with_group(args, g))};
+    for (const std::int64_t place : args.integers("groups." + std::to_string(g) + ".params"))
+      group.parameters.push_back(parameters.at(place));
+    return group;
+  };
+  const auto added_at = [&](std::int64_t g) {
+    return args.integer("groups." + std::to_string(g) + ".added_at", 0);
+  };
+  std::vector<ParameterGroup<Options>> first;
+  for (std::int64_t g = 0; g < count; ++g)
+    if (added_at(g) == 0) first.push_back(group_at(g));
+  O optimizer(first);
+  const auto step_scheduler = make_scheduler(optimizer, args);
+  std::vector<Trace> traces(parameters.size());
+  std::vector<double> rates;
+  for (std::int64_t step = 0; step < steps; ++step) {
+    for (std::int64_t g = 0; g < count; ++g) {
+      if (added_at(g) == step && step > 0) optimizer.add_group(group_at(g));
+      rates.push_back(g < optimizer.group_count() ? optimizer.lr(g) : 0);
+    }
+    for (std::size_t i = 0; i < parameters.size(); ++i)
+      parameters[i].set_grad(select(in.at("grad_steps" + std::to_string(i)), 0, step));
+    optimizer.step();
+    step_scheduler();
+    for (std::size_t i = 0; i < parameters.size(); ++i) traces[i].add(parameters[i]);
+  }
+  Results results;
+  for (std::size_t i = 0; i < parameters.size(); ++i)
+    results.outputs["trajectory" + std::to_string(i)] = traces[i].get();
+  results.outputs["lr"] = tensor(rates, {steps, count});
+  return results;
+}
+
+Results optimizer_groups(const Arguments& args, const NamedTensors& in) {
+  const std::string name = args.text("optim.optimizer", "");
+  if (name == "SGD") return replay_groups<SGD>(args, in, sgd_options);
+  if (name == "Adam") return replay_groups<Adam>(args, in, adam_options<AdamOptions>);
+  if (name == "AdamW") return replay_groups<AdamW>(args, in, adam_options<AdamWOptions>);
+  if (name == "Lion") return replay_groups<Lion>(args, in, lion_options);
+  throw std::runtime_error("no optimiser " + name);
+}
+
+Results lbfgs(const Arguments& args, const NamedTensors& in) {
+  LBFGSOptions options;
+  options.lr = args.number("optim.lr", options.lr);
+  options.max_iter = args.integer("optim.max_iter", options.max_iter);
+  if (args.has("optim.max_eval")) options.max_eval = args.integer("optim.max_eval", 0);
+  options.tolerance_grad = args.number("optim.tolerance_grad", options.tolerance_grad);
+  options.tolerance_change = args.number("optim.tolerance_change", options.tolerance_change);
+  options.history_size = args.integer("optim.history_size", options.history_size);
+  if (args.has("optim.line_search_fn")) options.line_search_fn = args.text("optim.line_search_fn", "");
+  const Tensor x = in.at("x0").clone().set_requires_grad();
+  const auto objective = [&]() -> Tensor {
+    if (args.text("objective", "") == "quadratic")
+      return 0.5 * sum(x * matmul(in.at("A"), x)) - sum(in.at("b") * x);
+    const Tensor left = slice(x, 0, 0, -1), right = slice(x, 0, 1, std::nullopt);
+    return sum(args.number("steepness", 1) * pow(right - left * left, 2) + pow(1 - left, 2));
+  };
+  LBFGS optimizer({x}, options);
+  Trace trajectory, loss;
+  for (std::int64_t step = 0; step < args.integer("steps", 0); ++step) {
+    loss.add(optimizer.step([&] {
+      optimizer.zero_grad();
+      const Tensor value = objective();
+      value.backward();
+      return value;
+    }));
+    trajectory.add(x);
+  }
+  return {.outputs = {{"trajectory", trajectory.get()}, {"loss", loss.get()}}};
+}
+
 Results schedule(const Arguments& args, const NamedTensors&) {
   const auto optimizer = make_optimizer({zeros({1}).set_requires_grad()}, args);
   const auto step_scheduler = make_scheduler(*optimizer, args);
@@ -278,6 +378,8 @@ std::vector<Form> optimizer_operation(const std::string& op) {
   using A = const Arguments&;
   using In = const NamedTensors&;
   if (op == "optimizer") return {{"class", replay}};
+  if (op == "optimizer_groups") return {{"class", optimizer_groups}};
+  if (op == "LBFGS") return {{"class", lbfgs}};
   if (op == "lr_schedule") return {{"class", schedule}};
   if (op == "reduce_on_plateau") return {{"class", plateau}};
   if (op == "clip_grad_norm") return {{"function", [](A args, In in) { return clip(args, in, false); }}};

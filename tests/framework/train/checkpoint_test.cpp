@@ -156,8 +156,7 @@ BOOST_AUTO_TEST_CASE(every_optimizer_and_schedule_resumes_with_a_loader_that_wor
             path,
             {.module = &model,
              .optimizer = optimizer.get(),
-             .schedulers = schedule ? std::vector{schedule.get()} : std::vector<LRScheduler*>{},
-             .plateau = plateau ? &*plateau : nullptr,
+             .schedulers = {schedule ? schedule.get() : &*plateau},
              .loader = &loader},
             {.keep = steps + 1});
         std::int64_t step = from;
@@ -365,7 +364,7 @@ BOOST_AUTO_TEST_CASE(a_checkpoint_of_another_run_changes_nothing) {
   SGD sgd(other.model.parameters(), {.lr = 0.1});
   check_refused({.optimizer = &sgd}, "does not fit", "SGD", "missing: ");
   LambdaLR third(sgd, {.lr_lambda = [](std::int64_t) { return 1.0; }});
-  check_refused({.schedulers = {&other.warmup, &other.cosine, &third}}, "missing: last_epoch");
+  check_refused({.schedulers = {&other.warmup, &other.cosine, &third}}, "missing: base_lr");
   DataLoader longer(TrainingRun::data(), {.batch_size = 3, .seed = 1});
   check_refused({.loader = &longer}, "35 rows in 9 batches, but this one has 35 rows in 12");
 }

@@ -19,21 +19,29 @@ inline std::string bytes_of(const StateDict& state) {
   return bytes;
 }
 
-/// Dropout draws from the default generator, noise on the inputs from one of the run's own, the order of the batches
-/// from the loader's seed; the rate follows two chained schedules and a plateau. Nine steps make an epoch.
+/// Dropout and noise on the inputs draw from a generator of the run's own, the order of the batches comes
+/// from the loader's seed; the rates of two parameter groups follow two chained schedules and a plateau, the
+/// weights are averaged, and early stopping watches the loss. Nine steps make an epoch.
 struct TrainingRun {
   explicit TrainingRun(std::uint64_t seed = 1)
       : model(network(seed)),
-        optimizer(model.parameters(), {.lr = 0.05, .amsgrad = true}),
+        optimizer(groups(model)),
         warmup(optimizer, {.warmup_steps = 5}),
         cosine(optimizer, {.T_max = 40}),
         plateau(optimizer, {.patience = 3}),
+        average(model, {.decay = 0.9}),
+        stop({.patience = 4, .min_delta = 1e-3}),
         noise(seed + 7),
         loader(data(), {.batch_size = 4, .shuffle = true, .seed = seed}) {}
 
   static Sequential network(std::uint64_t seed) {
     manual_seed(seed);
     return Sequential(Linear(3, 8), ReLU(), Dropout(0.5), Linear(8, 2));
+  }
+  /// The weights decay, the biases learn at a lower rate.
+  static std::vector<ParameterGroup<AdamOptions>> groups(const Module& model) {
+    auto [decayed, others] = decay_groups(model);
+    return {{decayed, {.lr = 0.05, .weight_decay = 0.01, .amsgrad = true}}, {others, {.lr = 0.02}}};
   }
   static Dataset data() {
     const Tensor rows = arange(35, DType::float32);
@@ -47,15 +55,17 @@ struct TrainingRun {
   CheckpointParts parts() {
     return {.module = &model,
             .optimizer = &optimizer,
-            .schedulers = {&warmup, &cosine},
-            .plateau = &plateau,
+            .schedulers = {&warmup, &cosine, &plateau},
             .generator = &noise,
-            .loader = &loader};
+            .loader = &loader,
+            .average = &average,
+            .early_stopping = &stop};
   }
 
-  /// Steps on to `stop`; `after` is called after each, within the pass over the loader.
-  void train(std::int64_t stop, const std::function<void()>& after = {}) {
-    while (step < stop)
+  /// Trains up to step `end`; `after` is called after each, within the pass over the loader.
+  void train(std::int64_t end, const std::function<void()>& after = {}) {
+    const GeneratorGuard guard(noise);
+    while (step < end)
       for (const Batch& batch : loader) {
         const Tensor noisy = batch.input + noise.uniform() * 0.1;
         const Tensor target = batch.target.to(DType::float32) / 35.0;
@@ -65,17 +75,22 @@ struct TrainingRun {
         optimizer.step();
         warmup.step();
         cosine.step();
-        if (++step % 4 == 0) plateau.step(loss.item<double>());
+        average.update();
+        if (++step % 4 == 0) {
+          plateau.step(loss.item<double>());
+          stops += stop.step(loss.item<double>());
+        }
         rows += message("{} ", batch.target.values<std::int64_t>().front());
         if (after) after();
-        if (step == stop) break;
+        if (step == end) break;
       }
   }
 
   /// Everything that the rest of the run depends on, and what it went through: the first row of each batch.
   std::string state() const {
     return bytes_of(model.state_dict()) + bytes_of(optimizer.state_dict()) + bytes_of(warmup.state_dict()) +
-           bytes_of(cosine.state_dict()) + bytes_of(plateau.state_dict()) +
+           bytes_of(cosine.state_dict()) + bytes_of(plateau.state_dict()) + bytes_of(average.state_dict()) +
+           bytes_of(stop.state_dict()) +
            message("default {} {} own {} {} epoch {} batch {} rows {}", std::size_t{generator_state().seed()},
                    std::size_t{generator_state().position()}, std::size_t{noise.seed()},
                    std::size_t{noise.position()}, loader.position().epoch, loader.position().batch, rows);
@@ -97,9 +112,12 @@ struct TrainingRun {
   LinearWarmup warmup;
   CosineAnnealingLR cosine;
   ReduceLROnPlateau plateau;
+  ExponentialMovingAverage average;
+  EarlyStopping stop;
   Generator noise;
   DataLoader loader;
   std::int64_t step = 0;
+  std::int64_t stops = 0;  // how often the run would have been stopped, in this process
   std::string rows = {};
 };
 

@@ -1,0 +1,55 @@
+#include "retort/losses/bce_loss.hpp"
+
+#include "retort/framework/fused.hpp"
+#include "retort/framework/ops/checks.hpp"
+#include "retort/losses/rows_impl.hpp"
+
+namespace retort {
+namespace {
+
+// softplus(-x) = max(-x, 0) + log1p(exp(-|x|)), with |x| and the maximum by one comparison: their derivatives
+// are then those of softplus at x = 0, too, in every order. The value is computed in PyTorch's order, with
+// softplus(x) = x + softplus(-x), and so rounds as PyTorch's. Where x < 0 these two cancel: the derivatives,
+// for which the arguments are dual numbers, are taken of a form in which nothing does.
+struct WeightedTerm {
+  template <class X>
+  auto operator()(const X& x, const auto& t, const auto& weight) const {
+    const auto positive = x >= 0;
+    const auto tail = log1p(exp(where(positive, -x, x)));
+    const auto of_minus_x = tail + where(positive, 0, -x);
+    if constexpr (requires { x.depends_on(0); })
+      return weight * t * of_minus_x + (1 - t) * (tail + where(positive, x, 0));
+    else
+      return (1 - t) * x + (1 + (weight - 1) * t) * of_minus_x;
+  }
+};
+struct Term {
+  auto operator()(const auto& x, const auto& t) const { return WeightedTerm()(x, t, 1.0); }
+};
+
+void require_broadcast(const char* what, const Tensor& weight, const Shape& shape) {
+  detail::require_floating("binary_cross_entropy_with_logits", weight);
+  bool fits = weight.dim() <= static_cast<Index>(shape.size());
+  for (Index d = 1; fits && d <= weight.dim(); ++d)
+    fits = weight.size(-d) == 1 || weight.size(-d) == shape[shape.size() - static_cast<std::size_t>(d)];
+  if (!fits)
+    throw ShapeError(
+        message("binary_cross_entropy_with_logits: {} of shape {} does not broadcast to the input's shape {}",
+                what, weight.shape(), shape));
+}
+
+}  // namespace
+
+Tensor binary_cross_entropy_with_logits(const Tensor& input, const Tensor& target,
+                                        BCEWithLogitsLossOptions options) {
+  const char* const name = "binary_cross_entropy_with_logits";
+  const Reduction reduction = detail::prepare_terms(name, input, target, options);
+  const auto& [weight, size_average, reduce, given, pos_weight] = options;
+  if (weight.defined()) require_broadcast("weight", weight, input.shape());
+  if (pos_weight.defined()) require_broadcast("pos_weight", pos_weight, input.shape());
+  const Tensor terms = pos_weight.defined() ? fused(name, WeightedTerm(), input, target, pos_weight)
+                                            : fused(name, Term(), input, target);
+  return detail::reduce_terms(weight.defined() ? terms * weight : terms, reduction);
+}
+
+}  // namespace retort

@@ -1,0 +1,58 @@
+#include "retort/losses/embedding_losses.hpp"
+
+#include <algorithm>
+
+#include "retort/framework/ops/checks.hpp"
+#include "retort/framework/ops/distance.hpp"
+#include "retort/framework/ops/elementwise.hpp"
+#include "retort/framework/ops/reduction.hpp"
+#include "retort/losses/rows_impl.hpp"
+
+namespace retort {
+namespace {
+
+/// Throws: ShapeError unless a and b have one shape [..., D] and c the shape `expected`.
+void require_shapes(const char* operation, const Tensor& a, const Tensor& b, const Tensor& c,
+                    const Shape& expected, const char* rule) {
+  if (a.dim() == 0 || a.shape() != b.shape() || c.shape() != expected)
+    throw ShapeError(message("{}: the arguments have shapes {}, {} and {}; {}", operation, a.shape(),
+                             b.shape(), c.shape(), rule));
+}
+
+}  // namespace
+
+Tensor cosine_embedding_loss(const Tensor& input1, const Tensor& input2, const Tensor& target,
+                             CosineEmbeddingLossOptions options) {
+  const char* const name = "cosine_embedding_loss";
+  Shape rows = input1.shape();
+  if (!rows.empty()) rows.pop_back();
+  require_shapes(name, input1, input2, target, rows,
+                 "the inputs must have one shape [..., D], and the target that without the last dimension");
+  const Reduction reduction = detail::prepare_terms(name, input1, input2, options);
+  detail::require_int64(name, "target", target);
+  for (const std::int64_t value : target.data<std::int64_t>())
+    if (value != 1 && value != -1)
+      throw ValueError(message("{}: the target holds {}; it must be 1 or -1", name, value));
+
+  const auto square = [](const Tensor& x) { return sum(x * x, -1) + 1e-12; };
+  const Tensor cosine = sum(input1 * input2, -1) / sqrt(square(input1) * square(input2));
+  const Tensor terms = where(equal(target, 1), 1 - cosine, clamp(cosine - options.margin, 0.0, std::nullopt));
+  return detail::reduce_terms(terms, reduction);
+}
+
+Tensor triplet_margin_loss(const Tensor& anchor, const Tensor& positive, const Tensor& negative,
+                           TripletMarginLossOptions options) {
+  const char* const name = "triplet_margin_loss";
+  require_shapes(name, anchor, positive, negative, anchor.shape(), "all must have one shape [..., D]");
+  const Reduction reduction = detail::prepare_terms(name, anchor, positive, options);
+  detail::require_floating(name, negative);
+  const auto distance = [&](const Tensor& a, const Tensor& b) {
+    return norm(a - b + options.eps, options.p, -1);
+  };
+  Tensor apart = distance(anchor, negative);
+  if (options.swap) apart = minimum(apart, distance(positive, negative));
+  return detail::reduce_terms(clamp(distance(anchor, positive) - apart + options.margin, 0.0, std::nullopt),
+                              reduction);
+}
+
+}  // namespace retort
