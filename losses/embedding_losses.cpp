@@ -34,8 +34,10 @@ Tensor cosine_embedding_loss(const Tensor& input1, const Tensor& input2, const T
     if (value != 1 && value != -1)
       throw ValueError(message("{}: the target holds {}; it must be 1 or -1", name, value));
 
+  const DType dtype = promote(input1.dtype(), input2.dtype());
+  const Tensor a = input1.to(dtype), b = input2.to(dtype);
   const auto square = [](const Tensor& x) { return sum(x * x, -1) + 1e-12; };
-  const Tensor cosine = sum(input1 * input2, -1) / sqrt(square(input1) * square(input2));
+  const Tensor cosine = sum(a * b, -1) / sqrt(square(a) * square(b));
   const Tensor terms = where(equal(target, 1), 1 - cosine, clamp(cosine - options.margin, 0.0, std::nullopt));
   return detail::reduce_terms(terms, reduction);
 }
