@@ -279,6 +279,8 @@ BOOST_AUTO_TEST_CASE(distillation) { run_family("distillation"); }
 BOOST_AUTO_TEST_CASE(elementwise) { run_family("elementwise"); }
 BOOST_AUTO_TEST_CASE(optim) { run_family("optim"); }
 BOOST_AUTO_TEST_CASE(ops2) { run_family("ops2"); }
+BOOST_AUTO_TEST_CASE(attention) { run_family("attention"); }
+BOOST_AUTO_TEST_CASE(recurrent) { run_family("recurrent"); }
 
 BOOST_AUTO_TEST_CASE(summary) {
   std::cout << "golden, all families: " << total << "\n";

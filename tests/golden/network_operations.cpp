@@ -66,7 +66,8 @@ Results batch_normalisation(const Arguments& args, const NamedTensors& in) {
 
 std::vector<Form> forms_of(const std::string& op) {
   for (const auto part :
-       {tensor_operation, array_operation, loss_operation, network_operation, optimizer_operation}) {
+       {tensor_operation, array_operation, loss_operation, network_operation, sequence_operation,
+        optimizer_operation}) {
     std::vector<Form> forms = part(op);
     if (!forms.empty()) return forms;
   }
