@@ -47,6 +47,7 @@ std::vector<OpCase> shape_cases();
 std::vector<OpCase> array_cases();
 std::vector<OpCase> product_cases();
 std::vector<OpCase> network_cases();
+std::vector<OpCase> sequence_cases();
 std::vector<OpCase> loss_cases();
 std::vector<OpCase> toolbox_cases();
 std::vector<OpCase> pair_loss_cases();

@@ -1,15 +1,19 @@
 #include "retort/framework/nn/activation.hpp"
 
+#include "retort/framework/ops/dropout.hpp"
+#include "retort/framework/ops/shape_ops.hpp"
 #include "retort/framework/ops/softmax.hpp"
 
 namespace retort {
 
-Tensor ReLU::operator()(const Tensor& x) const { return relu(x); }
-Tensor Tanh::operator()(const Tensor& x) const { return tanh(x); }
-Tensor Sigmoid::operator()(const Tensor& x) const { return sigmoid(x); }
-Tensor SiLU::operator()(const Tensor& x) const { return silu(x); }
-Tensor GELU::operator()(const Tensor& x) const { return gelu(x, approximate_); }
-Tensor Softmax::operator()(const Tensor& x) const { return softmax(x, dim_); }
-Tensor LogSoftmax::operator()(const Tensor& x) const { return log_softmax(x, dim_); }
+Tensor Softmax::operator()(const Tensor& x) const { return output(softmax(x, dim_)); }
+Tensor LogSoftmax::operator()(const Tensor& x) const { return output(log_softmax(x, dim_)); }
+
+Dropout::Dropout(double p) : p_(p) {
+  if (!(p >= 0 && p <= 1)) throw ValueError(message("Dropout: p is {}; it must be between 0 and 1", p));
+}
+Tensor Dropout::operator()(const Tensor& x) const { return output(dropout(x, p_, is_training())); }
+
+Tensor Flatten::operator()(const Tensor& x) const { return output(flatten(x, start_dim_, end_dim_)); }
 
 }  // namespace retort

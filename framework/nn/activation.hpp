@@ -1,4 +1,4 @@
-// Activations as modules; each does what the function of its name does.
+// Modules without parameters: activations, dropout, flattening.
 #pragma once
 
 #include <cstdint>
@@ -8,41 +8,67 @@
 
 namespace retort {
 
-/// max(x, 0).
-class ReLU : public Module {
+/// A module that does what a function of one tensor does.
+template <Tensor (*function)(const Tensor&)>
+class Activation : public Module {
  public:
-  Tensor operator()(const Tensor& x) const;
+  Tensor operator()(const Tensor& x) const { return output(function(x)); }
 };
 
-/// tanh(x).
-class Tanh : public Module {
+using ReLU = Activation<relu>;
+using Tanh = Activation<tanh>;
+using Sigmoid = Activation<sigmoid>;
+using SiLU = Activation<silu>;
+
+/// A module that does what a function of a tensor and one further argument does.
+template <Tensor (*function)(const Tensor&, double)>
+class ScaledActivation : public Module {
  public:
-  Tensor operator()(const Tensor& x) const;
+  explicit ScaledActivation(double argument) : argument_(argument) {}
+  Tensor operator()(const Tensor& x) const { return output(function(x, argument_)); }
+
+ private:
+  double argument_;
 };
 
-/// 1 / (1 + e^-x).
-class Sigmoid : public Module {
+/// leaky_relu(x, slope).
+class LeakyReLU : public ScaledActivation<leaky_relu> {
  public:
-  Tensor operator()(const Tensor& x) const;
+  explicit LeakyReLU(double slope = 0.01) : ScaledActivation(slope) {}
 };
 
-/// x · sigmoid(x).
-class SiLU : public Module {
+/// elu(x, alpha).
+class ELU : public ScaledActivation<elu> {
  public:
-  Tensor operator()(const Tensor& x) const;
+  explicit ELU(double alpha = 1) : ScaledActivation(alpha) {}
 };
 
-/// x · Φ(x), exactly or by the tanh approximation.
+struct GELUOptions {
+  GeluApproximation approximate = GeluApproximation::none;
+};
+
+/// gelu(x), exactly or by the tanh approximation.
 class GELU : public Module {
  public:
-  explicit GELU(GeluApproximation approximate = GeluApproximation::none) : approximate_(approximate) {}
-  Tensor operator()(const Tensor& x) const;
+  explicit GELU(GELUOptions options = {}) : approximate_(options.approximate) {}
+  explicit GELU(GeluApproximation approximate) : approximate_(approximate) {}
+  Tensor operator()(const Tensor& x) const { return output(gelu(x, approximate_)); }
 
  private:
   GeluApproximation approximate_;
 };
 
-/// softmax(x, dim). PyTorch's implicit dim is not taken over.
+/// softplus(x, {.beta, .threshold}).
+class Softplus : public Module {
+ public:
+  explicit Softplus(SoftplusOptions options = {}) : options_(options) {}
+  Tensor operator()(const Tensor& x) const { return output(softplus(x, options_)); }
+
+ private:
+  SoftplusOptions options_;
+};
+
+/// softmax(x, dim). The dimension must be named: PyTorch's implicit choice is not supported.
 class Softmax : public Module {
  public:
   explicit Softmax(std::int64_t dim) : dim_(dim) {}
@@ -60,6 +86,34 @@ class LogSoftmax : public Module {
 
  private:
   std::int64_t dim_;
+};
+
+/// Its input.
+class Identity : public Module {
+ public:
+  Tensor operator()(const Tensor& x) const { return output(x); }
+};
+
+/// In training, each element is 0 with probability p and divided by 1 - p otherwise; the input itself in evaluation.
+/// Throws: ValueError for p outside [0, 1].
+class Dropout : public Module {
+ public:
+  explicit Dropout(double p = 0.5);
+  Tensor operator()(const Tensor& x) const;
+
+ private:
+  double p_;
+};
+
+/// Joins the dimensions from start_dim to end_dim into one: images [N, C, H, W] become rows [N, C·H·W].
+class Flatten : public Module {
+ public:
+  explicit Flatten(std::int64_t start_dim = 1, std::int64_t end_dim = -1)
+      : start_dim_(start_dim), end_dim_(end_dim) {}
+  Tensor operator()(const Tensor& x) const;
+
+ private:
+  std::int64_t start_dim_, end_dim_;
 };
 
 }  // namespace retort

@@ -22,6 +22,6 @@ Embedding::Embedding(std::int64_t count, std::int64_t dim, EmbeddingOptions opti
   weight.set_requires_grad();
 }
 
-Tensor Embedding::operator()(const Tensor& index) const { return embedding(index, weight, options_); }
+Tensor Embedding::operator()(const Tensor& index) const { return output(embedding(index, weight, options_)); }
 
 }  // namespace retort

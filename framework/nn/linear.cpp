@@ -15,6 +15,6 @@ Linear::Linear(std::int64_t in, std::int64_t out, LinearOptions options) {
   if (options.bias) bias = init::uniform_(empty({out}), -bound, bound).set_requires_grad();
 }
 
-Tensor Linear::operator()(const Tensor& x) const { return linear(x, weight, bias); }
+Tensor Linear::operator()(const Tensor& x) const { return output(linear(x, weight, bias)); }
 
 }  // namespace retort

@@ -16,6 +16,13 @@ std::string take_name(const char*& names) {
 
 }  // namespace detail
 
+Tensor Module::output(Tensor y) const {
+  if (recordings_.empty()) return y;
+  std::erase_if(recordings_, [](const auto& recording) { return !recording->is_active; });
+  for (const auto& recording : recordings_) recording->output = y;
+  return y;
+}
+
 std::vector<detail::Member> Module::members() const {
   std::vector<detail::Member> found;
   retort_members(found);

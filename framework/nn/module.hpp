@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -13,6 +14,14 @@
 namespace retort {
 
 class Module;
+
+namespace detail {
+/// Where a FeatureRecorder gets a module's output, for as long as it lives.
+struct Recording {
+  Tensor output = {};
+  bool is_active = true;
+};
+}  // namespace detail
 
 /// A tensor that belongs to a module's state but isn't learnt, such as a running mean: it is saved, loaded
 /// and converted with the module, and no optimiser gets it.
@@ -126,17 +135,22 @@ class Module {
   void load_state_dict(const StateDict& state);
 
  protected:
+  /// Returns y, and shows it to the FeatureRecorders of this module: a call operator ends with `return this->output(y);`
+  /// to make the module's output available to them. All of the library's modules do.
+  Tensor output(Tensor y) const;
   /// Appends this module's own members; RETORT_MEMBERS writes it.
   virtual void retort_members(std::vector<detail::Member>&) const {}
 
  private:
   friend struct detail::MemberAccess;
+  friend class FeatureRecorder;
   std::vector<detail::Member> members() const;
   void append_state(const std::string& prefix, std::vector<detail::Member>& state) const;
   std::vector<detail::Member> state() const;
   std::vector<std::pair<std::string, Tensor>> named(bool buffers) const;
 
   bool training_ = true;
+  mutable std::vector<std::shared_ptr<detail::Recording>> recordings_;
 };
 
 }  // namespace retort

@@ -11,7 +11,7 @@ Module& Sequential::operator[](std::size_t i) const {
 Tensor Sequential::operator()(const Tensor& x) const {
   Tensor y = x;
   for (const detail::AnyLayer& layer : layers_) y = layer(y);
-  return y;
+  return output(y);
 }
 
 void Sequential::retort_members(std::vector<detail::Member>& found) const {

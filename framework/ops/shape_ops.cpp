@@ -105,6 +105,33 @@ Shape resolved_shape(const Tensor& x, const Shape& shape) {
   return resolved;
 }
 
+// Consecutive parts of these extents along a dimension, each under `shape` if that is given: one operation with all of
+// them as its results, so that a loop over the parts costs what they cost, to any order.
+Tensors parts_of(const char* operation, const Tensor& x, std::size_t dim, const std::vector<std::int64_t>& sizes,
+                 const Shape* shape = nullptr) {
+  const Strides strides = strides_of(x.shape());
+  Tensors parts;
+  std::int64_t start = 0;
+  for (const std::int64_t size : sizes) {
+    const Tensor part =
+        strided(x, detail::with_extent(x.shape(), dim, size), strides, size == 0 ? 0 : start * strides[dim]);
+    parts.push_back(shape ? Tensor(part.array().reshaped(*shape)) : part);
+    start += size;
+  }
+  return record_many(
+      {.name = operation,
+       .inputs = {x},
+       .values = std::move(parts),
+       .vjp = [from = x.shape(), dim, sizes, dtype = x.dtype()](const Tensors& gs, Needs) {
+         Tensors gradients;
+         for (std::size_t i = 0; i < gs.size(); ++i) {
+           const Shape whole = detail::with_extent(from, dim, sizes[i]);
+           gradients.push_back(gs[i].defined() ? reshape(gs[i], whole) : zeros(whole, dtype));
+         }
+         return concat(gradients, static_cast<std::int64_t>(dim));
+       }});
+}
+
 }  // namespace
 
 Tensor reshape(const Tensor& x, const Shape& shape) {
@@ -201,9 +228,9 @@ Tensor select(const Tensor& x, std::int64_t dim, std::int64_t index) {
 Tensors unbind(const Tensor& x, std::int64_t dim) {
   if (x.dim() == 0) throw IndexError("unbind: a 0-dim tensor has no dimension to take apart");
   const std::size_t d = detail::checked_dim("unbind", dim, x.shape());
-  Tensors parts;
-  for (std::int64_t i = 0; i < x.shape()[d]; ++i) parts.push_back(select(x, dim, i));
-  return parts;
+  Shape shape = x.shape();
+  shape.erase(shape.begin() + d);
+  return parts_of("unbind", x, d, std::vector<std::int64_t>(static_cast<std::size_t>(x.shape()[d]), 1), &shape);
 }
 
 Tensors split(const Tensor& x, std::int64_t size, std::int64_t dim) {
@@ -212,13 +239,10 @@ Tensors split(const Tensor& x, std::int64_t size, std::int64_t dim) {
   const std::int64_t n = x.shape()[d];
   if (size < 1 && !(size == 0 && n == 0))
     throw ValueError(message("split: size is {}; it must be at least 1", size));
-  Tensors parts;
-  for (std::int64_t at = 0; parts.empty() || at < n; at += size) {
-    const std::int64_t length = std::min(size, n - at);
-    parts.push_back(take(x, {d, at, length, 1}));
-    if (length == n - at) break;
-  }
-  return parts;
+  std::vector<std::int64_t> sizes;
+  for (std::int64_t left = n; sizes.empty() || left > 0; left -= sizes.back())
+    sizes.push_back(std::min(size, left));
+  return parts_of("split", x, d, sizes);
 }
 
 Tensors split(const Tensor& x, const std::vector<std::int64_t>& sizes, std::int64_t dim) {
@@ -234,13 +258,7 @@ Tensors split(const Tensor& x, const std::vector<std::int64_t>& sizes, std::int6
     throw ShapeError(
         message("split: the {} sizes must be at least 0 and add up to the extent of dim {} of shape {}",
                 sizes.size(), dim, x.shape()));
-  Tensors parts;
-  std::int64_t at = 0;
-  for (const std::int64_t size : sizes) {
-    parts.push_back(take(x, {d, at, size, 1}));
-    at += size;
-  }
-  return parts;
+  return parts_of("split", x, d, sizes);
 }
 
 Tensors chunk(const Tensor& x, std::int64_t n, std::int64_t dim) {
@@ -274,7 +292,7 @@ Tensor concat(const Tensors& xs, std::int64_t dim) {
   const detail::Split s = detail::split_at(shape, d);
   const std::size_t item = static_cast<std::size_t>(s.inner) * size_of(dtype);
   auto* to = static_cast<std::byte*>(out.write());
-  std::vector<std::int64_t> starts;
+  std::vector<std::int64_t> sizes;
   std::int64_t start = 0;
   for (const Tensor& x : xs) {
     const Tensor part = x.detach().to(dtype);
@@ -285,18 +303,20 @@ Tensor concat(const Tensors& xs, std::int64_t dim) {
       for (std::int64_t i = 0; i < s.outer; ++i)
         std::memcpy(to + static_cast<std::size_t>(i * s.n + start) * item,
                     from + static_cast<std::size_t>(i) * row, row);
-    starts.push_back(start);
+    sizes.push_back(length);
     start += length;
   }
-  starts.push_back(start);
   return record({.name = "concat",
                  .inputs = xs,
                  .value = Tensor(std::move(out)),
-                 .vjp = [starts = std::move(starts), d](const Tensor& g, Needs needs) {
-                   Tensors gradients(starts.size() - 1);
-                   for (std::size_t i = 0; i < gradients.size(); ++i)
-                     if (needs[i])
-                       gradients[i] = slice(g, static_cast<std::int64_t>(d), starts[i], starts[i + 1]);
+                 .vjp = [sizes = std::move(sizes), d](const Tensor& g, Needs needs) {
+                   bool all = true;
+                   for (std::size_t i = 0; i < sizes.size(); ++i) all = all && needs[i];
+                   if (all) return parts_of("concat backward", g, d, sizes);
+                   Tensors gradients(sizes.size());
+                   std::int64_t at = 0;
+                   for (std::size_t i = 0; i < sizes.size(); at += sizes[i++])
+                     if (needs[i]) gradients[i] = take(g, {d, at, sizes[i], 1});
                    return gradients;
                  }});
 }

@@ -284,6 +284,8 @@ BOOST_AUTO_TEST_CASE(norms) { run_family("norms"); }
 BOOST_AUTO_TEST_CASE(distill2) { run_family("distill2"); }
 BOOST_AUTO_TEST_CASE(optim2) { run_family("optim2"); }
 BOOST_AUTO_TEST_CASE(losses2) { run_family("losses2"); }
+BOOST_AUTO_TEST_CASE(attention) { run_family("attention"); }
+BOOST_AUTO_TEST_CASE(recurrent) { run_family("recurrent"); }
 
 BOOST_AUTO_TEST_CASE(summary) {
   std::cout << "golden, all families: " << total << "\n";

@@ -29,6 +29,7 @@ std::vector<Form> tensor_operation(const std::string& op);
 std::vector<Form> array_operation(const std::string& op);
 std::vector<Form> loss_operation(const std::string& op);
 std::vector<Form> network_operation(const std::string& op);
+std::vector<Form> sequence_operation(const std::string& op);
 std::vector<Form> optimizer_operation(const std::string& op);
 std::vector<Form> distillation_operation(const std::string& op);
 

@@ -1,0 +1,116 @@
+#include "retort/framework/nn/attention.hpp"
+
+#include <limits>
+
+#include "retort/framework/nn/init.hpp"
+#include "retort/framework/ops/attention.hpp"
+#include "retort/framework/ops/checks.hpp"
+#include "retort/framework/ops/elementwise.hpp"
+#include "retort/framework/ops/matmul.hpp"
+#include "retort/framework/ops/shape_ops.hpp"
+
+namespace retort {
+
+MultiheadAttention::MultiheadAttention(std::int64_t embed_dim, std::int64_t heads,
+                                       MultiheadAttentionOptions options)
+    : out_proj(embed_dim, embed_dim, {.bias = options.bias}),
+      embed_dim_(embed_dim),
+      heads_(heads),
+      kdim_(options.kdim.value_or(embed_dim)),
+      vdim_(options.vdim.value_or(embed_dim)),
+      dropout_(options.dropout) {
+  if (embed_dim < 1 || heads < 1 || embed_dim % heads != 0)
+    throw ValueError(message("MultiheadAttention: embed_dim is {} and there are {} heads; the heads must divide it",
+                             embed_dim, heads));
+  if (kdim_ < 1 || vdim_ < 1)
+    throw ValueError(
+        message("MultiheadAttention: kdim is {} and vdim {}; they must be at least 1", kdim_, vdim_));
+  if (!(dropout_ >= 0 && dropout_ <= 1))
+    throw ValueError(message("MultiheadAttention: dropout is {}; it must be between 0 and 1", dropout_));
+  const auto weight = [&](std::int64_t rows, std::int64_t columns) {
+    return init::xavier_uniform_(empty({rows, columns})).set_requires_grad();
+  };
+  if (kdim_ == embed_dim && vdim_ == embed_dim) {
+    in_proj_weight = weight(3 * embed_dim, embed_dim);
+  } else {
+    q_proj_weight = weight(embed_dim, embed_dim);
+    k_proj_weight = weight(embed_dim, kdim_);
+    v_proj_weight = weight(embed_dim, vdim_);
+  }
+  if (!options.bias) return;
+  in_proj_bias = zeros({3 * embed_dim}).set_requires_grad();
+  init::zeros_(out_proj.bias);
+}
+
+Tensors MultiheadAttention::projected(const Tensor& query, const Tensor& key, const Tensor& value) const {
+  // One product serves all three of a self-attention.
+  if (in_proj_weight.defined() && query.is(key) && key.is(value))
+    return chunk(linear(query, in_proj_weight, in_proj_bias), 3, -1);
+  const Tensors weights = in_proj_weight.defined() ? chunk(in_proj_weight, 3)
+                                                   : Tensors{q_proj_weight, k_proj_weight, v_proj_weight};
+  const Tensors biases = in_proj_bias.defined() ? chunk(in_proj_bias, 3) : Tensors(3);
+  return {linear(query, weights[0], biases[0]), linear(key, weights[1], biases[1]),
+          linear(value, weights[2], biases[2])};
+}
+
+Tensor MultiheadAttention::operator()(const Tensor& query, const Tensor& key, const Tensor& value,
+                                      const AttentionMasks& masks) const {
+  constexpr const char* name = "MultiheadAttention";
+  if (query.dim() != 3 || key.dim() != 3 || value.dim() != 3 || query.size(0) != key.size(0) ||
+      key.size(0) != value.size(0) || key.size(1) != value.size(1) || query.size(2) != embed_dim_ ||
+      key.size(2) != kdim_ || value.size(2) != vdim_)
+    throw ShapeError(
+        message("{}: query has shape {}, key {} and value {}; they must be (N, L, {}), (N, S, {}) and (N, S, {})",
+                name, query.shape(), key.shape(), value.shape(), embed_dim_, kdim_, vdim_));
+  Tensor mask = masks.mask;
+  if (masks.key_mask.defined()) {
+    const Shape expected{key.size(0), key.size(1)};
+    detail::require_int64(name, "key_mask", masks.key_mask);
+    if (masks.key_mask.shape() != expected)
+      throw ShapeError(message("{}: the key_mask has shape {}; it must be (N, S) = {}", name,
+                               masks.key_mask.shape(), expected));
+    const Tensor keys = reshape(masks.key_mask, {expected[0], 1, 1, expected[1]});
+    if (!mask.defined())
+      mask = keys;
+    else
+      mask = where(keys, mask,
+                   mask.dtype() == DType::int64 ? Scalar(0) : Scalar(-std::numeric_limits<double>::infinity()));
+  }
+  const Tensors in = projected(query, key, value);
+  return output(out_proj(detail::attention_of_heads(
+      name, in[0], in[1], in[2], heads_,
+      {.mask = mask, .is_causal = masks.is_causal, .dropout_p = is_training() ? dropout_ : 0})));
+}
+
+TransformerEncoderLayer::TransformerEncoderLayer(std::int64_t d_model, std::int64_t heads,
+                                                 TransformerEncoderLayerOptions options)
+    : self_attn(d_model, heads, {.dropout = options.dropout}),
+      linear1(d_model, options.dim_feedforward),
+      dropout(options.dropout),
+      linear2(options.dim_feedforward, d_model),
+      norm1(d_model, {.eps = options.layer_norm_eps}),
+      norm2(d_model, {.eps = options.layer_norm_eps}),
+      dropout1(options.dropout),
+      dropout2(options.dropout),
+      is_gelu_(options.activation == "gelu"),
+      norm_first_(options.norm_first) {
+  if (!is_gelu_ && options.activation != "relu")
+    throw ValueError(message("TransformerEncoderLayer: activation is '{}'; it must be \"relu\" or \"gelu\"",
+                             options.activation));
+}
+
+Tensor TransformerEncoderLayer::operator()(const Tensor& x, const AttentionMasks& masks) const {
+  const auto attend = [&](const Tensor& y) { return dropout1(self_attn(y, y, y, masks)); };
+  const auto feed_forward = [&](const Tensor& y) {
+    const Tensor inner = linear1(y);
+    return dropout2(linear2(dropout(is_gelu_ ? gelu(inner) : relu(inner))));
+  };
+  if (norm_first_) {
+    const Tensor y = x + attend(norm1(x));
+    return output(y + feed_forward(norm2(y)));
+  }
+  const Tensor y = norm1(x + attend(x));
+  return output(norm2(y + feed_forward(y)));
+}
+
+}  // namespace retort

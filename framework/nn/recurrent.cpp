@@ -1,0 +1,113 @@
+#include "retort/framework/nn/recurrent.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+
+#include "retort/framework/nn/init.hpp"
+#include "retort/framework/ops/checks.hpp"
+#include "retort/framework/ops/dropout.hpp"
+#include "retort/framework/ops/elementwise.hpp"
+#include "retort/framework/ops/shape_ops.hpp"
+
+namespace retort {
+
+Recurrent::Recurrent(const char* name, std::int64_t gates, std::int64_t input, std::int64_t hidden,
+                     RecurrentOptions options)
+    : name_(name), input_(input), hidden_(hidden), options_(options) {
+  if (input < 1 || hidden < 1 || options.num_layers < 1)
+    throw ValueError(message("{}: {} inputs, {} hidden units and {} layers; there must be at least 1 of each", name,
+                             input, hidden, options.num_layers));
+  if (!(options.dropout >= 0 && options.dropout <= 1))
+    throw ValueError(message("{}: dropout is {}; it must be between 0 and 1", name, options.dropout));
+  const double bound = 1 / std::sqrt(static_cast<double>(hidden));
+  const auto made = [&](const Shape& shape) {
+    return init::uniform_(empty(shape), -bound, bound).set_requires_grad();
+  };
+  const std::int64_t directions = options.bidirectional ? 2 : 1, width = gates * hidden;
+  for (std::int64_t i = 0; i < options.num_layers * directions; ++i) {
+    detail::RecurrentWeights& layer = layers.emplace_back();
+    layer.weight_ih = made({width, i < directions ? input : directions * hidden});
+    layer.weight_hh = made({width, hidden});
+    if (options.bias) layer.bias_ih = made({width});
+    if (options.bias) layer.bias_hh = made({width});
+  }
+}
+
+void Recurrent::retort_members(std::vector<detail::Member>& found) const {
+  const std::size_t directions = options_.bidirectional ? 2 : 1;
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    const std::string suffix = "_l" + std::to_string(i / directions) + (i % directions == 1 ? "_reverse" : "");
+    detail::append_member(found, "weight_ih" + suffix, layers[i].weight_ih);
+    detail::append_member(found, "weight_hh" + suffix, layers[i].weight_hh);
+    detail::append_member(found, "bias_ih" + suffix, layers[i].bias_ih);
+    detail::append_member(found, "bias_hh" + suffix, layers[i].bias_hh);
+  }
+}
+
+Tensors Recurrent::run(const Tensor& input, const Tensors& states, const Tensor& lengths) const {
+  detail::require_floating(name_, input);
+  if (input.dim() != 3 || input.size(2) != input_)
+    throw ShapeError(
+        message("{}: the input has shape {}; it must be (N, L, {})", name_, input.shape(), input_));
+  const std::int64_t rows = input.size(0), steps = input.size(1);
+  const Shape state_shape{static_cast<std::int64_t>(layers.size()), rows, hidden_};
+  DType dtype = promote(input.dtype(), layers[0].weight_ih.dtype());
+  for (const Tensor& state : states) {
+    if (!state.defined()) continue;
+    detail::require_floating(name_, state);
+    if (state.shape() != state_shape)
+      throw ShapeError(message("{}: an initial state has shape {}; it must be {}, layers and directions first",
+                               name_, state.shape(), state_shape));
+    dtype = promote(dtype, state.dtype());
+  }
+  Tensor x = input.to(dtype);
+  if (lengths.defined()) {
+    detail::require_int64(name_, "lengths", lengths);
+    if (lengths.shape() != Shape{rows})
+      throw ShapeError(
+          message("{}: lengths have shape {}; they must be (N) = {}", name_, lengths.shape(), Shape{rows}));
+    for (const std::int64_t length : lengths.data<std::int64_t>())
+      if (length < 0 || length > steps)
+        throw ValueError(message("{}: a length is {}; it must be between 0 and L = {}", name_, length, steps));
+    // What lies beyond a row's length has no influence, whatever it is.
+    x = where(less(reshape(arange(steps), {1, steps, 1}), reshape(lengths, {rows, 1, 1})), x, 0);
+  }
+  std::vector<Tensors> initial;
+  for (const Tensor& state : states)
+    initial.push_back(state.defined() ? unbind(state.to(dtype)) : Tensors(layers.size()));
+  std::vector<Tensors> last(states.size());
+  const std::size_t directions = options_.bidirectional ? 2 : 1;
+  for (std::size_t i = 0; i < layers.size(); i += directions) {
+    Tensors outputs;
+    for (std::size_t j = i; j < i + directions; ++j) {
+      const detail::RecurrentWeights& own = layers[j];
+      const auto with_type = [&](const Tensor& w) { return w.defined() ? w.to(dtype) : w; };
+      const detail::RecurrentWeights weights{with_type(own.weight_ih), with_type(own.weight_hh),
+                                             with_type(own.bias_ih), with_type(own.bias_hh)};
+      const Tensors results =
+          states.size() == 2
+              ? detail::lstm_layer(x, weights, initial[0][j], initial[1][j], lengths, j > i)
+              : detail::gru_layer(x, weights, initial[0][j], lengths, j > i);
+      outputs.push_back(results[0]);
+      for (std::size_t k = 0; k < last.size(); ++k) last[k].push_back(results[k + 1]);
+    }
+    x = outputs.size() == 1 ? outputs[0] : concat(outputs, -1);
+    if (i + directions < layers.size()) x = dropout(x, options_.dropout, is_training());
+  }
+  Tensors results{output(x)};
+  for (const Tensors& of_layers : last) results.push_back(stack(of_layers));
+  return results;
+}
+
+LSTMOutput LSTM::operator()(const Tensor& x, const LSTMInputs& inputs) const {
+  const Tensors results = run(x, {inputs.h0, inputs.c0}, inputs.lengths);
+  return {results[0], results[1], results[2]};
+}
+
+GRUOutput GRU::operator()(const Tensor& x, const GRUInputs& inputs) const {
+  const Tensors results = run(x, {inputs.h0}, inputs.lengths);
+  return {results[0], results[1]};
+}
+
+}  // namespace retort

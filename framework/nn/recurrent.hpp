@@ -1,0 +1,80 @@
+// LSTM and GRU as modules.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "retort/framework/nn/module.hpp"
+#include "retort/framework/ops/recurrent.hpp"
+
+namespace retort {
+
+struct RecurrentOptions {
+  std::int64_t num_layers = 1;
+  bool bias = true;
+  double dropout = 0;  ///< of each layer's output but the last, in training
+  bool bidirectional = false;
+};
+using LSTMOptions = RecurrentOptions;
+using GRUOptions = RecurrentOptions;
+
+/// What LSTM and GRU share. The parameters are weight_ih_l0, weight_hh_l0, bias_ih_l0 and bias_hh_l0, those of the
+/// backward direction …_l0_reverse, of further layers …_l1, all with PyTorch's initial distributions.
+class Recurrent : public Module {
+ public:
+  /// One element per layer and direction.
+  std::vector<detail::RecurrentWeights> layers;
+
+ protected:
+  Recurrent(const char* name, std::int64_t gates, std::int64_t input, std::int64_t hidden,
+            RecurrentOptions options);
+  /// The output, and the last states of all layers and directions; `states` are h0 and, for an LSTM, c0.
+  Tensors run(const Tensor& x, const Tensors& states, const Tensor& lengths) const;
+  void retort_members(std::vector<detail::Member>& found) const override;
+
+ private:
+  const char* name_;
+  std::int64_t input_, hidden_;
+  RecurrentOptions options_;
+};
+
+struct LSTMInputs {
+  Tensor h0 = {}, c0 = {};  ///< (num_layers · directions, N, hidden); zeros if they are left out
+  Tensor lengths = {};      ///< int64 (N): steps of each row that count; all if it is left out
+};
+struct LSTMOutput {
+  Tensor output = {};      ///< (N, L, directions · hidden), 0 beyond a row's length
+  Tensor h = {}, c = {};  ///< the last states (num_layers · directions, N, hidden)
+};
+
+/// Long short-term memory over (N, L, input) (Hochreiter and Schmidhuber, 1997): i, f, o = σ(W x + b + U h + b'),
+/// g = tanh(W x + b + U h + b'), c' = f · c + i · g, h' = o · tanh(c').
+/// Edge cases: steps beyond a row's length leave its state alone, as in PyTorch's packed sequences; a length may be 0;
+/// the backward direction starts at the row's last step.
+/// Throws: ShapeError for shapes that do not fit, ValueError for lengths outside [0, L] and options out of range.
+class LSTM : public Recurrent {
+ public:
+  LSTM(std::int64_t input, std::int64_t hidden, LSTMOptions options = {})
+      : Recurrent("LSTM", 4, input, hidden, options) {}
+  LSTMOutput operator()(const Tensor& x, const LSTMInputs& inputs = {}) const;
+};
+
+struct GRUInputs {
+  Tensor h0 = {};       ///< (num_layers · directions, N, hidden); zeros if it is left out
+  Tensor lengths = {};  ///< int64 (N): steps of each row that count; all if it is left out
+};
+struct GRUOutput {
+  Tensor output = {};  ///< (N, L, directions · hidden), 0 beyond a row's length
+  Tensor h = {};      ///< the last states (num_layers · directions, N, hidden)
+};
+
+/// Gated recurrent unit over (N, L, input) (Cho et al., 2014): r, z = σ(W x + b + U h + b'),
+/// n = tanh(W x + b + r · (U h + b')), h' = (1 - z) · n + z · h. Edge cases and errors are those of LSTM.
+class GRU : public Recurrent {
+ public:
+  GRU(std::int64_t input, std::int64_t hidden, GRUOptions options = {})
+      : Recurrent("GRU", 3, input, hidden, options) {}
+  GRUOutput operator()(const Tensor& x, const GRUInputs& inputs = {}) const;
+};
+
+}  // namespace retort
