@@ -16,8 +16,9 @@ std::ostream& operator<<(std::ostream& stream, const OpCase& row) { return strea
 const std::vector<OpCase>& op_cases() {
   static const std::vector<OpCase> rows = [] {
     std::vector<OpCase> all;
-    for (const auto& part : {elementwise_cases(), reduction_cases(), shape_cases(), array_cases(),
-                             product_cases(), network_cases(), loss_cases(), toolbox_cases(), pair_loss_cases(), sequence_cases()})
+    for (const auto& part :
+         {elementwise_cases(), reduction_cases(), shape_cases(), array_cases(), product_cases(),
+          network_cases(), loss_cases(), toolbox_cases(), pair_loss_cases(), sequence_cases()})
       all.insert(all.end(), part.begin(), part.end());
     return all;
   }();

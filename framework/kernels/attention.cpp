@@ -71,7 +71,8 @@ Index columns_of(const Tile& tile) {
 
 /// Adds the mask to the scores of a tile; a forbidden key has -infinity.
 template <class T>
-void apply_mask(const AttentionShape& of, const AttentionMask<T>& mask, const Tile& tile, const Buffers<T>& in) {
+void apply_mask(const AttentionShape& of, const AttentionMask<T>& mask, const Tile& tile,
+                const Buffers<T>& in) {
   const Batch<T> none(-infinity<T>);
   const auto place = [&](Index query, Index key) {
     return of.mask_at[tile.head] + (tile.first_query + query) * of.mask_query_step +
@@ -107,8 +108,7 @@ void apply_mask(const AttentionShape& of, const AttentionMask<T>& mask, const Ti
   }
   if (of.is_causal)  // query i sees key j <= i
     for (Index key = 0; key < tile.keys; ++key) {
-      const Index hidden =
-          std::clamp<Index>(tile.first_key + key - tile.first_query, Index{0}, tile.queries);
+      const Index hidden = std::clamp<Index>(tile.first_key + key - tile.first_query, Index{0}, tile.queries);
       std::fill_n(in.scores + key * query_tile, hidden, -infinity<T>);
     }
 }
@@ -136,8 +136,9 @@ template <class T>
 void score(const AttentionShape& of, const AttentionMask<T>& mask, const T* k, const Tile& tile,
            const Buffers<T>& in) {
   const Index step = of.heads * of.width;
-  small_product<false>(tile.keys, columns_of<T>(tile), of.width, Operand<T>{k + tile.first_key * step, step, 1},
-                       in.queries, query_tile, in.scores, query_tile);
+  small_product<false>(tile.keys, columns_of<T>(tile), of.width,
+                       Operand<T>{k + tile.first_key * step, step, 1}, in.queries, query_tile, in.scores,
+                       query_tile);
   apply_mask(of, mask, tile, in);
 }
 
@@ -201,8 +202,8 @@ void attend(const AttentionShape& of, const T* q, const T* k, const T* v, const 
       for (Index i = 0; i < keys * query_tile; i += lanes<T>)
         store<T>(in.scores + i, load(in.scores + i) * load(in.factors + i));
     }
-    small_product<true>(width, columns, keys, Operand<T>{v + first_key * step, 1, step}, in.scores, query_tile,
-                        in.result, query_tile);
+    small_product<true>(width, columns, keys, Operand<T>{v + first_key * step, 1, step}, in.scores,
+                        query_tile, in.result, query_tile);
   });
   for (Index i = 0; i < columns; i += lanes<T>) {
     const Batch<T> zero(T{0}), sum = load(sums + i);
@@ -262,8 +263,9 @@ void prepare(const AttentionShape& of, const AttentionGradients<T>& arrays, cons
              const Buffers<T>& in) {
   const Index step = of.heads * of.value_width;
   T *const log_sums = in.statistics, *const means = log_sums + query_tile;
-  turn_queries(head_of(of, arrays.q, tile.head, of.queries, of.width) + tile.first_query * of.heads * of.width,
-               of.heads * of.width, tile.queries, of.width, static_cast<T>(of.scale), in.queries);
+  turn_queries(
+      head_of(of, arrays.q, tile.head, of.queries, of.width) + tile.first_query * of.heads * of.width,
+      of.heads * of.width, tile.queries, of.width, static_cast<T>(of.scale), in.queries);
   const auto rows = [&](const T* x) {
     return head_of(of, x, tile.head, of.queries, of.value_width) + tile.first_query * step;
   };
@@ -286,13 +288,14 @@ Index first_query_for(const AttentionShape& of, Index first_key) {
 
 /// Gradients for the keys [begin, end) of a head: dk and dv complete, dq what these keys add to it.
 template <class T>
-void differentiate(const AttentionShape& of, const AttentionGradients<T>& arrays, const AttentionMask<T>& mask,
-                   Index head, Index begin, Index end, T* dq) {
+void differentiate(const AttentionShape& of, const AttentionGradients<T>& arrays,
+                   const AttentionMask<T>& mask, Index head, Index begin, Index end, T* dq) {
   const Buffers<T> in(of, true);
   const Index q_step = of.heads * of.width, v_step = of.heads * of.value_width;
   const auto key_rows = [&](T* x, Index width) {
     T* const rows = x == nullptr ? nullptr : head_of(of, x, head, of.keys, width);
-    for (Index i = begin; i < end && rows != nullptr; ++i) std::fill_n(rows + i * of.heads * width, width, T{0});
+    for (Index i = begin; i < end && rows != nullptr; ++i)
+      std::fill_n(rows + i * of.heads * width, width, T{0});
     return rows;
   };
   T *const dk = key_rows(arrays.dk, of.width), *const dv = key_rows(arrays.dv, of.value_width);
@@ -315,7 +318,8 @@ void differentiate(const AttentionShape& of, const AttentionGradients<T>& arrays
         small_product<true>(keys, of.value_width, queries, Operand<T>{in.scores, query_tile, 1},
                             dy + first_query * v_step, v_step, dv + first_key * v_step, v_step);
       if (dk == nullptr && dq == nullptr) return;
-      for (Index i = 0; i < keys * query_tile; i += lanes<T>) store<T>(in.slopes + i, load(in.slopes + i) * scale);
+      for (Index i = 0; i < keys * query_tile; i += lanes<T>)
+        store<T>(in.slopes + i, load(in.slopes + i) * scale);
       if (dk != nullptr)
         small_product<true>(keys, of.width, queries, Operand<T>{in.slopes, query_tile, 1},
                             q + first_query * q_step, q_step, dk + first_key * q_step, q_step);
@@ -328,8 +332,8 @@ void differentiate(const AttentionShape& of, const AttentionGradients<T>& arrays
 
 /// Gradient of the mask for the heads `first` to `last` of `order`, which share one, and the keys [begin, end).
 template <class T>
-void differentiate_mask(const AttentionShape& of, const AttentionGradients<T>& arrays, const AttentionMask<T>& mask,
-                        std::span<const Index> heads, Index begin, Index end) {
+void differentiate_mask(const AttentionShape& of, const AttentionGradients<T>& arrays,
+                        const AttentionMask<T>& mask, std::span<const Index> heads, Index begin, Index end) {
   const Buffers<T> in(of, true);
   for (const Index head : heads)
     in_tiles(first_query_for(of, begin), of.queries, query_tile, [&](Index first_query, Index queries) {
@@ -357,8 +361,8 @@ Index parts_of(const AttentionShape& of) {
 }  // namespace
 
 template <class T>
-void attention(const AttentionShape& of, const T* q, const T* k, const T* v, const AttentionMask<T>& mask, T* y,
-               T* log_sums) {
+void attention(const AttentionShape& of, const T* q, const T* k, const T* v, const AttentionMask<T>& mask,
+               T* y, T* log_sums) {
   const Index tiles = (of.queries + query_tile - 1) / query_tile;
   parallel_for(of.head_count() * tiles, 1, [&](Index begin, Index end) {
     const FlushToZero guard(true);  // weights that small are nothing beside the greatest one
@@ -404,7 +408,8 @@ void attention_backward(const AttentionShape& of, const AttentionGradients<T>& a
   // Heads with one mask follow each other, in a fixed order.
   std::vector<Index> order(of.mask_at.size()), starts;
   std::iota(order.begin(), order.end(), Index{0});
-  std::stable_sort(order.begin(), order.end(), [&](Index a, Index b) { return of.mask_at[a] < of.mask_at[b]; });
+  std::stable_sort(order.begin(), order.end(),
+                   [&](Index a, Index b) { return of.mask_at[a] < of.mask_at[b]; });
   for (std::size_t i = 0; i < order.size(); ++i)
     if (i == 0 || of.mask_at[order[i]] != of.mask_at[order[i - 1]]) starts.push_back(static_cast<Index>(i));
   const Index masks = static_cast<Index>(starts.size()), strips = of.mask_key_step == 0 ? 1 : tiles;

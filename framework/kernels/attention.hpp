@@ -20,7 +20,8 @@ struct AttentionShape {
   std::span<const Index> mask_at = {};
   Index mask_query_step = 0, mask_key_step = 0;
   double dropout_p = 0;
-  Generator dropout = Generator();  ///< draw [h, query, key] of an array [batch · heads, L, S] decides about a weight
+  Generator dropout =
+      Generator();  ///< draw [h, query, key] of an array [batch · heads, L, S] decides about a weight
 
   Index head_count() const { return batch * heads; }
 };
@@ -36,8 +37,8 @@ struct AttentionMask {
 /// y = dropout(softmax(scale · q · kᵀ + mask)) · v, and for each query [batch · heads, L] the logarithm of the sum of its
 /// exponentials, +infinity for a query without a key, whose y is 0.
 template <class T>
-void attention(const AttentionShape& of, const T* q, const T* k, const T* v, const AttentionMask<T>& mask, T* y,
-               T* log_sums);
+void attention(const AttentionShape& of, const T* q, const T* k, const T* v, const AttentionMask<T>& mask,
+               T* y, T* log_sums);
 
 /// What the backward is given, and where it writes: a gradient that is null is not computed. `partial` has room for
 /// attention_partials() copies of dq, or is null where that is 0. dmask is laid out as the mask is.

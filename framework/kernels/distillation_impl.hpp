@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "retort/framework/kernels/distillation.hpp"
+#include "retort/framework/kernels/log_impl.hpp"
 #include "retort/framework/kernels/rows_impl.hpp"
 
 namespace retort::kernels {
@@ -201,15 +202,6 @@ struct ReverseKL {
     }
   }
 };
-
-/// The logarithms of numbers of which those below the least normal one do not matter.
-template <class T, std::size_t K>
-inline void log_each_above_least(std::array<Batch<T>, K>& x) {
-  std::array<Batch<T>, K> unit;
-  unit.fill(Batch<T>(detail::Format<T>::log_unit));
-  for (Batch<T>& v : x) v = max_of<T>(Batch<T>(std::numeric_limits<T>::min()), v);
-  detail::log_of_normal<T, K>(x, unit);
-}
 
 template <class T>
 struct JensenShannon {

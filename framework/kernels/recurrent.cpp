@@ -94,7 +94,8 @@ void step(const RecurrentShape& of, const T* products, const T* bias, T* gates, 
       store_lanes(h + i, x[3] * tanh_of<T>(cell), count);
     } else {
       auto x = load_gates<3>(gates, of.hidden, i, count);
-      std::array<Batch<T>, 2> open{x[0] + biased(products, 0, i, count), x[1] + biased(products, 1, i, count)};
+      std::array<Batch<T>, 2> open{x[0] + biased(products, 0, i, count),
+                                   x[1] + biased(products, 1, i, count)};
       sigmoid_each<T>(open);
       const Batch<T> part = biased(products, 2, i, count), n = tanh_of<T>(fma<T>(open[0], part, x[2]));
       store_gates<3>(gates, of.hidden, i, count, {open[0], open[1], n});
@@ -247,8 +248,9 @@ void recurrent_backward(const RecurrentShape& of, const RecurrentGradients<T>& a
         if (arrays.dhidden != nullptr) std::copy_n(dproducts, width, arrays.dhidden + at * width);
       }
       for (Index at = 0; at < hidden; at += panel_width<T>)
-        small_product<true>(rows, std::min(panel_width<T>, hidden - at), width, Operand<T>{products, width, 1},
-                            arrays.packed + at * width, panel_width<T>, dh + at, hidden);
+        small_product<true>(rows, std::min(panel_width<T>, hidden - at), width,
+                            Operand<T>{products, width, 1}, arrays.packed + at * width, panel_width<T>,
+                            dh + at, hidden);
     }
     if (arrays.dh0 != nullptr) std::copy_n(dh, rows * hidden, arrays.dh0 + first * hidden);
     if (arrays.dc0 != nullptr) std::copy_n(dc, rows * hidden, arrays.dc0 + first * hidden);

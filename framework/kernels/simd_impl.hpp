@@ -415,23 +415,6 @@ inline Batch<T> exp(const Batch<T>& x) {
   return v[0];
 }
 
-/// 1/x within 1 ulp or so, for normal x whose inverse is normal.
-template <class T>
-inline Batch<T> inverse_of(const Batch<T>& x) {
-#if defined(__AVX512F__)
-  if constexpr (std::is_same_v<T, float>) {
-    const Batch<T> guess = _mm512_rcp14_ps(x);
-    return fma<T>(guess, fma<T>(-x, guess, Batch<T>(T{1})), guess);
-  }
-#elif defined(__AVX__)
-  if constexpr (std::is_same_v<T, float>) {
-    const Batch<T> guess = _mm256_rcp_ps(x);
-    return fma<T>(guess, fma<T>(-x, guess, Batch<T>(T{1})), guess);
-  }
-#endif
-  return Batch<T>(T{1}) / x;
-}
-
 namespace detail {
 /// x[k] = ln x[k] + (unit - Format::log_unit)·ln 2 for positive normal numbers.
 template <class T, std::size_t K>

@@ -41,8 +41,7 @@ void small_tile(const Operand<T>& a, const T* b, Index b_step, Index depth, T* c
     }
   }
   for (int i = 0; i < Rows; ++i)
-    for (int j = 0; j < Registers; ++j)
-      store_lanes(c + i * c_step + j * lanes<T>, sums[i][j], lane_count(j));
+    for (int j = 0; j < Registers; ++j) store_lanes(c + i * c_step + j * lanes<T>, sums[i][j], lane_count(j));
 }
 
 template <int Registers, bool Full, bool Add, class T>
@@ -67,8 +66,8 @@ void small_tiles(Index rows, const Operand<T>& a, const T* b, Index b_step, Inde
 /// C [rows, columns] = A · B, or C += A · B for Add. A is [rows, depth] with any steps; B is [depth, columns] and C is
 /// [rows, columns], each with contiguous rows that are b_step and c_step apart.
 template <bool Add, class T>
-void small_product(Index rows, Index columns, Index depth, const Operand<T>& a, const T* b, Index b_step, T* c,
-                   Index c_step) {
+void small_product(Index rows, Index columns, Index depth, const Operand<T>& a, const T* b, Index b_step,
+                   T* c, Index c_step) {
   for (Index j = 0; j < columns; j += 2 * lanes<T>) {
     const Index rest = columns - j;
     if (rest >= 2 * lanes<T>)

@@ -20,8 +20,9 @@ MultiheadAttention::MultiheadAttention(std::int64_t embed_dim, std::int64_t head
       vdim_(options.vdim.value_or(embed_dim)),
       dropout_(options.dropout) {
   if (embed_dim < 1 || heads < 1 || embed_dim % heads != 0)
-    throw ValueError(message("MultiheadAttention: embed_dim is {} and there are {} heads; the heads must divide it",
-                             embed_dim, heads));
+    throw ValueError(
+        message("MultiheadAttention: embed_dim is {} and there are {} heads; the heads must divide it",
+                embed_dim, heads));
   if (kdim_ < 1 || vdim_ < 1)
     throw ValueError(
         message("MultiheadAttention: kdim is {} and vdim {}; they must be at least 1", kdim_, vdim_));
@@ -59,9 +60,9 @@ Tensor MultiheadAttention::operator()(const Tensor& query, const Tensor& key, co
   if (query.dim() != 3 || key.dim() != 3 || value.dim() != 3 || query.size(0) != key.size(0) ||
       key.size(0) != value.size(0) || key.size(1) != value.size(1) || query.size(2) != embed_dim_ ||
       key.size(2) != kdim_ || value.size(2) != vdim_)
-    throw ShapeError(
-        message("{}: query has shape {}, key {} and value {}; they must be (N, L, {}), (N, S, {}) and (N, S, {})",
-                name, query.shape(), key.shape(), value.shape(), embed_dim_, kdim_, vdim_));
+    throw ShapeError(message(
+        "{}: query has shape {}, key {} and value {}; they must be (N, L, {}), (N, S, {}) and (N, S, {})",
+        name, query.shape(), key.shape(), value.shape(), embed_dim_, kdim_, vdim_));
   Tensor mask = masks.mask;
   if (masks.key_mask.defined()) {
     const Shape expected{key.size(0), key.size(1)};
@@ -73,8 +74,9 @@ Tensor MultiheadAttention::operator()(const Tensor& query, const Tensor& key, co
     if (!mask.defined())
       mask = keys;
     else
-      mask = where(keys, mask,
-                   mask.dtype() == DType::int64 ? Scalar(0) : Scalar(-std::numeric_limits<double>::infinity()));
+      mask =
+          where(keys, mask,
+                mask.dtype() == DType::int64 ? Scalar(0) : Scalar(-std::numeric_limits<double>::infinity()));
   }
   const Tensors in = projected(query, key, value);
   return output(out_proj(detail::attention_of_heads(

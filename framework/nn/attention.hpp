@@ -21,8 +21,9 @@ struct MultiheadAttentionOptions {
 
 /// Which keys a query may attend to.
 struct AttentionMasks {
-  Tensor key_mask = {};    ///< int64 (N, S), 1 where a key may be attended to: PyTorch's key_padding_mask inverted
-  Tensor mask = {};        ///< as for scaled_dot_product_attention; broadcasts to (N, heads, L, S)
+  Tensor key_mask =
+      {};            ///< int64 (N, S), 1 where a key may be attended to: PyTorch's key_padding_mask inverted
+  Tensor mask = {};  ///< as for scaled_dot_product_attention; broadcasts to (N, heads, L, S)
   bool is_causal = false;  ///< query i sees key j only if j <= i
 };
 
@@ -60,7 +61,8 @@ struct TransformerEncoderLayerOptions {
 /// Throws: ValueError for another activation, and as MultiheadAttention.
 class TransformerEncoderLayer : public Module {
  public:
-  TransformerEncoderLayer(std::int64_t d_model, std::int64_t heads, TransformerEncoderLayerOptions options = {});
+  TransformerEncoderLayer(std::int64_t d_model, std::int64_t heads,
+                          TransformerEncoderLayerOptions options = {});
   Tensor operator()(const Tensor& x, const AttentionMasks& masks = {}) const;
 
   MultiheadAttention self_attn;

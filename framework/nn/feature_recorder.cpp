@@ -19,7 +19,7 @@ FeatureRecorder::FeatureRecorder(const Module& module, const std::vector<std::st
       rest = std::move(below);
     }
     if (!found) throw ValueError(message("FeatureRecorder: there is no module named '{}'", name));
-    recordings_.emplace_back(name, std::make_shared<detail::Recording>());
+    recordings_.emplace_back(name, detail::Ref<detail::Recording>(new detail::Recording()));
     found->recordings_.push_back(recordings_.back().second);
   }
 }
@@ -35,10 +35,10 @@ Tensor FeatureRecorder::operator[](const std::string& name) const {
   for (const auto& [recorded, recording] : recordings_) {
     if (recorded != name) continue;
     if (recording->output.defined()) return recording->output;
-    throw ValueError(
-        message("FeatureRecorder: '{}' has given no output yet; call the module first, and let a call operator "
-                "of your own return this->output(y)",
-                name));
+    throw ValueError(message(
+        "FeatureRecorder: '{}' has given no output yet; call the module first, and let a call operator "
+        "of your own return this->output(y)",
+        name));
   }
   throw ValueError(message("FeatureRecorder: '{}' is not recorded; name it when the recorder is made", name));
 }

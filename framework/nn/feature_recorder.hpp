@@ -1,7 +1,6 @@
 // The outputs of modules inside a module.
 #pragma once
 
-#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -29,7 +28,7 @@ class FeatureRecorder {
   Tensor operator[](const std::string& name) const;
 
  private:
-  std::vector<std::pair<std::string, std::shared_ptr<detail::Recording>>> recordings_;
+  std::vector<std::pair<std::string, detail::Ref<detail::Recording>>> recordings_;
 };
 
 }  // namespace retort

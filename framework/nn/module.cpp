@@ -5,6 +5,8 @@
 namespace retort {
 namespace detail {
 
+void destroy(Recording* recording) noexcept { delete recording; }
+
 std::string take_name(const char*& names) {
   const std::string_view rest(names);
   const std::string_view text = rest.substr(0, rest.find(','));

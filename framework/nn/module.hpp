@@ -2,12 +2,12 @@
 #pragma once
 
 #include <cstddef>
-#include <memory>
 #include <string>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
+#include "retort/framework/base/ref.hpp"
 #include "retort/framework/core/state_dict.hpp"
 #include "retort/framework/core/tensor.hpp"
 
@@ -17,10 +17,11 @@ class Module;
 
 namespace detail {
 /// Where a FeatureRecorder gets a module's output, for as long as it lives.
-struct Recording {
+struct Recording : RefCounted {
   Tensor output = {};
   bool is_active = true;
 };
+void destroy(Recording* recording) noexcept;
 }  // namespace detail
 
 /// A tensor that belongs to a module's state but isn't learnt, such as a running mean: it is saved, loaded
@@ -150,7 +151,7 @@ class Module {
   std::vector<std::pair<std::string, Tensor>> named(bool buffers) const;
 
   bool training_ = true;
-  mutable std::vector<std::shared_ptr<detail::Recording>> recordings_;
+  mutable std::vector<detail::Ref<detail::Recording>> recordings_;
 };
 
 }  // namespace retort

@@ -16,8 +16,8 @@ Recurrent::Recurrent(const char* name, std::int64_t gates, std::int64_t input, s
                      RecurrentOptions options)
     : name_(name), input_(input), hidden_(hidden), options_(options) {
   if (input < 1 || hidden < 1 || options.num_layers < 1)
-    throw ValueError(message("{}: {} inputs, {} hidden units and {} layers; there must be at least 1 of each", name,
-                             input, hidden, options.num_layers));
+    throw ValueError(message("{}: {} inputs, {} hidden units and {} layers; there must be at least 1 of each",
+                             name, input, hidden, options.num_layers));
   if (!(options.dropout >= 0 && options.dropout <= 1))
     throw ValueError(message("{}: dropout is {}; it must be between 0 and 1", name, options.dropout));
   const double bound = 1 / std::sqrt(static_cast<double>(hidden));
@@ -37,7 +37,8 @@ Recurrent::Recurrent(const char* name, std::int64_t gates, std::int64_t input, s
 void Recurrent::retort_members(std::vector<detail::Member>& found) const {
   const std::size_t directions = options_.bidirectional ? 2 : 1;
   for (std::size_t i = 0; i < layers.size(); ++i) {
-    const std::string suffix = "_l" + std::to_string(i / directions) + (i % directions == 1 ? "_reverse" : "");
+    const std::string suffix =
+        "_l" + std::to_string(i / directions) + (i % directions == 1 ? "_reverse" : "");
     detail::append_member(found, "weight_ih" + suffix, layers[i].weight_ih);
     detail::append_member(found, "weight_hh" + suffix, layers[i].weight_hh);
     detail::append_member(found, "bias_ih" + suffix, layers[i].bias_ih);
@@ -57,8 +58,9 @@ Tensors Recurrent::run(const Tensor& input, const Tensors& states, const Tensor&
     if (!state.defined()) continue;
     detail::require_floating(name_, state);
     if (state.shape() != state_shape)
-      throw ShapeError(message("{}: an initial state has shape {}; it must be {}, layers and directions first",
-                               name_, state.shape(), state_shape));
+      throw ShapeError(
+          message("{}: an initial state has shape {}; it must be {}, layers and directions first", name_,
+                  state.shape(), state_shape));
     dtype = promote(dtype, state.dtype());
   }
   Tensor x = input.to(dtype);
@@ -69,7 +71,8 @@ Tensors Recurrent::run(const Tensor& input, const Tensors& states, const Tensor&
           message("{}: lengths have shape {}; they must be (N) = {}", name_, lengths.shape(), Shape{rows}));
     for (const std::int64_t length : lengths.data<std::int64_t>())
       if (length < 0 || length > steps)
-        throw ValueError(message("{}: a length is {}; it must be between 0 and L = {}", name_, length, steps));
+        throw ValueError(
+            message("{}: a length is {}; it must be between 0 and L = {}", name_, length, steps));
     // What lies beyond a row's length has no influence, whatever it is.
     x = where(less(reshape(arange(steps), {1, steps, 1}), reshape(lengths, {rows, 1, 1})), x, 0);
   }
@@ -86,9 +89,8 @@ Tensors Recurrent::run(const Tensor& input, const Tensors& states, const Tensor&
       const detail::RecurrentWeights weights{with_type(own.weight_ih), with_type(own.weight_hh),
                                              with_type(own.bias_ih), with_type(own.bias_hh)};
       const Tensors results =
-          states.size() == 2
-              ? detail::lstm_layer(x, weights, initial[0][j], initial[1][j], lengths, j > i)
-              : detail::gru_layer(x, weights, initial[0][j], lengths, j > i);
+          states.size() == 2 ? detail::lstm_layer(x, weights, initial[0][j], initial[1][j], lengths, j > i)
+                             : detail::gru_layer(x, weights, initial[0][j], lengths, j > i);
       outputs.push_back(results[0]);
       for (std::size_t k = 0; k < last.size(); ++k) last[k].push_back(results[k + 1]);
     }

@@ -43,7 +43,7 @@ struct LSTMInputs {
   Tensor lengths = {};      ///< int64 (N): steps of each row that count; all if it is left out
 };
 struct LSTMOutput {
-  Tensor output = {};      ///< (N, L, directions · hidden), 0 beyond a row's length
+  Tensor output = {};     ///< (N, L, directions · hidden), 0 beyond a row's length
   Tensor h = {}, c = {};  ///< the last states (num_layers · directions, N, hidden)
 };
 
@@ -65,7 +65,7 @@ struct GRUInputs {
 };
 struct GRUOutput {
   Tensor output = {};  ///< (N, L, directions · hidden), 0 beyond a row's length
-  Tensor h = {};      ///< the last states (num_layers · directions, N, hidden)
+  Tensor h = {};       ///< the last states (num_layers · directions, N, hidden)
 };
 
 /// Gated recurrent unit over (N, L, input) (Cho et al., 2014): r, z = σ(W x + b + U h + b'),

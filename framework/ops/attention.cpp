@@ -107,8 +107,8 @@ Tensor attend(const char* operation, Plan plan, const Shape& shape, Tensors inpu
   if (mask.defined()) place_mask(plan, mask.shape());
   kernels::AttentionShape& of = plan.sizes;
   if (of.dropout_p > 0)
-    of.dropout = detail::take_from_default(
-        detail::blocks_for(of.head_count() * of.queries * of.keys, DType::float32));
+    of.dropout =
+        detail::take_from_default(detail::blocks_for(of.head_count() * of.queries * of.keys, DType::float32));
   const DType dtype = inputs[0].dtype();
   const Tensor y = empty(shape, dtype), log_sums = empty({of.head_count(), of.queries}, dtype);
   compute_into(
@@ -128,28 +128,26 @@ Tensor attend(const char* operation, Plan plan, const Shape& shape, Tensors inpu
              return reshape(reference(plan, x, integer_mask), shape);
            },
            inputs),
-       .fast_vjp =
-           [plan, inputs, mask, log_sums, adds](const Tensor& g, const Tensor& out, Needs needs) {
-             const kernels::AttentionShape sizes = plan.shape();
-             Tensors gradients(inputs.size());
-             for (std::size_t i = 0; i < 3; ++i)
-               if (needs[i]) gradients[i] = empty_like(inputs[i]);
-             if (adds && needs[3]) gradients[3] = zeros_like(mask);
-             const Index partials = needs[0] ? kernels::attention_partials(sizes) : 0;
-             const Tensor partial =
-                 partials > 0 ? empty({partials, inputs[0].size()}, g.dtype()) : Tensor();
-             compute_into(
-                 g.dtype(),
-                 [&]<class T>(T* dq, T* dk, T* dv, T* dmask, T* part, const T* q, const T* k, const T* v,
-                              const T* result, const T* sums, const T* upstream) {
-                   kernels::attention_backward<T>(
-                       sizes, {q, k, v, result, sums, upstream, dq, dk, dv, dmask, part}, mask_of<T>(mask));
-                 },
-                 writable(gradients[0]), writable(gradients[1]), writable(gradients[2]),
-                 writable(adds ? gradients[3] : Tensor()), writable(partial), inputs[0], inputs[1], inputs[2],
-                 out, log_sums, g);
-             return gradients;
-           }});
+       .fast_vjp = [plan, inputs, mask, log_sums, adds](const Tensor& g, const Tensor& out, Needs needs) {
+         const kernels::AttentionShape sizes = plan.shape();
+         Tensors gradients(inputs.size());
+         for (std::size_t i = 0; i < 3; ++i)
+           if (needs[i]) gradients[i] = empty_like(inputs[i]);
+         if (adds && needs[3]) gradients[3] = zeros_like(mask);
+         const Index partials = needs[0] ? kernels::attention_partials(sizes) : 0;
+         const Tensor partial = partials > 0 ? empty({partials, inputs[0].size()}, g.dtype()) : Tensor();
+         compute_into(
+             g.dtype(),
+             [&]<class T>(T* dq, T* dk, T* dv, T* dmask, T* part, const T* q, const T* k, const T* v,
+                          const T* result, const T* sums, const T* upstream) {
+               kernels::attention_backward<T>(
+                   sizes, {q, k, v, result, sums, upstream, dq, dk, dv, dmask, part}, mask_of<T>(mask));
+             },
+             writable(gradients[0]), writable(gradients[1]), writable(gradients[2]),
+             writable(adds ? gradients[3] : Tensor()), writable(partial), inputs[0], inputs[1], inputs[2],
+             out, log_sums, g);
+         return gradients;
+       }});
 }
 
 // The inputs in one type.
@@ -181,11 +179,9 @@ Tensor scaled_dot_product_attention(const Tensor& q, const Tensor& k, const Tens
   constexpr const char* name = "scaled_dot_product_attention";
   Tensors inputs = promoted(name, q, k, v, options.mask);
   const auto refuse = [&](const std::string& why) {
-    throw ShapeError(message("{}: query has shape {}, key {} and value {}{}; {}", name, q.shape(), k.shape(),
-                             v.shape(), options.mask.defined()
-                                            ? message(", the mask {}", options.mask.shape())
-                                            : std::string(),
-                             why));
+    throw ShapeError(message(
+        "{}: query has shape {}, key {} and value {}{}; {}", name, q.shape(), k.shape(), v.shape(),
+        options.mask.defined() ? message(", the mask {}", options.mask.shape()) : std::string(), why));
   };
   if (q.dim() < 2 || k.dim() < 2 || v.dim() < 2) refuse("they must be (…, L, E), (…, S, E) and (…, S, V)");
   if (q.size(-1) != k.size(-1)) refuse("query and key must have the same last extent");
@@ -193,7 +189,8 @@ Tensor scaled_dot_product_attention(const Tensor& q, const Tensor& k, const Tens
   const auto leading = [](const Tensor& x) { return Shape(x.shape().begin(), x.shape().end() - 2); };
   Shape batch;
   try {
-    batch = detail::broadcast_shapes(name, detail::broadcast_shapes(name, leading(q), leading(k)), leading(v));
+    batch =
+        detail::broadcast_shapes(name, detail::broadcast_shapes(name, leading(q), leading(k)), leading(v));
   } catch (const ShapeError&) {
     refuse("their leading dimensions must broadcast");
   }
@@ -223,8 +220,8 @@ Tensor attention_of_heads(const char* operation, const Tensor& q, const Tensor& 
   Tensors inputs = promoted(operation, q, k, v, mask);
   Plan plan{sizes_of(operation, options, q.size(2) / heads), {q.size(0), heads, q.size(1), k.size(1)}, {}};
   if (mask.defined() && !broadcasts_to(mask.shape(), plan.scores))
-    throw ShapeError(message("{}: the mask has shape {}; it must broadcast to (N, heads, L, S) = {}", operation,
-                             mask.shape(), plan.scores));
+    throw ShapeError(message("{}: the mask has shape {}; it must broadcast to (N, heads, L, S) = {}",
+                             operation, mask.shape(), plan.scores));
   plan.sizes.batch = q.size(0);
   plan.sizes.heads = heads;
   plan.sizes.queries = q.size(1);

@@ -9,9 +9,9 @@
 namespace retort {
 
 struct ScaledDotProductAttentionOptions {
-  Tensor mask = {};        ///< int64 (a key counts where it is not 0) or float (added to the scores); broadcasts
-  bool is_causal = false;  ///< query i sees key j only if j <= i, also for L other than S
-  double dropout_p = 0;    ///< probability with which a weight is dropped
+  Tensor mask = {};  ///< int64 (a key counts where it is not 0) or float (added to the scores); broadcasts
+  bool is_causal = false;                      ///< query i sees key j only if j <= i, also for L other than S
+  double dropout_p = 0;                        ///< probability with which a weight is dropped
   std::optional<double> scale = std::nullopt;  ///< of the scores; 1/√E if it is absent
 };
 
@@ -28,8 +28,9 @@ struct ScaledDotProductAttentionOptions {
 namespace detail {
 /// The same for heads that lie next to each other in a row: q (N, L, heads · E), k (N, S, heads · E) and
 /// v (N, S, heads · V) give (N, L, heads · V). The mask broadcasts to (N, heads, L, S).
-[[nodiscard]] Tensor attention_of_heads(const char* operation, const Tensor& q, const Tensor& k, const Tensor& v,
-                                        std::int64_t heads, const ScaledDotProductAttentionOptions& options);
+[[nodiscard]] Tensor attention_of_heads(const char* operation, const Tensor& q, const Tensor& k,
+                                        const Tensor& v, std::int64_t heads,
+                                        const ScaledDotProductAttentionOptions& options);
 }  // namespace detail
 
 }  // namespace retort

@@ -17,10 +17,14 @@ using kernels::RecurrentCell;
 
 enum Input : std::size_t { x_in, weight_ih, weight_hh, bias_ih, bias_hh, h_in, c_in, input_count };
 
-kernels::RecurrentShape shape_of(RecurrentCell cell, const Tensors& in, const Tensor& lengths, bool is_reverse) {
-  return {cell,       in[x_in].size(0),
-          in[x_in].size(1), in[weight_hh].size(1),
-          is_reverse, lengths.defined() ? lengths.data<std::int64_t>().data() : nullptr};
+kernels::RecurrentShape shape_of(RecurrentCell cell, const Tensors& in, const Tensor& lengths,
+                                 bool is_reverse) {
+  return {cell,
+          in[x_in].size(0),
+          in[x_in].size(1),
+          in[weight_hh].size(1),
+          is_reverse,
+          lengths.defined() ? lengths.data<std::int64_t>().data() : nullptr};
 }
 
 // The definition, step by step.
@@ -135,9 +139,8 @@ Tensors recurrent_layer(const char* name, RecurrentCell cell, const Tensors& in,
         places.push_back(i);
       }
     if (outputs.empty() || wanted.empty()) return gradients;
-    const Tensors found =
-        grad(outputs, wanted,
-             {.grad_outputs = upstream, .create_graph = is_grad_enabled(), .allow_unused = true});
+    const Tensors found = grad(
+        outputs, wanted, {.grad_outputs = upstream, .create_graph = is_grad_enabled(), .allow_unused = true});
     for (std::size_t i = 0; i < places.size(); ++i) gradients[places[i]] = found[i];
     return gradients;
   };
@@ -152,16 +155,16 @@ Tensors recurrent_layer(const char* name, RecurrentCell cell, const Tensors& in,
 
 Tensors lstm_layer(const Tensor& x, const RecurrentWeights& weights, const Tensor& h0, const Tensor& c0,
                    const Tensor& lengths, bool is_reverse) {
-  return recurrent_layer(
-      "lstm_layer", RecurrentCell::lstm,
-      {x, weights.weight_ih, weights.weight_hh, weights.bias_ih, weights.bias_hh, h0, c0}, lengths, is_reverse);
+  return recurrent_layer("lstm_layer", RecurrentCell::lstm,
+                         {x, weights.weight_ih, weights.weight_hh, weights.bias_ih, weights.bias_hh, h0, c0},
+                         lengths, is_reverse);
 }
 
 Tensors gru_layer(const Tensor& x, const RecurrentWeights& weights, const Tensor& h0, const Tensor& lengths,
                   bool is_reverse) {
-  return recurrent_layer(
-      "gru_layer", RecurrentCell::gru,
-      {x, weights.weight_ih, weights.weight_hh, weights.bias_ih, weights.bias_hh, h0, {}}, lengths, is_reverse);
+  return recurrent_layer("gru_layer", RecurrentCell::gru,
+                         {x, weights.weight_ih, weights.weight_hh, weights.bias_ih, weights.bias_hh, h0, {}},
+                         lengths, is_reverse);
 }
 
 }  // namespace retort::detail

@@ -107,8 +107,8 @@ Shape resolved_shape(const Tensor& x, const Shape& shape) {
 
 // Consecutive parts of these extents along a dimension, each under `shape` if that is given: one operation with all of
 // them as its results, so that a loop over the parts costs what they cost, to any order.
-Tensors parts_of(const char* operation, const Tensor& x, std::size_t dim, const std::vector<std::int64_t>& sizes,
-                 const Shape* shape = nullptr) {
+Tensors parts_of(const char* operation, const Tensor& x, std::size_t dim,
+                 const std::vector<std::int64_t>& sizes, const Shape* shape = nullptr) {
   const Strides strides = strides_of(x.shape());
   Tensors parts;
   std::int64_t start = 0;
@@ -118,18 +118,17 @@ Tensors parts_of(const char* operation, const Tensor& x, std::size_t dim, const 
     parts.push_back(shape ? Tensor(part.array().reshaped(*shape)) : part);
     start += size;
   }
-  return record_many(
-      {.name = operation,
-       .inputs = {x},
-       .values = std::move(parts),
-       .vjp = [from = x.shape(), dim, sizes, dtype = x.dtype()](const Tensors& gs, Needs) {
-         Tensors gradients;
-         for (std::size_t i = 0; i < gs.size(); ++i) {
-           const Shape whole = detail::with_extent(from, dim, sizes[i]);
-           gradients.push_back(gs[i].defined() ? reshape(gs[i], whole) : zeros(whole, dtype));
-         }
-         return concat(gradients, static_cast<std::int64_t>(dim));
-       }});
+  return record_many({.name = operation,
+                      .inputs = {x},
+                      .values = std::move(parts),
+                      .vjp = [from = x.shape(), dim, sizes, dtype = x.dtype()](const Tensors& gs, Needs) {
+                        Tensors gradients;
+                        for (std::size_t i = 0; i < gs.size(); ++i) {
+                          const Shape whole = detail::with_extent(from, dim, sizes[i]);
+                          gradients.push_back(gs[i].defined() ? reshape(gs[i], whole) : zeros(whole, dtype));
+                        }
+                        return concat(gradients, static_cast<std::int64_t>(dim));
+                      }});
 }
 
 }  // namespace
@@ -230,7 +229,8 @@ Tensors unbind(const Tensor& x, std::int64_t dim) {
   const std::size_t d = detail::checked_dim("unbind", dim, x.shape());
   Shape shape = x.shape();
   shape.erase(shape.begin() + d);
-  return parts_of("unbind", x, d, std::vector<std::int64_t>(static_cast<std::size_t>(x.shape()[d]), 1), &shape);
+  return parts_of("unbind", x, d, std::vector<std::int64_t>(static_cast<std::size_t>(x.shape()[d]), 1),
+                  &shape);
 }
 
 Tensors split(const Tensor& x, std::int64_t size, std::int64_t dim) {

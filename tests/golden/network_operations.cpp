@@ -77,9 +77,8 @@ Results group_normalisation(const Arguments& args, const NamedTensors& in) {
 }  // namespace
 
 std::vector<Form> forms_of(const std::string& op) {
-  for (const auto part :
-       {tensor_operation, array_operation, loss_operation, network_operation, sequence_operation,
-        optimizer_operation, distillation_operation}) {
+  for (const auto part : {tensor_operation, array_operation, loss_operation, network_operation,
+                          sequence_operation, optimizer_operation, distillation_operation}) {
     std::vector<Form> forms = part(op);
     if (!forms.empty()) return forms;
   }

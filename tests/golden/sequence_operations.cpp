@@ -30,8 +30,8 @@ Results attention(const Arguments& args, const NamedTensors& in) {
   ScaledDotProductAttentionOptions options{.mask = optional_tensor(in, "mask"),
                                            .is_causal = args.flag("is_causal", false)};
   if (args.has("scale")) options.scale = args.number("scale", 1);
-  return {.outputs = {{"out", scaled_dot_product_attention(in.at("query"), in.at("key"), in.at("value"),
-                                                           options)}}};
+  return {.outputs = {
+              {"out", scaled_dot_product_attention(in.at("query"), in.at("key"), in.at("value"), options)}}};
 }
 
 AttentionMasks masks(const Arguments& args, const NamedTensors& in) {
@@ -42,7 +42,8 @@ AttentionMasks masks(const Arguments& args, const NamedTensors& in) {
 
 Results multihead(const Arguments& args, const NamedTensors& in) {
   const Tensor query = in.at("query");
-  const Tensor key = in.contains("key") ? in.at("key") : query, value = in.contains("value") ? in.at("value") : key;
+  const Tensor key = in.contains("key") ? in.at("key") : query,
+               value = in.contains("value") ? in.at("value") : key;
   MultiheadAttentionOptions options{.bias = args.flag("bias", true)};
   if (args.has("kdim")) options.kdim = args.integer("kdim", 0);
   if (args.has("vdim")) options.vdim = args.integer("vdim", 0);
@@ -80,7 +81,8 @@ M recurrent(const Arguments& args, const NamedTensors& in) {
             .bidirectional = args.flag("bidirectional", false)});
   const std::size_t directions = args.flag("bidirectional", false) ? 2 : 1;
   for (std::size_t i = 0; i < module.layers.size(); ++i) {
-    const std::string suffix = "_l" + std::to_string(i / directions) + (i % directions == 1 ? "_reverse" : "");
+    const std::string suffix =
+        "_l" + std::to_string(i / directions) + (i % directions == 1 ? "_reverse" : "");
     use(in, "weight_ih" + suffix, module.layers[i].weight_ih);
     use(in, "weight_hh" + suffix, module.layers[i].weight_hh);
     use(in, "bias_ih" + suffix, module.layers[i].bias_ih);

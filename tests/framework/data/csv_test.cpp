@@ -173,4 +173,91 @@ BOOST_AUTO_TEST_CASE(what_no_memory_can_hold_is_refused) {
     BOOST_CHECK_EXCEPTION(load_csv(folder / "sparse.csv"), IoError, says("load_csv", "sparse.csv", "memory"));
 }
 
+BOOST_AUTO_TEST_CASE(missing_cells) {
+  const std::string text = "a,b,y\n1,2,0\nNA,4,1\n3,,1\n";
+  BOOST_CHECK_EXCEPTION(parse_csv(text), IoError, says("line 3, column 1 'a': 'NA' is not a number"));
+  const Dataset with_nan = parse_csv(text, {.missing = CsvMissing::nan});
+  BOOST_TEST(std::isnan(with_nan.inputs().data<float>()[2]));
+  BOOST_TEST(with_nan.inputs().data<float>()[3] == 4);
+  check(parse_csv(text, {.missing = CsvMissing::mean}), {3, 2}, {1, 2, 2, 4, 3, 3}, {0, 1, 1});
+  check(parse_csv(text, {.missing = CsvMissing::mean, .means = {7, 8, 9}}), {3, 2}, {1, 2, 7, 4, 3, 8},
+        {0, 1, 1});
+  check(parse_csv(text, {.missing = CsvMissing::skip_row}), {1, 2}, {1, 2}, {0});
+  check(parse_csv("a,y\n-,0\n1,2\n", {.missing = CsvMissing::skip_row, .missing_values = {"-"}}), {1, 1}, {1},
+        {2});
+  for (const CsvMissing missing : {CsvMissing::nan, CsvMissing::mean})
+    BOOST_CHECK_EXCEPTION(parse_csv("1,2\n3,\n", {.missing = missing}), IoError, says("line 2, column 2"));
+  BOOST_CHECK_EXCEPTION(parse_csv("a,b\nNA,1\n", {.header = true, .missing = CsvMissing::skip_row}), IoError,
+                        says("no rows"));
+}
+
+BOOST_AUTO_TEST_CASE(categories_and_targets) {
+  const std::string text = "colour,size,y\nred,M,1\nblue,S,2\n\"red\",L,3\n";
+  check(parse_csv(text, {.categorical = {{"colour"},
+                                         {.column = "size",
+                                          .categories = {"S", "M", "L"},
+                                          .encoding = CsvEncoding::code}}}),
+        {3, 3}, {0, 1, 1, 1, 0, 0, 0, 1, 2}, {1, 2, 3});
+  check(parse_csv(text, {.target = CsvTarget::regression, .categorical = {{"0"}, {"1"}}}), {3, 5},
+        {0, 1, 0, 1, 0, 1, 0, 0, 0, 1, 0, 1, 1, 0, 0}, {1, 2, 3}, DType::float32);
+  // A label of text.
+  check(parse_csv("1,no\n2,yes\n3,no\n", {.header = false, .categorical = {{"1"}}}), {3, 1}, {1, 2, 3},
+        {0, 1, 0});
+  check(parse_csv("a,\"x \"\"1\"\"\"\n",
+                  {.header = false, .label_column = 0, .categorical = {{"0"}, {"1", {"x \"1\""}}}}),
+        {1, 1}, {1}, {0});
+  BOOST_CHECK_EXCEPTION(
+      parse_csv("c,y\nred,1\npink,2\ngreen,3\npink,4\n", {.categorical = {{"c", {"red", "blue"}}}}), IoError,
+      says("unknown categories: 'pink' in the column 'c' (line 3), 'green' in the column 'c' (line 4)"));
+  check(parse_csv("c,y\nred,1\npink,2\n",
+                  {.categorical = {{"c", {"red", "blue"}}}, .unknown = CsvUnknown::no_category}),
+        {2, 2}, {1, 0, 0, 0}, {1, 2});
+  BOOST_CHECK_EXCEPTION(parse_csv(text, {.categorical = {{"x"}}}), IoError, says("no column 'x'"));
+  BOOST_CHECK_THROW(parse_csv(text, {.categorical = {{"size", {"S", "S"}}}}), ValueError);
+  std::string many = "c,y\n";
+  for (int i = 0; i < 1001; ++i) many += "x" + std::to_string(i) + ",1\n";
+  BOOST_CHECK_EXCEPTION(parse_csv(many, {.categorical = {{"c"}}}), IoError,
+                        says("more than 1000 categories"));
+}
+
+BOOST_AUTO_TEST_CASE(a_table_that_stays_in_its_file) {
+  const TemporaryFolder folder;
+  std::string text = "colour,\"a\nb\",y\r\n";
+  for (int i = 0; i < 3000; ++i) {
+    text += i % 3 == 0 ? "red" : i % 3 == 1 ? "\"gr,een\"" : "\"b\n\"\"lue\"";
+    text += "," + (i % 5 == 0 ? std::string("?") : std::to_string(i / 2.0)) + "," + std::to_string(i % 7) +
+            "\r\n";
+    if (i % 10 == 0) text += "\n";
+  }
+  write_file(folder / "t.csv", text);
+  for (const CsvMissing missing : {CsvMissing::mean, CsvMissing::skip_row}) {
+    const CsvOptions options{.missing = missing, .categorical = {{"colour"}}};
+    const Dataset whole = load_csv(folder / "t.csv", options);
+    const CsvSource source(folder / "t.csv", options);
+    BOOST_TEST(source.size() == whole.size());
+    Generator generator(3);
+    const std::vector<std::int64_t> rows = random_permutation(source.size(), generator);
+    const Batch batch = source.fetch(rows);
+    const Batch expected = whole.rows(rows);
+    BOOST_TEST((batch.input.values<float>() == expected.input.values<float>()));
+    BOOST_TEST((batch.target.values<std::int64_t>() == expected.target.values<std::int64_t>()));
+    // The options that were learnt read a part in the same way.
+    const CsvOptions fitted = fit_csv(folder / "t.csv", options);
+    BOOST_TEST(fitted.categorical[0].categories == (std::vector<std::string>{"b\n\"lue", "gr,een", "red"}),
+               boost::test_tools::per_element());
+    BOOST_TEST(source.options().categorical[0].categories.size() == 3U);
+    const Dataset part = parse_csv("colour,x,y\nred,8,1\n\"gr,een\",9,2\n", fitted);
+    BOOST_TEST(part.inputs().values<float>() == (std::vector<float>{0, 0, 1, 8, 0, 1, 0, 9}),
+               boost::test_tools::per_element());
+  }
+  BOOST_CHECK_THROW(CsvSource(folder / "none.csv"), IoError);
+  write_file(folder / "t.csv", "a,b\n1,2\n\n3,x\n");
+  const CsvSource broken(folder / "t.csv");
+  const std::int64_t rows[] = {0, 1};
+  BOOST_CHECK_EXCEPTION(broken.fetch(rows), IoError,
+                        says("t.csv", "line 4, column 2 'b': 'x' is not a number"));
+  const std::int64_t beyond[] = {2};
+  BOOST_CHECK_THROW(broken.fetch(beyond), IndexError);
+}
+
 BOOST_AUTO_TEST_SUITE_END()

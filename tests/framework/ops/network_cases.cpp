@@ -230,16 +230,17 @@ std::vector<OpCase> normalisations() {
        .refused = {{Refusal::shape, {uniform({5, 6}, 1), uniform({7}, 2)}}},
        .mixed_tolerance = 1e-6},
       {.name = "group_norm",
-       .call = [](In in) { return group_norm(in[0], 2, in[1], in[2]); },
+       .call = [](In in) { return group_norm(in[0], in[1].size() == 1 ? 1 : 2, in[1], in[2]); },
        .twin =
            [](In in) {
-             const std::int64_t sets = in[0].size(0) * 2;
+             const std::int64_t sets = in[0].size(0) * (in[1].size() == 1 ? 1 : 2);
              const Tensor y = normalised_rows(in[0], sets == 0 ? 1 : in[0].size() / sets, 1e-5);
              return scaled_channels(y, in[1], in[2]);
            },
        .samples = {{uniform({3, 4}, 1), uniform({4}, 2), uniform({4}, 3)},
                    {uniform({2, 6, 2, 3}, 1), uniform({6}, 2), uniform({6}, 3)},
                    {uniform({5, 2, 3}, 1), uniform({2}, 2), uniform({2}, 3)},
+                   {uniform({1, 1}, 1), uniform({1}, 2), uniform({1}, 3)},
                    {uniform({0, 4, 3}, 1), uniform({4}, 2), uniform({4}, 3)}},
        .refused = {{Refusal::shape, {uniform({4}, 1), uniform({4}, 2), uniform({4}, 3)}},
                    {Refusal::value, {uniform({2, 3, 4}, 1), uniform({3}, 2), uniform({3}, 3)}}},

@@ -152,13 +152,12 @@ BOOST_AUTO_TEST_CASE(every_optimizer_and_schedule_resumes_with_a_loader_that_wor
                                    .seed = 3 + static_cast<std::uint64_t>(from),
                                    .transform = random_shift(1),
                                    .prefetch = true});
-        Checkpoint checkpoint(
-            path,
-            {.module = &model,
-             .optimizer = optimizer.get(),
-             .schedulers = {schedule ? schedule.get() : &*plateau},
-             .loader = &loader},
-            {.keep = steps + 1});
+        Checkpoint checkpoint(path,
+                              {.module = &model,
+                               .optimizer = optimizer.get(),
+                               .schedulers = {schedule ? schedule.get() : &*plateau},
+                               .loader = &loader},
+                              {.keep = steps + 1});
         std::int64_t step = from;
         if (from > 0)
           step = checkpoint
