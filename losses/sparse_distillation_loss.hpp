@@ -36,6 +36,7 @@ struct SparseDistillationLossOptions {
   Reduction reduction = Reduction::batchmean;  ///< batchmean, sum or none
 };
 
+/// Named, so that student and teacher cannot be swapped by mistake.
 struct SparseDistillationInputs {
   Tensor student = {};         ///< logits [..., C]
   SparseTeacher teacher = {};  ///< of C classes and the same rows; its temperature is the loss's

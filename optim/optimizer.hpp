@@ -48,6 +48,7 @@ class Optimizer {
   /// Makes the gradients of all parameters undefined.
   void zero_grad();
 
+  /// The number of parameter groups.
   std::int64_t group_count() const { return static_cast<std::int64_t>(groups_.size()); }
   /// The learning rate of a group. Throws: IndexError if there is no group of that number.
   double lr(std::int64_t group = 0) const { return group_at(group).options.front().value; }

@@ -28,6 +28,7 @@ enum class CsvUnknown : std::uint8_t {
   no_category,  ///< one-hot columns are all 0, a code is -1
 };
 
+/// How a categorical column becomes numbers.
 enum class CsvEncoding : std::uint8_t {
   one_hot,  ///< one column of 0 and 1 per category
   code,     ///< one column that holds the category's place in the list, from 0

@@ -21,8 +21,8 @@ using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
 
 /// Some rows of a source: input [B, …], target [B, …], and any number of further tensors by name.
 struct Batch {
-  Tensor input = {};
-  Tensor target = {};
+  Tensor input = {};         ///< [B, …]
+  Tensor target = {};        ///< [B, …]
   NamedTensors others = {};  ///< the tensors whose names are neither "input" nor "target"
   /// The numbers of the rows in their source, where a DataLoader made the batch; random transforms draw by them.
   std::vector<std::int64_t> rows = {};

@@ -15,9 +15,13 @@ class Activation : public Module {
   Tensor operator()(const Tensor& x) const { return output(function(x)); }
 };
 
+/// relu(x).
 using ReLU = Activation<relu>;
+/// tanh(x).
 using Tanh = Activation<tanh>;
+/// sigmoid(x).
 using Sigmoid = Activation<sigmoid>;
+/// silu(x).
 using SiLU = Activation<silu>;
 
 /// A module that does what a function of a tensor and one further argument does.

@@ -39,7 +39,7 @@ class MultiheadAttention : public Module {
                     const AttentionMasks& masks = {}) const;
 
   Tensor in_proj_weight, q_proj_weight, k_proj_weight, v_proj_weight, in_proj_bias;
-  Linear out_proj;
+  Linear out_proj;  ///< of the joined heads
   RETORT_MEMBERS(in_proj_weight, q_proj_weight, k_proj_weight, v_proj_weight, in_proj_bias, out_proj)
 
  private:
@@ -65,12 +65,15 @@ class TransformerEncoderLayer : public Module {
                           TransformerEncoderLayerOptions options = {});
   Tensor operator()(const Tensor& x, const AttentionMasks& masks = {}) const;
 
+  /// The parts, named as in PyTorch's state dict.
   MultiheadAttention self_attn;
-  Linear linear1;
-  Dropout dropout;
-  Linear linear2;
-  LayerNorm norm1, norm2;
-  Dropout dropout1, dropout2;
+  Linear linear1;    ///< to dim_feedforward
+  Dropout dropout;   ///< behind the activation
+  Linear linear2;    ///< back to d_model
+  LayerNorm norm1;   ///< of the attention's residual
+  LayerNorm norm2;   ///< of the feed-forward residual
+  Dropout dropout1;  ///< of the attention's result
+  Dropout dropout2;  ///< of the feed-forward result
   RETORT_MEMBERS(self_attn, linear1, dropout, linear2, norm1, norm2, dropout1, dropout2)
 
  private:

@@ -38,10 +38,12 @@ class Recurrent : public Module {
   RecurrentOptions options_;
 };
 
+/// Initial states and lengths of an LSTM's rows.
 struct LSTMInputs {
   Tensor h0 = {}, c0 = {};  ///< (num_layers · directions, N, hidden); zeros if they are left out
   Tensor lengths = {};      ///< int64 (N): steps of each row that count; all if it is left out
 };
+/// The result of an LSTM.
 struct LSTMOutput {
   Tensor output = {};     ///< (N, L, directions · hidden), 0 beyond a row's length
   Tensor h = {}, c = {};  ///< the last states (num_layers · directions, N, hidden)
@@ -59,10 +61,12 @@ class LSTM : public Recurrent {
   LSTMOutput operator()(const Tensor& x, const LSTMInputs& inputs = {}) const;
 };
 
+/// Initial state and lengths of a GRU's rows.
 struct GRUInputs {
   Tensor h0 = {};       ///< (num_layers · directions, N, hidden); zeros if it is left out
   Tensor lengths = {};  ///< int64 (N): steps of each row that count; all if it is left out
 };
+/// The result of a GRU.
 struct GRUOutput {
   Tensor output = {};  ///< (N, L, directions · hidden), 0 beyond a row's length
   Tensor h = {};       ///< the last states (num_layers · directions, N, hidden)

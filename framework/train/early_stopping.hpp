@@ -38,6 +38,7 @@ class EarlyStopping {
   /// The best metric so far; before the first, infinity with the sign of the worst.
   double best() const { return best_; }
 
+  /// A copy of all that the next step() depends on.
   StateDict state_dict() const;
   /// Throws: ValueError that lists what is missing, unexpected or of another shape; then nothing has changed.
   void load_state_dict(const StateDict& state);

@@ -18,6 +18,7 @@ struct FindLROptions {
   double divergence = 4;     ///< ends the test when the smoothed loss exceeds this times the lowest one
 };
 
+/// The result of find_lr().
 struct FoundLR {
   std::vector<double> rates = {};
   std::vector<double> losses = {};  ///< smoothed, one per rate that was tried
