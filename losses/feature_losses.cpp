@@ -14,8 +14,9 @@
 namespace retort {
 namespace {
 
-// Checks that both have `dims` dimensions (any number from 1 on, if 0) and as many rows.
-void check_features(const char* operation, Index dims, const Tensor& student, const Tensor& teacher) {
+// Student and teacher in one float type. Checks that both have `dims` dimensions (any number from 1 on, if 0) and as
+// many rows.
+Tensors checked_features(const char* operation, Index dims, const Tensor& student, const Tensor& teacher) {
   for (const auto& [what, given] :
        {std::pair<const char*, const Tensor&>("student", student), {"teacher", teacher}}) {
     detail::require_floating(operation, given);
@@ -28,6 +29,8 @@ void check_features(const char* operation, Index dims, const Tensor& student, co
   if (student.size(0) != teacher.size(0))
     throw ShapeError(message("{}: student has shape {} but teacher {}; the number of rows must be equal",
                              operation, student.shape(), teacher.shape()));
+  const DType dtype = promote(student.dtype(), teacher.dtype());
+  return {student.to(dtype), teacher.to(dtype)};
 }
 
 // Rows divided by their L2 norm. A row of zeros stays 0, and its gradient passes unchanged.
@@ -72,32 +75,31 @@ Tensor angle_loss_at(const Tensors& x, Index i) {
 }  // namespace
 
 Tensor attention_transfer_loss(const Tensor& student, const Tensor& teacher) {
-  check_features("attention_transfer_loss", 4, student, teacher);
+  const Tensors x = checked_features("attention_transfer_loss", 4, student, teacher);
   if (student.size(2) != teacher.size(2) || student.size(3) != teacher.size(3))
     throw ShapeError(message(
         "attention_transfer_loss: student has shape {} but teacher {}; only the number of channels may "
         "differ",
         student.shape(), teacher.shape()));
-  return mean(squared(attention_map(student) - attention_map(teacher)));
+  return mean(squared(attention_map(x[0]) - attention_map(x[1])));
 }
 
 Tensor similarity_preserving_loss(const Tensor& student, const Tensor& teacher) {
-  check_features("similarity_preserving_loss", 0, student, teacher);
-  return mean(squared(similarities(student) - similarities(teacher)));
+  const Tensors x = checked_features("similarity_preserving_loss", 0, student, teacher);
+  return mean(squared(similarities(x[0]) - similarities(x[1])));
 }
 
 Tensor relational_distance_loss(const Tensor& student, const Tensor& teacher) {
-  check_features("relational_distance_loss", 2, student, teacher);
-  return mean(smooth_l1(relative_distances(student) - relative_distances(teacher)));
+  const Tensors x = checked_features("relational_distance_loss", 2, student, teacher);
+  return mean(smooth_l1(relative_distances(x[0]) - relative_distances(x[1])));
 }
 
 Tensor relational_angle_loss(const Tensor& student, const Tensor& teacher) {
-  check_features("relational_angle_loss", 2, student, teacher);
+  const Tensors inputs = checked_features("relational_angle_loss", 2, student, teacher);
   const Index n = student.size(0);
   const double scale = 1 / std::pow(static_cast<double>(n), 3);
-  const Tensors inputs{student, teacher};
   const auto definition = [n, scale](const Tensors& x) {
-    Tensor total = zeros({}, promote(x[0].dtype(), x[1].dtype()));
+    Tensor total = n == 0 ? sum(x[0]) + sum(x[1]) : zeros({}, x[0].dtype());
     for (Index i = 0; i < n; ++i) total = total + angle_loss_at(x, i);
     return total * scale;
   };
@@ -120,6 +122,7 @@ Tensor relational_angle_loss(const Tensor& student, const Tensor& teacher) {
                        if (part[k].defined())
                          gradients[k] = gradients[k].defined() ? gradients[k] + part[k] : part[k];
                    }
+                   for (std::size_t k = 0; n == 0 && k < 2; ++k) gradients[k] = zeros_like(inputs[k]);
                    return gradients;
                  }});
 }

@@ -22,6 +22,6 @@ Conv2d::Conv2d(std::int64_t in, std::int64_t out, Size2d kernel_size, Conv2dOpti
   if (options.bias) bias = init::uniform_(empty({out}), -bound, bound).set_requires_grad();
 }
 
-Tensor Conv2d::operator()(const Tensor& x) const { return conv2d(x, weight, bias, options_); }
+Tensor Conv2d::operator()(const Tensor& x) const { return output(conv2d(x, weight, bias, options_)); }
 
 }  // namespace retort

@@ -36,7 +36,7 @@ class MaxPool2d : public Module {
  public:
   explicit MaxPool2d(MaxPool2dOptions options) : options_(options) {}
   explicit MaxPool2d(Size2d kernel_size) { options_.kernel_size = kernel_size; }
-  Tensor operator()(const Tensor& x) const { return max_pool2d(x, options_); }
+  Tensor operator()(const Tensor& x) const { return output(max_pool2d(x, options_)); }
 
  private:
   MaxPool2dOptions options_;
@@ -47,7 +47,7 @@ class AvgPool2d : public Module {
  public:
   explicit AvgPool2d(AvgPool2dOptions options) : options_(options) {}
   explicit AvgPool2d(Size2d kernel_size) { options_.kernel_size = kernel_size; }
-  Tensor operator()(const Tensor& x) const { return avg_pool2d(x, options_); }
+  Tensor operator()(const Tensor& x) const { return output(avg_pool2d(x, options_)); }
 
  private:
   AvgPool2dOptions options_;

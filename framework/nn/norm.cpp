@@ -10,7 +10,7 @@ LayerNorm::LayerNorm(const Shape& normalized_shape, LayerNormOptions options)
 }
 
 Tensor LayerNorm::operator()(const Tensor& x) const {
-  return layer_norm(x, normalized_shape_, weight, bias, eps_);
+  return output(layer_norm(x, normalized_shape_, weight, bias, eps_));
 }
 
 RMSNorm::RMSNorm(const Shape& normalized_shape, RMSNormOptions options)
@@ -18,7 +18,9 @@ RMSNorm::RMSNorm(const Shape& normalized_shape, RMSNormOptions options)
   if (options.elementwise_affine) weight = ones(normalized_shape).set_requires_grad();
 }
 
-Tensor RMSNorm::operator()(const Tensor& x) const { return rms_norm(x, normalized_shape_, weight, eps_); }
+Tensor RMSNorm::operator()(const Tensor& x) const {
+  return output(rms_norm(x, normalized_shape_, weight, eps_));
+}
 
 GroupNorm::GroupNorm(std::int64_t groups, std::int64_t channels, GroupNormOptions options)
     : groups_(groups), channels_(channels), eps_(options.eps) {
@@ -35,7 +37,7 @@ GroupNorm::GroupNorm(std::int64_t groups, std::int64_t channels, GroupNormOption
 Tensor GroupNorm::operator()(const Tensor& x) const {
   if (x.dim() < 2 || x.size(1) != channels_)
     throw ShapeError(message("GroupNorm: input has shape {}; it must be (N, {}, ...)", x.shape(), channels_));
-  return group_norm(x, groups_, weight, bias, eps_);
+  return output(group_norm(x, groups_, weight, bias, eps_));
 }
 
 BatchNorm::BatchNorm(std::int64_t channels, BatchNormOptions options, bool images)
@@ -60,7 +62,7 @@ Tensor BatchNorm::operator()(const Tensor& x) {
   Tensor y = batch_norm(x, running_mean, running_var, weight, bias,
                         {.training = batch_statistics, .momentum = momentum_, .eps = eps_});
   if (is_training() && num_batches_tracked.defined()) ++num_batches_tracked.mutable_data<std::int64_t>()[0];
-  return y;
+  return output(y);
 }
 
 }  // namespace retort

@@ -117,14 +117,19 @@ std::vector<OpCase> feature_rows() {
     return uniform({n, c, size, size}, seed, 0.2, 2);
   };
   const std::vector<Tensors> vectors{{uniform({5, 3}, 1), uniform({5, 4}, 2)},
-                                     {uniform({2, 7}, 3), uniform({2, 7}, 4)}};
+                                     {uniform({2, 7}, 3), uniform({2, 7}, 4)},
+                                     {uniform({1, 1}, 3), uniform({1, 1}, 4)},
+                                     {uniform({0, 3}, 1), uniform({0, 3}, 1)}};
   const std::vector<Refused> refused{{Refusal::shape, {uniform({3, 2}, 1), uniform({4, 2}, 1)}},
                                      {Refusal::shape, {uniform({}, 1), uniform({}, 1)}},
                                      {Refusal::type, {uniform({3, 2}, 1), indices({3, 2}, 1, 4)}}};
   return {{.name = "attention_transfer_loss",
            .call = [](In in) { return attention_transfer_loss(in[0], in[1]); },
            .twin = [](In in) { return scalar(mean_of(maps(in[0]), maps(in[1]), square)); },
-           .samples = {{images(2, 3, 2, 1), images(2, 4, 2, 2)}, {images(1, 1, 3, 3), images(1, 1, 3, 4)}},
+           .samples = {{images(2, 3, 2, 1), images(2, 4, 2, 2)},
+                       {images(1, 1, 3, 3), images(1, 1, 3, 4)},
+                       {images(1, 1, 1, 5), images(1, 1, 1, 6)},
+                       {images(0, 2, 2, 1), images(0, 2, 2, 1)}},
            .refused = {{Refusal::shape, {images(2, 3, 2, 1), images(2, 3, 3, 1)}},
                        {Refusal::shape, {images(2, 3, 2, 1), images(3, 3, 2, 1)}},
                        {Refusal::shape, {uniform({2, 3}, 1), uniform({2, 3}, 1)}}}},
@@ -133,20 +138,22 @@ std::vector<OpCase> feature_rows() {
            .twin = [](In in) { return scalar(mean_of(similarity(in[0]), similarity(in[1]), square)); },
            .samples = {{uniform({4, 3}, 1), uniform({4, 5}, 2)},
                        {uniform({3, 2, 2}, 1), uniform({3, 7}, 2)},
-                       {uniform({1, 3}, 1), uniform({1, 2}, 2)}},
+                       {uniform({1, 1}, 1), uniform({1, 1}, 2)},
+                       {uniform({0, 3}, 1), uniform({0, 2}, 2)}},
            .refused = refused},
           {.name = "relational_distance_loss",
            .call = [](In in) { return relational_distance_loss(in[0], in[1]); },
            .twin = [](In in) { return scalar(mean_of(distances(in[0]), distances(in[1]), smooth)); },
            .samples = vectors,
-           .refused = refused,
-           .mixed_tolerance = 1e-6},
+           .refused = refused},
           {.name = "relational_angle_loss",
            .call = [](In in) { return relational_angle_loss(in[0], in[1]); },
            .twin = [](In in) { return scalar(mean_of(angles(in[0]), angles(in[1]), smooth)); },
-           .samples = {{uniform({4, 3}, 1), uniform({4, 2}, 2)}, {uniform({3, 3}, 5), uniform({3, 3}, 6)}},
-           .refused = refused,
-           .mixed_tolerance = 1e-6}};
+           .samples = {{uniform({4, 3}, 1), uniform({4, 2}, 2)},
+                       {uniform({3, 3}, 5), uniform({3, 3}, 6)},
+                       {uniform({1, 1}, 5), uniform({1, 1}, 6)},
+                       {uniform({0, 3}, 1), uniform({0, 3}, 1)}},
+           .refused = refused}};
 }
 
 Doubles softened(const Doubles& logits, double T) {
@@ -163,6 +170,7 @@ double kl(const Doubles& p, const Doubles& q) {
 }
 
 double decoupled(const Doubles& s, const Doubles& t, std::size_t label) {
+  if (s.size() == 1) return 0;
   const double T = 3;
   const auto split = [&](const Doubles& logits) {
     const Doubles p = softened(logits, T);
@@ -191,6 +199,7 @@ Matrix transposed(const Matrix& x) {
 }
 
 double dist(const Tensor& student, const Tensor& teacher) {
+  if (student.size() == 0) return std::nan("");
   const double T = 2;
   const auto softened_rows = [&](const Tensor& x) {
     Matrix rows = rows_of(x);
@@ -224,10 +233,12 @@ std::vector<OpCase> logit_rows() {
                  for (std::size_t i = 0; i < s.size(); ++i)
                    sum += decoupled(s[i], t[i],
                                     static_cast<std::size_t>(at(in[2], {static_cast<std::int64_t>(i)})));
-                 return scalar(sum / static_cast<double>(s.size()));
+                 return scalar(s.empty() ? 0 : sum / static_cast<double>(s.size()));
                },
            .samples = {{uniform({5, 4}, 1), uniform({5, 4}, 2), indices({5}, 3, 4)},
-                       {uniform({1, 9}, 1), uniform({1, 9}, 2), indices({1}, 3, 9)}},
+                       {uniform({1, 9}, 1), uniform({1, 9}, 2), indices({1}, 3, 9)},
+                       {uniform({1, 1}, 1), uniform({1, 1}, 2), indices({1}, 3, 1)},
+                       {uniform({0, 4}, 1), uniform({0, 4}, 2), indices({0}, 3, 4)}},
            .refused = refused},
           {.name = "dist_loss",
            .call =
@@ -236,7 +247,10 @@ std::vector<OpCase> logit_rows() {
                                   {.beta = 0.5, .gamma = 2, .temperature = 2, .detach_teacher = false});
                },
            .twin = [](In in) { return scalar(dist(in[0], in[1])); },
-           .samples = {{uniform({5, 4}, 1), uniform({5, 4}, 2)}, {uniform({3, 6}, 1), uniform({3, 6}, 2)}},
+           .samples = {{uniform({5, 4}, 1), uniform({5, 4}, 2)},
+                       {uniform({3, 6}, 1), uniform({3, 6}, 2)},
+                       {uniform({1, 1}, 1), uniform({1, 1}, 2)},
+                       {uniform({0, 4}, 1), uniform({0, 4}, 2)}},
            .refused = {{Refusal::shape, {uniform({5, 4}, 1), uniform({5, 3}, 1)}}}},
           {.name = "mix_teachers",
            .call =
@@ -253,9 +267,9 @@ std::vector<OpCase> logit_rows() {
                },
            .samples = {{uniform({3, 5}, 1), uniform({3, 5}, 2)},
                        {uniform({7}, 1), uniform({7}, 2)},
+                       {uniform({1}, 1), uniform({1}, 2)},
                        {uniform({0, 3}, 1), uniform({0, 3}, 2)}},
-           .refused = {{Refusal::shape, {uniform({5, 4}, 1), uniform({4}, 1)}}},
-           .mixed_tolerance = 1e-6}};
+           .refused = {{Refusal::shape, {uniform({5, 4}, 1), uniform({4}, 1)}}}}};
 }
 
 /// The sparse loss of one row with K = 2.
@@ -266,7 +280,7 @@ double sparse(const Doubles& student, const Doubles& teacher, std::size_t label,
   std::iota(order.begin(), order.end(), 0);
   std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return p[a] > p[b]; });
   Doubles kept_p, kept_q;
-  for (std::size_t k = 0; k < 2; ++k) {
+  for (std::size_t k = 0; k < std::min<std::size_t>(2, p.size()); ++k) {
     kept_p.push_back(p[order[k]]);
     kept_q.push_back(q[order[k]]);
   }
@@ -293,7 +307,9 @@ std::vector<OpCase> sparse_rows() {
                [=](In in) {
                  const Tensor teacher = uniform(in[0].shape(), 21).to(DType::float32).to(in[0].dtype());
                  return sparse_distillation_loss(
-                     {.student = in[0], .teacher = sparse_teacher(teacher, 2, 2), .labels = in[1]},
+                     {.student = in[0],
+                      .teacher = sparse_teacher(teacher, std::min<std::int64_t>(2, in[0].size(1)), 2),
+                      .labels = in[1]},
                      {.alpha = 0.6, .tail = tail, .reduction = reduction});
                },
            .twin =
@@ -306,9 +322,12 @@ std::vector<OpCase> sparse_rows() {
                                           static_cast<std::size_t>(at(in[1], {static_cast<std::int64_t>(i)})),
                                           tail));
                  if (reduction == Reduction::none) return tensor(terms, {in[0].size(0)});
-                 return scalar(total(terms) / static_cast<double>(terms.size()));
+                 return scalar(terms.empty() ? 0 : total(terms) / static_cast<double>(terms.size()));
                },
-           .samples = {{uniform({5, 7}, 1), indices({5}, 3, 7)}, {uniform({1, 19}, 1), indices({1}, 3, 19)}},
+           .samples = {{uniform({5, 7}, 1), indices({5}, 3, 7)},
+                       {uniform({1, 19}, 1), indices({1}, 3, 19)},
+                       {uniform({1, 1}, 1), indices({1}, 3, 1)},
+                       {uniform({0, 4}, 1), indices({0}, 3, 4)}},
            .refused = {{Refusal::index, {uniform({20, 4}, 1), indices({20}, 1, 9)}},
                        {Refusal::type, {uniform({5, 4}, 1), uniform({5}, 1)}}}});
   return rows;
