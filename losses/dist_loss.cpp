@@ -65,7 +65,7 @@ Tensor mix_teachers(const Tensors& logits, const std::vector<double>& weights, d
   if (logits.empty() || logits.size() != weights.size())
     throw ValueError(message("mix_teachers: got {} teachers and {} weights; give one weight for each teacher",
                              logits.size(), weights.size()));
-  Tensors terms;
+  DType dtype = logits[0].dtype();
   for (std::size_t k = 0; k < logits.size(); ++k) {
     detail::require_floating("mix_teachers", logits[k]);
     if (logits[k].dim() == 0 || logits[k].shape() != logits[0].shape())
@@ -74,12 +74,13 @@ Tensor mix_teachers(const Tensors& logits, const std::vector<double>& weights, d
     if (!(weights[k] >= 0) || std::isinf(weights[k]))
       throw ValueError(
           message("mix_teachers: weight {} is {}; it must be a finite number of at least 0", k, weights[k]));
-    if (weights[k] > 0) terms.push_back(log_softmax(logits[k] / temperature, -1) + std::log(weights[k]));
+    dtype = promote(dtype, logits[k].dtype());
   }
+  Tensors terms;
+  for (std::size_t k = 0; k < logits.size(); ++k)
+    if (weights[k] > 0)
+      terms.push_back(log_softmax(logits[k].to(dtype) / temperature, -1) + std::log(weights[k]));
   if (terms.empty()) throw ValueError("mix_teachers: all weights are 0; at least one must be positive");
-  DType dtype = terms[0].dtype();
-  for (const Tensor& term : terms) dtype = promote(dtype, term.dtype());
-  for (Tensor& term : terms) term = term.to(dtype);
   const Tensor all = stack(terms, 0);
   const Tensor possible = not_equal(amax(all.detach(), 0), -infinity);
   return where(possible, logsumexp(where(possible, all, 0), 0) * temperature, -infinity);
