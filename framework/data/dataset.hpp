@@ -20,7 +20,7 @@ class Dataset : public RowSource {
  public:
   Dataset() = default;
   /// Shares the values, without history.
-  /// Throws: ShapeError when there is no first dimension or the two differ in it.
+  /// Throws: ShapeError for a tensor of shape (), or if the first dimensions differ.
   Dataset(const Tensor& inputs, const Tensor& targets);
   /// The same for tensors with names, such as `Dataset({{"input", x}, {"target", y}, {"mask", m}})`. The names "input"
   /// and "target" become inputs() and targets(), which are undefined where they are not given.

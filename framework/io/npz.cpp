@@ -201,7 +201,7 @@ class EntryBytes {
     }
     crc_ = crc32_z(crc_, static_cast<const Bytef*>(to), count);
   }
-  // Checks that there is no more, and the checksum of what there was.
+  // Checks that the data ends here, and its checksum.
   void finish() {
     if (entry_.method == deflated && !ended_) {
       Bytef extra = 0;

@@ -14,7 +14,7 @@ struct LoadOptions {
   std::string strip_prefix = {};
 };
 
-/// What a file and a module did not have in common.
+/// Entries found in only one of a file and a module.
 struct LoadReport {
   std::vector<std::string> missing = {};  ///< the module's names that the file lacks; their values were kept
   std::vector<std::string> unexpected = {};  ///< the file's names, without the prefix, that the module lacks

@@ -39,7 +39,7 @@ void turn_queries(const T* x, Index from, Index count, Index width, T factor, T*
   for (Index i = 0; i < width * query_tile; i += lanes<T>) store<T>(y + i, load(y + i) * Batch<T>(factor));
 }
 
-/// What a kernel holds of one tile: [width][query_tile] queries, [keys][query_tile] scores, and rows to turn.
+/// Scratch memory for one tile: [width][query_tile] queries, [keys][query_tile] scores, and rows to turn.
 template <class T>
 struct Buffers {
   T *queries, *upstream, *result, *scores, *slopes, *factors, *row, *statistics;
@@ -365,7 +365,7 @@ void attention(const AttentionShape& of, const T* q, const T* k, const T* v, con
                T* y, T* log_sums) {
   const Index tiles = (of.queries + query_tile - 1) / query_tile;
   parallel_for(of.head_count() * tiles, 1, [&](Index begin, Index end) {
-    const FlushToZero guard(true);  // weights that small are nothing beside the greatest one
+    const FlushToZero guard(true);  // denormal weights are negligible next to the largest
     for (Index i = begin; i < end; ++i) {
       const Index head = i / tiles, first = i % tiles * query_tile;
       attend(of, head_of(of, q, head, of.queries, of.width), head_of(of, k, head, of.keys, of.width),

@@ -40,7 +40,7 @@ template <class T>
 void attention(const AttentionShape& of, const T* q, const T* k, const T* v, const AttentionMask<T>& mask,
                T* y, T* log_sums);
 
-/// What the backward is given, and where it writes: a gradient that is null is not computed. `partial` has room for
+/// Inputs and outputs of the backward: a gradient that is null is not computed. `partial` has room for
 /// attention_partials() copies of dq, or is null where that is 0. dmask is laid out as the mask is.
 template <class T>
 struct AttentionGradients {
