@@ -1,5 +1,5 @@
-// Convolution as matrix products whose panels are packed straight from the images: no im2col matrix is stored. The
-// bits of a result depend on the shapes alone. Explicitly instantiated for float and double.
+// Convolution as matrix products whose panels are packed straight from the images: no im2col matrix is
+// stored. The bits of a result depend on the shapes alone. Explicitly instantiated for float and double.
 #pragma once
 
 #include "retort/framework/kernels/windows.hpp"
@@ -17,8 +17,8 @@ struct Convolution {
 template <class T>
 void convolve(const T* x, const T* weight, const T* bias, T* y, const Convolution& of);
 
-/// The adjoint for x of g [y's shape], plus bias [groups·in], which may be null: the value of a transposed convolution
-/// and the gradient of convolve() for x.
+/// The adjoint for x of g [y's shape], plus bias [groups·in], which may be null: the value of a transposed
+/// convolution and the gradient of convolve() for x.
 template <class T>
 void convolve_transposed(const T* g, const T* weight, const T* bias, T* x, const Convolution& of);
 

@@ -72,8 +72,8 @@ void tile(const Product<T>& of, std::int64_t row, std::int64_t column, std::int6
   for (int i = 0; i < Rows; ++i)  // C is far away by the time the next panel comes to it
     for (int j = 0; j < Registers; ++j)
       __builtin_prefetch(of.c + (row + i) * of.ldc + column + j * lanes<T>, 1);
-  accumulate(depth, of_a.elements, Packed ? Rows : of_a.step, Packed ? 1 : of_a.apart, of_b.elements,
-             of_b.step, sums);
+  const auto row_of_b = [&](std::int64_t p) { return of_b.elements + p * of_b.step; };
+  accumulate(depth, of_a.elements, Packed ? Rows : of_a.step, Packed ? 1 : of_a.apart, row_of_b, sums);
   for (int j = 0; j < Registers && column + j * lanes<T> < of.n; ++j) {
     const std::int64_t at = column + j * lanes<T>;
     const Batch<T> bias = bias_of(of, at, first == 0), alpha(of.alpha);

@@ -7,7 +7,8 @@
 
 namespace retort::kernels {
 
-/// Rows of a full tile. With two registers of columns, their sums fit into the registers along with the operands.
+/// Rows of a full tile. With two registers of columns, their sums fit into the registers along with the
+/// operands.
 #if defined(__AVX512F__)
 inline constexpr int tile_rows = 12;
 #else
@@ -18,14 +19,14 @@ inline constexpr int low_rows = 6;
 /// Steps of a packed panel of B, two registers wide: it fills the first-level cache.
 inline constexpr std::int64_t panel_depth = 384;
 
-/// sums[i][j] += Σ over `depth` steps p of a[p·a_step + i·a_row] · b[p·b_step + j·lanes …].
-template <int Rows, int Registers, class T>
+/// sums[i][j] += Σ over `depth` steps p of a[p·a_step + i·a_row] · b(p)[j·lanes …].
+template <int Rows, int Registers, class T, class B>
 [[gnu::always_inline]] inline void accumulate(std::int64_t depth, const T* a, std::int64_t a_step,
-                                              std::int64_t a_row, const T* b, std::int64_t b_step,
-                                              Batch<T> (&sums)[Rows][Registers]) {
-  for (std::int64_t p = 0; p < depth; ++p, a += a_step, b += b_step) {
+                                              std::int64_t a_row, B b, Batch<T> (&sums)[Rows][Registers]) {
+  for (std::int64_t p = 0; p < depth; ++p, a += a_step) {
+    const T* const row = b(p);
     Batch<T> columns[Registers];
-    for (int j = 0; j < Registers; ++j) columns[j] = load(b + j * lanes<T>);
+    for (int j = 0; j < Registers; ++j) columns[j] = load(row + j * lanes<T>);
     for (int i = 0; i < Rows; ++i) {
       const Batch<T> factor(a[i * a_row]);
       for (int j = 0; j < Registers; ++j) sums[i][j] = fma<T>(factor, columns[j], sums[i][j]);
@@ -33,8 +34,8 @@ template <int Rows, int Registers, class T>
   }
 }
 
-/// Calls f.operator()<Rows>(row) for the tiles that rows [begin, end) are cut into: full ones, then lower ones that
-/// are all about as high.
+/// Calls f.operator()<Rows>(row) for the tiles that rows [begin, end) are cut into: full ones, then lower
+/// ones that are all about as high.
 template <class F>
 void for_tiles(std::int64_t begin, std::int64_t end, F f) {
   if constexpr (tile_rows > low_rows)

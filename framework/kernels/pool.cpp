@@ -17,19 +17,8 @@ void for_planes(Index planes, Index work, F f) {
   });
 }
 
-struct Taps {
-  Index first, begin, end;
-};
-/// The taps of a window that fall inside the plane, and where tap 0 is.
-Taps inside(Index position, Index stride, Index padding, Index dilation, Index kernel, Index extent) {
-  const Index first = position * stride - padding;
-  const Index begin = first >= 0 ? 0 : -first / dilation + (-first % dilation != 0);
-  const Index end = first >= extent ? 0 : std::min(kernel, (extent - 1 - first) / dilation + 1);
-  return {first, begin, end};
-}
-
-/// Whether `best` stays the maximum after `here`: a NaN replaces a number, and a NaN that was found stays. For numbers
-/// and for registers.
+/// Whether `best` stays the maximum after `here`: a NaN replaces a number, and a NaN that was found stays.
+/// For numbers and for registers.
 template <class V>
 auto stays(const V& here, const V& best) {
   return (here <= best) | !(best == best);  // xsimd 8.1 has an ordered !=, false for NaN
@@ -39,57 +28,94 @@ T greater(T here, T best) {
   return stays(here, best) ? best : here;
 }
 
-/// Calls f(output position, position in the plane of the maximum or -1) for each window of a plane.
-template <class T, class F>
-void for_maxima(const T* plane, const Windows& w, F f) {
-  Index at = 0;
-  for (Index y = 0; y < w.out_h; ++y) {
-    const Taps rows = inside(y, w.stride_h, w.padding_h, w.dilation_h, w.kernel_h, w.height);
-    for (Index z = 0; z < w.out_w; ++z, ++at) {
-      const Taps columns = inside(z, w.stride_w, w.padding_w, w.dilation_w, w.kernel_w, w.width);
-      if (rows.begin >= rows.end || columns.begin >= columns.end) {
-        f(at, Index{-1});
-        continue;
-      }
-      Index row = (rows.first + rows.begin * w.dilation_h) * w.width + columns.first,
-            best = row + columns.begin * w.dilation_w;
-      T value = plane[best];
-      for (Index i = rows.begin; i < rows.end; ++i, row += w.dilation_h * w.width)
-        for (Index j = columns.begin; j < columns.end; ++j) {
-          const Index here = row + j * w.dilation_w;
-          const bool keep = stays(plane[here], value);
-          best = keep ? best : here;
-          value = keep ? value : plane[here];
-        }
-      f(at, best);
-    }
+/// The taps of one dimension of a window that meet the plane at some position, and where the first of them
+/// is.
+struct Taps {
+  Index first, count, dilation;
+  Taps(Index extent, Index kernel, Index stride, Index padding, Index step, Index positions)
+      : dilation(step) {
+    const Index before = padding - (positions - 1) * stride;
+    const Index skipped = before <= 0 ? 0 : (before - 1) / step + 1;
+    first = skipped * step - padding;
+    count = std::max<Index>(0, std::min(kernel, (extent - 1 + padding) / step + 1) - skipped);
   }
-}
+};
 
-/// The maxima alone: those of columns over the rows of a window, then those of neighbouring columns.
+/// The places of a plane where the maxima of its windows are. Columns with the same remainder modulo the
+/// stride are copied next to each other, so that a register holds one tap of neighbouring windows.
 template <class T>
-void maxima(const T* plane, const Windows& w, T* y) {
-  T* const line = scratch<T>(w.width);
-  for (Index i = 0; i < w.out_h; ++i) {
-    const Taps rows = inside(i, w.stride_h, w.padding_h, w.dilation_h, w.kernel_h, w.height);
-    std::fill_n(line, w.width, -infinity<T>);
-    for (Index r = rows.begin; r < rows.end; ++r) {
-      const T* const row = plane + (rows.first + r * w.dilation_h) * w.width;
-      for (Index k = 0; k < w.width; k += lanes<T>) {
-        const Index count = std::min(lanes<T>, w.width - k);
-        const Batch<T> best = load_lanes(line + k, count, T{0}), here = load_lanes(row + k, count, T{0});
-        store_lanes(line + k, select(stays(here, best), best, here), count);
-      }
-    }
-    for (Index z = 0; z < w.out_w; ++z) {
-      const Taps columns = inside(z, w.stride_w, w.padding_w, w.dilation_w, w.kernel_w, w.width);
-      T best = -infinity<T>;
-      for (Index j = columns.begin; j < columns.end; ++j)
-        best = greater(line[columns.first + j * w.dilation_w], best);
-      *y++ = best;
-    }
+class Maxima {
+ public:
+  explicit Maxima(const Windows& w)
+      : w_(w),
+        rows_(w.height, w.kernel_h, w.stride_h, w.padding_h, w.dilation_h, w.out_h),
+        columns_(w.width, w.kernel_w, w.stride_w, w.padding_w, w.dilation_w, w.out_w) {
+    const Index reach = std::max<Index>(0, columns_.count - 1) * columns_.dilation;
+    row_ = w.out_w + reach / w.stride_w;
+    phases_ = std::min(w.stride_w, reach + 1);
   }
-}
+
+  /// Calls f(y, z, count, maxima, tap rows, tap columns) for `count` windows at a time, from window (y, z)
+  /// on. The taps are -1 where no element is greater than -infinity.
+  template <class F>
+  void visit(const T* plane, F f) const {
+    const Index padded = phases_ * row_;
+    T* const copy = scratch<T>(w_.height * padded + lanes<T>);
+    for (Index phase = 0; phase < phases_; ++phase) {
+      const Columns columns(w_.width, phase + columns_.first, w_.stride_w, row_);
+      for (Index r = 0; r < w_.height; ++r)
+        columns.read(plane + r * w_.width, -infinity<T>, copy + r * padded + phase * row_);
+    }
+    for (Index y = 0; y < w_.out_h; ++y)
+      for (Index z = 0; z < w_.out_w; z += lanes<T>) {
+        Batch<T> best(-infinity<T>), best_i(T{-1}), best_j(T{-1});
+        for (Index i = 0; i < rows_.count; ++i) {
+          const Index row = y * w_.stride_h + rows_.first + i * rows_.dilation;
+          if (row < 0 || row >= w_.height) continue;
+          for (Index j = 0, column = 0; j < columns_.count; ++j, column += columns_.dilation) {
+            const Batch<T> here =
+                load(copy + row * padded + column % w_.stride_w * row_ + column / w_.stride_w + z);
+            const auto keep = stays(here, best);
+            best = select(keep, best, here);
+            best_i = select(keep, best_i, Batch<T>(static_cast<T>(i)));
+            best_j = select(keep, best_j, Batch<T>(static_cast<T>(j)));
+          }
+        }
+        f(y, z, std::min(lanes<T>, w_.out_w - z), best, best_i, best_j);
+      }
+  }
+
+  /// Calls f(output position, position in the plane of the maximum or -1) for each window of a plane.
+  template <class F>
+  void for_places(const T* plane, F f) const {
+    visit(plane, [&](Index y, Index z, Index count, const Batch<T>&, const Batch<T>& i, const Batch<T>& j) {
+      alignas(64) T tap_i[lanes<T>], tap_j[lanes<T>];
+      store(tap_i, i);
+      store(tap_j, j);
+      const Index top = y * w_.stride_h + rows_.first;
+      for (Index k = 0; k < count; ++k) {
+        const Index left = (z + k) * w_.stride_w + columns_.first;
+        f(y * w_.out_w + z + k, tap_i[k] < 0
+                                    ? first_place(top, left)
+                                    : (top + static_cast<Index>(tap_i[k]) * rows_.dilation) * w_.width +
+                                          left + static_cast<Index>(tap_j[k]) * columns_.dilation);
+      }
+    });
+  }
+
+ private:
+  /// The first place of a window whose tap 0 is at (top, left), or -1 where all of it is padding.
+  Index first_place(Index top, Index left) const {
+    for (Index i = 0, row = top; i < rows_.count; ++i, row += rows_.dilation)
+      for (Index j = 0, column = left; j < columns_.count; ++j, column += columns_.dilation)
+        if (row >= 0 && row < w_.height && column >= 0 && column < w_.width) return row * w_.width + column;
+    return -1;
+  }
+
+  const Windows& w_;
+  Taps rows_, columns_;
+  Index row_, phases_;
+};
 
 /// Windows of 2×2 that neither overlap nor leave elements out, but for a last row or column.
 bool is_halving(const Windows& w) {
@@ -208,6 +234,7 @@ bool is_halving(const Spans& s) {
 template <class T>
 void max_pool(const T* x, T* y, Index planes, const Windows& w) {
   const bool halves = is_halving(w);
+  const Maxima<T> maxima(w);
   for_planes(planes, w.plane(), [&](Index p) {
     const T* const plane = x + p * w.plane();
     T* const out = y + p * w.positions();
@@ -216,13 +243,15 @@ void max_pool(const T* x, T* y, Index planes, const Windows& w) {
         halve_rows(plane + 2 * i * w.width, plane + (2 * i + 1) * w.width, out + i * w.out_w, w.out_w);
       return;
     }
-    maxima(plane, w, out);
+    maxima.visit(plane, [&](Index i, Index j, Index count, const Batch<T>& best, const Batch<T>&,
+                            const Batch<T>&) { store_lanes(out + i * w.out_w + j, best, count); });
   });
 }
 
 template <class T>
 void max_pool_gradient(const T* x, const T* g, T* gx, Index planes, const Windows& w) {
   const bool halves = is_halving(w);
+  const Maxima<T> maxima(w);
   for_planes(planes, w.plane(), [&](Index p) {
     const T* const plane = x + p * w.plane();
     const T* const of_windows = g + p * w.positions();
@@ -238,7 +267,7 @@ void max_pool_gradient(const T* x, const T* g, T* gx, Index planes, const Window
       return;
     }
     std::fill_n(out, w.plane(), T{0});
-    for_maxima(plane, w, [&](Index at, Index best) {
+    maxima.for_places(plane, [&](Index at, Index best) {
       if (best >= 0) out[best] += of_windows[at];
     });
   });
@@ -246,8 +275,9 @@ void max_pool_gradient(const T* x, const T* g, T* gx, Index planes, const Window
 
 template <class T>
 void max_pool_index(const T* x, Index* index, Index planes, const Windows& w) {
+  const Maxima<T> maxima(w);
   for_planes(planes, w.plane(), [&](Index p) {
-    for_maxima(x + p * w.plane(), w, [&](Index at, Index best) { index[p * w.positions() + at] = best; });
+    maxima.for_places(x + p * w.plane(), [&](Index at, Index best) { index[p * w.positions() + at] = best; });
   });
 }
 

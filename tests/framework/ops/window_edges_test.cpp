@@ -45,6 +45,54 @@ BOOST_AUTO_TEST_CASE(options_may_be_as_large_as_an_int64) {
                     ValueError);
 }
 
+// Against the definition, window by window: the first of equal elements and the first NaN count.
+BOOST_AUTO_TEST_CASE(max_pools_of_any_geometry_match_their_definition) {
+  const double infinity = std::numeric_limits<double>::infinity(),
+               nan = std::numeric_limits<double>::quiet_NaN();
+  for (std::int64_t seed = 0; seed < 60; ++seed) {
+    const std::int64_t kernel_h = 1 + seed % 4, kernel_w = 1 + seed / 2 % 5, stride_h = 1 + seed % 3,
+                       stride_w = 1 + seed / 3 % 3, dilation = 1 + seed % 2, height = 9, width = 21;
+    const std::int64_t padding_h = seed % 2 * (kernel_h / 2), padding_w = seed % 3 % 2 * (kernel_w / 2);
+    Generator generator(static_cast<std::uint64_t>(seed));
+    Tensor x =
+        (4 * rand({1, 2, height, width}, DType::float32, generator)).to(DType::int64).to(DType::float32);
+    const Tensor chance = rand(x.shape(), DType::float32, generator);
+    if (seed % 4 == 1) x = where(less(chance, 0.9), -infinity, x);
+    if (seed % 4 == 2) x = where(less(chance, 0.05), nan, x);
+    x.set_requires_grad();
+    const Tensor y = max_pool2d(x, {.kernel_size = {kernel_h, kernel_w},
+                                    .stride = Size2d(stride_h, stride_w),
+                                    .padding = {padding_h, padding_w},
+                                    .dilation = dilation});
+    const Tensor g = rand(y.shape(), DType::float32, generator);
+    const Tensor gx = grad({y}, {x}, {.grad_outputs = {g}})[0];
+    const auto in = x.values<float>(), out = y.values<float>(), upstream = g.values<float>();
+    std::vector<float> expected(in.size());
+    std::size_t at = 0;
+    for (std::int64_t plane = 0; plane < 2; ++plane)
+      for (std::int64_t i = 0; i < y.size(-2); ++i)
+        for (std::int64_t j = 0; j < y.size(-1); ++j, ++at) {
+          std::int64_t best = -1;
+          for (std::int64_t a = 0; a < kernel_h; ++a)
+            for (std::int64_t b = 0; b < kernel_w; ++b) {
+              const std::int64_t row = i * stride_h - padding_h + a * dilation,
+                                 column = j * stride_w - padding_w + b * dilation;
+              if (row < 0 || row >= height || column < 0 || column >= width) continue;
+              const std::int64_t here = (plane * height + row) * width + column;
+              const auto value = [&](std::int64_t k) { return in[static_cast<std::size_t>(k)]; };
+              if (best < 0 || (!std::isnan(value(best)) && !(value(here) <= value(best)))) best = here;
+            }
+          BOOST_REQUIRE(best >= 0);
+          const float value = in[static_cast<std::size_t>(best)];
+          BOOST_REQUIRE((out[at] == value || (std::isnan(out[at]) && std::isnan(value))));
+          expected[static_cast<std::size_t>(best)] += upstream[at];
+        }
+    const auto actual = gx.values<float>();
+    for (std::size_t k = 0; k < expected.size(); ++k)
+      BOOST_REQUIRE_SMALL(std::abs(actual[k] - expected[k]), 1e-5f);
+  }
+}
+
 BOOST_AUTO_TEST_CASE(a_kernel_that_does_not_fit_names_its_dilation) {
   const std::string text = message_of([] {
     return max_pool2d(ones({1, 1, 4, 4}), {.kernel_size = 2, .dilation = {7, 9}});

@@ -1,0 +1,114 @@
+// The form that the convolution kernels share: correlations of padded images.
+#pragma once
+
+#include <algorithm>
+#include <vector>
+
+#include "retort/framework/kernels/rows_impl.hpp"
+#include "retort/framework/kernels/windows.hpp"
+
+namespace retort::kernels {
+
+inline Index divide_up(Index a, Index b) { return (a + b - 1) / b; }
+
+/// One dimension of a correlation. Position p reads the source elements p·stride + offset - padding, one for
+/// each tap, and its result is stored at first + p·step of the destination.
+struct Line {
+  Index source = 1, positions = 1, stride = 1, padding = 0;
+  std::vector<Index> offsets{0};
+  std::vector<Index> taps{0};  ///< which taps of the kernel these are
+  Index extent = 1, first = 0, step = 1;
+
+  Index reach() const { return *std::max_element(offsets.begin(), offsets.end()); }
+  /// True if no position reads outside the source.
+  bool stays_inside() const { return padding <= 0 && (positions - 1) * stride + reach() - padding < source; }
+};
+
+/// Images [images, groups·in, h.source, w.source] to [images, groups·out, h.extent, w.extent].
+struct Correlation {
+  Index images, groups, in, out;
+  Line h, w;
+  Index weight_in, weight_out,
+      kernel_w;  ///< distances between the weights of neighbouring channels and tap rows
+
+  Index taps() const { return static_cast<Index>(h.offsets.size() * w.offsets.size()); }
+  Index source_plane() const { return h.source * w.source; }
+  Index plane() const { return h.extent * w.extent; }
+  Index positions() const { return h.positions * w.positions; }
+  Index weights_of_group() const { return std::max(weight_in * in, weight_out * out); }
+};
+
+/// Where the elements that a job reads are: in the images themselves, or in padded copies. In a copy, columns
+/// are grouped by their remainder modulo the stride, so that neighbouring positions read neighbouring
+/// elements.
+struct Source {
+  bool direct;
+  Index rows, row, phase, phases, channel, image;
+
+  /// For jobs of up to h_positions rows of positions.
+  Source(const Correlation& c, Index h_positions) {
+    direct = c.w.stride == 1 && c.h.stays_inside() && c.w.stays_inside();
+    rows = (h_positions - 1) * c.h.stride + c.h.reach() + 1;
+    row = direct ? c.w.source : c.w.positions + c.w.reach() / c.w.stride;
+    phases = std::min(c.w.stride, c.w.reach() + 1);
+    phase = rows * row;
+    channel = direct ? c.source_plane() : phases * phase;
+    image = direct ? c.groups * c.in * channel : c.in * channel;
+  }
+  /// The offset of each tap of `channels` channels.
+  std::vector<Index> offsets(const Correlation& c, Index channels) const {
+    std::vector<Index> result;
+    for (Index k = 0; k < channels; ++k)
+      for (const Index h : c.h.offsets)
+        for (const Index w : c.w.offsets)
+          result.push_back(k * channel + w % c.w.stride * (direct ? 0 : phase) + h * row + w / c.w.stride);
+    return result;
+  }
+};
+
+/// The padded copy of one plane, from source row first_row (which may be negative) on.
+template <class T>
+void pad_plane(const T* x, T* to, const Correlation& c, const Source& s, Index first_row) {
+  for (Index phase = 0; phase < s.phases; ++phase) {
+    const Columns columns(c.w.source, phase - c.w.padding, c.w.stride, s.row);
+    for (Index r = 0; r < s.rows; ++r, to += s.row) {
+      const Index row = first_row + r;
+      if (row < 0 || row >= c.h.source)
+        std::fill_n(to, s.row, T{0});
+      else
+        columns.read(x + row * c.w.source, T{0}, to);
+    }
+  }
+}
+
+/// The elements of channels [first, last) of one group for images [n, end) from row of positions y on, as `s`
+/// describes them.
+template <class T>
+const T* read_images(const T* x, const Correlation& c, const Source& s, Index group, Index n, Index end,
+                     Index y, Index first, Index last) {
+  const Index row = y * c.h.stride - c.h.padding;
+  x += ((n * c.groups + group) * c.in + first) * c.source_plane();
+  if (s.direct) return x + row * c.w.source - c.w.padding;
+  T* const copies = scratch<T, 2>((end - n) * (last - first) * s.channel + 2 * lanes<T>);
+  T* to = copies;
+  for (; n < end; ++n, x += c.groups * c.in * c.source_plane())
+    for (Index k = 0; k < last - first; ++k, to += s.channel)
+      pad_plane(x + k * c.source_plane(), to, c, s, row);
+  return copies;
+}
+
+/// y = x correlated with the weight, plus the bias unless it is null.
+template <class T>
+void correlate_channels(const T* x, const T* weight, const T* bias, T* y, const Correlation& c);
+/// The same for groups of one channel in and out.
+template <class T>
+void correlate_planes(const T* x, const T* weight, const T* bias, T* y, const Correlation& c);
+
+/// The gradient of the weight for gradients g of the results.
+template <class T>
+void weight_gradient_of_channels(const T* x, const T* g, T* weight, const Correlation& c);
+/// The same for groups of one channel in and out.
+template <class T>
+void weight_gradient_of_planes(const T* x, const T* g, T* weight, const Correlation& c);
+
+}  // namespace retort::kernels
