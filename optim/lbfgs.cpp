@@ -150,11 +150,10 @@ double LBFGS::step(const std::function<Tensor()>& closure) {
 }
 
 /// A point that satisfies the strong Wolfe conditions, or the best that was found, and the number of
-/// evaluations.
+/// evaluations, at most budget + 1.
 std::pair<LBFGS::Point, std::int64_t> LBFGS::search(const Evaluate& evaluate, const Point& start, double t,
                                                     double largest, std::int64_t budget) {
   constexpr double decrease = 1e-4, curvature = 0.9, least_change = 1e-9;
-  const std::int64_t most = std::min<std::int64_t>(25, budget);  // evaluations after the first
   const auto too_high = [&](const Point& p) { return p.loss > start.loss + decrease * p.t * start.slope; };
   const auto flat_enough = [&](const Point& p) { return std::abs(p.slope) <= -curvature * start.slope; };
 
@@ -163,7 +162,7 @@ std::pair<LBFGS::Point, std::int64_t> LBFGS::search(const Evaluate& evaluate, co
   std::int64_t count = 1;
   std::array<Point, 2> bracket{start, now};
   bool done = false, found = false;
-  for (std::int64_t i = 0; i < most && !found; ++i) {
+  for (std::int64_t i = 0; i < budget && !found; ++i) {
     found = true;
     if (too_high(now) || (i > 1 && now.loss >= before.loss)) {
       bracket = {before, now};
@@ -184,7 +183,7 @@ std::pair<LBFGS::Point, std::int64_t> LBFGS::search(const Evaluate& evaluate, co
   const auto by_loss = [&] { return bracket[0].loss <= bracket[1].loss ? 0 : 1; };
   std::size_t low = by_loss();
   bool little_progress = false;
-  while (!done && count <= most) {
+  while (!done && count <= budget) {
     const auto [left, right] = std::minmax(bracket[0].t, bracket[1].t);
     if ((right - left) * largest < least_change) break;
     double next = cubic_minimum(bracket[0], bracket[1], left, right);

@@ -21,7 +21,7 @@ struct LBFGSOptions {
 /// The limited-memory quasi-Newton method of Broyden, Fletcher, Goldfarb and Shanno, for full batches: the
 /// direction is -H·g, where H approximates the inverse Hessian from the last history_size changes of
 /// parameters and gradients. With "strong_wolfe" the length of each step is found by cubic interpolation (c1
-/// = 1e-4, c2 = 0.9, at most 25 evaluations).
+/// = 1e-4, c2 = 0.9), which may use up what is left of max_eval.
 ///
 ///     rt::LBFGS optimizer(model.parameters(), {.line_search_fn = "strong_wolfe"});
 ///     const double loss = optimizer.step([&] {

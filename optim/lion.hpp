@@ -22,6 +22,7 @@ class Lion : public Optimizer {
  public:
   explicit Lion(Tensors parameters, LionOptions options = {});
   explicit Lion(std::vector<ParameterGroup<LionOptions>> groups);
+  explicit Lion(std::initializer_list<ParameterGroup<LionOptions>> groups) : Lion(std::vector(groups)) {}
   /// Adds a group of parameters. Throws: ValueError for a parameter of another group or an option out of range.
   void add_group(ParameterGroup<LionOptions> group);
 

@@ -64,7 +64,8 @@ struct CsvOptions {
   /// The label column may be one of them: its targets are codes, int64.
   std::vector<CsvCategorical> categorical = {};
   CsvUnknown unknown = CsvUnknown::error;
-  /// For CsvMissing::mean, the number for each column of the file; empty: the mean of the column in this file.
+  /// For CsvMissing::mean, the number for each column of the file; empty: the mean of the column in this file, which
+  /// must then have a value.
   std::vector<double> means = {};
 };
 

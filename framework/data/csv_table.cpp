@@ -216,14 +216,23 @@ void CsvTable::finish() {
   if (learns_means_) options_.means.resize(columns_.size());
   for (std::size_t i = 0; i < columns_.size(); ++i) {
     Column& column = columns_[i];
+    const auto shown = [&] {
+      return message("{}{}{}", i + 1, header_ ? " " : "", header_ ? shown_name(column.name) : "");
+    };
     if (column.categorical && column.codes.empty()) {
+      if (column.seen.empty())
+        input_.fail("column {} has no values to take categories from; leave it out or give .categories",
+                    shown());
       column.categorical->categories.assign(column.seen.begin(), column.seen.end());
       index_categories(column);
       column.seen.clear();
     }
-    if (learns_means_)
-      options_.means[i] = column.count > 0 ? column.sum / static_cast<double>(column.count) : 0;
     if (static_cast<std::int64_t>(i) == label_) continue;
+    if (learns_means_ && !column.categorical) {
+      if (column.count == 0)
+        input_.fail("column {} has no values to take a mean of; leave it out or give .means", shown());
+      options_.means[i] = column.sum / static_cast<double>(column.count);
+    }
     const bool one_hot = column.categorical && column.categorical->encoding == CsvEncoding::one_hot;
     width_ += one_hot ? static_cast<std::int64_t>(column.codes.size()) : 1;
   }

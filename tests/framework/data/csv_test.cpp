@@ -189,6 +189,16 @@ BOOST_AUTO_TEST_CASE(missing_cells) {
     BOOST_CHECK_EXCEPTION(parse_csv("1,2\n3,\n", {.missing = missing}), IoError, says("line 2, column 2"));
   BOOST_CHECK_EXCEPTION(parse_csv("a,b\nNA,1\n", {.header = true, .missing = CsvMissing::skip_row}), IoError,
                         says("no rows"));
+  // A column without a single value has no mean and no categories.
+  BOOST_CHECK_EXCEPTION(parse_csv("a,b,y\n1,?,3\n2,,4\n", {.missing = CsvMissing::mean}), IoError,
+                        says("column 2 'b' has no values to take a mean of"));
+  BOOST_CHECK_EXCEPTION(parse_csv("?,3\n,4\n", {.header = false, .missing = CsvMissing::mean}), IoError,
+                        says("column 1 has no values to take a mean of"));
+  check(parse_csv("?,3\n,4\n", {.header = false, .missing = CsvMissing::mean, .means = {5, 0}}), {2, 1},
+        {5, 5}, {3, 4});
+  BOOST_CHECK_EXCEPTION(
+      parse_csv("a,b,y\n1,?,3\n2,,4\n", {.missing = CsvMissing::nan, .categorical = {{"b"}}}), IoError,
+      says("column 2 'b' has no values to take categories from"));
 }
 
 BOOST_AUTO_TEST_CASE(categories_and_targets) {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -19,8 +20,21 @@ inline std::string bytes_of(const StateDict& state) {
   return bytes;
 }
 
-/// Dropout and noise on the inputs draw from a generator of the run's own, the order of the batches comes
-/// from the loader's seed; the rates of two parameter groups follow two chained schedules and a plateau, the
+/// A stream of 35 examples, which are computed when they are asked for.
+class Stream : public RowSource {
+ public:
+  std::int64_t size() const override { return 35; }
+  Batch fetch(std::span<const std::int64_t> rows) const override {
+    const Tensor at = tensor(std::vector<std::int64_t>(rows.begin(), rows.end()));
+    const auto column = [&](double factor) {
+      return reshape(tanh(at.to(DType::float32) * (factor / 20) - 1.0), {-1, 1});
+    };
+    return {.input = concat({column(1), column(2), column(3)}, 1), .target = at};
+  }
+};
+
+/// Dropout and noise on the inputs draw from a generator of the run's own; the order of the batches and their
+/// random scales come from the loader's seed. Two threads prepare three batches ahead. The rates of two parameter groups follow two chained schedules and a plateau, the
 /// weights are averaged, and early stopping watches the loss. Nine steps make an epoch.
 struct TrainingRun {
   explicit TrainingRun(std::uint64_t seed = 1)
@@ -32,7 +46,12 @@ struct TrainingRun {
         average(model, {.decay = 0.9}),
         stop({.patience = 4, .min_delta = 1e-3}),
         noise(seed + 7),
-        loader(data(), {.batch_size = 4, .shuffle = true, .seed = seed}) {}
+        loader(Stream(), {.batch_size = 4,
+                          .shuffle = true,
+                          .seed = seed,
+                          .transform = scaled,
+                          .prefetch = 3,
+                          .num_workers = 2}) {}
 
   static Sequential network(std::uint64_t seed) {
     manual_seed(seed);
@@ -43,14 +62,10 @@ struct TrainingRun {
     auto [decayed, others] = decay_groups(model);
     return {{decayed, {.lr = 0.05, .weight_decay = 0.01, .amsgrad = true}}, {others, {.lr = 0.02}}};
   }
-  static Dataset data() {
-    const Tensor rows = arange(35, DType::float32);
-    return Dataset(concat({reshape(sin_of(rows, 1), {-1, 1}), reshape(sin_of(rows, 2), {-1, 1}),
-                           reshape(sin_of(rows, 3), {-1, 1})},
-                          1),
-                   arange(35));
+  static Batch scaled(Batch batch, Generator& generator) {
+    batch.input = batch.input * (0.9 + 0.2 * generator.uniform());
+    return batch;
   }
-  static Tensor sin_of(const Tensor& rows, double factor) { return tanh(rows * (factor / 20) - 1.0); }
 
   CheckpointParts parts() {
     return {.module = &model,
