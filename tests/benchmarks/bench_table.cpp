@@ -1,10 +1,7 @@
 // Runs the benchmark programs in turn, case by case, and prints one table of medians, ratios and shares of
 // the limit.
-#include <fcntl.h>
 #include <signal.h>
-#include <sys/resource.h>
 #include <sys/utsname.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -22,71 +19,17 @@
 #include <stdexcept>
 
 #include "cases.hpp"
+#include "program.hpp"
 
 namespace {
 
+using bench::Program;
 using Json = nlohmann::json;
 using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
-
-/// A benchmark program that waits for requests.
-class Program {
- public:
-  Program(std::vector<std::string> command, const std::string& libraries) : name_(command[0]) {
-    int to[2], from[2];
-    if (pipe2(to, O_CLOEXEC) != 0 || pipe2(from, O_CLOEXEC) != 0)
-      throw std::runtime_error("cannot make a pipe");
-    process_ = fork();
-    if (process_ == 0) {
-      dup2(to[0], 0);
-      dup2(from[1], 1);
-      if (!libraries.empty()) setenv("LD_LIBRARY_PATH", libraries.c_str(), 1);
-      std::vector<char*> arguments;
-      for (std::string& argument : command) arguments.push_back(argument.data());
-      arguments.push_back(nullptr);
-      execvp(arguments[0], arguments.data());
-      _exit(127);
-    }
-    close(to[0]);
-    close(from[1]);
-    input_ = fdopen(to[1], "w");
-    output_ = fdopen(from[0], "r");
-  }
-  Program(const Program&) = delete;
-  Program& operator=(const Program&) = delete;
-  ~Program() { finish(); }
-
-  Json read() {
-    char* line = nullptr;
-    std::size_t room = 0;
-    const auto size = getline(&line, &room, output_);
-    const std::unique_ptr<char, decltype(&std::free)> owned(line, std::free);
-    if (size <= 0) throw std::runtime_error(name_ + " ended early");
-    return Json::parse(line);
-  }
-  Json ask(const Json& request) {
-    std::fputs((request.dump() + "\n").c_str(), input_);
-    std::fflush(input_);
-    return read();
-  }
-  /// Ends the program and returns the most memory that it had resident, in bytes.
-  std::int64_t finish() {
-    if (process_ <= 0) return 0;
-    std::fclose(input_);
-    std::fclose(output_);
-    rusage usage{};
-    wait4(std::exchange(process_, 0), nullptr, 0, &usage);
-    return usage.ru_maxrss * 1024;
-  }
-
- private:
-  std::string name_;
-  pid_t process_ = 0;
-  FILE *input_ = nullptr, *output_ = nullptr;
-};
 
 /// A column of the table: one form of one program.
 struct Contender {
@@ -147,6 +90,18 @@ void print_table(const std::vector<std::vector<std::string>>& rows) {
   }
 }
 
+#if defined(__AVX512F__)
+constexpr const char* instruction_set = "AVX-512";
+#elif defined(__AVX2__)
+constexpr const char* instruction_set = "AVX2";
+#else
+constexpr const char* instruction_set = "baseline";
+#endif
+
+bool can_import(const std::string& python, const std::string& module) {
+  return std::system((python + " -c 'import " + module + "' >/dev/null 2>&1").c_str()) == 0;
+}
+
 struct Plan {
   std::string filter = ".", json_path = {}, python = {}, peer_libraries = {};
   std::vector<int> threads = {1, 2};
@@ -164,9 +119,13 @@ class Run {
     if (std::filesystem::exists(libtorch))
       contenders_.push_back({"libtorch", "libtorch", "composed", {libtorch}, plan.peer_libraries});
     if (!plan.python.empty()) {
-      const std::vector<std::string> command = {plan.python, PEER_SCRIPT};
-      contenders_.push_back({"eager", "torch", "eager", command});
-      contenders_.push_back({"compiled", "compiled", "compiled", command});
+      const auto add = [&](const char* module, const char* script, auto... forms) {
+        if (!can_import(plan.python, module)) return;
+        const std::vector<std::string> command = {plan.python, std::string(PEER_FOLDER) + "/" + script};
+        (contenders_.push_back({forms, forms, forms, command}), ...);
+      };
+      add("torch", "peer_torch.py", "eager", "compiled");
+      add("jax", "peer_jax.py", "jax");
     }
     peers_ = {contenders_.begin() + 2, contenders_.end()};
     contenders_.push_back({"strips", "", "strips", {limit}});
@@ -184,7 +143,7 @@ class Run {
     for (const Json& test : bench::cases()) {
       if (!std::regex_search(test["name"].get<std::string>(), std::regex(plan_.filter))) continue;
       std::cerr << test["name"].get<std::string>() << std::endl;
-      measure_bandwidth();
+      measure_limits(test.contains("flops"));
       for (Json& row : measure_case(test)) result["results"].push_back(std::move(row));
       add_limits(result);
       save(result);
@@ -204,18 +163,24 @@ class Run {
               << about["date"].get<std::string>() << "\n";
     for (const auto& [name, program] : about["programs"].items())
       std::cout << name << ": " << program.dump() << "\n";
+    if (about.contains("rate"))
+      for (const auto& [threads, rate] : about["rate"].items())
+        std::cout << "Product of 1024, threads " << threads << ": "
+                  << text("%.1f GFLOP/s\n", double(rate) / 1e9);
     for (const auto& [threads, bandwidth] : about["bandwidth"].items())
       std::cout << "Triad with streaming stores, threads " << threads << ": "
                 << text("%.1f GB/s\n", double(bandwidth) / 1e9);
     std::cout
+        << "Instruction set of this build: " << instruction_set << "\n"
         << "Medians of " << about["repetitions"]
         << " runs that alternate (heavy cases fewer). \"x\": how many times as "
            "fast as the peer Retort is, composed and fused.\n"
-           "Limit: the bare matrix products, by cblas_sgemm or by Retort's own kernel, whichever is faster, and the\n"
-           "bytes beyond 4 MB that must move at the triad's speed; share: of the limit, reached. The name of the BLAS\n"
-           "above contains the processor that it assumes.\n"
-           "Requests: for memory from the system in all timed steps; peak: most bytes in use in a step, MB; RSS: most\n"
-           "memory resident, MB.\n\n";
+           "Limit: the bare matrix products, by cblas_sgemm or by Retort's own kernel, whichever is faster,\n"
+           "and the bytes beyond 4 MB that must move at the triad's speed. For layers: those bytes, or the\n"
+           "floating-point operations at the rate of the product of 1024, whichever takes longer.\n"
+           "Share: of the limit, reached. The BLAS above names the processor that it assumes.\n"
+           "Requests: for memory from the system in all timed steps; peak: most bytes in use in a step, MB;\n"
+           "RSS: most memory resident, MB.\n\n";
     std::vector<std::vector<std::string>> rows(1, {"case", "threads", "Retort", "fused"});
     auto& head = rows[0];
     for (const Contender& peer : peers_) head.insert(head.end(), {peer.title, "x", "x fused"});
@@ -224,6 +189,7 @@ class Run {
     for (const Contender& peer : peers_) head.push_back("RSS " + peer.title);
     for (const Json& row : result["results"]) rows.push_back(cells(row));
     if (rows.size() > 1) print_table(rows);
+    print_summary(result);
     if (!result.contains("start")) return;
     std::cout << "\nA small training program (B32 64-128-32-10, 100 steps)\n\n";
     rows.assign(1, {"program", "start to first step", "most resident, MB"});
@@ -257,25 +223,37 @@ class Run {
     return made;
   }
 
-  // The best of all tries, for it stands for what the memory can do.
-  void measure_bandwidth() {
-    constexpr int elements = 1 << 24;
+  // The best of all tries: the processor and the memory can do that much.
+  void measure_limits(bool with_products) {
+    constexpr int elements = 1 << 24, side = 1024;
+    Json product = {{"a", "a"}, {"b", "b"}, {"c", "c"}, {"transpose_a", false}, {"transpose_b", false}};
+    product.update({{"m", side}, {"n", side}, {"k", side}});
     for (const int threads : plan_.threads) {
-      const double seconds =
-          limits().ask({{"kind", "triad"}, {"elements", elements}, {"threads", threads}})["seconds"];
-      bandwidth_[threads] = std::max(bandwidth_[threads], 3.0 * sizeof(float) * elements / seconds);
+      const auto improve = [&](double& best, double work, Json request) {
+        request["threads"] = threads;
+        best = std::max(best, work / limits().ask(request)["seconds"].get<double>());
+      };
+      improve(bandwidth_[threads], 3.0 * sizeof(float) * elements,
+              {{"kind", "triad"}, {"elements", elements}});
+      for (const char* form : {"strips", "whole"})
+        if (with_products)
+          improve(rate_[threads], 2.0 * side * side * side,
+                  {{"form", form}, {"products", Json::array({product})}});
     }
   }
 
   void add_limits(Json& result) const {
     for (const auto& [threads, bandwidth] : bandwidth_)
       result["about"]["bandwidth"][std::to_string(threads)] = bandwidth;
+    for (const auto& [threads, rate] : rate_) result["about"]["rate"][std::to_string(threads)] = rate;
     for (Json& row : result["results"]) {
       constexpr double cached = 4e6;  // fewer bytes stay in a cache
       const double bytes = row["bytes"];
       double limit = bytes < cached ? 0 : bytes / bandwidth_.at(row["threads"].get<int>());
       if (row.contains("strips"))
         limit += std::min(double(row["strips"]["median"]), double(row["whole"]["median"]));
+      if (double(row["flops"]) > 0)
+        limit = std::max(limit, double(row["flops"]) / rate_.at(row["threads"].get<int>()));
       if (limit > 0) row["limit"] = limit;
     }
   }
@@ -305,6 +283,7 @@ class Run {
       row["name"] = test["name"];
       row["threads"] = threads;
       row["bytes"] = test.value("bytes", 0.0);
+      row["flops"] = test.value("flops", 0.0);
       for (const Contender& contender : contenders_)
         if (const auto found = seconds.find({threads, contender.key}); found != seconds.end()) {
           row[contender.key]["median"] = median(found->second);
@@ -342,6 +321,29 @@ class Run {
     return made;
   }
 
+  /// The median over the rows of the ratio to the best peer, and the rows in which a peer is faster.
+  void print_summary(const Json& result) const {
+    for (const int threads : plan_.threads) {
+      std::vector<double> ratios;
+      std::string behind;
+      for (const Json& row : result["results"]) {
+        if (row["threads"] != threads || !row.contains("retort")) continue;
+        double mine = row["retort"]["median"], best = 0;
+        if (row.contains("fused")) mine = std::min(mine, double(row["fused"]["median"]));
+        for (const Contender& peer : peers_)
+          if (row.contains(peer.key) && (best == 0 || double(row[peer.key]["median"]) < best))
+            best = row[peer.key]["median"];
+        if (best == 0) continue;
+        ratios.push_back(best / mine);
+        if (best < mine) behind += "\n  " + row["name"].get<std::string>() + text(": %.2f", best / mine);
+      }
+      if (ratios.empty()) continue;
+      std::cout << "\nThreads " << threads << ": " << text("%.2f", median(ratios))
+                << " times as fast as the best peer, median of " << ratios.size()
+                << " rows; slower in:" << (behind.empty() ? " none" : behind) << "\n";
+    }
+  }
+
   std::vector<std::string> cells(const Json& row) const {
     const auto number = [&row](const std::string& column, const char* key, const auto& show) {
       return row.contains(column) && row[column].contains(key) ? show(double(row[column][key]))
@@ -376,13 +378,13 @@ class Run {
   Plan plan_;
   std::vector<Contender> contenders_, peers_;
   std::map<std::vector<std::string>, std::unique_ptr<Program>> programs_;
-  std::map<int, double> bandwidth_;
+  std::map<int, double> bandwidth_, rate_;
 };
 
 /// The first of the interpreters that can import torch; none when there is none.
 std::string python_with_torch() {
   for (const char* name : {"python3", "python"})
-    if (std::system((std::string(name) + " -c 'import torch' >/dev/null 2>&1").c_str()) == 0) return name;
+    if (can_import(name, "torch")) return name;
   return {};
 }
 
@@ -412,8 +414,9 @@ int main(int argc, char** argv) {
   app.add_flag("--quick", plan.quick, "3 runs of 0.03 s; heavy cases once");
   app.add_flag("--list", plan.list, "Print the cases as requests to the programs, and end");
   app.add_option("--json", plan.json_path, "Also write all figures to this file");
-  app.add_option("--python", plan.python,
-                 "An interpreter with torch, to be measured too (default: python3 if it has it)");
+  app.add_option(
+      "--python", plan.python,
+      "An interpreter with torch or jax, to be measured too (default: python3 if it has torch)");
   app.add_option("--peer-libraries", plan.peer_libraries,
                  "Where libtorch finds its BLAS (default: Debian's threaded OpenBLAS if it is installed)");
   CLI11_PARSE(app, argc, argv);

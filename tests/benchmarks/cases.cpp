@@ -84,6 +84,81 @@ Json linear(std::int64_t rows, std::int64_t in, std::int64_t out) {
   return made;
 }
 
+std::int64_t product_of(const Extents& shape) {
+  std::int64_t size = 1;
+  for (const std::int64_t extent : shape) size *= extent;
+  return size;
+}
+
+/// A layer or function, forward and backward, that reads and writes so many arrays of the size of its input.
+Json layer(const std::string& name, const Extents& shape, double arrays, double flops = 0,
+           const Json& arguments = Json::object()) {
+  Json made = {{"name", name + " " + dashed(shape)},
+               {"kind", "layer"},
+               {"layer", name},
+               {"shape", shape},
+               {"bytes", 4 * arrays * static_cast<double>(product_of(shape))},
+               {"flops", flops}};
+  made.update(arguments);
+  return made;
+}
+
+/// Value, gradient of the input and gradient of the weight cost one product each.
+Json convolution(const std::string& name, const Extents& shape, std::int64_t out, std::int64_t kernel,
+                 std::int64_t stride, std::int64_t groups) {
+  const double to_from = static_cast<double>(out) / static_cast<double>(shape[1] * stride * stride);
+  const double results = static_cast<double>(product_of(shape)) * to_from;
+  return layer(name, shape, 3 + 3 * to_from,
+               6 * results * static_cast<double>(shape[1] / groups * kernel * kernel),
+               {{"out", out}, {"kernel", kernel}, {"stride", stride}, {"groups", groups}});
+}
+
+void add_layers(std::vector<Json>& all) {
+  const Extents image{64, 64, 32, 32};
+  all.push_back(layer("layer_norm", {4096, 512}, 5));
+  all.push_back(layer("layer_norm", {2048, 128}, 5));
+  all.push_back(layer("rms_norm", {4096, 512}, 5));
+  all.push_back(layer("group_norm", {32, 64, 32, 32}, 5));
+  all.push_back(layer("batch_norm", image, 6));
+  all.push_back(layer("batch_norm", {32, 512, 7, 7}, 6));
+  all.push_back(layer("batch_norm evaluation", image, 5));
+  all.push_back(layer("batch_norm relu", image, 6));
+  all.push_back(layer("gelu tanh", {4096, 2048}, 5));
+  all.push_back(layer("gelu erf", {4096, 2048}, 5));
+  all.push_back(layer("silu", {1000, 1000}, 5));
+  all.push_back(layer("pow 3", {1000, 1000}, 5));
+  all.push_back(layer("where", {1000, 1000}, 6));
+  all.push_back(layer("x column", {4096, 1024}, 5));
+  all.push_back(layer("softmax", {16384, 256}, 5));
+  all.push_back(layer("sum over rows", {4096, 1024}, 2));
+  all.push_back(layer("sum of each row", {4096, 1024}, 2));
+  all.push_back(layer("permute NCHW NHWC", {32, 64, 56, 56}, 4));
+  all.push_back(layer("concat and slice", {1024, 512}, 6));
+  all.push_back(layer("stack of selects", {128, 64, 64}, 4));
+  all.push_back(layer("max_pool", image, 2.5));
+  all.push_back(layer("matmul", {1024, 1024}, 6, 6.0 * 1024 * 1024 * 1024));
+  all.push_back(layer("bmm", {64, 128, 64}, 6, 6.0 * 64 * 128 * 64 * 128));
+  all.push_back(convolution("depthwise conv 3x3", {32, 64, 32, 32}, 64, 3, 1, 64));
+  all.push_back(convolution("conv 1x1", {32, 256, 16, 16}, 64, 1, 1, 1));
+  all.push_back(convolution("conv 3x3", {32, 64, 32, 32}, 64, 3, 1, 1));
+  all.push_back(convolution("conv 3x3", {32, 16, 14, 14}, 16, 3, 1, 1));
+  all.push_back(convolution("conv 3x3", {32, 32, 7, 7}, 32, 3, 1, 1));
+  all.push_back(convolution("conv 7x7", {8, 3, 112, 112}, 64, 7, 2, 1));
+  for (const std::int64_t length : {1024, 4096}) {
+    const double flops = 12.0 * 8 * 64 * static_cast<double>(length * length);
+    all.push_back(layer("attention", {1, 8, length, 64}, 12, flops));
+    if (length == 1024) all.push_back(layer("attention composed", {1, 8, length, 64}, 12, flops));
+  }
+  for (const int gates : {4, 3})  // steps of 32 sequences, 128 features, 256 hidden units
+    all.push_back(layer(gates == 4 ? "LSTM" : "GRU", {32, 64, 128}, 8,
+                        6.0 * 32 * 64 * (128 + 256) * 256 * gates, {{"hidden", 256}}));
+  // Batch, length, width, blocks and words; batch and side of the images.
+  all.push_back(layer("GPT step", {8, 128, 128, 4, 256}, 0,
+                      6.0 * 8 * 128 * (12.0 * 128 * 128 * 4 + 256 * 128) + 12.0 * 8 * 128 * 128 * 128 * 4));
+  all.push_back(layer("CNN step", {64, 28}, 0,
+                      6.0 * 64 * (26.0 * 26 * 32 * 9 + 11.0 * 11 * 64 * 32 * 9 + 1600 * 128 + 128 * 10)));
+}
+
 }  // namespace
 
 std::vector<Json> cases() {
@@ -121,6 +196,7 @@ std::vector<Json> cases() {
     all.push_back(operation("adam", shape, 7));
   }
   all.push_back(operation("x sigmoid(y) + tanh(z) w", {1000, 1000}, 14));
+  add_layers(all);
   all.push_back(linear(32, 64, 32));
   all.push_back(linear(128, 784, 800));
   for (const std::int64_t length : {1000, 10000, 1000000})

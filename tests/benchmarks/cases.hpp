@@ -6,9 +6,9 @@
 
 namespace bench {
 
-/// Each with its name, what make_work() reads, and what the limit is made of: `products` (matrix products of
-/// which one run consists) and `bytes` (that must move to and from memory). `per` divides times; a `heavy`
-/// case takes seconds.
+/// Each with its name, the fields that make_work() reads, and the parts of its limit: `products` (matrix
+/// products of which one run consists) or `flops`, and `bytes` (that must move to and from memory).
+/// `per` divides times; a `heavy` case takes seconds.
 std::vector<nlohmann::json> cases();
 
 }  // namespace bench

@@ -1,4 +1,4 @@
-"""The cases in Python's torch: forms "eager" and "compiled". Answers requests line by line, as serve.hpp tells."""
+"""The cases in Python's torch: forms "eager" and "compiled". Answers requests line by line, as described in serve.hpp."""
 
 import json
 import sys
@@ -114,7 +114,133 @@ def chain(request, wrap):
     return backward_of(run, [leaf(16)])
 
 
-MAKERS = {"step": step, "loss": make_loss, "linear_loss": linear_loss, "operation": operation, "chain": chain}
+class Block(torch.nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.norm1, self.norm2 = torch.nn.LayerNorm(width), torch.nn.LayerNorm(width)
+        self.into, self.out = torch.nn.Linear(width, 3 * width), torch.nn.Linear(width, width)
+        self.up, self.down = torch.nn.Linear(width, 4 * width), torch.nn.Linear(4 * width, width)
+
+    def forward(self, x):
+        rows, length, width = x.shape
+        q, k, v = self.into(self.norm1(x)).view(rows, length, 3, 4, width // 4).permute(2, 0, 3, 1, 4)
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        x = x + self.out(y.transpose(1, 2).reshape(rows, length, width))
+        return x + self.down(F.gelu(self.up(self.norm2(x)), approximate="tanh"))
+
+
+class Gpt(torch.nn.Module):
+    def __init__(self, length, width, depth, words):
+        super().__init__()
+        self.words = torch.nn.Embedding(words, width)
+        self.position = torch.nn.Parameter(torch.randn(length, width))
+        self.blocks = torch.nn.Sequential(*[Block(width) for _ in range(depth)])
+        self.norm, self.head = torch.nn.LayerNorm(width), torch.nn.Linear(width, words)
+
+    def forward(self, text):
+        return self.head(self.norm(self.blocks(self.words(text) + self.position))).flatten(0, 1)
+
+
+def cnn():
+    n = torch.nn
+    return n.Sequential(
+        *[n.Conv2d(1, 32, 3), n.ReLU(), n.MaxPool2d(2), n.Conv2d(32, 64, 3), n.ReLU(), n.MaxPool2d(2)],
+        *[n.Flatten(), n.Linear(1600, 128), n.ReLU(), n.Linear(128, 10)]
+    )
+
+
+def network(name, shape, wrap):
+    if name == "CNN step":
+        net, x, classes = cnn(), torch.randn(shape[0], 1, shape[1], shape[1]), labels(shape[0], 10)
+    else:
+        net, tokens = Gpt(*shape[1:]), shape[0] * shape[1]
+        x, classes = labels(tokens, shape[4]).view(shape[:2]), labels(tokens, shape[4])
+    optimizer = torch.optim.Adam(net.parameters(), lr=1e-4)
+    loss = wrap(lambda: F.cross_entropy(net(x), classes))
+
+    def work():
+        value = loss()
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+
+    return work
+
+
+def composed_attention(q, k, v):
+    return F.softmax(q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5, -1) @ v
+
+
+FUNCTIONS = {
+    "gelu tanh": lambda x: F.gelu(x, approximate="tanh"),
+    "gelu erf": F.gelu,
+    "silu": F.silu,
+    "pow 3": lambda x: x**3,
+    "softmax": lambda x: F.softmax(x, 1),
+    "sum over rows": lambda x: x.sum(0),
+    "sum of each row": lambda x: x.sum(1),
+    "max_pool": lambda x: F.max_pool2d(x, 2),
+    "permute NCHW NHWC": lambda x: x.permute(0, 2, 3, 1).contiguous(),
+    "stack of selects": lambda x: torch.stack([x[i] for i in range(x.shape[0])]),
+}
+
+
+def function_of(request):
+    """The function of a layer, and its leaves after x."""
+    name, shape = request["layer"], request["shape"]
+    if name in FUNCTIONS:
+        return FUNCTIONS[name], []
+    if name == "layer_norm":
+        return lambda x, w, b: F.layer_norm(x, w.shape, w, b), [leaf(shape[-1]), leaf(shape[-1])]
+    if name == "rms_norm":
+        return lambda x, w: F.rms_norm(x, w.shape, w), [leaf(shape[-1])]
+    if "norm" in name:
+        parameters = [leaf(shape[1]), leaf(shape[1])]
+        if name == "group_norm":
+            return lambda x, w, b: F.group_norm(x, 8, w, b), parameters
+        mean, variance = torch.zeros(shape[1]), torch.ones(shape[1])
+        norm = lambda x, w, b: F.batch_norm(x, mean, variance, w, b, name != "batch_norm evaluation")
+        return (lambda *all: F.relu(norm(*all))) if name == "batch_norm relu" else norm, parameters
+    if "conv" in name:
+        out, kernel, groups = request["out"], request["kernel"], request["groups"]
+        conv = lambda x, w, b: F.conv2d(x, w, b, request["stride"], kernel // 2, 1, groups)
+        return conv, [leaf(out, shape[1] // groups, kernel, kernel), leaf(out)]
+    if "attention" in name:
+        attention = composed_attention if name == "attention composed" else F.scaled_dot_product_attention
+        return attention, [leaf(*shape), leaf(*shape)]
+    if name in ("LSTM", "GRU"):
+        net = getattr(torch.nn, name)(shape[2], request["hidden"], batch_first=True)
+        return lambda x, *weights: net(x)[0], list(net.parameters())
+    if name in ("matmul", "bmm"):
+        return torch.matmul, [leaf(*shape[:-2], shape[-1], shape[-2])]
+    if name == "where":
+        condition = torch.randn(*shape) > 0
+        return lambda x, y: torch.where(condition, x, y), [leaf(*shape)]
+    if name == "x column":
+        return torch.mul, [leaf(shape[0], 1)]
+    if name == "concat and slice":
+        return lambda x, y: torch.cat([x, y], 1)[:, : shape[1]].contiguous(), [leaf(*shape)]
+    raise ValueError("unknown layer " + name)
+
+
+def layer(request, wrap):
+    if request["layer"].endswith("step"):
+        return network(request["layer"], request["shape"], wrap)
+    x = leaf(*request["shape"])
+    function, more = function_of(request)
+    with torch.no_grad():
+        g = torch.randn_like(function(x, *more))
+    return backward_of(wrap(function), [x] + more, g)
+
+
+MAKERS = {
+    "layer": layer,
+    "step": step,
+    "loss": make_loss,
+    "linear_loss": linear_loss,
+    "operation": operation,
+    "chain": chain,
+}
 
 
 def peak_resident():

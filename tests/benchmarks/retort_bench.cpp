@@ -6,6 +6,7 @@
 #include <memory>
 #include <numeric>
 
+#include "layers.hpp"
 #include "serve.hpp"
 
 namespace rt = retort;
@@ -174,6 +175,7 @@ std::function<void()> bench::make_work(const Json& request) {
   if (kind == "linear_loss") return linear_loss(request, fused);
   if (kind == "operation") return operation(request, fused);
   if (fused) return {};
+  if (kind == "layer") return bench::layer(request);
   if (kind == "chain") return chain(request);
   return {};
 }
