@@ -68,7 +68,7 @@ Tensor divergences(const Call& call, const Tensor& student) {
 Tensor definition(const Call& call, const Tensor& logits) {
   const double alpha = call.options.alpha;
   const Tensor student = call.mask.defined() ? where(unsqueeze(call.mask, 1), logits, 0) : logits;
-  Tensor terms = divergences(call, student) * alpha;
+  Tensor terms = alpha > 0 ? divergences(call, student) * alpha : zeros({student.size(0)}, student.dtype());
   if (alpha < 1) {
     const Tensor labels = call.mask.defined() ? where(call.mask, call.labels, 0) : call.labels;
     terms = terms +

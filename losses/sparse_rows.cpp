@@ -1,7 +1,8 @@
 #include <algorithm>
-#include <numeric>
+#include <utility>
 #include <vector>
 
+#include "retort/framework/base/threads.hpp"
 #include "retort/framework/core/compute.hpp"
 #include "retort/framework/ops/checks.hpp"
 #include "retort/framework/ops/shape_ops.hpp"
@@ -43,28 +44,33 @@ SparseTeacher prepare_sparse_teacher(const char* operation, const SparseTeacher&
   compute_into(
       dtype,
       [&](auto* to, const auto* from) {
-        Index* sorted = elements<Index>(writable(indices));
-        const Index* row = elements<Index>(given);
-        std::vector<Index> order(static_cast<std::size_t>(kept));
-        for (Index i = 0; i < count; ++i, row += kept, from += kept, sorted += kept, to += kept) {
-          std::iota(order.begin(), order.end(), 0);
-          if (in != nullptr && in[i] == 0) {
-            std::copy(order.begin(), order.end(), sorted);
-            std::fill_n(to, kept, 0);
-            continue;
+        Index* const sorted = elements<Index>(writable(indices));
+        const Index* const row = elements<Index>(given);
+        parallel_for(count, std::max<Index>(1, 4096 / std::max<Index>(1, kept)), [&](Index begin, Index end) {
+          std::vector<std::pair<Index, Index>> order(static_cast<std::size_t>(kept));  // classes, and where
+          for (Index i = begin; i < end; ++i) {
+            const Index first = i * kept;
+            const bool counts = in == nullptr || in[i] != 0;
+            for (Index k = 0; k < kept; ++k)
+              order[static_cast<std::size_t>(k)] = {counts ? row[first + k] : k, first + k};
+            std::sort(order.begin(), order.end());
+            for (Index k = 0; k < kept; ++k) {
+              const auto& [c, at] = order[static_cast<std::size_t>(k)];
+              sorted[first + k] = c;
+              to[first + k] = 0;
+              if (counts) to[first + k] = from[at];
+            }
           }
-          std::sort(order.begin(), order.end(), [&](Index a, Index b) { return row[a] < row[b]; });
-          for (Index k = 0; k < kept; ++k) {
-            const Index at = order[static_cast<std::size_t>(k)], c = row[at];
+        });
+        for (Index i = 0; i < count; ++i)
+          for (Index at = i * kept, end = at + kept; at < end; ++at) {
+            const Index c = sorted[at];
             if (c < 0 || c >= teacher.classes)
               throw IndexError(message("{}: the teacher's class {} in row {} is out of range [0, {})",
                                        operation, c, i, teacher.classes));
-            if (k > 0 && c == sorted[k - 1])
+            if (at > i * kept && c == sorted[at - 1])
               throw ValueError(message("{}: the teacher names class {} twice in row {}", operation, c, i));
-            sorted[k] = c;
-            to[k] = from[at];
           }
-        }
       },
       writable(log_probs), given_log_probs);
   return {indices, log_probs, reshape(teacher.log_tail.detach().to(dtype), {count}), teacher.classes,
