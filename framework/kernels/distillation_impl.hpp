@@ -316,20 +316,25 @@ RuleSums apply_rule(const Setting<T>& setting, const LongRow<T>& row, const Rule
   return total;
 }
 
+/// Calls f with the rule of the setting's divergence.
+template <class T, class F>
+auto with_rule(const Setting<T>& setting, F f) {
+  const Batch<T> beta(static_cast<T>(setting.call.beta)), rest(static_cast<T>(1 - setting.call.beta));
+  switch (setting.divergence) {
+    case Divergence::reverse_kl: return f(ReverseKL<T>{});
+    case Divergence::jensen_shannon: return f(JensenShannon<T>{beta, rest});
+    case Divergence::skew_kl: return f(SkewKL<T, false>{beta, rest});
+    case Divergence::skew_reverse_kl: return f(SkewKL<T, true>{beta, rest});
+    default: return f(TotalVariation<T>{});
+  }
+}
+
 template <class T>
 RuleSums apply_rule(const Setting<T>& setting, const LongRow<T>& row, T* w, T* v) {
-  const Batch<T> beta(static_cast<T>(setting.call.beta)), rest(static_cast<T>(1 - setting.call.beta));
-  const auto apply = [&](const auto& rule) {
+  return with_rule(setting, [&](const auto& rule) {
     return v != nullptr ? apply_rule<true>(setting, row, rule, w, v)
                         : apply_rule<false>(setting, row, rule, w, v);
-  };
-  switch (setting.divergence) {
-    case Divergence::reverse_kl: return apply(ReverseKL<T>{});
-    case Divergence::jensen_shannon: return apply(JensenShannon<T>{beta, rest});
-    case Divergence::skew_kl: return apply(SkewKL<T, false>{beta, rest});
-    case Divergence::skew_reverse_kl: return apply(SkewKL<T, true>{beta, rest});
-    default: return apply(TotalVariation<T>{});
-  }
+  });
 }
 
 /// Sets w to s - t, 0 for a class that is -infinity in both; gives the sum of squares and the number of classes that

@@ -373,7 +373,7 @@ std::vector<OpCase> linear_distillations() {
                             {.hidden = in[0],
                              .weight = in[1],
                              .labels = in[2],
-                             .teacher_sparse = sparse_teacher(teacher, in[1].size(0), 3)},
+                             .teacher_sparse = sparse_teacher(teacher.to(DType::float64), in[1].size(0), 3)},
                             {.alpha = 0.7});
                       },
                   .twin =
