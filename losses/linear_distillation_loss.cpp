@@ -154,8 +154,8 @@ Tensor definition(const Call& call, const Tensors& student) {
                            call.options);
 }
 
-// Rows of logits that exist at a time. Each chunk reads and writes the whole gradient of the weight, which costs some
-// per cent of its products from 256 rows on.
+// Rows of logits that exist at a time. Each chunk reads and writes the whole gradient of the weight, which
+// costs some per cent of its products from 256 rows on.
 Index rows_at_once(const Call& call) {
   constexpr Index least = 256, bytes = Index{32} << 20;
   const Index row = call.classes * static_cast<Index>(size_of(call.dtype));
@@ -169,8 +169,8 @@ void layer_rows(const Layer& layer, Index first, Index count, T* logits) {
                      detail::elements<T>(layer.bias), logits, count, features, layer.weight.size(0));
 }
 
-// Walks over the chunks: writes the losses [N] unless null, and accumulates the gradients of sum(g·loss)·scale for
-// hidden, weight and bias, each unless null; g is [N], or null for 1 everywhere.
+// Walks over the chunks: writes the losses [N] unless null, and accumulates the gradients of
+// sum(g·loss)·scale for hidden, weight and bias, each unless null; g is [N], or null for 1 everywhere.
 template <class T>
 void walk(const Call& call, T* losses, const T* g, T* to_hidden, T* to_weight, T* to_bias) {
   const Index chunk = rows_at_once(call), classes = call.classes;

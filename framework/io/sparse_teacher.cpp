@@ -41,8 +41,8 @@ double mass(const double* log_probs, Index kept) {
   return sum;
 }
 
-/// The first reason why the teacher cannot be used, or an empty text. `slack` is how far a row's sum may be from 1; it
-/// includes the tail if that is defined, and may be smaller otherwise.
+/// The first reason why the teacher cannot be used, or an empty text. `slack` is how far a row's sum may be
+/// from 1; it includes the tail if that is defined, and may be smaller otherwise.
 std::string fault_of(const SparseTeacher& teacher, double slack) {
   if (teacher.classes < 1 || teacher.classes > std::numeric_limits<std::int32_t>::max())
     return message("the number of classes is {}; it must be between 1 and 2147483647", teacher.classes);

@@ -38,8 +38,8 @@ double long_row(const Setting<T>& setting, const Place<T>& at) {
   else if (kl || ce)
     row.template visit<true>(setting);
   if (kl && forward && n > block && !std::isfinite(row.x)) {
-    // The sums may be infinite only because of an early shift: a class that the student lacks and the teacher nearly
-    // does. The second visit starts from the true maxima.
+    // The sums may be infinite only because of an early shift: a class that the student lacks and the
+    // teacher nearly does. The second visit starts from the true maxima.
     row.shift_s.expect(row_max(row.s, n));
     row.shift_t.expect(row_max(row.t, n));
     row.template visit<true>(setting);
@@ -231,7 +231,8 @@ struct ShortSums {
   Batch<T> term = Batch<T>(T{0}), by_q = Batch<T>(T{0}), by_p = Batch<T>(T{0});
 };
 
-/// A register of visited rows: logits, their maxima, exponentials, and the sums of these with their logarithms.
+/// A register of visited rows: logits, their maxima, exponentials, and the sums of these with their
+/// logarithms.
 template <class T>
 struct ShortRows {
   const T *s, *t, *es, *et;

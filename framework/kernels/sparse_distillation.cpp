@@ -25,8 +25,8 @@ struct Scratch {
   std::vector<Kept> kept;
 };
 
-/// What all rows of a call share. The exponentials that are visited are exp(s/T), or exp(s) if only the labels need
-/// them; those of the labels are their power of T.
+/// What all rows of a call share. The exponentials that are visited are exp(s/T), or exp(s) if only the
+/// labels need them; those of the labels are their power of T.
 template <class T>
 struct Setting {
   explicit Setting(const SparseDistillationRows<T>& of)
@@ -107,7 +107,8 @@ class Row {
   auto& kept(Index k) { return scratch_.kept[static_cast<std::size_t>(k)]; }
   Index end_of_block(Index begin) const { return std::min(begin + block_, classes_); }
 
-  /// Sets the exponentials of the classes that are not kept, relative to the shift of their block, and the sums.
+  /// Sets the exponentials of the classes that are not kept, relative to the shift of their block, and the
+  /// sums.
   void visit() {
     Index next = 0;  // kept class
     T* const soft = scratch_.soft.data();
@@ -142,8 +143,8 @@ class Row {
     if (setting_.labels && power_ == 0) visit_plain();
   }
 
-  /// Sets the exponentials relative to the greatest class that is not kept, where all of these are so much less probable
-  /// than a kept one that their exponentials have vanished.
+  /// Sets the exponentials relative to the greatest class that is not kept, where all of these are so much
+  /// less probable than a kept one that their exponentials have vanished.
   void visit_rest() {
     T* const soft = scratch_.soft.data();
     const double greatest = static_cast<double>(shift_.greatest());

@@ -51,8 +51,8 @@ Metrics find_teacher(const Data& data, const Options& options, Run& run, const s
                                : Metrics{unknown, unknown, unknown};
 }
 
-/// The teacher, however it is given: its metrics, and its answers to the training images. Both are in the run's
-/// folder afterwards, so that a resumed run reads them there.
+/// The teacher, however it is given: its metrics, and its answers to the training images. Both are in the
+/// run's folder afterwards, so that a resumed run reads them there.
 Teacher teacher_of(const Data& data, const Options& options, Run& run) {
   const std::string dense = run.path("teacher_logits.safetensors");
   const std::string sparse = run.path("teacher_sparse.safetensors");

@@ -38,8 +38,9 @@ bool is_sparse_teacher(const std::string& path);
 /// Writes the kept answers to the training images, with the checksum of the data that they belong to.
 void save_sparse_answers(const std::string& path, const retort::SparseTeacher& teacher, const Data& data);
 
-/// Reads such a file. IoError that names the file when the answers belong to other data, do not say to which, or
-/// have other rows or classes; ValueError when the options ask for another temperature or number of classes.
+/// Reads such a file. IoError that names the file when the answers belong to other data, do not say to
+/// which, or have other rows or classes; ValueError when the options ask for another temperature or number
+/// of classes.
 retort::SparseTeacher load_sparse_answers(const std::string& path, const Data& data, const Options& options);
 
 }  // namespace distill
