@@ -53,6 +53,7 @@ void train_teacher(const distill::Options& options, const distill::Data& data, C
     const distill::OutputFile proven(folder.empty() ? "." : folder, path.filename().string(),
                                      "--save-logits");
   }
+  distill::require_classes(data, options.top_k);
   distill::Run run(options, data, start);
   print(distill::run_teacher(data, options, run));
   std::cout << "\nwritten to " << run.last_file().path() << '\n';
@@ -60,6 +61,7 @@ void train_teacher(const distill::Options& options, const distill::Data& data, C
 
 void train_students(const distill::Options& options, const distill::Data& data, Clock::time_point start) {
   distill::require_images(data, options.student_images, 0);
+  distill::require_classes(data, options.top_k);
   // A run that is resumed has its teacher already.
   if (options.command == Command::teach && !options.resume) distill::check_teacher(data, options);
   distill::Run run(options, data, start);

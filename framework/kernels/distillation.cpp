@@ -38,8 +38,8 @@ double long_row(const Setting<T>& setting, const Place<T>& at) {
   else if (kl || ce)
     row.template visit<true>(setting);
   if (kl && forward && n > block && !std::isfinite(row.x)) {
-    // The sums may be infinite only because of an early shift: a class that the student lacks and the teacher nearly
-    // does. The second visit starts from the true maxima.
+    // The sums may be infinite only because of an early shift: a class that the student lacks and the
+    // teacher nearly does. The second visit starts from the true maxima.
     row.shift_s.expect(row_max(row.s, n));
     row.shift_t.expect(row_max(row.t, n));
     row.template visit<true>(setting);
@@ -140,40 +140,58 @@ template <class T>
 class Standardized {
  public:
   Standardized(const T* x, Index n, T* y) : y_(y), n_(n) {
-    double sum = 0, squares = 0;
-    for (Index i = 0; i < n; ++i)
-      if (x[i] != -infinity<T>) {
-        sum += static_cast<double>(x[i]);
-        ++count_;
-      }
-    const double mean = sum / static_cast<double>(count_);
-    for (Index i = 0; i < n; ++i)
-      if (x[i] != -infinity<T>)
-        squares += (static_cast<double>(x[i]) - mean) * (static_cast<double>(x[i]) - mean);
-    std_ = count_ > 1 ? std::sqrt(squares / static_cast<double>(count_ - 1)) : 0;
-    for (Index i = 0; i < n; ++i)
-      y[i] = x[i] == -infinity<T> ? x[i] : static_cast<T>((static_cast<double>(x[i]) - mean) / (std_ + 1e-7));
+    const Batch<T> zero(T{0}), one(T{1}), absent(-infinity<T>);
+    const auto sum_of = [&](auto f) {
+      return row_sum<T, 4>(n, [&]<int K>(Index i, Index count) {
+        auto v = load_each<K>(x + i, count, -infinity<T>);
+        for (Batch<T>& each : v) each = select(each == absent, zero, f(each));
+        return v;
+      });
+    };
+    count_ = sum_of([&](const Batch<T>&) { return one; });
+    const auto mean = static_cast<T>(sum_of([](const Batch<T>& v) { return v; }) / count_);
+    // The rounding of the mean to T is made up for.
+    const double rest = sum_of([&](const Batch<T>& v) { return v - Batch<T>(mean); }) / count_;
+    const double squares = sum_of([&](const Batch<T>& v) {
+      const Batch<T> apart = v - Batch<T>(mean);
+      return apart * apart;
+    });
+    std_ = count_ > 1 ? std::sqrt(std::max(0.0, squares - count_ * rest * rest) / (count_ - 1)) : 0;
+    const Batch<T> scale(static_cast<T>(1 / (std_ + 1e-7))), by(mean), more(static_cast<T>(rest));
+    fill_row<T, 4>(y, n, false, [&]<int K>(Index i, Index count) {
+      auto v = load_each<K>(x + i, count, T{0});
+      for (Batch<T>& each : v) each = select(each == absent, absent, ((each - by) - more) * scale);
+      return v;
+    });
   }
   /// Turns the gradient of y into that of x, in place.
   void pull_back(T* g) const {
-    double sum = 0, dot = 0;
-    for (Index i = 0; i < n_; ++i)
-      if (y_[i] != -infinity<T>) {
-        sum += static_cast<double>(g[i]);
-        dot += static_cast<double>(g[i]) * static_cast<double>(y_[i]);
-      }
-    const double mean = sum / static_cast<double>(count_);
-    const double slope = std_ == 0 ? 0 : dot / (static_cast<double>(count_ - 1) * std_);
-    for (Index i = 0; i < n_; ++i)
-      g[i] = y_[i] == -infinity<T> ? T{0}
-                                   : static_cast<T>((static_cast<double>(g[i]) - mean) / (std_ + 1e-7) -
-                                                    static_cast<double>(y_[i]) * slope);
+    const Batch<T> zero(T{0}), absent(-infinity<T>);
+    const auto sum_of = [&](auto f) {
+      return row_sum<T, 4>(n_, [&]<int K>(Index i, Index count) {
+        auto v = load_each<K>(y_ + i, count, -infinity<T>);
+        const auto w = load_each<K>(g + i, count, T{0});
+        for (int k = 0; k < K; ++k) v[k] = select(v[k] == absent, zero, f(v[k], w[k]));
+        return v;
+      });
+    };
+    const double mean = sum_of([](const Batch<T>&, const Batch<T>& w) { return w; }) / count_;
+    const double dot = sum_of([](const Batch<T>& v, const Batch<T>& w) { return v * w; });
+    const Batch<T> by(static_cast<T>(mean)), scale(static_cast<T>(1 / (std_ + 1e-7))),
+        slope(static_cast<T>(std_ == 0 ? 0 : dot / ((count_ - 1) * std_)));
+    fill_row<T, 4>(g, n_, false, [&]<int K>(Index i, Index count) {
+      auto w = load_each<K>(g + i, count, T{0});
+      const auto v = load_each<K>(y_ + i, count, T{0});
+      for (int k = 0; k < K; ++k)
+        w[k] = select(v[k] == absent, zero, fma<T>(-slope, v[k], (w[k] - by) * scale));
+      return w;
+    });
   }
 
  private:
   const T* y_;
-  Index n_, count_ = 0;
-  double std_ = 0;
+  Index n_;
+  double count_ = 0, std_ = 0;
 };
 
 /// long_row, the divergence of standardized logits.
@@ -204,16 +222,87 @@ double standardized_row(const Setting<T>& divergence, const Setting<T>& entropy,
 
 // ---- Short rows: a register of them at a time, a lane each, in [classes][lanes].
 
+template <class T>
+using Turned = T[short_row * lanes<T>];
+
+/// RuleSums of a register of rows.
+template <class T>
+struct ShortSums {
+  Batch<T> term = Batch<T>(T{0}), by_q = Batch<T>(T{0}), by_p = Batch<T>(T{0});
+};
+
+/// A register of visited rows: logits, their maxima, exponentials, and the sums of these with their
+/// logarithms.
+template <class T>
+struct ShortRows {
+  const T *s, *t, *es, *et;
+  Batch<T> max_s, max_t, zs, zt, log_zs, log_zt, inverse;
+
+  /// apply_rule() of these rows.
+  template <class Rule>
+  ShortSums<T> apply(Index n, const Rule& rule, T* w, T* v) const {
+    const Batch<T> one(T{1}), of_s = one / zs, of_t = one / zt;
+    ShortSums<T> total;
+    const auto step = [&]<int K>(Index j) __attribute__((always_inline)) {
+      Classes<T, K> c;
+      for (int k = 0; k < K; ++k) {
+        const Index at = (j + k) * lanes<T>;
+        c.q[k] = load(es + at) * of_s;
+        c.p[k] = load(et + at) * of_t;
+        if constexpr (Rule::needs_logs) {
+          c.log_q[k] = fma<T>(load(s + at) - max_s, inverse, -log_zs);
+          c.log_p[k] = fma<T>(load(t + at) - max_t, inverse, -log_zt);
+        }
+      }
+      rule(c);
+      for (int k = 0; k < K; ++k) {
+        const Index at = (j + k) * lanes<T>;
+        total.term += c.term[k];
+        total.by_q += c.by_q[k];
+        total.by_p += c.by_p[k];
+        store<T>(w + at, c.by_q[k]);
+        store<T>(v + at, c.by_p[k]);
+      }
+    };
+    Index j = 0;
+    for (; j + 2 <= n; j += 2) step.template operator()<2>(j);
+    if (j < n) step.template operator()<1>(j);
+    return total;
+  }
+};
+
+template <class T>
+ShortSums<T> apply_rule(const Setting<T>& setting, const ShortRows<T>& rows, T* w, T* v) {
+  return with_rule(setting, [&](const auto& rule) { return rows.apply(setting.call.classes, rule, w, v); });
+}
+
+/// differences() of a register of rows; `term` is the mean of the squares and `by_q` the number of classes.
+template <class T>
+ShortSums<T> differences(Index n, const T* s, const T* t, T* w) {
+  const Batch<T> zero(T{0}), one(T{1}), absent(-infinity<T>);
+  ShortSums<T> sums;
+  for (Index j = 0; j < n * lanes<T>; j += lanes<T>) {
+    const Batch<T> a = load(s + j), b = load(t + j);
+    const auto none = (a == absent) & (b == absent);
+    const Batch<T> apart = select(none, zero, a - b);
+    store<T>(w + j, apart);
+    sums.term = fma<T>(apart, apart, sums.term);
+    sums.by_q += select(none, zero, one);
+  }
+  sums.term = sums.term / sums.by_q;
+  return sums;
+}
+
 template <bool kl, class T>
 void short_rows(const Setting<T>& setting, Index first) {
   constexpr Index width = lanes<T>;
-  using Turned = T[short_row * width];
   const DistillationRows<T>& call = setting.call;
   const Index n = call.classes, count = std::min(width, call.rows - first);
-  const bool ce = setting.ce, own = setting.second != Second::none;
-  alignas(64) Turned s, t, es, et, e1;
+  const bool ce = setting.ce, mse = setting.mse, own = setting.second != Second::none;
+  const bool forward = setting.divergence == Divergence::forward_kl;
+  alignas(64) Turned<T> s, t, es, et, e1, w, v;  // w and v: a rule's values for q and p
   turn_in(call.student + first * n, n, count, s);
-  if (kl) turn_in(call.teacher + first * n, n, count, t);
+  if (kl || mse) turn_in(call.teacher + first * n, n, count, t);
   alignas(64) T upstream[width] = {}, label_logit[width] = {};
   for (Index r = 0; r < count; ++r) {
     if (!setting.in(first + r))  // zeros in the place of what may be anything
@@ -263,8 +352,14 @@ void short_rows(const Setting<T>& setting, Index first) {
 
   std::array<Batch<T>, 3> logs{zs, zt, own ? z1 : zs};
   log_each<T>(logs);
-  const Batch<T> divergence = kl ? x * inverse / zt + (logs[0] - logs[1]) : zero;
-  Batch<T> loss = kl ? divergence * Batch<T>(static_cast<T>(setting.kl_loss)) : zero;
+  ShortSums<T> sums;  // of the divergence
+  if (kl && forward)
+    sums.term = x * inverse / zt + (logs[0] - logs[1]);
+  else if (kl)
+    sums = apply_rule<T>(setting, {s, t, es, et, max_s, max_t, zs, zt, logs[0], logs[1], inverse}, w, v);
+  else if (mse)
+    sums = differences<T>(n, s, t, w);
+  Batch<T> loss = kl || mse ? sums.term * Batch<T>(static_cast<T>(setting.kl_loss)) : zero;
   if (ce) loss += (logs[2] - (load(label_logit) - max_s)) * Batch<T>(static_cast<T>(setting.ce_weight));
   if (call.loss != nullptr) {
     store_lanes(call.loss + first, loss, count);
@@ -275,15 +370,20 @@ void short_rows(const Setting<T>& setting, Index first) {
   const Batch<T> g = load(upstream), one(T{1});
   const Batch<T> kl_weight(static_cast<T>(kl ? setting.kl_weight : 0)),
       ce_weight(static_cast<T>(ce ? setting.ce_weight : 0));
-  const Batch<T> a = g * (own ? kl_weight : kl_weight + ce_weight) / zs, b = kl ? g * kl_weight / zt : zero;
+  const Batch<T> of_kl = forward ? kl_weight : -kl_weight * sums.by_q;
+  const Batch<T> a = g * (own ? of_kl : of_kl + ce_weight) / zs, b = kl ? g * kl_weight / zt : zero;
+  // The factor of exp(t/T), or of the rule's values.
+  const Batch<T> of_other = kl    ? (forward ? -b : g * kl_weight)
+                            : mse ? g * Batch<T>(static_cast<T>(2 * setting.kl_loss)) / sums.by_q
+                                  : zero;
   if (call.student_gradient != nullptr) {
-    alignas(64) Turned gradient;
+    alignas(64) Turned<T> gradient;
     const Batch<T> c = own ? g * ce_weight / z1 : zero;
     for (Index j = 0; j < n; ++j) {
-      Batch<T> v = a * load(es + j * width);
-      if (kl) v = fma<T>(-b, load(et + j * width), v);
-      if (own) v = fma<T>(c, load(e1 + j * width), v);
-      store<T>(gradient + j * width, v);
+      Batch<T> value = kl || ce ? a * load(es + j * width) : zero;
+      if (kl || mse) value = fma<T>(of_other, load((kl && forward ? et : w) + j * width), value);
+      if (own) value = fma<T>(c, load(e1 + j * width), value);
+      store<T>(gradient + j * width, value);
     }
     for (Index r = 0; r < count && ce; ++r)
       if (setting.in(first + r))
@@ -291,10 +391,16 @@ void short_rows(const Setting<T>& setting, Index first) {
     turn_out(gradient, n, count, call.student_gradient + first * n);
   }
   if (call.teacher_gradient != nullptr) {
-    alignas(64) Turned gradient;
-    const Batch<T> rest = (logs[0] - logs[1]) - divergence;
+    alignas(64) Turned<T> gradient;
+    const Batch<T> rest = (logs[0] - logs[1]) - sums.term, of_p = -b * sums.by_p;
     const Batch<T> absent = select(zt == zt, zero, zt);  // NaN or +inf in the teacher's row: NaN everywhere
     for (Index j = 0; j < n; ++j) {
+      if (mse || (kl && !forward)) {
+        store<T>(gradient + j * width,
+                 mse ? -of_other * load(w + j * width)
+                     : fma<T>(of_p, load(et + j * width), of_other * load(v + j * width)));
+        continue;
+      }
       const Batch<T> e = load(et + j * width);
       const Batch<T> apart =
           kl ? ((load(t + j * width) - max_t) - (load(s + j * width) - max_s)) * inverse : zero;
@@ -309,9 +415,8 @@ void short_rows(const Setting<T>& setting, Index first) {
 template <class T>
 void distillation_rows(const DistillationRows<T>& call) {
   const Setting<T> setting(call);
-  const bool plain =
-      !(setting.kl || setting.mse) || (setting.divergence == Divergence::forward_kl && !call.standardize);
-  if (call.classes <= short_row && plain) {
+  const bool teacher = setting.kl || setting.mse, standardize = teacher && call.standardize;
+  if (call.classes <= short_row && !standardize) {
     const Index groups = (call.rows + lanes<T> - 1) / lanes<T>;
     parallel_for(groups, rows_at_a_time(2 * call.classes * lanes<T>), [&](Index begin, Index end) {
       const FlushToZero flush(setting.flushes);
@@ -325,7 +430,6 @@ void distillation_rows(const DistillationRows<T>& call) {
     return;
   }
   const Index n = call.classes;
-  const bool teacher = setting.kl || setting.mse, standardize = teacher && call.standardize;
   const Setting<T> divergence = setting.alone(true), entropy = setting.alone(false);
   parallel_for(call.rows, rows_at_a_time(2 * n), [&](Index begin, Index end) {
     const FlushToZero flush(setting.flushes);

@@ -9,8 +9,8 @@
 
 namespace retort::kernels {
 
-// In one row, s and t are the logits less their maxima, zs the sum of exp(s/T), zt that of exp(t/T), z1 that of exp(s)
-// and x = sum(exp(t/T)·(t - s)). Then
+// In one row, s and t are the logits less their maxima, zs the sum of exp(s/T), zt that of exp(t/T), z1 that
+// of exp(s) and x = sum(exp(t/T)·(t - s)). Then
 //   KL = x/(T·zt) + log zs - log zt,   q = exp(s/T)/zs,   p = exp(t/T)/zt,
 // and the gradients of T²·KL are T·(q - p) for s and T·p·((t - s)/T + log zs - log zt - KL) for t.
 
@@ -173,9 +173,9 @@ void LongRow<T>::visit(const Setting<T>& setting) {
   }
 }
 
-// ---- The other divergences are sums over classes of a term D(p, q); its rule gives the term, q·∂D/∂q and p·∂D/∂p,
-// the latter two up to multiples of q and p, which the softmax removes: with W = sum(q·∂D/∂q), the gradient for s is
-// (q·∂D/∂q - q·W)/T.
+// ---- The other divergences are sums over classes of a term D(p, q); its rule gives the term, q·∂D/∂q and
+// p·∂D/∂p, the latter two up to multiples of q and p, which the softmax removes: with W = sum(q·∂D/∂q), the
+// gradient for s is (q·∂D/∂q - q·W)/T.
 
 /// K registers of classes: the probabilities, their logarithms where a rule asks for them, and its results.
 template <class T, std::size_t K>
@@ -267,8 +267,8 @@ struct RuleSums {
   double term = 0, by_q = 0, by_p = 0;
 };
 
-/// Applies a rule to a visited row. Writes its values for q to w and, for_teacher, for p to v; they may be where
-/// the row keeps its exponentials.
+/// Applies a rule to a visited row. Writes its values for q to w and, for_teacher, for p to v; they may be
+/// where the row keeps its exponentials.
 template <bool for_teacher, class T, class Rule>
 RuleSums apply_rule(const Setting<T>& setting, const LongRow<T>& row, const Rule& rule, T* w, T* v) {
   const Index block = RunningShift<T>::block_of(row.n);
@@ -316,24 +316,29 @@ RuleSums apply_rule(const Setting<T>& setting, const LongRow<T>& row, const Rule
   return total;
 }
 
-template <class T>
-RuleSums apply_rule(const Setting<T>& setting, const LongRow<T>& row, T* w, T* v) {
+/// Calls f with the rule of the setting's divergence.
+template <class T, class F>
+auto with_rule(const Setting<T>& setting, F f) {
   const Batch<T> beta(static_cast<T>(setting.call.beta)), rest(static_cast<T>(1 - setting.call.beta));
-  const auto apply = [&](const auto& rule) {
-    return v != nullptr ? apply_rule<true>(setting, row, rule, w, v)
-                        : apply_rule<false>(setting, row, rule, w, v);
-  };
   switch (setting.divergence) {
-    case Divergence::reverse_kl: return apply(ReverseKL<T>{});
-    case Divergence::jensen_shannon: return apply(JensenShannon<T>{beta, rest});
-    case Divergence::skew_kl: return apply(SkewKL<T, false>{beta, rest});
-    case Divergence::skew_reverse_kl: return apply(SkewKL<T, true>{beta, rest});
-    default: return apply(TotalVariation<T>{});
+    case Divergence::reverse_kl: return f(ReverseKL<T>{});
+    case Divergence::jensen_shannon: return f(JensenShannon<T>{beta, rest});
+    case Divergence::skew_kl: return f(SkewKL<T, false>{beta, rest});
+    case Divergence::skew_reverse_kl: return f(SkewKL<T, true>{beta, rest});
+    default: return f(TotalVariation<T>{});
   }
 }
 
-/// Sets w to s - t, 0 for a class that is -infinity in both; gives the sum of squares and the number of classes that
-/// take part.
+template <class T>
+RuleSums apply_rule(const Setting<T>& setting, const LongRow<T>& row, T* w, T* v) {
+  return with_rule(setting, [&](const auto& rule) {
+    return v != nullptr ? apply_rule<true>(setting, row, rule, w, v)
+                        : apply_rule<false>(setting, row, rule, w, v);
+  });
+}
+
+/// Sets w to s - t, 0 for a class that is -infinity in both; gives the sum of squares and the number of
+/// classes that take part.
 template <class T>
 std::array<double, 2> differences(const T* s, const T* t, T* w, Index n) {
   const Batch<T> zero(T{0}), one(T{1}), absent(-infinity<T>);

@@ -6,165 +6,269 @@
 #include <vector>
 
 #include "retort/framework/base/threads.hpp"
-#include "retort/framework/kernels/reduce.hpp"
-#include "retort/framework/kernels/softmax.hpp"
+#include "retort/framework/kernels/rows_impl.hpp"
 
 namespace retort::kernels {
 namespace {
 
-// Memory of one thread for one row.
+/// Memory of one thread.
 template <class T>
 struct Scratch {
-  std::vector<T> softened;    // (student - shift) / T
-  std::vector<T> plain;       // student - shift, unless T is 1
-  std::vector<T> label_part;  // of the gradient
-  std::vector<T> kept;        // softened logits of the kept classes
-  std::vector<T> parts;
+  explicit Scratch(const SparseDistillationRows<T>& call)
+      : soft(static_cast<std::size_t>(call.classes)), kept(static_cast<std::size_t>(call.kept)) {}
+
+  struct Kept {
+    double z, log_p, p, q;  // softened logit less its shift, and both probabilities
+  };
+  std::vector<T> soft;   // exponentials of all classes, 0 for the kept ones
+  std::vector<T> plain;  // exponentials at temperature 1, where they are no power of `soft`
+  std::vector<Kept> kept;
 };
+
+/// What all rows of a call share. The exponentials that are visited are exp(s/T), or exp(s) if only the
+/// labels need them; those of the labels are their power of T.
+template <class T>
+struct Setting {
+  explicit Setting(const SparseDistillationRows<T>& of)
+      : call(of),
+        needs_rest(of.tail != SparseTail::renormalize),
+        labels(of.alpha < 1),
+        temperature(needs_rest ? of.temperature : 1),
+        exponential(1 / temperature),
+        power(temperature == 1 || temperature == 2 || temperature == 3 || temperature == 4
+                  ? static_cast<int>(temperature)
+                  : 0),
+        streamed(of.rows * of.classes * static_cast<Index>(sizeof(T)) >= streamed_bytes &&
+                 of.gradient != of.student) {}
+
+  const SparseDistillationRows<T>& call;
+  bool needs_rest, labels;
+  double temperature;
+  ScaledExp<T> exponential;
+  int power;  // 0: the exponentials of the labels are computed by themselves
+  bool streamed;
+};
+
+template <class T>
+inline Batch<T> raised(const Batch<T>& e, int power) {
+  const Batch<T> square = power > 1 ? e * e : e;
+  return power < 3 ? square : power == 3 ? square * e : square * square;
+}
 
 template <class T>
 class Row {
  public:
-  Row(const SparseDistillationRows<T>& call, Index row, Scratch<T>& scratch)
-      : call_(call),
-        classes_(call.classes),
-        student_(call.student + row * call.classes),
-        indices_(call.indices + row * call.kept),
-        log_probs_(call.log_probs + row * call.kept),
-        log_tail_(static_cast<double>(call.log_tail[row])),
-        label_(call.labels != nullptr ? call.labels[row] : 0),
+  Row(const Setting<T>& setting, Index row, Scratch<T>& scratch)
+      : setting_(setting),
+        call_(setting.call),
+        classes_(call_.classes),
+        block_(RunningShift<T>::block_of(classes_)),
+        power_(setting.power),
+        student_(call_.student + row * classes_),
+        indices_(call_.indices + row * call_.kept),
+        log_probs_(call_.log_probs + row * call_.kept),
+        log_tail_(static_cast<double>(call_.log_tail[row])),
+        label_(call_.labels != nullptr ? call_.labels[row] : 0),
         scratch_(scratch) {}
 
-  // The loss; then gradient() may be called.
+  /// The loss; then gradient() may be called.
   double loss() {
-    T largest;
-    amax(student_, &largest, {1, classes_, 1});
-    shift_ = std::isinf(largest) && largest < 0 ? T{0} : largest;
-    const T inverse = static_cast<T>(1 / call_.temperature);
-    scratch_.softened.resize(static_cast<std::size_t>(classes_));
-    z_ = scratch_.softened.data();
-    for (Index j = 0; j < classes_; ++j) z_[j] = (student_[j] - shift_) * inverse;
-    scratch_.kept.clear();
-    for (Index k = 0; k < call_.kept; ++k) scratch_.kept.push_back(z_[indices_[k]]);
-    log_kept_ = log_sum(scratch_.kept);
-    if (call_.tail != SparseTail::renormalize) log_rest_ = log_sum_of_rest();
-    log_all_ = call_.tail == SparseTail::renormalize ? log_kept_ : log_add(log_kept_, log_rest_);
-    double value = call_.alpha * call_.temperature * call_.temperature * divergence();
-    if (call_.alpha < 1) value += (1 - call_.alpha) * entropy();
-    return value;
+    const double T2 = call_.temperature * call_.temperature;
+    if (setting_.needs_rest || setting_.labels) visit();
+    const double value = call_.alpha > 0 ? call_.alpha * T2 * divergence() : 0;
+    if (!setting_.labels) return value;
+    const double entropy = std::log(sum_plain_) - static_cast<double>(student_[label_] - shift_.greatest());
+    return value + (1 - call_.alpha) * entropy;
   }
 
-  // Writes `factor` times the gradient of the loss; `out` may be the student's row.
+  /// Writes `factor` times the gradient of the loss; `out` may be the student's row.
   void gradient(T* out, double factor) {
-    const double soft = factor * call_.alpha * call_.temperature;
-    // All classes that are not kept have the same multiple of their probability.
+    const double soft = factor * call_.alpha * call_.temperature, hard = factor * (1 - call_.alpha);
+    // All classes that are not kept have the same multiple of their exponential.
     double rest = 0;
-    if (call_.tail == SparseTail::drop) rest = mass_;
-    if (call_.tail == SparseTail::bucket)
-      rest = mass_ - (std::isinf(log_tail_) ? 0 : std::exp(log_tail_ + log_all_ - log_rest_));
-    if (rest == 0) {
+    if (soft != 0 && setting_.needs_rest && sum_rest_ != 0)
+      rest =
+          soft * (mass_ * q_rest_ - (call_.tail == SparseTail::bucket ? std::exp(log_tail_) : 0)) / sum_rest_;
+    const double of_plain = setting_.labels ? hard / sum_plain_ : 0;
+    // The kept classes are read before they are written over.
+    for (Index k = 0; k < call_.kept && setting_.labels; ++k)
+      kept(k).z = of_plain * std::exp(static_cast<double>(student_[indices_[k]] - shift_.greatest()));
+    if (rest == 0 && of_plain == 0)
       std::fill_n(out, classes_, T{0});
-    } else {
-      const T total = static_cast<T>(log_all_), g = static_cast<T>(soft * rest);
-      logsumexp_backward(z_, &total, &g, out, {1, classes_, 1});
-    }
-    for (Index k = 0; k < call_.kept; ++k) {
-      const double z = kept(k), log_p = log_prob(k);
-      const double p = std::isinf(log_p) ? 0 : std::exp(log_p),
-                   q = std::isinf(z) ? 0 : std::exp(z - log_all_);
-      out[indices_[k]] = static_cast<T>(soft * (mass_ * q - p));
-    }
-    if (call_.alpha < 1) add_label_part(out, factor * (1 - call_.alpha));
+    else
+      fill(out, rest, of_plain);
+    for (Index k = 0; k < call_.kept; ++k)
+      out[indices_[k]] = static_cast<T>((soft == 0 ? 0 : soft * (mass_ * kept(k).q - kept(k).p)) +
+                                        (setting_.labels ? kept(k).z : 0));
+    if (setting_.labels) out[label_] -= static_cast<T>(hard);
   }
 
  private:
-  static double log_add(double a, double b) {
-    const double high = std::max(a, b);
-    return std::isinf(high) && high < 0 ? high : high + std::log(std::exp(a - high) + std::exp(b - high));
+  auto& kept(Index k) { return scratch_.kept[static_cast<std::size_t>(k)]; }
+  Index end_of_block(Index begin) const { return std::min(begin + block_, classes_); }
+
+  /// Sets the exponentials of the classes that are not kept, relative to the shift of their block, and the
+  /// sums.
+  void visit() {
+    Index next = 0;  // kept class
+    T* const soft = scratch_.soft.data();
+    for (Index begin = 0; begin < classes_; begin += block_) {
+      const Index index = begin / block_, end = end_of_block(begin);
+      const double fall = static_cast<double>(shift_.next(index, row_max(student_ + begin, end - begin)));
+      if (fall != 0) {
+        sum_rest_ *= std::exp(fall / setting_.temperature);
+        sum_plain_ *= std::exp(fall);
+      }
+      const Batch<T> by(shift_.at(index));
+      Batch<T> plain(T{0});
+      walk<T, 4>(end - begin, [&]<int K>(Index i, Index count) {
+        auto e = load_each<K>(student_ + begin + i, count, -infinity<T>);
+        prefetch_each<K>(student_ + begin + i + ahead);
+        for (Batch<T>& one : e) one = one - by;
+        setting_.exponential(e);
+        if (setting_.labels && power_ > 0)
+          for (const Batch<T>& one : e) plain += raised<T>(one, power_);
+        store_each<T>(soft + begin + i, e, count);
+      });
+      sum_plain_ += static_cast<double>(sum_lanes<T>(plain));
+      for (; next < call_.kept && indices_[next] < end; ++next) soft[indices_[next]] = T{0};
+      sum_rest_ += row_sum<T, 4>(end - begin, [&]<int K>(Index i, Index count) {
+        return load_each<K>(soft + begin + i, count, T{0});
+      });
+    }
+    const bool lost = setting_.needs_rest && call_.kept < classes_ &&
+                      sum_rest_ < static_cast<double>(std::numeric_limits<T>::min()) * 1e6;
+    log_rest_ = std::log(sum_rest_);
+    if (lost) visit_rest();
+    if (setting_.labels && power_ == 0) visit_plain();
   }
 
-  // Stretches between kept classes, so that nothing is subtracted from a sum.
-  double log_sum_of_rest() {
-    scratch_.parts.clear();
-    Index begin = 0;
-    for (Index k = 0; k <= call_.kept; ++k) {
-      const Index end = k < call_.kept ? indices_[k] : classes_;
-      if (end > begin) logsumexp(z_ + begin, &scratch_.parts.emplace_back(), {1, end - begin, 1});
-      begin = end + 1;
-    }
-    return log_sum(scratch_.parts);
+  /// Sets the exponentials relative to the greatest class that is not kept, where all of these are so much
+  /// less probable than a kept one that their exponentials have vanished.
+  void visit_rest() {
+    T* const soft = scratch_.soft.data();
+    const double greatest = static_cast<double>(shift_.greatest());
+    double high = -std::numeric_limits<double>::infinity();
+    each_of_rest([&](Index j) { high = std::max(high, static_cast<double>(student_[j])); });
+    if (std::isinf(high)) return;
+    sum_rest_ = 0;
+    each_of_rest([&](Index j) {
+      const double e = std::exp((static_cast<double>(student_[j]) - high) / setting_.temperature);
+      soft[j] = static_cast<T>(e);
+      sum_rest_ += e;
+    });
+    log_rest_ = std::log(sum_rest_) + (high - greatest) / setting_.temperature;
+    uniform_ = true;
+    power_ = 0;
   }
-  static double log_sum(const std::vector<T>& values) {
-    double high = -std::numeric_limits<double>::infinity(), sum = 0;
-    for (const T value : values) high = std::max(high, static_cast<double>(value));
-    for (const T value : values) {
-      if (std::isnan(value)) return static_cast<double>(value);
-      if (!std::isinf(value)) sum += std::exp(static_cast<double>(value) - high);
+  template <class F>
+  void each_of_rest(F f) const {
+    for (Index j = 0, k = 0; j < classes_; ++j) {
+      if (k < call_.kept && indices_[k] == j)
+        ++k;
+      else
+        f(j);
     }
-    return high + std::log(sum);
   }
-  double kept(Index k) const { return static_cast<double>(scratch_.kept[static_cast<std::size_t>(k)]); }
-  double log_prob(Index k) const { return static_cast<double>(log_probs_[k]) - log_mass_; }
 
-  static double term(double log_p, double log_q) {
-    return std::isinf(log_p) && log_p < 0 ? 0 : std::exp(log_p) * (log_p - log_q);
+  void visit_plain() {
+    scratch_.plain.resize(static_cast<std::size_t>(classes_));
+    T* const plain = scratch_.plain.data();
+    const Batch<T> by(shift_.greatest() == -infinity<T> ? T{0} : shift_.greatest());
+    sum_plain_ = row_sum<T, 4>(classes_, [&]<int K>(Index i, Index count) {
+      auto e = load_each<K>(student_ + i, count, -infinity<T>);
+      for (Batch<T>& one : e) one = one - by;
+      exp_each_below_0<T>(e);
+      store_each<T>(plain + i, e, count);
+      return e;
+    });
   }
+
   double divergence() {
-    std::vector<T>& p = scratch_.parts;
-    p.assign(log_probs_, log_probs_ + call_.kept);
-    log_mass_ = call_.tail == SparseTail::renormalize ? log_sum(p) : 0;
+    const bool renormalized = !setting_.needs_rest;
+    const double infinite = std::numeric_limits<double>::infinity();
+    double high_s = static_cast<double>(shift_.greatest()), high_p = 0;
+    if (renormalized) {
+      high_s = high_p = -infinite;
+      for (Index k = 0; k < call_.kept; ++k) {
+        high_s = std::max(high_s, static_cast<double>(student_[indices_[k]]));
+        high_p = std::max(high_p, static_cast<double>(log_probs_[k]));
+      }
+    }
+    if (std::isinf(high_s) && high_s < 0) high_s = 0;
+    double sum_q = renormalized ? 0 : std::exp(log_rest_), sum_p = 0;
+    for (Index k = 0; k < call_.kept; ++k) {
+      const double s = static_cast<double>(student_[indices_[k]]);
+      kept(k).z = (s - high_s) / call_.temperature;
+      sum_q += kept(k).q = std::exp(kept(k).z);
+      kept(k).log_p = static_cast<double>(log_probs_[k]) - high_p;
+      sum_p += kept(k).p = std::exp(kept(k).log_p);
+    }
+    const double log_q = std::log(sum_q), log_p = renormalized ? std::log(sum_p) : 0;
     double sum = 0;
     mass_ = 0;
     for (Index k = 0; k < call_.kept; ++k) {
-      sum += term(log_prob(k), kept(k) - log_all_);
-      mass_ += std::exp(log_prob(k));
+      auto& [z, log_pk, p, q] = kept(k);
+      q /= sum_q;
+      if (renormalized) p /= sum_p;
+      if (p != 0) sum += p * ((log_pk - log_p) - (z - log_q));
+      mass_ += p;
     }
+    q_rest_ = renormalized ? 0 : std::exp(log_rest_ - log_q);
     if (call_.tail != SparseTail::bucket) return sum;
-    mass_ += std::exp(log_tail_);
-    return sum + term(log_tail_, log_rest_ - log_all_);
+    const double tail = std::exp(log_tail_);
+    mass_ += tail;
+    return tail == 0 ? sum : sum + tail * (log_tail_ - (log_rest_ - log_q));
   }
 
-  double entropy() {
-    plain_ = z_;
-    if (call_.temperature != 1) {
-      scratch_.plain.resize(static_cast<std::size_t>(classes_));
-      plain_ = scratch_.plain.data();
-      for (Index j = 0; j < classes_; ++j) plain_[j] = student_[j] - shift_;
+  void fill(T* out, double rest, double of_plain) const {
+    const T *const soft = scratch_.soft.data(), *const plain = scratch_.plain.data();
+    for (Index begin = 0; begin < classes_; begin += block_) {
+      const Index index = begin / block_, length = end_of_block(begin) - begin;
+      const auto down = [&](double temperature) {
+        return static_cast<double>(shift_.factor(index, static_cast<T>(1 / temperature)));
+      };
+      const Batch<T> a(static_cast<T>(rest == 0 ? 0 : uniform_ ? rest : rest * down(setting_.temperature)));
+      const Batch<T> c(static_cast<T>(of_plain == 0 ? 0 : power_ == 0 ? of_plain : of_plain * down(1)));
+      fill_row<T, 4>(out + begin, length, setting_.streamed, [&]<int K>(Index i, Index count) {
+        auto e = load_each<K>(soft + begin + i, count, T{0});
+        if (of_plain == 0) {
+          for (Batch<T>& one : e) one = a * one;
+        } else if (power_ > 0) {
+          for (Batch<T>& one : e) one = fma<T>(c, raised<T>(one, power_), a * one);
+        } else {
+          const auto other = load_each<K>(plain + begin + i, count, T{0});
+          for (int k = 0; k < K; ++k) e[k] = fma<T>(c, other[k], a * e[k]);
+        }
+        return e;
+      });
     }
-    logsumexp(plain_, &log_plain_, {1, classes_, 1});
-    return static_cast<double>(log_plain_) - static_cast<double>(plain_[label_]);
-  }
-  void add_label_part(T* out, double factor) {
-    std::vector<T>& part = scratch_.label_part;
-    part.resize(static_cast<std::size_t>(classes_));
-    const T g = static_cast<T>(factor);
-    logsumexp_backward(plain_, &log_plain_, &g, part.data(), {1, classes_, 1});
-    part[static_cast<std::size_t>(label_)] -= g;
-    for (Index j = 0; j < classes_; ++j) out[j] += part[static_cast<std::size_t>(j)];
   }
 
+  const Setting<T>& setting_;
   const SparseDistillationRows<T>& call_;
-  const Index classes_;
+  const Index classes_, block_;
+  int power_;
   const T* const student_;
   const Index* const indices_;
   const T* const log_probs_;
   const double log_tail_;
   const Index label_;
   Scratch<T>& scratch_;
-  T* z_ = nullptr;      // scratch_.softened
-  T* plain_ = nullptr;  // scratch_.plain or z_
-  T shift_ = 0, log_plain_ = 0;
-  double log_rest_ = -std::numeric_limits<double>::infinity(), log_kept_ = 0, log_all_ = 0;
-  double log_mass_ = 0, mass_ = 0;
+  RunningShift<T> shift_;
+  bool uniform_ = false;  // the exponentials have one shift
+  double sum_rest_ = 0, sum_plain_ = 0, log_rest_ = -std::numeric_limits<double>::infinity();
+  double mass_ = 0, q_rest_ = 0;
 };
 
 }  // namespace
 
 template <class T>
 void sparse_distillation_rows(const SparseDistillationRows<T>& call) {
-  const Index grain = std::max<Index>(1, 16384 / std::max<Index>(1, call.classes));
-  parallel_for(call.rows, grain, [&](Index begin, Index end) {
-    Scratch<T> scratch;
+  const Setting<T> setting(call);
+  parallel_for(call.rows, rows_at_a_time(call.classes), [&](Index begin, Index end) {
+    const FlushToZero flush(true);
+    Scratch<T> scratch(call);
     for (Index i = begin; i < end; ++i) {
       T* const out = call.gradient != nullptr ? call.gradient + i * call.classes : nullptr;
       if (call.mask != nullptr && call.mask[i] == 0) {
@@ -172,12 +276,13 @@ void sparse_distillation_rows(const SparseDistillationRows<T>& call) {
         if (out != nullptr) std::fill_n(out, call.classes, T{0});
         continue;
       }
-      Row<T> row(call, i, scratch);
+      Row<T> row(setting, i, scratch);
       const double loss = row.loss();
       if (call.loss != nullptr) call.loss[i] = static_cast<T>(loss);
       if (out != nullptr)
         row.gradient(out, call.scale * (call.g != nullptr ? static_cast<double>(call.g[i]) : 1));
     }
+    if (setting.streamed) finish_stores();
   });
 }
 

@@ -187,6 +187,19 @@ std::vector<Json> cases() {
                      {"classes", classes},
                      {"bytes", std::int64_t{12} * rows * classes}});
 
+  // Losses of logits alone: all arrays are read or written once, as in the case above.
+  for (const char* loss : {"forward_kl", "reverse_kl", "jensen_shannon", "skew_kl", "skew_reverse_kl",
+                           "total_variation", "logit_mse", "sparse", "cross_entropy"})
+    for (const auto& [rows, classes] : {std::pair{128, 10}, {4096, 1000}, {1024, 32000}}) {
+      const bool dense = std::string(loss) != "sparse" && std::string(loss) != "cross_entropy";
+      all.push_back({{"name", std::string(loss) + " " + dashed({rows, classes})},
+                     {"kind", "divergence"},
+                     {"loss", loss},
+                     {"rows", rows},
+                     {"classes", classes},
+                     {"bytes", std::int64_t{4} * (dense ? 3 : 2) * rows * classes}});
+    }
+
   // Forward and backward: what is read and written of arrays of the operation's size.
   for (const Extents& shape : {Extents{32, 128}, Extents{4096, 4096}}) {
     all.push_back(operation("log_softmax", shape, 5));

@@ -76,6 +76,48 @@ def make_loss(request, wrap):
     return backward_of(wrap(lambda s: F.kl_div(s, teacher, reduction="batchmean")), [student])
 
 
+def divergence_of(name, student, teacher):
+    """The mean over rows of a loss of distillation_loss(), composed."""
+    if name == "logit_mse":
+        return F.mse_loss(student, teacher)
+    log_q, log_p = F.log_softmax(student / TEMPERATURE, 1), F.log_softmax(teacher / TEMPERATURE, 1)
+    q, p = log_q.exp(), log_p.exp()
+    if name == "total_variation":
+        return (p - q).abs().sum(1).mean() / 2
+    log_m = ((p + q) / 2).log()
+    terms = {
+        "forward_kl": lambda: p * (log_p - log_q),
+        "reverse_kl": lambda: q * (log_q - log_p),
+        "jensen_shannon": lambda: (p * (log_p - log_m) + q * (log_q - log_m)) / 2,
+        "skew_kl": lambda: p * (log_p - log_m),
+        "skew_reverse_kl": lambda: q * (log_q - log_m),
+    }[name]()
+    return terms.sum(1).mean() * TEMPERATURE**2
+
+
+def sparse_loss(student, indices, log_p, log_tail):
+    log_q = F.log_softmax(student / TEMPERATURE, 1)
+    kept = log_q.gather(1, indices)
+    rest = log_q.scatter(1, indices, -torch.inf).logsumexp(1)
+    terms = (log_p.exp() * (log_p - kept)).sum(1) + log_tail.exp() * (log_tail - rest)
+    return terms.mean() * TEMPERATURE**2
+
+
+def divergence(request, wrap):
+    shape, name = (request["rows"], request["classes"]), request["loss"]
+    student, teacher = leaf(*shape), torch.randn(*shape)
+    if name == "cross_entropy":
+        classes = labels(*shape)
+        return backward_of(wrap(lambda s: F.cross_entropy(s, classes)), [student])
+    if name == "sparse":
+        if shape[1] <= 16:  # without a tail
+            return None
+        log_p, indices = F.log_softmax(teacher / TEMPERATURE, 1).topk(16, 1)
+        log_tail = torch.log1p(-log_p.exp().sum(1))
+        return backward_of(wrap(lambda s: sparse_loss(s, indices, log_p, log_tail)), [student])
+    return backward_of(wrap(lambda s: divergence_of(name, s, teacher)), [student])
+
+
 def linear_loss(request, wrap):
     rows, classes, features = request["rows"], request["classes"], request["features"]
     leaves = [leaf(rows, features), leaf(classes, features), leaf(classes)]
@@ -238,6 +280,7 @@ MAKERS = {
     "step": step,
     "loss": make_loss,
     "linear_loss": linear_loss,
+    "divergence": divergence,
     "operation": operation,
     "chain": chain,
 }
@@ -259,6 +302,8 @@ def measure(request):
     if compiled:
         torch._dynamo.reset()
     work = MAKERS[request["kind"]](request, torch.compile if compiled else lambda f: f)
+    if work is None:
+        return {"skipped": True}
     if "steps" in request:
         work()
         print(json.dumps({"first": True}), flush=True)

@@ -3,6 +3,7 @@
 #include <retort/framework/fused.hpp>
 #include <retort/retort.hpp>
 
+#include <algorithm>
 #include <memory>
 #include <numeric>
 
@@ -95,6 +96,31 @@ std::function<void()> loss(const Json& request, bool fused) {
   };
 }
 
+std::function<void()> divergence(const Json& request, bool fused) {
+  const std::string name = request["loss"];
+  const std::int64_t rows = request["rows"], classes = request["classes"];
+  rt::Tensor student = rt::randn({rows, classes}).set_requires_grad();
+  const rt::Tensor teacher = rt::randn({rows, classes});
+  const auto backward_of = [&](auto loss) -> std::function<void()> {
+    return [student, loss]() mutable {
+      student.zero_grad();
+      loss(student).backward();
+    };
+  };
+  if (name == "cross_entropy" && !fused)
+    return backward_of(
+        [truth = labels(rows, classes)](const rt::Tensor& s) { return rt::cross_entropy(s, truth); });
+  if (name == "cross_entropy" || !fused) return {};
+  if (name == "sparse")
+    return backward_of(
+        [kept = rt::sparse_teacher(teacher, std::min<std::int64_t>(16, classes), temperature)](
+            const rt::Tensor& s) { return rt::sparse_distillation_loss({.student = s, .teacher = kept}); });
+  return backward_of([teacher, kind = rt::divergence_from_string(name)](const rt::Tensor& s) {
+    return rt::distillation_loss({.student = s, .teacher = teacher},
+                                 {.temperature = temperature, .divergence = kind});
+  });
+}
+
 std::function<void()> linear_loss(const Json& request, bool fused) {
   const std::int64_t rows = request["rows"], classes = request["classes"], features = request["features"];
   return [hidden = leaf({rows, features}), weight = leaf({classes, features}), bias = leaf({classes}),
@@ -172,6 +198,7 @@ std::function<void()> bench::make_work(const Json& request) {
   const bool fused = request["form"] == "fused";
   if (kind == "step") return step(request, fused);
   if (kind == "loss") return loss(request, fused);
+  if (kind == "divergence") return divergence(request, fused);
   if (kind == "linear_loss") return linear_loss(request, fused);
   if (kind == "operation") return operation(request, fused);
   if (fused) return {};

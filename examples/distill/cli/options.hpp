@@ -46,6 +46,7 @@ struct Options {
   double temperature = 2;
   double alpha = 1;
   bool fused = false;
+  std::int64_t top_k = 0;  ///< classes per image that are kept of the teacher's answers; 0: all
 
   std::string teacher_file = {};    ///< of `teach`: weights, or else
   std::string teacher_logits = {};  ///< the answers of a teacher that isn't here

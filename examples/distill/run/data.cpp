@@ -60,16 +60,27 @@ void require_images(const Data& data, std::int64_t student_images, std::int64_t 
                                      held_out > 0 ? message("{} are held out", held_out) : ""));
 }
 
+void require_classes(const Data& data, std::int64_t top_k) {
+  if (top_k > data.classes)
+    throw retort::ValueError(message("--top-k is {}, but the data has {} classes", top_k, data.classes));
+}
+
 std::vector<std::int64_t> shuffled(std::int64_t n, std::uint64_t seed) {
   retort::Generator generator(seed);
   generator.set_position(std::uint64_t{1} << 60);  // far past the draws of initialisation and dropout
   return retort::random_permutation(n, generator);
 }
 
+retort::SparseTeacher rows_of(const retort::SparseTeacher& teacher, const Tensor& rows) {
+  if (!teacher.indices.defined()) return teacher;
+  return {retort::index_select(teacher.indices, 0, rows), retort::index_select(teacher.log_probs, 0, rows),
+          retort::index_select(teacher.log_tail, 0, rows), teacher.classes, teacher.temperature};
+}
+
 Examples pick(const Examples& all, const std::vector<std::int64_t>& rows) {
   const Tensor index = retort::tensor(rows);
-  return {retort::index_select(all.images, 0, index), retort::index_select(all.labels, 0, index),
-          retort::index_select(all.teacher_logits, 0, index)};
+  const auto chosen = [&](const Tensor& x) { return x.defined() ? retort::index_select(x, 0, index) : x; };
+  return {chosen(all.images), chosen(all.labels), chosen(all.teacher_logits), rows_of(all.sparse, index)};
 }
 
 Examples draw(const Examples& all, std::int64_t count, std::uint64_t seed) {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <retort/framework/data/dataset.hpp>
+#include <retort/losses/sparse_distillation_loss.hpp>
 #include <string>
 #include <vector>
 
@@ -25,17 +26,25 @@ std::string checksum_of(const retort::Dataset& data);
 
 /// The examples of one student.
 struct Examples {
-  retort::Tensor images = {};          ///< [n, pixels]
-  retort::Tensor labels = {};          ///< int64 [n]
-  retort::Tensor teacher_logits = {};  ///< [n, classes]
+  retort::Tensor images = {};  ///< [n, pixels]
+  retort::Tensor labels = {};  ///< int64 [n]
+  retort::Tensor teacher_logits =
+      {};                             ///< [n, classes]; not used, and perhaps undefined, if `sparse` is given
+  retort::SparseTeacher sparse = {};  ///< indices undefined: none
 };
 
 /// ValueError when the training set cannot give a student `student_images`, in addition to those that are
 /// held out.
 void require_images(const Data& data, std::int64_t student_images, std::int64_t held_out);
 
+/// ValueError when the data has fewer than `top_k` classes.
+void require_classes(const Data& data, std::int64_t top_k);
+
 /// `count` of the examples, drawn by the seed.
 Examples draw(const Examples& all, std::int64_t count, std::uint64_t seed);
+
+/// The answers at `rows`, int64 [n].
+retort::SparseTeacher rows_of(const retort::SparseTeacher& teacher, const retort::Tensor& rows);
 
 /// The examples at `rows`.
 Examples pick(const Examples& all, const std::vector<std::int64_t>& rows);

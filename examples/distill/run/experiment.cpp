@@ -1,12 +1,12 @@
 #include "distill/run/experiment.hpp"
 
 #include <cmath>
+#include <filesystem>
 #include <iomanip>
 #include <limits>
 #include <retort/framework/io/safetensors.hpp>
 #include <retort/framework/io/serialize.hpp>
 #include <sstream>
-#include <tuple>
 
 #include "distill/run/model_files.hpp"
 #include "distill/run/training.hpp"
@@ -20,13 +20,21 @@ std::string percent(double share) {
   return text.str();
 }
 
-/// The teacher, however it comes by: its figures, and what it says of the training images. Both are in the
-/// run's folder afterwards, so that a run that is resumed reads them there.
-std::pair<Metrics, retort::Tensor> teacher_of(const Data& data, const Options& options, Run& run) {
-  const std::string kept = run.path("teacher_logits.safetensors");
-  if (const auto metrics = run.finished("teacher", options.seed))
-    return {*metrics, load_logits(kept, data).train};
+struct Teacher {
+  Metrics metrics = {};
+  retort::Tensor logits = {};         ///< for the training images; undefined if it is known by `sparse` alone
+  retort::SparseTeacher sparse = {};  ///< indices undefined: none
+};
 
+constexpr double unknown = std::numeric_limits<double>::quiet_NaN();
+
+bool gives_sparse(const Options& options) {
+  return options.command == Command::teach && !options.teacher_logits.empty() &&
+         is_sparse_teacher(options.teacher_logits);
+}
+
+/// Trains or reads a teacher that knows all classes, and leaves its logits in the run's folder.
+Metrics find_teacher(const Data& data, const Options& options, Run& run, const std::string& kept) {
   TeacherLogits logits;
   if (options.command == Command::teach && !options.teacher_logits.empty()) {
     logits = load_logits(options.teacher_logits, data);
@@ -38,18 +46,38 @@ std::pair<Metrics, retort::Tensor> teacher_of(const Data& data, const Options& o
     retort::save(teacher, run.path("teacher.safetensors"));
     logits = {logits_of(teacher, data.train.inputs()), logits_of(teacher, data.test.inputs())};
   }
-  constexpr double unknown = std::numeric_limits<double>::quiet_NaN();
-  const Metrics metrics =
-      logits.test.defined() ? measure(logits.test, data.test.targets()) : Metrics{unknown, unknown, unknown};
   save_logits(kept, logits, data);
-  run.finish("teacher", options.seed, metrics);
-  return {metrics, logits.train};
+  return logits.test.defined() ? measure(logits.test, data.test.targets())
+                               : Metrics{unknown, unknown, unknown};
+}
+
+/// The teacher, however it is given: its metrics, and its answers to the training images. Both are in the
+/// run's folder afterwards, so that a resumed run reads them there.
+Teacher teacher_of(const Data& data, const Options& options, Run& run) {
+  const std::string dense = run.path("teacher_logits.safetensors");
+  const std::string sparse = run.path("teacher_sparse.safetensors");
+  const auto finished = run.finished("teacher", options.seed);
+  Teacher teacher;
+  teacher.metrics = finished.value_or(Metrics{unknown, unknown, unknown});
+  const bool sparse_only = finished ? !std::filesystem::exists(dense) : gives_sparse(options);
+  if (sparse_only && !finished)
+    save_sparse_answers(sparse, load_sparse_answers(options.teacher_logits, data, options), data);
+  if (!sparse_only && !finished) teacher.metrics = find_teacher(data, options, run, dense);
+  if (!finished) run.finish("teacher", options.seed, teacher.metrics);
+  if (!sparse_only) teacher.logits = load_logits(dense, data).train;
+  if (!sparse_only && options.top_k > 0)
+    save_sparse_answers(sparse, retort::sparse_teacher(teacher.logits, options.top_k, options.temperature),
+                        data);
+  if (sparse_only || options.top_k > 0) teacher.sparse = load_sparse_answers(sparse, data, options);
+  return teacher;
 }
 
 /// Saves the logits of the networks in the run's folder for the test images.
 void save_predictions(const Data& data, const Run& run) {
   retort::StateDict predictions;
-  const retort::Tensor teacher = load_logits(run.path("teacher_logits.safetensors"), data).test;
+  const std::string logits = run.path("teacher_logits.safetensors");
+  const retort::Tensor teacher =
+      std::filesystem::exists(logits) ? load_logits(logits, data).test : retort::Tensor();
   if (teacher.defined()) predictions["teacher"] = teacher;
   for (const Way way : {Way::alone, Way::distilled})
     predictions[name(way)] = logits_of(
@@ -64,21 +92,29 @@ void check_teacher(const Data& data, const Options& options) {
   if (options.teacher_logits.empty()) {
     load_network(options.teacher_file, data.pixels, data.classes);
   } else {
-    load_logits(options.teacher_logits, data);
+    if (gives_sparse(options))
+      load_sparse_answers(options.teacher_logits, data, options);
+    else
+      load_logits(options.teacher_logits, data);
   }
 }
 
 Metrics run_teacher(const Data& data, const Options& options, Run& run) {
-  const Metrics metrics = teacher_of(data, options, run).first;
-  if (!options.save_logits.empty())
+  const Teacher teacher = teacher_of(data, options, run);
+  if (!options.save_logits.empty() && options.top_k > 0)
+    save_sparse_answers(options.save_logits, teacher.sparse, data);
+  else if (!options.save_logits.empty())
     save_logits(options.save_logits, load_logits(run.path("teacher_logits.safetensors"), data), data);
-  return metrics;
+  return teacher.metrics;
 }
 
 Result run_experiment(const Data& data, const Options& options, Run& run) {
   Examples all = {data.train.inputs(), data.train.targets()};
   Result result;
-  std::tie(result.teacher, all.teacher_logits) = teacher_of(data, options, run);
+  const Teacher teacher = teacher_of(data, options, run);
+  result.teacher = teacher.metrics;
+  all.teacher_logits = teacher.logits;
+  all.sparse = teacher.sparse;
   if (!std::isnan(result.teacher.accuracy))
     run.say("teacher: test accuracy " + percent(result.teacher.accuracy));
 

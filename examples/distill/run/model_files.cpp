@@ -6,6 +6,7 @@
 #include <optional>
 #include <retort/framework/base/error.hpp>
 #include <retort/framework/io/safetensors.hpp>
+#include <retort/framework/io/sparse_teacher.hpp>
 #include <string_view>
 #include <vector>
 
@@ -174,6 +175,32 @@ TeacherLogits load_logits(const std::string& path, const Data& data) {
     logits.test = finite_logits(tensors, "test_logits", {data.test.size(), data.classes}, path);
   }
   return logits;
+}
+
+bool is_sparse_teacher(const std::string& path) {
+  const auto entries = retort::safetensors_entries(path);
+  return std::any_of(entries.begin(), entries.end(),
+                     [](const auto& entry) { return entry.name == "indices"; });
+}
+
+void save_sparse_answers(const std::string& path, const retort::SparseTeacher& teacher, const Data& data) {
+  retort::save_sparse_teacher(path, teacher, {{"checksum", checksum_of(data.train)}});
+}
+
+retort::SparseTeacher load_sparse_answers(const std::string& path, const Data& data, const Options& options) {
+  retort::Metadata metadata;
+  retort::SparseTeacher teacher = retort::load_sparse_teacher(path, &metadata);
+  check_checksum(metadata, "checksum", data.train, path);
+  const std::int64_t kept = teacher.indices.size(-1);
+  if (teacher.classes != data.classes || teacher.indices.shape() != Shape{data.train.size(), kept})
+    throw IoError(message("{}: has answers {} of {} classes, but the data has {} training images of {}", path,
+                          teacher.indices.shape(), teacher.classes, data.train.size(), data.classes));
+  if (options.top_k > 0 && options.top_k != kept)
+    throw retort::ValueError(message("--top-k is {}, but {} keeps {} classes", options.top_k, path, kept));
+  if (options.temperature != teacher.temperature)
+    throw retort::ValueError(message("--temperature is {}, but the answers in {} have the temperature {}",
+                                     options.temperature, path, teacher.temperature));
+  return teacher;
 }
 
 }  // namespace distill

@@ -5,6 +5,7 @@
 #include <retort/framework/core/tensor.hpp>
 #include <string>
 
+#include "distill/cli/options.hpp"
 #include "distill/run/data.hpp"
 #include "distill/run/mlp.hpp"
 
@@ -30,5 +31,16 @@ void save_logits(const std::string& path, const TeacherLogits& logits, const Dat
 /// when the logits belong to other data or do not say to which, are of another shape or type, or are not
 /// finite.
 TeacherLogits load_logits(const std::string& path, const Data& data);
+
+/// True if the file holds a sparse teacher, as train-teacher --save-logits --top-k writes it.
+bool is_sparse_teacher(const std::string& path);
+
+/// Writes the kept answers to the training images, with the checksum of the data that they belong to.
+void save_sparse_answers(const std::string& path, const retort::SparseTeacher& teacher, const Data& data);
+
+/// Reads such a file. IoError that names the file when the answers belong to other data, do not say to
+/// which, or have other rows or classes; ValueError when the options ask for another temperature or number
+/// of classes.
+retort::SparseTeacher load_sparse_answers(const std::string& path, const Data& data, const Options& options);
 
 }  // namespace distill

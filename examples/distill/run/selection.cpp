@@ -36,6 +36,7 @@ std::string flags_of(const std::string& prefix, const Recipe& recipe) {
 
 Selection select(const Data& data, const Options& options, const Grid& grid, ProgressObserver& progress) {
   require_images(data, options.student_images, grid.held_out);
+  require_classes(data, options.top_k);
   const auto seed = static_cast<std::uint64_t>(options.seed);
   const std::vector<std::int64_t> order = shuffled(data.train.size(), seed);
   const auto middle = order.begin() + grid.held_out;
@@ -48,6 +49,8 @@ Selection select(const Data& data, const Options& options, const Grid& grid, Pro
     const Mlp teacher = train_teacher(fit, data, options, progress);
     selection.teacher_accuracy = measure(logits_of(teacher, judges.inputs()), judges.targets()).accuracy;
     fit.teacher_logits = logits_of(teacher, fit.images);
+    if (options.top_k > 0)
+      fit.sparse = retort::sparse_teacher(fit.teacher_logits, options.top_k, options.temperature);
   }
   std::vector<Examples> seen;
   for (std::int64_t i = 0; i < grid.seeds; ++i)

@@ -18,6 +18,14 @@ Loss label_loss(const Examples& examples) {
 
 Loss distillation_loss(const Examples& examples, double temperature, double alpha, bool fused) {
   const double T = temperature;
+  if (examples.sparse.indices.defined()) {
+    const rt::SparseDistillationLoss distill({.alpha = alpha});
+    return [=](const Tensor& logits, const Tensor& rows) {
+      return distill({.student = logits,
+                      .teacher = rows_of(examples.sparse, rows),
+                      .labels = rt::index_select(examples.labels, 0, rows)});
+    };
+  }
   if (fused) {
     const rt::DistillationLoss distill({.temperature = T, .alpha = alpha});
     return [=](const Tensor& logits, const Tensor& rows) {

@@ -21,7 +21,8 @@ Loss label_loss(const Examples& examples);
 
 /// alpha·T²·KL(teacher ‖ student), both softened by the temperature T, plus (1 - alpha)·cross-entropy:
 /// Hinton, Vinyals and Dean (2015). Composed of KLDivLoss and CrossEntropyLoss; with `fused` it is
-/// DistillationLoss, the same.
+/// DistillationLoss, the same. A sparse teacher has SparseDistillationLoss at the temperature that it was
+/// stored with.
 Loss distillation_loss(const Examples& examples, double temperature, double alpha, bool fused);
 
 /// Trains the model on images [n, pixels], and leaves it in evaluation mode. ValueError when the loss stops

@@ -189,6 +189,46 @@ BOOST_AUTO_TEST_CASE(the_parts_give_what_the_whole_gives) {
     BOOST_TEST(std::abs(figures[what] - whole["teacher"][what]["mean"].get<double>()) < 1e-5);
 }
 
+BOOST_AUTO_TEST_CASE(students_learn_from_the_most_probable_classes) {
+  const WithImages made;
+  const auto at = [&](const std::string& name) { return made.folder / name; };
+  const std::string answers = at("answers.safetensors");
+  const Outcome whole = run(quick(made.folder, "whole") + "--seeds 1 --top-k 2 --temperature 3");
+  BOOST_TEST(whole.status == 0, whole.err);
+  const rt::SparseTeacher kept = rt::load_sparse_teacher(at("whole/teacher_sparse.safetensors"));
+  BOOST_TEST(kept.indices.shape() == (rt::Shape{300, 2}));
+  BOOST_TEST(kept.temperature == 3);
+  BOOST_TEST(run("train-teacher " + places(made.folder, "teacher") + quick_teacher +
+                 "--top-k 2 --temperature 3 --save-logits '" + answers + "'")
+                 .status == 0);
+  BOOST_TEST(read_file(answers) == read_file(at("whole/teacher_sparse.safetensors")));
+
+  const std::string teach = "teach " + places(made.folder, "taught") + quick_students +
+                            "--seeds 1 --teacher-logits '" + answers + "' --temperature 3 ";
+  const Outcome taught = run(teach);
+  BOOST_TEST(taught.status == 0, taught.err);
+  BOOST_TEST(contains(taught.out, "\nteacher                 not known  "), taught.out);
+  BOOST_TEST(read_file(at("taught/distilled.safetensors")) == read_file(at("whole/distilled.safetensors")));
+  BOOST_TEST(!std::filesystem::exists(at("taught/teacher_logits.safetensors")));
+  BOOST_TEST(run(teach + "--resume").status == 0);
+
+  // All classes: nothing is lost.
+  BOOST_TEST(run(quick(made.folder, "three") + "--seeds 1 --top-k 3").status == 0);
+  BOOST_TEST(run(quick(made.folder, "dense") + "--seeds 1 --fused").status == 0);
+  BOOST_TEST(std::abs(result_in(made.folder, "three")["distilled"]["nll"]["mean"].get<double>() -
+                      result_in(made.folder, "dense")["distilled"]["nll"]["mean"].get<double>()) < 1e-4);
+
+  check_refused(quick(made.folder, "out") + "--top-k 4", "--top-k is 4, but the data has 3 classes");
+  check_refused(quick(made.folder, "out") + "--top-k 0", "--top-k must be between 1");
+  check_refused(teach + "--top-k 1", "keeps 2 classes");
+  check_refused(teach + "--temperature 2", "have the temperature 3");
+  const rt::SparseTeacher other = rt::sparse_teacher(rt::randn({300, 4}), 2, 3);
+  rt::save_sparse_teacher(answers, other);
+  check_refused(teach, "has no \"checksum\"");
+  rt::save_sparse_teacher(answers, other, {{"checksum", distill::checksum_of(made.data.train)}});
+  check_refused(teach, "of 4 classes");
+}
+
 BOOST_AUTO_TEST_CASE(a_teacher_may_be_known_by_its_training_logits_alone) {
   const WithImages made;
   distill::save_logits(made.folder / "logits", {rt::randn({300, 3}), {}}, made.data);
