@@ -174,10 +174,11 @@ Tensor gelu_by_tanh(const Tensor& x) {
 // std::pow of each lane.
 template <class T>
 Batch<T> pow_lanes(const Batch<T>& base, const Batch<T>& exponent) {
+  using R = lanes::Register<T, static_cast<int>(sizeof(Batch<T>))>;
   alignas(64) std::array<T, kernels::lanes<T>> x, y;
   base.store_aligned(x.data());
   exponent.store_aligned(y.data());
-  std::transform(x.begin(), x.end(), y.begin(), x.begin(), [](T a, T b) { return std::pow(a, b); });
+  pow(R::load(x.data()), R::load(y.data())).store(x.data());
   return Batch<T>::load_aligned(x.data());
 }
 
@@ -361,7 +362,13 @@ Tensor tanh(const Tensor& input) {
                        const V bounded = kernels::max_of(-most, kernels::min_of(most, v));
                        return either(number, xsimd::tanh(either(number, bounded, most)), v);
                      }),
-                 .vjp = [](const Tensor& g, const Tensor& y, Needs) { return g * (1 - y * y); }});
+                 .vjp = [](const Tensor& g, const Tensor& y, Needs) { return g * (1 - y * y); },
+                 .fast_vjp =
+                     [](const Tensor& g, const Tensor& y, Needs) {
+                       return zip<Elements::floats>(pair_of("tanh", g, y), [](const auto& u, const auto& v) {
+                         return u * (constant(v, 1) - v * v);
+                       });
+                     }});
 }
 
 Tensor sigmoid(const Tensor& input) {
@@ -373,7 +380,13 @@ Tensor sigmoid(const Tensor& input) {
                                                   const auto one = constant(v, 1);
                                                   return one / (one + kernels::exp(-v));
                                                 }),
-                 .vjp = [](const Tensor& g, const Tensor& y, Needs) { return g * (y * (1 - y)); }});
+                 .vjp = [](const Tensor& g, const Tensor& y, Needs) { return g * (y * (1 - y)); },
+                 .fast_vjp =
+                     [](const Tensor& g, const Tensor& y, Needs) {
+                       return zip<Elements::floats>(
+                           pair_of("sigmoid", g, y),
+                           [](const auto& u, const auto& v) { return u * (v * (constant(v, 1) - v)); });
+                     }});
 }
 
 Tensor sqrt(const Tensor& input) {
