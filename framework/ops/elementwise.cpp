@@ -48,6 +48,7 @@ struct Pair {
   Shape shape;
 };
 Pair pair_of(const char* operation, const Tensor& a, const Tensor& b) {
+  for (const Tensor* x : {&a, &b}) detail::require_defined(operation, *x);
   const DType dtype = promote(a.dtype(), b.dtype());
   return {a.to(dtype), b.to(dtype), detail::broadcast_shapes(operation, a.shape(), b.shape())};
 }
@@ -65,7 +66,8 @@ Tensor zip(const Pair& pair, F f) {
 
 template <class F>
 Tensor compare(const char* operation, const Tensor& a, const Tensor& b, F f) {
-  const Pair pair = pair_of(operation, a.detach(), b.detach());
+  const NoGradGuard guard;
+  const Pair pair = pair_of(operation, a, b);
   Array out(pair.shape, DType::int64);
   const kernels::Broadcast<2> plan({&pair.a.shape(), &pair.b.shape()}, pair.shape);
   visit_dtype(pair.a.dtype(), [&]<class T>(T) {
@@ -76,9 +78,16 @@ Tensor compare(const char* operation, const Tensor& a, const Tensor& b, F f) {
 
 // int64 as float32, for what is defined on float types.
 Tensor floating(const Tensor& x) { return is_floating_point(x.dtype()) ? x : x.to(DType::float32); }
+Tensor floating(const char* operation, const Tensor& x) {
+  detail::require_defined(operation, x);
+  return floating(x);
+}
 
 // x in the type that an expression with `s` has.
-Tensor beside(const Tensor& x, Scalar s) { return s.integral() ? x : floating(x); }
+Tensor with_scalar(const char* operation, const Tensor& x, Scalar s) {
+  detail::require_defined(operation, x);
+  return s.integral() ? x : floating(x);
+}
 Tensor scalar_beside(const Tensor& x, Scalar s) {
   return full({}, s, s.integral() || is_floating_point(x.dtype()) ? x.dtype() : DType::float32);
 }
@@ -239,7 +248,7 @@ bool has_exact_reciprocal(Scalar b) {
 // ---- arithmetic -----------------------------------------------------------------------------------------
 
 Tensor add(const Tensor& a, Scalar b) {
-  const Tensor x = beside(a, b);
+  const Tensor x = with_scalar("add", a, b);
   return record({.name = "add",
                  .inputs = {x},
                  .value = map(x, [b](const auto& v) { return v + constant(v, b); }),
@@ -257,7 +266,7 @@ Tensor sub(const Tensor& a, const Tensor& b) {
 }
 
 Tensor sub(const Tensor& a, Scalar b) {
-  const Tensor x = beside(a, b);
+  const Tensor x = with_scalar("sub", a, b);
   return record({.name = "sub",
                  .inputs = {x},
                  .value = map(x, [b](const auto& v) { return v - constant(v, b); }),
@@ -265,7 +274,7 @@ Tensor sub(const Tensor& a, Scalar b) {
 }
 
 Tensor sub(Scalar a, const Tensor& b) {
-  const Tensor x = beside(b, a);
+  const Tensor x = with_scalar("sub", b, a);
   return record({.name = "sub",
                  .inputs = {x},
                  .value = map(x, [a](const auto& v) { return constant(v, a) - v; }),
@@ -284,7 +293,7 @@ Tensor mul(const Tensor& a, const Tensor& b) {
 }
 
 Tensor mul(const Tensor& a, Scalar b) {
-  const Tensor x = beside(a, b);
+  const Tensor x = with_scalar("mul", a, b);
   return record({.name = "mul",
                  .inputs = {x},
                  .value = map(x, [b](const auto& v) { return v * constant(v, b); }),
@@ -305,7 +314,7 @@ Tensor div(const Tensor& a, const Tensor& b) {
 }
 
 Tensor div(const Tensor& a, Scalar b) {
-  const Tensor x = floating(a);
+  const Tensor x = floating("div", a);
   const Scalar factor(1 / b.value());
   return record(
       {.name = "div",
@@ -317,7 +326,7 @@ Tensor div(const Tensor& a, Scalar b) {
 }
 
 Tensor div(Scalar a, const Tensor& b) {
-  const Tensor x = floating(b);
+  const Tensor x = floating("div", b);
   return record({.name = "div",
                  .inputs = {x},
                  .value = map<Elements::floats>(x, [a](const auto& v) { return constant(v, a) / v; }),
@@ -325,6 +334,7 @@ Tensor div(Scalar a, const Tensor& b) {
 }
 
 Tensor neg(const Tensor& x) {
+  detail::require_defined("neg", x);
   return record({.name = "neg",
                  .inputs = {x},
                  .value = map(x, [](const auto& v) { return -v; }),
@@ -334,7 +344,7 @@ Tensor neg(const Tensor& x) {
 // ---- functions of one tensor ----------------------------------------------------------------------------
 
 Tensor exp(const Tensor& input) {
-  const Tensor x = floating(input);
+  const Tensor x = floating("exp", input);
   return record({.name = "exp",
                  .inputs = {x},
                  .value = map<Elements::floats>(x, [](const auto& v) { return kernels::exp(v); }),
@@ -342,7 +352,7 @@ Tensor exp(const Tensor& input) {
 }
 
 Tensor log(const Tensor& input) {
-  const Tensor x = floating(input);
+  const Tensor x = floating("log", input);
   return record({.name = "log",
                  .inputs = {x},
                  .value = map<Elements::floats>(x, [](const auto& v) { return kernels::log(v); }),
@@ -350,7 +360,7 @@ Tensor log(const Tensor& input) {
 }
 
 Tensor tanh(const Tensor& input) {
-  const Tensor x = floating(input);
+  const Tensor x = floating("tanh", input);
   return record({.name = "tanh",
                  .inputs = {x},
                  .value = map<Elements::floats>(
@@ -372,7 +382,7 @@ Tensor tanh(const Tensor& input) {
 }
 
 Tensor sigmoid(const Tensor& input) {
-  const Tensor x = floating(input);
+  const Tensor x = floating("sigmoid", input);
   return record({.name = "sigmoid",
                  .inputs = {x},
                  .value = map<Elements::floats>(x,
@@ -390,7 +400,7 @@ Tensor sigmoid(const Tensor& input) {
 }
 
 Tensor sqrt(const Tensor& input) {
-  const Tensor x = floating(input);
+  const Tensor x = floating("sqrt", input);
   return record({.name = "sqrt",
                  .inputs = {x},
                  .value = map<Elements::floats>(x, [](const auto& v) { return xsimd::sqrt(v); }),
@@ -398,6 +408,7 @@ Tensor sqrt(const Tensor& input) {
 }
 
 Tensor abs(const Tensor& x) {
+  detail::require_defined("abs", x);
   const auto magnitude = [](const auto& v) { return either(v < constant(v, 0), -v, v + constant(v, 0)); };
   return record({.name = "abs",
                  .inputs = {x},
@@ -411,6 +422,7 @@ Tensor abs(const Tensor& x) {
 }
 
 Tensor relu(const Tensor& x) {
+  detail::require_defined("relu", x);
   const auto positive = [](const auto& v) { return !(v <= constant(v, 0)); };  // written so that NaN passes
   return record({.name = "relu",
                  .inputs = {x},
@@ -458,7 +470,7 @@ Tensor logaddexp(const Tensor& a, const Tensor& b) {
 }
 
 Tensor sin(const Tensor& input) {
-  const Tensor x = floating(input);
+  const Tensor x = floating("sin", input);
   return record({.name = "sin",
                  .inputs = {x},
                  .value = map<Elements::floats>(
@@ -466,7 +478,7 @@ Tensor sin(const Tensor& input) {
                  .vjp = [x](const Tensor& g, Needs) { return g * cos(x); }});
 }
 Tensor cos(const Tensor& input) {
-  const Tensor x = floating(input);
+  const Tensor x = floating("cos", input);
   return record({.name = "cos",
                  .inputs = {x},
                  .value = map<Elements::floats>(
@@ -495,7 +507,7 @@ Tensor pow(const Tensor& input, Scalar exponent) {
   const double s = exponent.value();
   if (input.dtype() == DType::int64 && exponent.integral())
     return int64_pow(input, full({}, exponent, DType::int64));
-  const Tensor x = floating(input);
+  const Tensor x = floating("pow", input);
   const auto value = [&]() -> Tensor {
     if (s == 2) return map<Elements::floats>(x, [](const auto& v) { return v * v; });
     if (s == 3) return map<Elements::floats>(x, [](const auto& v) { return v * v * v; });
@@ -608,10 +620,12 @@ Tensor greater_equal(const Tensor& a, const Tensor& b) {
 Tensor greater_equal(const Tensor& a, Scalar b) { return greater_equal(a, scalar_beside(a, b)); }
 
 Tensor isnan(const Tensor& x) {
+  detail::require_defined("isnan", x);
   return map_elements<std::int64_t>(x, [](auto v) { return v != v; });
 }
 
 Tensor isfinite(const Tensor& x) {
+  detail::require_defined("isfinite", x);
   return map_elements<std::int64_t>(x, [](auto v) { return v - v == 0; });
 }
 

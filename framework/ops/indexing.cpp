@@ -18,8 +18,8 @@ void check_indices(const char* operation, const Tensor& index, std::int64_t boun
   const auto values = index.data<std::int64_t>();
   for (std::size_t i = 0; i < values.size(); ++i)
     if (values[i] < 0 || values[i] >= bound)
-      throw IndexError(message("{}: index {} at position {} is out of range; it must be between 0 and {}",
-                               operation, values[i], i, bound - 1));
+      throw IndexError(message("{}: index {} at position {} is out of range for a dimension of extent {}",
+                               operation, values[i], i, bound));
 }
 
 // Calls visit(position in the index, position in x) for the elements that gather reads.
