@@ -7,6 +7,7 @@
 #include "retort/framework/core/engine.hpp"
 #include "retort/framework/core/node.hpp"
 #include "retort/framework/core/record.hpp"
+#include "retort/framework/core/require.hpp"
 
 namespace retort {
 namespace detail {
@@ -59,6 +60,7 @@ void Tensor::replace_array(Array array) const { Access::replace_array(*this, std
 
 // The engine converts the gradient back.
 Tensor Tensor::to(DType dtype) const {
+  detail::require_defined("to", *this);
   if (this->dtype() == dtype) return *this;
   return record({.name = "to",
                  .inputs = {*this},
@@ -67,6 +69,7 @@ Tensor Tensor::to(DType dtype) const {
 }
 
 Tensor Tensor::clone() const {
+  detail::require_defined("clone", *this);
   return record({.name = "clone",
                  .inputs = {*this},
                  .value = Access::make(detail::copied(impl_array())),
