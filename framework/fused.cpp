@@ -1,6 +1,7 @@
 #include "retort/framework/fused.hpp"
 
 #include "retort/framework/base/threads.hpp"
+#include "retort/framework/core/require.hpp"
 #include "retort/framework/kernels/broadcast.hpp"
 
 namespace retort::detail {
@@ -117,6 +118,7 @@ void run_fused(const Shape& shape, DType dtype, std::span<const Tensor> in, std:
 }
 
 Shape fused_shape(const char* name, std::span<const Tensor> in) {
+  for (const Tensor& x : in) require_defined(name, x);
   Shape shape = in[0].shape();
   for (const Tensor& x : in.subspan(1)) shape = broadcast_shapes(name, shape, x.shape());
   return shape;

@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "retort/framework/core/op.hpp"
+#include "retort/framework/core/require.hpp"
 #include "retort/framework/kernels/register.hpp"
 #include "retort/framework/ops/elementwise.hpp"
 
@@ -188,10 +189,10 @@ class Dual : public lanes::Arithmetic<Dual<R, N>> {
     return Dual(y, x.live_, 0, [&](int k) { return x.partial(k) / (y + y); });
   }
   friend Dual erf(const Dual& x) {
-    return x.chain(erf(x.value), [&] { return R(two_over_root_pi) * exp(-x.value * x.value); });
+    return x.chain(erf(x.value), [&] { return R(two_over_root_pi) * bell(x.value); });
   }
   friend Dual erfc(const Dual& x) {
-    return x.chain(erfc(x.value), [&] { return R(-two_over_root_pi) * exp(-x.value * x.value); });
+    return x.chain(erfc(x.value), [&] { return R(-two_over_root_pi) * bell(x.value); });
   }
   friend Dual log1p(const Dual& x) {
     return Dual(log1p(x.value), x.live_, 0, [&](int k) { return x.partial(k) / (R(1) + x.value); });
@@ -205,7 +206,11 @@ class Dual : public lanes::Arithmetic<Dual<R, N>> {
   }
   friend Dual pow(const Dual& x, const Dual& y) {
     const R z = pow(x.value, y.value);
-    const auto by_base = [&] { return where(y.value == R(0), R(0), y.value * pow(x.value, y.value - R(1))); };
+    const auto by_base = [&] {  // at y = 0 the slope is 0; its derivative in y is 1/x where that is finite
+      const R inverse = R(1) / x.value;
+      const Condition flat = (y.value == R(0)) & !(inverse - inverse == R(0));
+      return where(flat, R(0), y.value * pow(where(flat, R(1), x.value), y.value - R(1)));
+    };
     const auto by_exponent = [&] {  // at x = 0 with y >= 0 the power is flat in y; log 0 must not reach it
       const Condition flat = (x.value == R(0)) & (y.value >= R(0));
       return where(flat, R(0), z * log(where(flat, R(1), x.value)));
@@ -216,6 +221,11 @@ class Dual : public lanes::Arithmetic<Dual<R, N>> {
 
  private:
   static constexpr double two_over_root_pi = 1.12837916709551257390;
+  /// exp(-x²). It is 0 beyond ±30; the bound keeps the derivatives of infinite x at 0.
+  static R bell(const R& x) {
+    const R bounded = max(min(x, R(30)), R(-30));
+    return exp(-bounded * bounded);
+  }
 
   /// partial_of(k) is called for the variables in `live` without `unit`.
   template <class F>
@@ -408,10 +418,12 @@ class Fused {
 /// namespace: the linker keeps only one of the functions made from it.
 /// Throws: ShapeError if the shapes do not broadcast.
 template <class F, class... Inputs>
-  requires(sizeof...(Inputs) >= 1 && sizeof...(Inputs) <= 6 &&
-           (std::is_convertible_v<const Inputs&, const Tensor&> && ...))
 [[nodiscard]] Tensor fused(const char* name, F f, const Inputs&... inputs) {
   constexpr int count = sizeof...(Inputs);
+  static_assert(count >= 1 && count <= 6, "fused takes 1 to 6 tensors after the callable");
+  static_assert((std::is_convertible_v<const Inputs&, const Tensor&> && ...),
+                "the arguments of fused after the callable are tensors; capture numbers in the callable");
+  (detail::require_defined(name, inputs), ...);
   DType dtype = DType::int64;
   ((dtype = promote(dtype, static_cast<const Tensor&>(inputs).dtype())), ...);
   if (dtype == DType::int64) dtype = DType::float32;

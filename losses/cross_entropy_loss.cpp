@@ -119,6 +119,7 @@ Tensor cross_entropy(const Tensor& input, const Tensor& target, CrossEntropyLoss
       detail::resolve_reduction(options.size_average, options.reduce, options.reduction);
   detail::refuse_batchmean(operation, reduction);
   detail::require_floating(operation, input);
+  detail::require_defined(operation, target);
   if (!(options.label_smoothing >= 0 && options.label_smoothing <= 1))
     throw ValueError(
         message("{}: label_smoothing is {}; it must be between 0 and 1", operation, options.label_smoothing));

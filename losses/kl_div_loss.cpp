@@ -6,6 +6,7 @@
 #include "retort/framework/core/compute.hpp"
 #include "retort/framework/core/op.hpp"
 #include "retort/framework/kernels/kl.hpp"
+#include "retort/framework/ops/checks.hpp"
 #include "retort/framework/ops/elementwise.hpp"
 #include "retort/losses/rows_impl.hpp"
 
@@ -13,6 +14,7 @@ namespace retort {
 namespace {
 
 Reduction checked_reduction(const Tensor& input, const Tensor& target, const KLDivLossOptions& options) {
+  for (const Tensor* x : {&input, &target}) detail::require_defined("kl_div", *x);
   if (!is_floating_point(input.dtype()) || !is_floating_point(target.dtype()))
     throw TypeError(
         message("kl_div: input is {} and target {}; both must be float32 or float64 (class indices "

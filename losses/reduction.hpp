@@ -5,7 +5,7 @@
 #include <string_view>
 #include <utility>
 
-#include "retort/framework/core/tensor.hpp"
+#include "retort/framework/core/factories.hpp"
 
 namespace retort {
 

@@ -1,8 +1,10 @@
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <numeric>
 
 #include "retort/framework/core/compute.hpp"
+#include "retort/framework/core/op.hpp"
 #include "retort/framework/ops/checks.hpp"
 #include "retort/framework/ops/elementwise.hpp"
 #include "retort/framework/ops/indexing.hpp"
@@ -26,6 +28,16 @@ void check_class_weight(const char* operation, const Tensor& weight, const Shape
         message("{}: weight has shape {} but the input {} has {} classes; weight must have shape {}",
                 operation, weight.shape(), input, input[dim], expected));
 }
+
+namespace {
+// True if every label is in [0, classes). Without an early exit the loop runs in vector lanes.
+bool all_classes(const Index* label, Index count, Index classes) {
+  bool outside = false;
+  for (Index i = 0; i < count; ++i)
+    outside |= static_cast<std::uint64_t>(label[i]) >= static_cast<std::uint64_t>(classes);
+  return !outside;
+}
+}  // namespace
 
 ClassRows prepare_rows(const char* operation, const Shape& input, DType dtype, std::size_t dim,
                        const Tensor& labels, const RowOptions& options) {
@@ -52,7 +64,10 @@ ClassRows prepare_rows(const char* operation, const Shape& input, DType dtype, s
     return (mask == nullptr || mask[i] != 0) && (label == nullptr || label[i] != options.ignore_index);
   };
   ClassRows rows{labels, {}, {}};
-  for (Index i = 0; i < count; ++i) {
+  const bool plain = mask == nullptr && label != nullptr && all_classes(label, count, classes) &&
+                     !(options.ignore_index && 0 <= *options.ignore_index && *options.ignore_index < classes);
+  if (plain) rows.counted = count;
+  for (Index i = plain ? count : 0; i < count; ++i) {
     if (mask != nullptr && mask[i] != 0 && mask[i] != 1)
       throw ValueError(message("{}: mask is {} at position {}; it must be 0 or 1", operation, mask[i], i));
     if (!counts(i)) continue;
@@ -91,14 +106,75 @@ Tensor counted_terms(const Tensor& terms, const ClassRows& rows) {
   return rows.mask.defined() ? where(rows.mask, terms, 0) : terms;
 }
 
-Tensor nll_of_rows(const Tensor& log_probabilities, std::size_t dim, const ClassRows& rows,
-                   Reduction reduction) {
+namespace {
+
+// The definition of nll_of_rows, in ops.
+Tensor nll_in_ops(const Tensor& log_probabilities, std::size_t dim, const ClassRows& rows,
+                  Reduction reduction) {
   const auto d = static_cast<Index>(dim);
   const Tensor picks = unsqueeze(counted_terms(rows.labels, rows), d);
   const Tensor picked = log_probabilities.size(d) == 0 ? sum(log_probabilities, d)
                                                        : squeeze(gather(log_probabilities, d, picks), d);
   const Tensor terms = rows.weight.defined() ? neg(picked) * rows.weight : neg(picked);
   return reduce_terms(counted_terms(terms, rows), reduction, rows.divisor);
+}
+
+// Calls visit(row, position of its label in the input) for each row that counts.
+template <class Visit>
+void for_each_label(const ClassRows& rows, const Split& split, Visit visit) {
+  const Index* const mask = elements<Index>(rows.mask);
+  const Index* const label = elements<Index>(rows.labels);
+  if (split.inner == 1) {
+    for (Index i = 0; i < split.outer; ++i)
+      if (mask == nullptr || mask[i] != 0) visit(i, i * split.n + label[i]);
+    return;
+  }
+  for (Index o = 0, i = 0; o < split.outer; ++o)
+    for (Index k = 0; k < split.inner; ++k, ++i)
+      if (mask == nullptr || mask[i] != 0) visit(i, (o * split.n + label[i]) * split.inner + k);
+}
+
+}  // namespace
+
+Tensor nll_of_rows(const Tensor& log_probabilities, std::size_t dim, const ClassRows& rows,
+                   Reduction reduction) {
+  const bool by_row = reduction == Reduction::none;
+  const double divisor = reduction == Reduction::mean ? rows.divisor : 1;
+  const Split split = split_at(log_probabilities.shape(), dim);
+  Tensor value = compute(
+      by_row ? rows.labels.shape() : Shape{}, log_probabilities.dtype(),
+      [&]<class T>(T* out, const T* x, const T* weight) {
+        double total = 0;
+        if (by_row) std::fill_n(out, rows.labels.size(), T{0});
+        for_each_label(rows, split, [&](Index i, Index at) {
+          const T term = weight != nullptr ? -x[at] * weight[i] : -x[at];
+          if (by_row)
+            out[i] = term;
+          else
+            total += static_cast<double>(term);
+        });
+        if (!by_row) out[0] = static_cast<T>(total / divisor);
+      },
+      log_probabilities, rows.weight);
+  return record(
+      {.name = "nll_loss",
+       .inputs = {log_probabilities},
+       .value = std::move(value),
+       .vjp = vjp_by_reference(
+           [rows, dim, reduction](const Tensors& x) { return nll_in_ops(x[0], dim, rows, reduction); },
+           {log_probabilities}),
+       .fast_vjp = [rows, dim, by_row, divisor, shape = log_probabilities.shape()](const Tensor& g, Needs) {
+         return compute(
+             shape, g.dtype(),
+             [&]<class T>(T* dx, const T* of_row, const T* weight) {
+               std::fill_n(dx, element_count(shape), T{0});
+               for_each_label(rows, split_at(shape, dim), [&](Index i, Index at) {
+                 const T upstream = static_cast<T>(-static_cast<double>(of_row[by_row ? i : 0]) / divisor);
+                 dx[at] = weight != nullptr ? upstream * weight[i] : upstream;
+               });
+             },
+             g, rows.weight);
+       }});
 }
 
 }  // namespace retort::detail

@@ -1,7 +1,7 @@
 // Bounds on gradients, to be set between backward() and step().
 #pragma once
 
-#include "retort/framework/core/tensor.hpp"
+#include "retort/framework/core/factories.hpp"
 
 namespace retort {
 

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "retort/framework/core/factories.hpp"
 #include "retort/framework/core/state_dict.hpp"
 #include "retort/framework/core/tensor.hpp"
 

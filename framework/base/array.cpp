@@ -21,13 +21,13 @@ void destroy(Storage* storage) noexcept { pool_free(storage, sizeof(Storage) + s
 void Storage::stamp() noexcept { written = current_id(); }
 
 void check_version(const Storage& storage) {
-  const ThreadState& state = thread_state;
-  // What a rule makes and writes itself was born after its operation.
-  if (storage.written > state.running_id && storage.born <= state.running_id)
+  const RunMode& mode = thread_state.mode;
+  // A buffer that the rule itself made and wrote was born after its operation.
+  if (storage.written > mode.running_id && storage.born <= mode.running_id)
     throw GraphError(
         message("backward: a value that '{}' saved was changed after it was recorded; change values "
                 "after backward, or clone() what the graph needs first",
-                state.running_name));
+                mode.running_name));
 }
 
 void wrong_element_type(DType have, DType asked) {
@@ -42,7 +42,7 @@ Array::Array(const Shape& shape, DType dtype) : shape_(shape), size_(element_cou
 }
 
 const void* Array::read() const {
-  if (detail::thread_state.running_id != ~0ULL) detail::check_version(*storage_);
+  if (detail::thread_state.mode.running_id != ~0ULL) detail::check_version(*storage_);
   return storage_->bytes();
 }
 

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <string>
 #include <string_view>
 #include <type_traits>
 
@@ -24,6 +25,9 @@ constexpr std::string_view name(DType dtype) {
   }
   return "unknown dtype";
 }
+
+/// Appends the name: how message() writes an element type.
+inline void append_text(std::string& text, DType dtype) { text += name(dtype); }
 
 /// Bytes of one element.
 constexpr std::size_t size_of(DType dtype) { return dtype == DType::float32 ? 4 : 8; }

@@ -11,9 +11,6 @@
 #include <set>
 #include <utility>
 
-#include "retort/framework/base/dtype.hpp"
-#include "retort/framework/base/shape.hpp"
-
 namespace retort {
 namespace {
 
@@ -87,8 +84,6 @@ void append_text(std::string& text, double number) {
   std::snprintf(buffer, sizeof buffer, "%g", number);
   text += buffer;
 }
-void append_text(std::string& text, const Shape& shape) { text += to_string(shape); }
-void append_text(std::string& text, DType dtype) { text += name(dtype); }
 
 const char* append_until_placeholder(std::string& text, const char* format) {
   const char* placeholder = std::strstr(format, "{}");

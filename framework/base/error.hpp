@@ -12,9 +12,6 @@
 
 namespace retort {
 
-class Shape;
-enum class DType : std::uint8_t;
-
 /// Base of everything that Retort throws on purpose. A call that throws has changed nothing.
 class Error : public std::runtime_error {
  public:
@@ -65,7 +62,7 @@ class IoError : public Error {
 using WarningHandler = std::function<void(std::string_view)>;
 
 /// Installs what receives warnings and returns the previous handler. The default (also an empty function)
-/// writes one line to stderr. Each kind of warning is given once per process, and anew after a handler is set.
+/// writes one line to stderr. Each kind of warning is given once per process, and again after a handler is set.
 WarningHandler set_warning_handler(WarningHandler handler);
 
 namespace detail {
@@ -81,8 +78,6 @@ void append_text(std::string& text, std::int64_t number);
 void append_text(std::string& text, std::size_t number);
 void append_text(std::string& text, int number);
 void append_text(std::string& text, double number);
-void append_text(std::string& text, const Shape& shape);
-void append_text(std::string& text, DType dtype);
 }  // namespace detail
 
 namespace detail {

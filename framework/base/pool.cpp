@@ -29,7 +29,7 @@ namespace {
 
 // Blocks up to small_limit are carved from slabs and have classes of 64 bytes; larger ones come from the system
 // one by one, in four classes per doubling. Blocks from shared_limit on always go through the shared lists: a
-// lock costs nothing beside touching them.
+// lock costs nothing compared with touching them.
 constexpr std::size_t granule = 64;
 constexpr std::size_t small_limit = 1024;
 constexpr std::size_t shared_limit = std::size_t{256} << 10;

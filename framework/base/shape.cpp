@@ -1,5 +1,6 @@
 #include "retort/framework/base/shape.hpp"
 
+#include <algorithm>
 #include <ostream>
 
 #include "retort/framework/base/error.hpp"
@@ -43,4 +44,35 @@ std::string to_string(const Shape& shape) {
 
 std::ostream& operator<<(std::ostream& stream, const Shape& shape) { return stream << to_string(shape); }
 
+void append_text(std::string& text, const Shape& shape) { text += to_string(shape); }
+
+namespace detail {
+
+bool broadcasts(const Shape& from, const Shape& to) {
+  if (from.size() > to.size()) return false;
+  for (std::size_t i = 0; i < to.size(); ++i) {
+    const std::int64_t extent = extent_at(from, i, to.size());
+    if (extent != 1 && extent != to[i]) return false;
+  }
+  return true;
+}
+
+Shape broadcast_shapes(const char* operation, const Shape& a, const Shape& b) {
+  if (a == b) return a;
+  const std::size_t rank = std::max(a.size(), b.size());
+  Shape shape(rank, 1);
+  for (std::size_t i = 0; i < rank; ++i) {
+    const std::int64_t x = extent_at(a, i, rank);
+    const std::int64_t y = extent_at(b, i, rank);
+    if (x != y && x != 1 && y != 1)
+      throw ShapeError(
+          message("{}: shapes {} and {} do not broadcast; extents must be equal or 1, counted from the last "
+                  "dimension",
+                  operation, a, b));
+    shape[i] = x == 1 ? y : x;
+  }
+  return shape;
+}
+
+}  // namespace detail
 }  // namespace retort

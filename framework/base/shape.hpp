@@ -94,6 +94,20 @@ std::int64_t element_count(const Shape& shape);
 
 /// The shape as text, `(2, 3)`.
 std::string to_string(const Shape& shape);
+/// Appends to_string(shape): how message() writes a shape.
+void append_text(std::string& text, const Shape& shape);
 std::ostream& operator<<(std::ostream& stream, const Shape& shape);
+
+namespace detail {
+/// The extent of `shape` at position i of `rank` dimensions; shapes are aligned at their last dimension.
+inline std::int64_t extent_at(const Shape& shape, std::size_t i, std::size_t rank) {
+  const std::size_t missing = rank - shape.size();
+  return i < missing ? 1 : shape[i - missing];
+}
+/// True if an array of shape `from` broadcasts to shape `to`.
+bool broadcasts(const Shape& from, const Shape& to);
+/// The shape that a and b broadcast to, by NumPy's rule. Throws: ShapeError naming `operation` and both shapes.
+Shape broadcast_shapes(const char* operation, const Shape& a, const Shape& b);
+}  // namespace detail
 
 }  // namespace retort

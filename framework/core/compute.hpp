@@ -1,9 +1,10 @@
 // From tensors to typed pointers: how an operation reaches its kernel, the library's own and a user's.
 #pragma once
 
+#include <initializer_list>
 #include <utility>
 
-#include "retort/framework/core/tensor.hpp"
+#include "retort/framework/core/factories.hpp"
 
 namespace retort {
 
@@ -15,6 +16,8 @@ struct Writable {
 inline Writable writable(const Tensor& tensor) { return {tensor}; }
 
 namespace detail {
+inline const Tensor& tensor_of(const Tensor& tensor) { return tensor; }
+inline const Tensor& tensor_of(Writable out) { return out.tensor; }
 template <class T>
 const T* elements(const Tensor& tensor) {
   return tensor.defined() ? tensor.template data<T>().data() : nullptr;
@@ -23,8 +26,15 @@ template <class T>
 T* elements(Writable out) {
   return out.tensor.defined() ? out.tensor.template mutable_data<T>().data() : nullptr;
 }
-/// Throws TypeError unless dtype is float32 or float64.
-void require_floating_dtype(const char* operation, DType dtype);
+
+/// Throws: TypeError naming `operation` unless `dtype` is float32 or float64 and the defined arguments have it.
+void check_element_types(const char* operation, DType dtype, std::initializer_list<const Tensor*> arguments);
+
+template <class Kernel, class... Arguments>
+void call_kernel(const char* operation, DType dtype, Kernel&& kernel, const Arguments&... arguments) {
+  check_element_types(operation, dtype, {&tensor_of(arguments)...});
+  visit_floating(dtype, [&]<class T>(T) { kernel(elements<T>(arguments)...); });
+}
 }  // namespace detail
 
 /// Calls kernel(pointers…) with T = float or double for `dtype`: `const T*` for a Tensor and `T*` for a Writable, each
@@ -32,8 +42,7 @@ void require_floating_dtype(const char* operation, DType dtype);
 /// Throws: TypeError for int64, or if a tensor has another element type than `dtype`.
 template <class Kernel, class... Arguments>
 void compute_into(DType dtype, Kernel&& kernel, const Arguments&... arguments) {
-  detail::require_floating_dtype("compute", dtype);
-  visit_floating(dtype, [&]<class T>(T) { kernel(detail::elements<T>(arguments)...); });
+  detail::call_kernel("compute_into", dtype, std::forward<Kernel>(kernel), arguments...);
 }
 
 /// A new tensor of `shape` without history, filled by kernel(out, inputs…): `T* out`, `const T*` for each input, with
@@ -42,7 +51,7 @@ void compute_into(DType dtype, Kernel&& kernel, const Arguments&... arguments) {
 template <class Kernel, class... Inputs>
 [[nodiscard]] Tensor compute(const Shape& shape, DType dtype, Kernel&& kernel, const Inputs&... inputs) {
   const Tensor out = empty(shape, dtype);
-  compute_into(dtype, std::forward<Kernel>(kernel), writable(out), inputs...);
+  detail::call_kernel("compute", dtype, std::forward<Kernel>(kernel), writable(out), inputs...);
   return out;
 }
 

@@ -1,11 +1,12 @@
 #include "retort/framework/core/engine.hpp"
 
 #include <algorithm>
-#include <array>
 #include <mutex>
-#include <vector>
+#include <ranges>
+#include <span>
 
 #include "retort/framework/base/thread_state.hpp"
+#include "retort/framework/core/array_ops.hpp"
 #include "retort/framework/core/engine_ops.hpp"
 #include "retort/framework/core/node.hpp"
 
@@ -13,326 +14,37 @@ namespace retort {
 namespace detail {
 namespace {
 
-// The leaves of one backward and what has flowed into them. Leaves may belong to several graphs that are walked
-// at once by different threads, so that nothing is written into them before the end.
-class LeafTable {
- public:
-  struct Entry {
-    Ref<Node> leaf;
-    Tensor gradient;
-  };
-
-  Entry* find(const Node* leaf) {
-    for (std::size_t i = hash(leaf);; i = (i + 1) & (slots_.size() - 1)) {
-      if (slots_[i] == 0) return nullptr;
-      if (entries_[slots_[i] - 1].leaf.get() == leaf) return &entries_[slots_[i] - 1];
-    }
-  }
-  void insert(Node* leaf) {
-    if (find(leaf)) return;
-    entries_.push_back({Ref<Node>::share(leaf), {}});
-    if (2 * entries_.size() > slots_.size()) {
-      slots_.assign(2 * slots_.size(), 0);
-      for (std::size_t i = 0; i < entries_.size(); ++i) place(i);
-    } else {
-      place(entries_.size() - 1);
-    }
-  }
-  std::vector<Entry>& entries() { return entries_; }
-
- private:
-  std::size_t hash(const Node* leaf) const {
-    return (reinterpret_cast<std::uintptr_t>(leaf) / 64 * 0x9E3779B97F4A7C15ULL >> 32) & (slots_.size() - 1);
-  }
-  void place(std::size_t entry) {
-    std::size_t i = hash(entries_[entry].leaf.get());
-    while (slots_[i] != 0) i = (i + 1) & (slots_.size() - 1);
-    slots_[i] = static_cast<std::uint32_t>(entry + 1);
-  }
-
-  std::vector<Entry> entries_;
-  std::vector<std::uint32_t> slots_ =
-      std::vector<std::uint32_t>(32, 0);  // 1 + position in entries_; 0 is free
+struct LeafGradient {
+  Ref<Node> leaf;
+  Tensor gradient;
 };
 
 struct Visit {
   Ref<Node> node;
-  Tensor gradient;
+  std::size_t first = 0;  // position of the gradients of its results in Backward::gradients_
   bool needed = true;
+  bool wanted = false;  // the gradients are returned by grad()
   Operation& operation() const { return static_cast<Operation&>(*node); }
+  std::size_t result_count() const { return std::max<std::size_t>(operation().part_count, 1); }
 };
 
-// Recording on or off for its lifetime.
-class RecordingScope {
- public:
-  explicit RecordingScope(bool recording) : previous_(std::exchange(thread_state.grad_enabled, recording)) {}
-  ~RecordingScope() { thread_state.grad_enabled = previous_; }
-  RecordingScope(const RecordingScope&) = delete;
-  RecordingScope& operator=(const RecordingScope&) = delete;
-
- private:
-  const bool previous_;
-};
-
-// While it lives, rules run as those of `operation`, recorded or not.
-class RuleScope {
- public:
-  RuleScope(const Operation& operation, bool recording, Tensor* const* slots) : previous_(thread_state) {
-    thread_state.grad_enabled = recording;
-    thread_state.running_id = operation.id;
-    thread_state.running_name = operation.name;
-    thread_state.gathered = recording ? nullptr : slots;
-  }
-  ~RuleScope() {
-    thread_state.grad_enabled = previous_.grad_enabled;
-    thread_state.running_id = previous_.running_id;
-    thread_state.running_name = previous_.running_name;
-    thread_state.gathered = previous_.gathered;
-  }
-  RuleScope(const RuleScope&) = delete;
-  RuleScope& operator=(const RuleScope&) = delete;
-
- private:
-  const ThreadState previous_;
-};
-
-// One walk from outputs to leaves: collect what is reachable and leads to a wanted tensor, then visit it in
-// decreasing id, which is the reverse of a topological order.
-class Backward {
- public:
-  Backward(const char* caller, bool retain_graph, bool create_graph)
-      : caller_(caller), retain_(retain_graph || create_graph), record_(create_graph), run_(next_id()) {}
-
-  // Only what leads to `inputs` is walked. Without a call everything that wants a gradient is.
-  void want(const Tensors& inputs) {
-    wants_all_ = false;
-    oldest_wanted_ = ~0ULL;
-    for (std::size_t i = 0; i < inputs.size(); ++i) {
-      Node* node = inputs[i].node();
-      if (!inputs[i].requires_grad())
-        throw GraphError(
-            message("{}: input {} does not require a gradient; call set_requires_grad() on it before it "
-                    "is used",
-                    caller_, i));
-      oldest_wanted_ = std::min(oldest_wanted_, whole(node)->id);
-      if (node->leaf) leaves_.insert(node);
-    }
-  }
-
-  void collect(const Tensors& outputs) {
-    for (const Tensor& output : outputs) reach(output.node());
-    while (!pending_.empty()) {
-      Operation& operation = *pending_.back();
-      pending_.pop_back();
-      for (const Ref<Node>& input : operation.inputs())
-        if (input) reach(input.get());
-    }
-    const auto newest_first = [](const Visit& a, const Visit& b) { return a.node->id > b.node->id; };
-    if (!std::is_sorted(visits_.begin(), visits_.end(), newest_first))
-      std::sort(visits_.begin(), visits_.end(), newest_first);
-    for (std::size_t i = 0; i < visits_.size(); ++i)
-      visits_[i].operation().slot = static_cast<std::uint32_t>(i);
-  }
-
-  // Marks which operations lead to `inputs`.
-  void prune(const Tensors& inputs) {
-    for (Visit& visit : visits_) visit.needed = false;
-    for (const Tensor& input : inputs)
-      if (Visit* visit = visit_of(input.node())) visit->needed = true;
-    for (std::size_t i = visits_.size(); i-- > 0;)
-      for (const Ref<Node>& input : visits_[i].operation().inputs())
-        if (input && is_needed(input.get())) visits_[i].needed = true;
-  }
-
-  void seed(const Tensor& output, Tensor gradient) {
-    const RecordingScope scope(record_);
-    if (Tensor* slot = slot_of(output.node())) accumulate(*slot, std::move(gradient));
-  }
-
-  void run(const Tensors& inputs, Tensors* results) {
-    for (Visit& visit : visits_) {
-      if (!visit.needed) continue;
-      Tensor gradient = std::move(visit.gradient);
-      Many* const many = visit.operation().many;
-      bool flows = gradient.defined();
-      if (many && many->run == run_)
-        for (const Tensor& share : many->gradients) flows |= share.defined();
-      if (results && many && flows)
-        for (std::size_t i = 0; i < inputs.size(); ++i)
-          if (inputs[i].node()->kind == Node::Kind::part && whole(inputs[i].node()) == visit.node.get())
-            (*results)[i] = many->gradients[static_cast<Part*>(inputs[i].node())->index];
-      if (results && gradient.defined())
-        for (std::size_t i = 0; i < inputs.size(); ++i)
-          if (inputs[i].node() == visit.node.get()) (*results)[i] = gradient;
-      // What only was asked for, and leads to nothing else that was, stays as it is for a later walk.
-      if (leads_further(visit.operation())) {
-        if (flows) apply(visit.operation(), gradient);
-        if (!retain_) visit.operation().spend();
-      } else if (many) {
-        many->gradients.assign(many->gradients.size(), Tensor());
-      }
-      visit.node = {};
-    }
-  }
-
-  LeafTable& leaves() { return leaves_; }
-
- private:
-  // The operation of which `node` is one of several results, or the node itself.
-  static Node* whole(Node* node) {
-    return node->kind == Node::Kind::part ? static_cast<Part*>(node)->whole.get() : node;
-  }
-
-  void reach(Node* node) {
-    if (node->leaf) {
-      if (wants_all_ && static_cast<Leaf*>(node)->wants_grad) leaves_.insert(node);
-      return;
-    }
-    auto* operation = static_cast<Operation*>(whole(node));
-    // What is older than every wanted tensor cannot lead to one.
-    if (operation->run == run_ || operation->id < oldest_wanted_) return;
-    if (operation->spent)
-      throw GraphError(
-          message("{}: the graph of '{}' was spent by an earlier backward; pass .retain_graph = true "
-                  "to the earlier one",
-                  caller_, operation->name));
-    operation->run = run_;
-    visits_.push_back({Ref<Node>::share(operation), {}, true});
-    pending_.push_back(operation);
-  }
-
-  Visit* visit_of(Node* node) {
-    if (node->leaf) return nullptr;
-    auto* operation = static_cast<Operation*>(whole(node));
-    return operation->run == run_ ? &visits_[operation->slot] : nullptr;
-  }
-
-  bool is_needed(Node* node) {
-    if (node->leaf) return leaves_.find(node) != nullptr;
-    const Visit* visit = visit_of(node);
-    return visit && visit->needed;
-  }
-
-  bool leads_further(Operation& operation) {
-    for (const Ref<Node>& input : operation.inputs())
-      if (input && slot_of(input.get())) return true;
-    return false;
-  }
-
-  // Where the gradient of a node gathers; null when it is not needed.
-  Tensor* slot_of(Node* node) {
-    if (node->leaf) {
-      LeafTable::Entry* entry = leaves_.find(node);
-      return entry ? &entry->gradient : nullptr;
-    }
-    Visit* visit = visit_of(node);
-    if (!visit || !visit->needed) return nullptr;
-    if (node->kind != Node::Kind::part) return &visit->gradient;
-    const Part& part = static_cast<Part&>(*node);
-    Many& many = *part.operation().many;
-    // What a walk that threw has left is dropped.
-    if (std::exchange(many.run, run_) != run_) many.gradients.assign(many.gradients.size(), Tensor());
-    return &many.gradients[part.index];
-  }
-
-  void accumulate(Tensor& slot, Tensor&& gradient) {
-    if (!slot.defined()) {
-      slot = std::move(gradient);
-    } else if (!record_ && slot.unique()) {
-      add_in_place(slot.mutable_array(), gradient.array());
-    } else {
-      slot = add(slot, gradient);
-    }
-  }
-
-  void apply(Operation& operation, const Tensor& gradient) {
-    const std::span<Ref<Node>> inputs = operation.inputs();
-    std::array<Tensor*, inline_count> inline_slots;
-    std::array<Tensor, inline_count> inline_gradients;
-    std::vector<Tensor*> more_slots;
-    Tensors more_gradients;
-    Tensor** slots = inline_slots.data();
-    Tensor* gradients = inline_gradients.data();
-    if (inputs.size() > inline_count) {
-      more_slots.resize(inputs.size());
-      more_gradients.resize(inputs.size());
-      slots = more_slots.data();
-      gradients = more_gradients.data();
-    }
-    std::uint64_t needs = 0;
-    for (std::size_t i = 0; i < inputs.size(); ++i) {
-      slots[i] = inputs[i] ? slot_of(inputs[i].get()) : nullptr;
-      if (slots[i] && i < 64) needs |= std::uint64_t{1} << i;
-    }
-
-    const RuleScope scope(operation, record_, slots);
-    Rule& rule = choose_rule(operation);
-    const std::size_t given = rule(gradient, rule.wants_output() ? operation.output(record_) : Tensor(),
-                                   Needs(needs), gradients, inputs.size());
-    if (given != inputs.size())
-      throw GraphError(
-          message("backward of '{}': the rule gave {} gradients for {} inputs; give one an input, "
-                  "undefined where nothing flows",
-                  operation.name, given, inputs.size()));
-    for (std::size_t i = 0; i < inputs.size(); ++i)
-      if (slots[i] && gradients[i].defined())
-        accumulate(*slots[i], fitted(operation, i, std::move(gradients[i]), *inputs[i]));
-  }
-
-  Rule& choose_rule(Operation& operation) {
-    if (!record_ && operation.fast_vjp && !(thread_state.plain_rules && operation.vjp))
-      return operation.fast_vjp;
-    if (!operation.vjp)
-      throw GraphError(
-          message("backward of '{}': its rule cannot be derived again (it has a .fast_vjp only); give "
-                  "it a .vjp",
-                  operation.name));
-    return operation.vjp;
-  }
-
-  // The gradient in the input's shape and type: undoes broadcasting and promotion.
-  Tensor fitted(const Operation& operation, std::size_t position, Tensor&& gradient, const Node& input) {
-    if (gradient.shape() != input.shape) {
-      try {
-        gradient = sum_to(gradient, input.shape);
-      } catch (const ShapeError&) {
-        throw ShapeError(
-            message("backward of '{}': the rule gave a gradient of shape {} for input {}, which has "
-                    "shape {}",
-                    operation.name, gradient.shape(), position, input.shape));
-      }
-    }
-    if (gradient.dtype() != input.dtype) gradient = gradient.to(input.dtype);
-    if (!record_ && gradient.node()) gradient = gradient.detach();
-    return std::move(gradient);
-  }
-
-  static constexpr std::size_t inline_count = 6;
-  const char* caller_;
-  const bool retain_;
-  const bool record_;
-  const std::uint64_t run_;
-  bool wants_all_ = true;
-  std::uint64_t oldest_wanted_ = 0;
-  std::vector<Visit> visits_;
-  std::vector<Operation*> pending_;
-  LeafTable leaves_;
-};
+// Null for a leaf.
+Operation* operation_of(Node* node) {
+  if (node->kind == Node::Kind::part) node = static_cast<Part*>(node)->whole.get();
+  return node->kind == Node::Kind::leaf ? nullptr : static_cast<Operation*>(node);
+}
 
 // The gradient that an output starts with.
 Tensor starting_gradient(const char* caller, const Tensor& output, const Tensor& given, bool record) {
   if (!output.requires_grad())
-    throw GraphError(
-        message("{}: the tensor has no history: nothing it was computed from requires a gradient, or "
-                "recording was off",
-                caller));
-  if (!given.defined()) {
-    if (output.size() == 1) return ones_like(output);
-    throw ShapeError(
-        message("{}: the output has shape {}; give a gradient of that shape, or reduce it to one "
-                "element first",
-                caller, output.shape()));
-  }
+    throw GraphError(message(
+        "{}: the tensor has no history: nothing it was computed from requires a gradient, or recording was off",
+        caller));
+  if (!given.defined() && output.size() == 1) return ones_like(output);
+  if (!given.defined())
+    throw ShapeError(message(
+        "{}: the output has shape {}; give a gradient of that shape, or reduce it to one element first",
+        caller, output.shape()));
   if (given.shape() != output.shape())
     throw ShapeError(
         message("{}: the gradient has shape {} but the output {}", caller, given.shape(), output.shape()));
@@ -342,77 +54,255 @@ Tensor starting_gradient(const char* caller, const Tensor& output, const Tensor&
   return record ? gradient : gradient.detach();
 }
 
-Tensors starting_gradients(const char* caller, const Tensors& outputs, const Tensors& given, bool record) {
-  if (!given.empty() && given.size() != outputs.size())
-    throw ValueError(message("{}: {} grad_outputs for {} outputs", caller, given.size(), outputs.size()));
-  Tensors gradients;
-  for (std::size_t i = 0; i < outputs.size(); ++i)
-    gradients.push_back(starting_gradient(caller, outputs[i], given.empty() ? Tensor() : given[i], record));
-  return gradients;
-}
+// One walk from outputs to leaves: collects the operations that are reachable and lead to a wanted tensor, and visits
+// them in the order of decreasing ids, which is the reverse of a topological order.
+class Backward {
+ public:
+  Backward(const char* caller, bool retain_graph, bool create_graph)
+      : caller_(caller), retain_(retain_graph || create_graph), record_(create_graph), run_(next_id()) {}
 
-// Adds what flowed into a leaf to its .grad, whose buffer is never anybody else's.
+  // Collects the operations that lead from `outputs` to `inputs`, or to any leaf that requires a gradient.
+  void collect(const Tensors& outputs, const Tensors* inputs = nullptr) {
+    std::vector<Node*> leaves;
+    std::uint64_t oldest = inputs ? ~0ULL : 0;  // older operations cannot lead to an input
+    for (std::size_t i = 0; inputs && i < inputs->size(); ++i) {
+      Node* const node = Access::node((*inputs)[i]);
+      if (!(*inputs)[i].requires_grad())
+        throw GraphError(message(
+            "{}: input {} does not require a gradient; call set_requires_grad() on it before it is used",
+            caller_, i));
+      Operation* const operation = operation_of(node);
+      oldest = std::min(oldest, operation ? operation->id : node->id);
+      if (!operation) leaves.push_back(node);
+    }
+    const auto reach = [&](Node* node) {
+      if (Operation* const operation = operation_of(node)) {
+        if (operation->run != run_ && operation->id >= oldest) add(*operation);
+      } else if (!inputs && node->requires_grad && (leaves.empty() || leaves.back() != node)) {
+        leaves.push_back(node);
+      }
+    };
+    for (const Tensor& output : outputs) reach(Access::node(output));
+    for (std::size_t i = 0; i < visits_.size(); ++i)
+      for (const Ref<Node>& input : visits_[i].operation().inputs)
+        if (input) reach(input.get());
+
+    std::ranges::sort(leaves);
+    leaves.erase(std::unique(leaves.begin(), leaves.end()), leaves.end());
+    for (Node* const leaf : leaves) {
+      static_cast<Leaf*>(leaf)->hint.store(static_cast<std::uint32_t>(leaves_.size()),
+                                           std::memory_order_relaxed);
+      leaves_.push_back({Ref<Node>::share(leaf), {}});
+    }
+    const auto id = [](const Visit& visit) { return visit.node->id; };
+    if (!std::ranges::is_sorted(visits_, std::greater(), id)) std::ranges::sort(visits_, std::greater(), id);
+    std::size_t results = 0;
+    for (std::size_t i = 0; i < visits_.size(); ++i) {
+      visits_[i].operation().position = i;
+      visits_[i].first = std::exchange(results, results + visits_[i].result_count());
+    }
+    gradients_.resize(results);
+    if (inputs) prune(*inputs);
+  }
+
+  // Walks back from the outputs, whose gradients are given.
+  void run(const Tensors& outputs, Tensors&& gradients) {
+    {
+      const GradMode mode(record_);
+      for (std::size_t i = 0; i < outputs.size(); ++i)
+        if (Tensor* const slot = slot_of(Access::node(outputs[i])))
+          accumulate(*slot, std::move(gradients[i]));
+    }
+    for (Visit& visit : visits_) {
+      if (!visit.needed) continue;
+      Operation& operation = visit.operation();
+      const std::span<Tensor> flowed(&gradients_[visit.first], visit.result_count());
+      // An operation that only is an input of grad() itself remains as it is, for a later walk.
+      if (find_slots(operation)) {
+        if (std::ranges::any_of(flowed, &Tensor::defined)) apply(operation, flowed);
+        if (!retain_) operation.spend();
+      }
+      if (!visit.wanted) std::ranges::fill(flowed, Tensor());
+      visit.node = {};
+    }
+  }
+
+  // Where the gradient of a tensor gathers; null if it is not needed.
+  Tensor* slot_of(Node* node) {
+    if (Operation* const operation = operation_of(node)) {
+      if (operation->run != run_ || !visits_[operation->position].needed) return nullptr;
+      const std::size_t index = node == operation ? 0 : static_cast<Part*>(node)->index;
+      return &gradients_[visits_[operation->position].first + index];
+    }
+    const std::size_t hint = static_cast<Leaf*>(node)->hint.load(std::memory_order_relaxed);
+    if (hint < leaves_.size() && leaves_[hint].leaf.get() == node) return &leaves_[hint].gradient;
+    const auto found = std::ranges::lower_bound(leaves_, node, {},
+                                                [](const LeafGradient& entry) { return entry.leaf.get(); });
+    return found != leaves_.end() && found->leaf.get() == node ? &found->gradient : nullptr;
+  }
+
+  std::vector<LeafGradient>& leaves() { return leaves_; }
+
+ private:
+  void add(Operation& operation) {
+    if (operation.spent)
+      throw GraphError(
+          message("{}: the graph of '{}' was spent by an earlier backward; pass .retain_graph = true to "
+                  "the earlier one",
+                  caller_, operation.name));
+    operation.run = run_;
+    visits_.push_back({Ref<Node>::share(&operation)});
+  }
+
+  // Marks the operations that lead to `inputs`.
+  void prune(const Tensors& inputs) {
+    for (const Tensor& input : inputs)
+      if (Operation* const operation = operation_of(Access::node(input)); operation && operation->run == run_)
+        visits_[operation->position].wanted = true;
+    for (Visit& visit : visits_ | std::views::reverse)
+      visit.needed = find_slots(visit.operation()) || visit.wanted;
+  }
+
+  // Finds where the gradients of an operation's inputs gather. False if none is needed.
+  bool find_slots(const Operation& operation) {
+    slots_.clear();
+    bool found = false;
+    for (const Ref<Node>& input : operation.inputs) {
+      slots_.push_back(input ? slot_of(input.get()) : nullptr);
+      found |= slots_.back() != nullptr;
+    }
+    return found;
+  }
+
+  void accumulate(Tensor& slot, Tensor&& gradient) {
+    if (!slot.defined()) {
+      slot = std::move(gradient);
+    } else if (!record_ && Access::unique(slot)) {
+      add_in_place(Access::array(slot), Access::array(gradient));
+    } else {
+      slot = retort::add(slot, gradient);
+    }
+  }
+
+  // Runs the rule of `operation` for the gradients of its results, with the slots of its inputs found.
+  void apply(Operation& operation, std::span<const Tensor> flowed) {
+    Rule& rule = choose_rule(operation);
+    Tensors connected;
+    for (std::size_t i = 0; record_ && i < operation.results.size(); ++i)
+      connected.push_back(operation.connected(i));
+    std::uint64_t needs = 0;
+    for (std::size_t i = 0; i < slots_.size() && i < 64; ++i)
+      needs |= std::uint64_t{slots_[i] != nullptr} << i;
+    given_.assign(slots_.size(), Tensor());
+    const Scoped mode(thread_state.mode,
+                      {record_, operation.id, operation.name, record_ ? nullptr : slots_.data()});
+    const std::size_t count = rule(
+        {flowed, record_ ? connected : std::span<const Tensor>(operation.results), Needs(needs), given_});
+    if (count != given_.size())
+      throw GraphError(
+          message("backward of '{}': the rule gave {} gradients for {} inputs; give one per input, "
+                  "undefined where nothing flows",
+                  operation.name, count, given_.size()));
+    for (std::size_t i = 0; i < slots_.size(); ++i)
+      if (slots_[i] && given_[i].defined()) accumulate(*slots_[i], fitted(operation, i));
+  }
+
+  Rule& choose_rule(Operation& operation) {
+    if (!record_ && operation.fast_vjp && !(thread_state.plain_rules && operation.vjp))
+      return operation.fast_vjp;
+    if (!operation.vjp)
+      throw GraphError(
+          message("backward of '{}': its rule cannot be derived again (it has a .fast_vjp only); give it "
+                  "a .vjp",
+                  operation.name));
+    return operation.vjp;
+  }
+
+  // The gradient that the rule gave for input i in the input's shape and type: undoes broadcasting and promotion.
+  Tensor fitted(const Operation& operation, std::size_t i) {
+    const Node& input = *operation.inputs[i];
+    Tensor gradient = std::move(given_[i]);
+    if (!is_floating_point(gradient.dtype()))
+      throw TypeError(
+          message("backward of '{}': the rule gave a gradient of {} for input {}; it must be float32 or "
+                  "float64",
+                  operation.name, gradient.dtype(), i));
+    if (gradient.shape() != input.shape && !broadcasts(input.shape, gradient.shape()))
+      throw ShapeError(
+          message("backward of '{}': the rule gave a gradient of shape {} for input {}, which has shape {}",
+                  operation.name, gradient.shape(), i, input.shape));
+    if (gradient.shape() != input.shape) gradient = sum_to(gradient, input.shape);
+    if (gradient.dtype() != input.dtype) gradient = gradient.to(input.dtype);
+    if (!record_ && Access::node(gradient)) gradient = gradient.detach();
+    return gradient;
+  }
+
+  const char* caller_;
+  const bool retain_;
+  const bool record_;
+  const std::uint64_t run_;
+  std::vector<Visit> visits_;
+  std::vector<LeafGradient> leaves_;  // sorted
+  Tensors gradients_;                 // what has flowed into the results of the visited operations
+  std::vector<Tensor*> slots_;        // scratch: per input of an operation where its gradient gathers
+  Tensors given_;                     // scratch: per input what the rule gave
+};
+
+// Adds what flowed into a leaf to its .grad, whose buffer belongs to the leaf alone.
 void deposit(Leaf& leaf, Tensor&& gradient, bool record) {
-  Tensor old;  // goes after the lock, since a graph may go with it
+  Tensor old;  // freed after the lock is released, since a graph may be freed with it
   const std::lock_guard lock(leaf.mutex);
   if (leaf.grad.defined()) {
-    if (!record && leaf.grad.unique() && !leaf.grad.node()) {
-      add_in_place(leaf.grad.mutable_array(), gradient.array());
-      return;
-    }
+    if (!record && Access::unique(leaf.grad) && !Access::node(leaf.grad))
+      return add_in_place(Access::array(leaf.grad), Access::array(gradient));
     gradient = add(leaf.grad, gradient);
   }
-  old = std::exchange(leaf.grad, gradient.unique() ? std::move(gradient) : gradient.clone());
+  old = std::exchange(leaf.grad, Access::unique(gradient) ? std::move(gradient) : gradient.clone());
 }
 
 }  // namespace
 
-Tensor gathered_gradient(std::size_t i, const Shape& shape, DType dtype) {
-  Tensor* const slot = thread_state.gathered ? thread_state.gathered[i] : nullptr;
-  if (slot && slot->unique() && slot->shape() == shape && slot->dtype() == dtype) return std::move(*slot);
-  return {};
-}
-
-std::vector<const Leaf*> leaves(const Tensor& output) {
+std::vector<const Node*> leaves(const Tensor& output) {
   Backward walk("leaves", true, false);
   if (output.requires_grad()) walk.collect({output});
-  std::vector<const Leaf*> found;
-  for (const LeafTable::Entry& entry : walk.leaves().entries())
-    found.push_back(static_cast<const Leaf*>(entry.leaf.get()));
+  std::vector<const Node*> found;
+  for (const LeafGradient& entry : walk.leaves()) found.push_back(entry.leaf.get());
+  std::ranges::sort(found, {}, &Node::id);
   return found;
+}
+
+void backward(const Tensor& output, const Tensor& given, BackwardOptions options) {
+  Tensors gradients{starting_gradient("backward", output, given, options.create_graph)};
+  Backward walk("backward", options.retain_graph, options.create_graph);
+  walk.collect({output});
+  walk.run({output}, std::move(gradients));
+  const GradMode mode(options.create_graph);
+  for (auto& [leaf, gradient] : walk.leaves())
+    if (gradient.defined()) deposit(static_cast<Leaf&>(*leaf), std::move(gradient), options.create_graph);
 }
 
 }  // namespace detail
 
-void Tensor::backward(const Tensor& given, BackwardOptions options) const {
-  Tensor gradient = detail::starting_gradient("backward", *this, given, options.create_graph);
-  detail::Backward walk("backward", options.retain_graph, options.create_graph);
-  walk.collect({*this});
-  walk.seed(*this, std::move(gradient));
-  walk.run({}, nullptr);
-  const detail::RecordingScope scope(options.create_graph);
-  for (auto& [leaf, flowed] : walk.leaves().entries())
-    if (flowed.defined())
-      detail::deposit(static_cast<detail::Leaf&>(*leaf), std::move(flowed), options.create_graph);
-}
-
 Tensors grad(const Tensors& outputs, const Tensors& inputs, GradOptions options) {
-  Tensors gradients = detail::starting_gradients("grad", outputs, options.grad_outputs, options.create_graph);
+  if (!options.grad_outputs.empty() && options.grad_outputs.size() != outputs.size())
+    throw ValueError(
+        message("grad: {} grad_outputs for {} outputs", options.grad_outputs.size(), outputs.size()));
+  options.grad_outputs.resize(outputs.size());
+  for (std::size_t i = 0; i < outputs.size(); ++i)
+    options.grad_outputs[i] =
+        detail::starting_gradient("grad", outputs[i], options.grad_outputs[i], options.create_graph);
   detail::Backward walk("grad", options.retain_graph, options.create_graph);
-  walk.want(inputs);
-  walk.collect(outputs);
-  walk.prune(inputs);
-  for (std::size_t i = 0; i < outputs.size(); ++i) walk.seed(outputs[i], std::move(gradients[i]));
-  Tensors results(inputs.size());
-  walk.run(inputs, &results);
-  for (std::size_t i = 0; i < inputs.size(); ++i)
-    if (inputs[i].node()->leaf) results[i] = walk.leaves().find(inputs[i].node())->gradient;
-  for (std::size_t i = 0; i < inputs.size(); ++i)
-    if (!results[i].defined() && !options.allow_unused)
+  walk.collect(outputs, &inputs);
+  walk.run(outputs, std::move(options.grad_outputs));
+  Tensors results;
+  for (const Tensor& input : inputs) {
+    const Tensor* const gradient = walk.slot_of(detail::Access::node(input));
+    if (!options.allow_unused && (!gradient || !gradient->defined()))
       throw GraphError(
-          message("grad: no output depends on input {}; pass .allow_unused = true for an undefined "
-                  "gradient",
-                  i));
+          message("grad: no output depends on input {}; pass .allow_unused = true for an undefined gradient",
+                  results.size()));
+    results.push_back(gradient ? *gradient : Tensor());
+  }
   return results;
 }
 

@@ -1,10 +1,10 @@
-// zeros, ones, rand, … : tensors made from nothing.
+#include "retort/framework/core/factories.hpp"
+
 #include <algorithm>
 #include <cstring>
 #include <numeric>
 
 #include "retort/framework/base/random.hpp"
-#include "retort/framework/core/tensor.hpp"
 
 namespace retort {
 namespace {
@@ -18,7 +18,7 @@ Tensor draw(const char* operation, const Shape& shape, DType dtype, Generator* g
   Generator source = generator ? *generator : detail::take_from_default(blocks);
   if (generator) generator->advance(blocks);
   visit_floating(dtype, [&](auto zero) { fill(array.fill<decltype(zero)>(), source); });
-  return Tensor(std::move(array));
+  return detail::Access::make(std::move(array));
 }
 
 Tensor uniform(const Shape& shape, DType dtype, Generator* generator) {
@@ -33,7 +33,13 @@ Tensor normal(const Shape& shape, DType dtype, Generator* generator) {
 
 }  // namespace
 
-Tensor empty(const Shape& shape, DType dtype) { return Tensor(Array(shape, dtype)); }
+void detail::check_value_count(std::size_t count, const Shape& shape) {
+  if (static_cast<std::int64_t>(count) != element_count(shape))
+    throw ShapeError(message("tensor: {} values do not fill shape {}, which has {} elements", count, shape,
+                             element_count(shape)));
+}
+
+Tensor empty(const Shape& shape, DType dtype) { return detail::Access::make(Array(shape, dtype)); }
 
 Tensor full(const Shape& shape, Scalar value, DType dtype) {
   if (dtype == DType::int64 && !value.integral() && !(value.value() >= -0x1p63 && value.value() < 0x1p63))
@@ -45,13 +51,13 @@ Tensor full(const Shape& shape, Scalar value, DType dtype) {
     const auto out = array.fill<T>();
     std::fill(out.begin(), out.end(), value.as<T>());
   });
-  return Tensor(std::move(array));
+  return detail::Access::make(std::move(array));
 }
 
 Tensor zeros(const Shape& shape, DType dtype) {
   Array array(shape, dtype);
   std::memset(array.write(), 0, array.byte_size());
-  return Tensor(std::move(array));
+  return detail::Access::make(std::move(array));
 }
 
 Tensor ones(const Shape& shape, DType dtype) { return full(shape, 1, dtype); }
@@ -64,7 +70,7 @@ Tensor arange(std::int64_t n, DType dtype) {
     const auto out = array.fill<T>();
     std::iota(out.begin(), out.end(), T{0});
   });
-  return Tensor(std::move(array));
+  return detail::Access::make(std::move(array));
 }
 
 Tensor rand(const Shape& shape, DType dtype) { return uniform(shape, dtype, nullptr); }

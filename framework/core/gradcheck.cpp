@@ -13,18 +13,6 @@
 namespace retort {
 namespace {
 
-// While it lives, a .vjp is taken before a .fast_vjp, so that the plain rules are checked, too.
-class PlainRules {
- public:
-  explicit PlainRules(bool on) : previous_(std::exchange(detail::thread_state.plain_rules, on)) {}
-  ~PlainRules() { detail::thread_state.plain_rules = previous_; }
-  PlainRules(const PlainRules&) = delete;
-  PlainRules& operator=(const PlainRules&) = delete;
-
- private:
-  const bool previous_;
-};
-
 double dot(const Tensor& a, const Tensor& b) {
   const auto x = a.data<double>();
   const auto y = b.data<double>();
@@ -105,11 +93,11 @@ double element(const Tensor& gradient, Index i) {
 // The gradients of sum(y · v), where y is f of the inputs, by the plain rules or by the fast ones where there are any.
 Tensors gradients(const DifferentiableFunction& f, const char* caller, const Tensors& inputs,
                   const std::vector<std::size_t>& positions, Tensor& v, bool plain) {
-  const detail::RecordingGuard recording;
+  const GradMode recording(true);
   const Tensor y = evaluate(caller, f, inputs);
   if (!v.defined()) v = fixed_cotangent(y, 1);
   if (!y.requires_grad()) return Tensors(positions.size());
-  const PlainRules rules(plain);
+  const detail::Scoped rules(detail::thread_state.plain_rules, plain);
   return grad({y}, chosen(inputs, positions), {.grad_outputs = {v}, .allow_unused = true});
 }
 
@@ -124,17 +112,21 @@ GradcheckReport check(const char* caller, const DifferentiableFunction& f, const
     const std::size_t input = positions[k];
     for (std::size_t i = 0; i < static_cast<std::size_t>(inputs[input].size()); ++i) {
       const double n = difference(f, inputs, v, input, i, options.eps);
-      for (const Tensor* analytic : {&fast[k], &plain[k]}) {
-        const double a = element(*analytic, static_cast<Index>(i));
-        if (close(a, n, options)) continue;
-        const char* rule = analytic == &fast[k] ? "" : " (by the .vjp rules, without a .fast_vjp)";
-        return {false,
-                static_cast<Index>(input),
-                static_cast<Index>(i),
-                a,
-                n,
-                message("{}: input {}, element {}: analytic {}{}, numeric {}", caller, input, i, a, rule, n)};
-      }
+      const double by_fast = element(fast[k], static_cast<Index>(i));
+      const double by_plain = element(plain[k], static_cast<Index>(i));
+      const bool fast_holds = close(by_fast, n, options), plain_holds = close(by_plain, n, options);
+      if (fast_holds && plain_holds) continue;
+      const double a = fast_holds ? by_plain : by_fast;
+      const char* rules = fast_holds    ? ".vjp rules"
+                          : plain_holds ? ".fast_vjp rules"
+                                        : "rules, .vjp as well as .fast_vjp";
+      return {false,
+              static_cast<Index>(input),
+              static_cast<Index>(i),
+              a,
+              n,
+              message("{}: input {}, element {}: analytic {} (by the {}), numeric {}", caller, input, i, a,
+                      rules, n)};
     }
   }
   return {};
@@ -173,7 +165,7 @@ GradcheckReport gradgradcheck(const DifferentiableFunction& f, const Tensors& gi
     arguments.push_back(fixed_cotangent(evaluate("gradgradcheck", f, inputs), 2).set_requires_grad());
   }
   const auto directed = [&](const Tensors& current) {
-    const detail::RecordingGuard recording;
+    const GradMode recording(true);
     const Tensors x(current.begin(), current.end() - 1);
     const Tensor y = evaluate("gradgradcheck", f, x);
     if (!y.requires_grad()) return zeros({}, DType::float64);

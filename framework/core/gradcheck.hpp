@@ -6,7 +6,7 @@
 #include <iosfwd>
 #include <string>
 
-#include "retort/framework/core/tensor.hpp"
+#include "retort/framework/core/factories.hpp"
 
 namespace retort {
 

@@ -5,92 +5,84 @@
 #include <cstdint>
 #include <mutex>
 #include <span>
-#include <vector>
 
-#include "retort/framework/core/op.hpp"
-#include "retort/framework/core/tensor.hpp"
+#include "retort/framework/core/rule.hpp"
 
 namespace retort::detail {
 
-/// Where a tensor stands in the graph. Ids increase in the order of creation, which is a topological order.
+/// The place of a tensor in the graph. Ids increase in the order of creation, which is a topological order.
 class Node : public RefCounted {
  public:
   enum class Kind : std::uint8_t { leaf, operation, part };
-  Node(const Tensor& value, std::uint64_t number, Kind of)
-      : id(number), kind(of), leaf(of == Kind::leaf), dtype(value.dtype()), shape(value.shape()) {}
+  Node(Kind kind, const Tensor& value);
+  virtual ~Node() { count_nodes(-1); }
+  static void* operator new(std::size_t bytes) { return pool_allocate(bytes); }
+  static void operator delete(void* node, std::size_t bytes) noexcept { pool_free(node, bytes); }
 
-  const std::uint64_t id;
   const Kind kind;
-  const bool leaf;
-  DType dtype;  ///< of the tensor, and so of its gradient
+  const DType dtype;  ///< of the tensor, and so of its gradient
+  std::atomic<bool> requires_grad = true;
+  const std::uint64_t id;
   const Shape shape;
   Node* next_dead = nullptr;
 };
-/// Frees a node and what only it held on to, without recursion, however long the chain.
+/// Frees a node and what it alone owned, without recursion, however long the chain.
 void destroy(Node* node) noexcept;
 
-/// A tensor that no operation made and that wants a gradient, or did.
+/// The node of a tensor that no operation made and that requires a gradient, or did. Threads share leaves.
 class Leaf : public Node {
  public:
-  explicit Leaf(const Tensor& value);
-  std::atomic<bool> wants_grad = true;
-  std::mutex
-      mutex;  ///< held where grad is read or written: threads that walk graphs of their own share leaves
+  explicit Leaf(const Tensor& value) : Node(Kind::leaf, value) {}
+  std::mutex mutex;  ///< held while grad is read or written
   Tensor grad;
+  std::atomic<std::uint32_t> hint =
+      0;  ///< its position among the leaves of the last walk, if that was this thread's
 };
 
-Ref<Node> make_leaf(const Tensor& value);
+/// A fixed number of T, kept in the object itself up to `inline_count`.
+template <class T, std::size_t inline_count>
+class FixedArray : public std::span<T> {
+ public:
+  explicit FixedArray(std::size_t n) : std::span<T>(n > inline_count ? new T[n] : inline_, n) {}
+  ~FixedArray() {
+    if (this->data() != inline_) delete[] this->data();
+  }
+  FixedArray(const FixedArray&) = delete;
+  FixedArray& operator=(const FixedArray&) = delete;
 
-/// The rules of an operation with several results. The operation's own rules call these, and own this.
-struct Many {
-  BasicRule<Tensors> vjp;
-  BasicRule<Tensors> fast_vjp;
-  std::vector<Array> outputs;  ///< kept for a rule that asks
-  Tensors gradients;           ///< scratch of the backward numbered `run`: what has flowed into each result
-  std::uint64_t run = 0;
-  Node* whole = nullptr;
-  std::size_t input_count = 0;
+ private:
+  T inline_[inline_count];
 };
 
 /// A recorded operation.
 class Operation : public Node {
  public:
-  Operation(Op&& op);
-  ~Operation();
-
-  std::span<Ref<Node>> inputs() { return {inputs_, input_count_}; }
-  /// Frees all that the rule needed; the operation cannot be walked through again.
+  /// `part_count` is the number of results if each has a Part as its node, or 0 if this node is that of the only result.
+  Operation(const char* name, const Inputs& inputs, std::span<const Tensor> values, std::size_t part_count,
+            Rule&& vjp, Rule&& fast_vjp);
+  /// Frees everything that the rules needed; the operation cannot be walked through again.
   void spend() noexcept;
-  /// The result as the rule wants it: connected to this node when it is to be derived again.
-  Tensor output(bool connected);
+  /// Result i as a rule needs it to be derived again: connected to this node.
+  Tensor connected(std::size_t i);
 
-  const char* name;
+  const char* const name;
+  const std::size_t part_count;
   Rule vjp;
   Rule fast_vjp;
+  FixedArray<Ref<Node>, 3> inputs;  ///< null for an input that does not require a gradient
+  FixedArray<Tensor, 1> results;    ///< without history; empty unless a rule asks for them
   bool spent = false;
-  std::uint32_t slot = 0;  ///< scratch, as `run`
-  Many* many = nullptr;    ///< for an operation with several results, until it is spent
-  // Scratch of the backward that walks this graph; see engine.cpp.
-  std::uint64_t run = 0;
-
- private:
-  static constexpr std::size_t inline_inputs = 3;
-  Array output_;       // kept for a rule that asks
-  Ref<Node>* inputs_;  // inline_, or pool memory where that is too small
-  std::size_t input_count_;
-  Ref<Node> inline_[inline_inputs];
+  std::uint64_t run = 0;  ///< the last walk that reached this node, and its position there
+  std::size_t position = 0;
 };
 
-/// One of several results of an operation.
+/// The node of one of several results of an operation.
 class Part : public Node {
  public:
-  Part(const Tensor& value, Ref<Node> of, std::size_t position);
-  Operation& operation() const { return static_cast<Operation&>(*whole); }
+  Part(const Tensor& value, Ref<Node> of, std::size_t position)
+      : Node(Kind::part, value), whole(std::move(of)), index(position) {}
   const Ref<Node> whole;
   const std::size_t index;
 };
-
-/// The leaves that `output` depends on and that want a gradient.
-std::vector<const Leaf*> leaves(const Tensor& output);
 
 }  // namespace retort::detail

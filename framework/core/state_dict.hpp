@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "retort/framework/core/tensor.hpp"
+#include "retort/framework/core/factories.hpp"
 
 namespace retort {
 

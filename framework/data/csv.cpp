@@ -6,6 +6,7 @@
 #include <span>
 
 #include "retort/framework/base/error.hpp"
+#include "retort/framework/core/factories.hpp"
 #include "retort/framework/data/csv_impl.hpp"
 
 namespace retort {

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "retort/framework/core/factories.hpp"
 #include "retort/framework/core/tensor.hpp"
 #include "retort/framework/data/row_source.hpp"
 

@@ -7,7 +7,7 @@
 #include <string_view>
 #include <utility>
 
-#include "retort/framework/core/tensor.hpp"
+#include "retort/framework/core/factories.hpp"
 #include "retort/framework/data/dataset.hpp"
 
 namespace retort {

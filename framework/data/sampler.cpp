@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "retort/framework/base/error.hpp"
+#include "retort/framework/core/factories.hpp"
 
 namespace retort {
 namespace {

@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-#include "retort/framework/core/tensor.hpp"
+#include "retort/framework/core/factories.hpp"
 
 namespace retort {
 

@@ -105,16 +105,16 @@ struct LongRow {
   RunningShift<T> shift_s, shift_t;
   double zs = 0, zt = 0, z1 = 0, x = 0;
 
-  /// Sets the sums, x only if `crossed`, and the exponentials relative to the shift of their block.
-  template <bool crossed>
+  /// Sets the sums, x only if `crossed`, and the exponentials relative to the shift of their block. The teacher is
+  /// read if `kl`, which is setting.kl.
+  template <bool kl, bool crossed>
   void visit(const Setting<T>& setting);
 };
 
 template <class T>
-template <bool crossed>
+template <bool kl, bool crossed>
 void LongRow<T>::visit(const Setting<T>& setting) {
-  const Second second = setting.second;
-  const bool kl = setting.kl;
+  const Second second = kl ? setting.second : Second::none;
   const Index block = RunningShift<T>::block_of(n);
   zs = zt = z1 = x = 0;
   for (Index begin = 0; begin < n; begin += block) {
@@ -132,14 +132,14 @@ void LongRow<T>::visit(const Setting<T>& setting) {
     }
     const Batch<T> by_s(shift_s.at(index)), by_t(kl ? shift_t.at(index) : T{0}), zero(T{0});
     Batch<T> sum_s = zero, sum_t = zero, sum_1 = zero, sum_x = zero;
-    walk<T, 2>(
+    walk<T, kl ? 2 : 4>(
         length, [&]<int K>(Index i, Index count) __attribute__((always_inline)) {
           auto student = load_each<K>(from_s + i, count, -infinity<T>);
           prefetch_each<K>(from_s + i + ahead);
           for (Batch<T>& one : student) one = one - by_s;
-          std::array<Batch<T>, 2 * K> e;
+          std::array<Batch<T>, kl ? 2 * K : K> e;
           std::copy_n(student.begin(), K, e.begin());
-          if (kl) {
+          if constexpr (kl) {
             auto teacher = load_each<K>(from_t + i, count, -infinity<T>);
             prefetch_each<K>(from_t + i + ahead);
             for (int k = 0; k < K; ++k) e[K + k] = teacher[k] = teacher[k] - by_t;

@@ -36,6 +36,8 @@ template <>
 struct Series<float> {
   using Bits = std::uint32_t;
   using Integer = std::int32_t;
+  using Wide = double;
+  using WideBits = std::uint64_t;
   static constexpr int fraction_bits = 23;
   static constexpr Bits bias = 127;
   // ln 2 in two parts; a small integer times the first is exact.
@@ -71,6 +73,8 @@ template <>
 struct Series<double> {
   using Bits = std::uint64_t;
   using Integer = std::int64_t;
+  using Wide = double;
+  using WideBits = std::uint64_t;
   static constexpr int fraction_bits = 52;
   static constexpr Bits bias = 1023;
   static constexpr double ln2_high = 0.6931471803691238, ln2_low = 1.9082149292705877e-10;
@@ -275,11 +279,15 @@ class Register : public Arithmetic<Register<T, bytes>> {
   }
 
   friend Register pow(const Register& x, const Register& y) {
-    alignas(bytes) T base[size], exponent[size];
-    x.store(base);
-    y.store(exponent);
-    for (int i = 0; i < size; ++i) base[i] = std::pow(base[i], exponent[i]);
-    return load(base);
+    if constexpr (std::is_same_v<T, float>) {
+      return float_power(x, y);
+    } else {
+      alignas(bytes) T base[size], exponent[size];
+      x.store(base);
+      y.store(exponent);
+      for (int i = 0; i < size; ++i) base[i] = std::pow(base[i], exponent[i]);
+      return load(base);
+    }
   }
   friend Register pow(const Register& x, double exponent) {
     if (exponent == 0) return 1;
@@ -336,6 +344,57 @@ class Register : public Arithmetic<Register<T, bytes>> {
     }
     Vector r, n, shifted;
   };
+  /// a^y for positive normal a, within 2^-30: both factors of 2^(y·log2 a) in double.
+  static Register positive_power(const Register& a, const Register& y) {
+    typedef T Half __attribute__((vector_size(bytes / 2)));
+    typedef typename S::Wide Wide __attribute__((vector_size(bytes)));
+    typedef typename S::WideBits WideBits __attribute__((vector_size(bytes)));
+    constexpr std::uint64_t one = std::uint64_t{1023} << 52, fraction = (std::uint64_t{1} << 52) - 1;
+    constexpr std::uint64_t root_half = std::bit_cast<std::uint64_t>(0.70710678118654752440);
+    constexpr double magic = 6755399441055744.0 + 1023;  // 3·2^51 and the exponent's bias
+    Half base[2], exponent[2], result[2];
+    __builtin_memcpy(base, &a.v, bytes);
+    __builtin_memcpy(exponent, &y.v, bytes);
+    for (int i = 0; i < 2; ++i) {
+      // a = 2^e·(1 + f) with 1 + f in [sqrt(1/2), sqrt(2)); ln(1 + f) = 2·artanh(s) with s = f/(2 + f).
+      const WideBits shifted = (WideBits) __builtin_convertvector(base[i], Wide) + (one - root_half);
+      const Wide f = (Wide)((shifted & fraction) + root_half) - 1.0;
+      const Wide e = (Wide)((shifted >> 52) | (std::uint64_t{1075} << 52)) - (4503599627370496.0 + 1023.0);
+      const Wide s = f / (f + 2.0), z = s * s;
+      Wide p = z * (2.0 / 15) + 2.0 / 13;
+      for (int k = 11; k > 0; k -= 2) p = p * z + 2.0 / k;
+      Wide t = __builtin_convertvector(exponent[i], Wide) * (e * 0.69314718055994530942 + s * p);
+      t = t > 200.0 ? 200.0 - Wide{} : t;  // infinity and 0 in float from here on
+      t = t < -200.0 ? -200.0 - Wide{} : t;
+      const Wide rounded = t * 1.44269504088896340736 + magic, n = rounded - magic;
+      const Wide r = t - n * 0.69314718055994530942;
+      Wide q = r * (1.0 / 40320) + 1.0 / 5040;
+      for (const double c : {1.0 / 720, 1.0 / 120, 1.0 / 24, 1.0 / 6, 0.5, 1.0, 1.0}) q = q * r + c;
+      result[i] = __builtin_convertvector(q * (Wide)((WideBits)rounded << 52), Half);
+    }
+    Register power;
+    __builtin_memcpy(&power.v, result, bytes);
+    return power;
+  }
+  /// std::pow of each lane, special values included.
+  static Register float_power(const Register& x, const Register& y) {
+    const Register zero(0), one(1), endless(std::numeric_limits<T>::infinity()), a = abs(x),
+                                                                                 size_of_y = abs(y);
+    const Register all_integral(8388608), half = size_of_y * Register(0.5);  // from 2^23 on
+    const auto is_integral = [&](const Register& v) {
+      return (v >= all_integral) | ((v + all_integral) - all_integral == v);
+    };
+    const Condition integral = is_integral(size_of_y);
+    const Condition odd = integral & !is_integral(half) & (size_of_y < Register(16777216));
+    Register power = positive_power(where((a > zero) & (a < endless), a, one), y);
+    power = where(a == zero, where(y < zero, endless, zero), power);
+    power = where(a == endless, where(y < zero, zero, endless), power);
+    power = where(a == one, one, power);
+    power = where(odd, power.signed_like(x), power);
+    power = where((x < zero) & (a < endless) & !integral, std::numeric_limits<T>::quiet_NaN(), power);
+    power = where(x == x, where(y == y, power, y), x);
+    return where((x == one) | (y == zero), one, power);
+  }
   static Register erfc_of_positive(const Register& x) {
     const Register z = where(x > Register(S::erfc_end), S::erfc_end, x);
     const Register q = (z - Register(S::erfc_centre)) / (z + Register(S::erfc_centre));

@@ -4,7 +4,7 @@
 
 #include <string_view>
 
-#include "retort/framework/core/tensor.hpp"
+#include "retort/framework/core/factories.hpp"
 
 namespace retort::init {
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "retort/framework/base/ref.hpp"
+#include "retort/framework/core/factories.hpp"
 #include "retort/framework/core/state_dict.hpp"
 #include "retort/framework/core/tensor.hpp"
 

@@ -2,6 +2,7 @@
 
 #include <unordered_set>
 
+#include "retort/framework/core/engine.hpp"
 #include "retort/framework/core/node.hpp"
 
 namespace retort {
@@ -10,10 +11,10 @@ std::vector<std::string> untracked_parameters(const Tensor& loss, const Module& 
   std::unordered_set<const detail::Node*> tracked;
   for (const Tensor& parameter : module.parameters()) tracked.insert(parameter.node());
   std::vector<std::string> found;
-  for (const detail::Leaf* leaf : detail::leaves(loss))
+  for (const detail::Node* leaf : detail::leaves(loss))
     if (!tracked.contains(leaf))
       found.push_back(
-          message("a {} tensor of shape {} wants a gradient but is no parameter of the module; list it "
+          message("a {} tensor of shape {} requires a gradient but is not a parameter of the module; list it "
                   "in RETORT_MEMBERS",
                   leaf->dtype, leaf->shape));
   return found;

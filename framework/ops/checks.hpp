@@ -2,13 +2,14 @@
 #pragma once
 
 #include "retort/framework/base/error.hpp"
-#include "retort/framework/core/tensor.hpp"
+#include "retort/framework/core/require.hpp"
 #include "retort/framework/kernels/axis.hpp"
 #include "retort/framework/ops/dims.hpp"
 
 namespace retort::detail {
 
 inline void require_floating(const char* operation, const Tensor& x) {
+  require_defined(operation, x);
   if (!is_floating_point(x.dtype()))
     throw TypeError(
         message("{}: the input is {}; convert it to float32 or float64 with to()", operation, x.dtype()));
@@ -16,6 +17,7 @@ inline void require_floating(const char* operation, const Tensor& x) {
 
 /// Indices, labels and conditions are int64.
 inline void require_int64(const char* operation, const char* what, const Tensor& x) {
+  require_defined(operation, x);
   if (x.dtype() != DType::int64)
     throw TypeError(message("{}: the {} must be int64, not {}", operation, what, x.dtype()));
 }

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <optional>
 
-#include "retort/framework/core/tensor.hpp"
+#include "retort/framework/core/factories.hpp"
 
 namespace retort {
 

@@ -24,18 +24,18 @@ Tensor power_sum(const Tensor& size, double p, const Dims& dims) {
 }
 
 // The norm with keepdim, without history. Where powers overflow, or underflow as far as to lose digits, the
-// vector is divided by its largest element first.
+// vector is divided by its largest element first, or for p < 0 by its smallest.
 Tensor norm_value(const Tensor& x, double p, const Dims& dims) {
   const Tensor size = p == 2 ? x : abs(x);
   const Tensor y = power_sum(size, p, dims);
-  if (p < 0 || x.size() == 0) return y;
+  if (x.size() == 0) return y;
   const bool single = x.dtype() == DType::float32;
   const double least = single ? std::numeric_limits<float>::min() / std::numeric_limits<float>::epsilon()
                               : std::numeric_limits<double>::min() / std::numeric_limits<double>::epsilon();
-  const Tensor lossy =
-      add(less(y, std::pow(least, 1 / p)), equal(y, std::numeric_limits<double>::infinity()));
+  const double bound = std::pow(least, 1 / p), extreme = p < 0 ? 0 : std::numeric_limits<double>::infinity();
+  const Tensor lossy = add(p < 0 ? greater(y, bound) : less(y, bound), equal(y, extreme));
   if (sum(lossy).item<std::int64_t>() == 0) return y;
-  const Tensor most = amax(abs(x), dims, true);
+  const Tensor most = p < 0 ? amin(abs(x), dims, true) : amax(abs(x), dims, true);
   const Tensor ordinary = greater(most, 0.0) * less(most, std::numeric_limits<double>::infinity());
   const Tensor scale = where(ordinary, most, 1.0);
   return where(lossy * ordinary, scale * power_sum(size / scale, p, dims), y);
@@ -44,7 +44,7 @@ Tensor norm_value(const Tensor& x, double p, const Dims& dims) {
 // -1, 0 or 1, without history.
 Tensor sign(const Tensor& x) { return (greater(x, 0.0) - less(x, 0.0)).to(x.dtype()); }
 
-// dy/dx_i = sign(x_i) (|x_i| / y)^(p - 1), and 0 where that would divide by 0.
+// dy/dx_i = sign(x_i) (|x_i| / y)^(p - 1), and 0 where y = 0: for p < 0 one element of 0 makes the norm 0.
 Tensor power_norm(const Tensor& x, double p, const Dims& dims) {
   return record({.name = "norm",
                  .inputs = {x},
@@ -54,7 +54,7 @@ Tensor power_norm(const Tensor& x, double p, const Dims& dims) {
                    const Tensor nothing = equal(y.detach(), 0.0);
                    const Tensor ratio = x / where(nothing, 1.0, y);
                    if (p == 2) return g * where(nothing, 0.0, ratio);
-                   const Tensor zero = equal(x.detach(), 0.0);
+                   const Tensor zero = maximum(equal(x.detach(), 0.0), nothing);
                    const Tensor power = pow(where(zero, 1.0, abs(ratio)), p - 1);
                    return g * (sign(x.detach()) * where(zero, 0.0, power));
                  }});
@@ -81,11 +81,25 @@ Tensor norm_of(const char* operation, const Tensor& x, double p, const Dims& dim
   return keepdim ? y : reshape(y, reduced.squeezed);
 }
 
+// The distance of a [M] from a column b [M] with elements `stride` apart, where squares overflow or underflow.
+template <class T>
+T scaled_distance(const T* a, const T* b, std::int64_t stride, std::int64_t M) {
+  T most = 0, sum = 0;
+  for (std::int64_t k = 0; k < M; ++k) most = std::max(most, std::fabs(a[k] - b[k * stride]));
+  const T scale = most > 0 && most <= std::numeric_limits<T>::max() ? most : T(1);
+  for (std::int64_t k = 0; k < M; ++k) {
+    const T difference = (a[k] - b[k * stride]) / scale;
+    sum += difference * difference;
+  }
+  return scale * std::sqrt(sum);
+}
+
 // y [rows, R]: the distance of row i of a [rows, M] from each column of b [batch, M, R], one of `per_batch`
 // rows to a batch. Columns, so that R distances are summed side by side.
 template <class T>
 void distances(const T* a, const T* b, T* y, std::int64_t rows, std::int64_t per_batch, std::int64_t R,
                std::int64_t M) {
+  constexpr T least = std::numeric_limits<T>::min() / std::numeric_limits<T>::epsilon();
   parallel_for(rows, std::max<std::int64_t>(1, work_grain / (R * M + 1)),
                [=](std::int64_t begin, std::int64_t end) {
                  for (std::int64_t row = begin; row < end; ++row) {
@@ -96,7 +110,12 @@ void distances(const T* a, const T* b, T* y, std::int64_t rows, std::int64_t per
                      const T* to = b + (row / per_batch * M + k) * R;
                      for (std::int64_t j = 0; j < R; ++j) out[j] += (from - to[j]) * (from - to[j]);
                    }
-                   for (std::int64_t j = 0; j < R; ++j) out[j] = std::sqrt(out[j]);
+                   for (std::int64_t j = 0; j < R; ++j) {
+                     const T squares = out[j];
+                     out[j] = std::sqrt(squares);
+                     if (!(squares >= least && squares <= std::numeric_limits<T>::max()))
+                       out[j] = scaled_distance(a + row * M, b + row / per_batch * M * R + j, R, M);
+                   }
                  }
                });
 }
@@ -113,9 +132,12 @@ void distances_backward(const T* a, const T* b, const T* y, const T* g, T* da, s
                    std::fill_n(out, M, T(0));
                    for (std::int64_t j = 0; j < R; ++j) {
                      if (y[row * R + j] == 0) continue;
-                     const T scale = g[row * R + j] / y[row * R + j];
+                     const T up = g[row * R + j], distance = y[row * R + j], scale = up / distance;
                      const T* to = b + (row / per_batch * R + j) * M;
-                     for (std::int64_t k = 0; k < M; ++k) out[k] += scale * (from[k] - to[k]);
+                     if (std::isfinite(scale))
+                       for (std::int64_t k = 0; k < M; ++k) out[k] += scale * (from[k] - to[k]);
+                     else
+                       for (std::int64_t k = 0; k < M; ++k) out[k] += up * ((from[k] - to[k]) / distance);
                    }
                  }
                });

@@ -7,6 +7,7 @@
 namespace retort {
 
 Tensor dropout(const Tensor& x, double p, bool training) {
+  detail::require_defined("dropout", x);
   if (!(p >= 0 && p <= 1)) throw ValueError(message("dropout: p is {}; it must be between 0 and 1", p));
   detail::require_floating("dropout", x);
   if (!training || p == 0) return x;

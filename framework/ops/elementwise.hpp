@@ -8,7 +8,7 @@
 #include <optional>
 
 #include "retort/framework/core/engine_ops.hpp"
-#include "retort/framework/core/tensor.hpp"
+#include "retort/framework/core/factories.hpp"
 
 namespace retort {
 

@@ -17,13 +17,9 @@ using detail::split_at;
 void check_indices(const char* operation, const Tensor& index, std::int64_t bound) {
   const auto values = index.data<std::int64_t>();
   for (std::size_t i = 0; i < values.size(); ++i)
-    if (values[i] < 0 || values[i] >= bound) {
-      if (bound == 0)
-        throw IndexError(message("{}: index {} at position {} is out of range; the dimension is empty",
-                                 operation, values[i], i));
-      throw IndexError(message("{}: index {} at position {} is out of range; it must be between 0 and {}",
-                               operation, values[i], i, bound - 1));
-    }
+    if (values[i] < 0 || values[i] >= bound)
+      throw IndexError(message("{}: index {} at position {} is out of range for a dimension of extent {}",
+                               operation, values[i], i, bound));
 }
 
 // Calls visit(position in the index, position in x) for the elements that gather reads.
@@ -140,6 +136,7 @@ constexpr std::int64_t nothing_skipped = -1;
 }  // namespace
 
 Tensor gather(const Tensor& x, std::int64_t dim, const Tensor& index) {
+  detail::require_defined("gather", x);
   detail::require_int64("gather", "index", index);
   const std::size_t d = detail::checked_dim("gather", dim, x.shape());
   bool fits = index.dim() == x.dim();
@@ -155,6 +152,7 @@ Tensor gather(const Tensor& x, std::int64_t dim, const Tensor& index) {
 }
 
 Tensor index_select(const Tensor& x, std::int64_t dim, const Tensor& index) {
+  detail::require_defined("index_select", x);
   detail::require_int64("index_select", "index", index);
   if (index.dim() != 1)
     throw ShapeError(message("index_select: the index must have one dimension, not shape {}", index.shape()));
@@ -165,6 +163,7 @@ Tensor index_select(const Tensor& x, std::int64_t dim, const Tensor& index) {
 }
 
 Tensor embedding(const Tensor& index, const Tensor& weight, EmbeddingOptions options) {
+  detail::require_defined("embedding", weight);
   detail::require_int64("embedding", "index", index);
   if (weight.dim() != 2)
     throw ShapeError(message("embedding: weight has shape {}; it must be (rows, features)", weight.shape()));
@@ -183,6 +182,8 @@ Tensor embedding(const Tensor& index, const Tensor& weight, EmbeddingOptions opt
 }
 
 Tensor scatter_add(const Tensor& x, std::int64_t dim, const Tensor& index, const Tensor& source) {
+  detail::require_defined("scatter_add", x);
+  detail::require_defined("scatter_add", source);
   detail::require_int64("scatter_add", "index", index);
   const std::size_t d = detail::checked_dim("scatter_add", dim, x.shape());
   bool fits = index.dim() == x.dim() && index.dim() == source.dim();
@@ -206,6 +207,8 @@ Tensor scatter_add(const Tensor& x, std::int64_t dim, const Tensor& index, const
 }
 
 Tensor index_add(const Tensor& x, std::int64_t dim, const Tensor& index, const Tensor& source) {
+  detail::require_defined("index_add", x);
+  detail::require_defined("index_add", source);
   detail::require_int64("index_add", "index", index);
   if (x.dim() == 0) throw IndexError("index_add: a 0-dim tensor has no dimension to add to");
   const std::size_t d = detail::checked_dim("index_add", dim, x.shape());

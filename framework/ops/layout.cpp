@@ -22,6 +22,7 @@ using Counts = std::vector<std::int64_t>;
 
 // tril, or triu. The rule is the operation itself.
 Tensor triangle(const char* operation, const Tensor& x, std::int64_t k, bool lower) {
+  detail::require_defined(operation, x);
   if (x.dim() < 2)
     throw ShapeError(
         message("{}: the input has shape {}; it must have two or more dimensions", operation, x.shape()));
@@ -91,6 +92,7 @@ Tensor pad_along(const Tensor& x, std::size_t d, std::int64_t before, std::int64
 }  // namespace
 
 Tensor flip(const Tensor& x, const Dims& dims) {
+  detail::require_defined("flip", x);
   std::array<bool, Shape::max_dims> flipped{};
   Tensor y = x;
   for (const std::int64_t dim : dims.list()) {
@@ -103,6 +105,7 @@ Tensor flip(const Tensor& x, const Dims& dims) {
 }
 
 Tensor pad(const Tensor& x, const Counts& padding, Scalar value) {
+  detail::require_defined("pad", x);
   const std::size_t rank = x.shape().size();
   if (padding.size() % 2 != 0 || padding.size() > 2 * rank)
     throw ShapeError(
@@ -119,6 +122,7 @@ Tensor pad(const Tensor& x, const Counts& padding, Scalar value) {
 }
 
 Tensor repeat(const Tensor& x, const Counts& times) {
+  detail::require_defined("repeat", x);
   const std::size_t rank = times.size();
   if (rank < x.shape().size())
     throw ShapeError(
@@ -157,6 +161,8 @@ Tensor tril(const Tensor& x, std::int64_t k) { return triangle("tril", x, k, tru
 Tensor triu(const Tensor& x, std::int64_t k) { return triangle("triu", x, k, false); }
 
 Tensor masked_fill(const Tensor& x, const Tensor& mask, Scalar value) {
+  detail::require_defined("masked_fill", x);
+  detail::require_defined("masked_fill", mask);
   detail::require_int64("masked_fill", "mask", mask);
   (void)detail::broadcast_shapes("masked_fill", x.shape(), mask.shape());
   return where(mask, value, x);

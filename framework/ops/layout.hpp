@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "retort/framework/core/tensor.hpp"
+#include "retort/framework/core/factories.hpp"
 #include "retort/framework/ops/dims.hpp"
 
 namespace retort {

@@ -89,6 +89,8 @@ Tensor product(const Tensor& a, const Tensor& b, bool transpose_a, bool transpos
 }  // namespace
 
 Tensor matmul(const Tensor& a, const Tensor& b) {
+  detail::require_defined("matmul", a);
+  detail::require_defined("matmul", b);
   detail::require_floating("matmul", a);
   detail::require_floating("matmul", b);
   if (a.dim() == 0 || b.dim() == 0)
@@ -129,6 +131,8 @@ Tensor matmul(const Tensor& a, const Tensor& b) {
 }
 
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  detail::require_defined("linear", x);
+  detail::require_defined("linear", weight);
   detail::require_floating("linear", x);
   detail::require_floating("linear", weight);
   if (weight.dim() != 2)

@@ -1,7 +1,7 @@
 // Matrix products.
 #pragma once
 
-#include "retort/framework/core/tensor.hpp"
+#include "retort/framework/core/factories.hpp"
 
 namespace retort {
 

@@ -123,7 +123,7 @@ Tensors recurrent_layer(const char* name, RecurrentCell cell, const Tensors& in,
     const Tensors identities = fresh_identities(in, needs);
     Tensors results, outputs, upstream, wanted;
     {
-      const RecordingGuard recording;
+      const GradMode recording(true);
       results = reference(cell, identities, lengths, is_reverse);
     }
     for (std::size_t i = 0; i < results.size(); ++i)

@@ -123,6 +123,7 @@ bool has_nan(const Tensor& values) {
 // amax and amin: ties share the gradient. The ties of NaN are the elements that are NaN.
 template <class Kernel>
 Tensor extreme(const char* operation, const Tensor& x, const Dims& dims, bool keepdim, Kernel kernel) {
+  detail::require_defined(operation, x);
   const Plan plan = plan_reduction(operation, x.shape(), dims);
   if (plan.axis.n == 0)
     throw ValueError(
@@ -140,6 +141,15 @@ Tensor extreme(const char* operation, const Tensor& x, const Dims& dims, bool ke
                    const Tensor share = reshape(g, plan.kept) / sum(ties, reduced, true).to(x.dtype());
                    return where(ties, share, 0);
                  }});
+}
+
+Tensor greatest(const char* operation, const Tensor& x, const Dims& dims, bool keepdim) {
+  return extreme(operation, x, dims, keepdim,
+                 [](auto* in, auto* out, const kernels::Axis& axis) { kernels::amax(in, out, axis); });
+}
+Tensor least(const char* operation, const Tensor& x, const Dims& dims, bool keepdim) {
+  return extreme(operation, x, dims, keepdim,
+                 [](auto* in, auto* out, const kernels::Axis& axis) { kernels::amin(in, out, axis); });
 }
 
 // argmax and argmin.
@@ -167,10 +177,12 @@ ValuesAndIndices extreme_along(const Tensor& x, std::int64_t dim, bool keepdim, 
 }  // namespace
 
 Tensor sum(const Tensor& x, Dims dims, bool keepdim) {
+  detail::require_defined("sum", x);
   return scaled_sum("sum", x, plan_reduction("sum", x.shape(), dims), keepdim, 1);
 }
 
 Tensor mean(const Tensor& x, Dims dims, bool keepdim) {
+  detail::require_defined("mean", x);
   require_floating("mean", x);
   const Plan plan = plan_reduction("mean", x.shape(), dims);
   // Of nothing: 0 · NaN, the mean that nothing has.
@@ -180,6 +192,7 @@ Tensor mean(const Tensor& x, Dims dims, bool keepdim) {
 }
 
 Tensor var(const Tensor& x, Dims dims, bool keepdim, bool unbiased) {
+  detail::require_defined("var", x);
   require_floating("var", x);
   const Plan plan = plan_reduction("var", x.shape(), dims);
   const kernels::Axis axis = plan.axis;
@@ -195,6 +208,7 @@ Tensor var(const Tensor& x, Dims dims, bool keepdim, bool unbiased) {
 }
 
 Tensor logsumexp(const Tensor& x, Dims dims, bool keepdim) {
+  detail::require_defined("logsumexp", x);
   require_floating("logsumexp", x);
   const Plan plan = plan_reduction("logsumexp", x.shape(), dims);
   const kernels::Axis axis = plan.axis;
@@ -217,35 +231,34 @@ Tensor logsumexp(const Tensor& x, Dims dims, bool keepdim) {
   return record(std::move(op));
 }
 
-Tensor amax(const Tensor& x, Dims dims, bool keepdim) {
-  return extreme("amax", x, dims, keepdim,
-                 [](auto* in, auto* out, const kernels::Axis& axis) { kernels::amax(in, out, axis); });
-}
-
-Tensor amin(const Tensor& x, Dims dims, bool keepdim) {
-  return extreme("amin", x, dims, keepdim,
-                 [](auto* in, auto* out, const kernels::Axis& axis) { kernels::amin(in, out, axis); });
-}
+Tensor amax(const Tensor& x, Dims dims, bool keepdim) { return greatest("amax", x, dims, keepdim); }
+Tensor amin(const Tensor& x, Dims dims, bool keepdim) { return least("amin", x, dims, keepdim); }
 
 Tensor argmax(const Tensor& x, std::int64_t dim, bool keepdim) {
+  detail::require_defined("argmax", x);
   return position("argmax", x, dim, keepdim,
                   [](auto* in, auto* out, const kernels::Axis& axis) { kernels::argmax(in, out, axis); });
 }
 
-Tensor argmax(const Tensor& x) { return argmax(reshape(x.detach(), {x.size()}), 0); }
+Tensor argmax(const Tensor& x) {
+  detail::require_defined("argmax", x);
+  return argmax(reshape(x.detach(), {x.size()}), 0);
+}
 
 ValuesAndIndices max(const Tensor& x, std::int64_t dim, bool keepdim) {
+  detail::require_defined("max", x);
   return extreme_along(x, dim, keepdim, argmax(x, dim));
 }
 
 ValuesAndIndices min(const Tensor& x, std::int64_t dim, bool keepdim) {
+  detail::require_defined("min", x);
   return extreme_along(x, dim, keepdim,
                        position("min", x, dim, false, [](auto* in, auto* out, const kernels::Axis& axis) {
                          kernels::argmin(in, out, axis);
                        }));
 }
 
-Tensor max(const Tensor& x) { return amax(x); }
-Tensor min(const Tensor& x) { return amin(x); }
+Tensor max(const Tensor& x) { return greatest("max", x, {}, false); }
+Tensor min(const Tensor& x) { return least("min", x, {}, false); }
 
 }  // namespace retort

@@ -2,7 +2,7 @@
 // IndexError for a dimension out of range, ValueError for one named twice.
 #pragma once
 
-#include "retort/framework/core/tensor.hpp"
+#include "retort/framework/core/factories.hpp"
 #include "retort/framework/ops/dims.hpp"
 
 namespace retort {

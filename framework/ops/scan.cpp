@@ -1,6 +1,10 @@
 #include "retort/framework/ops/scan.hpp"
 
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
 #include <type_traits>
+#include <vector>
 #include <xtensor/xmanipulation.hpp>
 
 #include "retort/framework/core/compute.hpp"
@@ -42,13 +46,37 @@ Tensor product_tree(Tensor y) {
   return reshape(y, {y.size(0)});
 }
 
+// A product whose intermediate values neither overflow nor underflow: fraction · 2^exponent.
+class Product {
+ public:
+  explicit Product(double x) { *this *= x; }
+  Product& operator*=(double x) {
+    int shift = 0, again = 0;
+    fraction_ = std::frexp(fraction_ * std::frexp(x, &shift), &again);
+    exponent_ += shift + again;
+    return *this;
+  }
+  double times(const Product& other) const {
+    const std::int64_t exponent = std::clamp<std::int64_t>(exponent_ + other.exponent_, -5000, 5000);
+    return std::ldexp(fraction_ * other.fraction_, static_cast<int>(exponent));
+  }
+
+ private:
+  double fraction_ = 1;
+  std::int64_t exponent_ = 0;
+};
+
 // g times the product of the other elements of the row: those before, then those behind.
 template <class T>
 void product_backward(const T* x, const T* g, T* dx, std::int64_t rows, std::int64_t n) {
+  std::vector<Product> before;
+  before.reserve(static_cast<std::size_t>(n));
   for (std::int64_t r = 0; r < rows; ++r, x += n, dx += n) {
-    Wide<T> before = g[r], behind = 1;
-    for (std::int64_t i = 0; i < n; before *= x[i++]) dx[i] = static_cast<T>(before);
-    for (std::int64_t i = n; i-- > 0; behind *= x[i]) dx[i] = static_cast<T>(dx[i] * behind);
+    before.clear();
+    Product product(static_cast<double>(g[r])), behind(1);
+    for (std::int64_t i = 0; i < n; product *= static_cast<double>(x[i++])) before.push_back(product);
+    for (std::int64_t i = n; i-- > 0; behind *= static_cast<double>(x[i]))
+      dx[i] = static_cast<T>(before[static_cast<std::size_t>(i)].times(behind));
   }
 }
 
@@ -58,25 +86,29 @@ Tensor row_products(const Tensor& x) {
   const Tensor value = detail::evaluate({rows}, x.dtype(), [&]<class T>(T) {
     return from_xtensor(xt::cast<T>(xt::prod<Wide<T>>(detail::axis_view<T>(x, {rows, n, 1}), {1})));
   });
-  return record({.name = "prod",
-                 .inputs = {x},
-                 .value = value,
-                 .vjp = vjp_by_reference([](const Tensors& in) { return product_tree(in[0]); }, {x}),
-                 .fast_vjp = [x = x.detach(), rows, n](const Tensor& g, Needs) {
-                   return compute(
-                       x.shape(), x.dtype(),
-                       [=](auto* dx, auto* in, auto* up) { product_backward(in, up, dx, rows, n); }, x, g);
-                 }});
+  return record(
+      {.name = "prod",
+       .inputs = {x},
+       .value = value,
+       .vjp = vjp_by_reference(
+           [](const Tensors& in) { return product_tree(in[0].to(DType::float64)).to(in[0].dtype()); }, {x}),
+       .fast_vjp = [x = x.detach(), rows, n](const Tensor& g, Needs) {
+         return compute(
+             x.shape(), x.dtype(),
+             [=](auto* dx, auto* in, auto* up) { product_backward(in, up, dx, rows, n); }, x, g);
+       }});
 }
 
 }  // namespace
 
 Tensor cumsum(const Tensor& x, std::int64_t dim) {
+  detail::require_defined("cumsum", x);
   const detail::Split s = detail::split_at(x.shape(), detail::checked_dim("cumsum", dim, x.shape()));
   return running_sum(x, {s.outer, s.n, s.inner}, false);
 }
 
 Tensor prod(const Tensor& x, Dims dims, bool keepdim) {
+  detail::require_defined("prod", x);
   const detail::Reduced reduced = detail::reduced_dims("prod", x.shape(), dims);
   const Shape& shape = keepdim ? reduced.kept : reduced.squeezed;
   const std::int64_t rows = element_count(shape);

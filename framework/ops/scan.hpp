@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "retort/framework/core/tensor.hpp"
+#include "retort/framework/core/factories.hpp"
 #include "retort/framework/ops/dims.hpp"
 
 namespace retort {

@@ -155,6 +155,7 @@ Tensors parts_of(const char* operation, const Tensor& x, std::size_t dim,
 }  // namespace
 
 Tensor reshape(const Tensor& x, const Shape& shape) {
+  detail::require_defined("reshape", x);
   return record({.name = "reshape",
                  .inputs = {x},
                  .value = Tensor(x.array().reshaped(resolved_shape(x, shape))),
@@ -162,6 +163,7 @@ Tensor reshape(const Tensor& x, const Shape& shape) {
 }
 
 Tensor flatten(const Tensor& x, std::int64_t start_dim, std::int64_t end_dim) {
+  detail::require_defined("flatten", x);
   if (x.dim() == 0) return reshape(x, {1});
   const std::size_t start = detail::checked_dim("flatten", start_dim, x.shape());
   const std::size_t end = detail::checked_dim("flatten", end_dim, x.shape());
@@ -175,6 +177,7 @@ Tensor flatten(const Tensor& x, std::int64_t start_dim, std::int64_t end_dim) {
 }
 
 Tensor squeeze(const Tensor& x, std::int64_t dim) {
+  detail::require_defined("squeeze", x);
   const std::size_t d = detail::checked_dim("squeeze", dim, x.shape());
   Shape shape = x.shape();
   if (!shape.empty() && shape[d] == 1) shape.erase(shape.begin() + d);
@@ -182,6 +185,7 @@ Tensor squeeze(const Tensor& x, std::int64_t dim) {
 }
 
 Tensor unsqueeze(const Tensor& x, std::int64_t dim) {
+  detail::require_defined("unsqueeze", x);
   const std::int64_t rank = x.dim() + 1;
   if (dim < -rank || dim >= rank)
     throw IndexError(message("unsqueeze: dim {} is out of range for shape {}", dim, x.shape()));
@@ -191,6 +195,7 @@ Tensor unsqueeze(const Tensor& x, std::int64_t dim) {
 }
 
 Tensor permute(const Tensor& x, const Dims& dims) {
+  detail::require_defined("permute", x);
   const Shape& order = dims.list();
   if (order.size() != x.shape().size())
     throw ValueError(message("permute: dims {} name {} dimensions but the input has shape {}", order,
@@ -213,6 +218,7 @@ Tensor permute(const Tensor& x, const Dims& dims) {
 }
 
 Tensor transpose(const Tensor& x, std::int64_t dim0, std::int64_t dim1) {
+  detail::require_defined("transpose", x);
   const std::size_t a = detail::checked_dim("transpose", dim0, x.shape());
   const std::size_t b = detail::checked_dim("transpose", dim1, x.shape());
   std::vector<std::int64_t> order(x.shape().size());
@@ -223,6 +229,7 @@ Tensor transpose(const Tensor& x, std::int64_t dim0, std::int64_t dim1) {
 
 Tensor slice(const Tensor& x, std::int64_t dim, std::optional<std::int64_t> start,
              std::optional<std::int64_t> end, std::int64_t step) {
+  detail::require_defined("slice", x);
   if (x.dim() == 0) throw IndexError("slice: a 0-dim tensor has no dimension to slice");
   const std::size_t d = detail::checked_dim("slice", dim, x.shape());
   if (step < 1) throw ValueError(message("slice: step is {}; it must be at least 1", step));
@@ -236,6 +243,7 @@ Tensor slice(const Tensor& x, std::int64_t dim, std::optional<std::int64_t> star
 }
 
 Tensor select(const Tensor& x, std::int64_t dim, std::int64_t index) {
+  detail::require_defined("select", x);
   if (x.dim() == 0) throw IndexError("select: a 0-dim tensor has no dimension to select from");
   const std::size_t d = detail::checked_dim("select", dim, x.shape());
   const std::int64_t n = x.shape()[d];
@@ -246,6 +254,7 @@ Tensor select(const Tensor& x, std::int64_t dim, std::int64_t index) {
 }
 
 Tensors unbind(const Tensor& x, std::int64_t dim) {
+  detail::require_defined("unbind", x);
   if (x.dim() == 0) throw IndexError("unbind: a 0-dim tensor has no dimension to take apart");
   const std::size_t d = detail::checked_dim("unbind", dim, x.shape());
   Shape shape = x.shape();
@@ -255,6 +264,7 @@ Tensors unbind(const Tensor& x, std::int64_t dim) {
 }
 
 Tensors split(const Tensor& x, std::int64_t size, std::int64_t dim) {
+  detail::require_defined("split", x);
   if (x.dim() == 0) throw IndexError("split: a 0-dim tensor has no dimension to split");
   const std::size_t d = detail::checked_dim("split", dim, x.shape());
   const std::int64_t n = x.shape()[d];
@@ -267,6 +277,7 @@ Tensors split(const Tensor& x, std::int64_t size, std::int64_t dim) {
 }
 
 Tensors split(const Tensor& x, const std::vector<std::int64_t>& sizes, std::int64_t dim) {
+  detail::require_defined("split", x);
   if (x.dim() == 0) throw IndexError("split: a 0-dim tensor has no dimension to split");
   const std::size_t d = detail::checked_dim("split", dim, x.shape());
   std::int64_t left = x.shape()[d];
@@ -287,6 +298,7 @@ Tensors split(const Tensor& x, const std::vector<std::int64_t>& sizes, std::int6
 }
 
 Tensors chunk(const Tensor& x, std::int64_t n, std::int64_t dim) {
+  detail::require_defined("chunk", x);
   if (x.dim() == 0) throw IndexError("chunk: a 0-dim tensor has no dimension to cut");
   const std::int64_t extent = x.shape()[detail::checked_dim("chunk", dim, x.shape())];
   if (n < 1) throw ValueError(message("chunk: n is {}; it must be at least 1", n));
@@ -296,6 +308,7 @@ Tensors chunk(const Tensor& x, std::int64_t n, std::int64_t dim) {
 }
 
 Tensor concat(const Tensors& xs, std::int64_t dim) {
+  for (const Tensor& x : xs) detail::require_defined("concat", x);
   if (xs.empty()) throw ValueError("concat: give at least one tensor");
   const Shape& first = xs[0].shape();
   if (first.empty())
@@ -350,6 +363,7 @@ Tensor concat(const Tensors& xs, std::int64_t dim) {
 }
 
 Tensor stack(const Tensors& xs, std::int64_t dim) {
+  for (const Tensor& x : xs) detail::require_defined("stack", x);
   if (xs.empty()) throw ValueError("stack: give at least one tensor");
   Tensors rows;
   for (std::size_t i = 0; i < xs.size(); ++i) {

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "retort/framework/core/engine_ops.hpp"
-#include "retort/framework/core/tensor.hpp"
+#include "retort/framework/core/factories.hpp"
 #include "retort/framework/ops/dims.hpp"
 
 namespace retort {

@@ -10,6 +10,7 @@
 namespace retort {
 
 Tensor softmax(const Tensor& input, std::int64_t dim, std::optional<DType> dtype) {
+  detail::require_defined("softmax", input);
   const Tensor x = dtype ? input.to(*dtype) : input;
   detail::require_floating("softmax", x);
   const kernels::Axis axis = detail::split_at(x.shape(), detail::checked_dim("softmax", dim, x.shape()));
@@ -34,6 +35,7 @@ Tensor softmax(const Tensor& input, std::int64_t dim, std::optional<DType> dtype
 }
 
 Tensor log_softmax(const Tensor& input, std::int64_t dim, std::optional<DType> dtype) {
+  detail::require_defined("log_softmax", input);
   const Tensor x = dtype ? input.to(*dtype) : input;
   detail::require_floating("log_softmax", x);
   const kernels::Axis axis = detail::split_at(x.shape(), detail::checked_dim("log_softmax", dim, x.shape()));

@@ -57,17 +57,20 @@ Tensor first_positions(const Tensor& x, std::size_t dim, std::int64_t k, bool de
 }  // namespace
 
 Tensor argsort(const Tensor& x, std::int64_t dim, bool descending) {
+  detail::require_defined("argsort", x);
   const std::size_t d = detail::checked_dim("argsort", dim, x.shape());
   return first_positions(x, d, x.dim() == 0 ? 1 : x.shape()[d], descending);
 }
 
 ValuesAndIndices sort(const Tensor& x, std::int64_t dim, bool descending) {
+  detail::require_defined("sort", x);
   const std::size_t d = detail::checked_dim("sort", dim, x.shape());
   const Tensor positions = first_positions(x, d, x.dim() == 0 ? 1 : x.shape()[d], descending);
   return {gather(x, dim, positions), positions};
 }
 
 ValuesAndIndices topk(const Tensor& x, std::int64_t k, std::int64_t dim, bool largest) {
+  detail::require_defined("topk", x);
   const std::size_t d = detail::checked_dim("topk", dim, x.shape());
   const std::int64_t n = x.dim() == 0 ? 1 : x.shape()[d];
   if (k < 0 || k > n)

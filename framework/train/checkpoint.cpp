@@ -15,6 +15,7 @@
 #include <nlohmann/json.hpp>
 
 #include "retort/framework/base/random.hpp"
+#include "retort/framework/core/factories.hpp"
 #include "retort/framework/data/data_loader.hpp"
 #include "retort/framework/io/atomic_file.hpp"
 #include "retort/framework/io/input_impl.hpp"

@@ -54,6 +54,19 @@ BOOST_AUTO_TEST_CASE(a_wrong_gradient_is_reported_with_its_place) {
   BOOST_TEST(text.str().find("element 2") != std::string::npos);
 }
 
+BOOST_AUTO_TEST_CASE(a_wrong_gradient_is_reported_with_the_rules_that_gave_it) {
+  const auto report = [](double plain, double fast) {
+    std::ostringstream text;
+    text << gradcheck([&](const Tensors& in) { return square_of_two_rules(in[0], plain, fast); },
+                      {leaf({2.0})});
+    return text.str();
+  };
+  BOOST_TEST(report(1, 1) == "passed");
+  BOOST_TEST(report(1.5, 1).find("(by the .vjp rules)") != std::string::npos);
+  BOOST_TEST(report(1, 1.5).find("(by the .fast_vjp rules)") != std::string::npos);
+  BOOST_TEST(report(1.5, 1.5).find("(by the rules, .vjp as well as .fast_vjp)") != std::string::npos);
+}
+
 BOOST_AUTO_TEST_CASE(a_right_gradient_passes_and_the_inputs_stay_as_they_were) {
   const Tensor x = leaf({1.0, -2.0, 3.0});
   const GradcheckReport report = gradcheck([](const Tensors& in) { return in[0] * in[0]; }, {x});

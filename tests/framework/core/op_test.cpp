@@ -84,6 +84,66 @@ BOOST_AUTO_TEST_CASE(a_rule_that_gives_a_wrong_shape_is_named) {
   BOOST_TEST(text.find("(2)") != std::string::npos);
 }
 
+BOOST_AUTO_TEST_CASE(a_rule_that_gives_an_int64_gradient_is_named) {
+  const Tensor x = leaf({2.0, 3.0});
+  const auto counting = [](const Tensor& in) {
+    return record(
+        {.name = "counting", .inputs = {in}, .value = in.detach() * 2.0, .vjp = [](const Tensor&, Needs) {
+           return tensor({1, 1});
+         }});
+  };
+  const std::string text = thrown_text<TypeError>([&] { sum(counting(x)).backward(); });
+  BOOST_TEST(text.find("counting") != std::string::npos);
+  BOOST_TEST(text.find("int64") != std::string::npos);
+  BOOST_CHECK_THROW((void)grad({sum(counting(x))}, {x}, {.create_graph = true}), TypeError);
+  BOOST_TEST(!x.grad().defined());
+}
+
+BOOST_AUTO_TEST_CASE(a_large_rule_and_a_rule_that_cannot_be_copied_are_kept) {
+  struct Large {
+    explicit Large(double factor) : factors(200, factor) {}
+    Large(Large&&) = default;
+    Large(const Large&) = delete;
+    Tensor operator()(const Tensor& g, Needs) const { return g * factors[199]; }
+    std::vector<double> factors;
+    std::array<double, 100> more{};
+  };
+  const Tensor x = leaf({2.0});
+  record({.name = "large", .inputs = {x}, .value = x.detach() * 3.0, .vjp = Large(3)}).backward();
+  BOOST_TEST(x.grad().item<double>() == 3.0);
+}
+
+BOOST_AUTO_TEST_CASE(an_undefined_value_is_refused_by_name) {
+  const std::string text = thrown_text<ValueError>([] { record({.name = "empty_handed", .inputs = {}}); });
+  BOOST_TEST(text.find("empty_handed") != std::string::npos);
+}
+
+BOOST_AUTO_TEST_CASE(the_errors_of_compute_name_it_and_the_argument) {
+  const Tensor x = tensor({1.f}), y = tensor({1.0});
+  const auto kernel = [](auto* out, const auto* a, const auto* b) { *out = *a + *b; };
+  std::string text = thrown_text<TypeError>([&] { (void)compute({1}, DType::float32, kernel, x, y); });
+  BOOST_TEST(text.find("compute: ") == 0);
+  BOOST_TEST(text.find("argument 2 is float64") != std::string::npos);
+  text = thrown_text<TypeError>([&] { (void)compute({1}, DType::int64, kernel, x, x); });
+  BOOST_TEST(text.find("compute: ") == 0);
+  text = thrown_text<TypeError>([&] { compute_into(DType::float64, kernel, writable(x), y, y); });
+  BOOST_TEST(text.find("compute_into: ") == 0);
+}
+
+BOOST_AUTO_TEST_CASE(grad_mode_is_set_for_a_scope_and_restored) {
+  BOOST_TEST(is_grad_enabled());
+  {
+    const NoGradGuard off;
+    BOOST_TEST(!is_grad_enabled());
+    {
+      const GradMode on(true);
+      BOOST_TEST(is_grad_enabled());
+    }
+    BOOST_TEST(!is_grad_enabled());
+  }
+  BOOST_TEST(is_grad_enabled());
+}
+
 BOOST_AUTO_TEST_CASE(a_gradient_of_the_broadcast_shape_or_of_a_wider_type_is_fitted) {
   const Tensor x = tensor({2.f}).set_requires_grad();
   const Tensor y = record({.name = "spread",
@@ -290,7 +350,7 @@ BOOST_AUTO_TEST_CASE(gradients_are_right_to_any_order) {
     BOOST_TEST(bool(gradcheck(f, inputs)));
     BOOST_TEST(bool(gradgradcheck(f, inputs)));
     const auto first = [&](const Tensors& in) {
-      const detail::RecordingGuard recording;  // the differences are taken with recording off
+      const GradMode recording(true);  // the differences are taken with recording off
       return grad({sum(f(in))}, {in[0]}, {.create_graph = true})[0];
     };
     BOOST_TEST(bool(gradgradcheck(first, inputs)));
@@ -369,7 +429,7 @@ BOOST_AUTO_TEST_CASE(a_rule_of_several_results_may_ask_for_them) {
   BOOST_TEST(bool(gradcheck(f, inputs)));
   BOOST_TEST(bool(gradgradcheck(f, inputs)));
   const auto first = [&](const Tensors& in) {
-    const detail::RecordingGuard recording;  // the differences are taken with recording off
+    const GradMode recording(true);  // the differences are taken with recording off
     return grad({sum(f(in))}, in, {.create_graph = true})[0];
   };
   BOOST_TEST(bool(gradgradcheck(first, inputs)));

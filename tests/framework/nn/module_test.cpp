@@ -313,7 +313,7 @@ BOOST_AUTO_TEST_CASE(untracked_parameters_are_described) {
   BOOST_TEST_REQUIRE(found.size() == 1U);
   BOOST_TEST(
       found[0] ==
-      "a float32 tensor of shape (1, 2) wants a gradient but is no parameter of the module; list it in "
+      "a float32 tensor of shape (1, 2) requires a gradient but is not a parameter of the module; list it in "
       "RETORT_MEMBERS");
   BOOST_TEST(rt::untracked_parameters(rt::sum(data * module.listed), module).empty());
   BOOST_TEST(rt::untracked_parameters(rt::sum(data), module).empty());

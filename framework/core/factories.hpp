@@ -1,0 +1,76 @@
+// Functions that make tensors: from literals, constants and random draws.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <initializer_list>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "retort/framework/core/tensor.hpp"
+
+namespace retort {
+
+class Generator;
+
+namespace detail {
+/// Element type of tensor literals: float, double, and int64 for every integer.
+template <class T>
+using Element = std::conditional_t<std::is_same_v<T, float>, float,
+                                   std::conditional_t<std::is_floating_point_v<T>, double, std::int64_t>>;
+void check_value_count(std::size_t count, const Shape& shape);
+
+template <class T>
+[[nodiscard]] Tensor make_tensor(const T* values, std::size_t count, const Shape& shape) {
+  static_assert(std::is_arithmetic_v<T>, "a tensor's elements are numbers");
+  check_value_count(count, shape);
+  Array array(shape, dtype_of<Element<T>>);
+  auto* out = array.fill<Element<T>>().data();
+  for (std::size_t i = 0; i < count; ++i) out[i] = static_cast<Element<T>>(values[i]);
+  return Access::make(std::move(array));
+}
+}  // namespace detail
+
+/// A tensor of `values` in row-major order. T is float, double or an integer type (which makes int64).
+/// Throws: ShapeError if their number does not fit the shape.
+template <class T>
+[[nodiscard]] Tensor tensor(const std::vector<T>& values, const Shape& shape) {
+  return detail::make_tensor(values.data(), values.size(), shape);
+}
+template <class T>
+[[nodiscard]] Tensor tensor(std::initializer_list<T> values, const Shape& shape) {
+  return detail::make_tensor(values.begin(), values.size(), shape);
+}
+/// A 1-dimensional tensor of `values`.
+template <class T>
+[[nodiscard]] Tensor tensor(const std::vector<T>& values) {
+  return detail::make_tensor(values.data(), values.size(), {static_cast<std::int64_t>(values.size())});
+}
+template <class T>
+[[nodiscard]] Tensor tensor(std::initializer_list<T> values) {
+  return detail::make_tensor(values.begin(), values.size(), {static_cast<std::int64_t>(values.size())});
+}
+
+/// A tensor whose values are not initialised.
+[[nodiscard]] Tensor empty(const Shape& shape, DType dtype = DType::float32);
+[[nodiscard]] Tensor zeros(const Shape& shape, DType dtype = DType::float32);
+[[nodiscard]] Tensor ones(const Shape& shape, DType dtype = DType::float32);
+/// `value` everywhere; for int64 a fraction is cut off. Throws: ValueError if int64 cannot hold it.
+[[nodiscard]] Tensor full(const Shape& shape, Scalar value, DType dtype = DType::float32);
+/// Uniform draws in [0, 1) and standard normal draws from `generator`, or from the default one of manual_seed.
+/// Throws: TypeError for int64.
+[[nodiscard]] Tensor rand(const Shape& shape, DType dtype = DType::float32);
+[[nodiscard]] Tensor rand(const Shape& shape, DType dtype, Generator& generator);
+[[nodiscard]] Tensor randn(const Shape& shape, DType dtype = DType::float32);
+[[nodiscard]] Tensor randn(const Shape& shape, DType dtype, Generator& generator);
+/// 0, 1, …, n-1 [n]. Throws: ValueError for a negative n.
+[[nodiscard]] Tensor arange(std::int64_t n, DType dtype = DType::int64);
+[[nodiscard]] Tensor empty_like(const Tensor& like);
+[[nodiscard]] Tensor zeros_like(const Tensor& like);
+[[nodiscard]] Tensor ones_like(const Tensor& like);
+[[nodiscard]] Tensor full_like(const Tensor& like, Scalar value);
+[[nodiscard]] Tensor rand_like(const Tensor& like);
+[[nodiscard]] Tensor randn_like(const Tensor& like);
+
+}  // namespace retort

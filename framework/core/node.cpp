@@ -1,0 +1,56 @@
+#include "retort/framework/core/node.hpp"
+
+#include <algorithm>
+
+#include "retort/framework/base/pool.hpp"
+#include "retort/framework/base/thread_state.hpp"
+
+namespace retort::detail {
+
+Node::Node(Kind of, const Tensor& value)
+    : kind(of), dtype(value.dtype()), id(next_id()), shape(value.shape()) {
+  count_nodes(1);
+}
+
+void destroy(Node* node) noexcept {
+  ThreadState& state = thread_state;
+  node->next_dead = std::exchange(state.dead, node);
+  if (state.destroying) return;
+  const Scoped guard(state.destroying, true);
+  while (Node* dead = state.dead) {
+    state.dead = dead->next_dead;
+    delete dead;
+  }
+}
+
+Operation::Operation(const char* of, const Inputs& from, std::span<const Tensor> values, std::size_t parts,
+                     Rule&& rule, Rule&& fast_rule)
+    : Node(Kind::operation, *std::ranges::find_if(values, &Tensor::defined)),
+      name(of),
+      part_count(parts),
+      vjp(std::move(rule)),
+      fast_vjp(std::move(fast_rule)),
+      inputs(from.size()),
+      results(vjp.wants_results() || fast_vjp.wants_results() ? values.size() : 0) {
+  for (std::size_t i = 0; i < from.size(); ++i)
+    if (from[i].requires_grad()) inputs[i] = Ref<Node>::share(Access::node(from[i]));
+  for (std::size_t i = 0; i < results.size(); ++i)
+    if (values[i].defined()) results[i] = values[i].detach();
+}
+
+void Operation::spend() noexcept {
+  spent = true;
+  vjp.reset();
+  fast_vjp.reset();
+  for (Tensor& result : results) result = {};
+  for (Ref<Node>& input : inputs) input = {};
+}
+
+Tensor Operation::connected(std::size_t i) {
+  const Tensor& result = results[i];
+  if (!result.defined() || !is_floating_point(result.dtype())) return result;
+  const Ref<Node> node = Ref<Node>::share(this);
+  return Access::make(Access::array(result), part_count == 0 ? node : Ref<Node>(new Part(result, node, i)));
+}
+
+}  // namespace retort::detail

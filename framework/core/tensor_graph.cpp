@@ -1,0 +1,129 @@
+// The members of Tensor that need its graph: they use the units above tensor.hpp.
+#include <mutex>
+#include <new>
+
+#include "retort/framework/base/pool.hpp"
+#include "retort/framework/core/array_ops.hpp"
+#include "retort/framework/core/engine.hpp"
+#include "retort/framework/core/node.hpp"
+#include "retort/framework/core/record.hpp"
+#include "retort/framework/core/require.hpp"
+
+namespace retort {
+namespace detail {
+
+TensorImpl::TensorImpl(Array values, Ref<Node> history) noexcept
+    : array(std::move(values)), node(std::move(history)) {}
+TensorImpl::~TensorImpl() = default;
+
+void destroy(TensorImpl* impl) noexcept {
+  impl->~TensorImpl();
+  pool_free(impl, sizeof(TensorImpl));
+}
+
+Tensor Access::make(Array array, Ref<Node> node) {
+  Tensor tensor;
+  void* const memory = pool_allocate(sizeof(TensorImpl));
+  tensor.impl_ = Ref<TensorImpl>(new (memory) TensorImpl(std::move(array), std::move(node)));
+  return tensor;
+}
+
+Tensor Access::make(Array array) { return make(std::move(array), {}); }
+void Access::set_node(const Tensor& tensor, Ref<Node> node) { tensor.impl_->node = std::move(node); }
+
+void Access::replace_array(const Tensor& leaf, Array array) {
+  const bool required = leaf.requires_grad();
+  Access::array(leaf) = std::move(array);
+  Access::array(leaf).stamp();
+  if (!node(leaf)) return;
+  set_node(leaf, {});
+  leaf.set_requires_grad(required);
+}
+
+namespace {
+Leaf* leaf_of(const Tensor& tensor) {
+  return tensor.is_leaf() ? static_cast<Leaf*>(Access::node(tensor)) : nullptr;
+}
+
+// The old gradient is freed after the lock is released, since a graph may be freed with it.
+void replace_grad(Leaf& leaf, Tensor gradient) {
+  const std::lock_guard lock(leaf.mutex);
+  std::swap(leaf.grad, gradient);
+}
+}  // namespace
+}  // namespace detail
+
+using detail::Access, detail::leaf_of, detail::replace_grad;
+
+Tensor::Tensor(Array array) : Tensor(Access::make(std::move(array))) {}
+void Tensor::replace_array(Array array) const { Access::replace_array(*this, std::move(array)); }
+
+// The engine converts the gradient back.
+Tensor Tensor::to(DType dtype) const {
+  detail::require_defined("to", *this);
+  if (this->dtype() == dtype) return *this;
+  return record({.name = "to",
+                 .inputs = {*this},
+                 .value = Access::make(detail::converted(impl_array(), dtype)),
+                 .vjp = [](const Tensor& g, Needs) { return g; }});
+}
+
+Tensor Tensor::clone() const {
+  detail::require_defined("clone", *this);
+  return record({.name = "clone",
+                 .inputs = {*this},
+                 .value = Access::make(detail::copied(impl_array())),
+                 .vjp = [](const Tensor& g, Needs) { return g; }});
+}
+
+bool Tensor::requires_grad() const noexcept {
+  const detail::Node* node = Access::node(*this);
+  return node && node->requires_grad;
+}
+
+bool Tensor::is_leaf() const noexcept {
+  const detail::Node* node = Access::node(*this);
+  return !node || node->kind == detail::Node::Kind::leaf;
+}
+
+Tensor Tensor::set_requires_grad(bool value) const {
+  if (!is_leaf())
+    throw GraphError(
+        "set_requires_grad: the result of an operation always follows its inputs; detach() it first");
+  if (value && !is_floating_point(dtype()))
+    throw TypeError(message("set_requires_grad: a {} tensor has no gradient; convert with to()", dtype()));
+  if (detail::Leaf* leaf = leaf_of(*this)) {
+    leaf->requires_grad = value;
+  } else if (value) {
+    Access::set_node(*this, detail::Ref<detail::Node>(new detail::Leaf(*this)));
+  }
+  return *this;
+}
+
+Tensor Tensor::grad() const {
+  detail::Leaf* leaf = leaf_of(*this);
+  if (!leaf) return {};
+  const std::lock_guard lock(leaf->mutex);
+  return leaf->grad;
+}
+
+void Tensor::set_grad(const Tensor& gradient) const {
+  detail::Leaf* leaf = leaf_of(*this);
+  if (!leaf) throw GraphError("set_grad: only a leaf that requires a gradient holds one");
+  if (gradient.defined() && gradient.shape() != shape())
+    throw ShapeError(
+        message("set_grad: the gradient has shape {} but the tensor {}", gradient.shape(), shape()));
+  if (gradient.defined() && gradient.dtype() != dtype())
+    throw TypeError(message("set_grad: the gradient is {} but the tensor {}", gradient.dtype(), dtype()));
+  replace_grad(*leaf, gradient);
+}
+
+void Tensor::zero_grad() const {
+  if (detail::Leaf* leaf = leaf_of(*this)) replace_grad(*leaf, {});
+}
+
+void Tensor::backward(const Tensor& given, BackwardOptions options) const {
+  detail::backward(*this, given, options);
+}
+
+}  // namespace retort
