@@ -1,7 +1,7 @@
 # Everything a user needs is one word: each target installs what is missing, builds and runs.
 
 .DEFAULT_GOAL := help
-.PHONY: help packages configure distill test bench docs format clean
+.PHONY: help packages configure distill hinton cnn test bench docs format clean
 
 JOBS := $(shell nproc)
 BUILD := build/release
@@ -9,6 +9,8 @@ CLANG_FORMAT := clang-format-16
 
 help:
 	@echo "make distill [ARGS=...]   train a teacher and students on Fashion-MNIST, print and write the result"
+	@echo "make hinton [ARGS=...]    repeat the tables of Hinton et al. (2015) (--quick, --data FOLDER, --help)"
+	@echo "make cnn [ARGS=...]       distil a residual network into a depthwise one"
 	@echo "make test                 build and run every test"
 	@echo "make bench [ARGS=...]     measure speed and memory, with libtorch where installed (--quick, --help)"
 	@echo "make docs                 build the guides and the API reference in build/docs/html"
@@ -25,6 +27,14 @@ distill: configure
 	@cmake --build $(BUILD) --target distill
 	@cmake/install_packages.sh pictures || true  # the report does without
 	@$(BUILD)/examples/distill --config examples/distill/fashion_mnist.json $(ARGS)
+
+hinton: configure
+	@cmake --build $(BUILD) --target hinton_2015
+	@$(BUILD)/examples/hinton_2015 $(ARGS)
+
+cnn: configure
+	@cmake --build $(BUILD) --target cnn
+	@$(BUILD)/examples/cnn $(ARGS)
 
 test: configure
 	@cmake --build $(BUILD)
