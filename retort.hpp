@@ -29,6 +29,7 @@
 #include "retort/framework/io/npz.hpp"
 #include "retort/framework/io/safetensors.hpp"
 #include "retort/framework/io/serialize.hpp"
+#include "retort/framework/io/sparse_teacher.hpp"
 #include "retort/framework/nn/activation.hpp"
 #include "retort/framework/nn/attention.hpp"
 #include "retort/framework/nn/conv.hpp"

@@ -9,12 +9,14 @@
 #include "retort/framework/kernels/distillation.hpp"
 #include "retort/framework/kernels/gemm.hpp"
 #include "retort/framework/kernels/reduce.hpp"
+#include "retort/framework/kernels/sparse_distillation.hpp"
 #include "retort/framework/ops/checks.hpp"
 #include "retort/framework/ops/elementwise.hpp"
 #include "retort/framework/ops/matmul.hpp"
 #include "retort/framework/ops/reduction.hpp"
 #include "retort/framework/ops/shape_ops.hpp"
 #include "retort/losses/rows_impl.hpp"
+#include "retort/losses/sparse_rows_impl.hpp"
 
 namespace retort {
 namespace {
@@ -31,7 +33,8 @@ struct Layer {
 struct Call {
   Layer student;
   Layer teacher;           // or
-  Tensor teacher_logits;   // [N, C]; neither if alpha is 0
+  Tensor teacher_logits;   // [N, C], or
+  SparseTeacher sparse;    // [N, K], its indices undefined if it is none; none of the three if alpha is 0
   detail::ClassRows rows;  // labels and mask [N]
   DistillationLossOptions options;
   double scale = 1;
@@ -60,10 +63,18 @@ Shape check_inputs(const LinearDistillationInputs& in, const DistillationLossOpt
   check_layer(".", in.hidden, in.weight, in.bias);
   Shape logits = in.hidden.shape();
   logits.back() = in.weight.size(0);
-  if (in.teacher_logits.defined() && in.teacher_hidden.defined())
-    throw ValueError(message("{}: give .teacher_logits or .teacher_hidden, not both", operation));
+  const bool sparse = in.teacher_sparse.indices.defined();
+  if (in.teacher_logits.defined() + in.teacher_hidden.defined() + sparse > 1)
+    throw ValueError(
+        message("{}: give one of .teacher_logits, .teacher_hidden and .teacher_sparse", operation));
   Shape given = logits;
-  if (in.teacher_logits.defined()) {
+  if (sparse) {
+    detail::check_sparse_teacher(operation, in.teacher_sparse, logits);
+    if (options.divergence != Divergence::forward_kl || options.standardize)
+      throw ValueError(message("{}: a sparse teacher has the divergence forward_kl, not {}{}", operation,
+                               name(options.divergence),
+                               options.standardize ? " of standardized logits" : ""));
+  } else if (in.teacher_logits.defined()) {
     detail::require_floating(operation, in.teacher_logits);
     given = in.teacher_logits.shape();
   } else if (in.teacher_hidden.defined()) {
@@ -72,8 +83,8 @@ Shape check_inputs(const LinearDistillationInputs& in, const DistillationLossOpt
     given.back() = in.teacher_weight.size(0);
   } else if (options.alpha > 0) {
     throw ValueError(
-        message("{}: the teacher is missing but alpha is {}; give .teacher_logits, or "
-                ".teacher_hidden and .teacher_weight",
+        message("{}: the teacher is missing but alpha is {}; give .teacher_logits, "
+                ".teacher_hidden and .teacher_weight, or .teacher_sparse",
                 operation, options.alpha));
   }
   if (given != logits)
@@ -103,7 +114,11 @@ Call prepare(const LinearDistillationInputs& in, const DistillationLossOptions& 
     return x.defined() && x.dim() != 2 ? reshape(typed(x), {call.count, x.size(-1)}) : typed(x);
   };
   call.student = {flat(in.hidden), typed(in.weight), typed(in.bias)};
-  if (options.alpha > 0 && in.teacher_logits.defined())
+  if (options.alpha > 0 && in.teacher_sparse.indices.defined())
+    call.sparse = detail::prepare_sparse_teacher(
+        operation, in.teacher_sparse, call.count, call.dtype,
+        call.rows.mask.defined() ? reshape(call.rows.mask, {call.count}) : Tensor());
+  else if (options.alpha > 0 && in.teacher_logits.defined())
     call.teacher_logits = flat(in.teacher_logits);
   else if (options.alpha > 0)
     call.teacher = {flat(in.teacher_hidden), typed(in.teacher_weight), typed(in.teacher_bias)};
@@ -121,9 +136,17 @@ Call prepare(const LinearDistillationInputs& in, const DistillationLossOptions& 
 
 // The definition: the two calls one after the other.
 Tensor definition(const Call& call, const Tensors& student) {
+  const Tensor logits = linear(student[0], student[1], student[2]);
+  if (call.sparse.indices.defined())
+    return sparse_distillation_loss({.student = logits,
+                                     .teacher = call.sparse,
+                                     .labels = call.rows.labels,
+                                     .mask = call.rows.mask,
+                                     .weight = call.rows.weight},
+                                    {.alpha = call.options.alpha, .reduction = call.options.reduction});
   Tensor teacher = call.teacher_logits;
   if (call.teacher.defined()) teacher = linear(call.teacher.hidden, call.teacher.weight, call.teacher.bias);
-  return distillation_loss({.student = linear(student[0], student[1], student[2]),
+  return distillation_loss({.student = logits,
                             .teacher = teacher,
                             .labels = call.rows.labels,
                             .mask = call.rows.mask,
@@ -175,21 +198,44 @@ void walk(const Call& call, T* losses, const T* g, T* to_hidden, T* to_weight, T
     const auto integers = [&](const Tensor& x) {
       return x.defined() ? detail::elements<Index>(x) + first : nullptr;
     };
-    kernels::distillation_rows<T>({.rows = count,
-                                   .classes = classes,
-                                   .temperature = call.options.temperature,
-                                   .alpha = call.options.alpha,
-                                   .divergence = call.options.divergence,
-                                   .beta = call.options.beta,
-                                   .standardize = call.options.standardize,
-                                   .student = logits,
-                                   .teacher = teacher_rows,
-                                   .labels = call.options.alpha < 1 ? integers(call.rows.labels) : nullptr,
-                                   .mask = integers(call.rows.mask),
-                                   .loss = losses != nullptr ? losses + first : nullptr,
-                                   .student_gradient = derive ? logits : nullptr,
-                                   .g = g != nullptr ? g + first : nullptr,
-                                   .scale = call.scale});
+    const Index* const labels = call.options.alpha < 1 ? integers(call.rows.labels) : nullptr;
+    T* const loss = losses != nullptr ? losses + first : nullptr;
+    const T* const factors = g != nullptr ? g + first : nullptr;
+    if (call.sparse.indices.defined()) {
+      const Index kept = call.sparse.indices.size(1);
+      kernels::sparse_distillation_rows<T>(
+          {.rows = count,
+           .classes = classes,
+           .kept = kept,
+           .temperature = call.sparse.temperature,
+           .alpha = call.options.alpha,
+           .student = logits,
+           .indices = detail::elements<Index>(call.sparse.indices) + first * kept,
+           .log_probs = detail::elements<T>(call.sparse.log_probs) + first * kept,
+           .log_tail = detail::elements<T>(call.sparse.log_tail) + first,
+           .labels = labels,
+           .mask = integers(call.rows.mask),
+           .loss = loss,
+           .gradient = derive ? logits : nullptr,
+           .g = factors,
+           .scale = call.scale});
+    } else {
+      kernels::distillation_rows<T>({.rows = count,
+                                     .classes = classes,
+                                     .temperature = call.options.temperature,
+                                     .alpha = call.options.alpha,
+                                     .divergence = call.options.divergence,
+                                     .beta = call.options.beta,
+                                     .standardize = call.options.standardize,
+                                     .student = logits,
+                                     .teacher = teacher_rows,
+                                     .labels = labels,
+                                     .mask = integers(call.rows.mask),
+                                     .loss = loss,
+                                     .student_gradient = derive ? logits : nullptr,
+                                     .g = factors,
+                                     .scale = call.scale});
+    }
     if (to_hidden != nullptr)
       kernels::gemm<T>(false, false, count, features, classes, 1, logits, classes,
                        detail::elements<T>(call.student.weight), features, 0, to_hidden + first * features,
@@ -223,6 +269,7 @@ void walk(const Call& call, const Tensor& losses, const Tensor& g, const Gradien
 }  // namespace
 
 Tensor linear_distillation_loss(const LinearDistillationInputs& inputs, DistillationLossOptions options) {
+  if (inputs.teacher_sparse.indices.defined()) options.temperature = inputs.teacher_sparse.temperature;
   detail::check_distillation_options(operation, options);
   const Shape logits = check_inputs(inputs, options);
   const Call call = prepare(inputs, options, logits);

@@ -3,9 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <memory>
-#include <numeric>
-#include <vector>
 
 #include "retort/framework/core/compute.hpp"
 #include "retort/framework/core/engine.hpp"
@@ -20,6 +17,7 @@
 #include "retort/framework/ops/sorting.hpp"
 #include "retort/losses/cross_entropy_loss.hpp"
 #include "retort/losses/distillation_loss.hpp"
+#include "retort/losses/sparse_rows_impl.hpp"
 #include "retort/losses/weighted_rows_impl.hpp"
 
 namespace retort {
@@ -28,86 +26,18 @@ namespace {
 constexpr const char* operation = "sparse_distillation_loss";
 constexpr double infinity = std::numeric_limits<double>::infinity();
 
-// Rows flattened, in one float type, the kept classes of each row in ascending order.
+// Rows flattened, in one float type.
 struct Call {
-  Tensor student;    // [N, C]
-  Tensor indices;    // [N, K]; 0 … K-1 in rows that do not count
-  Tensor log_probs;  // [N, K]
-  Tensor log_tail;   // [N]
-  Tensor labels;     // [N]; undefined if alpha is 1
-  Tensor mask;       // [N]; undefined if all rows count
-  Tensor weight;     // [N]; undefined for 1
-  double temperature = 1;
-  double scale = 1;  // factor of the sum over rows
+  Tensor student;         // [N, C]
+  SparseTeacher teacher;  // [N, K], prepared
+  Tensor labels;          // [N]; undefined if alpha is 1
+  Tensor mask;            // [N]; undefined if all rows count
+  Tensor weight;          // [N]; undefined for 1
+  double scale = 1;       // factor of the sum over rows
   SparseDistillationLossOptions options;
 
   bool by_row() const { return options.reduction == Reduction::none; }
 };
-
-void check(const SparseDistillationInputs& in, const SparseDistillationLossOptions& options) {
-  const SparseTeacher& teacher = in.teacher;
-  for (const auto& [name, given] : {std::pair<const char*, const Tensor&>(".student", in.student),
-                                    {".teacher.indices", teacher.indices},
-                                    {".teacher.log_probs", teacher.log_probs},
-                                    {".teacher.log_tail", teacher.log_tail}})
-    if (!given.defined()) throw ValueError(message("{}: {} is missing", operation, name));
-  detail::check_distillation_options(
-      operation,
-      {.temperature = teacher.temperature, .alpha = options.alpha, .reduction = options.reduction});
-  detail::require_floating(operation, in.student);
-  detail::require_floating(operation, teacher.log_probs);
-  detail::require_floating(operation, teacher.log_tail);
-  detail::require_int64(operation, "teacher.indices", teacher.indices);
-  if (in.student.dim() == 0 || in.student.size(-1) != teacher.classes)
-    throw ShapeError(message("{}: student has shape {} but the teacher has {} classes; expected (..., {})",
-                             operation, in.student.shape(), teacher.classes, teacher.classes));
-  const Shape rows = detail::row_shape(in.student.shape(), in.student.dim() - 1);
-  Shape kept = rows;
-  kept.push_back(teacher.indices.dim() > 0 ? teacher.indices.size(-1) : 0);
-  if (teacher.indices.shape() != kept || teacher.log_probs.shape() != kept ||
-      teacher.log_tail.shape() != rows)
-    throw ShapeError(message(
-        "{}: the student has rows {}, but the teacher has indices {}, log_probs {} and "
-        "log_tail {}",
-        operation, rows, teacher.indices.shape(), teacher.log_probs.shape(), teacher.log_tail.shape()));
-}
-
-// The kept classes of each row in ascending order, and the logarithms of their probabilities likewise.
-void sort_kept(Call& call, Index classes) {
-  const Index rows = call.indices.size(0), kept = call.indices.size(1);
-  const Tensor indices = empty({rows, kept}, DType::int64), log_probs = empty_like(call.log_probs);
-  const Index* const mask = detail::elements<Index>(call.mask);
-  const Index* const given = detail::elements<Index>(call.indices);
-  Index* const sorted = detail::elements<Index>(writable(indices));
-  compute_into(
-      log_probs.dtype(),
-      [&](auto* to, const auto* from) {
-        std::vector<Index> order(static_cast<std::size_t>(kept));
-        for (Index i = 0; i < rows; ++i) {
-          const Index* const row = given + i * kept;
-          std::iota(order.begin(), order.end(), 0);
-          if (mask != nullptr && mask[i] == 0) {
-            std::copy(order.begin(), order.end(), sorted + i * kept);
-            std::fill_n(to + i * kept, kept, 0);
-            continue;
-          }
-          std::sort(order.begin(), order.end(), [&](Index a, Index b) { return row[a] < row[b]; });
-          for (Index k = 0; k < kept; ++k) {
-            const Index at = order[static_cast<std::size_t>(k)], c = row[at];
-            if (c < 0 || c >= classes)
-              throw IndexError(message("{}: the teacher's class {} in row {} is out of range [0, {})",
-                                       operation, c, i, classes));
-            if (k > 0 && c == sorted[i * kept + k - 1])
-              throw ValueError(message("{}: the teacher names class {} twice in row {}", operation, c, i));
-            sorted[i * kept + k] = c;
-            to[i * kept + k] = from[i * kept + at];
-          }
-        }
-      },
-      writable(log_probs), call.log_probs);
-  call.indices = indices;
-  call.log_probs = log_probs;
-}
 
 // `x` [..., C] with -inf at the indices [..., K].
 Tensor without(const Tensor& x, const Tensor& indices) {
@@ -117,20 +47,20 @@ Tensor without(const Tensor& x, const Tensor& indices) {
 
 // T²·D of each row, in ops.
 Tensor divergences(const Call& call, const Tensor& student) {
-  const double T = call.temperature;
-  const Tensor kept = gather(student, 1, call.indices);
+  const double T = call.teacher.temperature;
+  const Tensor kept = gather(student, 1, call.teacher.indices);
   if (call.options.tail == Tail::drop) {
-    const Tensor log_q = gather(log_softmax(student / T, 1), 1, call.indices);
-    const Tensor p = exp(call.log_probs), present = greater(p, 0);
-    return sum(where(present, p * (call.log_probs - where(present, log_q, 0)), 0), 1) * (T * T);
+    const Tensor log_q = gather(log_softmax(student / T, 1), 1, call.teacher.indices);
+    const Tensor p = exp(call.teacher.log_probs), present = greater(p, 0);
+    return sum(where(present, p * (call.teacher.log_probs - where(present, log_q, 0)), 0), 1) * (T * T);
   }
-  Tensor s = kept, t = call.log_probs;
+  Tensor s = kept, t = call.teacher.log_probs;
   if (call.options.tail == Tail::bucket) {
-    const Tensor rest = without(student, call.indices);
+    const Tensor rest = without(student, call.teacher.indices);
     const Tensor has_rest = not_equal(amax(rest.detach(), 1, true), -infinity);
     const Tensor mass = logsumexp(where(has_rest, rest, 0) / T, 1, true) * T;
     s = concat({kept, where(has_rest, mass, -infinity)}, 1);
-    t = concat({t, unsqueeze(call.log_tail, 1)}, 1);
+    t = concat({t, unsqueeze(call.teacher.log_tail, 1)}, 1);
   }
   return distillation_loss({.student = s, .teacher = t * T},
                            {.temperature = T, .reduction = Reduction::none});
@@ -159,12 +89,12 @@ void run(const Call& call, const Tensor& loss, const Tensor& gradient) {
                    const T* weight) {
         kernels::sparse_distillation_rows<T>({.rows = call.student.size(0),
                                               .classes = call.student.size(1),
-                                              .kept = call.indices.size(1),
-                                              .temperature = call.temperature,
+                                              .kept = call.teacher.indices.size(1),
+                                              .temperature = call.teacher.temperature,
                                               .alpha = call.options.alpha,
                                               .tail = static_cast<kernels::SparseTail>(call.options.tail),
                                               .student = student,
-                                              .indices = detail::elements<Index>(call.indices),
+                                              .indices = detail::elements<Index>(call.teacher.indices),
                                               .log_probs = log_probs,
                                               .log_tail = log_tail,
                                               .labels = detail::elements<Index>(call.labels),
@@ -174,7 +104,8 @@ void run(const Call& call, const Tensor& loss, const Tensor& gradient) {
                                               .g = weight,
                                               .scale = call.scale});
       },
-      writable(loss), writable(gradient), call.student, call.log_probs, call.log_tail, call.weight);
+      writable(loss), writable(gradient), call.student, call.teacher.log_probs, call.teacher.log_tail,
+      call.weight);
 }
 
 // The loss, or those of all rows.
@@ -237,31 +168,31 @@ Tensor dense_logits(const SparseTeacher& teacher) {
 
 Tensor sparse_distillation_loss(const SparseDistillationInputs& inputs,
                                 SparseDistillationLossOptions options) {
-  check(inputs, options);
   const Tensor& student = inputs.student;
-  const Index classes = student.size(-1), kept = inputs.teacher.indices.size(-1);
+  if (!student.defined()) throw ValueError(message("{}: .student is missing", operation));
+  detail::require_floating(operation, student);
+  detail::check_distillation_options(operation, {.alpha = options.alpha, .reduction = options.reduction});
+  detail::check_sparse_teacher(operation, inputs.teacher, student.shape());
+  const Index classes = student.size(-1);
+  const Shape row_shape = detail::row_shape(student.shape(), student.dim() - 1);
   const detail::ClassRows rows = detail::prepare_rows(
       operation, student.shape(), student.dtype(), student.dim() - 1, inputs.labels,
       {.mask = inputs.mask, .row_weight = inputs.weight, .read_labels = options.alpha < 1});
   if (options.alpha < 1 && !inputs.labels.defined())
     throw ValueError(message("{}: .labels is missing but alpha is {}; give the classes, or set alpha to 1",
                              operation, options.alpha));
-  const DType dtype = student.dtype();
-  const Index count = element_count(detail::row_shape(student.shape(), student.dim() - 1));
+  const Index count = element_count(row_shape);
   const auto flat = [&](const Tensor& x) { return x.defined() ? reshape(x, {count}) : x; };
   Call call{.student = student.dim() == 2 ? student : reshape(student, {count, classes}),
-            .indices = reshape(inputs.teacher.indices, {count, kept}),
-            .log_probs = reshape(inputs.teacher.log_probs.detach().to(dtype), {count, kept}),
-            .log_tail = flat(inputs.teacher.log_tail.detach().to(dtype)),
+            .teacher = detail::prepare_sparse_teacher(operation, inputs.teacher, count, student.dtype(),
+                                                      flat(rows.mask)),
             .labels = options.alpha < 1 ? flat(rows.labels) : Tensor(),
             .mask = flat(rows.mask),
             .weight = flat(rows.weight),
-            .temperature = inputs.teacher.temperature,
             .options = options};
   if (options.reduction == Reduction::batchmean) call.scale = rows.divisor == 0 ? 0 : 1 / rows.divisor;
-  sort_kept(call, classes);
   const Tensor loss = recorded(call);
-  return call.by_row() ? reshape(loss, detail::row_shape(student.shape(), student.dim() - 1)) : loss;
+  return call.by_row() ? reshape(loss, row_shape) : loss;
 }
 
 }  // namespace retort

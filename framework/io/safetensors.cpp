@@ -343,14 +343,24 @@ const StoredType* stored_type(std::string_view name) {
                       [&](const StoredType& type) { return type.name == name; });
 }
 
-Written how_to_write(DType dtype, FloatStorage floats) {
+Written how_to_write(DType dtype, const SafetensorsOptions& options) {
   const bool wide = dtype == DType::float64;
+  const FloatStorage floats = options.floats;
+  if (dtype == DType::int64 && options.integers == IntegerStorage::int32)
+    return {stored_type("I32"), convert_each<std::int64_t, std::int32_t>};
   if (dtype == DType::int64) return {stored_type("I64")};
   if (floats == FloatStorage::float16)
     return {stored_type("F16"), wide ? convert_each<double, _Float16> : convert_each<float, _Float16>};
   if (floats == FloatStorage::bfloat16)
     return {stored_type("BF16"), wide ? convert_each<double, BFloat16> : convert_each<float, BFloat16>};
   return {stored_type(wide ? "F64" : "F32")};
+}
+
+void check_int32(const std::string& name, const Tensor& tensor) {
+  for (const std::int64_t value : tensor.data<std::int64_t>())
+    if (value != static_cast<std::int32_t>(value))
+      throw ValueError(message("save_safetensors: {} contains {}, which does not fit into int32",
+                               shown_name(name), value));
 }
 
 std::string json_string(const std::string& text) {
@@ -395,7 +405,8 @@ void save_safetensors(const std::string& path, const StateDict& tensors, const M
           "save_safetensors: no tensor can be named '__metadata__'; pass metadata as the third argument");
     if (!tensor.defined())
       throw ValueError(message("save_safetensors: the tensor {} is undefined", shown_name(name)));
-    written.push_back(how_to_write(tensor.dtype(), options.floats));
+    written.push_back(how_to_write(tensor.dtype(), options));
+    if (written.back().type->name == "I32") check_int32(name, tensor);
     written.back().tensor = &tensor;
   }
   std::vector<std::size_t> order(written.size());

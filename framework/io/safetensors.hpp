@@ -21,15 +21,19 @@ using Metadata = std::vector<std::pair<std::string, std::string>>;
 /// In float16 values beyond 65504 become infinite; bfloat16 has float32's range and 8 bits of precision.
 enum class FloatStorage : std::uint8_t { as_is, float16, bfloat16 };
 
+/// How int64 tensors are stored: as they are, or in 32 bits.
+enum class IntegerStorage : std::uint8_t { as_is, int32 };
+
 struct SafetensorsOptions {
-  FloatStorage floats = FloatStorage::as_is;  ///< int64 tensors are always stored as they are
+  FloatStorage floats = FloatStorage::as_is;
+  IntegerStorage integers = IntegerStorage::as_is;
 };
 
 /// Writes the tensors under their names, so that the file is there as a whole or not at all (see AtomicFile).
 /// The same arguments give the same bytes. Eight-byte elements come first in the data, so that everything is
-/// aligned; the header keeps the order of `tensors`. ValueError for an undefined tensor, a name that is no
-/// UTF-8 or is "__metadata__", a metadata key given twice, more than 16,384 tensors; IoError when writing
-/// fails.
+/// aligned; the header keeps the order of `tensors`.
+/// Throws: ValueError for an undefined tensor, a name that is not UTF-8 or is "__metadata__", a metadata key given twice,
+/// more than 16,384 tensors, or an integer beyond 32 bits that is to be stored in them; IoError when writing fails.
 void save_safetensors(const std::string& path, const StateDict& tensors, const Metadata& metadata = {},
                       const SafetensorsOptions& options = {});
 

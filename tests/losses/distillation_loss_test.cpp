@@ -344,4 +344,61 @@ BOOST_AUTO_TEST_CASE(the_teacher_of_the_linear_form_is_given_once) {
                     ValueError);
 }
 
+BOOST_AUTO_TEST_CASE(the_linear_form_takes_a_sparse_teacher) {
+  const Tensor hidden = uniform({300, 24}, 1).to(DType::float32).set_requires_grad();
+  const Tensor weight = uniform({1000, 24}, 2).to(DType::float32).set_requires_grad();
+  const Tensor bias = uniform({1000}, 3).to(DType::float32).set_requires_grad();
+  const SparseTeacher teacher = sparse_teacher(uniform({300, 1000}, 4, -6, 6).to(DType::float32), 16, 3);
+  const Tensor labels = indices({300}, 5, 1000), mask = indices({300}, 6, 2);
+  const Tensor factors = uniform({300}, 8, 0, 2).to(DType::float32);
+  for (const Reduction reduction : {Reduction::none, Reduction::sum, Reduction::batchmean})
+    for (const double alpha : {1.0, 0.8, 0.0}) {
+      const Tensor one =
+          linear_distillation_loss({.hidden = hidden,
+                                    .weight = weight,
+                                    .bias = bias,
+                                    .labels = labels,
+                                    .mask = mask,
+                                    .row_weight = factors,
+                                    .teacher_sparse = teacher},
+                                   {.temperature = -1, .alpha = alpha, .reduction = reduction});
+      const Tensor two = sparse_distillation_loss({.student = linear(hidden, weight, bias),
+                                                   .teacher = teacher,
+                                                   .labels = labels,
+                                                   .mask = mask,
+                                                   .weight = factors},
+                                                  {.alpha = alpha, .reduction = reduction});
+      check_close(one, two, 1e-5, "loss");
+      const GradOptions with{.grad_outputs = {uniform(one.shape(), 7, 0.5, 1.5).to(DType::float32)}};
+      const Tensors got = grad({one}, {hidden, weight, bias}, with),
+                    want = grad({two}, {hidden, weight, bias}, with);
+      for (std::size_t k = 0; k < 3; ++k) check_close(got[k], want[k], 1e-5, "gradient " + std::to_string(k));
+    }
+}
+
+BOOST_AUTO_TEST_CASE(what_a_sparse_teacher_of_the_linear_form_cannot_do) {
+  const Tensor hidden = uniform({3, 2}, 1), weight = uniform({4, 2}, 2), logits = uniform({3, 4}, 3);
+  const SparseTeacher teacher = sparse_teacher(logits, 2, 1);
+  const auto refused = [&](const Tensor& dense, const SparseTeacher& sparse,
+                           DistillationLossOptions options) {
+    BOOST_CHECK_THROW(
+        linear_distillation_loss(
+            {.hidden = hidden, .weight = weight, .teacher_logits = dense, .teacher_sparse = sparse}, options),
+        ValueError);
+  };
+  refused(logits, teacher, {});
+  refused({}, teacher, {.divergence = Divergence::reverse_kl});
+  refused({}, teacher, {.standardize = true});
+  SparseTeacher broken = teacher;
+  broken.log_tail = {};
+  refused({}, broken, {});
+  broken = teacher;
+  broken.temperature = 0;
+  refused({}, broken, {});
+  BOOST_CHECK_THROW(
+      linear_distillation_loss(
+          {.hidden = hidden, .weight = weight, .teacher_sparse = sparse_teacher(uniform({3, 5}, 3), 2, 1)}),
+      ShapeError);
+}
+
 BOOST_AUTO_TEST_SUITE_END()

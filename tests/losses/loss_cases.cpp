@@ -365,6 +365,27 @@ std::vector<OpCase> linear_distillations() {
                   .samples = {{uniform({7, 3}, 1), uniform({4, 3}, 2), indices({7}, 4, 2)},
                               {uniform({3, 3}, 1), uniform({3, 3}, 2), zeros({3}, DType::int64)}}});
   rows.push_back({.name = "linear_distillation_loss",
+                  .variant = "a sparse teacher of all classes",
+                  .call =
+                      [](In in) {
+                        const Tensor teacher = fixed_teacher({in[0].size(0), in[1].size(0)}, in[0]);
+                        return linear_distillation_loss(
+                            {.hidden = in[0],
+                             .weight = in[1],
+                             .labels = in[2],
+                             .teacher_sparse = sparse_teacher(teacher, in[1].size(0), 3)},
+                            {.alpha = 0.7});
+                      },
+                  .twin =
+                      [](In in) {
+                        const Tensor teacher = fixed_teacher({in[0].size(0), in[1].size(0)}, in[0]);
+                        return distilled_rows(linear_logits(in[0], in[1], Tensor()), teacher, in[2], Tensor(),
+                                              3, 0.7, Reduction::batchmean);
+                      },
+                  .samples = {{uniform({5, 3}, 1), uniform({4, 3}, 2), indices({5}, 4, 4)},
+                              {uniform({1, 1}, 1), uniform({1, 1}, 2), indices({1}, 4, 1)},
+                              {uniform({0, 3}, 1), uniform({4, 3}, 2), indices({0}, 4, 4)}}});
+  rows.push_back({.name = "linear_distillation_loss",
                   .variant = "a teacher that learns",
                   .call =
                       [](In in) {

@@ -492,4 +492,17 @@ BOOST_AUTO_TEST_CASE(damaged_files_do_no_harm) {
   BOOST_TEST(refused > 10'000U);
 }
 
+BOOST_AUTO_TEST_CASE(integers_can_be_stored_in_32_bits) {
+  const TemporaryFolder folder;
+  const std::int64_t most = std::numeric_limits<std::int32_t>::max();
+  save_safetensors(folder / "f", {{"a", tensor({-most - 1, most})}, {"b", ones({1})}}, {},
+                   {.integers = IntegerStorage::int32});
+  BOOST_TEST(safetensors_entries(folder / "f")[0].dtype == "I32");
+  check_values(load_safetensors(folder / "f").at("a"), DType::int64, {2},
+               {-static_cast<double>(most) - 1, static_cast<double>(most)});
+  BOOST_CHECK_EXCEPTION(
+      save_safetensors(folder / "f", {{"a", tensor({most + 1})}}, {}, {.integers = IntegerStorage::int32}),
+      ValueError, says("save_safetensors", "'a'", "2147483648"));
+}
+
 BOOST_AUTO_TEST_SUITE_END()

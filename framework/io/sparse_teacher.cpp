@@ -1,0 +1,170 @@
+#include "retort/framework/io/sparse_teacher.hpp"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <limits>
+#include <optional>
+#include <vector>
+
+#include "retort/framework/core/compute.hpp"
+#include "retort/framework/core/engine.hpp"
+
+namespace retort {
+namespace {
+
+constexpr double infinity = std::numeric_limits<double>::infinity();
+constexpr double rounding = 2e-6;  // of a row's sum, from float32 log-probabilities
+
+template <class T>
+std::string text_of(T number) {
+  std::array<char, 32> text{};
+  return {text.data(), std::to_chars(text.data(), text.data() + text.size(), number).ptr};
+}
+
+/// The number that all of the text of a key is.
+template <class T>
+std::optional<T> number_of(const Metadata& metadata, std::string_view key) {
+  for (const auto& [name, text] : metadata) {
+    if (name != key) continue;
+    T number{};
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+    if (error == std::errc() && end == text.data() + text.size()) return number;
+  }
+  return std::nullopt;
+}
+
+double mass(const double* log_probs, Index kept) {
+  double sum = 0;
+  for (Index k = 0; k < kept; ++k) sum += std::exp(log_probs[k]);
+  return sum;
+}
+
+/// The first reason why the teacher cannot be used, or an empty text. `slack` is how far a row's sum may be from 1; it
+/// includes the tail if that is defined, and may be smaller otherwise.
+std::string fault_of(const SparseTeacher& teacher, double slack) {
+  if (teacher.classes < 1 || teacher.classes > std::numeric_limits<std::int32_t>::max())
+    return message("the number of classes is {}; it must be between 1 and 2147483647", teacher.classes);
+  if (!(teacher.temperature > 0) || std::isinf(teacher.temperature))
+    return message("the temperature is {}; it must be above 0 and finite", teacher.temperature);
+  const Tensor &indices = teacher.indices, &log_probs = teacher.log_probs;
+  if (indices.shape() != log_probs.shape() || indices.dim() == 0)
+    return message("indices have shape {} but log_probs {}; both must be (..., K)", indices.shape(),
+                   log_probs.shape());
+  const Index kept = indices.size(-1);
+  if (kept < 1 || kept > teacher.classes)
+    return message("{} classes per row are kept; it must be between 1 and the {} classes", kept,
+                   teacher.classes);
+  const auto values = log_probs.values<double>(),
+             tails = teacher.log_tail.defined() ? teacher.log_tail.values<double>() : std::vector<double>();
+  const auto classes = indices.data<std::int64_t>();
+  const Index rows = indices.size() / kept;
+  std::vector<Index> sorted(static_cast<std::size_t>(kept));
+  for (Index i = 0; i < rows; ++i) {
+    const Index* const row = classes.data() + i * kept;
+    std::partial_sort_copy(row, row + kept, sorted.begin(), sorted.end());
+    if (sorted.front() < 0 || sorted.back() >= teacher.classes)
+      return message("the class {} in row {} is out of range [0, {})",
+                     sorted.front() < 0 ? sorted.front() : sorted.back(), i, teacher.classes);
+    if (const auto twice = std::ranges::adjacent_find(sorted); twice != sorted.end())
+      return message("the class {} is in row {} twice", *twice, i);
+    const double* const log_p = values.data() + i * kept;
+    for (Index k = 0; k < kept; ++k)
+      if (!(log_p[k] <= 0)) return message("the log-probability {} in row {} is not at most 0", log_p[k], i);
+    const double sum = mass(log_p, kept) + (tails.empty() ? 0 : std::exp(tails[static_cast<std::size_t>(i)]));
+    const bool complete = !tails.empty() || kept == teacher.classes;
+    if (!(sum <= 1 + slack && (!complete || sum >= 1 - slack)))
+      return message("the probabilities in row {} add up to {} instead of {}1", i, sum,
+                     complete ? "" : "at most ");
+  }
+  return {};
+}
+
+/// Sets the tails to the rest of the rows.
+void complete(SparseTeacher& teacher) {
+  const Index kept = teacher.indices.size(-1);
+  std::vector<double> values = teacher.log_probs.values<double>(), tails;
+  bool changed = false;
+  for (double* row = values.data(); row != values.data() + values.size(); row += kept) {
+    const double sum = mass(row, kept);
+    const bool whole = kept == teacher.classes || 1 - sum <= rounding;
+    tails.push_back(whole ? -infinity : std::log1p(-sum));
+    if (!whole || std::abs(1 - sum) <= rounding) continue;
+    changed = true;
+    for (Index k = 0; k < kept; ++k) row[k] = std::min(0.0, row[k] - std::log(sum));
+  }
+  if (changed) teacher.log_probs = tensor(values, teacher.log_probs.shape()).to(DType::float32);
+  Shape rows = teacher.indices.shape();
+  rows.pop_back();
+  teacher.log_tail = tensor(tails, rows).to(DType::float32);
+}
+
+}  // namespace
+
+void save_sparse_teacher(const std::string& path, const SparseTeacher& teacher, const Metadata& metadata,
+                         FloatStorage floats) {
+  const char* const operation = "save_sparse_teacher";
+  for (const auto& [name, given] : {std::pair<const char*, const Tensor&>("indices", teacher.indices),
+                                    {"log_probs", teacher.log_probs},
+                                    {"log_tail", teacher.log_tail}})
+    if (!given.defined()) throw ValueError(message("{}: {} is missing", operation, name));
+  if (teacher.indices.dtype() != DType::int64 || !is_floating_point(teacher.log_probs.dtype()) ||
+      !is_floating_point(teacher.log_tail.dtype()))
+    throw TypeError(
+        message("{}: indices, log_probs and log_tail are {}, {} and {}; they must be int64 and "
+                "float32 or float64",
+                operation, teacher.indices.dtype(), teacher.log_probs.dtype(), teacher.log_tail.dtype()));
+  if (floats == FloatStorage::bfloat16)
+    throw ValueError(
+        message("{}: bfloat16 is too coarse for log-probabilities; use as_is or float16", operation));
+  Shape rows = teacher.indices.shape();
+  if (!rows.empty()) rows.pop_back();
+  if (teacher.log_tail.shape() != rows)
+    throw ShapeError(message("{}: log_tail has shape {}, but the indices have rows {}", operation,
+                             teacher.log_tail.shape(), rows));
+  if (const std::string fault = fault_of(teacher, 1e-3); !fault.empty())
+    throw ValueError(message("{}: {}", operation, fault));
+  Metadata all = {{"classes", text_of(teacher.classes)}, {"temperature", text_of(teacher.temperature)}};
+  for (const auto& [key, value] : metadata) {
+    if (key == "classes" || key == "temperature")
+      throw ValueError(
+          message("{}: the metadata has the key '{}', which the teacher itself sets", operation, key));
+    all.emplace_back(key, value);
+  }
+  save_safetensors(
+      path, {{"indices", teacher.indices}, {"log_probs", teacher.log_probs.detach().to(DType::float32)}}, all,
+      {.floats = floats, .integers = IntegerStorage::int32});
+}
+
+SparseTeacher load_sparse_teacher(const std::string& path, Metadata* metadata) {
+  const auto refuse_if = [&](const std::string& fault) {
+    if (!fault.empty()) throw IoError(message("load_sparse_teacher: {}: {}", path, fault), path);
+  };
+  bool halves = false;
+  for (const SafetensorsEntry& entry : safetensors_entries(path)) {
+    halves = halves || (entry.name == "log_probs" && entry.dtype == "F16");
+    if (entry.name == "indices" && entry.dtype != "I32")
+      refuse_if(message("indices have the dtype {}; expected I32", entry.dtype));
+    if (entry.name == "log_probs" && entry.dtype != "F32" && entry.dtype != "F16")
+      refuse_if(message("log_probs have the dtype {}; expected F32 or F16", entry.dtype));
+  }
+  const StateDict tensors = load_safetensors(path, {"indices", "log_probs"});
+  Metadata pairs = load_safetensors_metadata(path);
+  const auto classes = number_of<std::int64_t>(pairs, "classes");
+  const auto temperature = number_of<double>(pairs, "temperature");
+  if (!classes || !temperature)
+    refuse_if(message("its metadata has no number '{}'", classes ? "temperature" : "classes"));
+  SparseTeacher teacher{.indices = tensors.at("indices"),
+                        .log_probs = tensors.at("log_probs"),
+                        .classes = *classes,
+                        .temperature = *temperature};
+  refuse_if(fault_of(teacher, halves ? 1e-2 : 1e-4));
+  complete(teacher);
+  std::erase_if(pairs,
+                [](const auto& pair) { return pair.first == "classes" || pair.first == "temperature"; });
+  if (metadata != nullptr) *metadata = std::move(pairs);
+  return teacher;
+}
+
+}  // namespace retort

@@ -1,0 +1,74 @@
+#include <algorithm>
+#include <numeric>
+#include <vector>
+
+#include "retort/framework/core/compute.hpp"
+#include "retort/framework/ops/checks.hpp"
+#include "retort/framework/ops/shape_ops.hpp"
+#include "retort/losses/distillation_loss.hpp"
+#include "retort/losses/rows_impl.hpp"
+#include "retort/losses/sparse_rows_impl.hpp"
+
+namespace retort::detail {
+
+void check_sparse_teacher(const char* operation, const SparseTeacher& teacher, const Shape& logits) {
+  for (const auto& [name, given] : {std::pair<const char*, const Tensor&>(".indices", teacher.indices),
+                                    {".log_probs", teacher.log_probs},
+                                    {".log_tail", teacher.log_tail}})
+    if (!given.defined()) throw ValueError(message("{}: the teacher's {} is missing", operation, name));
+  check_distillation_options(operation, {.temperature = teacher.temperature});
+  require_floating(operation, teacher.log_probs);
+  require_floating(operation, teacher.log_tail);
+  require_int64(operation, "teacher.indices", teacher.indices);
+  if (logits.empty() || logits.back() != teacher.classes)
+    throw ShapeError(message("{}: student has shape {} but the teacher has {} classes; expected (..., {})",
+                             operation, logits, teacher.classes, teacher.classes));
+  const Shape rows = row_shape(logits, logits.size() - 1);
+  Shape kept = rows;
+  kept.push_back(teacher.indices.dim() > 0 ? teacher.indices.size(-1) : 0);
+  if (teacher.indices.shape() != kept || teacher.log_probs.shape() != kept ||
+      teacher.log_tail.shape() != rows)
+    throw ShapeError(message(
+        "{}: the student has rows {}, but the teacher has indices {}, log_probs {} and log_tail {}",
+        operation, rows, teacher.indices.shape(), teacher.log_probs.shape(), teacher.log_tail.shape()));
+}
+
+SparseTeacher prepare_sparse_teacher(const char* operation, const SparseTeacher& teacher, Index count,
+                                     DType dtype, const Tensor& mask) {
+  const Index kept = teacher.indices.size(-1);
+  const Tensor given = reshape(teacher.indices, {count, kept});
+  const Tensor given_log_probs = reshape(teacher.log_probs.detach().to(dtype), {count, kept});
+  const Tensor indices = empty({count, kept}, DType::int64), log_probs = empty({count, kept}, dtype);
+  const Index* const in = elements<Index>(mask);
+  compute_into(
+      dtype,
+      [&](auto* to, const auto* from) {
+        Index* sorted = elements<Index>(writable(indices));
+        const Index* row = elements<Index>(given);
+        std::vector<Index> order(static_cast<std::size_t>(kept));
+        for (Index i = 0; i < count; ++i, row += kept, from += kept, sorted += kept, to += kept) {
+          std::iota(order.begin(), order.end(), 0);
+          if (in != nullptr && in[i] == 0) {
+            std::copy(order.begin(), order.end(), sorted);
+            std::fill_n(to, kept, 0);
+            continue;
+          }
+          std::sort(order.begin(), order.end(), [&](Index a, Index b) { return row[a] < row[b]; });
+          for (Index k = 0; k < kept; ++k) {
+            const Index at = order[static_cast<std::size_t>(k)], c = row[at];
+            if (c < 0 || c >= teacher.classes)
+              throw IndexError(message("{}: the teacher's class {} in row {} is out of range [0, {})",
+                                       operation, c, i, teacher.classes));
+            if (k > 0 && c == sorted[k - 1])
+              throw ValueError(message("{}: the teacher names class {} twice in row {}", operation, c, i));
+            sorted[k] = c;
+            to[k] = from[at];
+          }
+        }
+      },
+      writable(log_probs), given_log_probs);
+  return {indices, log_probs, reshape(teacher.log_tail.detach().to(dtype), {count}), teacher.classes,
+          teacher.temperature};
+}
+
+}  // namespace retort::detail
