@@ -8,7 +8,7 @@
 #include <type_traits>
 
 #include "retort/framework/base/threads.hpp"
-#include "retort/framework/kernels/rows_impl.hpp"
+#include "retort/framework/kernels/micro_kernel_impl.hpp"
 
 // OpenBLAS has them, other libraries don't.
 extern "C" __attribute__((weak)) void openblas_set_num_threads(int threads);
@@ -20,16 +20,8 @@ namespace {
 
 // ---- The product panel by panel, for all but the narrowest shapes.
 
-// Rows of a tile and registers of its columns: as many sums as fit beside the operands.
-#if defined(__AVX512F__)
-constexpr int tile_rows = 12;
-#else
-constexpr int tile_rows = 6;
-#endif
-constexpr int low_rows = 6;  // the most of a tile below the full ones
-// So deep is a panel of B, two registers wide, that it fills the first cache and C is rarely come back to; so many
-// rows of A beside it stay in the second.
-constexpr std::int64_t panel_depth = 384, block_rows = 768;
+// Rows of A that stay in the second-level cache while panels of B pass.
+constexpr std::int64_t block_rows = 768;
 
 /// Where op(A) and op(B) find their elements: A[i, p] = a[i·row + p·step], B[p, j] = b[p·step + j·column]. Of each pair
 /// of distances one is 1.
@@ -70,8 +62,8 @@ struct Panel {
 };
 
 /// Rows x Registers sums over `depth` steps, of rows of A and columns of B that are side by side; `first` counts
-/// the steps before. A copied panel of A has its rows side by side.
-template <int Rows, int Registers, bool Copied, class T>
+/// the steps before. A packed panel of A has its rows side by side.
+template <int Rows, int Registers, bool Packed, class T>
 void tile(const Product<T>& of, std::int64_t row, std::int64_t column, std::int64_t first, std::int64_t depth,
           const Panel<T>& of_a, const Panel<T>& of_b) {
   Batch<T> sums[Rows][Registers];
@@ -80,16 +72,8 @@ void tile(const Product<T>& of, std::int64_t row, std::int64_t column, std::int6
   for (int i = 0; i < Rows; ++i)  // C is far away by the time the next panel comes to it
     for (int j = 0; j < Registers; ++j)
       __builtin_prefetch(of.c + (row + i) * of.ldc + column + j * lanes<T>, 1);
-  const T *a = of_a.elements, *b = of_b.elements;
-  const std::int64_t step = Copied ? Rows : of_a.step, apart = Copied ? 1 : of_a.apart;
-  for (std::int64_t p = 0; p < depth; ++p, a += step, b += of_b.step) {
-    Batch<T> columns[Registers];
-    for (int j = 0; j < Registers; ++j) columns[j] = load(b + j * lanes<T>);
-    for (int i = 0; i < Rows; ++i) {
-      const Batch<T> factor(a[i * apart]);
-      for (int j = 0; j < Registers; ++j) sums[i][j] = fma<T>(factor, columns[j], sums[i][j]);
-    }
-  }
+  accumulate(depth, of_a.elements, Packed ? Rows : of_a.step, Packed ? 1 : of_a.apart, of_b.elements,
+             of_b.step, sums);
   for (int j = 0; j < Registers && column + j * lanes<T> < of.n; ++j) {
     const std::int64_t at = column + j * lanes<T>;
     const Batch<T> bias = bias_of(of, at, first == 0), alpha(of.alpha);
@@ -102,34 +86,14 @@ void tile(const Product<T>& of, std::int64_t row, std::int64_t column, std::int6
   }
 }
 
-/// Calls f.operator()<Rows>(row) for the tiles that rows [begin, end) are cut into: full ones, then lower ones that
-/// are all about as high.
-template <class F>
-void for_tiles(std::int64_t begin, std::int64_t end, F f) {
-  if constexpr (tile_rows > low_rows)
-    for (; end - begin >= tile_rows; begin += tile_rows) f.template operator()<tile_rows>(begin);
-  const std::int64_t rest = end - begin, count = (rest + low_rows - 1) / low_rows;
-  for (std::int64_t i = 0; i < count; ++i) {
-    const std::int64_t row = begin + rest * i / count;
-    switch (begin + rest * (i + 1) / count - row) {
-      case 1: f.template operator()<1>(row); break;
-      case 2: f.template operator()<2>(row); break;
-      case 3: f.template operator()<3>(row); break;
-      case 4: f.template operator()<4>(row); break;
-      case 5: f.template operator()<5>(row); break;
-      default: f.template operator()<6>(row); break;
-    }
-  }
-}
-
-/// All tiles of rows [begin, end) against a panel of B; copied_a, where not null, is what copy_rows() left.
+/// All tiles of rows [begin, end) against a panel of B; packed_a, where not null, is what pack_a() left.
 template <int Registers, class T>
 void tiles(const Product<T>& of, std::int64_t begin, std::int64_t end, std::int64_t column,
-           std::int64_t first, std::int64_t depth, const T* copied_a, const Panel<T>& of_b) {
-  if (copied_a != nullptr)
+           std::int64_t first, std::int64_t depth, const T* packed_a, const Panel<T>& of_b) {
+  if (packed_a != nullptr)
     for_tiles(begin, end, [&]<int Rows>(std::int64_t row) {
       tile<Rows, Registers, true>(of, row, column, first, depth,
-                                  Panel<T>{copied_a + (row - begin) * depth, Rows, 1}, of_b);
+                                  Panel<T>{packed_a + (row - begin) * depth, Rows, 1}, of_b);
     });
   else
     for_tiles(begin, end, [&]<int Rows>(std::int64_t row) {
@@ -141,11 +105,11 @@ void tiles(const Product<T>& of, std::int64_t begin, std::int64_t end, std::int6
 
 /// Rows [begin, end) of A, `depth` steps from `first` on: tile after tile, its rows side by side.
 template <class T>
-void copy_rows(const Product<T>& of, std::int64_t begin, std::int64_t end, std::int64_t first,
-               std::int64_t depth, T* copied) {
+void pack_a(const Product<T>& of, std::int64_t begin, std::int64_t end, std::int64_t first,
+            std::int64_t depth, T* packed) {
   for_tiles(begin, end, [&]<int Rows>(std::int64_t row) {
     const T* a = of.a + row * of.a_row + first * of.a_step;
-    T* to = copied + (row - begin) * depth;
+    T* to = packed + (row - begin) * depth;
     if (of.a_step == 1) return turn(a, of.a_row, Rows, depth, to, Rows);
     for (std::int64_t p = 0; p < depth; ++p, a += of.a_step, to += Rows) {
       prefetch(a + 2 * Rows);  // of a tile to come
@@ -156,7 +120,7 @@ void copy_rows(const Product<T>& of, std::int64_t begin, std::int64_t end, std::
 
 /// Columns of B side by side, zeros behind the last: [depth][two registers].
 template <class T>
-void copy_panel(const Product<T>& of, const T* b, std::int64_t columns, std::int64_t depth, T* panel) {
+void pack_b(const Product<T>& of, const T* b, std::int64_t columns, std::int64_t depth, T* panel) {
   constexpr std::int64_t width = 2 * lanes<T>, line = 64 / sizeof(T);
   if (of.b_column != 1) {
     if (columns < width) std::fill_n(panel, depth * width, T{0});
@@ -181,25 +145,25 @@ void panel_product(const Product<T>& of) {
   constexpr std::int64_t width = 2 * lanes<T>;
   alignas(64) T buffer[panel_depth * width];
   const std::int64_t panels = (of.k + panel_depth - 1) / panel_depth, deepest = (of.k + panels - 1) / panels;
-  const bool copies_a = of.n > 2 * width && of.m > 1;
+  const bool packs_a = of.n > 2 * width && of.m > 1;
   const std::int64_t blocks = (of.m + block_rows - 1) / block_rows, highest = (of.m + blocks - 1) / blocks;
-  T* const copied = copies_a ? scratch<T>(highest * deepest) : nullptr;
+  T* const packed = packs_a ? scratch<T>(highest * deepest) : nullptr;
   for (std::int64_t begin = 0; begin < of.m; begin += highest) {
     const std::int64_t end = std::min(of.m, begin + highest);
     for (std::int64_t first = 0; first < of.k; first += deepest) {
       const std::int64_t depth = std::min(deepest, of.k - first);
-      if (copies_a) copy_rows(of, begin, end, first, depth, copied);
+      if (packs_a) pack_a(of, begin, end, first, depth, packed);
       for (std::int64_t column = 0; column < of.n; column += width) {
         const std::int64_t columns = std::min(width, of.n - column);
         Panel<T> of_b{of.b + first * of.b_step + column * of.b_column, of.b_step, 1};
         if (of.b_column != 1 || columns < width || end - begin > 2 * low_rows) {
-          copy_panel(of, of_b.elements, columns, depth, buffer);
+          pack_b(of, of_b.elements, columns, depth, buffer);
           of_b = {buffer, width, 1};
         }
         if (columns > lanes<T>)
-          tiles<2>(of, begin, end, column, first, depth, copied, of_b);
+          tiles<2>(of, begin, end, column, first, depth, packed, of_b);
         else
-          tiles<1>(of, begin, end, column, first, depth, copied, of_b);
+          tiles<1>(of, begin, end, column, first, depth, packed, of_b);
       }
     }
   }

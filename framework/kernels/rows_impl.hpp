@@ -253,8 +253,8 @@ class RunningShift {
   std::array<T, most_blocks> shifts_;
 };
 
-/// Room for n elements, 64-byte aligned, kept by each thread for its next call.
-template <class T>
+/// Room for n elements, 64-byte aligned, kept by each thread for its next call with the same slot.
+template <class T, int Slot = 0>
 T* scratch(std::int64_t n) {
   struct alignas(64) Line {
     std::byte bytes[64];

@@ -4,12 +4,13 @@
 #include <array>
 
 #include "retort/framework/base/threads.hpp"
+#include "retort/framework/kernels/rows_impl.hpp"
 
 namespace retort::kernels {
 namespace {
 
 constexpr std::int64_t grain = 16384;  // elements
-constexpr std::int64_t block = 16;     // a block of a transpose: this many cache lines in and out
+constexpr std::int64_t block = 64;     // rows and columns of a block of a transpose
 
 /// y [n] from x [n] with a stride.
 template <class T>
@@ -22,17 +23,16 @@ void copy_row(const T* x, std::int64_t stride, T* y, std::int64_t n) {
     for (std::int64_t i = 0; i < n; ++i) y[i] = x[i * stride];
 }
 
-/// y [rows, n], its rows y_stride apart, from x whose rows lie next to each other: stride 1 down, `stride`
-/// along.
+/// One block of a transpose: y [rows, n], its rows y_stride apart, from x [n, rows], its rows `stride` apart.
 template <class T>
-void transpose(const T* x, std::int64_t stride, T* y, std::int64_t y_stride, std::int64_t rows,
-               std::int64_t n) {
-  for (std::int64_t r = 0; r < rows; r += block)
-    for (std::int64_t c = 0; c < n; c += block) {
-      const std::int64_t last_row = std::min(rows, r + block), last = std::min(n, c + block);
-      for (std::int64_t i = r; i < last_row; ++i)
-        for (std::int64_t j = c; j < last; ++j) y[i * y_stride + j] = x[j * stride + i];
-    }
+void transpose_block(const T* x, std::int64_t stride, T* y, std::int64_t y_stride, std::int64_t rows,
+                     std::int64_t n) {
+  if constexpr (std::is_same_v<T, std::int64_t>) {
+    for (std::int64_t i = 0; i < rows; ++i)
+      for (std::int64_t j = 0; j < n; ++j) y[i * y_stride + j] = x[j * stride + i];
+  } else {
+    turn(x, stride, n, rows, y, y_stride);
+  }
 }
 
 }  // namespace
@@ -69,35 +69,37 @@ void strided_copy(const T* x, T* y, int rank, const std::int64_t* extents, const
   const std::int64_t rows = down < 0 ? 1 : extent[down];
   std::int64_t y_stride = 1;
   for (int d = down + 1; d < dims && down >= 0; ++d) y_stride *= extent[d];
-  // The items: every other dimension, and within the transpose its blocks of rows.
-  const std::int64_t row_blocks = (rows + block - 1) / block, outer = size / (n * rows);
   if (dims == 1) {
     parallel_for(n, grain, [&](std::int64_t begin, std::int64_t end) {
       copy_row(x + begin * along, along, y + begin, end - begin);
     });
     return;
   }
-  const std::int64_t item = n * std::min(rows, block);
-  parallel_for(
-      outer * row_blocks, std::max<std::int64_t>(1, grain / item), [&](std::int64_t begin, std::int64_t end) {
-        for (std::int64_t i = begin; i < end; ++i) {
-          const std::int64_t first_row = i % row_blocks * block;
-          std::int64_t rest = i / row_blocks, from = first_row, to = first_row * y_stride, y_step = n;
-          if (down < 0) from = to = 0;
-          for (int d = dims - 2; d >= 0; --d) {
-            if (d != down) {
-              from += rest % extent[d] * stride[d];
-              to += rest % extent[d] * y_step;
-              rest /= extent[d];
-            }
-            y_step *= extent[d];
-          }
-          if (down < 0)
-            copy_row(x + from, along, y + to, n);
-          else
-            transpose(x + from, along, y + to, y_stride, std::min(block, rows - first_row), n);
-        }
-      });
+  // The items: every other dimension, and within a transpose its blocks.
+  const std::int64_t width = down < 0 ? n : block, row_blocks = (rows + block - 1) / block,
+                     column_blocks = (n + width - 1) / width, outer = size / (n * rows);
+  const std::int64_t item = std::min(n, width) * std::min(rows, block);
+  parallel_for(outer * row_blocks * column_blocks, std::max<std::int64_t>(1, grain / item),
+               [&](std::int64_t begin, std::int64_t end) {
+                 for (std::int64_t i = begin; i < end; ++i) {
+                   const std::int64_t column = i % column_blocks * width,
+                                      row = i / column_blocks % row_blocks * block;
+                   std::int64_t rest = i / column_blocks / row_blocks, from = 0, to = 0, y_step = n;
+                   for (int d = dims - 2; d >= 0; --d) {
+                     if (d != down) {
+                       from += rest % extent[d] * stride[d];
+                       to += rest % extent[d] * y_step;
+                       rest /= extent[d];
+                     }
+                     y_step *= extent[d];
+                   }
+                   if (down < 0)
+                     copy_row(x + from, along, y + to, n);
+                   else
+                     transpose_block(x + from + row + column * along, along, y + to + row * y_stride + column,
+                                     y_stride, std::min(block, rows - row), std::min(width, n - column));
+                 }
+               });
 }
 
 template void strided_copy(const float*, float*, int, const std::int64_t*, const std::int64_t*);

@@ -5,23 +5,43 @@
 #include "retort/framework/nn/init.hpp"
 
 namespace retort {
+namespace {
 
-Conv2d::Conv2d(std::int64_t in, std::int64_t out, Size2d kernel_size, Conv2dOptions options)
-    : options_{options.stride, options.padding, options.dilation, options.groups} {
-  if (in < 1 || out < 1 || kernel_size.height < 1 || kernel_size.width < 1)
-    throw ValueError(message("Conv2d: {} to {} channels with a kernel of {}; all must be at least 1", in, out,
-                             Shape{kernel_size.height, kernel_size.width}));
-  if (options.groups < 1 || in % options.groups != 0 || out % options.groups != 0)
-    throw ValueError(message("Conv2d: groups is {}; it must divide the {} input and the {} output channels",
-                             options.groups, in, out));
-  const std::int64_t depth = in / options.groups * kernel_size.height * kernel_size.width;
-  const double bound = 1 / std::sqrt(static_cast<double>(depth));
-  weight =
-      init::uniform_(empty({out, in / options.groups, kernel_size.height, kernel_size.width}), -bound, bound);
-  weight.set_requires_grad();
-  if (options.bias) bias = init::uniform_(empty({out}), -bound, bound).set_requires_grad();
+/// Checks the sizes of `module` and makes its parameters: a weight [rows, columns / groups, kernel] and a bias [out].
+void make_parameters(const char* module, std::int64_t in, std::int64_t out, const Shape& kernel,
+                     std::int64_t groups, bool transposes, Tensor& weight, Tensor* bias) {
+  bool fits = in >= 1 && out >= 1;
+  for (const std::int64_t size : kernel) fits = fits && size >= 1;
+  if (!fits)
+    throw ValueError(message("{}: {} to {} channels with a kernel of {}; all must be at least 1", module, in,
+                             out, kernel));
+  if (groups < 1 || in % groups != 0 || out % groups != 0)
+    throw ValueError(message("{}: groups is {}; it must divide the {} input and the {} output channels",
+                             module, groups, in, out));
+  Shape shape{transposes ? in : out, (transposes ? out : in) / groups};
+  for (const std::int64_t size : kernel) shape.push_back(size);
+  const double fan = static_cast<double>(element_count(shape) / shape[0]), bound = 1 / std::sqrt(fan);
+  weight = init::uniform_(empty(shape), -bound, bound).set_requires_grad();
+  if (bias != nullptr) *bias = init::uniform_(empty({out}), -bound, bound).set_requires_grad();
 }
 
-Tensor Conv2d::operator()(const Tensor& x) const { return output(conv2d(x, weight, bias, options_)); }
+}  // namespace
+
+Conv1d::Conv1d(std::int64_t in, std::int64_t out, std::int64_t kernel_size, Conv1dOptions o)
+    : options_{o.stride, o.padding, o.dilation, o.groups} {
+  make_parameters("Conv1d", in, out, {kernel_size}, o.groups, false, weight, o.bias ? &bias : nullptr);
+}
+
+Conv2d::Conv2d(std::int64_t in, std::int64_t out, Size2d kernel, Conv2dOptions o)
+    : options_{o.stride, o.padding, o.dilation, o.groups} {
+  make_parameters("Conv2d", in, out, {kernel.height, kernel.width}, o.groups, false, weight,
+                  o.bias ? &bias : nullptr);
+}
+
+ConvTranspose2d::ConvTranspose2d(std::int64_t in, std::int64_t out, Size2d kernel, ConvTranspose2dOptions o)
+    : options_{o.stride, o.padding, o.output_padding, o.groups, o.dilation} {
+  make_parameters("ConvTranspose2d", in, out, {kernel.height, kernel.width}, o.groups, true, weight,
+                  o.bias ? &bias : nullptr);
+}
 
 }  // namespace retort

@@ -8,6 +8,29 @@
 
 namespace retort {
 
+struct Conv1dOptions {
+  std::int64_t stride = 1;
+  std::int64_t padding = 0;
+  std::int64_t dilation = 1;
+  std::int64_t groups = 1;
+  bool bias = true;
+};
+
+/// conv1d with weight [out, in / groups, kernel size] and bias [out], which is undefined without one. Both start uniform
+/// within ±1/sqrt(in / groups · kernel size), as in PyTorch.
+/// Throws: ValueError for sizes out of range.
+class Conv1d : public Module {
+ public:
+  Conv1d(std::int64_t in, std::int64_t out, std::int64_t kernel_size, Conv1dOptions options = {});
+  Tensor operator()(const Tensor& x) const { return output(conv1d(x, weight, bias, options_)); }
+
+  Tensor weight, bias;
+  RETORT_MEMBERS(weight, bias)
+
+ private:
+  Conv1dFunctionalOptions options_;
+};
+
 struct Conv2dOptions {
   Size2d stride = 1;
   Size2d padding = 0;
@@ -17,18 +40,42 @@ struct Conv2dOptions {
 };
 
 /// conv2d with weight [out, in / groups, kernel height, kernel width] and bias [out], which is undefined without one.
-/// Both start uniform within ±1/sqrt(in / groups · kernel height · kernel width), as in PyTorch. ValueError for sizes out
-/// of range.
+/// Both start uniform within ±1/sqrt(in / groups · kernel height · kernel width), as in PyTorch.
+/// Throws: ValueError for sizes out of range.
 class Conv2d : public Module {
  public:
   Conv2d(std::int64_t in, std::int64_t out, Size2d kernel_size, Conv2dOptions options = {});
-  Tensor operator()(const Tensor& x) const;
+  Tensor operator()(const Tensor& x) const { return output(conv2d(x, weight, bias, options_)); }
 
   Tensor weight, bias;
   RETORT_MEMBERS(weight, bias)
 
  private:
   Conv2dFunctionalOptions options_;
+};
+
+struct ConvTranspose2dOptions {
+  Size2d stride = 1;
+  Size2d padding = 0;
+  Size2d output_padding = 0;
+  std::int64_t groups = 1;
+  bool bias = true;
+  Size2d dilation = 1;
+};
+
+/// conv_transpose2d with weight [in, out / groups, kernel height, kernel width] and bias [out], which is undefined
+/// without one. Both start uniform within ±1/sqrt(out / groups · kernel height · kernel width), as in PyTorch.
+/// Throws: ValueError for sizes out of range.
+class ConvTranspose2d : public Module {
+ public:
+  ConvTranspose2d(std::int64_t in, std::int64_t out, Size2d kernel_size, ConvTranspose2dOptions options = {});
+  Tensor operator()(const Tensor& x) const { return output(conv_transpose2d(x, weight, bias, options_)); }
+
+  Tensor weight, bias;
+  RETORT_MEMBERS(weight, bias)
+
+ private:
+  ConvTranspose2dFunctionalOptions options_;
 };
 
 /// max_pool2d with its options fixed.
@@ -51,6 +98,16 @@ class AvgPool2d : public Module {
 
  private:
   AvgPool2dOptions options_;
+};
+
+/// adaptive_avg_pool2d with its size fixed.
+class AdaptiveAvgPool2d : public Module {
+ public:
+  explicit AdaptiveAvgPool2d(Size2d size) : size_(size) {}
+  Tensor operator()(const Tensor& x) const { return output(adaptive_avg_pool2d(x, size_)); }
+
+ private:
+  Size2d size_;
 };
 
 }  // namespace retort

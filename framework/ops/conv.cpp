@@ -1,202 +1,188 @@
 #include "retort/framework/ops/conv.hpp"
 
-#include <algorithm>
-#include <limits>
-
+#include "retort/framework/core/compute.hpp"
 #include "retort/framework/core/op.hpp"
-#include "retort/framework/kernels/windows.hpp"
+#include "retort/framework/kernels/conv.hpp"
 #include "retort/framework/ops/checks.hpp"
-#include "retort/framework/ops/elementwise.hpp"
-#include "retort/framework/ops/indexing.hpp"
-#include "retort/framework/ops/matmul.hpp"
 #include "retort/framework/ops/reduction.hpp"
 #include "retort/framework/ops/shape_ops.hpp"
+#include "retort/framework/ops/windows.hpp"
 
 namespace retort {
 namespace {
 
-using kernels::Windows;
+using kernels::Convolution;
 
-Tensor fold(const Tensor& columns, const Windows& windows);
-
-// [P, H, W] → [P, window, positions]; fold is its adjoint, and each is the other's rule.
-Tensor unfold(const Tensor& x, const Windows& windows) {
-  const std::int64_t planes = x.size(0);
-  Array out({planes, windows.window(), windows.positions()}, x.dtype());
-  visit_floating(x.dtype(), [&](auto zero) {
-    using T = decltype(zero);
-    kernels::unfold(x.data<T>().data(), out.fill<T>().data(), planes, windows);
-  });
-  return record({.name = "unfold",
-                 .inputs = {x},
-                 .value = Tensor(std::move(out)),
-                 .vjp = [windows](const Tensor& g, Needs) { return fold(g, windows); }});
+Shape image_shape(const Convolution& of) {
+  return {of.images, of.groups * of.in, of.windows.height, of.windows.width};
+}
+Shape result_shape(const Convolution& of) {
+  return {of.images, of.groups * of.out, of.windows.out_h, of.windows.out_w};
 }
 
-Tensor fold(const Tensor& columns, const Windows& windows) {
-  const std::int64_t planes = columns.size(0);
-  Array out({planes, windows.height, windows.width}, columns.dtype());
-  visit_floating(columns.dtype(), [&](auto zero) {
-    using T = decltype(zero);
-    kernels::fold(columns.data<T>().data(), out.fill<T>().data(), planes, windows);
-  });
-  return record({.name = "fold",
-                 .inputs = {columns},
-                 .value = Tensor(std::move(out)),
-                 .vjp = [windows](const Tensor& g, Needs) { return unfold(g, windows); }});
+Tensor channel_sums(const Tensor& g) {
+  return sum(sum(reshape(g, {g.size(0), g.size(1), g.size(2) * g.size(3)}), 2), 0);
 }
 
-void check_positive(const char* operation, const char* what, const Size2d& size, std::int64_t least) {
-  if (size.height < least || size.width < least)
-    throw ValueError(message("{}: {} is {}; it must be at least {}", operation, what,
-                             Shape{size.height, size.width}, least));
-}
+// The three operations are linear in each input; the rule of each consists of the other two.
+Tensor transposed(const Tensor& g, const Tensor& weight, const Tensor& bias, const Convolution& of,
+                  const char* name = "conv2d backward");
+Tensor weight_gradient(const Tensor& x, const Tensor& g, const Convolution& of);
 
-// Window positions along one dimension; 0 or less if the kernel does not fit. In ceil mode a last window may reach
-// beyond the padding, but starts inside the image or the padding before it.
-std::int64_t positions(std::int64_t extent, std::int64_t kernel, std::int64_t stride, std::int64_t padding,
-                       std::int64_t dilation, bool ceil_mode) {
-  const std::int64_t room = extent + 2 * padding - dilation * (kernel - 1) - 1;
-  if (room <= -stride || (room < 0 && !ceil_mode)) return 0;
-  std::int64_t count = (room + (ceil_mode ? stride - 1 : 0)) / stride + 1;
-  if (ceil_mode && (count - 1) * stride >= extent + padding) --count;
-  return count;
-}
-
-// `kernel_shape` is what an error calls the kernel.
-Windows plan_windows(const char* operation, const Tensor& x, const Shape& kernel_shape, const Size2d& kernel,
-                     const Size2d& stride, const Size2d& padding, const Size2d& dilation, bool ceil_mode) {
-  check_positive(operation, "kernel size", kernel, 1);
-  check_positive(operation, "stride", stride, 1);
-  check_positive(operation, "padding", padding, 0);
-  check_positive(operation, "dilation", dilation, 1);
-  Windows windows{.height = x.size(-2),
-                  .width = x.size(-1),
-                  .kernel_h = kernel.height,
-                  .kernel_w = kernel.width,
-                  .stride_h = stride.height,
-                  .stride_w = stride.width,
-                  .padding_h = padding.height,
-                  .padding_w = padding.width,
-                  .dilation_h = dilation.height,
-                  .dilation_w = dilation.width};
-  windows.out_h =
-      positions(windows.height, kernel.height, stride.height, padding.height, dilation.height, ceil_mode);
-  windows.out_w =
-      positions(windows.width, kernel.width, stride.width, padding.width, dilation.width, ceil_mode);
-  if (windows.out_h <= 0 || windows.out_w <= 0 || windows.plane() == 0)
-    throw ShapeError(message("{}: input has shape {}, too small for a kernel of {} with padding {}",
-                             operation, x.shape(), kernel_shape, Shape{padding.height, padding.width}));
-  return windows;
-}
-
-// The entry of both poolings: images as planes, and the shape of the result.
-struct Pooling {
-  Windows windows;
-  Tensor planes;
-  Shape result;
-};
-
-Pooling plan_pooling(const char* operation, const Tensor& x, const Size2d& kernel,
-                     const std::optional<Size2d>& stride, const Size2d& padding, const Size2d& dilation,
-                     bool ceil_mode) {
-  detail::require_floating(operation, x);
-  if (x.dim() != 3 && x.dim() != 4)
-    throw ShapeError(
-        message("{}: input has shape {}; it must be (N, C, H, W) or (C, H, W)", operation, x.shape()));
-  if (2 * padding.height > kernel.height || 2 * padding.width > kernel.width)
-    throw ValueError(message("{}: padding {} is more than half the kernel's size {}", operation,
-                             Shape{padding.height, padding.width}, Shape{kernel.height, kernel.width}));
-  Pooling pooling{plan_windows(operation, x, {kernel.height, kernel.width}, kernel, stride.value_or(kernel),
-                               padding, dilation, ceil_mode),
-                  {},
-                  x.shape()};
-  const std::size_t rank = pooling.result.size();
-  pooling.result[rank - 2] = pooling.windows.out_h;
-  pooling.result[rank - 1] = pooling.windows.out_w;
-  pooling.planes =
-      reshape(x, {x.size() / std::max<std::int64_t>(1, pooling.windows.plane()), x.size(-2), x.size(-1)});
-  return pooling;
-}
-
-// Elements that each window of an average is divided by.
-Tensor divisors(const Windows& w, bool count_include_pad, DType dtype) {
-  const auto covered = [&](std::int64_t position, std::int64_t stride, std::int64_t padding,
-                           std::int64_t kernel, std::int64_t extent) {
-    const std::int64_t begin = position * stride - padding;
-    const std::int64_t end = std::min(begin + kernel, extent + padding);
-    return count_include_pad ? end - begin : std::min(end, extent) - std::max<std::int64_t>(begin, 0);
+Tensor convolved(const Tensor& x, const Tensor& weight, const Tensor& bias, const Convolution& of,
+                 const char* name = "conv2d") {
+  const auto kernel = [&]<class T>(T* y, const T* images, const T* w, const T* b) {
+    kernels::convolve(images, w, b, y, of);
   };
-  std::vector<double> counts;
-  for (std::int64_t i = 0; i < w.out_h; ++i)
-    for (std::int64_t j = 0; j < w.out_w; ++j)
-      counts.push_back(static_cast<double>(covered(i, w.stride_h, w.padding_h, w.kernel_h, w.height) *
-                                           covered(j, w.stride_w, w.padding_w, w.kernel_w, w.width)));
-  return tensor(counts).to(dtype);
+  return record({.name = name,
+                 .inputs = {x, weight, bias},
+                 .value = compute(result_shape(of), x.dtype(), kernel, x, weight, bias),
+                 .vjp = [x, weight, of](const Tensor& g, Needs needs) {
+                   return std::array<Tensor, 3>{needs[0] ? transposed(g, weight, {}, of) : Tensor(),
+                                                needs[1] ? weight_gradient(x, g, of) : Tensor(),
+                                                needs[2] ? channel_sums(g) : Tensor()};
+                 }});
+}
+
+Tensor transposed(const Tensor& g, const Tensor& weight, const Tensor& bias, const Convolution& of,
+                  const char* name) {
+  const auto kernel = [&]<class T>(T* x, const T* from, const T* w, const T* b) {
+    kernels::convolve_transposed(from, w, b, x, of);
+  };
+  return record({.name = name,
+                 .inputs = {g, weight, bias},
+                 .value = compute(image_shape(of), g.dtype(), kernel, g, weight, bias),
+                 .vjp = [g, weight, of](const Tensor& v, Needs needs) {
+                   return std::array<Tensor, 3>{needs[0] ? convolved(v, weight, {}, of) : Tensor(),
+                                                needs[1] ? weight_gradient(v, g, of) : Tensor(),
+                                                needs[2] ? channel_sums(v) : Tensor()};
+                 }});
+}
+
+Tensor weight_gradient(const Tensor& x, const Tensor& g, const Convolution& of) {
+  const Shape shape{of.groups * of.out, of.in, of.windows.kernel_h, of.windows.kernel_w};
+  const auto kernel = [&]<class T>(T* weight, const T* images, const T* from) {
+    kernels::convolve_weight_gradient(images, from, weight, of);
+  };
+  return record({.name = "conv2d weight backward",
+                 .inputs = {x, g},
+                 .value = compute(shape, x.dtype(), kernel, x, g),
+                 .vjp = [x, g, of](const Tensor& u, Needs needs) {
+                   return std::array<Tensor, 2>{needs[0] ? transposed(g, u, {}, of) : Tensor(),
+                                                needs[1] ? convolved(x, u, {}, of) : Tensor()};
+                 }});
+}
+
+/// The arguments of a convolution, of one floating-point type and checked but for the geometry.
+struct Arguments {
+  Tensor x, weight, bias;
+};
+Arguments checked(const char* operation, const Tensor& x, const Tensor& weight, const Tensor& bias,
+                  std::int64_t groups, int dims, bool transposes) {
+  detail::require_floating(operation, x);
+  detail::require_floating(operation, weight);
+  if (x.dim() != dims + 2 || weight.dim() != dims + 2)
+    throw ShapeError(message("{}: input has shape {} and weight {}; they must be {} and ({}, kernel size)",
+                             operation, x.shape(), weight.shape(), dims == 1 ? "(N, C, L)" : "(N, C, H, W)",
+                             transposes ? "C, out / groups" : "out, C / groups"));
+  const std::int64_t channels = x.size(1), rows = weight.size(0);
+  const std::int64_t out = transposes ? weight.size(1) * groups : rows;
+  if (transposes && rows != channels)
+    throw ShapeError(message("{}: input has shape {} but weight {}; weight must have {} input channels",
+                             operation, x.shape(), weight.shape(), channels));
+  if (groups < 1 || channels % groups != 0 || out % groups != 0)
+    throw ValueError(message("{}: groups is {}; it must divide the {} input and the {} output channels",
+                             operation, groups, channels, out));
+  if (!transposes && weight.size(1) != channels / groups)
+    throw ShapeError(
+        message("{}: input has shape {} but weight {}; with {} groups weight must have {} input "
+                "channels",
+                operation, x.shape(), weight.shape(), groups, channels / groups));
+  DType dtype = promote(x.dtype(), weight.dtype());
+  if (bias.defined()) {
+    detail::require_floating(operation, bias);
+    if (bias.shape() != Shape{out})
+      throw ShapeError(message("{}: bias has shape {} but weight {}; bias must have shape {}", operation,
+                               bias.shape(), weight.shape(), Shape{out}));
+    dtype = promote(dtype, bias.dtype());
+  }
+  return {x.to(dtype), weight.to(dtype), bias.defined() ? bias.to(dtype) : bias};
+}
+
+// What the result of a transposed convolution has along one dimension; 0 if that is less.
+std::int64_t transposed_extent(std::int64_t n, std::int64_t kernel, std::int64_t stride, std::int64_t padding,
+                               std::int64_t output_padding, std::int64_t dilation) {
+  std::int64_t steps = 0, reach = 0, extent = 0;
+  if (__builtin_mul_overflow(n - 1, stride, &steps) || __builtin_mul_overflow(kernel - 1, dilation, &reach) ||
+      __builtin_add_overflow(steps, reach, &extent) ||
+      __builtin_add_overflow(extent, output_padding + 1, &extent) || padding > extent / 2)
+    return 0;
+  return extent - 2 * padding;
 }
 
 }  // namespace
 
 Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, Conv2dFunctionalOptions options) {
-  constexpr const char* operation = "conv2d";
-  detail::require_floating(operation, x);
-  detail::require_floating(operation, weight);
-  if (x.dim() != 4 || weight.dim() != 4)
-    throw ShapeError(
-        message("{}: input has shape {} and weight {}; they must be (N, C, H, W) and (out, C / "
-                "groups, kernel height, kernel width)",
-                operation, x.shape(), weight.shape()));
-  const std::int64_t groups = options.groups;
-  const std::int64_t channels = x.size(1);
-  const std::int64_t out = weight.size(0);
-  if (groups < 1 || channels % groups != 0 || out % groups != 0)
-    throw ValueError(message("{}: groups is {}; it must divide the {} input and the {} output channels",
-                             operation, groups, channels, out));
-  if (weight.size(1) != channels / groups)
-    throw ShapeError(
-        message("{}: input has shape {} but weight {}; with {} groups weight must have {} input "
-                "channels",
-                operation, x.shape(), weight.shape(), groups, channels / groups));
-  if (bias.defined() && bias.shape() != Shape{out})
-    throw ShapeError(message("{}: bias has shape {} but weight {}; bias must have shape {}", operation,
-                             bias.shape(), weight.shape(), Shape{out}));
-  const Windows windows = plan_windows(operation, x, weight.shape(), {weight.size(2), weight.size(3)},
-                                       options.stride, options.padding, options.dilation, false);
-  const std::int64_t batch = x.size(0);
-  const std::int64_t depth = weight.size(1) * windows.window();
-  const Tensor columns = unfold(reshape(x, {batch * channels, windows.height, windows.width}), windows);
-  const Tensor product = matmul(reshape(weight, {groups, out / groups, depth}),
-                                reshape(columns, {batch, groups, depth, windows.positions()}));
-  const Tensor y = reshape(product, {batch, out, windows.out_h, windows.out_w});
-  return bias.defined() ? y + reshape(bias, {out, 1, 1}) : y;
+  const Arguments of = checked("conv2d", x, weight, bias, options.groups, 2, false);
+  const kernels::Windows windows = detail::plan_windows(
+      "conv2d", x, weight.shape(),
+      {{weight.size(2), weight.size(3)}, options.stride, options.padding, options.dilation});
+  return convolved(of.x, of.weight, of.bias,
+                   {x.size(0), options.groups, weight.size(1), weight.size(0) / options.groups, windows});
 }
 
-Tensor max_pool2d(const Tensor& x, MaxPool2dOptions options) {
-  const Pooling pooling = plan_pooling("max_pool2d", x, options.kernel_size, options.stride, options.padding,
-                                       options.dilation, options.ceil_mode);
-  const Windows& windows = pooling.windows;
-  const std::int64_t planes = pooling.planes.size(0);
-  Array index({planes, windows.positions()}, DType::int64);
-  visit_floating(x.dtype(), [&](auto zero) {
-    using T = decltype(zero);
-    kernels::window_argmax(x.data<T>().data(), index.fill<std::int64_t>().data(), planes, windows);
-  });
-  const Tensor picks(std::move(index)), images = reshape(pooling.planes, {planes, windows.plane()});
-  const auto positions = picks.data<std::int64_t>();
-  if (std::find(positions.begin(), positions.end(), -1) == positions.end())
-    return reshape(gather(images, 1, picks), pooling.result);
-  // Some windows hold nothing but padding.
-  const Tensor outside = less(picks, 0);
-  const Tensor y = where(outside, -std::numeric_limits<double>::infinity(),
-                         gather(images, 1, where(outside, zeros({1}, DType::int64), picks)));
-  return reshape(y, pooling.result);
+Tensor conv1d(const Tensor& x, const Tensor& weight, const Tensor& bias, Conv1dFunctionalOptions options) {
+  const Arguments of = checked("conv1d", x, weight, bias, options.groups, 1, false);
+  const Tensor image = unsqueeze(of.x, 2);
+  const kernels::Windows windows = detail::plan_windows(
+      "conv1d", image, weight.shape(),
+      {{1, weight.size(2)}, {1, options.stride}, {0, options.padding}, {1, options.dilation}});
+  return squeeze(
+      convolved(image, unsqueeze(of.weight, 2), of.bias,
+                {x.size(0), options.groups, weight.size(1), weight.size(0) / options.groups, windows},
+                "conv1d"),
+      2);
 }
 
-Tensor avg_pool2d(const Tensor& x, AvgPool2dOptions options) {
-  const Pooling pooling = plan_pooling("avg_pool2d", x, options.kernel_size, options.stride, options.padding,
-                                       1, options.ceil_mode);
-  const Tensor sums = sum(unfold(pooling.planes, pooling.windows), 1);
-  return reshape(sums / divisors(pooling.windows, options.count_include_pad, x.dtype()), pooling.result);
+Tensor conv_transpose2d(const Tensor& x, const Tensor& weight, const Tensor& bias,
+                        ConvTranspose2dFunctionalOptions o) {
+  constexpr const char* operation = "conv_transpose2d";
+  const Arguments of = checked(operation, x, weight, bias, o.groups, 2, true);
+  const Size2d kernel{weight.size(2), weight.size(3)};
+  detail::check_windows(operation, {kernel, o.stride, o.padding, o.dilation});
+  const auto fits = [](std::int64_t extra, std::int64_t stride, std::int64_t dilation) {
+    return extra >= 0 && extra < std::max(stride, dilation);
+  };
+  if (!fits(o.output_padding.height, o.stride.height, o.dilation.height) ||
+      !fits(o.output_padding.width, o.stride.width, o.dilation.width))
+    throw ValueError(
+        message("{}: output_padding is {}; it must be at least 0 and less than the stride {} or the "
+                "dilation {}",
+                operation, Shape{o.output_padding.height, o.output_padding.width},
+                Shape{o.stride.height, o.stride.width}, Shape{o.dilation.height, o.dilation.width}));
+  const std::int64_t height = x.size(2), width = x.size(3);
+  kernels::Windows w{.height = transposed_extent(height, kernel.height, o.stride.height, o.padding.height,
+                                                 o.output_padding.height, o.dilation.height),
+                     .width = transposed_extent(width, kernel.width, o.stride.width, o.padding.width,
+                                                o.output_padding.width, o.dilation.width),
+                     .kernel_h = kernel.height,
+                     .kernel_w = kernel.width,
+                     .stride_h = height == 1 ? 1 : o.stride.height,
+                     .stride_w = width == 1 ? 1 : o.stride.width,
+                     .padding_h = o.padding.height,
+                     .padding_w = o.padding.width,
+                     .dilation_h = o.dilation.height,
+                     .dilation_w = o.dilation.width,
+                     .out_h = height,
+                     .out_w = width};
+  if (height == 0 || width == 0 || w.height <= 0 || w.width <= 0)
+    throw ShapeError(
+        message("{}: input has shape {}, which leaves no result with a weight of {}, stride {} and "
+                "padding {}",
+                operation, x.shape(), weight.shape(), Shape{o.stride.height, o.stride.width},
+                Shape{o.padding.height, o.padding.width}));
+  return transposed(of.x, of.weight, of.bias,
+                    {x.size(0), o.groups, weight.size(1), weight.size(0) / o.groups, w}, operation);
 }
 
 }  // namespace retort

@@ -17,9 +17,13 @@ using detail::split_at;
 void check_indices(const char* operation, const Tensor& index, std::int64_t bound) {
   const auto values = index.data<std::int64_t>();
   for (std::size_t i = 0; i < values.size(); ++i)
-    if (values[i] < 0 || values[i] >= bound)
+    if (values[i] < 0 || values[i] >= bound) {
+      if (bound == 0)
+        throw IndexError(message("{}: index {} at position {} is out of range; the dimension is empty",
+                                 operation, values[i], i));
       throw IndexError(message("{}: index {} at position {} is out of range; it must be between 0 and {}",
                                operation, values[i], i, bound - 1));
+    }
 }
 
 // Calls visit(position in the index, position in x) for the elements that gather reads.
@@ -141,7 +145,7 @@ Tensor gather(const Tensor& x, std::int64_t dim, const Tensor& index) {
   bool fits = index.dim() == x.dim();
   for (std::size_t i = 0; fits && i < x.shape().size(); ++i)
     fits = i == d || index.shape()[i] <= x.shape()[i];
-  if (!fits)
+  if (!fits && index.size() > 0)  // an index without elements may have any shape
     throw ShapeError(
         message("gather: index has shape {} but the input {}; the index must have as many dimensions "
                 "and, outside dim {}, no larger extent",
@@ -184,13 +188,17 @@ Tensor scatter_add(const Tensor& x, std::int64_t dim, const Tensor& index, const
   bool fits = index.dim() == x.dim() && index.dim() == source.dim();
   for (std::size_t i = 0; fits && i < x.shape().size(); ++i)
     fits = index.shape()[i] <= source.shape()[i] && (i == d || index.shape()[i] <= x.shape()[i]);
-  if (!fits)
+  if (!fits && index.size() > 0)  // an index without elements may have any shape
     throw ShapeError(
         message("scatter_add: the input has shape {}, the index {} and the source {}; they must have as "
                 "many dimensions, and the index no larger extent but in dim {} of the input",
                 x.shape(), index.shape(), source.shape(), dim));
   check_indices("scatter_add", index, x.dim() == 0 ? 1 : x.shape()[d]);
   Tensor part = source.to(promote(x.dtype(), source.dtype()));
+  if (index.size() == 0) {
+    const Tensor nothing = slice(reshape(part, {part.size()}), 0, 0, 0);
+    return x + scatter({}, reshape(nothing, index.shape()), x.shape(), d, index);
+  }
   for (std::size_t i = 0; i < x.shape().size(); ++i)
     if (index.shape()[i] < source.shape()[i])
       part = slice(part, static_cast<std::int64_t>(i), 0, index.shape()[i]);

@@ -2,7 +2,10 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
+#include <cstddef>
 #include <limits>
+#include <new>
 #include <xtensor/xbuilder.hpp>
 #include <xtensor/xmanipulation.hpp>
 
@@ -105,6 +108,9 @@ Tensor pad(const Tensor& x, const Counts& padding, Scalar value) {
     throw ShapeError(
         message("pad: {} numbers for an input of shape {}; give two for each dimension, the last first",
                 padding.size(), x.shape()));
+  if (x.dtype() == DType::int64 && !value.integral() && value.value() != std::floor(value.value()))
+    throw TypeError(message(
+        "pad: the value {} is not an integer but the input is int64; convert it with to()", value.value()));
   Tensor y = x;
   for (std::size_t i = 0; i < padding.size(); i += 2)
     if (padding[i] != 0 || padding[i + 1] != 0)
@@ -125,13 +131,24 @@ Tensor repeat(const Tensor& x, const Counts& times) {
     shape.push_back(i < added ? 1 : x.shape()[i - added]);
   }
   // One dimension after another, seen as [outer, 1, n]: the copies are a broadcast of the middle.
+  Shape result = shape;
+  bool fits = true;
+  for (std::size_t d = 0; d < rank; ++d)
+    fits = !__builtin_mul_overflow(shape[d], times[d], &result[d]) && fits;
+  if (!fits || element_count(result) > std::numeric_limits<std::ptrdiff_t>::max() / 8)
+    throw ShapeError(
+        message("repeat: an input of shape {}, repeated {} times, is too large", x.shape(), Shape(times)));
   Tensor y = reshape(x, shape);
   for (std::size_t d = rank; d-- > 0;) {
     if (times[d] == 1) continue;
     std::int64_t outer = 1, n = 1;
     for (std::size_t i = 0; i < rank; ++i) (i < d ? outer : n) *= shape[i];
-    shape[d] *= times[d];
-    y = reshape(broadcast_to(reshape(y, {outer, 1, n}), {outer, times[d], n}), shape);
+    shape[d] = result[d];
+    try {
+      y = reshape(broadcast_to(reshape(y, {outer, 1, n}), {outer, times[d], n}), shape);
+    } catch (const std::bad_alloc&) {
+      throw ShapeError(message("repeat: a result of shape {} does not fit into memory", result));
+    }
   }
   return y;
 }

@@ -1,5 +1,8 @@
 #include "retort/framework/ops/matmul.hpp"
 
+#include <algorithm>
+
+#include "retort/framework/base/threads.hpp"
 #include "retort/framework/core/op.hpp"
 #include "retort/framework/kernels/gemm.hpp"
 #include "retort/framework/ops/checks.hpp"
@@ -52,15 +55,21 @@ Tensor product(const Tensor& a, const Tensor& b, bool transpose_a, bool transpos
     const T* x = a.data<T>().data();
     const T* y = b.data<T>().data();
     T* z = out.fill<T>().data();
-    for (std::int64_t i = 0; i < count; ++i, z += m * n) {
-      std::int64_t rest = i, x_at = 0, y_at = 0;
-      for (std::size_t d = batch.size(); d-- > 0; rest /= batch[d]) {
-        x_at += rest % batch[d] * a_step[d];
-        y_at += rest % batch[d] * b_step[d];
-      }
-      kernels::gemm<T>(transpose_a, transpose_b, m, n, k, 1, x + x_at, left.columns, y + y_at, right.columns,
-                       0, z, n);
-    }
+    // Large products are shared out by the kernel itself, small ones some at a time.
+    constexpr std::int64_t large = 1 << 24, few = 1 << 18;
+    const std::int64_t work = std::max<std::int64_t>(1, m * n * std::max<std::int64_t>(1, k));
+    parallel_for(count, work >= large ? count : std::max<std::int64_t>(1, few / work),
+                 [&](std::int64_t begin, std::int64_t end) {
+                   for (std::int64_t i = begin; i < end; ++i) {
+                     std::int64_t rest = i, x_at = 0, y_at = 0;
+                     for (std::size_t d = batch.size(); d-- > 0; rest /= batch[d]) {
+                       x_at += rest % batch[d] * a_step[d];
+                       y_at += rest % batch[d] * b_step[d];
+                     }
+                     kernels::gemm<T>(transpose_a, transpose_b, m, n, k, 1, x + x_at, left.columns, y + y_at,
+                                      right.columns, 0, z + i * m * n, n);
+                   }
+                 });
   });
   return record({.name = "matmul",
                  .inputs = {a, b},

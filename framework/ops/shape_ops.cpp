@@ -4,8 +4,10 @@
 #include <array>
 #include <cstring>
 #include <functional>
+#include <string>
 #include <utility>
 
+#include "retort/framework/base/threads.hpp"
 #include "retort/framework/core/compute.hpp"
 #include "retort/framework/core/op.hpp"
 #include "retort/framework/kernels/strided.hpp"
@@ -61,23 +63,42 @@ Tensor take(const Tensor& x, const Range& range) {
 
 Tensor unslice(Tensor out, const Tensor& g, const Shape& shape, const Range& range) {
   const bool first = !out.defined();
-  if (first) out = zeros(shape, g.dtype());
+  if (first) out = empty(shape, g.dtype());
   const detail::Split s = detail::split_at(shape, range.dim);
-  // Neighbouring positions are one row.
-  const std::int64_t rows = range.step == 1 ? 1 : range.length;
-  const std::int64_t row = range.step == 1 ? range.length * s.inner : s.inner;
-  const auto place = [&]<class T>(T* to, const T* from) {
-    for (std::int64_t i = 0; i < s.outer; ++i)
-      for (std::int64_t k = 0; k < rows; ++k, from += row) {
-        T* at = to + (i * s.n + range.start + k * range.step) * s.inner;
-        if (first) {
-          std::copy_n(from, row, at);
-        } else {
-          std::transform(from, from + row, at, at, std::plus<>());
-        }
+  const std::int64_t row = s.n * s.inner;
+  // Elements [begin, end) of row o: zero outside the slice, g inside it. A step of 1 makes the slice one run.
+  const auto place = [&]<class T>(T* to, const T* from, std::int64_t o, std::int64_t begin,
+                                  std::int64_t end) {
+    to += o * row;
+    const std::int64_t run = range.step == 1 ? range.length * s.inner : s.inner,
+                       runs = range.length * s.inner;
+    std::int64_t at = begin;
+    for (std::int64_t k = 0; run > 0 && k * run < runs; ++k) {
+      const std::int64_t start = (range.start + k * range.step) * s.inner;
+      const std::int64_t low = std::clamp(start, at, end), high = std::clamp(start + run, low, end);
+      const T* const source = from + o * runs + k * run + (low - start);
+      if (first) {
+        std::fill(to + at, to + low, T{0});
+        std::copy_n(source, high - low, to + low);
+      } else {
+        std::transform(source, source + (high - low), to + low, to + low, std::plus<>());
       }
+      at = high;
+    }
+    if (first) std::fill(to + at, to + end, T{0});
   };
-  compute_into(g.dtype(), place, writable(out), g);
+  constexpr std::int64_t grain = 32768;  // elements
+  const auto place_all = [&]<class T>(T* to, const T* from) {
+    if (s.outer == 1 && range.step == 1) {
+      parallel_for(row, grain, [&](std::int64_t begin, std::int64_t end) { place(to, from, 0, begin, end); });
+    } else {
+      parallel_for(s.outer, std::max<std::int64_t>(1, grain / std::max<std::int64_t>(1, row)),
+                   [&](std::int64_t begin, std::int64_t end) {
+                     for (std::int64_t o = begin; o < end; ++o) place(to, from, o, 0, row);
+                   });
+    }
+  };
+  compute_into(g.dtype(), place_all, writable(out), g);
   return record({.name = "slice backward",
                  .inputs = {g},
                  .value = std::move(out),
@@ -254,10 +275,14 @@ Tensors split(const Tensor& x, const std::vector<std::int64_t>& sizes, std::int6
     fits = fits && size >= 0 && size <= left;
     if (fits) left -= size;
   }
-  if (!fits || left != 0)
+  if (!fits || left != 0) {
+    std::string list;
+    for (const std::int64_t size : sizes) list += (list.empty() ? "" : ", ") + std::to_string(size);
     throw ShapeError(
-        message("split: the {} sizes must be at least 0 and add up to the extent of dim {} of shape {}",
-                sizes.size(), dim, x.shape()));
+        message("split: the sizes are [{}]; they must be at least 0 and add up to the extent of dim {} of "
+                "shape {}",
+                list, dim, x.shape()));
+  }
   return parts_of("split", x, d, sizes);
 }
 
@@ -300,9 +325,12 @@ Tensor concat(const Tensors& xs, std::int64_t dim) {
     const std::size_t row = static_cast<std::size_t>(length) * item;
     const auto* from = static_cast<const std::byte*>(part.array().read());
     if (row > 0)
-      for (std::int64_t i = 0; i < s.outer; ++i)
-        std::memcpy(to + static_cast<std::size_t>(i * s.n + start) * item,
-                    from + static_cast<std::size_t>(i) * row, row);
+      parallel_for(s.outer, std::max<std::int64_t>(1, 131072 / static_cast<std::int64_t>(row)),
+                   [&](std::int64_t begin, std::int64_t end) {
+                     for (std::int64_t i = begin; i < end; ++i)
+                       std::memcpy(to + static_cast<std::size_t>(i * s.n + start) * item,
+                                   from + static_cast<std::size_t>(i) * row, row);
+                   });
     sizes.push_back(length);
     start += length;
   }

@@ -26,6 +26,27 @@ Results convolution(const Arguments& args, const NamedTensors& in) {
                                       .groups = args.integer("groups", 1)})}}};
 }
 
+Results convolution_1d(const Arguments& args, const NamedTensors& in) {
+  return {.outputs = {{"out", conv1d(in.at("input"), in.at("weight"), optional_tensor(in, "bias"),
+                                     {.stride = args.integer("stride", 1),
+                                      .padding = args.integer("padding", 0),
+                                      .dilation = args.integer("dilation", 1),
+                                      .groups = args.integer("groups", 1)})}}};
+}
+
+Results transposed_convolution(const Arguments& args, const NamedTensors& in) {
+  return {.outputs = {{"out", conv_transpose2d(in.at("input"), in.at("weight"), optional_tensor(in, "bias"),
+                                               {.stride = size_of(args, "stride", 1),
+                                                .padding = size_of(args, "padding", 0),
+                                                .output_padding = size_of(args, "output_padding", 0),
+                                                .groups = args.integer("groups", 1),
+                                                .dilation = size_of(args, "dilation", 1)})}}};
+}
+
+Results adaptive_avg_pooling(const Arguments& args, const NamedTensors& in) {
+  return {.outputs = {{"out", adaptive_avg_pool2d(in.at("input"), size_of(args, "size", 1))}}};
+}
+
 template <class Options>
 Options window(const Arguments& args) {
   Options options;
@@ -87,6 +108,9 @@ std::vector<Form> forms_of(const std::string& op) {
 
 std::vector<Form> network_operation(const std::string& op) {
   if (op == "conv2d") return {{"function", convolution}};
+  if (op == "conv1d") return {{"function", convolution_1d}};
+  if (op == "conv_transpose2d") return {{"function", transposed_convolution}};
+  if (op == "adaptive_avg_pool2d") return {{"function", adaptive_avg_pooling}};
   if (op == "max_pool2d") return {{"function", max_pooling}};
   if (op == "avg_pool2d") return {{"function", avg_pooling}};
   if (op == "layer_norm") return {{"function", layer_normalisation}};

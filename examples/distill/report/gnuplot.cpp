@@ -12,9 +12,8 @@
 #include <cstring>
 #include <memory>
 #include <retort/framework/base/error.hpp>
+#include <retort/framework/train/report.hpp>
 #include <utility>
-
-#include "distill/report/html.hpp"
 
 extern char** environ;  // what POSIX calls it
 
@@ -57,6 +56,11 @@ int run(const std::array<std::FILE*, 3>& streams, int& status) {
   return 0;
 }
 
+void replace_all(std::string& text, std::string_view from, const std::string& to) {
+  for (std::size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size())
+    text.replace(at, from.size(), to);
+}
+
 /// The document as an element for a page with several of them: without prolog and tool tips, with ids
 /// of its own.
 std::string embedded(std::string svg, const Plot& plot) {
@@ -68,7 +72,7 @@ std::string embedded(std::string svg, const Plot& plot) {
     replace_all(svg, std::string("href=") + quote + '#',
                 std::string("href=") + quote + '#' + plot.name + '-');
   }
-  return svg.insert(4, " role=\"img\" aria-label=\"" + escaped(plot.title) + '"');
+  return svg.insert(4, " role=\"img\" aria-label=\"" + retort::Report::escaped(plot.title) + '"');
 }
 
 }  // namespace

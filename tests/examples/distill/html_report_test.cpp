@@ -18,7 +18,6 @@
 
 #include "distill/report/figures.hpp"
 #include "distill/report/gnuplot.hpp"
-#include "distill/report/html.hpp"
 #include "distill/report/run_record.hpp"
 #include "distill/report/samples.hpp"
 #include "distill/report/table.hpp"
@@ -325,7 +324,7 @@ BOOST_AUTO_TEST_CASE(samples_are_those_that_tell) {
 
 BOOST_AUTO_TEST_CASE(an_image_is_a_png) {
   const std::vector<float> pixels = {0, 1, 0.2F, 2, -1, 0.6F};
-  const std::string address = distill::png_address(pixels, 3);
+  const std::string address = retort::Report::png_address(pixels, 3);
   const std::string start = "data:image/png;base64,";
   BOOST_REQUIRE(address.find(start) == 0U);
   const std::string png = decoded_base64(address.substr(start.size()));

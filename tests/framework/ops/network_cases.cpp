@@ -40,6 +40,25 @@ Tensor convolved(const Tensor& x, const Tensor& w, const Tensor& bias, Side rows
       });
 }
 
+/// The gradient of convolved() for x, in plain loops: each element of g adds its multiple of the weight.
+Tensor scattered(const Tensor& g, const Tensor& w, const Tensor& bias, Side rows, Side columns, Shape shape,
+                 std::int64_t groups) {
+  const std::int64_t per_group = w.size(0) / groups;
+  return build(shape, [&](const Index& i) {
+    double sum = bias.defined() ? at(bias, {i[1]}) : 0;
+    const std::int64_t group = i[1] / w.size(1);
+    for (std::int64_t c = 0; c < per_group; ++c)
+      for (std::int64_t h = 0; h < g.size(2); ++h)
+        for (std::int64_t v = 0; v < g.size(3); ++v)
+          for (std::int64_t kh = 0; kh < w.size(2); ++kh)
+            for (std::int64_t kw = 0; kw < w.size(3); ++kw)
+              if (rows.place(h, kh) == i[2] && columns.place(v, kw) == i[3])
+                sum += at(g, {i[0], group * per_group + c, h, v}) *
+                       at(w, {group * per_group + c, i[1] % w.size(1), kh, kw});
+    return sum;
+  });
+}
+
 /// f(elements inside the image, elements of the window that padding counts as zeros) for each window.
 template <class F>
 Tensor pooled(const Tensor& x, Side rows, Side columns, bool ceil_mode, F&& f) {
@@ -134,6 +153,104 @@ std::vector<OpCase> convolutions() {
        .samples = {{uniform({2, 4, 5, 6}, 1), w({6, 2, 3, 2})}, {uniform({1, 2, 7, 5}, 1), w({2, 1, 2, 3})}},
        .refused = {{Refusal::shape, {uniform({2, 4, 5, 6}, 1), w({6, 3, 3, 2})}},
                    {Refusal::value, {uniform({2, 3, 5, 6}, 1), w({6, 2, 3, 2})}}}},
+      {.name = "conv2d",
+       .variant = "one channel per group",
+       .call =
+           [](In in) {
+             return conv2d(in[0], in[1], in[2], {.stride = {1, 2}, .padding = 1, .groups = 4});
+           },
+       .twin =
+           [](In in) {
+             return convolved(in[0], in[1], in[2], {1, 1, 1, 1}, {2, 1, 1, 1}, 4);
+           },
+       .samples = {{uniform({2, 4, 5, 6}, 1), w({4, 1, 3, 3}), bias},
+                   {uniform({2, 4, 3, 19}, 1), w({4, 1, 2, 5}), bias}}},
+      {.name = "conv1d",
+       .call = [](In in) { return conv1d(in[0], in[1], in[2]); },
+       .twin =
+           [](In in) {
+             const Tensor &x = in[0], &v = in[1];
+             const Tensor y = convolved(shaped(x, {x.size(0), x.size(1), 1, x.size(2)}),
+                                        shaped(v, {v.size(0), v.size(1), 1, v.size(2)}), in[2], {}, {}, 1);
+             return shaped(y, {y.size(0), y.size(1), y.size(3)});
+           },
+       .samples = {{uniform({2, 3, 40}, 1), w({4, 3, 5}), bias},
+                   {uniform({1, 1, 1}, 1), w({4, 1, 1}), bias}}},
+      {.name = "conv1d",
+       .variant = "stride, padding, groups",
+       .call = [](In in) { return conv1d(in[0], in[1], in[2], {.stride = 2, .padding = 1, .groups = 2}); },
+       .twin =
+           [](In in) {
+             const Tensor &x = in[0], &v = in[1];
+             const Tensor y =
+                 convolved(shaped(x, {x.size(0), x.size(1), 1, x.size(2)}),
+                           shaped(v, {v.size(0), v.size(1), 1, v.size(2)}), in[2], {}, {2, 1, 1, 1}, 2);
+             return shaped(y, {y.size(0), y.size(1), y.size(3)});
+           },
+       .samples = {{uniform({2, 4, 7}, 1), w({4, 2, 3}), bias}, {uniform({0, 4, 7}, 1), w({4, 2, 3}), bias}},
+       .refused = {{Refusal::shape, {uniform({2, 4, 7}, 1), w({4, 3, 3}), bias}},
+                   {Refusal::shape, {uniform({2, 4, 7, 1}, 1), w({4, 2, 3}), bias}},
+                   {Refusal::value, {uniform({2, 3, 7}, 1), w({4, 1, 3}), bias}}}},
+      {.name = "conv_transpose2d",
+       .call = [](In in) { return conv_transpose2d(in[0], in[1], in[2]); },
+       .twin =
+           [](In in) {
+             const Tensor &x = in[0], &v = in[1];
+             return scattered(x, v, in[2], {}, {},
+                              {x.size(0), v.size(1), x.size(2) + v.size(2) - 1, x.size(3) + v.size(3) - 1},
+                              1);
+           },
+       .samples = {{uniform({2, 3, 4, 3}, 1), w({3, 4, 3, 2}), bias},
+                   {uniform({1, 1, 1, 1}, 1), w({1, 4, 1, 1}), bias},
+                   {uniform({0, 3, 4, 3}, 1), w({3, 4, 3, 2}), bias}},
+       .refused = {{Refusal::shape, {uniform({2, 3, 4, 3}, 1), w({2, 4, 3, 2}), bias}},
+                   {Refusal::shape, {uniform({2, 3, 0, 3}, 1), w({3, 4, 3, 2}), bias}}}},
+      {.name = "conv_transpose2d",
+       .variant = "stride, padding, output padding, dilation, groups",
+       .call =
+           [](In in) {
+             return conv_transpose2d(in[0], in[1], Tensor(),
+                                     {.stride = {3, 2},
+                                      .padding = {1, 2},
+                                      .output_padding = {2, 1},
+                                      .groups = 2,
+                                      .dilation = {1, 2}});
+           },
+       .twin =
+           [](In in) {
+             const Tensor &x = in[0], &v = in[1];
+             return scattered(x, v, Tensor(), {3, 1, 1, 1}, {2, 2, 2, 1},
+                              {x.size(0), v.size(1) * 2, (x.size(2) - 1) * 3 - 2 + v.size(2) - 1 + 2 + 1,
+                               (x.size(3) - 1) * 2 - 4 + 2 * (v.size(3) - 1) + 1 + 1},
+                              2);
+           },
+       .samples = {{uniform({2, 4, 3, 4}, 1), w({4, 3, 2, 3})}, {uniform({1, 2, 2, 5}, 1), w({2, 1, 3, 2})}},
+       .refused = {{Refusal::value, {uniform({2, 3, 3, 4}, 1), w({3, 3, 2, 3})}}}},
+      {.name = "adaptive_avg_pool2d",
+       .call =
+           [](In in) {
+             return adaptive_avg_pool2d(in[0], {2, 3});
+           },
+       .twin =
+           [](In in) {
+             const auto begin = [](std::int64_t i, std::int64_t n, std::int64_t k) { return i * n / k; };
+             const std::int64_t height = in[0].size(-2), width = in[0].size(-1);
+             Shape shape = in[0].shape();
+             shape[shape.size() - 2] = 2, shape[shape.size() - 1] = 3;
+             return build(shape, [&](Index i) {
+               const std::int64_t r = i[i.size() - 2], c = i.back();
+               Doubles inside;
+               for (std::int64_t h = begin(r, height, 2); h < (height * (r + 1) + 1) / 2; ++h)
+                 for (std::int64_t v = begin(c, width, 3); v < (width * (c + 1) + 2) / 3; ++v) {
+                   i[i.size() - 2] = h, i.back() = v;
+                   inside.push_back(at(in[0], i));
+                 }
+               return mean_of(inside);
+             });
+           },
+       .samples =
+           {{spread({2, 3, 5, 7})}, {spread({3, 4, 3})}, {spread({1, 1, 1, 1})}, {spread({0, 3, 4, 4})}},
+       .refused = {{Refusal::shape, {spread({1, 1, 0, 2})}}, {Refusal::shape, {spread({2, 2})}}}},
       {.name = "max_pool2d",
        .call = [](In in) { return max_pool2d(in[0], {.kernel_size = 2}); },
        .twin =

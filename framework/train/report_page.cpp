@@ -1,3 +1,16 @@
+// The frame of every report: page and style sheet.
+#include "retort/framework/train/report_impl.hpp"
+
+namespace retort::detail {
+
+const char* const report_page = R"page(<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{title}</title>
+<style>
 :root {
   color-scheme: light dark;
   --ground: #fbfbfa; --card: #ffffff; --ink: #1c1f23;
@@ -33,6 +46,7 @@ svg { display: block; width: 100%; height: auto; }
 svg [stroke="black"] { stroke: var(--ink); }
 svg [color="black"] { color: var(--ink); }
 svg text { fill: var(--ink); font-family: system-ui, sans-serif; }
+.chart text { font-size: 12px; }
 .legend span { display: inline-block; margin-right: 1.2em; white-space: nowrap; }
 .legend i, li i { display: inline-block; width: 0.8em; height: 0.8em; border-radius: 2px; margin-right: 0.4em; }
 .note { padding: 10px 12px; border: 1px dashed var(--faint); border-radius: 8px; }
@@ -52,6 +66,11 @@ svg text { fill: var(--ink); font-family: system-ui, sans-serif; }
 .confusion tr > :first-child { width: 4.8rem; }
 .right { background: rgb(58 133 200 / var(--share)); }
 .wrong { background: rgb(208 113 44 / var(--share)); }
+.rule { stroke: var(--line); }
+.axis { stroke: var(--faint); }
+.frame { fill: none; stroke: var(--line); }
+.legend { margin: 0 0 0.3rem; font-size: 0.8rem; }
+.quote { margin: 0; font-size: 0.85rem; overflow-wrap: anywhere; }
 .sample > div { display: flex; gap: 8px; align-items: flex-start; margin-bottom: 10px; }
 .sample img { image-rendering: pixelated; border-radius: 4px; flex: none; }
 .sample ul { list-style: none; margin: 0; padding: 0; font-size: 0.75rem; }
@@ -65,3 +84,14 @@ svg text { fill: var(--ink); font-family: system-ui, sans-serif; }
 .settings { font-size: 0.85rem; width: 100%; }
 .settings th { padding: 2px 12px 2px 0; vertical-align: top; color: var(--faint); }
 .settings td { overflow-wrap: anywhere; }
+</style>
+</head>
+<body>
+<main>
+<h1>{title}</h1>
+{sections}</main>
+</body>
+</html>
+)page";
+
+}  // namespace retort::detail

@@ -1,0 +1,56 @@
+// The register tiles that matrix products and convolutions are made of.
+#pragma once
+
+#include <algorithm>
+
+#include "retort/framework/kernels/rows_impl.hpp"
+
+namespace retort::kernels {
+
+/// Rows of a full tile. With two registers of columns, their sums fit into the registers along with the operands.
+#if defined(__AVX512F__)
+inline constexpr int tile_rows = 12;
+#else
+inline constexpr int tile_rows = 6;
+#endif
+/// The most rows of a tile below the full ones.
+inline constexpr int low_rows = 6;
+/// Steps of a packed panel of B, two registers wide: it fills the first-level cache.
+inline constexpr std::int64_t panel_depth = 384;
+
+/// sums[i][j] += Σ over `depth` steps p of a[p·a_step + i·a_row] · b[p·b_step + j·lanes …].
+template <int Rows, int Registers, class T>
+[[gnu::always_inline]] inline void accumulate(std::int64_t depth, const T* a, std::int64_t a_step,
+                                              std::int64_t a_row, const T* b, std::int64_t b_step,
+                                              Batch<T> (&sums)[Rows][Registers]) {
+  for (std::int64_t p = 0; p < depth; ++p, a += a_step, b += b_step) {
+    Batch<T> columns[Registers];
+    for (int j = 0; j < Registers; ++j) columns[j] = load(b + j * lanes<T>);
+    for (int i = 0; i < Rows; ++i) {
+      const Batch<T> factor(a[i * a_row]);
+      for (int j = 0; j < Registers; ++j) sums[i][j] = fma<T>(factor, columns[j], sums[i][j]);
+    }
+  }
+}
+
+/// Calls f.operator()<Rows>(row) for the tiles that rows [begin, end) are cut into: full ones, then lower ones that
+/// are all about as high.
+template <class F>
+void for_tiles(std::int64_t begin, std::int64_t end, F f) {
+  if constexpr (tile_rows > low_rows)
+    for (; end - begin >= tile_rows; begin += tile_rows) f.template operator()<tile_rows>(begin);
+  const std::int64_t rest = end - begin, count = (rest + low_rows - 1) / low_rows;
+  for (std::int64_t i = 0; i < count; ++i) {
+    const std::int64_t row = begin + rest * i / count;
+    switch (begin + rest * (i + 1) / count - row) {
+      case 1: f.template operator()<1>(row); break;
+      case 2: f.template operator()<2>(row); break;
+      case 3: f.template operator()<3>(row); break;
+      case 4: f.template operator()<4>(row); break;
+      case 5: f.template operator()<5>(row); break;
+      default: f.template operator()<6>(row); break;
+    }
+  }
+}
+
+}  // namespace retort::kernels

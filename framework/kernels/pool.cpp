@@ -1,0 +1,315 @@
+#include "retort/framework/kernels/pool.hpp"
+
+#include <algorithm>
+#include <array>
+
+#include "retort/framework/base/threads.hpp"
+#include "retort/framework/kernels/rows_impl.hpp"
+
+namespace retort::kernels {
+namespace {
+
+/// Calls f(plane) for all planes, some at a time on each thread.
+template <class F>
+void for_planes(Index planes, Index work, F f) {
+  parallel_for(planes, std::max<Index>(1, 32768 / std::max<Index>(1, work)), [&](Index begin, Index end) {
+    for (Index p = begin; p < end; ++p) f(p);
+  });
+}
+
+struct Taps {
+  Index first, begin, end;
+};
+/// The taps of a window that fall inside the plane, and where tap 0 is.
+Taps inside(Index position, Index stride, Index padding, Index dilation, Index kernel, Index extent) {
+  const Index first = position * stride - padding;
+  const Index begin = first >= 0 ? 0 : -first / dilation + (-first % dilation != 0);
+  const Index end = first >= extent ? 0 : std::min(kernel, (extent - 1 - first) / dilation + 1);
+  return {first, begin, end};
+}
+
+/// Whether `best` stays the maximum after `here`: a NaN replaces a number, and a NaN that was found stays. For numbers
+/// and for registers.
+template <class V>
+auto stays(const V& here, const V& best) {
+  return (here <= best) | !(best == best);  // xsimd 8.1 has an ordered !=, false for NaN
+}
+template <class T>
+T greater(T here, T best) {
+  return stays(here, best) ? best : here;
+}
+
+/// Calls f(output position, position in the plane of the maximum or -1) for each window of a plane.
+template <class T, class F>
+void for_maxima(const T* plane, const Windows& w, F f) {
+  Index at = 0;
+  for (Index y = 0; y < w.out_h; ++y) {
+    const Taps rows = inside(y, w.stride_h, w.padding_h, w.dilation_h, w.kernel_h, w.height);
+    for (Index z = 0; z < w.out_w; ++z, ++at) {
+      const Taps columns = inside(z, w.stride_w, w.padding_w, w.dilation_w, w.kernel_w, w.width);
+      if (rows.begin >= rows.end || columns.begin >= columns.end) {
+        f(at, Index{-1});
+        continue;
+      }
+      Index row = (rows.first + rows.begin * w.dilation_h) * w.width + columns.first,
+            best = row + columns.begin * w.dilation_w;
+      T value = plane[best];
+      for (Index i = rows.begin; i < rows.end; ++i, row += w.dilation_h * w.width)
+        for (Index j = columns.begin; j < columns.end; ++j) {
+          const Index here = row + j * w.dilation_w;
+          const bool keep = stays(plane[here], value);
+          best = keep ? best : here;
+          value = keep ? value : plane[here];
+        }
+      f(at, best);
+    }
+  }
+}
+
+/// The maxima alone: those of columns over the rows of a window, then those of neighbouring columns.
+template <class T>
+void maxima(const T* plane, const Windows& w, T* y) {
+  T* const line = scratch<T>(w.width);
+  for (Index i = 0; i < w.out_h; ++i) {
+    const Taps rows = inside(i, w.stride_h, w.padding_h, w.dilation_h, w.kernel_h, w.height);
+    std::fill_n(line, w.width, -infinity<T>);
+    for (Index r = rows.begin; r < rows.end; ++r) {
+      const T* const row = plane + (rows.first + r * w.dilation_h) * w.width;
+      for (Index k = 0; k < w.width; k += lanes<T>) {
+        const Index count = std::min(lanes<T>, w.width - k);
+        const Batch<T> best = load_lanes(line + k, count, T{0}), here = load_lanes(row + k, count, T{0});
+        store_lanes(line + k, select(stays(here, best), best, here), count);
+      }
+    }
+    for (Index z = 0; z < w.out_w; ++z) {
+      const Taps columns = inside(z, w.stride_w, w.padding_w, w.dilation_w, w.kernel_w, w.width);
+      T best = -infinity<T>;
+      for (Index j = columns.begin; j < columns.end; ++j)
+        best = greater(line[columns.first + j * w.dilation_w], best);
+      *y++ = best;
+    }
+  }
+}
+
+/// Windows of 2×2 that neither overlap nor leave elements out, but for a last row or column.
+bool is_halving(const Windows& w) {
+  return w.kernel_h == 2 && w.kernel_w == 2 && w.stride_h == 2 && w.stride_w == 2 && w.padding_h == 0 &&
+         w.padding_w == 0 && w.dilation_h == 1 && w.dilation_w == 1 && 2 * w.out_h <= w.height &&
+         2 * w.out_w <= w.width;
+}
+
+#if defined(__AVX2__)
+/// The elements of even and of odd position of two registers, and the way back.
+template <class T>
+std::array<Batch<T>, 2> split_pairs(const Batch<T>& a, const Batch<T>& b) {
+#if defined(__AVX512F__)
+  if constexpr (std::is_same_v<T, float>) {
+    const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    const __m512i odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
+    return {Batch<T>(_mm512_permutex2var_ps(a, even, b)), Batch<T>(_mm512_permutex2var_ps(a, odd, b))};
+  } else {
+    const __m512i even = _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14);
+    const __m512i odd = _mm512_add_epi64(even, _mm512_set1_epi64(1));
+    return {Batch<T>(_mm512_permutex2var_pd(a, even, b)), Batch<T>(_mm512_permutex2var_pd(a, odd, b))};
+  }
+#else
+  const auto ordered = [](__m256d v) { return _mm256_permute4x64_pd(v, 0xd8); };
+  if constexpr (std::is_same_v<T, float>)
+    return {Batch<T>(_mm256_castpd_ps(ordered(_mm256_castps_pd(_mm256_shuffle_ps(a, b, 0x88))))),
+            Batch<T>(_mm256_castpd_ps(ordered(_mm256_castps_pd(_mm256_shuffle_ps(a, b, 0xdd)))))};
+  else
+    return {Batch<T>(ordered(_mm256_unpacklo_pd(a, b))), Batch<T>(ordered(_mm256_unpackhi_pd(a, b)))};
+#endif
+}
+template <class T>
+std::array<Batch<T>, 2> join_pairs(const Batch<T>& even, const Batch<T>& odd) {
+#if defined(__AVX512F__)
+  if constexpr (std::is_same_v<T, float>) {
+    const __m512i low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    const __m512i high = _mm512_add_epi32(low, _mm512_set1_epi32(8));
+    return {Batch<T>(_mm512_permutex2var_ps(even, low, odd)),
+            Batch<T>(_mm512_permutex2var_ps(even, high, odd))};
+  } else {
+    const __m512i low = _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11);
+    const __m512i high = _mm512_add_epi64(low, _mm512_set1_epi64(4));
+    return {Batch<T>(_mm512_permutex2var_pd(even, low, odd)),
+            Batch<T>(_mm512_permutex2var_pd(even, high, odd))};
+  }
+#else
+  if constexpr (std::is_same_v<T, float>) {
+    const __m256 low = _mm256_unpacklo_ps(even, odd), high = _mm256_unpackhi_ps(even, odd);
+    return {Batch<T>(_mm256_permute2f128_ps(low, high, 0x20)),
+            Batch<T>(_mm256_permute2f128_ps(low, high, 0x31))};
+  } else {
+    const __m256d low = _mm256_unpacklo_pd(even, odd), high = _mm256_unpackhi_pd(even, odd);
+    return {Batch<T>(_mm256_permute2f128_pd(low, high, 0x20)),
+            Batch<T>(_mm256_permute2f128_pd(low, high, 0x31))};
+  }
+#endif
+}
+#endif
+
+template <class T>
+void halve_rows(const T* top, const T* bottom, T* y, Index n) {
+  Index i = 0;
+#if defined(__AVX2__)
+  for (; i + lanes<T> <= n; i += lanes<T>) {
+    const auto [a, b] = split_pairs<T>(load(top + 2 * i), load(top + 2 * i + lanes<T>));
+    const auto [c, d] = split_pairs<T>(load(bottom + 2 * i), load(bottom + 2 * i + lanes<T>));
+    Batch<T> best = select(stays(b, a), a, b);
+    best = select(stays(c, best), best, c);
+    store<T>(y + i, select(stays(d, best), best, d));
+  }
+#endif
+  for (; i < n; ++i)
+    y[i] = greater(bottom[2 * i + 1], greater(bottom[2 * i], greater(top[2 * i + 1], top[2 * i])));
+}
+
+template <class T>
+void halve_rows_gradient(const T* top, const T* bottom, const T* g, T* gx_top, T* gx_bottom, Index n) {
+  Index i = 0;
+#if defined(__AVX2__)
+  const Batch<T> zero(T{0});
+  for (; i + lanes<T> <= n; i += lanes<T>) {
+    const auto [a, b] = split_pairs<T>(load(top + 2 * i), load(top + 2 * i + lanes<T>));
+    const auto [c, d] = split_pairs<T>(load(bottom + 2 * i), load(bottom + 2 * i + lanes<T>));
+    // A later element takes the gradient over from those before.
+    const auto not_b = stays(b, a);
+    const Batch<T> ab = select(not_b, a, b);
+    const auto not_c = stays(c, ab);
+    const auto not_d = stays(d, Batch<T>(select(not_c, ab, c)));
+    const Batch<T> v = load(g + i), abc = select(not_d, v, zero), of_ab = select(not_c, abc, zero);
+    const auto above = join_pairs<T>(select(not_b, of_ab, zero), select(not_b, zero, of_ab));
+    const auto below = join_pairs<T>(select(not_c, zero, abc), select(not_d, zero, v));
+    for (int k = 0; k < 2; ++k) {
+      store(gx_top + 2 * i + k * lanes<T>, above[k]);
+      store(gx_bottom + 2 * i + k * lanes<T>, below[k]);
+    }
+  }
+#endif
+  for (; i < n; ++i) {
+    const T* const from[4] = {top + 2 * i, top + 2 * i + 1, bottom + 2 * i, bottom + 2 * i + 1};
+    T* const to[4] = {gx_top + 2 * i, gx_top + 2 * i + 1, gx_bottom + 2 * i, gx_bottom + 2 * i + 1};
+    int best = 0;
+    for (int k = 1; k < 4; ++k) best = stays(*from[k], *from[best]) ? best : k;
+    for (int k = 0; k < 4; ++k) *to[k] = k == best ? g[i] : T{0};
+  }
+}
+
+/// True for windows of 2×2 side by side, all divided by the same number.
+bool is_halving(const Spans& s) {
+  for (Index i = 0; i < s.size(); ++i)
+    if (s.begin[i] != 2 * i || s.end[i] != 2 * i + 2 || s.divisor[i] != 2) return false;
+  return true;
+}
+
+}  // namespace
+
+template <class T>
+void max_pool(const T* x, T* y, Index planes, const Windows& w) {
+  const bool halves = is_halving(w);
+  for_planes(planes, w.plane(), [&](Index p) {
+    const T* const plane = x + p * w.plane();
+    T* const out = y + p * w.positions();
+    if (halves) {
+      for (Index i = 0; i < w.out_h; ++i)
+        halve_rows(plane + 2 * i * w.width, plane + (2 * i + 1) * w.width, out + i * w.out_w, w.out_w);
+      return;
+    }
+    maxima(plane, w, out);
+  });
+}
+
+template <class T>
+void max_pool_gradient(const T* x, const T* g, T* gx, Index planes, const Windows& w) {
+  const bool halves = is_halving(w);
+  for_planes(planes, w.plane(), [&](Index p) {
+    const T* const plane = x + p * w.plane();
+    const T* const of_windows = g + p * w.positions();
+    T* const out = gx + p * w.plane();
+    if (halves) {
+      for (Index i = 0; i < w.out_h; ++i) {
+        const Index top = 2 * i * w.width, bottom = top + w.width;
+        halve_rows_gradient(plane + top, plane + bottom, of_windows + i * w.out_w, out + top, out + bottom,
+                            w.out_w);
+        for (Index j = 2 * w.out_w; j < w.width; ++j) out[top + j] = out[bottom + j] = T{0};
+      }
+      std::fill(out + 2 * w.out_h * w.width, out + w.plane(), T{0});
+      return;
+    }
+    std::fill_n(out, w.plane(), T{0});
+    for_maxima(plane, w, [&](Index at, Index best) {
+      if (best >= 0) out[best] += of_windows[at];
+    });
+  });
+}
+
+template <class T>
+void max_pool_index(const T* x, Index* index, Index planes, const Windows& w) {
+  for_planes(planes, w.plane(), [&](Index p) {
+    for_maxima(x + p * w.plane(), w, [&](Index at, Index best) { index[p * w.positions() + at] = best; });
+  });
+}
+
+template <class T>
+void avg_pool(const T* x, T* y, Index planes, const Spans& h, const Spans& w) {
+  const Index rows = h.size(), columns = w.size(), width = w.extent;
+  const bool halves = is_halving(h) && is_halving(w);
+  for_planes(planes, h.extent * width, [&](Index p) {
+    const T* const plane = x + p * h.extent * width;
+    T* out = y + p * rows * columns;
+    for (Index i = 0; i < rows; ++i, out += columns) {
+      if (halves) {
+        const T *top = plane + 2 * i * width, *bottom = top + width;
+        for (Index j = 0; j < columns; ++j)
+          out[j] = (top[2 * j] + top[2 * j + 1] + bottom[2 * j] + bottom[2 * j + 1]) / T{4};
+        continue;
+      }
+      for (Index j = 0; j < columns; ++j) {
+        T sum{0};
+        for (Index r = h.begin[i]; r < h.end[i]; ++r)
+          for (Index c = w.begin[j]; c < w.end[j]; ++c) sum += plane[r * width + c];
+        out[j] = sum / (static_cast<T>(h.divisor[i]) * static_cast<T>(w.divisor[j]));
+      }
+    }
+  });
+}
+
+template <class T>
+void avg_pool_gradient(const T* g, T* x, Index planes, const Spans& h, const Spans& w) {
+  const Index rows = h.size(), columns = w.size(), width = w.extent;
+  const bool halves = is_halving(h) && is_halving(w);
+  for_planes(planes, h.extent * width, [&](Index p) {
+    T* const plane = x + p * h.extent * width;
+    const T* from = g + p * rows * columns;
+    std::fill_n(plane, halves ? 0 : h.extent * width, T{0});
+    for (Index i = 0; i < rows; ++i, from += columns) {
+      if (halves) {
+        T *top = plane + 2 * i * width, *bottom = top + width;
+        for (Index j = 0; j < columns; ++j)
+          top[2 * j] = top[2 * j + 1] = bottom[2 * j] = bottom[2 * j + 1] = from[j] / T{4};
+        for (Index j = 2 * columns; j < width; ++j) top[j] = bottom[j] = T{0};
+        continue;
+      }
+      for (Index j = 0; j < columns; ++j) {
+        const T share = from[j] / (static_cast<T>(h.divisor[i]) * static_cast<T>(w.divisor[j]));
+        for (Index r = h.begin[i]; r < h.end[i]; ++r)
+          for (Index c = w.begin[j]; c < w.end[j]; ++c) plane[r * width + c] += share;
+      }
+    }
+    if (halves) std::fill(plane + 2 * rows * width, plane + h.extent * width, T{0});
+  });
+}
+
+template void max_pool(const float*, float*, Index, const Windows&);
+template void max_pool(const double*, double*, Index, const Windows&);
+template void max_pool_gradient(const float*, const float*, float*, Index, const Windows&);
+template void max_pool_gradient(const double*, const double*, double*, Index, const Windows&);
+template void max_pool_index(const float*, Index*, Index, const Windows&);
+template void max_pool_index(const double*, Index*, Index, const Windows&);
+template void avg_pool(const float*, float*, Index, const Spans&, const Spans&);
+template void avg_pool(const double*, double*, Index, const Spans&, const Spans&);
+template void avg_pool_gradient(const float*, float*, Index, const Spans&, const Spans&);
+template void avg_pool_gradient(const double*, double*, Index, const Spans&, const Spans&);
+
+}  // namespace retort::kernels

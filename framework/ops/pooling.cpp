@@ -1,0 +1,147 @@
+#include <limits>
+
+#include "retort/framework/core/compute.hpp"
+#include "retort/framework/core/op.hpp"
+#include "retort/framework/kernels/pool.hpp"
+#include "retort/framework/ops/checks.hpp"
+#include "retort/framework/ops/conv.hpp"
+#include "retort/framework/ops/elementwise.hpp"
+#include "retort/framework/ops/indexing.hpp"
+#include "retort/framework/ops/shape_ops.hpp"
+#include "retort/framework/ops/windows.hpp"
+
+namespace retort {
+namespace {
+
+using kernels::Spans;
+using kernels::Windows;
+
+void check_images(const char* operation, const Tensor& x) {
+  detail::require_floating(operation, x);
+  if (x.dim() != 3 && x.dim() != 4)
+    throw ShapeError(
+        message("{}: input has shape {}; it must be (N, C, H, W) or (C, H, W)", operation, x.shape()));
+}
+
+Windows plan_pooling(const char* operation, const Tensor& x, const Size2d& kernel,
+                     const std::optional<Size2d>& stride, const Size2d& padding, const Size2d& dilation,
+                     bool ceil_mode) {
+  check_images(operation, x);
+  if (padding.height > kernel.height / 2 || padding.width > kernel.width / 2)
+    throw ValueError(message("{}: padding {} is more than half the kernel's size {}", operation,
+                             Shape{padding.height, padding.width}, Shape{kernel.height, kernel.width}));
+  return detail::plan_windows(operation, x, {kernel.height, kernel.width},
+                              {kernel, stride.value_or(kernel), padding, dilation, ceil_mode});
+}
+
+Shape with_plane(Shape shape, Index height, Index width) {
+  shape[shape.size() - 2] = height;
+  shape[shape.size() - 1] = width;
+  return shape;
+}
+
+// The maxima as picked elements: the definition, from which higher derivatives follow.
+Tensor max_pool_reference(const Tensor& x, const Windows& windows) {
+  const Index planes = x.size() / windows.plane();
+  const Tensor picks = empty({planes, windows.positions()}, DType::int64);
+  compute_into(
+      x.dtype(),
+      [&]<class T>(const T* from) {
+        kernels::max_pool_index(from, picks.mutable_data<std::int64_t>().data(), planes, windows);
+      },
+      x);
+  // A window that holds only padding has no element.
+  const Tensor outside = less(picks, 0);
+  const Tensor images = reshape(x, {planes, windows.plane()});
+  const Tensor y = where(outside, -std::numeric_limits<double>::infinity(),
+                         gather(images, 1, where(outside, zeros({1}, DType::int64), picks)));
+  return reshape(y, with_plane(x.shape(), windows.out_h, windows.out_w));
+}
+
+Tensor unpooled(const Tensor& g, const Spans& h, const Spans& w);
+
+Tensor averaged(const Tensor& x, const Spans& h, const Spans& w) {
+  const Index planes = x.size() / std::max<Index>(1, h.extent * w.extent);
+  const auto kernel = [&]<class T>(T* y, const T* from) { kernels::avg_pool(from, y, planes, h, w); };
+  return record({.name = "avg_pool2d",
+                 .inputs = {x},
+                 .value = compute(with_plane(x.shape(), h.size(), w.size()), x.dtype(), kernel, x),
+                 .vjp = [h, w](const Tensor& g, Needs) { return unpooled(g, h, w); }});
+}
+
+Tensor unpooled(const Tensor& g, const Spans& h, const Spans& w) {
+  const Index planes = g.size() / std::max<Index>(1, h.size() * w.size());
+  const auto kernel = [&]<class T>(T* x, const T* from) {
+    kernels::avg_pool_gradient(from, x, planes, h, w);
+  };
+  return record({.name = "avg_pool2d backward",
+                 .inputs = {g},
+                 .value = compute(with_plane(g.shape(), h.extent, w.extent), g.dtype(), kernel, g),
+                 .vjp = [h, w](const Tensor& gg, Needs) { return averaged(gg, h, w); }});
+}
+
+Spans window_spans(Index extent, Index positions, Index kernel, Index stride, Index padding,
+                   bool count_include_pad) {
+  Spans spans{.extent = extent, .begin = {}, .end = {}, .divisor = {}};
+  for (Index i = 0; i < positions; ++i) {
+    const Index first = i * stride - padding, reach = std::min(kernel, extent + padding - first);
+    spans.begin.push_back(std::max<Index>(first, 0));
+    spans.end.push_back(std::min(first + reach, extent));
+    spans.divisor.push_back(count_include_pad ? reach : spans.end.back() - spans.begin.back());
+  }
+  return spans;
+}
+
+Spans adaptive_spans(Index extent, Index positions) {
+  Spans spans{.extent = extent, .begin = {}, .end = {}, .divisor = {}};
+  for (Index i = 0; i < positions; ++i) {
+    // floor(i · extent / positions) and the ceiling of the next, without the product of large numbers.
+    const Index each = extent / positions, rest = extent % positions;
+    spans.begin.push_back(i * each + i * rest / positions);
+    spans.end.push_back((i + 1) * each + ((i + 1) * rest + positions - 1) / positions);
+    spans.divisor.push_back(spans.end.back() - spans.begin.back());
+  }
+  return spans;
+}
+
+}  // namespace
+
+Tensor max_pool2d(const Tensor& x, MaxPool2dOptions options) {
+  const Windows windows = plan_pooling("max_pool2d", x, options.kernel_size, options.stride, options.padding,
+                                       options.dilation, options.ceil_mode);
+  const Index planes = x.size() / windows.plane();
+  const auto kernel = [&]<class T>(T* y, const T* from) { kernels::max_pool(from, y, planes, windows); };
+  return record({.name = "max_pool2d",
+                 .inputs = {x},
+                 .value = compute(with_plane(x.shape(), windows.out_h, windows.out_w), x.dtype(), kernel, x),
+                 .vjp = vjp_by_reference(
+                     [windows](const Tensors& in) { return max_pool_reference(in[0], windows); }, {x}),
+                 .fast_vjp = [x, windows, planes](const Tensor& g, Needs) {
+                   return compute(
+                       x.shape(), x.dtype(),
+                       [&]<class T>(T* gx, const T* from, const T* upstream) {
+                         kernels::max_pool_gradient(from, upstream, gx, planes, windows);
+                       },
+                       x, g);
+                 }});
+}
+
+Tensor avg_pool2d(const Tensor& x, AvgPool2dOptions options) {
+  const Windows w = plan_pooling("avg_pool2d", x, options.kernel_size, options.stride, options.padding, 1,
+                                 options.ceil_mode);
+  const bool padded = options.count_include_pad;
+  return averaged(x, window_spans(w.height, w.out_h, w.kernel_h, w.stride_h, w.padding_h, padded),
+                  window_spans(w.width, w.out_w, w.kernel_w, w.stride_w, w.padding_w, padded));
+}
+
+Tensor adaptive_avg_pool2d(const Tensor& x, Size2d size) {
+  check_images("adaptive_avg_pool2d", x);
+  if (size.height < 1 || size.width < 1)
+    throw ValueError(
+        message("adaptive_avg_pool2d: size is {}; it must be at least 1", Shape{size.height, size.width}));
+  if (x.size(-2) == 0 || x.size(-1) == 0)
+    throw ShapeError(message("adaptive_avg_pool2d: input has shape {}; its images are empty", x.shape()));
+  return averaged(x, adaptive_spans(x.size(-2), size.height), adaptive_spans(x.size(-1), size.width));
+}
+
+}  // namespace retort

@@ -1,0 +1,278 @@
+#include "retort/framework/train/report.hpp"
+
+#include <zlib.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "retort/framework/base/error.hpp"
+#include "retort/framework/io/atomic_file.hpp"
+#include "retort/framework/train/report_impl.hpp"
+
+namespace retort {
+namespace {
+
+using detail::printed;
+
+void append_big_endian(std::string& bytes, std::uint32_t value) {
+  for (int shift = 24; shift >= 0; shift -= 8) bytes += static_cast<char>(value >> shift & 0xFFU);
+}
+
+/// Length, type, data, checksum of type and data.
+void append_chunk(std::string& png, const std::string& type, const std::string& data) {
+  const std::string summed = type + data;
+  append_big_endian(png, static_cast<std::uint32_t>(data.size()));
+  png += summed;
+  append_big_endian(png, static_cast<std::uint32_t>(crc32(0, reinterpret_cast<const Bytef*>(summed.data()),
+                                                          static_cast<uInt>(summed.size()))));
+}
+
+std::string compressed(const std::string& bytes) {
+  std::string result(compressBound(static_cast<uLong>(bytes.size())), '\0');
+  auto size = static_cast<uLongf>(result.size());
+  if (compress(reinterpret_cast<Bytef*>(result.data()), &size, reinterpret_cast<const Bytef*>(bytes.data()),
+               static_cast<uLong>(bytes.size())) != Z_OK)
+    throw IoError("Report: an image cannot be compressed");
+  result.resize(size);
+  return result;
+}
+
+std::string base64(const std::string& bytes) {
+  constexpr std::string_view digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string text;
+  for (std::size_t i = 0; i < bytes.size(); i += 3) {
+    std::uint32_t group = 0;
+    for (std::size_t k = i; k < i + 3; ++k)
+      group = group << 8U | (k < bytes.size() ? static_cast<unsigned char>(bytes[k]) : 0U);
+    for (std::size_t k = 0; k < 4; ++k)
+      text += i + k <= bytes.size() ? digits[group >> (18 - 6 * k) & 63U] : '=';
+  }
+  return text;
+}
+
+void replace_all(std::string& text, std::string_view from, const std::string& to) {
+  for (std::size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size())
+    text.replace(at, from.size(), to);
+}
+
+std::string paragraph(std::string_view text) { return "<p>" + Report::escaped(text) + "</p>\n"; }
+
+std::string legend_of(const std::vector<ReportSeries>& series) {
+  if (series.size() < 2) return {};
+  std::string chips;
+  for (std::size_t k = 0; k < series.size(); ++k)
+    chips +=
+        message("<span><i style=\"background:{}\"></i>{}</span>",
+                Report::escaped(detail::series_color(series[k].color, k)), Report::escaped(series[k].name));
+  return "<p class=\"legend\">" + chips + "</p>\n";
+}
+
+std::string confusion_row(const std::vector<std::string>& names, std::size_t label,
+                          std::span<const std::int64_t> counts) {
+  std::int64_t total = 0;
+  for (const std::int64_t count : counts) total += count;
+  std::string row = message("<tr><th>{}</th>", names[label]);
+  for (std::size_t answer = 0; answer < counts.size(); ++answer) {
+    const std::int64_t count = counts[answer];
+    if (count == 0) {
+      row += "<td></td>";
+      continue;
+    }
+    const double share = static_cast<double>(count) / static_cast<double>(total);
+    // An error of a fifth of a class has full strength: otherwise the diagonal alone would be visible.
+    const double strength = label == answer ? 0.55 * share : std::min(0.85, 0.08 + 4 * share);
+    row += message("<td class=\"{}\" style=\"--share:{}\" title=\"{} taken for {}: {} of {}\">{}</td>",
+                   label == answer ? "right" : "wrong", printed("%.2f", strength), names[label],
+                   names[answer], count, total, printed("%.0f", 100 * share));
+  }
+  return row + "</tr>\n";
+}
+
+}  // namespace
+
+Report::Report(std::string title, std::string_view introduction) : title_(std::move(title)) {
+  if (!introduction.empty()) text(introduction);
+}
+
+void Report::close_grid() {
+  if (grid_ != 0) body_ += "</div>\n";
+  grid_ = 0;
+}
+
+void Report::open_grid(bool narrow) {
+  const int wanted = narrow ? 2 : 1;
+  if (grid_ == wanted) return;
+  close_grid();
+  body_ += narrow ? "<div class=\"grid narrow\">\n" : "<div class=\"grid\">\n";
+  grid_ = wanted;
+}
+
+Report& Report::section(std::string_view title, std::string_view introduction) {
+  close_grid();
+  if (section_) body_ += "</section>\n";
+  section_ = true;
+  body_ += message("<section>\n<h2>{}</h2>\n", escaped(title));
+  if (!introduction.empty()) body_ += paragraph(introduction);
+  return *this;
+}
+
+Report& Report::text(std::string_view words) { return html(paragraph(words)); }
+
+Report& Report::html(std::string_view code) {
+  close_grid();
+  body_ += code;
+  return *this;
+}
+
+Report& Report::figure(std::string_view caption, std::string_view code, std::string_view id) {
+  open_grid(false);
+  body_ += message("<figure{}>\n<figcaption>{}</figcaption>\n{}</figure>\n",
+                   id.empty() ? "" : " id=\"" + escaped(id) + '"', escaped(caption), code);
+  return *this;
+}
+
+Report& Report::table(const std::vector<std::vector<std::string>>& rows) {
+  std::string table = "<div class=\"scroll\"><table class=\"result\">\n";
+  for (std::size_t r = 0; r < rows.size(); ++r) {
+    table += "<tr>";
+    for (std::size_t i = 0; i < rows[r].size(); ++i) {
+      // Deviation and interval stay in one piece when the line is too long.
+      const std::string& text = rows[r][i];
+      const std::size_t end =
+          i == 0 ? text.size() : std::min({text.find(" ["), text.find(" ±"), text.size()});
+      std::string cell = escaped(text.substr(0, end));
+      if (end < text.size()) cell += " <small>" + escaped(text.substr(end + 1)) + "</small>";
+      const char* const kind = i == 0 || r == 0 ? "th" : "td";
+      table += message("<{}>{}</{}>", kind, cell, kind);
+    }
+    table += "</tr>\n";
+  }
+  return html(table + "</table></div>\n");
+}
+
+Report& Report::settings(std::string_view title,
+                         const std::vector<std::pair<std::string, std::string>>& entries) {
+  std::string rows;
+  for (const auto& [key, value] : entries)
+    rows += message("<tr><th>{}</th><td>{}</td></tr>\n", escaped(key), escaped(value));
+  return figure(title, "<table class=\"settings\">\n" + rows + "</table>");
+}
+
+Report& Report::curves(std::string_view title, const ReportAxes& axes,
+                       const std::vector<ReportSeries>& series) {
+  return figure(title, legend_of(series) + detail::curves_svg(title, axes, series));
+}
+
+Report& Report::scatter(std::string_view title, const ReportAxes& axes,
+                        const std::vector<ReportPoint>& points) {
+  return figure(title, detail::scatter_svg(title, axes, points));
+}
+
+Report& Report::differences(std::string_view title, std::string_view unit, std::span<const double> values) {
+  return figure(title, detail::differences_svg(title, unit, values));
+}
+
+Report& Report::calibration(std::string_view title, const Tensor& logits, const Tensor& labels) {
+  const auto bins = metrics::reliability(logits, labels);
+  const auto all = static_cast<double>(labels.size());
+  const std::string caption =
+      message("{}: calibration error {}\u00A0%", title, printed("%.2f", 100 * metrics::ece(logits, labels)));
+  return figure(caption, detail::calibration_svg(caption, bins, all));
+}
+
+Report& Report::confusion(std::string_view title, const Tensor& counts, const std::vector<std::string>& names,
+                          std::string_view id) {
+  if (counts.dim() != 2 || counts.size(0) != counts.size(1))
+    throw ShapeError(message("Report: confusion needs counts (C, C), not {}", counts.shape()));
+  const auto classes = static_cast<std::size_t>(counts.size(0));
+  if (names.size() != classes)
+    throw ValueError(message("Report: confusion has {} classes, but {} names", classes, names.size()));
+  std::vector<std::string> safe;
+  for (const std::string& name : names) safe.push_back(escaped(name));
+  std::string table = "<div class=\"scroll\"><table class=\"confusion\"><tr><td></td>";
+  for (const std::string& name : safe) table += message("<th><span>{}</span></th>", name);
+  table += "</tr>\n";
+  const auto all = counts.data<std::int64_t>();
+  for (std::size_t label = 0; label < classes; ++label)
+    table += confusion_row(safe, label, all.subspan(label * classes, classes));
+  return figure(title, table + "</table>\n</div>", id);
+}
+
+Report& Report::samples(const std::vector<ReportSample>& samples) {
+  open_grid(true);
+  for (const ReportSample& sample : samples) {
+    std::string picture, notes;
+    if (sample.image.defined()) {
+      if (sample.image.dim() != 2)
+        throw ShapeError(message("Report: an image is (H, W), not {}", sample.image.shape()));
+      const Tensor pixels = sample.image.to(DType::float32);
+      picture = message("<img alt=\"{}\" width=\"84\" height=\"84\" src=\"{}\">", escaped(sample.caption),
+                        png_address(pixels.data<float>(), pixels.size(1)));
+    }
+    for (const std::string& note : sample.notes) notes += "<li>" + escaped(note) + "</li>";
+    body_ += message("<figure class=\"sample\">\n<div>{}<div><b>{}</b><ul>{}</ul></div></div>\n", picture,
+                     escaped(sample.caption), notes);
+    if (!sample.text.empty()) body_ += "<p class=\"quote\">" + escaped(sample.text) + "</p>\n";
+    body_ += "</figure>\n";
+  }
+  return *this;
+}
+
+Report& Report::heat_map(std::string_view title, const Tensor& values,
+                         const std::vector<std::string>& row_names,
+                         const std::vector<std::string>& column_names) {
+  if (values.dim() != 2) throw ShapeError(message("Report: a heat map needs (R, C), not {}", values.shape()));
+  for (const auto& [names, count] : {std::pair(&row_names, values.size(0)), {&column_names, values.size(1)}})
+    if (!names->empty() && static_cast<std::int64_t>(names->size()) != count)
+      throw ValueError(message("Report: the heat map of {} has {} names for {} rows or columns",
+                               values.shape(), names->size(), count));
+  return figure(title, detail::heat_map_svg(title, values, row_names, column_names));
+}
+
+std::string Report::page() const {
+  std::string page = detail::report_page;
+  replace_all(page, "{title}", escaped(title_));
+  replace_all(page, "{sections}", body_ + (grid_ != 0 ? "</div>\n" : "") + (section_ ? "</section>\n" : ""));
+  return page;
+}
+
+void Report::write(const std::string& path) const {
+  AtomicFile file("report", path);
+  file.write(page());
+  file.commit();
+}
+
+std::string Report::escaped(std::string_view text) {
+  std::string result;
+  for (const char c : text) {
+    switch (c) {
+      case '&': result += "&amp;"; break;
+      case '<': result += "&lt;"; break;
+      case '>': result += "&gt;"; break;
+      case '"': result += "&quot;"; break;
+      case '\'': result += "&#39;"; break;
+      default: result += c;
+    }
+  }
+  return result;
+}
+
+std::string Report::png_address(std::span<const float> pixels, std::int64_t width) {
+  std::string rows;
+  for (std::size_t i = 0; i < pixels.size(); ++i) {
+    if (i % static_cast<std::size_t>(width) == 0) rows += '\0';  // each row begins with its filter: none
+    rows += static_cast<char>(std::lround(255 * std::clamp(pixels[i], 0.0F, 1.0F)));
+  }
+  std::string header;
+  append_big_endian(header, static_cast<std::uint32_t>(width));
+  append_big_endian(header, static_cast<std::uint32_t>(pixels.size() / static_cast<std::size_t>(width)));
+  header +=
+      std::string("\x08\0\0\0\0", 5);  // 8 bits, grey; compression, filter and order: the only or plain ones
+  std::string png = "\x89PNG\r\n\x1A\n";
+  append_chunk(png, "IHDR", header);
+  append_chunk(png, "IDAT", compressed(rows));
+  append_chunk(png, "IEND", "");
+  return "data:image/png;base64," + base64(png);
+}
+
+}  // namespace retort

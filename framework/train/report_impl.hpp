@@ -1,0 +1,33 @@
+// Internal: the charts and the frame of a report's page.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "retort/framework/train/metrics.hpp"
+#include "retort/framework/train/report.hpp"
+
+namespace retort::detail {
+
+/// The page with {title} twice and {sections} once.
+extern const char* const report_page;
+
+/// Numbers printed as std::printf does it.
+std::string printed(const char* format, double value);
+/// The colour of series k, legible on light and on dark ground.
+std::string series_color(const std::string& chosen, std::size_t k);
+
+/// Each returns an <svg> element.
+std::string curves_svg(std::string_view title, const ReportAxes& axes,
+                       const std::vector<ReportSeries>& series);
+std::string scatter_svg(std::string_view title, const ReportAxes& axes,
+                        const std::vector<ReportPoint>& points);
+std::string differences_svg(std::string_view title, std::string_view unit, std::span<const double> values);
+std::string calibration_svg(std::string_view title, const std::vector<metrics::ReliabilityBin>& bins,
+                            double all);
+std::string heat_map_svg(std::string_view title, const Tensor& values,
+                         const std::vector<std::string>& row_names,
+                         const std::vector<std::string>& column_names);
+
+}  // namespace retort::detail

@@ -1,0 +1,100 @@
+// The page that shows results.
+#include "retort/framework/train/report.hpp"
+
+#include <boost/test/unit_test.hpp>
+#include <limits>
+
+#include "framework/io/files.hpp"
+#include "retort/retort.hpp"
+#include "tests_support.hpp"
+
+namespace {
+
+using namespace retort;
+using retort::tests::contains;
+using retort::tests::read_file;
+using retort::tests::TemporaryFolder;
+using retort::tests::thrown_text;
+
+std::size_t count_of(const std::string& text, const std::string& part) {
+  std::size_t count = 0;
+  for (std::size_t at = 0; (at = text.find(part, at)) != std::string::npos; at += part.size()) ++count;
+  return count;
+}
+
+Report everything() {
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  Report report("A <title> & more", "Introduction.");
+  report.section("Numbers", "Words.").text("Further <words>.");
+  report.table({{"", "accuracy"}, {"teacher", "91.2 ± 0.1"}, {"student", "88 [87, 89]"}});
+  report.section("Charts");
+  report.curves("Loss", {.x = "epoch", .y = "loss", .log_y = true},
+                {{.name = "a", .x = {1, 2, 3}, .y = {1, nan, 0.1}},
+                 {.name = "b<", .x = {1, 2}, .y = {2, 0}, .low = {1, 1}, .high = {3, 3}, .dashed = true}});
+  report.scatter("Size", {.x = "parameters", .y = "accuracy", .log_x = true},
+                 {{"one", 1000, 90}, {"two", 1100, 90}, {"three", 1e6, 95}, {"none", 0, nan}});
+  report.differences("Accuracy", "points", std::vector<double>{0.1, 0.3, -0.1});
+  report.calibration("teacher", tensor({2.F, 0.F, 0.F, 1.F}, {2, 2}), tensor({0, 0}));
+  report.confusion("teacher", tensor({3, 1, 0, 4}, {2, 2}), {"cat", "<dog>"}, "confusion-teacher");
+  report.heat_map("attention", tensor({0.F, 1.F, 0.5F, 0.F, 0.25F, 0.F}, {2, 3}), {"q1", "q2"},
+                  {"a", "b", "c"});
+  report.samples({{.image = zeros({2, 3}), .caption = "shoe", .notes = {"teacher: shoe", "student: bag"}},
+                  {.text = "In the beginning", .caption = "Genesis"}});
+  report.settings("Options", {{"lr", "0.1"}});
+  return report;
+}
+
+BOOST_AUTO_TEST_SUITE(report)
+
+BOOST_AUTO_TEST_CASE(a_page_needs_no_other_file_and_escapes_its_text) {
+  const TemporaryFolder folder;
+  everything().write(folder / "report.html");
+  const std::string page = read_file(folder / "report.html");
+  BOOST_TEST(count_of(page, "A &lt;title&gt; &amp; more") == 2U);
+  BOOST_TEST(contains(page, "<p>Further &lt;words&gt;.</p>"));
+  BOOST_TEST(contains(page, "prefers-color-scheme: dark"));
+  for (const char* outside : {"<script", "<link", "@import", "url(", "http", "<title> &", "<words>", "<dog>"})
+    BOOST_TEST(!contains(page, outside), outside);
+  for (const char* tag :
+       {"section", "figure", "svg", "table", "tr", "th", "td", "div", "p", "ul", "li", "text"})
+    BOOST_TEST(count_of(page, std::string("<") + tag + ' ') + count_of(page, std::string("<") + tag + '>') ==
+                   count_of(page, std::string("</") + tag + '>'),
+               tag);
+  BOOST_TEST(count_of(page, "<svg role=\"img\" aria-label=\"") == 5U);
+  BOOST_TEST(count_of(page, "src=\"data:image/png;base64,") == 1U);
+  BOOST_TEST(!contains(page, "nan"));
+  BOOST_TEST(!contains(page, "inf"));
+  BOOST_TEST(contains(page, "<th>teacher</th><td>91.2 <small>± 0.1</small></td>"));
+  BOOST_TEST(contains(page, "<figure id=\"confusion-teacher\">"));
+  BOOST_TEST(contains(page, "title=\"cat taken for &lt;dog&gt;: 1 of 4\">25</td>"));
+}
+
+BOOST_AUTO_TEST_CASE(charts_without_values_are_empty) {
+  Report page("Nothing");
+  page.curves("none", {}, {}).scatter("none", {.log_x = true}, {}).differences("none", "", {});
+  page.calibration("none", zeros({0, 2}), zeros({0}, DType::int64)).heat_map("none", zeros({0, 0}));
+  BOOST_TEST(!contains(page.page(), "=\"nan"));
+  BOOST_TEST(count_of(page.page(), "</svg>") == 5U);
+}
+
+BOOST_AUTO_TEST_CASE(refusals) {
+  Report page("Refusals");
+  const Tensor wide = zeros({2, 3});
+  BOOST_TEST(contains(thrown_text<ShapeError>([&] {
+                        page.confusion("c", wide.to(DType::int64), {"a", "b"});
+                      }),
+                      "(2, 3)"));
+  BOOST_TEST(contains(thrown_text<ValueError>([&] {
+                        page.confusion("c", zeros({2, 2}, DType::int64), {"a"});
+                      }),
+                      "2 classes, but 1 names"));
+  BOOST_TEST(contains(thrown_text<ShapeError>([&] { page.heat_map("h", zeros({3})); }), "(R, C)"));
+  BOOST_TEST(contains(thrown_text<ValueError>([&] { page.heat_map("h", wide, {"a"}); }), "1 names"));
+  BOOST_TEST(contains(thrown_text<ShapeError>([&] { page.samples({{.image = zeros({4})}}); }), "(H, W)"));
+  BOOST_TEST(
+      contains(thrown_text<IoError>([&] { page.write("/nowhere/at/all.html"); }), "/nowhere/at/all.html"));
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace

@@ -1,0 +1,174 @@
+// Trainings in a folder: stopped anywhere, they end with the same bits.
+#include "retort/framework/train/training.hpp"
+
+#include <boost/test/unit_test.hpp>
+#include <cmath>
+#include <csignal>
+#include <filesystem>
+#include <optional>
+
+#include "framework/io/files.hpp"
+#include "retort/retort.hpp"
+#include "tests_support.hpp"
+
+namespace {
+
+namespace fs = std::filesystem;
+using namespace retort;
+using retort::tests::contains;
+using retort::tests::read_file;
+using retort::tests::TemporaryFolder;
+using retort::tests::thrown_text;
+using retort::tests::write_file;
+
+/// A training of three epochs of five steps, with an average of the weights.
+struct Small {
+  explicit Small(const RunFolder& run, std::int64_t before = 0) : evaluations(before) {
+    manual_seed(3);
+    model = Sequential(Linear(2, 4), Dropout(0.5), Linear(4, 1));
+    training.emplace(
+        run, "small",
+        CheckpointParts{
+            .module = &*model, .optimizer = &optimizer(), .loader = &loader, .average = &average()},
+        TrainingOptions{.epochs = 3,
+                        .log_every = 2,
+                        .checkpoint_every = 0,
+                        .evaluate = [this]() -> JsonFields {
+                          return {{"seen", ++this->evaluations}};
+                        },
+                        .quiet = true});
+  }
+  SGD& optimizer() { return sgd ? *sgd : sgd.emplace(model->parameters(), SGDOptions{.lr = 0.1}); }
+  ExponentialMovingAverage& average() {
+    if (!ema) ema.emplace(*model, ExponentialMovingAverageOptions{.decay = 0.5});
+    return *ema;
+  }
+  /// Takes steps until the end, or `most` of them.
+  void run(std::int64_t most = 1000) {
+    while (!training->done())
+      for (const Batch& batch : loader) {
+        if (most-- == 0) return;
+        const Tensor loss = mse_loss((*model)(batch.input), batch.target);
+        optimizer().zero_grad();
+        loss.backward();
+        optimizer().step();
+        average().update();
+        training->step(loss.item<double>());
+      }
+  }
+
+  std::int64_t evaluations;
+  std::optional<Sequential> model = {};
+  std::optional<SGD> sgd = {};
+  std::optional<ExponentialMovingAverage> ema = {};
+  DataLoader loader{Dataset(reshape(arange(20, DType::float32), {10, 2}) / 20.0, ones({10, 1})),
+                    {.batch_size = 2, .shuffle = true, .seed = 5}};
+  std::optional<Training> training = {};
+};
+
+BOOST_AUTO_TEST_SUITE(training)
+
+BOOST_AUTO_TEST_CASE(a_training_that_was_stopped_anywhere_ends_with_the_same_bits) {
+  const TemporaryFolder folder;
+  const std::string whole = folder / "whole";
+  {
+    const RunFolder run(whole, {{"seed", 3}});
+    Small small(run);
+    small.run();
+    BOOST_TEST(small.training->steps() == 15);
+    BOOST_TEST(!small.model->is_training());
+    const RunFolder::Column loss = run.column("small", "loss"), seen = run.column("small", "seen");
+    BOOST_TEST(loss.epochs.size() == 8U);
+    BOOST_TEST(loss.epochs.back() == 3.0);
+    BOOST_TEST(seen.values == (std::vector<double>{1, 2, 3}), boost::test_tools::per_element());
+    BOOST_TEST(run.column("other", "loss").values.empty());
+  }
+  for (const std::int64_t stop : {1, 4, 5, 6, 14}) {
+    const std::string parts = folder / ("parts" + std::to_string(stop));
+    for (const std::int64_t steps : {stop, std::int64_t{1000}}) {
+      const RunFolder run(parts, {{"seed", 3}});
+      Small small(run, steps == stop ? 0 : stop / 5);
+      small.run(steps);
+    }
+    for (const char* name : {"/small.safetensors", "/small.jsonl", "/settings.json"})
+      BOOST_TEST((read_file(parts + name) == read_file(whole + name)), name << " after " << stop);
+    BOOST_TEST(!fs::exists(parts + "/small.checkpoints"));
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_training_that_has_ended_loads_its_weights) {
+  const TemporaryFolder folder;
+  const RunFolder run(folder / "run", {});
+  Small first(run);
+  first.run();
+  Small second(run);
+  BOOST_TEST(second.training->done());
+  BOOST_TEST(second.training->steps() == 15);
+  BOOST_TEST(second.training->seconds() == first.training->seconds());
+  for (const auto& [name, value] : first.model->state_dict())
+    BOOST_TEST(value.values<float>() == second.model->state_dict().at(name).values<float>(),
+               boost::test_tools::per_element());
+  BOOST_TEST(contains(thrown_text<ValueError>([&] { second.training->step(1); }), "is done"));
+}
+
+BOOST_AUTO_TEST_CASE(ctrl_c_saves_and_ends) {
+  const TemporaryFolder folder;
+  const RunFolder run(folder / "run", {});
+  Small small(run);
+  small.run(2);
+  std::raise(SIGINT);
+  BOOST_TEST(contains(thrown_text<Interrupted>([&] { small.run(); }), "stopped after 3 steps"));
+}
+
+BOOST_AUTO_TEST_CASE(a_folder_belongs_to_one_run) {
+  const TemporaryFolder folder;
+  const std::string path = folder / "run";
+  { const RunFolder run(path, {{"lr", 0.1}, {"data", "a"}}); }
+  const std::string text = thrown_text<ValueError>([&] {
+    const RunFolder run(path, {{"lr", 0.2}, {"data", "a"}});
+  });
+  BOOST_TEST(contains(text, "\"lr\": 0.1"), text);
+  BOOST_TEST(contains(text, "\"lr\": 0.2"), text);
+  write_file(folder / "file", "");
+  BOOST_TEST(contains(thrown_text<IoError>([&] { const RunFolder run(folder / "file", {}); }), "file"));
+}
+
+BOOST_AUTO_TEST_CASE(refusals) {
+  const TemporaryFolder folder;
+  const RunFolder run(folder / "run", {});
+  Linear model(1, 1);
+  DataLoader loader(Dataset(ones({4, 1}), ones({4, 1})), {.batch_size = 2});
+  const auto text = [&](const std::string& name, CheckpointParts parts, const TrainingOptions& options) {
+    return thrown_text<ValueError>([&] { const Training training(run, name, std::move(parts), options); });
+  };
+  BOOST_TEST(contains(text("a", {.module = &model}, {}), "a module and a loader"));
+  BOOST_TEST(contains(text("a/b", {.module = &model, .loader = &loader}, {}), "'a/b'"));
+  BOOST_TEST(contains(text("a", {.module = &model, .loader = &loader}, {.epochs = 0}), "epochs"));
+  Training training(run, "nan", {.module = &model, .loader = &loader}, {.quiet = true});
+  BOOST_TEST(contains(thrown_text<ValueError>([&] { training.step(std::nan("")); }), "lower learning rate"));
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+
+BOOST_AUTO_TEST_SUITE(statistics)
+
+BOOST_AUTO_TEST_CASE(summaries) {
+  const std::vector<double> two = {1, 3}, many(12, 5.0), ten = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9};
+  const SampleSummary summary = summarise(two);
+  BOOST_TEST(summary.mean == 2);
+  BOOST_TEST(summary.std == std::sqrt(2.0));
+  BOOST_TEST(summary.half_width == 12.706205, boost::test_tools::tolerance(1e-6));
+  BOOST_TEST(summarise(many).half_width == 0);
+  BOOST_TEST(summarise(ten).half_width == 2.262157 * summarise(ten).std / std::sqrt(10.0),
+             boost::test_tools::tolerance(3e-4));
+  BOOST_TEST(std::isnan(summarise(std::span(two).first(1)).half_width));
+  BOOST_TEST(std::isnan(summarise({}).mean));
+  BOOST_TEST(paired_differences(two, std::vector<double>{2, 7}) == (std::vector<double>{1, 4}),
+             boost::test_tools::per_element());
+  BOOST_TEST(contains(thrown_text<ValueError>([&] { static_cast<void>(paired_differences(two, ten)); }),
+                      "2 and 10"));
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace
