@@ -1,5 +1,7 @@
 #include "retort/losses/sparse_distillation_loss.hpp"
 
+#include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "retort/framework/core/compute.hpp"
@@ -140,6 +142,28 @@ SparseTeacher sparse_teacher(const Tensor& logits, Index k, double temperature) 
   const auto [log_probs, indices] = topk(log_p, k, -1);
   const Tensor log_tail = logsumexp(without(log_p, indices), -1);
   return {indices, log_probs, log_tail, classes, temperature};
+}
+
+Tensor dense_logits(const SparseTeacher& teacher) {
+  const auto& [indices, log_probs, log_tail, classes, temperature] = teacher;
+  if (indices.dim() == 0 || log_probs.shape() != indices.shape() ||
+      log_tail.shape() != detail::row_shape(indices.shape(), indices.dim() - 1) || indices.size(-1) > classes)
+    throw ShapeError(
+        message("dense_logits: indices have shape {}, log_probs {} and log_tail {} of {} classes; "
+                "expected (..., K), (..., K) and (...) with K <= C",
+                indices.shape(), log_probs.shape(), log_tail.shape(), classes));
+  const NoGradGuard no_grad;
+  const Index rest = classes - indices.size(-1);
+  Shape shape = indices.shape();
+  shape.back() = classes;
+  const Tensor hits = scatter_add(zeros(shape, log_probs.dtype()), -1, indices, ones_like(log_probs));
+  const Tensor kept = scatter_add(zeros(shape, log_probs.dtype()), -1, indices,
+                                  where(equal(log_probs, -infinity), 0, log_probs));
+  const Tensor absent = scatter_add(zeros(shape, log_probs.dtype()), -1, indices,
+                                    equal(log_probs, -infinity).to(log_probs.dtype()));
+  const Tensor others = unsqueeze(log_tail, -1) - std::log(static_cast<double>(std::max<Index>(rest, 1)));
+  const Tensor log_p = where(greater(hits, 0), where(greater(absent, 0), -infinity, kept), others);
+  return log_p * temperature;
 }
 
 Tensor sparse_distillation_loss(const SparseDistillationInputs& inputs,

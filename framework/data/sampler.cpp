@@ -64,6 +64,35 @@ Sampler weighted_sampler(const Tensor& weights, const WeightedSamplerOptions& op
   return {size, [=](Generator& generator) { return with_replacement(*numbers, size, generator); }};
 }
 
+Sampler length_sampler(const Tensor& lengths, std::int64_t batch_size, std::int64_t pool) {
+  if (lengths.dim() != 1)
+    throw ShapeError(message("length_sampler: lengths have shape {}; it must be (N)", lengths.shape()));
+  if (lengths.dtype() != DType::int64)
+    throw TypeError(message("length_sampler: lengths are {}; they must be int64", lengths.dtype()));
+  if (batch_size < 1 || pool < 1)
+    throw ValueError(message("length_sampler: batch_size is {} and pool {}; both must be at least 1", batch_size,
+                             pool));
+  const std::int64_t n = lengths.size();
+  const auto order = [=](Generator& generator) {
+    const auto length = lengths.data<std::int64_t>();
+    std::vector<std::int64_t> rows = random_permutation(n, generator);
+    const std::int64_t whole = n / batch_size;  // the smaller batch that may be left stays at the end
+    for (std::int64_t first = 0; first < whole; first += pool) {
+      const auto end = rows.begin() + std::min(whole, first + pool) * batch_size;
+      std::stable_sort(rows.begin() + first * batch_size, end, [&](std::int64_t a, std::int64_t b) {
+        return length[static_cast<std::size_t>(a)] < length[static_cast<std::size_t>(b)];
+      });
+    }
+    std::vector<std::int64_t> ordered;
+    ordered.reserve(rows.size());
+    for (const std::int64_t batch : random_permutation(whole, generator))
+      ordered.insert(ordered.end(), rows.begin() + batch * batch_size, rows.begin() + (batch + 1) * batch_size);
+    ordered.insert(ordered.end(), rows.begin() + whole * batch_size, rows.end());
+    return ordered;
+  };
+  return {n, order};
+}
+
 Tensor class_counts(const Tensor& labels, std::int64_t classes) {
   if (classes < 1) throw ValueError(message("class_counts: {} classes; there must be at least 1", classes));
   std::vector<std::int64_t> counts(static_cast<std::size_t>(classes));

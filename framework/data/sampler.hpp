@@ -30,6 +30,13 @@ struct WeightedSamplerOptions {
 /// and without replacement for fewer positive weights than rows in an epoch.
 [[nodiscard]] Sampler weighted_sampler(const Tensor& weights, const WeightedSamplerOptions& options = {});
 
+/// Every row once, in batches of rows of similar lengths, which waste little on padding: the rows are shuffled, those
+/// of every `pool` batches are sorted by length, and the batches are shuffled again. Give the loader the same batch
+/// size; its last batch may be smaller.
+/// Shapes: lengths int64 (N).
+/// Throws: ShapeError, TypeError; ValueError for a batch size or pool below 1.
+[[nodiscard]] Sampler length_sampler(const Tensor& lengths, std::int64_t batch_size, std::int64_t pool = 50);
+
 /// How often each class 0 … classes-1 occurs, int64 (classes).
 /// Throws: TypeError unless labels are int64; ValueError for a label out of range.
 [[nodiscard]] Tensor class_counts(const Tensor& labels, std::int64_t classes);

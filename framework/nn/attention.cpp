@@ -1,15 +1,44 @@
 #include "retort/framework/nn/attention.hpp"
 
+#include <cmath>
 #include <limits>
 
 #include "retort/framework/nn/init.hpp"
 #include "retort/framework/ops/attention.hpp"
 #include "retort/framework/ops/checks.hpp"
 #include "retort/framework/ops/elementwise.hpp"
+#include "retort/framework/ops/layout.hpp"
 #include "retort/framework/ops/matmul.hpp"
+#include "retort/framework/ops/reduction.hpp"
 #include "retort/framework/ops/shape_ops.hpp"
+#include "retort/framework/ops/softmax.hpp"
 
 namespace retort {
+namespace {
+
+constexpr const char* operation = "MultiheadAttention";
+
+// The mask of keys and the other one as one, or undefined.
+Tensor merged_mask(const AttentionMasks& masks, const Tensor& key) {
+  Tensor mask = masks.mask;
+  if (masks.key_mask.defined()) {
+    const Shape expected{key.size(0), key.size(1)};
+    detail::require_int64(operation, "key_mask", masks.key_mask);
+    if (masks.key_mask.shape() != expected)
+      throw ShapeError(message("{}: the key_mask has shape {}; it must be (N, S) = {}", operation,
+                               masks.key_mask.shape(), expected));
+    const Tensor keys = reshape(masks.key_mask, {expected[0], 1, 1, expected[1]});
+    if (!mask.defined())
+      mask = keys;
+    else
+      mask =
+          where(keys, mask,
+                mask.dtype() == DType::int64 ? Scalar(0) : Scalar(-std::numeric_limits<double>::infinity()));
+  }
+  return mask;
+}
+
+}  // namespace
 
 MultiheadAttention::MultiheadAttention(std::int64_t embed_dim, std::int64_t heads,
                                        MultiheadAttentionOptions options)
@@ -56,32 +85,65 @@ Tensors MultiheadAttention::projected(const Tensor& query, const Tensor& key, co
 
 Tensor MultiheadAttention::operator()(const Tensor& query, const Tensor& key, const Tensor& value,
                                       const AttentionMasks& masks) const {
-  constexpr const char* name = "MultiheadAttention";
   if (query.dim() != 3 || key.dim() != 3 || value.dim() != 3 || query.size(0) != key.size(0) ||
       key.size(0) != value.size(0) || key.size(1) != value.size(1) || query.size(2) != embed_dim_ ||
       key.size(2) != kdim_ || value.size(2) != vdim_)
     throw ShapeError(message(
         "{}: query has shape {}, key {} and value {}; they must be (N, L, {}), (N, S, {}) and (N, S, {})",
-        name, query.shape(), key.shape(), value.shape(), embed_dim_, kdim_, vdim_));
-  Tensor mask = masks.mask;
-  if (masks.key_mask.defined()) {
-    const Shape expected{key.size(0), key.size(1)};
-    detail::require_int64(name, "key_mask", masks.key_mask);
-    if (masks.key_mask.shape() != expected)
-      throw ShapeError(message("{}: the key_mask has shape {}; it must be (N, S) = {}", name,
-                               masks.key_mask.shape(), expected));
-    const Tensor keys = reshape(masks.key_mask, {expected[0], 1, 1, expected[1]});
-    if (!mask.defined())
-      mask = keys;
-    else
-      mask =
-          where(keys, mask,
-                mask.dtype() == DType::int64 ? Scalar(0) : Scalar(-std::numeric_limits<double>::infinity()));
-  }
+        operation, query.shape(), key.shape(), value.shape(), embed_dim_, kdim_, vdim_));
+  const Tensor mask = merged_mask(masks, key);
   const Tensors in = projected(query, key, value);
   return output(out_proj(detail::attention_of_heads(
-      name, in[0], in[1], in[2], heads_,
+      operation, in[0], in[1], in[2], heads_,
       {.mask = mask, .is_causal = masks.is_causal, .dropout_p = is_training() ? dropout_ : 0})));
+}
+
+Tensor MultiheadAttention::weights(const Tensor& query, const Tensor& key,
+                                   const AttentionMasks& masks) const {
+  if (query.dim() != 3 || key.dim() != 3 || query.size(0) != key.size(0) || query.size(2) != embed_dim_ ||
+      key.size(2) != kdim_)
+    throw ShapeError(message("{}: query has shape {} and key {}; they must be (N, L, {}) and (N, S, {})",
+                             operation, query.shape(), key.shape(), embed_dim_, kdim_));
+  const std::int64_t n = query.size(0), width = embed_dim_ / heads_;
+  const Tensors weights =
+      in_proj_weight.defined() ? chunk(in_proj_weight, 3) : Tensors{q_proj_weight, k_proj_weight};
+  const Tensors biases = in_proj_bias.defined() ? chunk(in_proj_bias, 3) : Tensors(2);
+  const auto heads = [&](const Tensor& x, std::size_t i) {
+    return transpose(reshape(linear(x, weights[i], biases[i]), {n, x.size(1), heads_, width}), 1, 2);
+  };
+  Tensor scores =
+      matmul(heads(query, 0), transpose(heads(key, 1), 2, 3)) / std::sqrt(static_cast<double>(width));
+  constexpr double never = -std::numeric_limits<double>::infinity();
+  const Tensor mask = merged_mask(masks, key);
+  if (mask.defined()) scores = mask.dtype() == DType::int64 ? where(mask, scores, never) : scores + mask;
+  if (masks.is_causal) scores = where(tril(ones({query.size(1), key.size(1)}, DType::int64)), scores, never);
+  const Tensor sees = greater(amax(scores.detach(), -1, true), never);
+  return where(sees, softmax(where(sees, scores, 0), -1), 0);
+}
+
+Tensor MultiheadAttention::operator()(const Tensor& x, AttentionCache& cache) const {
+  if (x.dim() != 3 || x.size(2) != embed_dim_ || kdim_ != embed_dim_ || vdim_ != embed_dim_)
+    throw ShapeError(
+        message("{}: x has shape {}, the keys have width {} and the values {}; with a cache they must "
+                "be (N, L, {}), {} and {}",
+                operation, x.shape(), kdim_, vdim_, embed_dim_, embed_dim_, embed_dim_));
+  const bool is_first = !cache.keys.defined();
+  const std::int64_t past = is_first ? 0 : cache.keys.size(1), length = x.size(1);
+  if (!is_first && (cache.keys.shape() != Shape{x.size(0), past, embed_dim_} ||
+                    cache.values.shape() != cache.keys.shape()))
+    throw ShapeError(
+        message("{}: x has shape {} but the cache holds keys {} and values {}; begin each batch of "
+                "sequences with a new cache",
+                operation, x.shape(), cache.keys.shape(), cache.values.shape()));
+  const Tensors in = projected(x, x, x);
+  const Tensor keys = is_first ? in[1] : concat({cache.keys, in[1]}, 1);
+  const Tensor values = is_first ? in[2] : concat({cache.values, in[2]}, 1);
+  ScaledDotProductAttentionOptions options{.is_causal = is_first, .dropout_p = is_training() ? dropout_ : 0};
+  // is_causal counts queries from the first key on; those after a past see all of it as well.
+  if (!is_first && length > 1) options.mask = tril(ones({length, past + length}, DType::int64), past);
+  const Tensor y = out_proj(detail::attention_of_heads(operation, in[0], keys, values, heads_, options));
+  cache = {keys, values};
+  return output(y);
 }
 
 TransformerEncoderLayer::TransformerEncoderLayer(std::int64_t d_model, std::int64_t heads,
@@ -101,18 +163,26 @@ TransformerEncoderLayer::TransformerEncoderLayer(std::int64_t d_model, std::int6
                              options.activation));
 }
 
-Tensor TransformerEncoderLayer::operator()(const Tensor& x, const AttentionMasks& masks) const {
-  const auto attend = [&](const Tensor& y) { return dropout1(self_attn(y, y, y, masks)); };
+template <class Attend>
+Tensor TransformerEncoderLayer::apply(const Tensor& x, const Attend& attend) const {
   const auto feed_forward = [&](const Tensor& y) {
     const Tensor inner = linear1(y);
     return dropout2(linear2(dropout(is_gelu_ ? gelu(inner) : relu(inner))));
   };
   if (norm_first_) {
-    const Tensor y = x + attend(norm1(x));
+    const Tensor y = x + dropout1(attend(norm1(x)));
     return output(y + feed_forward(norm2(y)));
   }
-  const Tensor y = norm1(x + attend(x));
+  const Tensor y = norm1(x + dropout1(attend(x)));
   return output(norm2(y + feed_forward(y)));
+}
+
+Tensor TransformerEncoderLayer::operator()(const Tensor& x, const AttentionMasks& masks) const {
+  return apply(x, [&](const Tensor& y) { return self_attn(y, y, y, masks); });
+}
+
+Tensor TransformerEncoderLayer::operator()(const Tensor& x, AttentionCache& cache) const {
+  return apply(x, [&](const Tensor& y) { return self_attn(y, cache); });
 }
 
 }  // namespace retort

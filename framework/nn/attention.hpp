@@ -27,6 +27,12 @@ struct AttentionMasks {
   bool is_causal = false;  ///< query i sees key j only if j <= i
 };
 
+/// The keys and values of the positions that a causal self-attention has seen, (N, S, embed_dim) each; undefined at
+/// the start. It belongs to one attention and one sequence, or batch of sequences of equal length.
+struct AttentionCache {
+  Tensor keys = {}, values = {};
+};
+
 /// Attention of several heads between projections: (N, L, embed_dim) from query (N, L, embed_dim), key (N, S, kdim) and
 /// value (N, S, vdim). The parameters have PyTorch's names and initial distributions; with kdim or vdim other than
 /// embed_dim there are q_proj_weight, k_proj_weight and v_proj_weight in place of in_proj_weight.
@@ -37,6 +43,16 @@ class MultiheadAttention : public Module {
   MultiheadAttention(std::int64_t embed_dim, std::int64_t heads, MultiheadAttentionOptions options = {});
   Tensor operator()(const Tensor& query, const Tensor& key, const Tensor& value,
                     const AttentionMasks& masks = {}) const;
+  /// Causal self-attention of positions x (N, L, embed_dim) that follow those in the cache, which takes them in: the
+  /// result for sequences given in parts equals, up to rounding, that for whole ones with is_causal. A part costs
+  /// O(L·(S + L)) after S positions, so a single position costs O(S).
+  /// Throws: ShapeError for inputs that do not fit the module or the cache; then the cache is unchanged.
+  Tensor operator()(const Tensor& x, AttentionCache& cache) const;
+  /// The weights with which the heads attend, softmax(q·kᵀ/√E) without dropout: (N, heads, L, S) from query
+  /// (N, L, embed_dim) and key (N, S, kdim), to look at.
+  /// Edge cases: 0 for a query without any key. Throws: ShapeError for inputs or masks that do not fit.
+  [[nodiscard]] Tensor weights(const Tensor& query, const Tensor& key,
+                               const AttentionMasks& masks = {}) const;
 
   Tensor in_proj_weight, q_proj_weight, k_proj_weight, v_proj_weight, in_proj_bias;
   Linear out_proj;  ///< of the joined heads
@@ -64,6 +80,12 @@ class TransformerEncoderLayer : public Module {
   TransformerEncoderLayer(std::int64_t d_model, std::int64_t heads,
                           TransformerEncoderLayerOptions options = {});
   Tensor operator()(const Tensor& x, const AttentionMasks& masks = {}) const;
+  /// The same for positions that follow those in the cache, causal, as in MultiheadAttention:
+  ///
+  ///     rt::AttentionCache cache;
+  ///     rt::Tensor last = layer(prompt, cache);     // (N, L, d_model)
+  ///     rt::Tensor next = layer(embedded, cache);   // (N, 1, d_model), without computing the prompt again
+  Tensor operator()(const Tensor& x, AttentionCache& cache) const;
 
   /// The parts, named as in PyTorch's state dict.
   MultiheadAttention self_attn;
@@ -77,6 +99,8 @@ class TransformerEncoderLayer : public Module {
   RETORT_MEMBERS(self_attn, linear1, dropout, linear2, norm1, norm2, dropout1, dropout2)
 
  private:
+  template <class Attend>
+  Tensor apply(const Tensor& x, const Attend& attend) const;
   bool is_gelu_, norm_first_;
 };
 

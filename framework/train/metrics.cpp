@@ -70,7 +70,53 @@ std::vector<ReliabilityBin> reliability_of(const char* metric, const Rows& rows,
   return filled;
 }
 
+/// Rows of each class: with that label, with that prediction, and with both.
+struct Counts {
+  Counts(const char* metric, const Tensor& logits, const Tensor& labels) {
+    const Rows rows(metric, logits, labels);
+    const auto classes = static_cast<std::size_t>(rows.classes);
+    labelled.resize(classes);
+    predicted.resize(classes);
+    right.resize(classes);
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+      const auto label = static_cast<std::size_t>(rows.label(i));
+      ++labelled[label];
+      if (const auto guess = rows.predicted(i)) {
+        ++predicted[static_cast<std::size_t>(*guess)];
+        right[label] += *guess == rows.label(i);
+      }
+    }
+  }
+
+  std::vector<double> labelled = {}, predicted = {}, right = {};
+};
+
+/// The mean of numerator / denominator over the classes whose denominator is not 0.
+double mean_of_ratios(const std::vector<double>& numerators, const std::vector<double>& denominators) {
+  double sum = 0, count = 0;
+  for (std::size_t c = 0; c < numerators.size(); ++c) {
+    if (denominators[c] == 0) continue;
+    sum += numerators[c] / denominators[c];
+    ++count;
+  }
+  return sum / count;
+}
+
 }  // namespace
+
+double balanced_accuracy(const Tensor& logits, const Tensor& labels) {
+  const Counts counts("balanced_accuracy", logits, labels);
+  return mean_of_ratios(counts.right, counts.labelled);
+}
+
+double macro_f1(const Tensor& logits, const Tensor& labels) {
+  Counts counts("macro_f1", logits, labels);
+  for (std::size_t c = 0; c < counts.right.size(); ++c) {
+    counts.right[c] *= 2;
+    counts.labelled[c] += counts.predicted[c];  // 2·TP + FP + FN
+  }
+  return mean_of_ratios(counts.right, counts.labelled);
+}
 
 double accuracy(const Tensor& logits, const Tensor& labels) {
   const Rows rows("accuracy", logits, labels);

@@ -278,4 +278,56 @@ BOOST_AUTO_TEST_CASE(all_activation_modules_are_their_functions) {
   check(Identity(), x);
 }
 
+BOOST_AUTO_TEST_CASE(a_cache_gives_the_results_of_the_whole_sequence) {
+  manual_seed(5);
+  TransformerEncoderLayer first(16, 4, {.dim_feedforward = 24, .activation = "gelu", .norm_first = true});
+  TransformerEncoderLayer second(16, 4, {.dim_feedforward = 24});
+  const NoGradGuard no_grad;
+  const Tensor x = randn({3, 40, 16});
+  for (TransformerEncoderLayer* const layer : {&first, &second}) {
+    layer->eval();
+    const Tensor whole = (*layer)(x, {.is_causal = true});
+    AttentionCache cache;
+    Tensors parts;  // a prompt of 7, single positions, a part of 5 in between
+    for (std::int64_t begin = 0, length = 7; begin < 40; begin += length, length = begin == 20 ? 5 : 1)
+      parts.push_back((*layer)(slice(x, 1, begin, begin + length), cache));
+    BOOST_TEST(parts.size() == 30U);
+    BOOST_TEST(cache.keys.shape() == (Shape{3, 40, 16}));
+    BOOST_TEST(largest_difference(concat(parts, 1), whole) < 1e-5);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_cache_refuses_another_batch_and_stays_as_it_was) {
+  const MultiheadAttention attention(8, 2);
+  AttentionCache cache;
+  static_cast<void>(attention(randn({2, 3, 8}), cache));
+  BOOST_CHECK_THROW(attention(randn({1, 1, 8}), cache), ShapeError);
+  BOOST_CHECK_THROW(attention(randn({2, 1, 6}), cache), ShapeError);
+  BOOST_CHECK_THROW(attention(randn({2, 8}), cache), ShapeError);
+  BOOST_TEST(cache.keys.shape() == (Shape{2, 3, 8}));
+  AttentionCache other;
+  BOOST_CHECK_THROW(MultiheadAttention(8, 2, {.kdim = 6})(randn({2, 3, 8}), other), ShapeError);
+}
+
+BOOST_AUTO_TEST_CASE(attention_weights_explain_the_result) {
+  manual_seed(6);
+  for (const bool is_causal : {false, true}) {
+    MultiheadAttention attention(12, 3);
+    const Tensor x = randn({2, 5, 12});
+    const Tensor keys = tensor(std::vector<std::int64_t>{1, 1, 1, 0, 0, 0, 1, 1, 1, 1}, {2, 5});
+    const AttentionMasks masks{.key_mask = keys, .is_causal = is_causal};
+    const Tensor w = attention.weights(x, x, masks);
+    BOOST_TEST(w.shape() == (Shape{2, 3, 5, 5}));
+    const Tensor v =
+        linear(x, slice(attention.in_proj_weight, 0, 24, 36), slice(attention.in_proj_bias, 0, 24, 36));
+    const Tensor joined =
+        reshape(transpose(matmul(w, transpose(reshape(v, {2, 5, 3, 4}), 1, 2)), 1, 2), {2, 5, 12});
+    BOOST_TEST(largest_difference(attention.out_proj(joined), attention(x, x, x, masks)) < 1e-5);
+  }
+  const MultiheadAttention narrow(8, 2, {.kdim = 6, .vdim = 4});
+  const Tensor w = narrow.weights(randn({1, 3, 8}), randn({1, 2, 6}));
+  BOOST_TEST(largest_difference(sum(w, -1), ones({1, 2, 3})) < 1e-6);
+  BOOST_CHECK_THROW(narrow.weights(randn({1, 3, 8}), randn({1, 2, 8})), ShapeError);
+}
+
 BOOST_AUTO_TEST_SUITE_END()

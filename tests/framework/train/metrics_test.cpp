@@ -113,6 +113,23 @@ BOOST_AUTO_TEST_CASE(refused_inputs) {
   BOOST_CHECK_THROW(ece(logits, labels, 0), ValueError);
 }
 
+BOOST_AUTO_TEST_CASE(rare_classes_count_as_much_as_frequent_ones) {
+  // Class 0: three rows, one of them right; the others are predicted as 1 and 2. Class 1: one row, predicted as 0.
+  const Tensor logits = one_hot(tensor({0, 1, 2, 0}), 4).to(DType::float64);
+  const Tensor labels = tensor({0, 0, 0, 1});
+  BOOST_TEST(metrics::balanced_accuracy(logits, labels) == (1.0 / 3 + 0) / 2);
+  BOOST_TEST(metrics::macro_f1(logits, labels) == (2.0 / (3 + 2) + 0 + 0) / 3);
+  const Tensor right = tensor({9., 0., 0., 9.}, {2, 2});
+  BOOST_TEST(metrics::balanced_accuracy(right, tensor({0, 1})) == 1.0);
+  BOOST_TEST(metrics::macro_f1(right, tensor({0, 1})) == 1.0);
+  BOOST_TEST(std::isnan(metrics::balanced_accuracy(zeros({0, 3}), zeros({0}, DType::int64))));
+  BOOST_TEST(std::isnan(metrics::macro_f1(zeros({0, 3}), zeros({0}, DType::int64))));
+  const Tensor broken = tensor({std::nan(""), 0., 9., 0.}, {2, 2});
+  BOOST_TEST(metrics::balanced_accuracy(broken, tensor({0, 0})) == 0.5);
+  BOOST_TEST(metrics::macro_f1(broken, tensor({0, 0})) == 2.0 / 3);
+  BOOST_CHECK_THROW(metrics::balanced_accuracy(right, tensor({0, 2})), IndexError);
+}
+
 BOOST_AUTO_TEST_SUITE_END()
 
 }  // namespace

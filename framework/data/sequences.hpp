@@ -1,0 +1,50 @@
+// Sequences of tokens as rows.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "retort/framework/data/row_source.hpp"
+
+namespace retort {
+
+/// Sequences of int64 tokens of unequal lengths, such as the words or bytes of sentences, and further tensors with one
+/// row per sequence. A batch of them is padded at the end to its longest sequence:
+///
+/// | tensor | content |
+/// |---|---|
+/// | `batch.input` | int64 (B, L), `padding` after the end of a sequence |
+/// | `batch["lengths"]` | int64 (B) |
+/// | `batch["mask"]` | int64 (B, L), 1 where there is a token: a `key_mask`, or the `.mask` of a loss |
+/// | `batch["positions"]` | int64 (B, L), the number of the token in the concatenation of all sequences, 0 in the padding |
+///
+/// By the positions, `index_select(table, 0, reshape(positions, {-1}))` takes what was computed once for each token,
+/// such as a teacher's answers. A sampler that pads little is `length_sampler(data.lengths(), batch_size)`.
+class SequenceDataset : public RowSource {
+ public:
+  /// Throws: ValueError or ShapeError, as Dataset, for `others`: names that are reserved (the three above and "input")
+  /// or repeated, or a number of rows that differs from the number of sequences.
+  explicit SequenceDataset(const std::vector<std::vector<std::int64_t>>& sequences,
+                           const NamedTensors& others = {}, std::int64_t padding = 0);
+
+  std::int64_t size() const override { return lengths_.size(); }
+  Batch fetch(std::span<const std::int64_t> rows) const override;
+  /// int64 (N).
+  const Tensor& lengths() const { return lengths_; }
+  /// The number of tokens of all sequences.
+  std::int64_t tokens() const { return tokens_.size(); }
+  /// The sequences of these rows as a data set of their own. Throws: IndexError for a row out of range.
+  SequenceDataset subset(std::span<const std::int64_t> rows) const;
+
+ private:
+  std::span<const std::int64_t> sequence(std::int64_t row) const;
+
+  Tensor tokens_ = {};   // of all sequences, one after the other
+  Tensor lengths_ = {};  // int64 (N)
+  std::vector<std::int64_t> begins_ = {};
+  NamedTensors others_ = {};
+  std::int64_t padding_;
+};
+
+}  // namespace retort
