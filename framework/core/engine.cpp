@@ -20,6 +20,8 @@ class LeafTable {
   struct Entry {
     Ref<Node> leaf;
     Tensor gradient;
+    std::size_t uses =
+        0;  // as an input of operations still to be visited; counted where leaves are received early
   };
 
   Entry* find(const Node* leaf) {
@@ -30,7 +32,7 @@ class LeafTable {
   }
   void insert(Node* leaf) {
     if (find(leaf)) return;
-    entries_.push_back({Ref<Node>::share(leaf), {}});
+    entries_.push_back({Ref<Node>::share(leaf), {}, 0});
     if (2 * entries_.size() > slots_.size()) {
       slots_.assign(2 * slots_.size(), 0);
       for (std::size_t i = 0; i < entries_.size(); ++i) place(i);
@@ -144,6 +146,14 @@ class Backward {
         if (input && is_needed(input.get())) visits_[i].needed = true;
   }
 
+  // Hands out each leaf's gradient as soon as no operation that is still to be visited has the leaf as an input.
+  void receive_early(const LeafGradient& receive) {
+    receive_ = &receive;
+    for (Visit& visit : visits_)
+      for (const Ref<Node>& input : visit.operation().inputs())
+        if (LeafTable::Entry* entry = leaf_entry(input)) ++entry->uses;
+  }
+
   void seed(const Tensor& output, Tensor gradient) {
     const RecordingScope scope(record_);
     if (Tensor* slot = slot_of(output.node())) accumulate(*slot, std::move(gradient));
@@ -167,6 +177,7 @@ class Backward {
       // What only was asked for, and leads to nothing else that was, stays as it is for a later walk.
       if (leads_further(visit.operation())) {
         if (flows) apply(visit.operation(), gradient);
+        if (receive_) hand_out_leaves(visit.operation());
         if (!retain_) visit.operation().spend();
       } else if (many) {
         many->gradients.assign(many->gradients.size(), Tensor());
@@ -211,6 +222,18 @@ class Backward {
     if (node->leaf) return leaves_.find(node) != nullptr;
     const Visit* visit = visit_of(node);
     return visit && visit->needed;
+  }
+
+  LeafTable::Entry* leaf_entry(const Ref<Node>& node) {
+    return node && node->leaf ? leaves_.find(node.get()) : nullptr;
+  }
+
+  void hand_out_leaves(Operation& operation) {
+    for (const Ref<Node>& input : operation.inputs()) {
+      LeafTable::Entry* const entry = leaf_entry(input);
+      if (entry && --entry->uses == 0 && entry->gradient.defined())
+        (*receive_)(static_cast<Leaf&>(*input), std::move(entry->gradient));
+    }
   }
 
   bool leads_further(Operation& operation) {
@@ -312,6 +335,7 @@ class Backward {
   const bool retain_;
   const bool record_;
   const std::uint64_t run_;
+  const LeafGradient* receive_ = nullptr;
   bool wants_all_ = true;
   std::uint64_t oldest_wanted_ = 0;
   std::vector<Visit> visits_;
@@ -373,6 +397,17 @@ Tensor gathered_gradient(std::size_t i, const Shape& shape, DType dtype) {
   return {};
 }
 
+void backward_into(const Tensor& output, const Tensor& gradient, const LeafGradient& receive) {
+  Tensor start = starting_gradient("backward", output, gradient, false);
+  Backward walk("backward", false, false);
+  walk.collect({output});
+  walk.receive_early(receive);
+  walk.seed(output, std::move(start));
+  walk.run({}, nullptr);
+  for (auto& [leaf, flowed, uses] : walk.leaves().entries())  // the output itself, where it is a leaf
+    if (flowed.defined()) receive(static_cast<Leaf&>(*leaf), std::move(flowed));
+}
+
 std::vector<const Leaf*> leaves(const Tensor& output) {
   Backward walk("leaves", true, false);
   if (output.requires_grad()) walk.collect({output});
@@ -391,7 +426,7 @@ void Tensor::backward(const Tensor& given, BackwardOptions options) const {
   walk.seed(*this, std::move(gradient));
   walk.run({}, nullptr);
   const detail::RecordingScope scope(options.create_graph);
-  for (auto& [leaf, flowed] : walk.leaves().entries())
+  for (auto& [leaf, flowed, uses] : walk.leaves().entries())
     if (flowed.defined())
       detail::deposit(static_cast<detail::Leaf&>(*leaf), std::move(flowed), options.create_graph);
 }

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <mutex>
 #include <span>
 #include <vector>
@@ -89,6 +90,13 @@ class Part : public Node {
   const Ref<Node> whole;
   const std::size_t index;
 };
+
+/// Receives a leaf and its gradient, whose buffer may be shared.
+using LeafGradient = std::function<void(const Leaf&, Tensor)>;
+/// Backward from `output`, starting with `gradient`, that hands each leaf's gradient to `receive` as soon as it is
+/// complete, while the walk continues, instead of adding it to the leaf's .grad. Each leaf comes once, in an order that
+/// depends on the graph alone; leaves that nothing flows into do not come.
+void backward_into(const Tensor& output, const Tensor& gradient, const LeafGradient& receive);
 
 /// The leaves that `output` depends on and that want a gradient.
 std::vector<const Leaf*> leaves(const Tensor& output);
