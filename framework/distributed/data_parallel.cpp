@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <thread>
 #include <unordered_map>
 
 #include "retort/framework/base/random.hpp"
@@ -324,6 +325,7 @@ class DataParallel::Step {
       if (theirs.failed != 0) {
         text = detail::broadcast_text(*transport_, text, rank);
         if (failure) std::rethrow_exception(failure);
+        std::this_thread::sleep_for(std::chrono::milliseconds(200));  // the rank that failed speaks first
         throw Error(message("DataParallel::backward: rank {} failed: {}", rank, text));
       }
       const ShardRange shards = detail::shards_of_rank(options_.shards, transport_->size(), rank);
