@@ -89,5 +89,13 @@ case $case in
       fail "two builds ran together"
     grep -qF "rank 1 runs another build of the program than rank 0" got || { cat got; fail "two builds"; }
     ;;
+  example)  # log and checkpoint of each number of processes, and of a run that is stopped and resumed
+    "$program" one 60 >expected || fail "one process"
+    cat expected
+    for n in 1 2 4; do
+      mpi $n many-$n 60 >got && diff expected got || fail "$n processes"
+      diff -r one many-$n || fail "$n processes write other files"
+    done
+    ;;
   *) fail "no case $case" ;;
 esac
