@@ -82,6 +82,7 @@ class DataParallel {
   /// not one of the model's parameters.
   double backward(const Batch& batch, const std::function<Tensor(const Batch&)>& f);
 
+  /// The sums over all calls so far, of this process.
   const DataParallelStatistics& statistics() const { return statistics_; }
 
  private:
