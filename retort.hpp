@@ -30,6 +30,8 @@
 #include "retort/framework/data/sampler.hpp"
 #include "retort/framework/data/sequences.hpp"
 #include "retort/framework/data/transforms.hpp"
+#include "retort/framework/distributed/communicator.hpp"
+#include "retort/framework/distributed/data_parallel.hpp"
 #include "retort/framework/io/atomic_file.hpp"
 #include "retort/framework/io/npy.hpp"
 #include "retort/framework/io/npz.hpp"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# install_packages.sh GROUP...: installs what the groups (build, pictures, docs, bench, format, clang, fuzz)
+# install_packages.sh GROUP...: installs what the groups (build, pictures, docs, bench, mpi, format, clang, fuzz)
 # need and the machine lacks, by apt as root or through sudo; elsewhere names the packages and fails. Where
 # nothing is missing it leaves apt alone.
 set -eu
@@ -51,6 +51,10 @@ for group in "$@"; do
     pictures) need gnuplot-nox program gnuplot ;;
     docs) need doxygen program doxygen ;;
     bench) need libbenchmark-dev header benchmark/benchmark.h ;;
+    mpi)
+      need openmpi-bin program mpirun
+      need libopenmpi-dev program mpicxx
+      ;;
     format) need clang-format-16 program clang-format-16 ;;
     clang) need clang-16 program clang++-16 ;;
     fuzz)
@@ -59,7 +63,7 @@ for group in "$@"; do
       ;;
     *)
       echo "install_packages.sh: unknown group '$group'" >&2
-      echo "the groups are build, pictures, docs, bench, format, clang and fuzz" >&2
+      echo "the groups are build, pictures, docs, bench, mpi, format, clang and fuzz" >&2
       exit 2
       ;;
   esac

@@ -14,9 +14,13 @@ namespace retort {
 namespace detail {
 namespace {
 
-struct LeafGradient {
+// What has flowed into a leaf. Leaves may belong to graphs that other threads walk, so nothing is written into them
+// before the end.
+struct LeafEntry {
   Ref<Node> leaf;
   Tensor gradient;
+  std::size_t uses =
+      0;  // as an input of operations still to be visited; counted where leaves are received early
 };
 
 struct Visit {
@@ -120,6 +124,7 @@ class Backward {
       // An operation that only is an input of grad() itself remains as it is, for a later walk.
       if (find_slots(operation)) {
         if (std::ranges::any_of(flowed, &Tensor::defined)) apply(operation, flowed);
+        if (receive_) hand_out_leaves(operation);
         if (!retain_) operation.spend();
       }
       if (!visit.wanted) std::ranges::fill(flowed, Tensor());
@@ -134,14 +139,20 @@ class Backward {
       const std::size_t index = node == operation ? 0 : static_cast<Part*>(node)->index;
       return &gradients_[visits_[operation->position].first + index];
     }
-    const std::size_t hint = static_cast<Leaf*>(node)->hint.load(std::memory_order_relaxed);
-    if (hint < leaves_.size() && leaves_[hint].leaf.get() == node) return &leaves_[hint].gradient;
-    const auto found = std::ranges::lower_bound(leaves_, node, {},
-                                                [](const LeafGradient& entry) { return entry.leaf.get(); });
-    return found != leaves_.end() && found->leaf.get() == node ? &found->gradient : nullptr;
+    LeafEntry* const entry = entry_of(node);
+    return entry ? &entry->gradient : nullptr;
   }
 
-  std::vector<LeafGradient>& leaves() { return leaves_; }
+  // Hands out each leaf's gradient as soon as no operation that is still to be visited has the leaf as an input.
+  void receive_early(const LeafGradient& receive) {
+    receive_ = &receive;
+    for (const Visit& visit : visits_)
+      for (const Ref<Node>& input : visit.operation().inputs)
+        if (input && input->kind == Node::Kind::leaf)
+          if (LeafEntry* const entry = entry_of(input.get())) ++entry->uses;
+  }
+
+  std::vector<LeafEntry>& leaves() { return leaves_; }
 
  private:
   void add(Operation& operation) {
@@ -152,6 +163,23 @@ class Backward {
                   caller_, operation.name));
     operation.run = run_;
     visits_.push_back({Ref<Node>::share(&operation)});
+  }
+
+  LeafEntry* entry_of(Node* leaf) {
+    const std::size_t hint = static_cast<Leaf*>(leaf)->hint.load(std::memory_order_relaxed);
+    if (hint < leaves_.size() && leaves_[hint].leaf.get() == leaf) return &leaves_[hint];
+    const auto found =
+        std::ranges::lower_bound(leaves_, leaf, {}, [](const LeafEntry& entry) { return entry.leaf.get(); });
+    return found != leaves_.end() && found->leaf.get() == leaf ? &*found : nullptr;
+  }
+
+  void hand_out_leaves(const Operation& operation) {
+    for (const Ref<Node>& input : operation.inputs) {
+      if (!input || input->kind != Node::Kind::leaf) continue;
+      LeafEntry* const entry = entry_of(input.get());
+      if (entry && --entry->uses == 0 && entry->gradient.defined())
+        (*receive_)(static_cast<Leaf&>(*input), std::move(entry->gradient));
+    }
   }
 
   // Marks the operations that lead to `inputs`.
@@ -241,11 +269,12 @@ class Backward {
   const bool retain_;
   const bool record_;
   const std::uint64_t run_;
+  const LeafGradient* receive_ = nullptr;
   std::vector<Visit> visits_;
-  std::vector<LeafGradient> leaves_;  // sorted
-  Tensors gradients_;                 // what has flowed into the results of the visited operations
-  std::vector<Tensor*> slots_;        // scratch: per input of an operation where its gradient gathers
-  Tensors given_;                     // scratch: per input what the rule gave
+  std::vector<LeafEntry> leaves_;  // sorted
+  Tensors gradients_;              // what has flowed into the results of the visited operations
+  std::vector<Tensor*> slots_;     // scratch: per input of an operation where its gradient gathers
+  Tensors given_;                  // scratch: per input what the rule gave
 };
 
 // Adds what flowed into a leaf to its .grad, whose buffer belongs to the leaf alone.
@@ -266,7 +295,7 @@ std::vector<const Node*> leaves(const Tensor& output) {
   Backward walk("leaves", true, false);
   if (output.requires_grad()) walk.collect({output});
   std::vector<const Node*> found;
-  for (const LeafGradient& entry : walk.leaves()) found.push_back(entry.leaf.get());
+  for (const LeafEntry& entry : walk.leaves()) found.push_back(entry.leaf.get());
   std::ranges::sort(found, {}, &Node::id);
   return found;
 }
@@ -277,8 +306,18 @@ void backward(const Tensor& output, const Tensor& given, BackwardOptions options
   walk.collect({output});
   walk.run({output}, std::move(gradients));
   const GradMode mode(options.create_graph);
-  for (auto& [leaf, gradient] : walk.leaves())
+  for (auto& [leaf, gradient, uses] : walk.leaves())
     if (gradient.defined()) deposit(static_cast<Leaf&>(*leaf), std::move(gradient), options.create_graph);
+}
+
+void backward_into(const Tensor& output, const Tensor& given, const LeafGradient& receive) {
+  Tensors gradients{starting_gradient("backward", output, given, false)};
+  Backward walk("backward", false, false);
+  walk.collect({output});
+  walk.receive_early(receive);
+  walk.run({output}, std::move(gradients));
+  for (auto& [leaf, gradient, uses] : walk.leaves())  // the output itself, if it is a leaf
+    if (gradient.defined()) receive(static_cast<Leaf&>(*leaf), std::move(gradient));
 }
 
 }  // namespace detail

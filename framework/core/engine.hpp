@@ -1,6 +1,7 @@
 // Reverse-mode differentiation over recorded operations.
 #pragma once
 
+#include <functional>
 #include <vector>
 
 #include "retort/framework/base/pool.hpp"
@@ -27,6 +28,13 @@ struct GradOptions {
 namespace detail {
 /// Tensor::backward.
 void backward(const Tensor& output, const Tensor& gradient, BackwardOptions options);
+class Leaf;
+/// Receives a leaf and its gradient, whose buffer may be shared.
+using LeafGradient = std::function<void(const Leaf&, Tensor)>;
+/// Backward from `output`, starting with `gradient`, that hands each leaf's gradient to `receive` as soon as it is
+/// complete, while the walk continues, instead of adding it to the leaf's .grad. Each leaf comes once, in an order that
+/// depends on the graph alone; leaves that nothing flows into do not come.
+void backward_into(const Tensor& output, const Tensor& gradient, const LeafGradient& receive);
 /// The leaves that `output` depends on and that require a gradient, in the order of their creation.
 std::vector<const Node*> leaves(const Tensor& output);
 }  // namespace detail

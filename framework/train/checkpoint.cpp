@@ -17,6 +17,9 @@
 #include "retort/framework/base/random.hpp"
 #include "retort/framework/core/factories.hpp"
 #include "retort/framework/data/data_loader.hpp"
+#include "retort/framework/distributed/agreement_impl.hpp"
+#include "retort/framework/distributed/communicator.hpp"
+#include "retort/framework/distributed/transport_impl.hpp"
 #include "retort/framework/io/atomic_file.hpp"
 #include "retort/framework/io/input_impl.hpp"
 #include "retort/framework/io/safetensors.hpp"
@@ -229,6 +232,77 @@ Content read(const std::string& path) {
   return content;
 }
 
+// The newest sound checkpoint, if there is any.
+std::optional<Content> read_newest(const std::string& folder) {
+  std::string newest_error;
+  for (const File& file : files_in(folder)) {
+    const std::string path = join(folder, file.name);
+    try {
+      return read(path);
+    } catch (const IoError& error) {
+      if (newest_error.empty()) newest_error = error.what();
+      detail::warn_once(path, message("{}; going on with the checkpoint before it", error.what()));
+    }
+  }
+  if (!newest_error.empty())
+    fail("load", folder, message("no checkpoint there is sound; the newest: {}", newest_error));
+  return {};
+}
+
+// ---- several processes ----------------------------------------------------------------------------------
+
+detail::Transport* transport_of(const CheckpointParts& parts) {
+  return parts.world && parts.world->size() > 1 ? parts.world->transport() : nullptr;
+}
+
+// f() on rank 0. What it throws there is thrown on every rank, elsewhere as an IoError.
+template <class F>
+void on_first_rank(detail::Transport& transport, F f) {
+  std::exception_ptr failure;
+  std::string text;
+  if (transport.rank() == 0) {
+    try {
+      f();
+    } catch (const std::exception& error) {
+      failure = std::current_exception();
+      text = error.what();
+    }
+  }
+  text = detail::broadcast_text(transport, text, 0);
+  if (failure) std::rethrow_exception(failure);
+  if (!text.empty()) throw IoError(message("{} (on rank 0)", text));
+}
+
+// What rank 0 has read, on every rank.
+void broadcast(detail::Transport& transport, Content& content) {
+  const auto send_text = [&](std::string& text) { text = detail::broadcast_text(transport, text, 0); };
+  transport.broadcast(&content.loaded.step, sizeof content.loaded.step, 0);
+  send_text(content.loaded.json);
+  send_text(content.loaded.path);
+  std::size_t entries = content.state.size();
+  transport.broadcast(&entries, sizeof entries, 0);
+  auto entry = content.state.begin();
+  for (std::size_t i = 0; i < entries; ++i) {
+    const bool sends = transport.rank() == 0;
+    std::string name = sends ? entry->first : std::string();
+    Tensor tensor = sends ? entry->second : Tensor();
+    send_text(name);
+    std::vector<std::int64_t> header;
+    if (sends) {
+      header = {static_cast<std::int64_t>(tensor.dtype())};
+      header.insert(header.end(), tensor.shape().begin(), tensor.shape().end());
+      ++entry;
+    }
+    std::size_t numbers = header.size();
+    transport.broadcast(&numbers, sizeof numbers, 0);
+    header.resize(numbers);
+    transport.broadcast(header.data(), numbers * sizeof header[0], 0);
+    if (!sends) tensor = empty(Shape(header.begin() + 1, header.end()), static_cast<DType>(header[0]));
+    transport.broadcast(tensor.mutable_array().write(), tensor.array().byte_size(), 0);
+    if (!sends) content.state[name] = tensor;
+  }
+}
+
 }  // namespace
 
 Checkpoint::Checkpoint(std::string folder, CheckpointParts parts, CheckpointOptions options)
@@ -259,6 +333,20 @@ std::string Checkpoint::save(std::int64_t step, const std::string& json, bool be
     throw ValueError(
         "Checkpoint::save: the averages are in the module, so that its own weights would be lost; end the "
         "lifetime of what apply() returned first");
+  detail::Transport* const transport = transport_of(parts_);
+  if (!transport) return write(step, json, best);
+  std::vector<std::int64_t> steps(static_cast<std::size_t>(transport->size()));
+  transport->all_gather(&step, steps.data(), sizeof step);
+  for (std::size_t rank = 1; rank < steps.size(); ++rank)
+    if (steps[rank] != steps[0])
+      throw ValueError(message("Checkpoint::save: rank {} is at step {}, but rank 0 at step {}", rank,
+                               steps[rank], steps[0]));
+  std::string path;
+  on_first_rank(*transport, [&] { path = write(step, json, best); });
+  return detail::broadcast_text(*transport, path, 0);
+}
+
+std::string Checkpoint::write(std::int64_t step, const std::string& json, bool best) {
   make_folder(folder_);
   AtomicFile::remove_stale("Checkpoint::save", folder_);
 
@@ -291,28 +379,31 @@ std::string Checkpoint::save(std::int64_t step, const std::string& json, bool be
 }
 
 std::optional<Checkpoint::Loaded> Checkpoint::load() {
-  std::string newest_error;
-  for (const File& file : files_in(folder_)) {
-    const std::string path = join(folder_, file.name);
-    Content content;
-    try {
-      content = read(path);
-    } catch (const IoError& error) {
-      if (newest_error.empty()) newest_error = error.what();
-      detail::warn_once(path, message("{}; going on with the checkpoint before it", error.what()));
-      continue;
-    }
-    restore(content.state, path);
-    return content.loaded;
+  std::optional<Content> content;
+  if (detail::Transport* const transport = transport_of(parts_)) {
+    on_first_rank(*transport, [&] { content = read_newest(folder_); });
+    bool found = content.has_value();
+    transport->broadcast(&found, sizeof found, 0);
+    if (!found) return {};
+    if (!content) content.emplace();
+    broadcast(*transport, *content);
+  } else {
+    content = read_newest(folder_);
   }
-  if (!newest_error.empty())
-    fail("load", folder_, message("no checkpoint there is sound; the newest: {}", newest_error));
-  return {};
+  if (!content) return {};
+  restore(content->state, content->loaded.path);
+  return std::move(content->loaded);
 }
 
 Checkpoint::Loaded Checkpoint::load(const std::string& path) {
-  Content content = read(path);
-  restore(content.state, path);
+  Content content;
+  if (detail::Transport* const transport = transport_of(parts_)) {
+    on_first_rank(*transport, [&] { content = read(path); });
+    broadcast(*transport, content);
+  } else {
+    content = read(path);
+  }
+  restore(content.state, content.loaded.path);
   return std::move(content.loaded);
 }
 

@@ -10,6 +10,7 @@
 
 namespace retort {
 
+class Communicator;
 class DataLoader;
 class EarlyStopping;
 class ExponentialMovingAverage;
@@ -29,6 +30,8 @@ struct CheckpointParts {
   DataLoader* loader = nullptr;
   ExponentialMovingAverage* average = nullptr;
   EarlyStopping* early_stopping = nullptr;
+  /// The processes of the run, where it has several: rank 0 alone reads and writes files.
+  const Communicator* world = nullptr;
 };
 
 struct CheckpointOptions {
@@ -43,6 +46,10 @@ struct CheckpointOptions {
 /// A file is written under another name, flushed and renamed, and older ones go only after that: whatever
 /// happens, and also after a power failure, load() finds the newest checkpoint or the one before it. The
 /// folder belongs to one run and one process at a time; others may read.
+///
+/// With a Communicator among the parts, all ranks call save() and load(), at the same step. Rank 0 writes its
+/// state, or reads a file and sends its content to the others, so that only rank 0 needs the folder. An error
+/// on rank 0 is thrown on every rank. A run may be resumed with another number of processes.
 class Checkpoint {
  public:
   /// The content of a checkpoint apart from the state of its parts.
@@ -75,6 +82,7 @@ class Checkpoint {
   std::optional<std::string> best() const;
 
  private:
+  std::string write(std::int64_t step, const std::string& json, bool best);
   StateDict states() const;
   void load_states(const StateDict& state);
   void restore(const StateDict& state, const std::string& path);

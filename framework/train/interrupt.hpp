@@ -1,10 +1,14 @@
-// Ctrl-C that lets a run finish its step.
+// Ctrl-C and SIGTERM that let a run finish its step.
 #pragma once
 
 namespace retort {
 
-/// While it lives, the first Ctrl-C (SIGINT) only makes interrupted() true; the second ends the process at once,
-/// as ever. A process that ignored the signal (nohup) goes on ignoring it. One at a time: Error for a second.
+class Communicator;
+
+/// While it lives, the first Ctrl-C (SIGINT) or SIGTERM, which launchers and batch systems send, only makes
+/// interrupted() true. The second signal of the same kind ends the process at once, as it does without a guard.
+/// A process that ignored a signal (nohup) continues to ignore it.
+/// Throws: Error if there is one already.
 class InterruptGuard {
  public:
   InterruptGuard();
@@ -13,8 +17,12 @@ class InterruptGuard {
   InterruptGuard& operator=(const InterruptGuard&) = delete;
 };
 
-/// Whether Ctrl-C came since the last InterruptGuard was made. To be asked after each step: then write a checkpoint, say
-/// how to resume, and exit with 130, as shells expect. Costs a read.
+/// True if SIGINT or SIGTERM has arrived since the last InterruptGuard was constructed. Check it after each step; if
+/// true, save a checkpoint, print how to resume, and exit with 130, as shells expect. It costs a read.
 bool interrupted() noexcept;
+
+/// True on every rank if interrupted() is true on any of them. All ranks call it after the same step, and so stop
+/// together. It costs one small exchange.
+bool interrupted(const Communicator& world);
 
 }  // namespace retort

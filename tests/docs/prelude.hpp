@@ -17,6 +17,7 @@ namespace rt = retort;
 extern rt::Sequential model, student, teacher;
 extern rt::Linear head;
 extern rt::SGD optimizer;
+extern rt::Communicator world;
 extern rt::Dataset train, test;
 extern rt::Batch batch;
 extern rt::Tensor x, y, hidden, answers, mask;

@@ -53,6 +53,23 @@ BOOST_AUTO_TEST_CASE(the_second_signal_kills) {
   BOOST_TEST(WTERMSIG(status) == SIGINT);
 }
 
+BOOST_AUTO_TEST_CASE(sigterm_is_noted_too) {
+  const int noted = status_of([] {
+    const InterruptGuard guard;
+    std::raise(SIGTERM);
+    if (interrupted()) ::_exit(8);
+  });
+  BOOST_TEST(WIFEXITED(noted));
+  BOOST_TEST(WEXITSTATUS(noted) == 8);
+  const int killed = status_of([] {
+    const InterruptGuard guard;
+    std::raise(SIGTERM);
+    std::raise(SIGTERM);
+  });
+  BOOST_TEST(WIFSIGNALED(killed));
+  BOOST_TEST(WTERMSIG(killed) == SIGTERM);
+}
+
 BOOST_AUTO_TEST_CASE(what_was_set_before_comes_back) {
   const int killed = status_of([] {
     { const InterruptGuard guard; }

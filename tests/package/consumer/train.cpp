@@ -19,6 +19,7 @@ class Mlp : public rt::Module {
 int main(int argc, char** argv) {
   const std::string path = argc > 1 ? argv[1] : "student.safetensors";
   try {
+    const rt::Communicator world(argc, argv);  // links MPI, where the library has it
     rt::manual_seed(0);
     Mlp teacher(8, 16, 3), student(8, 8, 3);
     const rt::Tensor inputs = rt::randn({256, 8});

@@ -1,0 +1,101 @@
+#!/bin/bash
+# check.sh MPIEXEC PROGRAM CASE SCRATCH_DIR: runs a case of the program as one process and under MPIEXEC, and compares.
+set -uo pipefail
+mpiexec=$1 program=$2 case=$3 scratch=$4
+rm -rf "$scratch"
+mkdir -p "$scratch"
+cd "$scratch" || exit 1
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 RETORT_NUM_THREADS=1
+oversubscribe=--oversubscribe
+"$mpiexec" --version 2>&1 | grep -qi "open mpi\|openrte" || oversubscribe=
+
+mpi() {  # mpi N ARGUMENT...: ends within 60 s
+  local n=$1
+  shift
+  timeout --kill-after=5 60 "$mpiexec" $oversubscribe -n "$n" "$program" "$@"
+}
+fail() {
+  echo "FAILED: $*"
+  exit 1
+}
+
+same_for_all_numbers() {  # same_for_all_numbers ARGUMENT...
+  "$program" "$@" >expected || fail "one process without mpiexec"
+  cat expected
+  for n in 1 2 3 4 8; do
+    mpi $n "$@" >got || fail "$n processes"
+    diff expected got || fail "$n processes give another result"
+  done
+}
+
+# fails_with TEXT N ARGUMENT...: the job ends with an error before the time is up, and a line has the text.
+fails_with() {
+  local text=$1 n=$2 start=$SECONDS
+  shift 2
+  mpi "$n" "$@" >got 2>&1
+  local status=$?
+  echo "== $* on $n: status $status after $((SECONDS - start)) s: $(grep -m 1 -F "$text" got)"
+  [ $status -ne 0 ] && [ $status -ne 124 ] && [ $((SECONDS - start)) -le 10 ] && grep -qF "$text" got ||
+    { cat got; fail "$* on $n"; }
+}
+
+case $case in
+  collectives) same_for_all_numbers collectives ;;
+  mlp | cnn | transformer) same_for_all_numbers train "$case" 20 ;;
+  checkpoint)  # a run in pieces on changing numbers of processes ends as an undisturbed one
+    for model in mlp cnn; do
+      "$program" train $model 25 >expected || fail "one process"
+      rm -rf run
+      mpi 2 train $model 5 run >/dev/null && mpi 3 train $model 15 run >/dev/null && "$program" train $model 20 run >/dev/null &&
+        mpi 4 train $model 25 run >got || fail "resuming"
+      diff expected got || fail "another result after resuming"
+    done
+    ;;
+  interrupt)  # SIGTERM on one rank stops all after the same step
+    "$program" train mlp 25 >expected || fail "one process"
+    mpi 3 train mlp 25 interrupt 1 7 >got || fail "stopping"
+    sort got
+    [ "$(grep -c "of 3 stops after step 7" got)" -eq 3 ] || fail "not all ranks stopped after step 7"
+    mpi 2 train mlp 25 interrupt >got || fail "resuming"
+    diff expected got || fail "another result after resuming"
+    ;;
+  kill)  # kill -9 of one rank ends the job; the next start resumes
+    "$program" train mlp 25 >expected || fail "one process"
+    for at in 3 8 14 22; do
+      start=$SECONDS
+      mpi 3 train mlp 25 run $((at % 3)) $at >got 2>&1 && fail "a job that lost a rank succeeded"
+      [ $((SECONDS - start)) -le 10 ] || fail "the job took $((SECONDS - start)) s to end"
+    done
+    mpi 4 train mlp 25 run >got || fail "resuming"
+    diff expected got || fail "another result after kills"
+    ;;
+  failures)
+    fails_with "distributed_tests: this shard cannot be computed" 2 exception
+    fails_with "distributed_tests: this shard cannot be computed" 4 exception
+    fails_with "rank 2 of 3: this shard cannot be computed" 3 uncaught exception
+    fails_with "rank 1 of 2: a thread has failed" 2 uncaught uncaught
+    fails_with "distributed_tests: no data on this machine" 3 start
+    fails_with "rank 1 has another batch than rank 0" 2 data
+    fails_with "rank 2 has another batch than rank 0" 3 rows
+    fails_with "the random numbers of rank 1 and rank 0 differ" 2 random
+    fails_with "rank 1 has other parameters that require a gradient" 2 frozen
+    fails_with "rank 1 has parameter '0.weight' of shape (6, 4), float32, but rank 0 has parameter" 2 shape
+    fails_with "the initial values on rank 3 differ from those on rank 0" 4 values
+    fails_with "rank 1 has 4 shards, but rank 0 has 8" 2 shards
+    fails_with "depends on a tensor of shape (3)" 2 foreign
+    mpi 3 kept || fail "an error that every rank caught"
+    cp "$program" other_build && echo >>other_build
+    timeout 60 "$mpiexec" $oversubscribe -n 1 "$program" kept : -n 1 ./other_build kept >got 2>&1 &&
+      fail "two builds ran together"
+    grep -qF "rank 1 runs another build of the program than rank 0" got || { cat got; fail "two builds"; }
+    ;;
+  example)  # log and checkpoint of each number of processes, and of a run that is stopped and resumed
+    "$program" one 60 >expected || fail "one process"
+    cat expected
+    for n in 1 2 4; do
+      mpi $n many-$n 60 >got && diff expected got || fail "$n processes"
+      diff -r one many-$n || fail "$n processes write other files"
+    done
+    ;;
+  *) fail "no case $case" ;;
+esac
