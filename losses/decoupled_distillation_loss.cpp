@@ -3,6 +3,10 @@
 #include <limits>
 #include <utility>
 
+#include "retort/framework/core/compute.hpp"
+#include "retort/framework/core/engine.hpp"
+#include "retort/framework/core/op.hpp"
+#include "retort/framework/kernels/decoupled.hpp"
 #include "retort/framework/ops/checks.hpp"
 #include "retort/framework/ops/elementwise.hpp"
 #include "retort/framework/ops/indexing.hpp"
@@ -51,6 +55,76 @@ std::pair<Tensor, Tensor> split_row(const Tensor& logits, const Tensor& labels, 
   return {concat({of_label, where(has_rest, mass, -infinity)}, -1), rest};
 }
 
+// What the loss depends on besides the logits.
+struct Call {
+  detail::ClassRows rows;
+  Tensor labels;  // 0 in rows that do not count
+  DecoupledDistillationLossOptions options;
+
+  bool by_row() const { return options.reduction == Reduction::none; }
+};
+
+// The definition, in ops.
+Tensor definition(const Call& call, const Tensor& student_logits, const Tensor& teacher_logits) {
+  const Tensor is_label = one_hot(call.labels, student_logits.size(-1));
+  const double temperature = call.options.temperature;
+  const auto split = [&](const Tensor& logits) {
+    return split_row(detail::counted_logits(logits, call.rows), call.labels, is_label, temperature);
+  };
+  const auto [student, student_rest] = split(student_logits);
+  const auto [teacher, teacher_rest] = split(teacher_logits);
+  // A row without other classes has nothing to compare: equal logits have divergence 0.
+  const Tensor has_rest = not_equal(amax(maximum(student_rest, teacher_rest).detach(), -1, true), -infinity);
+  const Tensor terms =
+      divergence(student, teacher, temperature) * call.options.alpha +
+      divergence(where(has_rest, student_rest, 0), where(has_rest, teacher_rest, 0), temperature) *
+          call.options.beta;
+  return detail::reduce_rows(terms, call.rows, call.options.reduction);
+}
+
+// The loss by the kernel, which has no gradient for the teacher; undefined if the kernel cannot do it.
+Tensor fused_loss(const Call& call, const Tensor& student, const Tensor& teacher) {
+  const DType dtype = student.dtype();
+  double scale = 1;
+  if (call.options.reduction == Reduction::batchmean)
+    scale = call.rows.divisor == 0 ? 0 : 1 / call.rows.divisor;
+  const Tensor terms = empty(detail::row_shape(student.shape(), student.dim() - 1), dtype);
+  const Tensor unit = is_grad_enabled() && student.requires_grad() ? empty_like(student) : Tensor();
+  bool regular = false;
+  compute_into(
+      dtype,
+      [&]<class T>(T* loss, T* gradient, const T* s, const T* t, const T* weight) {
+        regular = kernels::decoupled_distillation_rows<T>({.rows = terms.size(),
+                                                           .classes = student.size(-1),
+                                                           .temperature = call.options.temperature,
+                                                           .alpha = call.options.alpha,
+                                                           .beta = call.options.beta,
+                                                           .student = s,
+                                                           .teacher = t,
+                                                           .labels = detail::elements<Index>(call.labels),
+                                                           .mask = detail::elements<Index>(call.rows.mask),
+                                                           .loss = loss,
+                                                           .gradient = gradient,
+                                                           .g = weight,
+                                                           .scale = scale});
+      },
+      writable(terms), writable(unit), student, teacher, call.rows.weight);
+  if (!regular) return {};
+  const Tensor weighted = call.rows.weight.defined() ? terms * call.rows.weight : terms;
+  const auto rule = vjp_by_reference(
+      [call, teacher](const Tensors& x) { return definition(call, x[0], teacher); }, {student});
+  return record({.name = operation,
+                 .inputs = {student},
+                 .value = call.by_row() ? weighted : sum(weighted) * scale,
+                 .vjp = rule,
+                 .fast_vjp = [rule, unit, by_row = call.by_row()](const Tensor& g, Needs needs) {
+                   // A product with inf or NaN would touch rows that take no part.
+                   if (!detail::all_finite(g)) return rule(g, needs)[0];
+                   if (by_row) return unit * unsqueeze(g, -1);
+                   return g.item<double>() == 1 ? unit : unit * g.item<double>();
+                 }});
+}
+
 }  // namespace
 
 Tensor decoupled_distillation_loss(const DistillationInputs& inputs,
@@ -63,22 +137,12 @@ Tensor decoupled_distillation_loss(const DistillationInputs& inputs,
   if (rows.counted == 0 && inputs.student.size(-1) == 0)
     return detail::reduce_rows(sum(inputs.student.to(dtype), -1), rows, options.reduction);
 
-  const Tensor labels = detail::counted_terms(rows.labels, rows);
-  const Tensor is_label = one_hot(labels, inputs.student.size(-1));
-  const double temperature = options.temperature;
-  const auto split = [&](const Tensor& logits) {
-    return split_row(detail::counted_logits(logits.to(dtype), rows), labels, is_label, temperature);
-  };
-  const auto [student, student_rest] = split(inputs.student);
-  const auto [teacher, teacher_rest] =
-      split(options.detach_teacher ? inputs.teacher.detach() : inputs.teacher);
-  // A row without other classes has nothing to compare: equal logits have divergence 0.
-  const Tensor has_rest = not_equal(amax(maximum(student_rest, teacher_rest).detach(), -1, true), -infinity);
-  const Tensor terms =
-      divergence(student, teacher, temperature) * options.alpha +
-      divergence(where(has_rest, student_rest, 0), where(has_rest, teacher_rest, 0), temperature) *
-          options.beta;
-  return detail::reduce_rows(terms, rows, options.reduction);
+  const Call call{rows, detail::counted_terms(rows.labels, rows), options};
+  const Tensor student = inputs.student.to(dtype);
+  const Tensor teacher = (options.detach_teacher ? inputs.teacher.detach() : inputs.teacher).to(dtype);
+  if (!(is_grad_enabled() && teacher.requires_grad()))
+    if (const Tensor loss = fused_loss(call, student, teacher.detach()); loss.defined()) return loss;
+  return definition(call, student, teacher);
 }
 
 }  // namespace retort

@@ -25,8 +25,8 @@ enum class FloatStorage : std::uint8_t { as_is, float16, bfloat16 };
 enum class IntegerStorage : std::uint8_t { as_is, int32 };
 
 struct SafetensorsOptions {
-  FloatStorage floats = FloatStorage::as_is;
-  IntegerStorage integers = IntegerStorage::as_is;
+  FloatStorage floats = FloatStorage::as_is;        ///< of float32 and float64 tensors
+  IntegerStorage integers = IntegerStorage::as_is;  ///< of int64 tensors
 };
 
 /// Writes the tensors under their names, so that the file is there as a whole or not at all (see AtomicFile).
