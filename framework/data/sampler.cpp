@@ -65,6 +65,8 @@ Sampler weighted_sampler(const Tensor& weights, const WeightedSamplerOptions& op
 
 Tensor class_counts(const Tensor& labels, std::int64_t classes) {
   if (classes < 1) throw ValueError(message("class_counts: {} classes; there must be at least 1", classes));
+  if (labels.dtype() != DType::int64)
+    throw TypeError(message("class_counts: labels are {}; they must be int64", labels.dtype()));
   std::vector<std::int64_t> counts(static_cast<std::size_t>(classes));
   for (const std::int64_t label : labels.data<std::int64_t>()) {
     if (label < 0 || label >= classes)
