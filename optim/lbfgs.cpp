@@ -88,9 +88,13 @@ Tensor LBFGS::direction(const Tensor& gradient) {
 double LBFGS::step(const std::function<Tensor()>& closure) {
   const auto [lr, max_iter, max_eval, tolerance_grad, tolerance_change, history, searches] = options<7>();
   require(lr >= 0, "lr", lr, at_least_0.text);
+  if (!closure) throw ValueError("LBFGS: the closure is empty; it must compute the loss and the gradients");
   const auto loss_now = [&] {
     ++evaluations_;
-    return closure().item<double>();
+    const Tensor value = closure();
+    if (!value.defined() || value.size() != 1)
+      throw ValueError("LBFGS: the closure must return the loss, one number; reduce it with mean or sum");
+    return value.item<double>();
   };
   const double first_loss = loss_now();
   double loss = first_loss;

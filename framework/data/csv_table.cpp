@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cctype>
 #include <charconv>
 #include <cmath>
 #include <cstring>
@@ -248,9 +249,15 @@ DType CsvTable::label_dtype() const {
 void CsvTable::fail_cell(const CsvCell& cell, std::string_view wanted) const {
   const std::string& name = columns_[static_cast<std::size_t>(cell.column)].name;
   const bool first_row = !header_ && cell.line == 1;
+  const bool missing = std::ranges::find(options_.missing_values, cell.text) != options_.missing_values.end();
+  const bool is_text = !cell.text.empty() && std::isalpha(static_cast<unsigned char>(cell.text.front())) != 0;
+  const bool is_input = cell.column != label_ && wanted == "a number";
+  const char* const hint = first_row             ? " (set .header = true if line 1 names the columns)"
+                           : is_input && missing ? " (.missing says how missing cells are treated)"
+                           : is_input && is_text ? " (columns of text are listed in .categorical)"
+                                                 : "";
   input_.fail("line {}, column {}{}{}: {} is not {}{}", cell.line, cell.column + 1, header_ ? " " : "",
-              header_ ? shown_name(name) : "", shown_name(cell.text), wanted,
-              first_row ? " (set .header = true if line 1 names the columns)" : "");
+              header_ ? shown_name(name) : "", shown_name(cell.text), wanted, hint);
 }
 
 template <class T>

@@ -95,6 +95,8 @@ Sampler length_sampler(const Tensor& lengths, std::int64_t batch_size, std::int6
 
 Tensor class_counts(const Tensor& labels, std::int64_t classes) {
   if (classes < 1) throw ValueError(message("class_counts: {} classes; there must be at least 1", classes));
+  if (labels.dtype() != DType::int64)
+    throw TypeError(message("class_counts: labels are {}; they must be int64", labels.dtype()));
   std::vector<std::int64_t> counts(static_cast<std::size_t>(classes));
   for (const std::int64_t label : labels.data<std::int64_t>()) {
     if (label < 0 || label >= classes)

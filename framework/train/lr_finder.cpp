@@ -45,6 +45,7 @@ FoundLR find_lr(Module& module, Optimizer& optimizer, const std::function<double
   require(steps >= 2, "steps", static_cast<double>(steps), "at least 2");
   require(smoothing >= 0 && smoothing < 1, "smoothing", smoothing, "in [0, 1)");
   require(divergence > 1, "divergence", divergence, "greater than 1");
+  if (!loss_of_step) throw ValueError("find_lr: loss_of_step is empty; it must compute the loss of a step");
 
   const Restored restored(module, optimizer);
   FoundLR found;

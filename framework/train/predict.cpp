@@ -1,6 +1,7 @@
 #include "retort/framework/train/predict.hpp"
 
 #include <algorithm>
+#include <numeric>
 
 #include "retort/framework/base/error.hpp"
 #include "retort/framework/core/engine.hpp"
@@ -23,25 +24,48 @@ void EvaluationMode::remember(Module& module) {
   for (const auto& [name, child] : module.named_children()) remember(*child);
 }
 
-Tensor predict_batches(const Tensor& inputs, const PredictOptions& options,
-                       const std::function<Tensor(const Tensor&)>& model) {
+namespace {
+
+/// Calls the model with the rows begin … end-1 of each batch, which `rows` returns, and concatenates its results.
+Tensor predict_rows(std::int64_t size, const PredictOptions& options,
+                    const std::function<Tensor(std::int64_t, std::int64_t)>& rows,
+                    const std::function<Tensor(const Tensor&)>& model) {
   if (options.batch_size < 1)
     throw ValueError(message("predict: batch_size is {}; expected at least 1", options.batch_size));
-  if (inputs.dim() == 0) throw ShapeError("predict: the inputs are 0-dimensional; expected rows, [N, ...]");
   const NoGradGuard guard;
   Tensors parts;
   std::int64_t begin = 0;
   do {
-    const std::int64_t end = std::min(begin + options.batch_size, inputs.size(0));
-    parts.push_back(model(slice(inputs, 0, begin, end)));
+    const std::int64_t end = std::min(begin + options.batch_size, size);
+    parts.push_back(model(rows(begin, end)));
     const Shape& shape = parts.back().shape();
     if (shape.empty() || shape[0] != end - begin)
       throw ShapeError(
           message("predict: the model returned shape {} for {} rows; expected one row per input row", shape,
                   end - begin));
     begin = end;
-  } while (begin < inputs.size(0));
+  } while (begin < size);
   return parts.size() == 1 ? parts.front() : concat(parts, 0);
+}
+
+}  // namespace
+
+Tensor predict_batches(const Tensor& inputs, const PredictOptions& options,
+                       const std::function<Tensor(const Tensor&)>& model) {
+  if (inputs.dim() == 0) throw ShapeError("predict: the inputs are 0-dimensional; expected rows, [N, ...]");
+  return predict_rows(
+      inputs.size(0), options,
+      [&](std::int64_t begin, std::int64_t end) { return slice(inputs, 0, begin, end); }, model);
+}
+
+Tensor predict_batches(const RowSource& source, const PredictOptions& options,
+                       const std::function<Tensor(const Tensor&)>& model) {
+  const auto fetch = [&](std::int64_t begin, std::int64_t end) {
+    std::vector<std::int64_t> rows(static_cast<std::size_t>(end - begin));
+    std::iota(rows.begin(), rows.end(), begin);
+    return source.fetch(rows).input;
+  };
+  return predict_rows(source.size(), options, fetch, model);
 }
 
 }  // namespace retort::detail

@@ -20,6 +20,8 @@ struct PredictOptions {
 namespace detail {
 Tensor predict_batches(const Tensor& inputs, const PredictOptions& options,
                        const std::function<Tensor(const Tensor&)>& model);
+Tensor predict_batches(const RowSource& source, const PredictOptions& options,
+                       const std::function<Tensor(const Tensor&)>& model);
 
 /// Puts a module into evaluation mode and restores the previous mode of each submodule.
 class EvaluationMode {
@@ -52,6 +54,19 @@ template <class Model>
     return detail::predict_batches(inputs, options, call);
   } else {
     return detail::predict_batches(inputs, options, call);
+  }
+}
+
+/// predict() for the inputs of all rows of a source, in order, such as a part that split() returned. The rows are
+/// fetched batch by batch.
+template <class Model>
+[[nodiscard]] Tensor predict(Model& model, const RowSource& source, PredictOptions options = {}) {
+  const auto call = [&](const Tensor& batch) { return model(batch); };
+  if constexpr (std::is_base_of_v<Module, Model> && !std::is_const_v<Model>) {
+    const detail::EvaluationMode guard(model);
+    return detail::predict_batches(source, options, call);
+  } else {
+    return detail::predict_batches(source, options, call);
   }
 }
 

@@ -289,6 +289,9 @@ BOOST_AUTO_TEST_CASE(lbfgs_fits_and_resumes_with_the_same_bits) {
       BOOST_CHECK_THROW(base.step(), rt::ValueError);
     }
   const rt::Tensor p = weight();
+  BOOST_CHECK_THROW(rt::LBFGS({p}).step({}), rt::ValueError);
+  BOOST_CHECK_THROW(rt::LBFGS({p}).step([] { return rt::ones({2}); }), rt::ValueError);
+  BOOST_CHECK_THROW(rt::LBFGS({p}).step([] { return rt::Tensor(); }), rt::ValueError);
   BOOST_CHECK_THROW(rt::LBFGS({p}, {.line_search_fn = "armijo"}), rt::ValueError);
   BOOST_CHECK_THROW(rt::LBFGS({p}, {.max_iter = 0}), rt::ValueError);
   BOOST_CHECK_THROW(rt::LBFGS({p}, {.history_size = 0}), rt::ValueError);

@@ -175,7 +175,11 @@ BOOST_AUTO_TEST_CASE(what_no_memory_can_hold_is_refused) {
 
 BOOST_AUTO_TEST_CASE(missing_cells) {
   const std::string text = "a,b,y\n1,2,0\nNA,4,1\n3,,1\n";
-  BOOST_CHECK_EXCEPTION(parse_csv(text), IoError, says("line 3, column 1 'a': 'NA' is not a number"));
+  BOOST_CHECK_EXCEPTION(
+      parse_csv(text), IoError,
+      says("line 3, column 1 'a': 'NA' is not a number (.missing says how missing cells are treated)"));
+  BOOST_CHECK_EXCEPTION(parse_csv("a,b,y\n1,red,0\n"), IoError,
+                        says("line 2, column 2 'b': 'red' is not a number (columns of text are listed in"));
   const Dataset with_nan = parse_csv(text, {.missing = CsvMissing::nan});
   BOOST_TEST(std::isnan(with_nan.inputs().data<float>()[2]));
   BOOST_TEST(with_nan.inputs().data<float>()[3] == 4);

@@ -186,6 +186,9 @@ BOOST_AUTO_TEST_CASE(rows_are_drawn_by_weight) {
   BOOST_TEST(weights.values<float>() == (std::vector<float>{0.5, 1.5, 0, 3}),
              boost::test_tools::per_element());
   BOOST_CHECK_THROW(class_counts(labels, 3), ValueError);
+  BOOST_CHECK_EXCEPTION(class_counts(ones({2}), 3), TypeError, [](const Error& error) {
+    return std::string_view(error.what()) == "class_counts: labels are float32; they must be int64";
+  });
   BOOST_CHECK_THROW(class_weights(zeros({2})), ValueError);
 
   DataLoader loader(Dataset(labels, labels),

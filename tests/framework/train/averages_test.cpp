@@ -228,6 +228,7 @@ BOOST_AUTO_TEST_CASE(a_range_test_finds_a_rate_and_changes_nothing) {
   for (int i = 0; i < 100; ++i) loss_of_step(), optimizer.step();
   BOOST_TEST(loss_of_step() < 0.05 * first);
 
+  BOOST_CHECK_THROW((void)find_lr(model, optimizer, {}), ValueError);
   BOOST_CHECK_THROW((void)find_lr(model, optimizer, loss_of_step, {.first = 0}), ValueError);
   BOOST_CHECK_THROW((void)find_lr(model, optimizer, loss_of_step, {.last = 1e-9}), ValueError);
   BOOST_CHECK_THROW((void)find_lr(model, optimizer, loss_of_step, {.steps = 1}), ValueError);

@@ -57,6 +57,20 @@ BOOST_AUTO_TEST_CASE(empty_inputs_and_refusals) {
   BOOST_CHECK_THROW(std::ignore = predict(total, zeros({2, 4})), ShapeError);
 }
 
+BOOST_AUTO_TEST_CASE(a_source_is_read_batch_by_batch) {
+  manual_seed(1);
+  const Dataset data(randn({20, 3}), arange(20));
+  const auto [most, few] = split(data, {0.7, 0.3}, 4);
+  Linear model(3, 2);
+  const Tensor all = predict(model, data);
+  for (const RowSubset& part : {most, few}) {
+    const std::vector<std::int64_t> rows(part.rows().begin(), part.rows().end());
+    const Tensor expected = index_select(all, 0, tensor(rows));
+    BOOST_TEST(predict(model, part, {.batch_size = 4}).values<float>() == expected.values<float>(),
+               boost::test_tools::tolerance(1e-5F) << boost::test_tools::per_element());
+  }
+}
+
 BOOST_AUTO_TEST_SUITE_END()
 
 }  // namespace
