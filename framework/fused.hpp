@@ -75,6 +75,10 @@ class Traced : public lanes::Arithmetic<Traced<T>> {
   friend Traced relu(const Traced& x) { return Traced(retort::relu(x.tensor)); }
   friend Traced erf(const Traced& x) { return Traced(retort::erf(x.tensor)); }
   friend Traced erfc(const Traced& x) { return Traced(retort::erfc(x.tensor)); }
+  friend Traced erfc(const Traced& x, Traced& bell) {  // and exp(-x²)
+    bell = exp(-x * x);
+    return erfc(x);
+  }
   friend Traced log1p(const Traced& x) { return Traced(retort::log1p(x.tensor)); }
   friend Traced expm1(const Traced& x) { return Traced(retort::expm1(x.tensor)); }
   friend Traced pow(const Traced& x, double exponent) { return Traced(retort::pow(x.tensor, exponent)); }
@@ -191,7 +195,9 @@ class Dual : public lanes::Arithmetic<Dual<R, N>> {
     return x.chain(erf(x.value), [&] { return R(two_over_root_pi) * exp(-x.value * x.value); });
   }
   friend Dual erfc(const Dual& x) {
-    return x.chain(erfc(x.value), [&] { return R(-two_over_root_pi) * exp(-x.value * x.value); });
+    R bell;
+    const R y = erfc(x.value, bell);
+    return x.chain(y, [&] { return R(-two_over_root_pi) * bell; });
   }
   friend Dual log1p(const Dual& x) {
     return Dual(log1p(x.value), x.live_, 0, [&](int k) { return x.partial(k) / (R(1) + x.value); });

@@ -7,6 +7,7 @@
 #include <limits>
 #include <numbers>
 
+#include "retort/framework/core/compute.hpp"
 #include "retort/framework/core/engine.hpp"
 #include "retort/framework/core/op.hpp"
 #include "retort/framework/fused.hpp"
@@ -163,12 +164,33 @@ Tensor extremum(const char* operation, const Tensor& a, const Tensor& b, Pick pi
                  }});
 }
 
+// (1 + tanh u)/2 is sigmoid(2u), which keeps its digits where it is small.
 Tensor gelu_by_tanh(const Tensor& x) {
   const auto f = [](const auto& v) {
-    const auto u = max(min(v, 10), -10);  // tanh is ±1 beyond, and u³ does not overflow
-    return 0.5 * v * (1 + tanh(std::numbers::sqrt2 * std::numbers::inv_sqrtpi * (u + 0.044715 * pow(u, 3))));
+    constexpr double scale = 2 * std::numbers::sqrt2 * std::numbers::inv_sqrtpi;
+    const auto u = max(min(v, 30), -30);  // the sigmoid is 0 or 1 beyond, and u³ does not overflow
+    return v * sigmoid(u * (scale + (scale * 0.044715) * (u * u)));
   };
   return fused("gelu", f, x);
+}
+
+// Whether y has one element for each row of x, so that x·y scales rows.
+bool is_column_of(const Tensor& y, const Tensor& x) {
+  if (!is_floating_point(x.dtype()) || x.dim() == 0 || x.dim() != y.dim() || x.size(-1) < 2) return false;
+  return y.size(-1) == 1 && std::equal(x.shape().begin(), x.shape().end() - 1, y.shape().begin());
+}
+
+// The gradients of x·column in one visit; that of x is left out unless it is asked for.
+std::array<Tensor, 2> scaled_gradients(const Tensor& x, const Tensor& column, const Tensor& g, bool with_x) {
+  const std::array<Tensor, 2> out{with_x ? empty(x.shape(), x.dtype()) : Tensor(),
+                                  empty(column.shape(), x.dtype())};
+  compute_into(
+      x.dtype(),
+      [&](auto* dx, auto* d_column, auto* xs, auto* factors, auto* gs) {
+        kernels::scale_rows_backward(xs, factors, gs, dx, d_column, column.size(), x.size(-1));
+      },
+      writable(out[0]), writable(out[1]), x, column, g);
+  return out;
 }
 
 // std::pow of each lane.
@@ -273,13 +295,26 @@ Tensor sub(Scalar a, const Tensor& b) {
 
 Tensor mul(const Tensor& a, const Tensor& b) {
   const Pair pair = pair_of("mul", a, b);
-  return record({.name = "mul",
-                 .inputs = {pair.a, pair.b},
-                 .value = zip(pair, [](const auto& u, const auto& v) { return u * v; }),
-                 .vjp = [x = saved_if(b.requires_grad(), pair.a), y = saved_if(a.requires_grad(), pair.b)](
-                            const Tensor& g, Needs needs) {
-                   return std::array<Tensor, 2>{needs[0] ? g * y : Tensor(), needs[1] ? g * x : Tensor()};
-                 }});
+  const Tensor x = saved_if(b.requires_grad(), pair.a), y = saved_if(a.requires_grad(), pair.b);
+  const auto by_operations = [x, y](const Tensor& g, Needs needs) {
+    return std::array<Tensor, 2>{needs[0] ? g * y : Tensor(), needs[1] ? g * x : Tensor()};
+  };
+  Op made{.name = "mul",
+          .inputs = {pair.a, pair.b},
+          .value = zip(pair, [](const auto& u, const auto& v) { return u * v; }),
+          .vjp = by_operations};
+  for (const bool first : {false, true}) {  // whether the column is the first operand
+    const Tensor &whole = first ? pair.b : pair.a, &column = first ? pair.a : pair.b;
+    if (column.requires_grad() && is_column_of(column, whole))
+      made.fast_vjp = [whole = whole.detach(), column = column.detach(), first, by_operations](
+                          const Tensor& g, Needs needs) -> std::array<Tensor, 2> {
+        if (!needs[first ? 0 : 1]) return by_operations(g, needs);
+        auto [d_whole, d_column] = scaled_gradients(whole, column, g, needs[first ? 1 : 0]);
+        if (first) std::swap(d_whole, d_column);
+        return {std::move(d_whole), std::move(d_column)};
+      };
+  }
+  return record(std::move(made));
 }
 
 Tensor mul(const Tensor& a, Scalar b) {
@@ -483,17 +518,26 @@ Tensor pow(const Tensor& input, Scalar exponent) {
   if (input.dtype() == DType::int64 && exponent.integral())
     return int64_pow(input, full({}, exponent, DType::int64));
   const Tensor x = floating(input);
-  const auto value = [&]() -> Tensor {
-    if (s == 2) return map<Elements::floats>(x, [](const auto& v) { return v * v; });
-    if (s == 3) return map<Elements::floats>(x, [](const auto& v) { return v * v * v; });
-    if (s == 4) return map<Elements::floats>(x, [](const auto& v) { return (v * v) * (v * v); });
-    if (s == 1) return map<Elements::floats>(x, [](const auto& v) { return v; });
-    if (s == 0.5) return map<Elements::floats>(x, [](const auto& v) { return xsimd::sqrt(v); });
-    return map<Elements::floats>(x, [s](const auto& v) { return pow_lanes(v, constant(v, s)); });
+  const auto raised = [](const auto& v, double power) {
+    if (power == 2) return v * v;
+    if (power == 3) return v * v * v;
+    if (power == 4) return (v * v) * (v * v);
+    if (power == 1) return v;
+    if (power == 0.5) return xsimd::sqrt(v);
+    return pow_lanes(v, constant(v, power));
   };
-  return record({.name = "pow", .inputs = {x}, .value = value(), .vjp = [x, s](const Tensor& g, Needs) {
-                   return s == 0 ? zeros_like(g) : g * (s * pow(x, s - 1));
-                 }});
+  return record(
+      {.name = "pow",
+       .inputs = {x},
+       .value = map<Elements::floats>(x, [=](const auto& v) { return raised(v, s); }),
+       .vjp = [x, s](const Tensor& g, Needs) { return s == 0 ? zeros_like(g) : g * (s * pow(x, s - 1)); },
+       .fast_vjp =
+           [x = x.detach(), s, raised](const Tensor& g, Needs) {
+             if (s == 0) return zeros_like(g);
+             return zip<Elements::floats>(pair_of("pow", g, x), [=](const auto& u, const auto& v) {
+               return u * (constant(v, s) * raised(v, s - 1));
+             });
+           }});
 }
 
 Tensor pow(const Tensor& a, const Tensor& b) {
@@ -552,17 +596,31 @@ Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
   const Pair pair = pair_of("where", a, b);
   const Shape shape = detail::broadcast_shapes("where", condition.shape(), pair.shape);
   const kernels::Broadcast<3> plan({&condition.shape(), &a.shape(), &b.shape()}, shape);
+  const auto by_operations = [condition](const Tensor& g, Needs needs) {
+    return std::array<Tensor, 2>{needs[0] ? where(condition, g, 0) : Tensor(),
+                                 needs[1] ? where(condition, 0, g) : Tensor()};
+  };
   Array out(shape, pair.a.dtype());
   visit_dtype(out.dtype(), [&]<class T>(T) {
-    kernels::zip3(condition.data<std::int64_t>().data(), pair.a.data<T>().data(), pair.b.data<T>().data(),
-                  out.fill<T>().data(), plan, [](std::int64_t c, T yes, T no) { return c != 0 ? yes : no; });
+    kernels::choose(condition.data<std::int64_t>().data(), pair.a.data<T>().data(), pair.b.data<T>().data(),
+                    out.fill<T>().data(), plan);
   });
   return record({.name = "where",
                  .inputs = {pair.a, pair.b},
                  .value = Tensor(std::move(out)),
-                 .vjp = [condition](const Tensor& g, Needs needs) {
-                   return std::array<Tensor, 2>{needs[0] ? where(condition, g, 0) : Tensor(),
-                                                needs[1] ? where(condition, 0, g) : Tensor()};
+                 .vjp = by_operations,
+                 .fast_vjp = [condition, by_operations](const Tensor& g, Needs needs) {
+                   if (condition.shape() != g.shape()) return by_operations(g, needs);
+                   std::array<Tensor, 2> gradients;
+                   for (std::size_t i = 0; i < 2; ++i)
+                     if (needs[i]) gradients[i] = empty(g.shape(), g.dtype());
+                   compute_into(
+                       g.dtype(),
+                       [&](auto* yes, auto* no, auto* from) {
+                         kernels::split_by(condition.data<std::int64_t>().data(), from, yes, no, g.size());
+                       },
+                       writable(gradients[0]), writable(gradients[1]), g);
+                   return gradients;
                  }});
 }
 
