@@ -76,6 +76,10 @@ class Traced : public lanes::Arithmetic<Traced<T>> {
   friend Traced relu(const Traced& x) { return Traced(retort::relu(x.tensor)); }
   friend Traced erf(const Traced& x) { return Traced(retort::erf(x.tensor)); }
   friend Traced erfc(const Traced& x) { return Traced(retort::erfc(x.tensor)); }
+  friend Traced erfc(const Traced& x, Traced& bell) {  // and exp(-x²)
+    bell = exp(-x * x);
+    return erfc(x);
+  }
   friend Traced log1p(const Traced& x) { return Traced(retort::log1p(x.tensor)); }
   friend Traced expm1(const Traced& x) { return Traced(retort::expm1(x.tensor)); }
   friend Traced pow(const Traced& x, double exponent) { return Traced(retort::pow(x.tensor, exponent)); }
@@ -192,7 +196,9 @@ class Dual : public lanes::Arithmetic<Dual<R, N>> {
     return x.chain(erf(x.value), [&] { return R(two_over_root_pi) * bell(x.value); });
   }
   friend Dual erfc(const Dual& x) {
-    return x.chain(erfc(x.value), [&] { return R(-two_over_root_pi) * bell(x.value); });
+    R slope;
+    const R y = erfc(x.value, slope);
+    return x.chain(y, [&] { return R(-two_over_root_pi) * slope; });
   }
   friend Dual log1p(const Dual& x) {
     return Dual(log1p(x.value), x.live_, 0, [&](int k) { return x.partial(k) / (R(1) + x.value); });

@@ -8,7 +8,7 @@
 
 #include "retort/framework/base/threads.hpp"
 #include "retort/framework/kernels/broadcast.hpp"
-#include "retort/framework/kernels/simd_impl.hpp"
+#include "retort/framework/kernels/rows_impl.hpp"
 
 namespace retort::kernels {
 
@@ -66,9 +66,6 @@ void zip_row(const T* a, std::int64_t a_step, const T* b, std::int64_t b_step, U
   else
     zip_row<1, 1>(a, b, y, n, far, f);
 }
-
-/// Rows shorter than this are put side by side, operands written out, before the formula runs over them.
-inline constexpr std::int64_t short_row = 64;
 
 template <class T>
 void write_out(const T* x, std::int64_t step, std::int64_t n, T* y) {
@@ -156,31 +153,145 @@ void zip(const T* a, const T* b, U* y, const Broadcast<2>& plan, F f) {
   detail::zip_any(a, b, y, plan, f);
 }
 
-/// y = f(c, a, b) elementwise under `plan`; f is called with one element of each.
-template <class C, class T, class F>
-void zip3(const C* c, const T* a, const T* b, T* y, const Broadcast<3>& plan, F f) {
+namespace detail {
+/// A mask of the lanes whose condition is 0.
+template <class T>
+inline auto zero_lanes(const std::int64_t* c) {
+#if defined(__AVX512F__)
+  const __m512i first = _mm512_loadu_si512(c);
+  const auto low = _mm512_testn_epi64_mask(first, first);
+  if constexpr (std::is_same_v<T, double>) {
+    return low;
+  } else {
+    const __m512i second = _mm512_loadu_si512(c + 8);
+    return static_cast<__mmask16>(low | _mm512_testn_epi64_mask(second, second) << 8);
+  }
+#elif defined(__AVX2__)
+  const auto zeros = [](const std::int64_t* at) {
+    const __m256i v = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at));
+    return _mm256_castsi256_pd(_mm256_cmpeq_epi64(v, _mm256_setzero_si256()));
+  };
+  if constexpr (std::is_same_v<T, double>) {
+    return zeros(c);
+  } else {
+    const __m256 pairs = _mm256_shuffle_ps(_mm256_castpd_ps(zeros(c)), _mm256_castpd_ps(zeros(c + 4)), 0x88);
+    return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(pairs), 0xd8));
+  }
+#else
+  alignas(64) std::array<T, lanes<T>> chosen;
+  for (std::size_t i = 0; i < chosen.size(); ++i) chosen[i] = c[i] != 0 ? T{0} : T{1};
+  return Batch<T>::load_aligned(chosen.data()) != Batch<T>(T{0});
+#endif
+}
+/// b where the mask of zero_lanes() is set, a elsewhere.
+template <class T, class M>
+inline Batch<T> choose_lanes(const M& zero, const Batch<T>& a, const Batch<T>& b) {
+#if defined(__AVX512F__)
+  if constexpr (std::is_same_v<T, float>)
+    return _mm512_mask_blend_ps(zero, a, b);
+  else
+    return _mm512_mask_blend_pd(zero, a, b);
+#elif defined(__AVX2__)
+  if constexpr (std::is_same_v<T, float>)
+    return _mm256_blendv_ps(a, b, zero);
+  else
+    return _mm256_blendv_pd(a, b, zero);
+#else
+  return select(zero, b, a);
+#endif
+}
+
+/// y[i] = c[i·step] != 0 ? a[i·step] : b[i·step] for i < n; a step is 0 or 1.
+template <class T>
+void choose_row(const std::int64_t* c, Index c_step, const T* a, Index a_step, const T* b, Index b_step, T* y,
+                Index n, bool far) {
+  Index i = 0;
+  if constexpr (std::is_floating_point_v<T>) {
+    const Batch<T> first_a(*a), first_b(*b);
+    const bool streamed = far && is_aligned(y);
+    for (; c_step == 1 && i + lanes<T> <= n; i += lanes<T>) {
+      if (far) prefetch(c + i + ahead / 2);
+      const Batch<T> yes = a_step == 0 ? first_a : load(a + i), no = b_step == 0 ? first_b : load(b + i);
+      put<T>(y + i, choose_lanes<T>(zero_lanes<T>(c + i), yes, no), streamed);
+    }
+  }
+  for (; i < n; ++i) y[i] = c[i * c_step] != 0 ? a[i * a_step] : b[i * b_step];
+}
+}  // namespace detail
+
+/// y = c != 0 ? a : b elementwise under `plan`.
+template <class T>
+void choose(const std::int64_t* c, const T* a, const T* b, T* y, const Broadcast<3>& plan) {
   if (plan.size == 0) return;
   const Index n = plan.row_length(), rows = plan.size / n;
-  const Index c_step = plan.step(0), a_step = plan.step(1), b_step = plan.step(2);
+  const bool far = detail::is_far<T>(plan.size);
   const auto part = [&](const std::array<Index, 3>& at, Index begin, Index end, T* y_row) {
-    const C* cs = c + at[0];
-    const T *as = a + at[1], *bs = b + at[2];
-    if (c_step + a_step + b_step == 3)
-      for (Index i = begin; i < end; ++i) y_row[i] = f(cs[i], as[i], bs[i]);
-    else if (c_step == 1 && a_step == 1)
-      for (Index i = begin; i < end; ++i) y_row[i] = f(cs[i], as[i], *bs);
-    else if (c_step == 1 && b_step == 1)
-      for (Index i = begin; i < end; ++i) y_row[i] = f(cs[i], *as, bs[i]);
-    else
-      for (Index i = begin; i < end; ++i) y_row[i] = f(cs[i * c_step], as[i * a_step], bs[i * b_step]);
+    const Index c_step = plan.step(0), a_step = plan.step(1), b_step = plan.step(2);
+    detail::choose_row(c + at[0] + begin * c_step, c_step, a + at[1] + begin * a_step, a_step,
+                       b + at[2] + begin * b_step, b_step, y_row + begin, end - begin, far);
   };
   if (rows == 1) {
-    parallel_for(n, elementwise_grain, [&](Index begin, Index end) { part({}, begin, end, y); });
+    parallel_for(n, elementwise_grain, [&](Index begin, Index end) {
+      part({}, begin, end, y);
+      if (far) finish_stores();
+    });
     return;
   }
   parallel_for(rows, std::max<Index>(1, elementwise_grain / n), [&](Index begin, Index end) {
     RowWalk<3> walk(plan, begin);
     for (Index row = begin; row < end; ++row, walk.next()) part(walk.at, 0, n, y + row * n);
+    if (far) finish_stores();
+  });
+}
+
+/// yes = c != 0 ? x : 0 and no = c != 0 ? 0 : x for n elements; yes or no may be null.
+template <class T>
+void split_by(const std::int64_t* c, const T* x, T* yes, T* no, Index n) {
+  parallel_for(n, elementwise_grain, [&](Index begin, Index end) {
+    Index i = begin;
+    if constexpr (std::is_floating_point_v<T>) {
+      const Batch<T> nothing(T{0});
+      for (; i + lanes<T> <= end; i += lanes<T>) {
+        const auto zero = detail::zero_lanes<T>(c + i);
+        const Batch<T> v = load(x + i);
+        if (yes != nullptr) store<T>(yes + i, detail::choose_lanes<T>(zero, v, nothing));
+        if (no != nullptr) store<T>(no + i, detail::choose_lanes<T>(zero, nothing, v));
+      }
+    }
+    for (; i < end; ++i) {
+      if (yes != nullptr) yes[i] = c[i] != 0 ? x[i] : T{0};
+      if (no != nullptr) no[i] = c[i] != 0 ? T{0} : x[i];
+    }
+  });
+}
+
+/// Gradients of y[r][i] = x[r][i]·column[r] for the gradient g of y, in one visit. dx and d_column may be
+/// null.
+template <class T>
+void scale_rows_backward(const T* x, const T* column, const T* g, T* dx, T* d_column, Index rows, Index n) {
+  const bool far = detail::is_far<T>(rows * n);
+  parallel_for(rows, rows_at_a_time(n), [&](Index begin, Index end) {
+    for (Index row = begin; row < end; ++row) {
+      const T *const xs = x + row * n, *const gs = g + row * n;
+      T* const to = dx == nullptr ? nullptr : dx + row * n;
+      const bool streamed = far && to != nullptr && is_aligned(to);
+      const Batch<T> factor(column[row]);
+      const double sum = row_sum<T, 4>(n, [&]<int K>(Index i, Index count) {
+        if (far) prefetch_each<K>(xs + i + ahead), prefetch_each<K>(gs + i + ahead);
+        auto v = load_each<K>(xs + i, count, T{0});
+        const auto vg = load_each<K>(gs + i, count, T{0});
+        for (int k = 0; k < K; ++k) {
+          if (to != nullptr && count == lanes<T>)
+            detail::put<T>(to + i + k * lanes<T>, vg[k] * factor, streamed);
+          else if (to != nullptr)
+            store_partial<T>(to + i, vg[k] * factor, count);
+          v[k] *= vg[k];
+        }
+        return v;
+      });
+      if (d_column != nullptr) d_column[row] = static_cast<T>(sum);
+    }
+    if (far) finish_stores();
   });
 }
 

@@ -270,11 +270,17 @@ class Register : public Arithmetic<Register<T, bytes>> {
   friend Register erf(const Register& x) {
     const Register s = x * x;
     const Register inner = x * polynomial(S::erf_series, s.v);
-    return where(abs(x) < Register(1), inner, (Register(1) - erfc_of_positive(abs(x))).signed_like(x));
+    Register bell;
+    return where(abs(x) < Register(1), inner, (Register(1) - erfc_of_positive(abs(x), bell)).signed_like(x));
   }
   /// 1 - erf(x), accurate where it is small.
   friend Register erfc(const Register& x) {
-    const Register y = erfc_of_positive(abs(x));
+    Register bell;
+    return erfc(x, bell);
+  }
+  /// The same, and exp(-x²), of which its derivative is made.
+  friend Register erfc(const Register& x, Register& bell) {
+    const Register y = erfc_of_positive(abs(x), bell);
     return where(x < Register(0), Register(2) - y, y);
   }
 
@@ -395,15 +401,19 @@ class Register : public Arithmetic<Register<T, bytes>> {
     power = where(x == x, where(y == y, power, y), x);
     return where((x == one) | (y == zero), one, power);
   }
-  static Register erfc_of_positive(const Register& x) {
+  static Register erfc_of_positive(const Register& x, Register& bell) {
     const Register z = where(x > Register(S::erfc_end), S::erfc_end, x);
-    const Register q = (z - Register(S::erfc_centre)) / (z + Register(S::erfc_centre));
+    // Both quotients, (z - centre)/(z + centre) and 1/(1 + 2z), by one division.
+    const Register above = z + Register(S::erfc_centre), scale = Register(1) + z + z;
+    const Register inverse = Register(1) / (above * scale),
+                   q = ((z - Register(S::erfc_centre)) * scale) * inverse;
     // z² = square + lost, of the halves of z; the product of the upper ones is exact.
     constexpr Bits lower = (Bits{1} << (S::fraction_bits / 2 + 1)) - 1;
     const Register high = Register((Vector)((BitVector)z.v & ~lower)), low = z - high, square = z * z;
     const Register lost = ((high * high - square) + Register(2) * high * low) + low * low;
     const Register e = exp(-square);
-    return (e - e * lost) * polynomial(S::erfc_series, q.v) / (Register(1) + z + z);
+    bell = e - e * lost;
+    return bell * polynomial(S::erfc_series, q.v) * (above * inverse);
   }
 
   // By the compilers' own names: <immintrin.h> would cost each user's file more than this header does.

@@ -4,10 +4,11 @@
 #include <cmath>
 #include <functional>
 
+#include "retort/framework/core/compute.hpp"
 #include "retort/framework/ops/elementwise_impl.hpp"
 
 namespace retort {
-using namespace elementwise;
+using namespace detail::elementwise;
 
 namespace {
 
@@ -69,6 +70,25 @@ bool has_exact_reciprocal(Scalar b) {
   return std::fabs(std::frexp(b.value(), &exponent)) == 0.5 && std::abs(exponent) < 100;
 }
 
+// Whether y has one element for each row of x, so that x·y scales rows.
+bool is_column_of(const Tensor& y, const Tensor& x) {
+  if (!is_floating_point(x.dtype()) || x.dim() == 0 || x.dim() != y.dim() || x.size(-1) < 2) return false;
+  return y.size(-1) == 1 && std::equal(x.shape().begin(), x.shape().end() - 1, y.shape().begin());
+}
+
+// The gradients of x·column in one visit; that of x is left out unless it is asked for.
+std::array<Tensor, 2> scaled_gradients(const Tensor& x, const Tensor& column, const Tensor& g, bool with_x) {
+  const std::array<Tensor, 2> out{with_x ? empty(x.shape(), x.dtype()) : Tensor(),
+                                  empty(column.shape(), x.dtype())};
+  compute_into(
+      x.dtype(),
+      [&](auto* dx, auto* d_column, auto* xs, auto* factors, auto* gs) {
+        kernels::scale_rows_backward(xs, factors, gs, dx, d_column, column.size(), x.size(-1));
+      },
+      writable(out[0]), writable(out[1]), x, column, g);
+  return out;
+}
+
 }  // namespace
 
 // ---- arithmetic -----------------------------------------------------------------------------------------
@@ -109,13 +129,26 @@ Tensor sub(Scalar a, const Tensor& b) {
 
 Tensor mul(const Tensor& a, const Tensor& b) {
   const Pair pair = pair_of("mul", a, b);
-  return record({.name = "mul",
-                 .inputs = {pair.a, pair.b},
-                 .value = zip(pair, [](const auto& u, const auto& v) { return u * v; }),
-                 .vjp = [x = saved_if(b.requires_grad(), pair.a), y = saved_if(a.requires_grad(), pair.b)](
-                            const Tensor& g, Needs needs) {
-                   return std::array<Tensor, 2>{needs[0] ? g * y : Tensor(), needs[1] ? g * x : Tensor()};
-                 }});
+  const Tensor x = saved_if(b.requires_grad(), pair.a), y = saved_if(a.requires_grad(), pair.b);
+  const auto by_operations = [x, y](const Tensor& g, Needs needs) {
+    return std::array<Tensor, 2>{needs[0] ? g * y : Tensor(), needs[1] ? g * x : Tensor()};
+  };
+  Op made{.name = "mul",
+          .inputs = {pair.a, pair.b},
+          .value = zip(pair, [](const auto& u, const auto& v) { return u * v; }),
+          .vjp = by_operations};
+  for (const bool first : {false, true}) {  // whether the column is the first operand
+    const Tensor &whole = first ? pair.b : pair.a, &column = first ? pair.a : pair.b;
+    if (column.requires_grad() && is_column_of(column, whole))
+      made.fast_vjp = [whole = whole.detach(), column = column.detach(), first, by_operations](
+                          const Tensor& g, Needs needs) -> std::array<Tensor, 2> {
+        if (!needs[first ? 0 : 1]) return by_operations(g, needs);
+        auto [d_whole, d_column] = scaled_gradients(whole, column, g, needs[first ? 1 : 0]);
+        if (first) std::swap(d_whole, d_column);
+        return {std::move(d_whole), std::move(d_column)};
+      };
+  }
+  return record(std::move(made));
 }
 
 Tensor mul(const Tensor& a, Scalar b) {
@@ -186,17 +219,31 @@ Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
   const Pair pair = pair_of("where", a, b);
   const Shape shape = detail::broadcast_shapes("where", condition.shape(), pair.shape);
   const kernels::Broadcast<3> plan({&condition.shape(), &a.shape(), &b.shape()}, shape);
+  const auto by_operations = [condition](const Tensor& g, Needs needs) {
+    return std::array<Tensor, 2>{needs[0] ? where(condition, g, 0) : Tensor(),
+                                 needs[1] ? where(condition, 0, g) : Tensor()};
+  };
   Array out(shape, pair.a.dtype());
   visit_dtype(out.dtype(), [&]<class T>(T) {
-    kernels::zip3(condition.data<std::int64_t>().data(), pair.a.data<T>().data(), pair.b.data<T>().data(),
-                  out.fill<T>().data(), plan, [](std::int64_t c, T yes, T no) { return c != 0 ? yes : no; });
+    kernels::choose(condition.data<std::int64_t>().data(), pair.a.data<T>().data(), pair.b.data<T>().data(),
+                    out.fill<T>().data(), plan);
   });
   return record({.name = "where",
                  .inputs = {pair.a, pair.b},
                  .value = Tensor(std::move(out)),
-                 .vjp = [condition](const Tensor& g, Needs needs) {
-                   return std::array<Tensor, 2>{needs[0] ? where(condition, g, 0) : Tensor(),
-                                                needs[1] ? where(condition, 0, g) : Tensor()};
+                 .vjp = by_operations,
+                 .fast_vjp = [condition, by_operations](const Tensor& g, Needs needs) {
+                   if (condition.shape() != g.shape()) return by_operations(g, needs);
+                   std::array<Tensor, 2> gradients;
+                   for (std::size_t i = 0; i < 2; ++i)
+                     if (needs[i]) gradients[i] = empty(g.shape(), g.dtype());
+                   compute_into(
+                       g.dtype(),
+                       [&](auto* yes, auto* no, auto* from) {
+                         kernels::split_by(condition.data<std::int64_t>().data(), from, yes, no, g.size());
+                       },
+                       writable(gradients[0]), writable(gradients[1]), g);
+                   return gradients;
                  }});
 }
 

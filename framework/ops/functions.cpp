@@ -10,7 +10,7 @@
 #include "retort/framework/ops/elementwise_impl.hpp"
 
 namespace retort {
-using namespace elementwise;
+using namespace detail::elementwise;
 
 namespace {
 
@@ -29,10 +29,12 @@ Tensor gate(const Tensor& g, const Tensor& v, Open open) {
                  .vjp = [v = v.detach(), open](const Tensor& gg, Needs) { return gate(gg, v, open); }});
 }
 
+// (1 + tanh u)/2 is sigmoid(2u), which keeps its digits where it is small.
 Tensor gelu_by_tanh(const Tensor& x) {
   const auto f = [](const auto& v) {
-    const auto u = max(min(v, 10), -10);  // tanh is ±1 beyond, and u³ does not overflow
-    return 0.5 * v * (1 + tanh(std::numbers::sqrt2 * std::numbers::inv_sqrtpi * (u + 0.044715 * pow(u, 3))));
+    constexpr double scale = 2 * std::numbers::sqrt2 * std::numbers::inv_sqrtpi;
+    const auto u = max(min(v, 30), -30);  // the sigmoid is 0 or 1 beyond, and u³ does not overflow
+    return v * sigmoid(u * (scale + (scale * 0.044715) * (u * u)));
   };
   return fused("gelu", f, x);
 }
@@ -265,17 +267,26 @@ Tensor pow(const Tensor& input, Scalar exponent) {
   if (input.dtype() == DType::int64 && exponent.integral())
     return int64_pow(input, full({}, exponent, DType::int64));
   const Tensor x = floating(input);
-  const auto value = [&]() -> Tensor {
-    if (s == 2) return map<Elements::floats>(x, [](const auto& v) { return v * v; });
-    if (s == 3) return map<Elements::floats>(x, [](const auto& v) { return v * v * v; });
-    if (s == 4) return map<Elements::floats>(x, [](const auto& v) { return (v * v) * (v * v); });
-    if (s == 1) return map<Elements::floats>(x, [](const auto& v) { return v; });
-    if (s == 0.5) return map<Elements::floats>(x, [](const auto& v) { return xsimd::sqrt(v); });
-    return map<Elements::floats>(x, [s](const auto& v) { return pow_lanes(v, constant(v, s)); });
+  const auto raised = [](const auto& v, double power) {
+    if (power == 2) return v * v;
+    if (power == 3) return v * v * v;
+    if (power == 4) return (v * v) * (v * v);
+    if (power == 1) return v;
+    if (power == 0.5) return xsimd::sqrt(v);
+    return pow_lanes(v, constant(v, power));
   };
-  return record({.name = "pow", .inputs = {x}, .value = value(), .vjp = [x, s](const Tensor& g, Needs) {
-                   return s == 0 ? zeros_like(g) : g * (s * pow(x, s - 1));
-                 }});
+  return record(
+      {.name = "pow",
+       .inputs = {x},
+       .value = map<Elements::floats>(x, [=](const auto& v) { return raised(v, s); }),
+       .vjp = [x, s](const Tensor& g, Needs) { return s == 0 ? zeros_like(g) : g * (s * pow(x, s - 1)); },
+       .fast_vjp =
+           [x = x.detach(), s, raised](const Tensor& g, Needs) {
+             if (s == 0) return zeros_like(g);
+             return zip<Elements::floats>(pair_of("pow", g, x), [=](const auto& u, const auto& v) {
+               return u * (constant(v, s) * raised(v, s - 1));
+             });
+           }});
 }
 
 Tensor pow(const Tensor& a, const Tensor& b) {

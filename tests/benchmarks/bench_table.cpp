@@ -126,6 +126,7 @@ class Run {
       };
       add("torch", "peer_torch.py", "eager", "compiled");
       add("jax", "peer_jax.py", "jax");
+      add("mlx.core", "peer_mlx.py", "mlx");
     }
     peers_ = {contenders_.begin() + 2, contenders_.end()};
     contenders_.push_back({"strips", "", "strips", {limit}});
@@ -416,7 +417,7 @@ int main(int argc, char** argv) {
   app.add_option("--json", plan.json_path, "Also write all figures to this file");
   app.add_option(
       "--python", plan.python,
-      "An interpreter with torch or jax, to be measured too (default: python3 if it has torch)");
+      "An interpreter with torch, jax or mlx, to be measured too (default: python3 if it has torch)");
   app.add_option("--peer-libraries", plan.peer_libraries,
                  "Where libtorch finds its BLAS (default: Debian's threaded OpenBLAS if it is installed)");
   CLI11_PARSE(app, argc, argv);

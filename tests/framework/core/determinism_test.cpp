@@ -112,6 +112,41 @@ BOOST_AUTO_TEST_CASE(large_operations_give_the_same_bits) {
   BOOST_TEST(same_bits(one, everything(4)));
 }
 
+BOOST_AUTO_TEST_CASE(gradients_of_large_operations_have_the_same_bits) {
+  manual_seed(9);
+  const Tensor x = randn({1500, 700}).set_requires_grad(), y = randn({1500, 700}).set_requires_grad(),
+               column = randn({1500, 1}).set_requires_grad(), w = randn({700}).set_requires_grad(),
+               b = randn({700}).set_requires_grad(), g = randn({1500, 700}),
+               condition = greater(y.detach(), 0.3), image = randn({6, 8, 90, 70}).set_requires_grad(),
+               channels = randn({8}).set_requires_grad();
+  const auto everything = [&](int threads) {
+    const ThreadCount scope(threads);
+    std::vector<std::vector<float>> results;
+    const auto keep = [&](const Tensor& value, const Tensors& inputs) {
+      results.push_back(value.values<float>());
+      const Tensor upstream = value.shape() == g.shape() ? g : ones_like(value);
+      for (const Tensor& gradient : grad({value}, inputs, {.grad_outputs = {upstream}}))
+        results.push_back(gradient.values<float>());
+    };
+    keep(where(condition, x, y), {x, y});
+    keep(x * column, {x, column});
+    keep(pow(abs(x), 2.5), {x});
+    keep(pow(x, 3), {x});
+    keep(gelu(x), {x});
+    keep(gelu(x, GeluApproximation::tanh), {x});
+    keep(silu(x), {x});
+    keep(layer_norm(x, {700}, w, b), {x, w, b});
+    keep(rms_norm(x, {700}, w), {x, w});
+    keep(batch_norm(image, {}, {}, channels, channels, {.training = true}), {image, channels});
+    keep(group_norm(image, 4, channels, channels), {image, channels});
+    keep(softmax(x, 1), {x});
+    return results;
+  };
+  const auto one = everything(1);
+  BOOST_TEST(same_bits(one, everything(2)));
+  BOOST_TEST(same_bits(one, everything(4)));
+}
+
 BOOST_AUTO_TEST_CASE(the_number_of_threads_is_at_least_one) {
   const int before = get_num_threads();
   BOOST_CHECK_THROW(set_num_threads(0), ValueError);
