@@ -10,7 +10,7 @@
 #include "retort/framework/ops/elementwise_impl.hpp"
 
 namespace retort {
-using namespace elementwise;
+using namespace detail::elementwise;
 
 namespace {
 
