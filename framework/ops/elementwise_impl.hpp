@@ -9,7 +9,7 @@
 #include "retort/framework/ops/checks.hpp"
 #include "retort/framework/ops/elementwise.hpp"
 
-namespace retort::elementwise {
+namespace retort::detail::elementwise {
 
 using kernels::Batch;
 
@@ -41,9 +41,9 @@ struct Pair {
   Shape shape;
 };
 inline Pair pair_of(const char* operation, const Tensor& a, const Tensor& b) {
-  for (const Tensor* x : {&a, &b}) detail::require_defined(operation, *x);
+  for (const Tensor* x : {&a, &b}) require_defined(operation, *x);
   const DType dtype = promote(a.dtype(), b.dtype());
-  return {a.to(dtype), b.to(dtype), detail::broadcast_shapes(operation, a.shape(), b.shape())};
+  return {a.to(dtype), b.to(dtype), broadcast_shapes(operation, a.shape(), b.shape())};
 }
 
 template <Elements elements = Elements::all, class F>
@@ -60,17 +60,17 @@ Tensor zip(const Pair& pair, F f) {
 /// int64 as float32, for what is defined on float types.
 inline Tensor floating(const Tensor& x) { return is_floating_point(x.dtype()) ? x : x.to(DType::float32); }
 inline Tensor floating(const char* operation, const Tensor& x) {
-  detail::require_defined(operation, x);
+  require_defined(operation, x);
   return floating(x);
 }
 
 /// x in the type that an expression with `s` has.
 inline Tensor with_scalar(const char* operation, const Tensor& x, Scalar s) {
-  detail::require_defined(operation, x);
+  require_defined(operation, x);
   return s.integral() ? x : floating(x);
 }
 inline Tensor scalar_beside(const char* operation, const Tensor& x, Scalar s) {
-  detail::require_defined(operation, x);
+  require_defined(operation, x);
   return full({}, s, s.integral() || is_floating_point(x.dtype()) ? x.dtype() : DType::float32);
 }
 
@@ -99,4 +99,4 @@ T either(bool condition, T yes, T no) {
   return condition ? yes : no;
 }
 
-}  // namespace retort::elementwise
+}  // namespace retort::detail::elementwise
