@@ -1,6 +1,7 @@
-// Section 3 of Hinton, Vinyals and Dean, "Distilling the knowledge in a neural network" (2015): a small network that
-// learns from a large one's soft answers makes about half the errors of one that learns from the labels, and even
-// recognises digits that it never saw. Runs on Fashion-MNIST, or on any folder in MNIST's format.
+// Section 3 of Hinton, Vinyals and Dean, "Distilling the knowledge in a neural network" (2015): a small
+// network that learns from a large one's soft answers makes about half the errors of one that learns from the
+// labels, and even recognises digits that it never saw. Runs on Fashion-MNIST, or on any folder in MNIST's
+// format.
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <map>
@@ -55,13 +56,6 @@ struct Way {
   std::string paper;
   std::vector<double> errors = {};
 };
-
-std::string cell_of(const std::vector<double>& values) {
-  const rt::SampleSummary summary = rt::summarise(values);
-  std::string cell = rt::message("{}", std::round(10 * summary.mean) / 10);
-  if (values.size() > 1) cell += rt::message(" ± {}", std::round(10 * summary.half_width) / 10);
-  return cell;
-}
 
 }  // namespace
 
@@ -165,15 +159,9 @@ int main(int argc, char** argv) try {
   }
 
   std::vector<std::vector<std::string>> rows = {{"errors on the test set", "here", "paper"}};
-  for (const Way& way : ways) rows.push_back({way.name, cell_of(way.errors), way.paper});
-  for (const auto* table : {&rows, &grid}) {
-    for (const auto& row : *table) {
-      std::printf("%-62s", row[0].c_str());
-      for (std::size_t i = 1; i < row.size(); ++i) std::printf("%-15s", row[i].c_str());
-      std::puts("");
-    }
-    std::puts("");
-  }
+  for (const Way& way : ways)
+    rows.push_back({way.name, rt::mean_text(way.errors, way.errors.size() > 1 ? 1 : 0), way.paper});
+  std::printf("%s\n%s\n", rt::text_table(rows).c_str(), rt::text_table(grid).c_str());
 
   rt::Report report(
       "Distilling the knowledge in a neural network",
