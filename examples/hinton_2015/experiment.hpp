@@ -41,14 +41,15 @@ class Mlp : public retort::Module {
 
 struct Recipe {
   std::int64_t epochs = 1;
-  double lr = 0.1;          ///< the highest; it rises in the first tenth of the steps and then falls to 0
+  double lr = 0.05;  ///< the highest; it rises in the first tenth of the steps and then falls to 0
+  bool adam = false;
   double max_norm = 0;      ///< of the weights that go into a hidden unit; 0: unlimited
   std::int64_t jitter = 0;  ///< pixels by which images are moved at most
   std::uint64_t seed = 0;
 };
 using Loss = std::function<Tensor(const Tensor& logits, const retort::Batch& batch)>;
 
-/// Trains with Nesterov's momentum. The run's files are named after `name`.
+/// Trains with Nesterov's momentum, or with Adam, which suits the dropout of the large network. The run's files are named after `name`.
 void train(const retort::RunFolder& run, const std::string& name, Mlp& model, const retort::Dataset& data,
            const Recipe& recipe, const Loss& loss, const Options& options);
 

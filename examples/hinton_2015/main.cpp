@@ -82,8 +82,8 @@ int main(int argc, char** argv) try {
   rt::manual_seed(0);
   Mlp teacher(pixels, 1200, classes, true);
   hinton::train(run, "teacher", teacher, training,
-                {.epochs = options.teacher_epochs, .lr = 0.1, .max_norm = 2, .jitter = 2}, from_labels,
-                options);
+                {.epochs = options.teacher_epochs, .lr = 1e-3, .adam = true, .max_norm = 2, .jitter = 2},
+                from_labels, options);
   const Tensor teacher_logits = rt::predict(teacher, test);
   count("teacher, 784-1200-1200-10", static_cast<double>(hinton::errors(teacher_logits, labels)), "67");
 
@@ -97,7 +97,7 @@ int main(int argc, char** argv) try {
     rt::manual_seed(static_cast<std::uint64_t>(seed));
     Mlp student(pixels, width, classes, false);
     hinton::train(
-        run, name, student, data, {.epochs = epochs, .lr = 0.05, .seed = static_cast<std::uint64_t>(seed)},
+        run, name, student, data, {.epochs = epochs, .seed = static_cast<std::uint64_t>(seed)},
         [&](const Tensor& logits, const rt::Batch& batch) {
           return soft({.student = logits, .teacher = batch["teacher"]});
         },
@@ -128,8 +128,8 @@ int main(int argc, char** argv) try {
     rt::manual_seed(static_cast<std::uint64_t>(seed));
     Mlp alone(pixels, 800, classes, false);
     hinton::train(run, "alone" + number, alone, training,
-                  {.epochs = options.student_epochs, .lr = 0.05, .seed = static_cast<std::uint64_t>(seed)},
-                  from_labels, options);
+                  {.epochs = options.student_epochs, .seed = static_cast<std::uint64_t>(seed)}, from_labels,
+                  options);
     alone_logits = rt::predict(alone, test);
     count("student alone, 784-800-800-10", static_cast<double>(hinton::errors(alone_logits, labels)), "146");
     const auto student = [&](const char* name, const rt::Dataset& data) {

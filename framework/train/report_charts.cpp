@@ -33,7 +33,7 @@ std::string escaped(std::string_view text) { return Report::escaped(text); }
 class Scale {
  public:
   Scale(double low, double high, bool log, double from, double to) : log_(log), from_(from), to_(to) {
-    if (!(low <= high)) low = 0, high = 1;  // nothing finite to show
+    if (!(low <= high)) low = 1, high = 10;  // nothing finite to show
     if (log_) {
       low_ = std::log10(low);
       high_ = std::log10(high);
