@@ -1,5 +1,6 @@
-// A residual network teaches a depthwise one with 60 times fewer weights: from labels alone, from the teacher's soft
-// answers, and with two ways of showing it the teacher's features as well. Accuracy, size and latency per image.
+// A residual network teaches a depthwise one with 60 times fewer weights: from labels alone, from the
+// teacher's soft answers, and with two ways of showing it the teacher's features as well. Accuracy, size and
+// latency per image.
 #include <CLI/CLI.hpp>
 #include <chrono>
 #include <cstdio>
@@ -16,7 +17,7 @@ namespace {
 
 struct Options {
   std::string data = "/usr/share/datasets/fashion-mnist", out = "runs/cnn";
-  std::int64_t seeds = 5, rows = 0, teacher_epochs = 8, student_epochs = 12, student_images = 10000;
+  std::int64_t seeds = 5, rows = 0, teacher_epochs = 14, student_epochs = 12, student_images = 10000;
   double checkpoint_every = 15;
 };
 
@@ -120,12 +121,6 @@ double latency(Model& model, const Tensor& images) {
   return times[100];
 }
 
-std::string rounded(double value, int digits) {
-  std::array<char, 32> text{};
-  std::snprintf(text.data(), text.size(), "%.*f", digits, value);
-  return text.data();
-}
-
 constexpr const char* const ways[] = {"alone", "distilled", "feature hint", "attention transfer"};
 
 }  // namespace
@@ -150,7 +145,8 @@ int main(int argc, char** argv) try {
       [&](const Tensor& logits, const rt::Batch& batch) { return smooth(logits, batch.target); },
       options.checkpoint_every);
 
-  // The students have fewer images, and learn from the teacher's answers and features, which are computed once.
+  // The students have fewer images, and learn from the teacher's answers and features, which are computed
+  // once.
   const rt::Dataset few = training.slice(0, std::min(options.student_images, training.size()));
   Tensor features;
   const Tensor answers = [&] {
@@ -212,25 +208,20 @@ int main(int argc, char** argv) try {
   std::vector<rt::ReportPoint> by_size, by_latency;
   for (const std::string way : {"teacher", "alone", "distilled", "feature hint", "attention transfer"}) {
     const bool large = way == "teacher";
-    const rt::SampleSummary summary = rt::summarise(accuracy[way]);
-    std::string cell = rounded(summary.mean, 2), wins;
-    if (summary.count > 1) cell += " ± " + rounded(summary.half_width, 2);
+    const double mean = rt::summarise(accuracy[way]).mean;
+    std::string wins;
     if (!large && way != "alone") {
       const std::vector<double> more = rt::paired_differences(accuracy["alone"], accuracy[way]);
       wins = rt::message("in {} of {} seeds", std::ranges::count_if(more, [](double d) { return d > 0; }),
                          more.size());
     }
-    rows.push_back({large ? way : "student " + way, cell, wins,
+    rows.push_back({large ? way : "student " + way, rt::mean_text(accuracy[way], 2), wins,
                     std::to_string(large ? teacher_size : student_size),
-                    rounded(large ? teacher_ms : student_ms, 3)});
-    by_size.push_back({way, static_cast<double>(large ? teacher_size : student_size), summary.mean});
-    by_latency.push_back({way, large ? teacher_ms : student_ms, summary.mean});
+                    rt::fixed(large ? teacher_ms : student_ms, 3)});
+    by_size.push_back({way, static_cast<double>(large ? teacher_size : student_size), mean});
+    by_latency.push_back({way, large ? teacher_ms : student_ms, mean});
   }
-  for (const auto& row : rows) {
-    std::printf("%-28s", row[0].c_str());
-    for (std::size_t i = 1; i < row.size(); ++i) std::printf("%-19s", row[i].c_str());
-    std::puts("");
-  }
+  std::fputs(rt::text_table(rows).c_str(), stdout);
 
   rt::Report report("Convolutional networks",
                     rt::message("{} training and {} test images of {}; the students learn "

@@ -53,7 +53,8 @@ class Separable : public retort::Module {
   RETORT_MEMBERS(depthwise, pointwise)
 };
 
-/// A stem, blocks, the mean over the image, and one linear layer. The output of the last block is [N, C, 7, 7].
+/// A stem, blocks, the mean over the image, and one linear layer. The output of the last block is [N, C, 7,
+/// 7].
 template <class Block>
 class Network : public retort::Module {
  public:

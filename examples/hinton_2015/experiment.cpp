@@ -31,7 +31,9 @@ bool contains(const std::vector<std::int64_t>& classes, std::int64_t label) {
 
 void train(const rt::RunFolder& run, const std::string& name, Mlp& model, const rt::Dataset& data,
            const Recipe& recipe, const Loss& loss, const Options& options) {
-  rt::SGD optimizer(model.parameters(), {.lr = recipe.lr, .momentum = 0.9, .nesterov = true});
+  rt::SGD momentum(model.parameters(), {.lr = recipe.lr, .momentum = 0.9, .nesterov = true});
+  rt::AdamW adam(model.parameters(), {.lr = recipe.lr, .weight_decay = 0});
+  rt::Optimizer& optimizer = recipe.adam ? static_cast<rt::Optimizer&>(adam) : momentum;
   const rt::BatchTransform jitter =
       recipe.jitter > 0 ? rt::random_shift(recipe.jitter) : rt::BatchTransform();
   rt::DataLoader loader(data, {.batch_size = 100, .shuffle = true, .seed = recipe.seed, .transform = jitter});

@@ -1,6 +1,7 @@
-// Section 3 of Hinton, Vinyals and Dean, "Distilling the knowledge in a neural network" (2015): a small network that
-// learns from a large one's soft answers makes about half the errors of one that learns from the labels, and even
-// recognises digits that it never saw. Runs on Fashion-MNIST, or on any folder in MNIST's format.
+// Section 3 of Hinton, Vinyals and Dean, "Distilling the knowledge in a neural network" (2015): a small
+// network that learns from a large one's soft answers makes about half the errors of one that learns from the
+// labels, and even recognises digits that it never saw. Runs on Fashion-MNIST, or on any folder in MNIST's
+// format.
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <map>
@@ -56,13 +57,6 @@ struct Way {
   std::vector<double> errors = {};
 };
 
-std::string cell_of(const std::vector<double>& values) {
-  const rt::SampleSummary summary = rt::summarise(values);
-  std::string cell = rt::message("{}", std::round(10 * summary.mean) / 10);
-  if (values.size() > 1) cell += rt::message(" ± {}", std::round(10 * summary.half_width) / 10);
-  return cell;
-}
-
 }  // namespace
 
 int main(int argc, char** argv) try {
@@ -88,8 +82,8 @@ int main(int argc, char** argv) try {
   rt::manual_seed(0);
   Mlp teacher(pixels, 1200, classes, true);
   hinton::train(run, "teacher", teacher, training,
-                {.epochs = options.teacher_epochs, .lr = 0.1, .max_norm = 2, .jitter = 2}, from_labels,
-                options);
+                {.epochs = options.teacher_epochs, .lr = 1e-3, .adam = true, .max_norm = 2, .jitter = 2},
+                from_labels, options);
   const Tensor teacher_logits = rt::predict(teacher, test);
   count("teacher, 784-1200-1200-10", static_cast<double>(hinton::errors(teacher_logits, labels)), "67");
 
@@ -103,7 +97,7 @@ int main(int argc, char** argv) try {
     rt::manual_seed(static_cast<std::uint64_t>(seed));
     Mlp student(pixels, width, classes, false);
     hinton::train(
-        run, name, student, data, {.epochs = epochs, .lr = 0.05, .seed = static_cast<std::uint64_t>(seed)},
+        run, name, student, data, {.epochs = epochs, .seed = static_cast<std::uint64_t>(seed)},
         [&](const Tensor& logits, const rt::Batch& batch) {
           return soft({.student = logits, .teacher = batch["teacher"]});
         },
@@ -134,8 +128,8 @@ int main(int argc, char** argv) try {
     rt::manual_seed(static_cast<std::uint64_t>(seed));
     Mlp alone(pixels, 800, classes, false);
     hinton::train(run, "alone" + number, alone, training,
-                  {.epochs = options.student_epochs, .lr = 0.05, .seed = static_cast<std::uint64_t>(seed)},
-                  from_labels, options);
+                  {.epochs = options.student_epochs, .seed = static_cast<std::uint64_t>(seed)}, from_labels,
+                  options);
     alone_logits = rt::predict(alone, test);
     count("student alone, 784-800-800-10", static_cast<double>(hinton::errors(alone_logits, labels)), "146");
     const auto student = [&](const char* name, const rt::Dataset& data) {
@@ -165,15 +159,9 @@ int main(int argc, char** argv) try {
   }
 
   std::vector<std::vector<std::string>> rows = {{"errors on the test set", "here", "paper"}};
-  for (const Way& way : ways) rows.push_back({way.name, cell_of(way.errors), way.paper});
-  for (const auto* table : {&rows, &grid}) {
-    for (const auto& row : *table) {
-      std::printf("%-62s", row[0].c_str());
-      for (std::size_t i = 1; i < row.size(); ++i) std::printf("%-15s", row[i].c_str());
-      std::puts("");
-    }
-    std::puts("");
-  }
+  for (const Way& way : ways)
+    rows.push_back({way.name, rt::mean_text(way.errors, way.errors.size() > 1 ? 1 : 0), way.paper});
+  std::printf("%s\n%s\n", rt::text_table(rows).c_str(), rt::text_table(grid).c_str());
 
   rt::Report report(
       "Distilling the knowledge in a neural network",

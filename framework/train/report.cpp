@@ -275,4 +275,24 @@ std::string Report::png_address(std::span<const float> pixels, std::int64_t widt
   return "data:image/png;base64," + base64(png);
 }
 
+std::string text_table(const std::vector<std::vector<std::string>>& rows) {
+  const auto width_of = [](const std::string& text) {  // bytes that continue a character are not counted
+    return static_cast<std::size_t>(
+        std::ranges::count_if(text, [](char c) { return (static_cast<unsigned char>(c) & 0xC0U) != 0x80U; }));
+  };
+  std::vector<std::size_t> widths;
+  for (const auto& row : rows) {
+    widths.resize(std::max(widths.size(), row.size()));
+    for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], width_of(row[i]));
+  }
+  std::string text;
+  for (const auto& row : rows) {
+    std::string line;
+    for (std::size_t i = 0; i < row.size(); ++i)
+      line += row[i] + std::string(widths[i] - width_of(row[i]) + 2, ' ');
+    text += line.substr(0, line.find_last_not_of(' ') + 1) + '\n';
+  }
+  return text;
+}
+
 }  // namespace retort

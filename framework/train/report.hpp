@@ -46,8 +46,8 @@ struct ReportSample {
   std::vector<std::string> notes = {};  ///< such as the answers, one line each
 };
 
-/// A page of sections that needs no other file: no script, charts as inline SVG, images as inline PNG. It follows the
-/// reader's light or dark setting and fits phones and wide screens.
+/// A page of sections that needs no other file: no script, charts as inline SVG, images as inline PNG. It
+/// follows the reader's light or dark setting and fits phones and wide screens.
 ///
 ///     rt::Report report("Distillation on Fashion-MNIST");
 ///     report.section("Result", "Accuracy on the test set.");
@@ -75,12 +75,14 @@ class Report {
   Report& differences(std::string_view title, std::string_view unit, std::span<const double> values);
   /// Accuracy by confidence, from logits (N, C) and labels (N).
   Report& calibration(std::string_view title, const Tensor& logits, const Tensor& labels);
-  /// Counts int64 (C, C) of metrics::confusion_matrix in % of each row. `id` is the figure's name within the page.
+  /// Counts int64 (C, C) of metrics::confusion_matrix in % of each row. `id` is the figure's name within the
+  /// page.
   /// Throws: ShapeError unless the counts are square, ValueError unless there is a name per class.
   Report& confusion(std::string_view title, const Tensor& counts, const std::vector<std::string>& names,
                     std::string_view id = {});
   Report& samples(const std::vector<ReportSample>& samples);
-  /// A matrix (R, C), such as attention weights, each value as a shade from 0 to the largest. Names may be left out.
+  /// A matrix (R, C), such as attention weights, each value as a shade from 0 to the largest. Names may be
+  /// left out.
   /// Throws: ShapeError for another shape, ValueError for another number of names.
   Report& heat_map(std::string_view title, const Tensor& values,
                    const std::vector<std::string>& row_names = {},
@@ -109,5 +111,8 @@ class Report {
   int grid_ = 0;          // 0: none is open, 1: charts, 2: narrow cards
   bool section_ = false;  // one is open
 };
+
+/// The rows of Report::table() as text with aligned columns, for the terminal.
+[[nodiscard]] std::string text_table(const std::vector<std::vector<std::string>>& rows);
 
 }  // namespace retort

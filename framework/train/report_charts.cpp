@@ -24,7 +24,7 @@ std::string series_color(const std::string& chosen, std::size_t k) {
 
 namespace {
 
-constexpr double width = 420, height = 280, left = 58, right = 12, top = 10, bottom = 44;
+constexpr double width = 420, height = 280, left = 58, right = 24, top = 10, bottom = 44;
 
 std::string at(double value) { return printed("%.1f", value); }
 std::string escaped(std::string_view text) { return Report::escaped(text); }
@@ -33,7 +33,7 @@ std::string escaped(std::string_view text) { return Report::escaped(text); }
 class Scale {
  public:
   Scale(double low, double high, bool log, double from, double to) : log_(log), from_(from), to_(to) {
-    if (!(low <= high)) low = 0, high = 1;  // nothing finite to show
+    if (!(low <= high)) low = 1, high = 10;  // nothing finite to show
     if (log_) {
       low_ = std::log10(low);
       high_ = std::log10(high);
@@ -247,7 +247,7 @@ std::string differences_svg(std::string_view title, std::string_view unit, std::
 
 std::string calibration_svg(std::string_view title, const std::vector<metrics::ReliabilityBin>& bins,
                             double all) {
-  const Scale x(4, 96, false, left, width - right), y(4, 96, false, height - bottom, top);
+  const Scale x(3.7, 96.3, false, left, width - right), y(3.7, 96.3, false, height - bottom, top);
   std::string svg = frame(title, {.x = "confidence, %", .y = "answers right, %"}, x, y);
   const double step = 100 / static_cast<double>(bins.size());
   std::vector<std::pair<double, double>> shares;

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cmath>
+#include <cstdio>
 #include <limits>
 
 #include "retort/framework/base/error.hpp"
@@ -9,8 +10,8 @@
 namespace retort {
 namespace {
 
-/// The 97.5 % quantile of Student's t: exact for few degrees of freedom, then by its expansion in 1 / freedom, whose
-/// error is below 0.001 (Abramowitz and Stegun, 26.7.5).
+/// The 97.5 % quantile of Student's t: exact for few degrees of freedom, then by its expansion in 1 /
+/// freedom, whose error is below 0.001 (Abramowitz and Stegun, 26.7.5).
 double t_quantile(std::int64_t freedom) {
   constexpr std::array<double, 6> exact = {12.706205, 4.302653, 3.182446, 2.776445, 2.570582, 2.446912};
   if (freedom <= static_cast<std::int64_t>(exact.size())) return exact[static_cast<std::size_t>(freedom - 1)];
@@ -43,6 +44,18 @@ std::vector<double> paired_differences(std::span<const double> a, std::span<cons
   std::vector<double> differences;
   for (std::size_t i = 0; i < a.size(); ++i) differences.push_back(b[i] - a[i]);
   return differences;
+}
+
+std::string fixed(double number, int digits) {
+  std::array<char, 400> text{};
+  std::snprintf(text.data(), text.size(), "%.*f", digits, number);
+  return text.data();
+}
+
+std::string mean_text(std::span<const double> numbers, int digits) {
+  const SampleSummary summary = summarise(numbers);
+  const std::string mean = fixed(summary.mean, digits);
+  return summary.count < 2 ? mean : mean + " ± " + fixed(summary.half_width, digits);
 }
 
 }  // namespace retort

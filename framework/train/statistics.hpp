@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string>
 #include <vector>
 
 namespace retort {
@@ -22,5 +23,11 @@ struct SampleSummary {
 /// b - a for each pair, of two ways that share their seeds; summarise() then gives the paired interval.
 /// Throws: ValueError if the numbers of values differ.
 [[nodiscard]] std::vector<double> paired_differences(std::span<const double> a, std::span<const double> b);
+
+/// A number with that many digits after the point.
+[[nodiscard]] std::string fixed(double number, int digits);
+/// "mean ± half_width" of the numbers with that many digits after the point, or the mean alone of a single
+/// number.
+[[nodiscard]] std::string mean_text(std::span<const double> numbers, int digits);
 
 }  // namespace retort

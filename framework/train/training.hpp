@@ -14,20 +14,22 @@
 
 namespace retort {
 
-/// Thrown by Training::step() after Ctrl-C, once the checkpoint is written. A program should then exit with status
-/// 130, as shells expect.
+/// Thrown by Training::step() after Ctrl-C, once the checkpoint is written. A program should then exit with
+/// status 130, as shells expect.
 class Interrupted : public Error {
  public:
   using Error::Error;
 };
 
-/// The folder of one run: its settings, and for each of its trainings a log, checkpoints and the final weights. It
-/// belongs to one process at a time, which turns Ctrl-C into Interrupted for as long as the object lives.
+/// The folder of one run: its settings, and for each of its trainings a log, checkpoints and the final
+/// weights. It belongs to one process at a time, which turns Ctrl-C into Interrupted for as long as the
+/// object lives.
 class RunFolder {
  public:
-  /// Makes the folder if necessary. `settings` is everything that decides the results; it is kept in settings.json.
-  /// Throws: ValueError if the folder holds a run with other settings, IoError if it cannot be used or another process
-  /// holds it.
+  /// Makes the folder if necessary. `settings` is everything that decides the results; it is kept in
+  /// settings.json.
+  /// Throws: ValueError if the folder holds a run with other settings, IoError if it cannot be used or
+  /// another process holds it.
   RunFolder(std::string path, const JsonFields& settings);
   ~RunFolder();
   RunFolder(const RunFolder&) = delete;
@@ -74,15 +76,16 @@ struct TrainingOptions {
 ///         training.step(loss.item<double>());
 ///       }
 ///
-/// A training that was stopped resumes from its last checkpoint and ends with the same bits as one that was not; of
-/// one that has ended, the constructor loads the weights, and done() is true at once. The files are NAME.jsonl, the
-/// folder NAME.checkpoints as long as the training lasts, then NAME.safetensors. Where an average of the weights is
-/// among the parts, the final weights are the averages. The module is in training mode until the end and in
-/// evaluation mode afterwards. Draws are reproducible if manual_seed() is called before the model is made.
+/// A training that was stopped resumes from its last checkpoint and ends with the same bits as one that was
+/// not; of one that has ended, the constructor loads the weights, and done() is true at once. The files are
+/// NAME.jsonl, the folder NAME.checkpoints as long as the training lasts, then NAME.safetensors. Where an
+/// average of the weights is among the parts, the final weights are the averages. The module is in training
+/// mode until the end and in evaluation mode afterwards. Draws are reproducible if manual_seed() is called
+/// before the model is made.
 class Training {
  public:
-  /// Throws: ValueError if the parts have no module or no loader, the name is not a file name, or an option is out of
-  /// range; IoError if the run's files cannot be read or written.
+  /// Throws: ValueError if the parts have no module or no loader, the name is not a file name, or an option
+  /// is out of range; IoError if the run's files cannot be read or written.
   Training(const RunFolder& run, std::string name, CheckpointParts parts, TrainingOptions options = {});
   ~Training();
   Training(const Training&) = delete;
@@ -90,8 +93,8 @@ class Training {
 
   /// True once all epochs are done.
   bool done() const;
-  /// To be called after each step of the optimiser and the schedules, within the pass over the loader: logs the loss,
-  /// and saves a checkpoint from time to time.
+  /// To be called after each step of the optimiser and the schedules, within the pass over the loader: logs
+  /// the loss, and saves a checkpoint from time to time.
   /// Throws: ValueError if the loss is not finite, Interrupted after Ctrl-C, IoError.
   void step(double loss);
   /// The number of steps taken so far, those of earlier processes included.

@@ -77,6 +77,12 @@ BOOST_AUTO_TEST_CASE(charts_without_values_are_empty) {
   BOOST_TEST(count_of(page.page(), "</svg>") == 5U);
 }
 
+BOOST_AUTO_TEST_CASE(a_text_table_is_aligned) {
+  BOOST_TEST(text_table({{"", "a"}, {"long", "1 ± 2", "c"}, {"b", "12", "d"}}) ==
+             "      a\nlong  1 ± 2  c\nb     12     d\n");
+  BOOST_TEST(text_table({}).empty());
+}
+
 BOOST_AUTO_TEST_CASE(refusals) {
   Report page("Refusals");
   const Tensor wide = zeros({2, 3});

@@ -163,6 +163,9 @@ BOOST_AUTO_TEST_CASE(summaries) {
              boost::test_tools::tolerance(3e-4));
   BOOST_TEST(std::isnan(summarise(std::span(two).first(1)).half_width));
   BOOST_TEST(std::isnan(summarise({}).mean));
+  BOOST_TEST(mean_text(two, 1) == "2.0 ± 12.7");
+  BOOST_TEST(mean_text(std::span(two).first(1), 0) == "1");
+  BOOST_TEST(fixed(-0.126, 2) == "-0.13");
   BOOST_TEST(paired_differences(two, std::vector<double>{2, 7}) == (std::vector<double>{1, 4}),
              boost::test_tools::per_element());
   BOOST_TEST(contains(thrown_text<ValueError>([&] { static_cast<void>(paired_differences(two, ten)); }),
