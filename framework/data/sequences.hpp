@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "retort/framework/data/row_source.hpp"
@@ -32,6 +33,8 @@ class SequenceDataset : public RowSource {
   Batch fetch(std::span<const std::int64_t> rows) const override;
   /// int64 (N).
   const Tensor& lengths() const { return lengths_; }
+  /// A further tensor, such as "target". Throws: IndexError when there is none of that name.
+  const Tensor& operator[](std::string_view name) const;
   /// The number of tokens of all sequences.
   std::int64_t tokens() const { return tokens_.size(); }
   /// The sequences of these rows as a data set of their own. Throws: IndexError for a row out of range.
