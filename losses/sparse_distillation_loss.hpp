@@ -16,16 +16,16 @@ struct SparseTeacher {
   double temperature = 1;    ///< T
 };
 
-/// The k most probable classes of softmax(logits/T), the lower class first where probabilities are equal, and the
-/// logarithm of the probability that is left. The result has no history.
+/// The k most probable classes of softmax(logits/T), the lower class first where probabilities are equal, and
+/// the logarithm of the probability that is left. The result has no history.
 ///
 /// Shapes: logits [..., C]; indices and log_probs [..., k], log_tail [...].
 /// Throws: ValueError for k outside [1, C] or T <= 0; ShapeError for shape (); TypeError for int64.
 [[nodiscard]] SparseTeacher sparse_teacher(const Tensor& logits, std::int64_t k, double temperature);
 
-/// Logits [..., C] whose softmax(t/T) is the teacher's distribution, with the probability that is left spread evenly
-/// over the classes that are not kept: for losses that take dense logits, such as distillation_loss with any
-/// divergence. They are T times the logarithms of the probabilities.
+/// Logits [..., C] whose softmax(t/T) is the teacher's distribution, with the probability that is left spread
+/// evenly over the classes that are not kept: for losses that take dense logits, such as distillation_loss
+/// with any divergence. They are T times the logarithms of the probabilities.
 /// Throws: ShapeError for tensors that do not fit together, IndexError for a class out of range.
 [[nodiscard]] Tensor dense_logits(const SparseTeacher& teacher);
 
@@ -51,14 +51,16 @@ struct SparseDistillationInputs {
   Tensor weight = {};          ///< of each row, float [...]; 1 if left out
 };
 
-/// The loss of a row: alpha·T²·D + (1 - alpha)·cross_entropy(s, label), where D is the divergence Σ p (log p - log q) of
-/// q = softmax(s/T) from the teacher p over the kept classes. The options' `tail` says what becomes of the others.
-/// With Tail::bucket the loss never exceeds that of the dense teacher, and is equal to it for K = C.
+/// The loss of a row: alpha·T²·D + (1 - alpha)·cross_entropy(s, label), where D is the divergence Σ p (log p
+/// - log q) of q = softmax(s/T) from the teacher p over the kept classes. The options' `tail` says what
+/// becomes of the others. With Tail::bucket the loss never exceeds that of the dense teacher, and is equal to
+/// it for K = C.
 ///
 /// Shapes: student [..., C], labels, mask and weight [...]; the result () or, with reduction none, [...].
-/// Edge cases: as in distillation_loss. A class of probability 0 (log -inf) contributes 0. The teacher has no gradient.
-/// Throws: ValueError for alpha outside [0, 1], missing inputs, or reduction mean; ShapeError; TypeError; IndexError for
-/// a class of the teacher or a label outside [0, C).
+/// Edge cases: as in distillation_loss. A class of probability 0 (log -inf) contributes 0. The teacher has no
+/// gradient.
+/// Throws: ValueError for alpha outside [0, 1], missing inputs, or reduction mean; ShapeError; TypeError;
+/// IndexError for a class of the teacher or a label outside [0, C).
 [[nodiscard]] Tensor sparse_distillation_loss(const SparseDistillationInputs& inputs,
                                               SparseDistillationLossOptions options = {});
 

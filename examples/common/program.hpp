@@ -1,4 +1,4 @@
-// The parts of a program that examples on text share: options, reading lines, and a table of results over seeds.
+// Shared by the examples on text: options, lines, stored answers, and a table of results over seeds.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -85,8 +85,8 @@ inline std::vector<std::string> words_of(const std::string& text) {
   return words;
 }
 
-/// Rows of a data set as three parts: a tenth of the share `scale` each for validation and test, after the others for
-/// training. The order is always the same random one.
+/// Rows of a data set as three parts: for training, and a tenth of the share `scale` each for validation and
+/// test. The order is always the same random one.
 inline std::vector<std::vector<std::int64_t>> three_parts(std::int64_t size, const Options& options) {
   retort::Generator generator(1);
   const std::vector<std::int64_t> order = retort::random_permutation(size, generator);

@@ -42,7 +42,7 @@ class Decoder : public rt::Module {
   RETORT_MEMBERS(bytes, positions, layers, norm)
 };
 
-// A batch as inputs (N, L) and targets (N·L), one byte later; the mask (N·L) is 0 where a target is padding.
+// A batch as inputs (N, L) and targets (N·L), one byte later; the mask is 0 where a target is padding.
 struct Shifted {
   explicit Shifted(const rt::Batch& batch)
       : input(part(batch.input, 0)),
