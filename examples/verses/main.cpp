@@ -10,7 +10,7 @@ using rt::Tensor;
 
 constexpr std::int64_t batch_size = 64, longest = 128;  // words
 constexpr std::int64_t teacher_epochs = 4, student_epochs = 6, kept = 10;
-constexpr double temperature = 2, teacher_weight = 0.9;
+constexpr double temperature = 1, teacher_weight = 0.9;
 
 // The verses as numbers of words, in three parts.
 struct Verses {
