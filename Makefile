@@ -1,7 +1,7 @@
 # Everything a user needs is one word: each target installs what is missing, builds and runs.
 
 .DEFAULT_GOAL := help
-.PHONY: help packages configure distill hinton cnn test bench docs format clean
+.PHONY: help packages configure distill hinton cnn verses language-model test bench docs format clean
 
 JOBS := $(shell nproc)
 BUILD := build/release
@@ -11,6 +11,8 @@ help:
 	@echo "make distill [ARGS=...]   train a teacher and students on Fashion-MNIST, print and write the result"
 	@echo "make hinton [ARGS=...]    repeat the tables of Hinton et al. (2015) (--quick, --data FOLDER, --help)"
 	@echo "make cnn [ARGS=...]       distil a residual network into a depthwise one"
+	@echo "make verses [ARGS=...]    learn which book of the Bible a verse is from (--help)"
+	@echo "make language-model [ARGS=...]  distil a language model of bytes (--help)"
 	@echo "make test                 build and run every test"
 	@echo "make bench [ARGS=...]     measure speed and memory, with libtorch where installed (--quick, --help)"
 	@echo "make docs                 build the guides and the API reference in build/docs/html"
@@ -35,6 +37,26 @@ hinton: configure
 cnn: configure
 	@cmake --build $(BUILD) --target cnn
 	@$(BUILD)/examples/cnn $(ARGS)
+
+verses: configure $(BUILD)/kjv.txt
+	@cmake --build $(BUILD) --target verses
+	@$(BUILD)/examples/verses --data $(BUILD)/kjv.txt $(ARGS)
+
+language-model: configure $(BUILD)/kjv_text.txt
+	@cmake --build $(BUILD) --target language_model
+	@$(BUILD)/examples/language_model --data $(BUILD)/kjv_text.txt $(ARGS)
+
+# The King James Bible, one verse per line, with references such as 1Sm3:4 and without.
+$(BUILD)/kjv.txt:
+	@cmake/install_packages.sh text
+	@mkdir -p $(BUILD)
+	@bible -f Gen1:1-Rev22:21 > $@.new < /dev/null
+	@test "$$(wc -l < $@.new)" -eq 31102 || { echo "bible printed another number of verses than 31102" >&2; exit 1; }
+	@mv $@.new $@
+
+$(BUILD)/kjv_text.txt: $(BUILD)/kjv.txt
+	@cut -d ' ' -f 2- $< > $@.new
+	@mv $@.new $@
 
 test: configure
 	@cmake --build $(BUILD)

@@ -1,5 +1,5 @@
 #!/bin/sh
-# install_packages.sh GROUP...: installs what the groups (build, pictures, docs, bench, mpi, format, clang, fuzz)
+# install_packages.sh GROUP...: installs what the groups (build, text, pictures, docs, bench, mpi, format, clang, fuzz)
 # need and the machine lacks, by apt as root or through sudo; elsewhere names the packages and fails. Where
 # nothing is missing it leaves apt alone.
 set -eu
@@ -48,6 +48,10 @@ for group in "$@"; do
       need zlib1g-dev header zlib.h
       need dataset-fashion-mnist test -e /usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz
       ;;
+    text)
+      need bible-kjv program bible
+      need bible-kjv-text test -e /usr/lib/bible.data
+      ;;
     pictures) need gnuplot-nox program gnuplot ;;
     docs) need doxygen program doxygen ;;
     bench) need libbenchmark-dev header benchmark/benchmark.h ;;
@@ -63,7 +67,7 @@ for group in "$@"; do
       ;;
     *)
       echo "install_packages.sh: unknown group '$group'" >&2
-      echo "the groups are build, pictures, docs, bench, mpi, format, clang and fuzz" >&2
+      echo "the groups are build, text, pictures, docs, bench, mpi, format, clang and fuzz" >&2
       exit 2
       ;;
   esac

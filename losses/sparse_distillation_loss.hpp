@@ -23,9 +23,9 @@ struct SparseTeacher {
 /// Throws: ValueError for k outside [1, C] or T <= 0; ShapeError for shape (); TypeError for int64.
 [[nodiscard]] SparseTeacher sparse_teacher(const Tensor& logits, std::int64_t k, double temperature);
 
-/// Logits [..., C] whose softmax(t/T) is the teacher's distribution, with the probability that is left spread evenly
-/// over the classes that are not kept: for losses that take dense logits, such as distillation_loss with any
-/// divergence. They are T times the logarithms of the probabilities.
+/// Logits [..., C] whose softmax(t/T) is the teacher's distribution, with the probability that is left spread
+/// evenly over the classes that are not kept: for losses that take dense logits, such as distillation_loss
+/// with any divergence. They are T times the logarithms of the probabilities.
 /// Throws: ShapeError for tensors that do not fit together, IndexError for a class out of range.
 [[nodiscard]] Tensor dense_logits(const SparseTeacher& teacher);
 

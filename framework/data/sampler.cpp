@@ -70,8 +70,8 @@ Sampler length_sampler(const Tensor& lengths, std::int64_t batch_size, std::int6
   if (lengths.dtype() != DType::int64)
     throw TypeError(message("length_sampler: lengths are {}; they must be int64", lengths.dtype()));
   if (batch_size < 1 || pool < 1)
-    throw ValueError(message("length_sampler: batch_size is {} and pool {}; both must be at least 1", batch_size,
-                             pool));
+    throw ValueError(
+        message("length_sampler: batch_size is {} and pool {}; both must be at least 1", batch_size, pool));
   const std::int64_t n = lengths.size();
   const auto order = [=](Generator& generator) {
     const auto length = lengths.data<std::int64_t>();
@@ -86,7 +86,8 @@ Sampler length_sampler(const Tensor& lengths, std::int64_t batch_size, std::int6
     std::vector<std::int64_t> ordered;
     ordered.reserve(rows.size());
     for (const std::int64_t batch : random_permutation(whole, generator))
-      ordered.insert(ordered.end(), rows.begin() + batch * batch_size, rows.begin() + (batch + 1) * batch_size);
+      ordered.insert(ordered.end(), rows.begin() + batch * batch_size,
+                     rows.begin() + (batch + 1) * batch_size);
     ordered.insert(ordered.end(), rows.begin() + whole * batch_size, rows.end());
     return ordered;
   };

@@ -31,6 +31,12 @@ std::span<const std::int64_t> SequenceDataset::sequence(std::int64_t row) const 
                                               static_cast<std::size_t>(lengths_.data<std::int64_t>()[at]));
 }
 
+const Tensor& SequenceDataset::operator[](std::string_view name) const {
+  for (const auto& [other, tensor] : others_)
+    if (other == name) return tensor;
+  throw IndexError(message("SequenceDataset: there is no tensor '{}' with a row per sequence", name));
+}
+
 Batch SequenceDataset::fetch(std::span<const std::int64_t> rows) const {
   NamedTensors of_rows = others_;
   of_rows.emplace_back("lengths", lengths_);

@@ -3,28 +3,30 @@
 
 #include <cstdint>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "retort/framework/data/row_source.hpp"
 
 namespace retort {
 
-/// Sequences of int64 tokens of unequal lengths, such as the words or bytes of sentences, and further tensors with one
-/// row per sequence. A batch of them is padded at the end to its longest sequence:
+/// Sequences of int64 tokens of unequal lengths, such as the words or bytes of sentences, and further tensors
+/// with one row per sequence. A batch of them is padded at the end to its longest sequence:
 ///
 /// | tensor | content |
 /// |---|---|
 /// | `batch.input` | int64 (B, L), `padding` after the end of a sequence |
 /// | `batch["lengths"]` | int64 (B) |
 /// | `batch["mask"]` | int64 (B, L), 1 where there is a token: a `key_mask`, or the `.mask` of a loss |
-/// | `batch["positions"]` | int64 (B, L), the number of the token in the concatenation of all sequences, 0 in the padding |
+/// | `batch["positions"]` | int64 (B, L), the number of the token among those of all sequences, or 0 |
 ///
-/// By the positions, `index_select(table, 0, reshape(positions, {-1}))` takes what was computed once for each token,
-/// such as a teacher's answers. A sampler that pads little is `length_sampler(data.lengths(), batch_size)`.
+/// By the positions, `index_select(table, 0, reshape(positions, {-1}))` takes what was computed once for each
+/// token, such as a teacher's answers. A sampler that pads little is `length_sampler(data.lengths(),
+/// batch_size)`.
 class SequenceDataset : public RowSource {
  public:
-  /// Throws: ValueError or ShapeError, as Dataset, for `others`: names that are reserved (the three above and "input")
-  /// or repeated, or a number of rows that differs from the number of sequences.
+  /// Throws: ValueError or ShapeError, as Dataset, for `others`: names that are reserved (the three above and
+  /// "input") or repeated, or a number of rows that differs from the number of sequences.
   explicit SequenceDataset(const std::vector<std::vector<std::int64_t>>& sequences,
                            const NamedTensors& others = {}, std::int64_t padding = 0);
 
@@ -32,6 +34,8 @@ class SequenceDataset : public RowSource {
   Batch fetch(std::span<const std::int64_t> rows) const override;
   /// int64 (N).
   const Tensor& lengths() const { return lengths_; }
+  /// A further tensor, such as "target". Throws: IndexError when there is none of that name.
+  const Tensor& operator[](std::string_view name) const;
   /// The number of tokens of all sequences.
   std::int64_t tokens() const { return tokens_.size(); }
   /// The sequences of these rows as a data set of their own. Throws: IndexError for a row out of range.

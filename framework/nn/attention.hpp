@@ -27,15 +27,17 @@ struct AttentionMasks {
   bool is_causal = false;  ///< query i sees key j only if j <= i
 };
 
-/// The keys and values of the positions that a causal self-attention has seen, (N, S, embed_dim) each; undefined at
-/// the start. It belongs to one attention and one sequence, or batch of sequences of equal length.
+/// The keys and values of the positions that a causal self-attention has seen, (N, S, embed_dim) each;
+/// undefined at the start. It belongs to one attention and one sequence, or batch of sequences of equal
+/// length.
 struct AttentionCache {
   Tensor keys = {}, values = {};
 };
 
-/// Attention of several heads between projections: (N, L, embed_dim) from query (N, L, embed_dim), key (N, S, kdim) and
-/// value (N, S, vdim). The parameters have PyTorch's names and initial distributions; with kdim or vdim other than
-/// embed_dim there are q_proj_weight, k_proj_weight and v_proj_weight in place of in_proj_weight.
+/// Attention of several heads between projections: (N, L, embed_dim) from query (N, L, embed_dim), key (N, S,
+/// kdim) and value (N, S, vdim). The parameters have PyTorch's names and initial distributions; with kdim or
+/// vdim other than embed_dim there are q_proj_weight, k_proj_weight and v_proj_weight in place of
+/// in_proj_weight.
 /// Edge cases: a query without any key gives out_proj.bias.
 /// Throws: ValueError if the heads do not divide embed_dim, ShapeError for inputs or masks that do not fit.
 class MultiheadAttention : public Module {
@@ -43,9 +45,9 @@ class MultiheadAttention : public Module {
   MultiheadAttention(std::int64_t embed_dim, std::int64_t heads, MultiheadAttentionOptions options = {});
   Tensor operator()(const Tensor& query, const Tensor& key, const Tensor& value,
                     const AttentionMasks& masks = {}) const;
-  /// Causal self-attention of positions x (N, L, embed_dim) that follow those in the cache, which takes them in: the
-  /// result for sequences given in parts equals, up to rounding, that for whole ones with is_causal. A part costs
-  /// O(L·(S + L)) after S positions, so a single position costs O(S).
+  /// Causal self-attention of positions x (N, L, embed_dim) that follow those in the cache, which takes them
+  /// in: the result for sequences given in parts equals, up to rounding, that for whole ones with is_causal.
+  /// A part costs O(L·(S + L)) after S positions, so a single position costs O(S).
   /// Throws: ShapeError for inputs that do not fit the module or the cache; then the cache is unchanged.
   Tensor operator()(const Tensor& x, AttentionCache& cache) const;
   /// The weights with which the heads attend, softmax(q·kᵀ/√E) without dropout: (N, heads, L, S) from query
@@ -72,7 +74,8 @@ struct TransformerEncoderLayerOptions {
   bool norm_first = false;  ///< normalise before attention and feedforward net instead of after them
 };
 
-/// Self-attention and a feedforward net, each with dropout, a residual connection and layer norm (Vaswani et al., 2017).
+/// Self-attention and a feedforward net, each with dropout, a residual connection and layer norm (Vaswani et
+/// al., 2017).
 /// Shapes: (N, L, d_model) → (N, L, d_model).
 /// Throws: ValueError for another activation, and as MultiheadAttention.
 class TransformerEncoderLayer : public Module {

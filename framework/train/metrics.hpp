@@ -22,12 +22,12 @@ namespace retort::metrics {
 /// Throws: ValueError unless 1 <= k <= C.
 [[nodiscard]] double top_k_accuracy(const Tensor& logits, const Tensor& labels, std::int64_t k);
 
-/// The mean over the classes of their recall, the share of a class's rows that are predicted as it, so that rare
-/// classes count as much as frequent ones. Classes without rows are left out.
+/// The mean over the classes of their recall, the share of a class's rows that are predicted as it, so that
+/// rare classes count as much as frequent ones. Classes without rows are left out.
 [[nodiscard]] double balanced_accuracy(const Tensor& logits, const Tensor& labels);
 
-/// The mean over the classes of F1 = 2·TP / (2·TP + FP + FN), the harmonic mean of precision and recall. Classes that
-/// are neither a label nor predicted are left out.
+/// The mean over the classes of F1 = 2·TP / (2·TP + FP + FN), the harmonic mean of precision and recall.
+/// Classes that are neither a label nor predicted are left out.
 [[nodiscard]] double macro_f1(const Tensor& logits, const Tensor& labels);
 
 /// Mean negative log-likelihood of the labels, -log softmax(logits)[label], in nats.

@@ -31,6 +31,8 @@ BOOST_AUTO_TEST_CASE(a_batch_is_padded_to_its_longest_sequence) {
   BOOST_TEST(numbers(batch["mask"]) == (Numbers{1, 1, 0, 1, 1, 1, 0, 0, 0}));
   BOOST_TEST(numbers(batch["positions"]) == (Numbers{3, 4, 0, 0, 1, 2, 0, 0, 0}));
   BOOST_TEST(numbers(batch.target) == (Numbers{2, 0, 1}));
+  BOOST_TEST(numbers(data["target"]) == (Numbers{0, 1, 2}));
+  BOOST_CHECK_THROW(data["mask"], IndexError);
   BOOST_TEST(data.fetch(Numbers{1}).input.shape() == (Shape{1, 0}));
   BOOST_TEST(data.fetch(Numbers{}).input.shape() == (Shape{0, 0}));
 }
