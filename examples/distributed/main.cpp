@@ -1,6 +1,7 @@
-// Distillation on one process or many: `distributed [FOLDER [STEPS]]`, or `mpirun -n 4 distributed [FOLDER [STEPS]]`.
-// Every number of processes up to 8 gives the same bits. Stop it with Ctrl-C, or kill it, and start it again, also
-// with another number of processes: it resumes from its last checkpoint in FOLDER. The data are made here.
+// Distillation on one process or many: `distributed [FOLDER [STEPS]]`, or `mpirun -n 4 distributed [FOLDER
+// [STEPS]]`. Every number of processes up to 8 gives the same bits. Stop it with Ctrl-C, or kill it, and
+// start it again, also with another number of processes: it resumes from its last checkpoint in FOLDER. The
+// data are made here.
 #include <cstdio>
 #include <exception>
 #include <filesystem>

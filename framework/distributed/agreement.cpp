@@ -72,8 +72,8 @@ std::string structure_difference(int rank, const std::vector<std::string>& own,
     const std::string there = i < first.size() ? first[i] : "nothing";
     if (here != there)
       return message(
-          "DataParallel: the models differ at position {}: rank {} has {}, but rank 0 has {}; every rank must "
-          "construct the same model",
+          "DataParallel: the models differ at position {}: rank {} has {}, but rank 0 has {}; every rank "
+          "must construct the same model",
           i, rank, here, there);
   }
   return {};

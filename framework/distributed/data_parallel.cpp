@@ -388,7 +388,7 @@ class DataParallel::Step {
   detail::Exchange::Traffic traffic_before_;
 };
 
-DataParallel::DataParallel(Module& model, Communicator& world, DataParallelOptions options)
+DataParallel::DataParallel(Module& model, const Communicator& world, DataParallelOptions options)
     : world_(world), options_(options), state_(nullptr) {
   if (options_.shards < 1)
     throw ValueError(message("DataParallel: {} shards; there must be at least 1", options_.shards));

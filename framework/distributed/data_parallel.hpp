@@ -70,7 +70,7 @@ class DataParallel {
  public:
   /// Throws: ValueError for shards < 1 or bucket_bytes outside [1024, 2^30]; ValueError with the same text on
   /// every rank if program, parameters, buffers, their values or shards differ between ranks.
-  DataParallel(Module& model, Communicator& world, DataParallelOptions options = {});
+  DataParallel(Module& model, const Communicator& world, DataParallelOptions options = {});
   ~DataParallel();
   DataParallel(const DataParallel&) = delete;
   DataParallel& operator=(const DataParallel&) = delete;
@@ -89,7 +89,7 @@ class DataParallel {
   class Step;
   struct State;
 
-  Communicator& world_;
+  const Communicator& world_;
   DataParallelOptions options_;
   DataParallelStatistics statistics_;
   State* state_;  // owned

@@ -1,5 +1,5 @@
-// distributed_tests CASE [ARGUMENT...]: one case of check.sh. Rank 0 prints what must be equal for any number of
-// processes.
+// distributed_tests CASE [ARGUMENT...]: one case of check.sh. Rank 0 prints what must be equal for any number
+// of processes.
 #include <chrono>
 #include <cmath>
 #include <csignal>
@@ -97,7 +97,8 @@ void collectives(const rt::Communicator& world) {
   if (rank == 0) std::puts("all collectives are right");
 }
 
-// Trains for `steps` in all, from the checkpoint if there is one in `folder`. Rank `killed` dies at step `at`.
+// Trains for `steps` in all, from the checkpoint if there is one in `folder`. Rank `killed` dies at step
+// `at`.
 void train(rt::Communicator& world, const std::string& name, std::int64_t steps,
            const std::string& folder = {}, int killed = -1, std::int64_t at = 0) {
   Task task = task_of(name);

@@ -15,7 +15,8 @@ struct Task {
   std::function<retort::Tensor(const retort::Batch&)> loss;
 };
 
-/// Dropout; a frozen layer; one that is never used, and one that only some shards use; a weight that is used twice.
+/// Dropout; a frozen layer; one that is never used, and one that only some shards use; a weight that is used
+/// twice.
 Task mlp();
 /// Convolutions and batch norm.
 Task cnn();

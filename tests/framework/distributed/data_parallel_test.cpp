@@ -13,10 +13,9 @@ namespace rt = retort;
 using rt::tests::contains;
 using rt::tests::thrown_text;
 
-rt::Communicator& world() {
-  static rt::Communicator one(0, nullptr);
-  return one;
-}
+struct OneProcess {
+  rt::Communicator world{0, nullptr};
+};
 
 rt::Batch batch_of(std::int64_t rows, std::int64_t features) {
   return rt::Batch{.input = rt::randn({rows, features}, rt::DType::float64),
@@ -38,18 +37,18 @@ void check_close(const rt::Tensor& a, const rt::Tensor& b) {
 
 }  // namespace
 
-BOOST_AUTO_TEST_SUITE(distributed)
+BOOST_FIXTURE_TEST_SUITE(distributed, OneProcess)
 
 BOOST_AUTO_TEST_CASE(one_process_needs_no_mpi) {
-  BOOST_CHECK_EQUAL(world().rank(), 0);
-  BOOST_CHECK_EQUAL(world().size(), 1);
-  world().barrier();
+  BOOST_CHECK_EQUAL(world.rank(), 0);
+  BOOST_CHECK_EQUAL(world.size(), 1);
+  world.barrier();
   const rt::Tensor x = rt::tensor({1.0, 2.0});
-  BOOST_CHECK(world().all_reduce(x).values<double>() == x.values<double>());
-  BOOST_CHECK(world().broadcast(x).values<double>() == x.values<double>());
-  BOOST_CHECK(world().all_gather(x).shape() == (rt::Shape{1, 2}));
-  BOOST_CHECK(!rt::interrupted(world()));
-  BOOST_CHECK(contains(thrown_text<rt::ValueError>([&] { world().broadcast(x, 1); }), "there is no rank 1"));
+  BOOST_CHECK(world.all_reduce(x).values<double>() == x.values<double>());
+  BOOST_CHECK(world.broadcast(x).values<double>() == x.values<double>());
+  BOOST_CHECK(world.all_gather(x).shape() == (rt::Shape{1, 2}));
+  BOOST_CHECK(!rt::interrupted(world));
+  BOOST_CHECK(contains(thrown_text<rt::ValueError>([&] { world.broadcast(x, 1); }), "there is no rank 1"));
   BOOST_CHECK(
       contains(thrown_text<rt::Error>([] { rt::Communicator second(0, nullptr); }), "there is one already"));
 }
@@ -58,7 +57,7 @@ BOOST_AUTO_TEST_CASE(shards_accumulate_to_the_gradient_of_the_batch) {
   for (const std::int64_t rows : {1, 3, 8, 13, 16})
     for (const std::int64_t shards : {1, 2, 3, 5, 8}) {
       Net net;
-      rt::DataParallel parallel(net, world(), {.shards = shards});
+      rt::DataParallel parallel(net, world, {.shards = shards});
       const rt::Batch batch = batch_of(rows, 4);
       const rt::Tensor whole = rt::mse_loss(net(batch.input), batch.target);
       whole.backward();
@@ -99,7 +98,7 @@ BOOST_AUTO_TEST_CASE(one_shard_is_an_ordinary_step) {
   const std::vector<double> mean = net.norm.running_mean.values<double>();
   net.zero_grad();
   net.load_state_dict(before);
-  rt::DataParallel parallel(net, world(), {.shards = 1});
+  rt::DataParallel parallel(net, world, {.shards = 1});
   parallel.backward(
       {.input = x, .target = {}, .others = {}, .rows = {}, .key = 0},
       [&](const rt::Batch& shard) { return rt::sum(rt::exp(net.norm(net.linear(shard.input)))); });
@@ -109,7 +108,7 @@ BOOST_AUTO_TEST_CASE(one_shard_is_an_ordinary_step) {
 
 BOOST_AUTO_TEST_CASE(running_statistics_are_the_mean_of_the_shards) {
   rt::BatchNorm1d norm(2);
-  rt::DataParallel parallel(norm, world(), {.shards = 4});
+  rt::DataParallel parallel(norm, world, {.shards = 4});
   rt::Batch batch{.input = rt::randn({10, 2})};
   const auto loss = [&](const rt::Batch& shard) { return rt::mean(norm(shard.input)); };
   parallel.backward(batch, loss);
@@ -128,7 +127,7 @@ BOOST_AUTO_TEST_CASE(running_statistics_are_the_mean_of_the_shards) {
 
 BOOST_AUTO_TEST_CASE(a_failure_changes_nothing) {
   rt::BatchNorm1d norm(2);
-  rt::DataParallel parallel(norm, world(), {.shards = 4});
+  rt::DataParallel parallel(norm, world, {.shards = 4});
   rt::Batch batch{.input = rt::randn({12, 2})};
   const std::vector<double> before = norm.running_mean.values<double>();
   int calls = 0;
@@ -146,7 +145,7 @@ BOOST_AUTO_TEST_CASE(a_failure_changes_nothing) {
 
 BOOST_AUTO_TEST_CASE(random_numbers_belong_to_the_shard) {
   Net net;
-  rt::DataParallel parallel(net, world(), {.shards = 3});
+  rt::DataParallel parallel(net, world, {.shards = 3});
   const rt::Batch batch = batch_of(6, 4);
   const auto draws = [&] {
     std::vector<double> numbers;
@@ -166,7 +165,7 @@ BOOST_AUTO_TEST_CASE(random_numbers_belong_to_the_shard) {
 
 BOOST_AUTO_TEST_CASE(all_tensors_of_a_batch_are_cut) {
   Net net;
-  rt::DataParallel parallel(net, world(), {.shards = 2});
+  rt::DataParallel parallel(net, world, {.shards = 2});
   rt::Batch batch = batch_of(5, 4);
   batch.others = {{"id", rt::arange(5)}};
   batch.rows = {10, 11, 12, 13, 14};
@@ -184,12 +183,12 @@ BOOST_AUTO_TEST_CASE(all_tensors_of_a_batch_are_cut) {
 
 BOOST_AUTO_TEST_CASE(mistakes_are_named) {
   Net net;
-  BOOST_CHECK(contains(thrown_text<rt::ValueError>([&] { rt::DataParallel(net, world(), {.shards = 0}); }),
+  BOOST_CHECK(contains(thrown_text<rt::ValueError>([&] { rt::DataParallel(net, world, {.shards = 0}); }),
                        "0 shards; there must be at least 1"));
   BOOST_CHECK(
-      contains(thrown_text<rt::ValueError>([&] { rt::DataParallel(net, world(), {.bucket_bytes = 8}); }),
+      contains(thrown_text<rt::ValueError>([&] { rt::DataParallel(net, world, {.bucket_bytes = 8}); }),
                "bucket_bytes is 8"));
-  rt::DataParallel parallel(net, world());
+  rt::DataParallel parallel(net, world);
   const auto loss = [&](const rt::Batch& shard) { return rt::mse_loss(net(shard.input), shard.target); };
   const auto text = [&](auto error, const rt::Batch& batch, const auto& f) {
     return thrown_text<decltype(error)>([&] { parallel.backward(batch, f); });
