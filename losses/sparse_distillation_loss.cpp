@@ -152,7 +152,6 @@ Tensor dense_logits(const SparseTeacher& teacher) {
         message("dense_logits: indices have shape {}, log_probs {} and log_tail {} of {} classes; "
                 "expected (..., K), (..., K) and (...) with K <= C",
                 indices.shape(), log_probs.shape(), log_tail.shape(), classes));
-  const NoGradGuard no_grad;
   const Index rest = classes - indices.size(-1);
   Shape shape = indices.shape();
   shape.back() = classes;

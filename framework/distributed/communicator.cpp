@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "retort/framework/base/threads.hpp"
+#include "retort/framework/core/factories.hpp"
 #include "retort/framework/distributed/transport_impl.hpp"
 
 namespace retort {

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "retort/framework/base/threads.hpp"
+#include "retort/framework/core/array_ops.hpp"
 #include "retort/framework/core/engine_ops.hpp"
 
 namespace retort::detail {

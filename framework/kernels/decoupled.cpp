@@ -35,11 +35,11 @@ double decoupled_row(const Setting<T>& setting, const DecoupledRows<T>& call, In
   LongRow<T> row(s, t, n);
   row.es = t + room;
   row.et = row.es + room;
-  row.template visit<true>(setting);
+  row.template visit<true, true>(setting);
   if (n > block && !std::isfinite(row.x)) {
     row.shift_s.expect(row_max(s, n));
     row.shift_t.expect(row_max(t, n));
-    row.template visit<true>(setting);
+    row.template visit<true, true>(setting);
   }
   if (!(std::isfinite(row.x + label_s + label_t) && std::isnormal(row.zs) && std::isnormal(row.zt)))
     return std::nan("");

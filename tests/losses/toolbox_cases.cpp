@@ -298,6 +298,30 @@ double sparse(const Doubles& student, const Doubles& teacher, std::size_t label,
 
 std::vector<OpCase> sparse_rows() {
   std::vector<OpCase> rows;
+  rows.push_back({.name = "dense_logits",
+                  .call =
+                      [](In in) {
+                        const Tensor classes = broadcast_to(2 * arange(in[0].size(1)), in[0].shape());
+                        return dense_logits({classes, in[0], in[1], 7, 3});
+                      },
+                  .twin =
+                      [](In in) {
+                        const Matrix kept = rows_of(in[0]);
+                        Doubles values;
+                        for (std::size_t i = 0; i < kept.size(); ++i)
+                          for (std::size_t c = 0; c < 7; ++c) {
+                            const double tail = at(in[1], {static_cast<std::int64_t>(i)}),
+                                         rest = static_cast<double>(7 - kept[i].size());
+                            values.push_back(3 * (c % 2 == 0 && c / 2 < kept[i].size()
+                                                      ? kept[i][c / 2]
+                                                      : tail - std::log(rest)));
+                          }
+                        return tensor(values, {in[0].size(0), 7});
+                      },
+                  .samples = {{uniform({5, 3}, 1, -3, -1), uniform({5}, 2, -3, -1)},
+                              {uniform({1, 1}, 1, -3, -1), uniform({1}, 2, -3, -1)},
+                              {uniform({0, 3}, 1, -3, -1), uniform({0}, 2, -3, -1)}},
+                  .refused = {{Refusal::shape, {uniform({5, 3}, 1), uniform({4}, 2)}}}});
   for (const Tail tail : {Tail::bucket, Tail::drop, Tail::renormalize})
     for (const Reduction reduction : {Reduction::none, Reduction::batchmean})
       rows.push_back(
