@@ -77,7 +77,8 @@ class Traced : public lanes::Arithmetic<Traced<T>> {
   friend Traced erf(const Traced& x) { return Traced(retort::erf(x.tensor)); }
   friend Traced erfc(const Traced& x) { return Traced(retort::erfc(x.tensor)); }
   friend Traced erfc(const Traced& x, Traced& bell) {  // and exp(-x²)
-    bell = exp(-x * x);
+    const Traced bounded = max(min(x, Traced(30)), Traced(-30));  // keeps its derivative at infinite x 0
+    bell = exp(-bounded * bounded);
     return erfc(x);
   }
   friend Traced log1p(const Traced& x) { return Traced(retort::log1p(x.tensor)); }

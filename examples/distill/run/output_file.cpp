@@ -30,7 +30,13 @@ void make_folder(const std::string& flag, const std::string& folder) {
 FolderLock::FolderLock(const std::string& folder, bool must_exist) {
   if (!must_exist) make_folder("--out", folder);
   descriptor_ = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (descriptor_ < 0) return;  // the first file in the folder reports the cause
+  if (descriptor_ < 0) {
+    const int error = errno;
+    if (error == ENOENT) return;  // resuming a run that is not there: the checkpoints are missed later
+    throw retort::IoError(
+        retort::message("--out: cannot open the folder {}: {}", folder, std::generic_category().message(error)),
+        folder, error);
+  }
   while (::flock(descriptor_, LOCK_EX | LOCK_NB) != 0) {
     if (errno == EINTR) continue;
     if (errno != EWOULDBLOCK) break;  // a file system without locks
