@@ -1,7 +1,8 @@
 // fused: an elementwise operation, its gradients and all higher orders from one generic callable.
 //
 //     rt::Tensor swish_gate(const rt::Tensor& x, const rt::Tensor& y) {
-//       return rt::fused("swish_gate", [](const auto& a, const auto& b) { return a * sigmoid(b) + tanh(a); }, x, y);
+//       const auto f = [](const auto& a, const auto& b) { return a * sigmoid(b) + tanh(a); };
+//       return rt::fused("swish_gate", f, x, y);
 //     }
 //
 // The callable is compiled with the user's flags, and for processors with AVX2 besides.
@@ -22,8 +23,8 @@
 namespace retort {
 namespace detail {
 
-/// A tensor of element type T as a fused callable sees it: + - * /, comparisons and functions are the library's
-/// operations. A number becomes a tensor of shape {}.
+/// A tensor of element type T as a fused callable sees it: + - * /, comparisons and functions are the
+/// library's operations. A number becomes a tensor of shape {}.
 template <class T>
 class Traced : public lanes::Arithmetic<Traced<T>> {
  public:
@@ -76,7 +77,7 @@ class Traced : public lanes::Arithmetic<Traced<T>> {
   friend Traced relu(const Traced& x) { return Traced(retort::relu(x.tensor)); }
   friend Traced erf(const Traced& x) { return Traced(retort::erf(x.tensor)); }
   friend Traced erfc(const Traced& x) { return Traced(retort::erfc(x.tensor)); }
-  friend Traced erfc(const Traced& x, Traced& bell) {  // and exp(-x²)
+  friend Traced erfc(const Traced& x, Traced& bell) {             // and exp(-x²)
     const Traced bounded = max(min(x, Traced(30)), Traced(-30));  // keeps its derivative at infinite x 0
     bell = exp(-bounded * bounded);
     return erfc(x);
@@ -89,9 +90,9 @@ class Traced : public lanes::Arithmetic<Traced<T>> {
   friend Traced min(const Traced& a, const Traced& b) { return Traced(minimum(a.tensor, b.tensor)); }
 };
 
-/// A value and its derivatives with respect to N variables; R is a Register or a Traced. The sets of variables that it
-/// depends on, and with derivative 1, are constants where the compiler sees the whole callable, so that factors of 0
-/// and 1 cost nothing.
+/// A value and its derivatives with respect to N variables; R is a Register or a Traced. The sets of
+/// variables that it depends on, and with derivative 1, are constants where the compiler sees the whole
+/// callable, so that factors of 0 and 1 cost nothing.
 template <class R, int N>
 class Dual : public lanes::Arithmetic<Dual<R, N>> {
  public:
@@ -270,8 +271,9 @@ class Dual : public lanes::Arithmetic<Dual<R, N>> {
 /// Computes n elements, a multiple of 16: outputs from inputs, arrays of one float type. f is the callable.
 using FusedBlock = void (*)(const void* f, const void* const* in, void* const* out, Index n);
 
-/// Calls `block` for all elements of `shape`, to which the inputs broadcast: at most 7 of one float type. Outputs have
-/// that shape; an undefined one is passed as a null pointer. Inputs that are repeated are written out piece by piece.
+/// Calls `block` for all elements of `shape`, to which the inputs broadcast: at most 7 of one float type.
+/// Outputs have that shape; an undefined one is passed as a null pointer. Inputs that are repeated are
+/// written out piece by piece.
 void run_fused(const Shape& shape, DType dtype, std::span<const Tensor> in, std::span<const Tensor> out,
                FusedBlock block, const void* f);
 /// The shape that the inputs broadcast to.
@@ -315,7 +317,8 @@ struct FusedGradients {
   }
 };
 
-// Everything that a loop calls becomes part of it, the callable included: so all of it is compiled for its target.
+// Everything that a loop calls becomes part of it, the callable included: so all of it is compiled for its
+// target.
 template <class Loop>
 [[gnu::flatten]] void run_native(const void* f, const void* const* in, void* const* out, Index n) {
   Loop::template run<lanes::native_bytes>(f, in, out, n);
@@ -412,17 +415,20 @@ class Fused {
 
 }  // namespace detail
 
-/// An elementwise operation y = f(inputs...) of 1 to 6 tensors, from a generic callable over `const auto&` arguments that
-/// is written with + - * /, numbers, comparisons (joined by &, | and !) and the unqualified functions
-/// `exp log tanh sigmoid sqrt abs relu erf erfc log1p expm1 pow max min where`. Numbers, captured ones too, do not change
-/// the element type. f is called with registers for the value, with dual numbers for all gradients in one pass, and with
-/// tensors for gradients that are recorded, and so for higher orders. It must be a pure function: it is called often, on
-/// several threads, and kept in the graph. `name` outlives the graph: a string literal.
-/// Shapes: the inputs broadcast, and promote as in `+`; int64 alone counts as float32. The result has the broadcast shape.
-/// Edge cases: relu and abs have gradient 0 at 0, a tie in max or min gives half to each, the branch that `where` does not
-/// take gets exactly 0 in the first order. A NaN passes. pow(x, 0) is 1 with gradient 0; d/dy x^y is 0 where x = 0 and y >= 0.
-/// A callable class (not a lambda) that is used in files compiled for different instruction sets must be in an unnamed
-/// namespace: the linker keeps only one of the functions made from it.
+/// An elementwise operation y = f(inputs...) of 1 to 6 tensors, from a generic callable over `const auto&`
+/// arguments that is written with + - * /, numbers, comparisons (joined by &, | and !) and the unqualified
+/// functions `exp log tanh sigmoid sqrt abs relu erf erfc log1p expm1 pow max min where`. Numbers, captured
+/// ones too, do not change the element type. f is called with registers for the value, with dual numbers for
+/// all gradients in one pass, and with tensors for gradients that are recorded, and so for higher orders. It
+/// must be a pure function: it is called often, on several threads, and kept in the graph. `name` outlives
+/// the graph: a string literal.
+/// Shapes: the inputs broadcast, and promote as in `+`; int64 alone counts as float32. The result has the
+/// broadcast shape.
+/// Edge cases: relu and abs have gradient 0 at 0, a tie in max or min gives half to each, the branch that
+/// `where` does not take gets exactly 0 in the first order. A NaN passes. pow(x, 0) is 1 with gradient 0;
+/// d/dy x^y is 0 where x = 0 and y >= 0. A callable class (not a lambda) that is used in files compiled for
+/// different instruction sets must be in an unnamed namespace: the linker keeps only one of the functions
+/// made from it.
 /// Throws: ShapeError if the shapes do not broadcast.
 template <class F, class... Inputs>
 [[nodiscard]] Tensor fused(const char* name, F f, const Inputs&... inputs) {

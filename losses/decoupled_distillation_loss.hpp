@@ -13,16 +13,18 @@ struct DecoupledDistillationLossOptions {
   bool detach_teacher = true;                  ///< no gradient for the teacher's logits
 };
 
-/// Decoupled knowledge distillation: the loss of a row is T²·(alpha·KL_target + beta·KL_rest). KL_target compares the
-/// teacher's and the student's probabilities of {label, all other classes}; KL_rest compares their distributions over
-/// the other classes alone, renormalised. There is no cross-entropy term.
+/// Decoupled knowledge distillation: the loss of a row is T²·(alpha·KL_target + beta·KL_rest). KL_target
+/// compares the teacher's and the student's probabilities of {label, all other classes}; KL_rest compares
+/// their distributions over the other classes alone, renormalised. There is no cross-entropy term.
 ///
-/// Shapes: student and teacher [..., C], labels, mask and weight [...]; the result () or, with reduction none, [...].
-/// Edge cases: both terms are 0 if no class but the label's takes part. Otherwise as in distillation_loss: batchmean
-/// divides by the sum of the weights of the rows that the mask leaves; a class that is -inf in both logits takes no part.
-/// Throws: ValueError for missing labels, T <= 0, a negative alpha or beta, or reduction mean; ShapeError; TypeError;
-/// IndexError for a label outside [0, C) in a row that counts.
-/// Zhao et al., "Decoupled knowledge distillation" (2022).
+/// Shapes: student and teacher [..., C], labels, mask and weight [...]; the result () or, with reduction
+/// none, [...].
+/// Edge cases: both terms are 0 if no class but the label's takes part. Otherwise as in distillation_loss:
+/// batchmean divides by the sum of the weights of the rows that the mask leaves; a class that is -inf in both
+/// logits takes no part.
+/// Throws: ValueError for missing labels, T <= 0, a negative alpha or beta, or reduction mean; ShapeError;
+/// TypeError; IndexError for a label outside [0, C) in a row that counts. Zhao et al., "Decoupled knowledge
+/// distillation" (2022).
 [[nodiscard]] Tensor decoupled_distillation_loss(const DistillationInputs& inputs,
                                                  DecoupledDistillationLossOptions options = {});
 

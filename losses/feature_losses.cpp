@@ -14,8 +14,8 @@
 namespace retort {
 namespace {
 
-// Student and teacher in one float type. Checks that both have `dims` dimensions (any number from 1 on, if 0) and as
-// many rows.
+// Student and teacher in one float type. Checks that both have `dims` dimensions (any number from 1 on, if 0)
+// and as many rows.
 Tensors checked_features(const char* operation, Index dims, const Tensor& student, const Tensor& teacher) {
   for (const auto& [what, given] :
        {std::pair<const char*, const Tensor&>("student", student), {"teacher", teacher}}) {

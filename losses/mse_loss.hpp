@@ -15,7 +15,8 @@ struct MSELossOptions {
 
 /// The squared error (input - target)² per element.
 ///
-/// Shapes: input and target of one shape (nothing is broadcast); the result () or, with reduction none, the same.
+/// Shapes: input and target of one shape (nothing is broadcast); the result () or, with reduction none, the
+/// same.
 /// Edge cases: the mean of an empty tensor is NaN.
 /// Throws: ShapeError if the shapes differ, TypeError for int64, ValueError for batchmean.
 /// Follows torch.nn.functional.mse_loss.

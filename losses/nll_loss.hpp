@@ -18,12 +18,12 @@ struct NLLLossOptions {
 
 /// The negative log-likelihood of classes y under log-probabilities x: -w[y]·x[y] per row.
 ///
-/// Shapes: input [N, C, d…] or [C]; target int64 [N, d…] or (); the result () or, with reduction none, the target's.
-/// Edge cases: a row whose target is ignore_index may hold anything; its term and gradients are exactly 0. mean divides
-/// by the sum of the weights of the rows that count; if that is 0, the result is NaN.
-/// Throws: ShapeError for shapes that do not fit, TypeError for a target that is not int64, IndexError for a target
-/// outside [0, C), ValueError for batchmean.
-/// Follows torch.nn.functional.nll_loss.
+/// Shapes: input [N, C, d…] or [C]; target int64 [N, d…] or (); the result () or, with reduction none, the
+/// target's.
+/// Edge cases: a row whose target is ignore_index may hold anything; its term and gradients are exactly 0.
+/// mean divides by the sum of the weights of the rows that count; if that is 0, the result is NaN.
+/// Throws: ShapeError for shapes that do not fit, TypeError for a target that is not int64, IndexError for a
+/// target outside [0, C), ValueError for batchmean. Follows torch.nn.functional.nll_loss.
 [[nodiscard]] Tensor nll_loss(const Tensor& input, const Tensor& target, NLLLossOptions options = {});
 
 /// nll_loss with its options fixed.

@@ -9,10 +9,11 @@
 
 namespace retort {
 
-/// How the terms of a loss become its value: `none` keeps them, `sum` adds them, `mean` divides the sum by their number
-/// (or total weight), `batchmean` by the first extent. Only KLDivLoss and DistillationLoss have `batchmean`.
-/// A loss that has the deprecated `size_average` or `reduce` ignores `reduction` if either is given: an absent one
-/// counts as true; reduce = false means none, otherwise size_average chooses between mean and sum.
+/// How the terms of a loss become its value: `none` keeps them, `sum` adds them, `mean` divides the sum by
+/// their number (or total weight), `batchmean` by the first extent. Only KLDivLoss and DistillationLoss have
+/// `batchmean`. A loss that has the deprecated `size_average` or `reduce` ignores `reduction` if either is
+/// given: an absent one counts as true; reduce = false means none, otherwise size_average chooses between
+/// mean and sum.
 enum class Reduction { none, mean, sum, batchmean };
 
 /// "none", "mean", "sum" or "batchmean".
@@ -29,7 +30,8 @@ template <auto function, class Options, class... Inputs>
 class LossOf {
  public:
   explicit LossOf(Options options = {}) : options_(std::move(options)) {}
-  /// `KLDivLoss({})` means the default options; without this constructor it could also be a copy of a KLDivLoss.
+  /// `KLDivLoss({})` means the default options; without this constructor it could also be a copy of a
+  /// KLDivLoss.
   explicit LossOf(std::initializer_list<detail::NoOptions>) : LossOf() {}
   Tensor operator()(const Inputs&... inputs) const { return function(inputs..., options_); }
 

@@ -1,4 +1,5 @@
-// Rows of classes: the labels, class weights and masks of all classification losses, checked and counted in one place.
+// Rows of classes: the labels, class weights and masks of all classification losses, checked and counted in
+// one place.
 #pragma once
 
 #include <cstddef>
@@ -31,8 +32,8 @@ struct ClassRows {
   double divisor = 0;  ///< sum of their weights
 };
 
-/// Throws: TypeError, ShapeError, ValueError for a mask other than 0 and 1, and IndexError for a label outside [0, C)
-/// in a row that counts.
+/// Throws: TypeError, ShapeError, ValueError for a mask other than 0 and 1, and IndexError for a label
+/// outside [0, C) in a row that counts.
 ClassRows prepare_rows(const char* operation, const Shape& input, DType dtype, std::size_t dim,
                        const Tensor& labels, const RowOptions& options);
 

@@ -22,7 +22,8 @@ class Adagrad : public Optimizer {
   explicit Adagrad(std::vector<ParameterGroup<AdagradOptions>> groups);
   explicit Adagrad(std::initializer_list<ParameterGroup<AdagradOptions>> groups)
       : Adagrad(std::vector(groups)) {}
-  /// Adds a group of parameters. Throws: ValueError for a parameter of another group or an option out of range.
+  /// Adds a group of parameters. Throws: ValueError for a parameter of another group or an option out of
+  /// range.
   void add_group(ParameterGroup<AdagradOptions> group);
 
  protected:

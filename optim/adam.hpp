@@ -25,7 +25,8 @@ class Adam : public Optimizer {
   explicit Adam(Tensors parameters, AdamOptions options = {});
   explicit Adam(std::vector<ParameterGroup<AdamOptions>> groups);
   explicit Adam(std::initializer_list<ParameterGroup<AdamOptions>> groups) : Adam(std::vector(groups)) {}
-  /// Adds a group of parameters. Throws: ValueError for a parameter of another group or an option out of range.
+  /// Adds a group of parameters. Throws: ValueError for a parameter of another group or an option out of
+  /// range.
   void add_group(ParameterGroup<AdamOptions> group);
 
  protected:
@@ -52,7 +53,8 @@ class AdamW : public Adam {
   explicit AdamW(Tensors parameters, AdamWOptions options = {});
   explicit AdamW(std::vector<ParameterGroup<AdamWOptions>> groups);
   explicit AdamW(std::initializer_list<ParameterGroup<AdamWOptions>> groups) : AdamW(std::vector(groups)) {}
-  /// Adds a group of parameters. Throws: ValueError for a parameter of another group or an option out of range.
+  /// Adds a group of parameters. Throws: ValueError for a parameter of another group or an option out of
+  /// range.
   void add_group(ParameterGroup<AdamWOptions> group);
 };
 

@@ -44,7 +44,8 @@ class LBFGS : public Optimizer {
   /// at least once.
   double step(const std::function<Tensor()>& closure);
 
-  /// Also the curvature pairs, under names that begin with lbfgs, so that training resumes with the same bits.
+  /// Also the curvature pairs, under names that begin with lbfgs, so that training resumes with the same
+  /// bits.
   StateDict state_dict() const override;
   void load_state_dict(const StateDict& state) override;
 

@@ -23,7 +23,8 @@ class Lion : public Optimizer {
   explicit Lion(Tensors parameters, LionOptions options = {});
   explicit Lion(std::vector<ParameterGroup<LionOptions>> groups);
   explicit Lion(std::initializer_list<ParameterGroup<LionOptions>> groups) : Lion(std::vector(groups)) {}
-  /// Adds a group of parameters. Throws: ValueError for a parameter of another group or an option out of range.
+  /// Adds a group of parameters. Throws: ValueError for a parameter of another group or an option out of
+  /// range.
   void add_group(ParameterGroup<LionOptions> group);
 
  protected:

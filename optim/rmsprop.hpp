@@ -25,7 +25,8 @@ class RMSprop : public Optimizer {
   explicit RMSprop(std::vector<ParameterGroup<RMSpropOptions>> groups);
   explicit RMSprop(std::initializer_list<ParameterGroup<RMSpropOptions>> groups)
       : RMSprop(std::vector(groups)) {}
-  /// Adds a group of parameters. Throws: ValueError for a parameter of another group or an option out of range.
+  /// Adds a group of parameters. Throws: ValueError for a parameter of another group or an option out of
+  /// range.
   void add_group(ParameterGroup<RMSpropOptions> group);
 
  protected:

@@ -23,7 +23,8 @@ class SGD : public Optimizer {
   explicit SGD(Tensors parameters, SGDOptions options = {});
   explicit SGD(std::vector<ParameterGroup<SGDOptions>> groups);
   explicit SGD(std::initializer_list<ParameterGroup<SGDOptions>> groups) : SGD(std::vector(groups)) {}
-  /// Adds a group of parameters. Throws: ValueError for a parameter of another group or an option out of range.
+  /// Adds a group of parameters. Throws: ValueError for a parameter of another group or an option out of
+  /// range.
   void add_group(ParameterGroup<SGDOptions> group);
 
  protected:

@@ -49,7 +49,8 @@ struct Recipe {
 };
 using Loss = std::function<Tensor(const Tensor& logits, const retort::Batch& batch)>;
 
-/// Trains with Nesterov's momentum, or with Adam, which suits the dropout of the large network. The run's files are named after `name`.
+/// Trains with Nesterov's momentum, or with Adam, which suits the dropout of the large network. The run's
+/// files are named after `name`.
 void train(const retort::RunFolder& run, const std::string& name, Mlp& model, const retort::Dataset& data,
            const Recipe& recipe, const Loss& loss, const Options& options);
 

@@ -168,7 +168,8 @@ int main(int argc, char** argv) try {
       rt::message("Section 3 of Hinton, Vinyals and Dean (2015) on {} training and {} test images of {}.",
                   training.size(), test.size(), options.data));
   report.section("Errors",
-                 rt::message("Test errors: mean of {} students and 95 % interval. The paper's are on MNIST.",
+                 rt::message("Test errors: mean and 95 % interval, students of each kind: {}. The paper's "
+                             "are on MNIST.",
                              options.seeds));
   report.table(rows);
   report.section("Temperature and width", "Test errors of distilled students.").table(grid);

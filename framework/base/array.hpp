@@ -13,9 +13,9 @@ namespace retort {
 
 namespace detail {
 
-/// A 64-byte aligned buffer; the elements follow this header. `born` and `written` are readings of the counter
-/// that numbers graph nodes: when the buffer was made, and when its values were last changed by a write that a
-/// recorded operation cannot know of.
+/// A 64-byte aligned buffer; the elements follow this header. `born` and `written` are readings of the
+/// counter that numbers graph nodes: when the buffer was made, and when its values were last changed by a
+/// write that a recorded operation cannot know of.
 class alignas(64) Storage : public RefCounted {
  public:
   static Ref<Storage> make(std::size_t bytes);

@@ -1,7 +1,8 @@
-// Ends the program with one clear line where the processor lacks an instruction set that the library was compiled
-// for; without this it would die of SIGILL somewhere. The build compiles this file for the baseline processor and
-// passes RETORT_ARCH and RETORT_CPU_FEATURES, one RETORT_CHECK("feature") for each set in use. Nothing inline from
-// the C++ library may stand here: the linker could take its body from a file compiled for more.
+// Ends the program with one clear line where the processor lacks an instruction set that the library was
+// compiled for; without this it would die of SIGILL somewhere. The build compiles this file for the baseline
+// processor and passes RETORT_ARCH and RETORT_CPU_FEATURES, one RETORT_CHECK("feature") for each set in use.
+// Nothing inline from the C++ library may stand here: the linker could take its body from a file compiled for
+// more.
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -24,11 +25,10 @@ namespace {
   RETORT_CPU_FEATURES
 #undef RETORT_CHECK
   if (missing == nullptr) return;
-  fprintf(
-      stderr,
-      "retort: this processor lacks %s, which the library was built to use (RETORT_ARCH=%s); build it on this "
-      "machine, or with -DRETORT_ARCH=x86-64\n",
-      missing, RETORT_ARCH);
+  fprintf(stderr,
+          "retort: this processor lacks %s, which the library was built to use (RETORT_ARCH=%s); build it on "
+          "this machine, or with -DRETORT_ARCH=x86-64\n",
+          missing, RETORT_ARCH);
   _Exit(EXIT_FAILURE);
 }
 

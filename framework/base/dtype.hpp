@@ -63,8 +63,8 @@ template <class T>
 inline constexpr DType dtype_of = detail::DTypeOf<T>::value;
 
 namespace detail {
-/// `value` as a To, as static_cast does it; but where that is undefined (a floating-point value beyond the range of an
-/// integer type), the nearest To, and 0 for NaN.
+/// `value` as a To, as static_cast does it; but where that is undefined (a floating-point value beyond the
+/// range of an integer type), the nearest To, and 0 for NaN.
 template <class To, class From>
 constexpr To convert(From value) {
   if constexpr (std::is_floating_point_v<From> && std::is_integral_v<To> && !std::is_same_v<To, bool>) {

@@ -62,15 +62,16 @@ class IoError : public Error {
 using WarningHandler = std::function<void(std::string_view)>;
 
 /// Installs what receives warnings and returns the previous handler. The default (also an empty function)
-/// writes one line to stderr. Each kind of warning is given once per process, and again after a handler is set.
+/// writes one line to stderr. Each kind of warning is given once per process, and again after a handler is
+/// set.
 WarningHandler set_warning_handler(WarningHandler handler);
 
 namespace detail {
 /// Hands `message` to the warning handler the first time that `kind` is seen.
 void warn_once(std::string_view kind, std::string_view message);
 
-/// Writes the text to a descriptor for people to read. A failure is ignored, also that of a pipe without a reader: the
-/// SIGPIPE is suppressed for this thread and this call alone.
+/// Writes the text to a descriptor for people to read. A failure is ignored, also that of a pipe without a
+/// reader: the SIGPIPE is suppressed for this thread and this call alone.
 void write_quietly(int descriptor, std::string_view text);
 
 void append_text(std::string& text, std::string_view part);
@@ -104,7 +105,8 @@ std::string formatted(const char* format, const Args&... args) {
 }
 }  // namespace detail
 
-/// `format` with each `{}` replaced by an argument: a string, number, shape or dtype, as operator<< prints it.
+/// `format` with each `{}` replaced by an argument: a string, number, shape or dtype, as operator<< prints
+/// it.
 template <class... Args>
 std::string message(detail::Format<std::type_identity_t<Args>...> format, const Args&... args) {
   return detail::formatted(format.text, args...);

@@ -27,9 +27,9 @@
 namespace retort {
 namespace {
 
-// Blocks up to small_limit are carved from slabs and have classes of 64 bytes; larger ones come from the system
-// one by one, in four classes per doubling. Blocks from shared_limit on always go through the shared lists: a
-// lock costs nothing compared with touching them.
+// Blocks up to small_limit are carved from slabs and have classes of 64 bytes; larger ones come from the
+// system one by one, in four classes per doubling. Blocks from shared_limit on always go through the shared
+// lists: a lock costs nothing compared with touching them.
 constexpr std::size_t granule = 64;
 constexpr std::size_t small_limit = 1024;
 constexpr std::size_t shared_limit = std::size_t{256} << 10;
@@ -116,8 +116,8 @@ struct ThreadCache {
 class Pool {
  public:
   static Pool& instance() {
-    // Never destroyed: tensors may outlive every static object. A fork waits until no thread holds the lock, since the
-    // child has none of the threads that would release it.
+    // Never destroyed: tensors may outlive every static object. A fork waits until no thread holds the lock,
+    // since the child has none of the threads that would release it.
     static Pool* const pool = [] {
       ::pthread_atfork([] { instance().mutex_.lock(); }, [] { instance().mutex_.unlock(); },
                        [] { instance().mutex_.unlock(); });
@@ -133,7 +133,8 @@ class Pool {
     return block;
   }
 
-  // Moves cached blocks of a class to a thread's empty list, as many as a slab holds; makes them when there are none.
+  // Moves cached blocks of a class to a thread's empty list, as many as a slab holds; makes them when there
+  // are none.
   void refill(FreeList& list, SizeClass size) {
     const std::lock_guard lock(mutex_);
     FreeList& shared = lists_[size.index];

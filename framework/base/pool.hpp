@@ -25,7 +25,8 @@ void release_memory();
 /// The most that the pool caches, in bytes (default 1 GiB); what is freed beyond goes back to the system.
 void set_memory_cap(std::int64_t bytes);
 
-/// Number of graph nodes alive in this process: 0 once every graph and every leaf that requires a gradient is gone.
+/// Number of graph nodes alive in this process: 0 once every graph and every leaf that requires a gradient is
+/// gone.
 std::int64_t live_nodes();
 
 namespace detail {

@@ -1,4 +1,5 @@
-// Shared ownership of objects that live in pool memory: a count inside the object, so that a handle is one pointer.
+// Shared ownership of objects that live in pool memory: a count inside the object, so that a handle is one
+// pointer.
 #pragma once
 
 #include <cstdint>
@@ -6,8 +7,8 @@
 
 namespace retort::detail {
 
-/// The base of every object that a Ref owns. The count is atomic, since tensors cross threads. It uses the compiler's
-/// builtins: <atomic> would add about 15 % to the lines that a user's file has to parse.
+/// The base of every object that a Ref owns. The count is atomic, since tensors cross threads. It uses the
+/// compiler's builtins: <atomic> would add about 15 % to the lines that a user's file has to parse.
 class RefCounted {
  public:
   RefCounted() = default;

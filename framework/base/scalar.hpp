@@ -8,8 +8,8 @@
 
 namespace retort {
 
-/// A number next to a tensor in an expression. It does not promote the tensor's element type, except that a fraction
-/// next to an int64 tensor makes the result float32.
+/// A number next to a tensor in an expression. It does not promote the tensor's element type, except that a
+/// fraction next to an int64 tensor makes the result float32.
 class Scalar {
  public:
   /// Any number of C++.
@@ -23,7 +23,8 @@ class Scalar {
   /// The number, and whether it was given as an integer.
   double value() const { return value_; }
   bool integral() const { return integral_; }
-  /// The value as an element of type T. A value beyond the range of int64 becomes the nearest int64, and NaN becomes 0.
+  /// The value as an element of type T. A value beyond the range of int64 becomes the nearest int64, and NaN
+  /// becomes 0.
   template <class T>
   T as() const {
     if constexpr (std::is_integral_v<T>) {

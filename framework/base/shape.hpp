@@ -11,9 +11,9 @@
 
 namespace retort {
 
-/// The extents of a row-major array, used like a std::vector<std::int64_t>: `Shape{2, 3}`; `Shape{}` is a scalar's.
-/// The extents stand in the object itself, so that making a tensor costs no allocation for them; a shape has
-/// at most `max_dims` dimensions (ShapeError beyond). Streams as `()`, `(3)`, `(2, 3)`.
+/// The extents of a row-major array, used like a std::vector<std::int64_t>: `Shape{2, 3}`; `Shape{}` is a
+/// scalar's. The extents stand in the object itself, so that making a tensor costs no allocation for them; a
+/// shape has at most `max_dims` dimensions (ShapeError beyond). Streams as `()`, `(3)`, `(2, 3)`.
 class Shape {
  public:
   /// The largest number of dimensions.
@@ -106,7 +106,8 @@ inline std::int64_t extent_at(const Shape& shape, std::size_t i, std::size_t ran
 }
 /// True if an array of shape `from` broadcasts to shape `to`.
 bool broadcasts(const Shape& from, const Shape& to);
-/// The shape that a and b broadcast to, by NumPy's rule. Throws: ShapeError naming `operation` and both shapes.
+/// The shape that a and b broadcast to, by NumPy's rule. Throws: ShapeError naming `operation` and both
+/// shapes.
 Shape broadcast_shapes(const char* operation, const Shape& a, const Shape& b);
 }  // namespace detail
 

@@ -7,8 +7,8 @@
 namespace retort {
 
 /// Sets the number of threads that kernels use, including the calling thread. The default is the number of
-/// processors available to this process, or the environment variable RETORT_NUM_THREADS. Results have the same bits
-/// for any number of threads.
+/// processors available to this process, or the environment variable RETORT_NUM_THREADS. Results have the
+/// same bits for any number of threads.
 /// Throws: ValueError if threads < 1.
 void set_num_threads(int threads);
 int get_num_threads();

@@ -27,7 +27,8 @@ T* elements(Writable out) {
   return out.tensor.defined() ? out.tensor.template mutable_data<T>().data() : nullptr;
 }
 
-/// Throws: TypeError naming `operation` unless `dtype` is float32 or float64 and the defined arguments have it.
+/// Throws: TypeError naming `operation` unless `dtype` is float32 or float64 and the defined arguments have
+/// it.
 void check_element_types(const char* operation, DType dtype, std::initializer_list<const Tensor*> arguments);
 
 template <class Kernel, class... Arguments>
@@ -37,16 +38,17 @@ void call_kernel(const char* operation, DType dtype, Kernel&& kernel, const Argu
 }
 }  // namespace detail
 
-/// Calls kernel(pointers…) with T = float or double for `dtype`: `const T*` for a Tensor and `T*` for a Writable, each
-/// null if the tensor is undefined. Nothing is recorded.
+/// Calls kernel(pointers…) with T = float or double for `dtype`: `const T*` for a Tensor and `T*` for a
+/// Writable, each null if the tensor is undefined. Nothing is recorded.
 /// Throws: TypeError for int64, or if a tensor has another element type than `dtype`.
 template <class Kernel, class... Arguments>
 void compute_into(DType dtype, Kernel&& kernel, const Arguments&... arguments) {
   detail::call_kernel("compute_into", dtype, std::forward<Kernel>(kernel), arguments...);
 }
 
-/// A new tensor of `shape` without history, filled by kernel(out, inputs…): `T* out`, `const T*` for each input, with
-/// T = float or double for `dtype`. An undefined input is passed as a null pointer. The kernel writes every element.
+/// A new tensor of `shape` without history, filled by kernel(out, inputs…): `T* out`, `const T*` for each
+/// input, with T = float or double for `dtype`. An undefined input is passed as a null pointer. The kernel
+/// writes every element.
 /// Throws: TypeError for int64, or if an input has another element type than `dtype`.
 template <class Kernel, class... Inputs>
 [[nodiscard]] Tensor compute(const Shape& shape, DType dtype, Kernel&& kernel, const Inputs&... inputs) {

@@ -14,8 +14,8 @@ namespace retort {
 namespace detail {
 namespace {
 
-// What has flowed into a leaf. Leaves may belong to graphs that other threads walk, so nothing is written into them
-// before the end.
+// What has flowed into a leaf. Leaves may belong to graphs that other threads walk, so nothing is written
+// into them before the end.
 struct LeafEntry {
   Ref<Node> leaf;
   Tensor gradient;
@@ -42,7 +42,8 @@ Operation* operation_of(Node* node) {
 Tensor starting_gradient(const char* caller, const Tensor& output, const Tensor& given, bool record) {
   if (!output.requires_grad())
     throw GraphError(message(
-        "{}: the tensor has no history: nothing it was computed from requires a gradient, or recording was off",
+        "{}: the tensor has no history: nothing it was computed from requires a gradient, or recording was "
+        "off",
         caller));
   if (!given.defined() && output.size() == 1) return ones_like(output);
   if (!given.defined())
@@ -58,8 +59,8 @@ Tensor starting_gradient(const char* caller, const Tensor& output, const Tensor&
   return record ? gradient : gradient.detach();
 }
 
-// One walk from outputs to leaves: collects the operations that are reachable and lead to a wanted tensor, and visits
-// them in the order of decreasing ids, which is the reverse of a topological order.
+// One walk from outputs to leaves: collects the operations that are reachable and lead to a wanted tensor,
+// and visits them in the order of decreasing ids, which is the reverse of a topological order.
 class Backward {
  public:
   Backward(const char* caller, bool retain_graph, bool create_graph)
@@ -143,7 +144,8 @@ class Backward {
     return entry ? &entry->gradient : nullptr;
   }
 
-  // Hands out each leaf's gradient as soon as no operation that is still to be visited has the leaf as an input.
+  // Hands out each leaf's gradient as soon as no operation that is still to be visited has the leaf as an
+  // input.
   void receive_early(const LeafGradient& receive) {
     receive_ = &receive;
     for (const Visit& visit : visits_)
@@ -246,7 +248,8 @@ class Backward {
     return operation.vjp;
   }
 
-  // The gradient that the rule gave for input i in the input's shape and type: undoes broadcasting and promotion.
+  // The gradient that the rule gave for input i in the input's shape and type: undoes broadcasting and
+  // promotion.
   Tensor fitted(const Operation& operation, std::size_t i) {
     const Node& input = *operation.inputs[i];
     Tensor gradient = std::move(given_[i]);

@@ -20,9 +20,10 @@ struct GradOptions {
 };
 
 /// d(sum over outputs of sum(output · grad_output)) / d(input) for each input, leaf or not. Writes no .grad.
-/// Gradients are right to any order. A graph belongs to one backward at a time; leaves may be shared by threads.
-/// Throws: GraphError for an output without history, a graph already spent, values changed since they were recorded,
-/// or (without allow_unused) an input that no output depends on, named by its position.
+/// Gradients are right to any order. A graph belongs to one backward at a time; leaves may be shared by
+/// threads.
+/// Throws: GraphError for an output without history, a graph already spent, values changed since they were
+/// recorded, or (without allow_unused) an input that no output depends on, named by its position.
 [[nodiscard]] Tensors grad(const Tensors& outputs, const Tensors& inputs, GradOptions options = {});
 
 namespace detail {
@@ -31,9 +32,9 @@ void backward(const Tensor& output, const Tensor& gradient, BackwardOptions opti
 class Leaf;
 /// Receives a leaf and its gradient, whose buffer may be shared.
 using LeafGradient = std::function<void(const Leaf&, Tensor)>;
-/// Backward from `output`, starting with `gradient`, that hands each leaf's gradient to `receive` as soon as it is
-/// complete, while the walk continues, instead of adding it to the leaf's .grad. Each leaf comes once, in an order that
-/// depends on the graph alone; leaves that nothing flows into do not come.
+/// Backward from `output`, starting with `gradient`, that hands each leaf's gradient to `receive` as soon as
+/// it is complete, while the walk continues, instead of adding it to the leaf's .grad. Each leaf comes once,
+/// in an order that depends on the graph alone; leaves that nothing flows into do not come.
 void backward_into(const Tensor& output, const Tensor& gradient, const LeafGradient& receive);
 /// The leaves that `output` depends on and that require a gradient, in the order of their creation.
 std::vector<const Node*> leaves(const Tensor& output);

@@ -21,9 +21,10 @@ namespace retort {
 [[nodiscard]] Tensor identity(const Tensor& x);
 
 namespace detail {
-/// For a rule whose gradient of input i is zero except at a few positions: the sum of the gradients that reached the
-/// input before. The rule adds to it in place and returns it, and so costs only what it adds. Undefined if there is no
-/// such sum, if it is shared or of another shape or type, or if the rule is recorded.
+/// For a rule whose gradient of input i is zero except at a few positions: the sum of the gradients that
+/// reached the input before. The rule adds to it in place and returns it, and so costs only what it adds.
+/// Undefined if there is no such sum, if it is shared or of another shape or type, or if the rule is
+/// recorded.
 [[nodiscard]] Tensor gathered_gradient(std::size_t i, const Shape& shape, DType dtype);
 }  // namespace detail
 

@@ -58,7 +58,8 @@ template <class T>
 [[nodiscard]] Tensor ones(const Shape& shape, DType dtype = DType::float32);
 /// `value` everywhere; for int64 a fraction is cut off. Throws: ValueError if int64 cannot hold it.
 [[nodiscard]] Tensor full(const Shape& shape, Scalar value, DType dtype = DType::float32);
-/// Uniform draws in [0, 1) and standard normal draws from `generator`, or from the default one of manual_seed.
+/// Uniform draws in [0, 1) and standard normal draws from `generator`, or from the default one of
+/// manual_seed.
 /// Throws: TypeError for int64.
 [[nodiscard]] Tensor rand(const Shape& shape, DType dtype = DType::float32);
 [[nodiscard]] Tensor rand(const Shape& shape, DType dtype, Generator& generator);

@@ -90,7 +90,8 @@ double element(const Tensor& gradient, Index i) {
   return gradient.defined() ? gradient.data<double>()[static_cast<std::size_t>(i)] : 0.0;
 }
 
-// The gradients of sum(y · v), where y is f of the inputs, by the plain rules or by the fast ones where there are any.
+// The gradients of sum(y · v), where y is f of the inputs, by the plain rules or by the fast ones where there
+// are any.
 Tensors gradients(const DifferentiableFunction& f, const char* caller, const Tensors& inputs,
                   const std::vector<std::size_t>& positions, Tensor& v, bool plain) {
   const GradMode recording(true);
@@ -158,7 +159,8 @@ GradcheckReport gradgradcheck(const DifferentiableFunction& f, const Tensors& gi
                 message("gradgradcheck: input {}, element {}: the .vjp rules give {}, the .fast_vjp rules {}",
                         positions[k], i, a, n)};
     }
-  // The function whose gradients are checked: all first gradients for a cotangent, in a fixed random direction.
+  // The function whose gradients are checked: all first gradients for a cotangent, in a fixed random
+  // direction.
   Tensors arguments = inputs;
   {
     const NoGradGuard guard;

@@ -37,9 +37,9 @@ std::ostream& operator<<(std::ostream& stream, const GradcheckReport& report);
 using DifferentiableFunction = std::function<Tensor(const std::vector<Tensor>&)>;
 
 /// Compares the gradient of every input that requires one (of all inputs when none does) with central
-/// differences (f(x + eps) - f(x - eps)) / 2 eps, for a fixed random cotangent of the output. Both rules of an operation
-/// are checked, its .vjp and its .fast_vjp.
-/// Inputs are float64 (TypeError otherwise); their values are the same afterwards. f must be deterministic.
+/// differences (f(x + eps) - f(x - eps)) / 2 eps, for a fixed random cotangent of the output. Both rules of
+/// an operation are checked, its .vjp and its .fast_vjp. Inputs are float64 (TypeError otherwise); their
+/// values are the same afterwards. f must be deterministic.
 GradcheckReport gradcheck(const DifferentiableFunction& f, const Tensors& inputs,
                           GradcheckOptions options = {});
 /// The same for the derivatives of the gradients, with respect to the inputs and to the cotangent.

@@ -57,7 +57,8 @@ class FixedArray : public std::span<T> {
 /// A recorded operation.
 class Operation : public Node {
  public:
-  /// `part_count` is the number of results if each has a Part as its node, or 0 if this node is that of the only result.
+  /// `part_count` is the number of results if each has a Part as its node, or 0 if this node is that of the
+  /// only result.
   Operation(const char* name, const Inputs& inputs, std::span<const Tensor> values, std::size_t part_count,
             Rule&& vjp, Rule&& fast_vjp);
   /// Frees everything that the rules needed; the operation cannot be walked through again.

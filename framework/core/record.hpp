@@ -15,13 +15,13 @@ struct Op {
   detail::RuleOf<Tensor> fast_vjp = {};  ///< the same numbers without a graph; used when nothing is recorded
 };
 
-/// Gives `op.value` its place in the graph and returns it: with history if an input requires a gradient and recording
-/// is on, without otherwise.
+/// Gives `op.value` its place in the graph and returns it: with history if an input requires a gradient and
+/// recording is on, without otherwise.
 ///
-/// A rule is called as (g, needs) or (g, y, needs): g is the gradient of the result [its shape], and y the result
-/// itself, which is kept only for a rule that asks. It returns one tensor per input, undefined if needs[i] is false or
-/// if nothing flows. A gradient may have the broadcast shape or a wider float type; the engine reduces and converts it.
-/// A rule saves an input by capturing it.
+/// A rule is called as (g, needs) or (g, y, needs): g is the gradient of the result [its shape], and y the
+/// result itself, which is kept only for a rule that asks. It returns one tensor per input, undefined if
+/// needs[i] is false or if nothing flows. A gradient may have the broadcast shape or a wider float type; the
+/// engine reduces and converts it. A rule saves an input by capturing it.
 /// Throws: GraphError for a floating-point value if an input requires a gradient and there is no rule.
 Tensor record(Op op);
 
@@ -34,14 +34,15 @@ struct ManyOp {
   detail::RuleOf<Tensors> fast_vjp = {};  ///< the same numbers without a graph; used when nothing is recorded
 };
 
-/// Gives the results of one operation their place in the graph, as record() does for a single result, and returns them.
+/// Gives the results of one operation their place in the graph, as record() does for a single result, and
+/// returns them.
 ///
-/// A rule is called once per backward as (gs, needs) or (gs, ys, needs): gs holds one gradient per result, undefined for
-/// a result that nothing flows into, and ys the results, kept only for a rule that asks. It returns one tensor per input
-/// under the terms of record().
+/// A rule is called once per backward as (gs, needs) or (gs, ys, needs): gs holds one gradient per result,
+/// undefined for a result that nothing flows into, and ys the results, kept only for a rule that asks. It
+/// returns one tensor per input under the terms of record().
 ///
-/// Edge cases: int64 results and undefined ones have no history, and their entry of gs is always undefined. Without any
-/// floating-point result nothing is recorded.
+/// Edge cases: int64 results and undefined ones have no history, and their entry of gs is always undefined.
+/// Without any floating-point result nothing is recorded.
 /// Throws: GraphError if an input requires a gradient and there is no rule.
 [[nodiscard]] Tensors record_many(ManyOp op);
 

@@ -16,9 +16,9 @@ Tensors reference_gradients(const Tensor& y, const Tensors& inputs, const Tensor
                             const Tensor& g, Needs needs);
 }  // namespace detail
 
-/// The rule of a fused op that has a plain reference made of ops: derives `reference(inputs)`, a callable from
-/// `const Tensors&` to Tensor that computes the same value. It is right to any order. Each input is given an identity
-/// of its own, so that a tensor that is passed twice gets the share of each place once.
+/// The rule of a fused op that has a plain reference made of ops: derives `reference(inputs)`, a callable
+/// from `const Tensors&` to Tensor that computes the same value. It is right to any order. Each input is
+/// given an identity of its own, so that a tensor that is passed twice gets the share of each place once.
 template <class Reference>
 auto vjp_by_reference(Reference reference, Tensors inputs) {
   return [reference = std::move(reference), inputs = std::move(inputs)](const Tensor& g, Needs needs) {

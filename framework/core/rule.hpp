@@ -67,8 +67,9 @@ class Rule {
   Body* body_ = nullptr;
 };
 
-/// A callable `(g, needs)` or `(g, y, needs)` that returns one gradient per input: Tensors, a std::array of tensors, or
-/// for an operation of one input a Tensor. `Value` is Tensor, or Tensors for an operation with several results.
+/// A callable `(g, needs)` or `(g, y, needs)` that returns one gradient per input: Tensors, a std::array of
+/// tensors, or for an operation of one input a Tensor. `Value` is Tensor, or Tensors for an operation with
+/// several results.
 template <class Value>
 class RuleOf : public Rule {
  public:

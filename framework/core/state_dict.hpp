@@ -12,8 +12,9 @@
 
 namespace retort {
 
-/// A map from names to tensors that is iterated in the order of insertion. As in std::map, references and iterators
-/// stay valid while other entries are added and removed, names are constant, and a lookup takes logarithmic time.
+/// A map from names to tensors that is iterated in the order of insertion. As in std::map, references and
+/// iterators stay valid while other entries are added and removed, names are constant, and a lookup takes
+/// logarithmic time.
 class StateDict {
   struct Link {
     Link* previous = this;
@@ -119,7 +120,8 @@ struct ExpectedEntry {
   bool may_be_empty = false;  ///< a tensor of shape (0) is accepted, too: "not set yet"
 };
 
-/// Throws a ValueError that lists every entry of `state` that is missing, unexpected or of another shape than expected.
+/// Throws a ValueError that lists every entry of `state` that is missing, unexpected or of another shape than
+/// expected.
 void check_state(std::string_view what, const StateDict& state, const std::vector<ExpectedEntry>& expected);
 
 /// Writes the values of `from`, which has as many elements, to `to`, converted to its element type.

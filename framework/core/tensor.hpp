@@ -49,10 +49,10 @@ struct BackwardOptions {
   bool create_graph = false;  ///< record the derivatives, so that they can be derived; implies retain_graph
 };
 
-/// A cheap handle to an n-dimensional row-major array and its place in the graph. Copies share both. Constness is
-/// shallow, as in PyTorch: a const Tensor is a handle that cannot be made to refer to another tensor, while its values
-/// and its gradient can be written. A default-constructed tensor is undefined: every call except defined() and
-/// assignment throws a ValueError.
+/// A cheap handle to an n-dimensional row-major array and its place in the graph. Copies share both.
+/// Constness is shallow, as in PyTorch: a const Tensor is a handle that cannot be made to refer to another
+/// tensor, while its values and its gradient can be written. A default-constructed tensor is undefined: every
+/// call except defined() and assignment throws a ValueError.
 class Tensor {
  public:
   Tensor() = default;
@@ -69,16 +69,16 @@ class Tensor {
   std::int64_t size(std::int64_t d) const;
   DType dtype() const { return array().dtype(); }
 
-  /// The elements in row-major order. They are valid while a handle lives, so a temporary is refused at compile time:
-  /// give it a name, or use values() or item(). Throws: TypeError if T is not the element type.
+  /// The elements in row-major order. They are valid while a handle lives, so a temporary is refused at
+  /// compile time: give it a name, or use values() or item(). Throws: TypeError if T is not the element type.
   template <class T>
   std::span<const T> data() const& {
     return array().template data<T>();
   }
   template <class T>
   std::span<const T> data() const&& = delete;
-  /// The same for writing, also of a leaf. The values count as changed: a later backward through an operation that was
-  /// recorded before and needs the old ones throws a GraphError.
+  /// The same for writing, also of a leaf. The values count as changed: a later backward through an operation
+  /// that was recorded before and needs the old ones throws a GraphError.
   template <class T>
   std::span<T> mutable_data() const& {
     const std::span<T> elements = impl_array().template fill<T>();
@@ -87,8 +87,8 @@ class Tensor {
   }
   template <class T>
   std::span<T> mutable_data() const&& = delete;
-  /// The only element, converted to T. A floating-point value beyond the range of an integer T becomes the nearest T,
-  /// and NaN becomes 0. Throws: ShapeError if there is not exactly one element.
+  /// The only element, converted to T. A floating-point value beyond the range of an integer T becomes the
+  /// nearest T, and NaN becomes 0. Throws: ShapeError if there is not exactly one element.
   template <class T>
   T item() const {
     check_single_element();
@@ -104,8 +104,9 @@ class Tensor {
       return copy;
     });
   }
-  /// A read-only xtensor adaptor over the elements, without a copy. It is valid while this tensor or a copy of its handle
-  /// lives, so a temporary is refused at compile time. It needs #include <retort/framework/xtensor.hpp>.
+  /// A read-only xtensor adaptor over the elements, without a copy. It is valid while this tensor or a copy
+  /// of its handle lives, so a temporary is refused at compile time. It needs #include
+  /// <retort/framework/xtensor.hpp>.
   /// Throws: TypeError if T is not the element type.
   template <class T>
   auto view() const& {
@@ -114,8 +115,8 @@ class Tensor {
   template <class T>
   void view() const&& = delete;
 
-  /// The same values in another element type; differentiable between float types. Returns this tensor if it has that
-  /// type already. A value beyond the range of int64 becomes the nearest int64, and NaN becomes 0.
+  /// The same values in another element type; differentiable between float types. Returns this tensor if it
+  /// has that type already. A value beyond the range of int64 becomes the nearest int64, and NaN becomes 0.
   [[nodiscard]] Tensor to(DType dtype) const;
   /// The same values (shared) without history.
   [[nodiscard]] Tensor detach() const;
@@ -141,14 +142,15 @@ class Tensor {
   /// Throws: GraphError without history, or if an earlier call without retain_graph has spent the graph.
   void backward(const Tensor& grad = {}, BackwardOptions options = {}) const;
 
-  // Internal: these members are being replaced by detail::Access.
+  /// @cond
+  // Internal: the numbers and the node of the graph.
   const Array& array() const { return impl_array(); }
   Array& mutable_array() const { return impl_array(); }
   detail::Node* node() const noexcept { return impl_ ? impl_->node.get() : nullptr; }
   bool is(const Tensor& other) const noexcept { return impl_.get() == other.impl_.get(); }
   bool unique() const noexcept { return impl_ && impl_->unique() && impl_->array.unique(); }
   void replace_array(Array array) const;
-  // End of internal.
+  /// @endcond
 
  private:
   friend struct detail::Access;

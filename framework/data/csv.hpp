@@ -64,29 +64,31 @@ struct CsvOptions {
   /// The label column may be one of them: its targets are codes, int64.
   std::vector<CsvCategorical> categorical = {};
   CsvUnknown unknown = CsvUnknown::error;
-  /// For CsvMissing::mean, the number for each column of the file; empty: the mean of the column in this file, which
-  /// must then have a value.
+  /// For CsvMissing::mean, the number for each column of the file; empty: the mean of the column in this
+  /// file, which must then have a value.
   std::vector<double> means = {};
 };
 
-/// Reads a table: inputs [rows, columns - 1] (more with one-hot columns), targets [rows] from the label column. Cells
-/// may be quoted and have spaces around them; a number too small for its type is 0; lines end in LF or CRLF, the last
-/// one or not; empty lines are skipped. A missing label is an error, or leaves out its row with CsvMissing::skip_row.
-/// Throws: IoError that names the file and, for a cell that cannot be read or a row of another length, line and column
-/// (from 1), for unknown categories all of them; also for a file without rows or with one column, and a column that is
-/// not in the file. TypeError for int64 inputs; ValueError for a delimiter that is a quote or a line end.
+/// Reads a table: inputs [rows, columns - 1] (more with one-hot columns), targets [rows] from the label
+/// column. Cells may be quoted and have spaces around them; a number too small for its type is 0; lines end
+/// in LF or CRLF, the last one or not; empty lines are skipped. A missing label is an error, or leaves out
+/// its row with CsvMissing::skip_row.
+/// Throws: IoError that names the file and, for a cell that cannot be read or a row of another length, line
+/// and column (from 1), for unknown categories all of them; also for a file without rows or with one column,
+/// and a column that is not in the file. TypeError for int64 inputs; ValueError for a delimiter that is a
+/// quote or a line end.
 Dataset load_csv(const std::string& path, const CsvOptions& options = {});
 /// The same from text in memory; `name` stands for the file in messages.
 Dataset parse_csv(std::string_view text, const CsvOptions& options = {}, std::string_view name = "memory");
 
-/// The options with everything that is learnt from the file filled in: the categories of each categorical column and
-/// the means of the others. With the options of the training file, a test file is read in the same way:
-/// `const CsvOptions fitted = fit_csv("train.csv", options);`.
+/// The options with everything that is learnt from the file filled in: the categories of each categorical
+/// column and the means of the others. With the options of the training file, a test file is read in the same
+/// way: `const CsvOptions fitted = fit_csv("train.csv", options);`.
 CsvOptions fit_csv(const std::string& path, const CsvOptions& options = {});
 
-/// A table that stays in its file, which may be larger than memory. The constructor reads the file once and keeps eight
-/// bytes per row; fetch() reads the rows that it is asked for. The file must not change meanwhile. May be used by several
-/// threads at the same time.
+/// A table that stays in its file, which may be larger than memory. The constructor reads the file once and
+/// keeps eight bytes per row; fetch() reads the rows that it is asked for. The file must not change
+/// meanwhile. May be used by several threads at the same time.
 class CsvSource : public RowSource {
  public:
   /// Throws: as load_csv, but for cells that are not numbers, which fetch() finds.

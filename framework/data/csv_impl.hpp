@@ -9,8 +9,8 @@
 
 namespace retort::detail {
 
-/// The rows of a file from first to last, read in pieces. The format is RFC 4180's: cells between delimiters, quoted
-/// ones may contain delimiters, line ends and doubled quotes.
+/// The rows of a file from first to last, read in pieces. The format is RFC 4180's: cells between delimiters,
+/// quoted ones may contain delimiters, line ends and doubled quotes.
 class CsvRows {
  public:
   CsvRows(const Input& input, char delimiter);
@@ -20,8 +20,8 @@ class CsvRows {
   std::uint64_t offset() const { return offset_; }
   std::int64_t line() const { return line_; }  ///< where the row begins, from 1
 
-  /// Where the row at the beginning of `text` ends: at a line end outside of quotes, or, if no more text follows, at
-  /// the end. npos if more text is needed.
+  /// Where the row at the beginning of `text` ends: at a line end outside of quotes, or, if no more text
+  /// follows, at the end. npos if more text is needed.
   static std::size_t row_end(std::string_view text, char delimiter, bool is_whole);
 
  private:

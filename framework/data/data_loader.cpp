@@ -30,7 +30,8 @@ std::uint64_t draw_seed() {
   return high << 32 | generator.below(std::uint64_t{1} << 32);
 }
 
-// Threads that prepare batches, which are taken in the order in which they were asked for. One other thread uses it.
+// Threads that prepare batches, which are taken in the order in which they were asked for. One other thread
+// uses it.
 class Workers {
  public:
   explicit Workers(std::function<Batch(const LoaderPosition&)> prepare) : prepare_(std::move(prepare)) {}
@@ -160,7 +161,8 @@ struct DataLoader::State {
     workers = std::make_unique<Workers>([this](const LoaderPosition& at) { return prepare(at); });
   }
 
-  // A thread may have held the lock, or have been writing anywhere, when the process forked: the workers are leaked.
+  // A thread may have held the lock, or have been writing anywhere, when the process forked: the workers are
+  // leaked.
   void forget_lost_workers() {
     if (!workers->lost()) return;
     static_cast<void>(workers.release());

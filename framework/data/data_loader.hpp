@@ -23,10 +23,11 @@ struct PadOptions {
   double target_value = 0;  ///< of padding in targets, such as a loss's ignore_index
 };
 
-/// A `.collate` that joins rows of unequal lengths: each tensor [1, L_i, …] is padded at the end of dimension 1 to the
-/// longest of the batch. The tensor "lengths", int64 [B], holds the L_i of the inputs.
+/// A `.collate` that joins rows of unequal lengths: each tensor [1, L_i, …] is padded at the end of dimension
+/// 1 to the longest of the batch. The tensor "lengths", int64 [B], holds the L_i of the inputs.
 /// Edge cases: tensors [1] are joined without padding.
-/// Throws: ShapeError, when called, for rows whose other dimensions differ; TypeError for unequal element types.
+/// Throws: ShapeError, when called, for rows whose other dimensions differ; TypeError for unequal element
+/// types.
 [[nodiscard]] Collate pad_sequences(const PadOptions& options = {});
 
 struct DataLoaderOptions {
@@ -36,11 +37,11 @@ struct DataLoaderOptions {
   /// Absent: drawn from the default generator, so that manual_seed decides it.
   std::optional<std::uint64_t> seed = {};
   BatchTransform transform = {};  ///< applied to each batch
-  /// The number of batches that are prepared ahead on other threads; `true` is 1 and `false` 0. Absent: two per worker
-  /// where `.num_workers` is given, otherwise 1 when that is worth its cost.
+  /// The number of batches that are prepared ahead on other threads; `true` is 1 and `false` 0. Absent: two
+  /// per worker where `.num_workers` is given, otherwise 1 when that is worth its cost.
   std::optional<std::int64_t> prefetch = {};
-  /// The number of threads that prepare batches; absent: 1. With more, the source, `.collate` and `.transform` are
-  /// called from several threads at the same time.
+  /// The number of threads that prepare batches; absent: 1. With more, the source, `.collate` and
+  /// `.transform` are called from several threads at the same time.
   std::optional<std::int64_t> num_workers = {};
   Collate collate = {};  ///< called with single rows; absent: the source's fetch makes the batch
   Sampler sampler = {};  ///< chooses the rows of an epoch; not together with shuffle
@@ -55,20 +56,20 @@ struct LoaderPosition {
   friend bool operator==(const LoaderPosition&, const LoaderPosition&) = default;
 };
 
-/// A range of batches; each pass over it is an epoch. The order of an epoch is a function of seed and epoch only.
-/// In `for (const Batch& batch : loader)`, position() counts the current batch as taken: a run that is saved there and
-/// restored resumes with the batch after it. If the position was saved at the last batch, the next loop yields no
-/// batches and the epoch ends normally. Leaving a loop early abandons that epoch, unless set_position() is called.
-/// There is one pass at a time, and a loader belongs to one thread.
+/// A range of batches; each pass over it is an epoch. The order of an epoch is a function of seed and epoch
+/// only. In `for (const Batch& batch : loader)`, position() counts the current batch as taken: a run that is
+/// saved there and restored resumes with the batch after it. If the position was saved at the last batch, the
+/// next loop yields no batches and the epoch ends normally. Leaving a loop early abandons that epoch, unless
+/// set_position() is called. There is one pass at a time, and a loader belongs to one thread.
 ///
-/// Batches have the same bits for any number of workers and of batches ahead. By default one worker is used with a
-/// transform, or for large batches, when there is more than one thread. An exception in a worker is thrown by the loop,
-/// at the batch that it belongs to.
+/// Batches have the same bits for any number of workers and of batches ahead. By default one worker is used
+/// with a transform, or for large batches, when there is more than one thread. An exception in a worker is
+/// thrown by the loop, at the batch that it belongs to.
 class DataLoader {
  public:
-  /// Copies a Dataset, whose values are shared, and takes over a temporary source; any other source must outlive the
-  /// loader. Throws: ValueError for a batch size below 1, a negative number of batches ahead or of workers, or a
-  /// sampler together with shuffle.
+  /// Copies a Dataset, whose values are shared, and takes over a temporary source; any other source must
+  /// outlive the loader. Throws: ValueError for a batch size below 1, a negative number of batches ahead or
+  /// of workers, or a sampler together with shuffle.
   explicit DataLoader(detail::SourceHandle source, DataLoaderOptions options = {});
   explicit DataLoader(const Dataset& dataset, DataLoaderOptions options = {})
       : DataLoader(detail::SourceHandle(dataset), std::move(options)) {}

@@ -15,16 +15,16 @@
 
 namespace retort {
 
-/// Inputs [N, …] and targets [N, …], and any number of further tensors [N, …] with names. Row i of one belongs to
-/// row i of the others. Copies share the values.
+/// Inputs [N, …] and targets [N, …], and any number of further tensors [N, …] with names. Row i of one
+/// belongs to row i of the others. Copies share the values.
 class Dataset : public RowSource {
  public:
   Dataset() = default;
   /// Shares the values, without history.
   /// Throws: ShapeError for a tensor of shape (), or if the first dimensions differ.
   Dataset(const Tensor& inputs, const Tensor& targets);
-  /// The same for tensors with names, such as `Dataset({{"input", x}, {"target", y}, {"mask", m}})`. The names "input"
-  /// and "target" become inputs() and targets(), which are undefined where they are not given.
+  /// The same for tensors with names, such as `Dataset({{"input", x}, {"target", y}, {"mask", m}})`. The
+  /// names "input" and "target" become inputs() and targets(), which are undefined where they are not given.
   /// Throws: ValueError for an empty name, or a name that is given twice.
   Dataset(std::initializer_list<std::pair<std::string, Tensor>> tensors);
   explicit Dataset(const NamedTensors& tensors);

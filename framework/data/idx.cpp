@@ -59,7 +59,8 @@ class Stream {
     while (done < count) {
       if (zlib_.avail_in == 0) refill();
       if (member_ended_) {
-        // As in gzip, members that follow each other are one stream, and zero bytes after a member are padding.
+        // As in gzip, members that follow each other are one stream, and zero bytes after a member are
+        // padding.
         for (; zlib_.avail_in > 0 && *zlib_.next_in == 0; --zlib_.avail_in) ++zlib_.next_in;
         if (zlib_.avail_in == 0 && offset_ < input_.size()) continue;
         if (zlib_.avail_in == 0) break;
@@ -185,8 +186,9 @@ void read_elements(const Input& input, Stream& stream, const Header& header, Use
 
 // A header can state anything. Memory is set aside only once the data is known to be there: for a plain file
 // by its length, for a compressed one by inflating it without keeping anything, unless so little is needed
-// that it does not matter. Inflation ends one byte after what the header states. A compressed file may take 64 MB and
-// four times what it states, which labels reach: some of that is left to zlib and to the pool, which rounds up.
+// that it does not matter. Inflation ends one byte after what the header states. A compressed file may take
+// 64 MB and four times what it states, which labels reach: some of that is left to zlib and to the pool,
+// which rounds up.
 void check_amount(const Input& input, const Stream& stream, const Header& header) {
   const std::uint64_t needed = *detail::byte_count(header.shape, size_of(header.type.dtype));
   if (!stream.compressed()) {

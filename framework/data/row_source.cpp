@@ -18,7 +18,8 @@ const Tensor* find(const Batch& batch, std::string_view name) {
   return found == batch.others.end() ? nullptr : &found->second;
 }
 
-// A copy of a source whose copies share what is large; null for others. A derived class would lose its own part.
+// A copy of a source whose copies share what is large; null for others. A derived class would lose its own
+// part.
 const RowSource* cheap_copy(const RowSource& source) {
   if (typeid(source) == typeid(Dataset)) return new Dataset(static_cast<const Dataset&>(source));
   if (typeid(source) == typeid(RowSubset)) return new RowSubset(static_cast<const RowSubset&>(source));

@@ -24,7 +24,8 @@ struct Batch {
   Tensor input = {};         ///< [B, …]
   Tensor target = {};        ///< [B, …]
   NamedTensors others = {};  ///< the tensors whose names are neither "input" nor "target"
-  /// The numbers of the rows in their source, where a DataLoader made the batch; random transforms draw by them.
+  /// The numbers of the rows in their source, where a DataLoader made the batch; random transforms draw by
+  /// them.
   std::vector<std::int64_t> rows = {};
   std::uint64_t key = 0;  ///< a function of the loader's seed and the epoch, which those draws start from
 
@@ -44,8 +45,8 @@ decltype(auto) get(B&& batch) {
     return (std::forward<B>(batch).target);
 }
 
-/// A source of examples by row number, such as a Dataset, a file that is larger than memory, or a user's own class.
-/// A DataLoader with workers calls fetch from several threads at the same time.
+/// A source of examples by row number, such as a Dataset, a file that is larger than memory, or a user's own
+/// class. A DataLoader with workers calls fetch from several threads at the same time.
 class RowSource {
  public:
   virtual ~RowSource() = default;
@@ -89,7 +90,8 @@ std::uint64_t mix(std::uint64_t a, std::uint64_t b);
 
 }  // namespace detail
 
-/// Chosen rows of another source, which must outlive this one unless it is a Dataset, a RowSubset or a temporary.
+/// Chosen rows of another source, which must outlive this one unless it is a Dataset, a RowSubset or a
+/// temporary.
 class RowSubset : public RowSource {
  public:
   /// Throws: IndexError for a row outside the source.
@@ -104,10 +106,10 @@ class RowSubset : public RowSource {
   Tensor rows_;  // int64
 };
 
-/// Divides the rows of a source at random, for instance into training and validation rows:
-/// `auto [train, valid] = split(source, {0.9, 0.1}, seed);`. Each part keeps the order of the source. Which rows it
-/// gets depends on the seed, the fractions and the number of rows only. Row counts are rounded down, and the rows that
-/// are left go to the first parts, one each.
+/// Divides the rows of a source at random, for instance into training and validation rows: `auto [train,
+/// valid] = split(source, {0.9, 0.1}, seed);`. Each part keeps the order of the source. Which rows it gets
+/// depends on the seed, the fractions and the number of rows only. Row counts are rounded down, and the rows
+/// that are left go to the first parts, one each.
 /// Throws: ValueError unless the fractions are at least 0 and sum to 1.
 [[nodiscard]] std::vector<RowSubset> split(const detail::SourceHandle& source,
                                            const std::vector<double>& fractions, std::uint64_t seed);

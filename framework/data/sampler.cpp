@@ -24,8 +24,8 @@ std::vector<std::int64_t> with_replacement(const Weights& sums, std::int64_t siz
   return rows;
 }
 
-// The rows with the smallest -log(u) / weight, in that order, are drawn one after the other (Efraimidis and Spirakis
-// 2006, "Weighted random sampling with a reservoir").
+// The rows with the smallest -log(u) / weight, in that order, are drawn one after the other (Efraimidis and
+// Spirakis 2006, "Weighted random sampling with a reservoir").
 std::vector<std::int64_t> without_replacement(const Weights& weights, std::int64_t size,
                                               Generator& generator) {
   std::vector<std::pair<double, std::int64_t>> keys;

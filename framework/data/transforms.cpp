@@ -66,7 +66,8 @@ void shift_plane(const std::byte* from, std::byte* to, std::int64_t rows, std::i
   }
 }
 
-// Calls change(plane's pixels, shape of the images, bytes per pixel, number of the image) for a copy of each plane.
+// Calls change(plane's pixels, shape of the images, bytes per pixel, number of the image) for a copy of each
+// plane.
 template <class Draw, class Change>
 Batch change_images(std::string_view name, Batch batch, Draw draw, Change change) {
   const Array& images = batch.input.array();

@@ -8,14 +8,15 @@
 
 namespace retort {
 
-/// Writes a file through a temporary one in the same folder, which commit() puts into place: whatever happens,
-/// and also after a power failure, the path holds the old content or the new, never a part. Without commit()
-/// nothing has changed and the temporary file is removed. A file that is replaced keeps its permissions and, where the
-/// system allows it, its owner and group. Throws: IoError "operation: file: cause" for every failure.
+/// Writes a file through a temporary one in the same folder, which commit() puts into place: whatever
+/// happens, and also after a power failure, the path holds the old content or the new, never a part. Without
+/// commit() nothing has changed and the temporary file is removed. A file that is replaced keeps its
+/// permissions and, where the system allows it, its owner and group. Throws: IoError "operation: file: cause"
+/// for every failure.
 class AtomicFile {
  public:
-  /// A symbolic link stays one: its target is replaced, or made where it does not exist yet. Anything else than a
-  /// regular file (a folder, device, pipe or socket) is refused.
+  /// A symbolic link stays one: its target is replaced, or made where it does not exist yet. Anything else
+  /// than a regular file (a folder, device, pipe or socket) is refused.
   AtomicFile(std::string_view operation, const std::string& path);
   ~AtomicFile();
   AtomicFile(const AtomicFile&) = delete;
@@ -27,8 +28,8 @@ class AtomicFile {
   /// Flushes to the disk, renames over the path, and flushes the folder. To be called once, at the end.
   void commit();
 
-  /// Removes temporary files left by killed processes. Files of live processes are kept. Do not call this while the
-  /// process is writing to the folder.
+  /// Removes temporary files left by killed processes. Files of live processes are kept. Do not call this
+  /// while the process is writing to the folder.
   static void remove_stale(std::string_view operation, const std::string& folder);
 
  private:

@@ -36,7 +36,7 @@ Input::~Input() {
 
 void Input::read(std::uint64_t offset, void* to, std::size_t count) const {
   if (offset > size_ || count > size_ - offset)
-    fail("truncated: {} bytes are wanted at byte {}, but the file has {}", count, offset, size_);
+    fail("truncated: {} bytes are needed at byte {}, but the file has {}", count, offset, size_);
   if (descriptor_ < 0) {
     if (count > 0) std::memcpy(to, bytes_.data() + offset, count);
     return;

@@ -1,7 +1,7 @@
-// The format is ZIP (APPNOTE.TXT of PKWARE, version 6.3): for each entry a local header and the bytes, stored or
-// deflated; then the central directory, which repeats the headers with the offset of each; then a record that ends the
-// file and locates the directory. Sizes and offsets beyond 32 bits are in the records of ZIP64. Each entry is a .npy
-// file. The central directory is what is read.
+// The format is ZIP (APPNOTE.TXT of PKWARE, version 6.3): for each entry a local header and the bytes, stored
+// or deflated; then the central directory, which repeats the headers with the offset of each; then a record
+// that ends the file and locates the directory. Sizes and offsets beyond 32 bits are in the records of ZIP64.
+// Each entry is a .npy file. The central directory is what is read.
 #include "retort/framework/io/npz.hpp"
 
 #include <zlib.h>
@@ -253,7 +253,8 @@ class EntryBytes {
 };
 
 Tensor read_entry(const Input& input, const Entry& entry) {
-  // Inflates without keeping anything, where the file's length does not account for the memory that is needed.
+  // Inflates without keeping anything, where the file's length does not account for the memory that is
+  // needed.
   if (entry.method == deflated && entry.size > megabyte + 2 * input.size()) {
     EntryBytes trial(input, entry);
     std::vector<std::byte> buffer(buffer_size);

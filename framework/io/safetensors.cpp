@@ -2,10 +2,10 @@
 // header, a JSON object {"name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}, …,
 // "__metadata__": {"key": "value"}}, which may end in spaces; the data. A file is accepted when
 //   - the header is at most 100 MB, as long as stated, begins with '{', and is JSON and UTF-8 throughout;
-//   - names and keys occur once, each entry has those three fields (others are ignored), and the metadata holds
-//     strings only or is null;
-//   - shape × element size, without overflow, is the length of the entry's bytes. Of an entry whose dtype is not
-//     supported the length is not checked, and the entry is an error only when it is asked for by name;
+//   - names and keys occur once, each entry has those three fields (others are ignored), and the metadata
+//     holds strings only or is null;
+//   - shape × element size, without overflow, is the length of the entry's bytes. Of an entry whose dtype is
+//     not supported the length is not checked, and the entry is an error only when it is asked for by name;
 //   - the entries' bytes, sorted by position, cover the data from its first byte to the file's last without a
 //     gap or an overlap. (The header may list them in any order; Python's older writers did.)
 #include "retort/framework/io/safetensors.hpp"
@@ -193,7 +193,8 @@ class HeaderParser final : public nlohmann::json::json_sax_t {
                                const Args&... args) const {
     input_.fail("entry {} {}", shown_name(entry_.name), detail::formatted(format.text, args...));
   }
-  // Whether the token is part of an ignored field's value; `change` tells how it changes the depth in that value.
+  // Whether the token is part of an ignored field's value; `change` tells how it changes the depth in that
+  // value.
   bool ignored(int change = 0) {
     if (!ignoring_) return false;
     ignored_depth_ += change;

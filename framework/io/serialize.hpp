@@ -26,10 +26,10 @@ struct LoadReport {
 void save(const Module& module, const std::string& path);
 
 /// Loads parameters and buffers from a safetensors file, converted to the module's element types.
-/// Edge cases: a tied weight that the file leaves out is taken from the entry that it is tied to. Entries of a type that
-/// is not supported count only where the module needs them.
-/// Throws: IoError that names the file and lists every name of another shape and, if strict, every name that is
-/// missing or unexpected; then nothing has changed.
+/// Edge cases: a tied weight that the file leaves out is taken from the entry that it is tied to. Entries of
+/// a type that is not supported count only where the module needs them.
+/// Throws: IoError that names the file and lists every name of another shape and, if strict, every name that
+/// is missing or unexpected; then nothing has changed.
 LoadReport load(Module& module, const std::string& path, const LoadOptions& options = {});
 
 }  // namespace retort

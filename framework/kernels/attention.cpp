@@ -10,8 +10,9 @@
 namespace retort::kernels {
 namespace {
 
-// Scores are computed turned over, [keys][queries]: a lane is a query, so that nothing is added or compared across
-// lanes, and all of K and V is read as it is stored. A tile of them and its operands fit the second cache.
+// Scores are computed turned over, [keys][queries]: a lane is a query, so that nothing is added or compared
+// across lanes, and all of K and V is read as it is stored. A tile of them and its operands fit the second
+// cache.
 constexpr Index query_tile = 64, key_tile = 64;
 
 struct Tile {
@@ -142,8 +143,8 @@ void score(const AttentionShape& of, const AttentionMask<T>& mask, const T* k, c
   apply_mask(of, mask, tile, in);
 }
 
-/// One register of queries: their greatest scores and sums of exponentials meet the scores of another tile, which become
-/// exponentials; what was summed before is to be multiplied by the returned factor.
+/// One register of queries: their greatest scores and sums of exponentials meet the scores of another tile,
+/// which become exponentials; what was summed before is to be multiplied by the returned factor.
 template <class T>
 Batch<T> meet(T* scores, Index keys, T* greatest, T* sums) {
   std::array<Batch<T>, 4> most;
@@ -219,8 +220,8 @@ void attend(const AttentionShape& of, const T* q, const T* k, const T* v, const 
   std::copy_n(sums, tile.queries, log_sums + tile.head * of.queries + tile.first_query);
 }
 
-/// The probabilities of a tile and the slopes of its scores, for [keys][query_tile]: p = exp(score - log_sum) and
-/// p · (dp - Σ p·dp). With dropout the probabilities get its factors afterwards.
+/// The probabilities of a tile and the slopes of its scores, for [keys][query_tile]: p = exp(score - log_sum)
+/// and p · (dp - Σ p·dp). With dropout the probabilities get its factors afterwards.
 template <class T>
 void slopes_of(const AttentionShape& of, const AttentionGradients<T>& arrays, const AttentionMask<T>& mask,
                const Tile& tile, const Buffers<T>& in) {
@@ -256,8 +257,8 @@ void slopes_of(const AttentionShape& of, const AttentionGradients<T>& arrays, co
   }
 }
 
-/// Makes a tile of queries ready for slopes_of(): turned queries and upstream gradients, and per query the logarithm and
-/// the sum of y · dy.
+/// Makes a tile of queries ready for slopes_of(): turned queries and upstream gradients, and per query the
+/// logarithm and the sum of y · dy.
 template <class T>
 void prepare(const AttentionShape& of, const AttentionGradients<T>& arrays, const Tile& tile,
              const Buffers<T>& in) {
@@ -330,7 +331,8 @@ void differentiate(const AttentionShape& of, const AttentionGradients<T>& arrays
   });
 }
 
-/// Gradient of the mask for the heads `first` to `last` of `order`, which share one, and the keys [begin, end).
+/// Gradient of the mask for the heads `first` to `last` of `order`, which share one, and the keys [begin,
+/// end).
 template <class T>
 void differentiate_mask(const AttentionShape& of, const AttentionGradients<T>& arrays,
                         const AttentionMask<T>& mask, std::span<const Index> heads, Index begin, Index end) {

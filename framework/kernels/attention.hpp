@@ -16,7 +16,8 @@ struct AttentionShape {
   Index batch = 1, heads = 1, queries = 0, keys = 0, width = 0, value_width = 0;
   double scale = 1;
   bool is_causal = false;  ///< a query sees the keys up to its own position only
-  // The mask of head h: element [query, key] at mask[mask_at[h] + query · mask_query_step + key · mask_key_step].
+  // The mask of head h: element [query, key] at mask[mask_at[h] + query · mask_query_step + key ·
+  // mask_key_step].
   std::span<const Index> mask_at = {};
   Index mask_query_step = 0, mask_key_step = 0;
   double dropout_p = 0;
@@ -26,16 +27,16 @@ struct AttentionShape {
   Index head_count() const { return batch * heads; }
 };
 
-/// The mask of an attention: integers, which forbid a key where they are 0, or numbers, which are added to the
-/// scores. At most one of them is not null.
+/// The mask of an attention: integers, which forbid a key where they are 0, or numbers, which are added to
+/// the scores. At most one of them is not null.
 template <class T>
 struct AttentionMask {
   const std::int64_t* allowed = nullptr;
   const T* added = nullptr;
 };
 
-/// y = dropout(softmax(scale · q · kᵀ + mask)) · v, and for each query [batch · heads, L] the logarithm of the sum of its
-/// exponentials, +infinity for a query without a key, whose y is 0.
+/// y = dropout(softmax(scale · q · kᵀ + mask)) · v, and for each query [batch · heads, L] the logarithm of
+/// the sum of its exponentials, +infinity for a query without a key, whose y is 0.
 template <class T>
 void attention(const AttentionShape& of, const T* q, const T* k, const T* v, const AttentionMask<T>& mask,
                T* y, T* log_sums);

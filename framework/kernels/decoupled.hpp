@@ -5,7 +5,8 @@
 
 namespace retort::kernels {
 
-/// Arguments of decoupled_distillation_rows(). Arrays are row-major; pointers marked "or null" may be left out.
+/// Arguments of decoupled_distillation_rows(). Arrays are row-major; pointers marked "or null" may be left
+/// out.
 ///   loss_i = T²·(alpha·KL(target) + beta·KL(rest))
 /// where the first is between {label, all other classes}, the second among the other classes, renormalised.
 template <class T>

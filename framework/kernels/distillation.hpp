@@ -1,11 +1,13 @@
-// The distillation losses from logits, a few visits of each row. Explicitly instantiated for float and double.
+// The distillation losses from logits, a few visits of each row. Explicitly instantiated for float and
+// double.
 #pragma once
 
 #include "retort/framework/base/dtype.hpp"
 
 namespace retort {
 
-/// How far a student's distribution q = softmax(s/T) is from its teacher's p = softmax(t/T), for logits s and t.
+/// How far a student's distribution q = softmax(s/T) is from its teacher's p = softmax(t/T), for logits s and
+/// t.
 enum class Divergence {
   forward_kl,       ///< Σ p (log p - log q): Hinton, Vinyals and Dean 2015
   reverse_kl,       ///< Σ q (log q - log p): Gu et al. 2023, MiniLLM
@@ -18,11 +20,12 @@ enum class Divergence {
 
 namespace kernels {
 
-/// The arguments of one call. Arrays are row-major [rows, classes]; pointers marked "or null" may be left out.
+/// The arguments of one call. Arrays are row-major [rows, classes]; pointers marked "or null" may be left
+/// out.
 ///   loss_i = alpha·c·D_i + (1 - alpha)·(-log_softmax(student_i)[label_i])
-/// with c = 1 for total_variation and logit_mse, otherwise T². A class that is -inf in both logits takes no part.
-/// With alpha = 1 labels are not read, with alpha = 0 the teacher is not. NaN, or +inf in a row that counts, gives NaN.
-/// Without the teacher's gradient, numbers too small to be normal may count as 0.
+/// with c = 1 for total_variation and logit_mse, otherwise T². A class that is -inf in both logits takes no
+/// part. With alpha = 1 labels are not read, with alpha = 0 the teacher is not. NaN, or +inf in a row that
+/// counts, gives NaN. Without the teacher's gradient, numbers too small to be normal may count as 0.
 template <class T>
 struct DistillationRows {
   Index rows = 0;
@@ -37,8 +40,8 @@ struct DistillationRows {
   const Index* labels = nullptr;  ///< [rows] or null
   const Index* mask = nullptr;    ///< [rows] of 0 and 1, or null: a row of 0 has loss 0 and gradient 0
   T* loss = nullptr;              ///< [rows] or null
-  /// Gradients of sum_i g_i·loss_i, or null. One call may compute the loss and both gradients. The student's gradient
-  /// may be written over the student if the teacher's is null.
+  /// Gradients of sum_i g_i·loss_i, or null. One call may compute the loss and both gradients. The student's
+  /// gradient may be written over the student if the teacher's is null.
   T* student_gradient = nullptr;
   T* teacher_gradient = nullptr;
   const T* g = nullptr;  ///< [rows], or null for 1 everywhere

@@ -105,8 +105,8 @@ struct LongRow {
   RunningShift<T> shift_s, shift_t;
   double zs = 0, zt = 0, z1 = 0, x = 0;
 
-  /// Sets the sums, x only if `crossed`, and the exponentials relative to the shift of their block. The teacher is
-  /// read if `kl`, which is setting.kl.
+  /// Sets the sums, x only if `crossed`, and the exponentials relative to the shift of their block. The
+  /// teacher is read if `kl`, which is setting.kl.
   template <bool kl, bool crossed>
   void visit(const Setting<T>& setting);
 };

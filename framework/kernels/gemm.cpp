@@ -23,8 +23,8 @@ namespace {
 // Rows of A that stay in the second-level cache while panels of B pass.
 constexpr std::int64_t block_rows = 768;
 
-/// Where op(A) and op(B) find their elements: A[i, p] = a[i·row + p·step], B[p, j] = b[p·step + j·column]. Of each pair
-/// of distances one is 1.
+/// Where op(A) and op(B) find their elements: A[i, p] = a[i·row + p·step], B[p, j] = b[p·step + j·column]. Of
+/// each pair of distances one is 1.
 template <class T>
 struct Product {
   const T* a;
@@ -61,8 +61,8 @@ struct Panel {
   std::int64_t step, apart;
 };
 
-/// Rows x Registers sums over `depth` steps, of rows of A and columns of B that are side by side; `first` counts
-/// the steps before. A packed panel of A has its rows side by side.
+/// Rows x Registers sums over `depth` steps, of rows of A and columns of B that are side by side; `first`
+/// counts the steps before. A packed panel of A has its rows side by side.
 template <int Rows, int Registers, bool Packed, class T>
 void tile(const Product<T>& of, std::int64_t row, std::int64_t column, std::int64_t first, std::int64_t depth,
           const Panel<T>& of_a, const Panel<T>& of_b) {
@@ -138,8 +138,8 @@ void pack_b(const Product<T>& of, const T* b, std::int64_t columns, std::int64_t
   }
 }
 
-/// The product block by block of rows, panel by panel: columns of B side by side in a buffer, then all rows of the
-/// block against them.
+/// The product block by block of rows, panel by panel: columns of B side by side in a buffer, then all rows
+/// of the block against them.
 template <class T>
 void panel_product(const Product<T>& of) {
   constexpr std::int64_t width = 2 * lanes<T>;
@@ -231,8 +231,8 @@ void multiply_here(const Product<T>& of) {
 // ---- Very large products: the library, where it is the faster one.
 
 /// Held for the length of a call into the library. Its own threads would fight with ours: it gets one. Its
-/// sequential build hands the same work space to two threads that enter at once, and both get wrong results, so
-/// there one call waits for the other; the threaded builds need no lock.
+/// sequential build hands the same work space to two threads that enter at once, and both get wrong results,
+/// so there one call waits for the other; the threaded builds need no lock.
 std::unique_lock<std::mutex> enter_library() {
   static std::mutex mutex;
   static const bool sequential = [] {
@@ -242,8 +242,8 @@ std::unique_lock<std::mutex> enter_library() {
   return sequential ? std::unique_lock(mutex) : std::unique_lock<std::mutex>();
 }
 
-/// Whether the library's kernels use registers as wide as ours. Debian's OpenBLAS 0.3.21 takes processors that are
-/// younger than itself for very old ones, and is then four times slower.
+/// Whether the library's kernels use registers as wide as ours. Debian's OpenBLAS 0.3.21 takes processors
+/// that are younger than itself for very old ones, and is then four times slower.
 bool library_knows_processor() {
 #if defined(__AVX2__)
   static const bool knows = [] {
@@ -258,8 +258,8 @@ bool library_knows_processor() {
 #endif
 }
 
-/// Where it is the faster one. Beside wide registers: from about 1024 x 1024 x 1024 on, by a tenth. It is made for many
-/// processors, we for the one that the build names: narrow registers leave it far ahead.
+/// Where it is the faster one. Beside wide registers: from about 1024 x 1024 x 1024 on, by a tenth. It is
+/// made for many processors, we for the one that the build names: narrow registers leave it far ahead.
 bool belongs_to_library(std::int64_t m, std::int64_t n, std::int64_t k) {
   constexpr std::int64_t least = std::int64_t{1} << (lanes<float> >= 8 ? 29 : 22);
   return m * n * k >= least && std::min({m, n, k}) >= 64 && library_knows_processor();
@@ -286,8 +286,8 @@ void multiply_by_library(const Product<T>& of) {
     call(cblas_dgemm);
 }
 
-/// How many strips of the longer side of an [m, n] result threads compute apart, by what the work is worth. Every strip
-/// copies the other matrix anew, so they are not narrow.
+/// How many strips of the longer side of an [m, n] result threads compute apart, by what the work is worth.
+/// Every strip copies the other matrix anew, so they are not narrow.
 std::int64_t strips_of(std::int64_t m, std::int64_t n, std::int64_t k) {
   constexpr std::int64_t work = 1'500'000;  // of a strip, at least
   const auto width = [](std::int64_t strips) { return strips == 1 ? 64 : strips == 2 ? 192 : 512; };

@@ -1,4 +1,5 @@
-// Logarithms and inverses that are faster than those of simd_impl.hpp and ask for arguments within the normal range.
+// Logarithms and inverses that are faster than those of simd_impl.hpp and ask for arguments within the normal
+// range.
 #pragma once
 
 #include <array>
@@ -25,8 +26,8 @@ inline Batch<T> inverse_of(const Batch<T>& x) {
   return Batch<T>(T{1}) / x;
 }
 
-/// Each x[k] = ln x[k] within about 2 ulp of the greater of |ln x[k]| and 1, for x not above the greatest number; below
-/// the least normal number, and for NaN, the result is a finite number of no meaning.
+/// Each x[k] = ln x[k] within about 2 ulp of the greater of |ln x[k]| and 1, for x not above the greatest
+/// number; below the least normal number, and for NaN, the result is a finite number of no meaning.
 template <class T, std::size_t K>
 inline void log_each_above_least(std::array<Batch<T>, K>& x) {
   for (Batch<T>& v : x) v = max_of<T>(v, Batch<T>(std::numeric_limits<T>::min()));

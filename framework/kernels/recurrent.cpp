@@ -72,8 +72,8 @@ void store_gates(T* y, Index hidden, Index i, Index count, const std::array<Batc
   for (int k = 0; k < Gates; ++k) store_lanes(y + k * hidden + i, v[k], count);
 }
 
-/// One step of one sequence: from the input products in `gates` and the hidden ones in `products` to the gates, the state
-/// h and, in `inner`, c or the hidden part of n.
+/// One step of one sequence: from the input products in `gates` and the hidden ones in `products` to the
+/// gates, the state h and, in `inner`, c or the hidden part of n.
 template <class T>
 void step(const RecurrentShape& of, const T* products, const T* bias, T* gates, T* inner, T* h, T* c) {
   const auto biased = [&](const T* x, int gate, Index i, Index count) {
@@ -105,8 +105,8 @@ void step(const RecurrentShape& of, const T* products, const T* bias, T* gates, 
   });
 }
 
-/// The reverse of step(): dh and dc become what reaches the state before, but for the part of dh through the weights,
-/// which the gradients of the hidden products give.
+/// The reverse of step(): dh and dc become what reaches the state before, but for the part of dh through the
+/// weights, which the gradients of the hidden products give.
 template <class T>
 void step_back(const RecurrentShape& of, const T* gates, const T* inner, const T* c_before, const T* h_before,
                const T* dy, T* dh, T* dc, T* dgates, T* dproducts) {

@@ -9,8 +9,8 @@ namespace retort::kernels {
 
 enum class RecurrentCell { lstm, gru };
 
-/// Sizes of a recurrent layer over sequences [rows, steps]. Steps from a row's length on leave its state as it is and
-/// give 0.
+/// Sizes of a recurrent layer over sequences [rows, steps]. Steps from a row's length on leave its state as
+/// it is and give 0.
 struct RecurrentShape {
   RecurrentCell cell = RecurrentCell::lstm;
   Index rows = 0, steps = 0, hidden = 0;
@@ -26,9 +26,9 @@ struct RecurrentShape {
 template <class T>
 Index packed_weight_size(const RecurrentShape& of);
 
-/// What the steps read and write. `gates` [rows, steps, gates · hidden] holds the input products with their bias, and
-/// afterwards the gates: i, f, g, o of an LSTM, r, z, n of a GRU. `inner` [rows, steps, hidden] gets the cell of an LSTM,
-/// and of a GRU the hidden part of n. `packed` has packed_weight_size() elements.
+/// What the steps read and write. `gates` [rows, steps, gates · hidden] holds the input products with their
+/// bias, and afterwards the gates: i, f, g, o of an LSTM, r, z, n of a GRU. `inner` [rows, steps, hidden]
+/// gets the cell of an LSTM, and of a GRU the hidden part of n. `packed` has packed_weight_size() elements.
 template <class T>
 struct RecurrentArrays {
   const T *weight, *bias, *h0, *c0;  // bias, h0 and c0 may be null: zeros
@@ -37,8 +37,9 @@ struct RecurrentArrays {
 template <class T>
 void recurrent(const RecurrentShape& of, const RecurrentArrays<T>& arrays);
 
-/// The backward through time. Null upstream gradients are zeros. Writes the gradients of the input products `dgates`
-/// and, for a GRU, of the hidden products `dhidden`, the states before each step `h_before`, and dh0 and dc0.
+/// The backward through time. Null upstream gradients are zeros. Writes the gradients of the input products
+/// `dgates` and, for a GRU, of the hidden products `dhidden`, the states before each step `h_before`, and dh0
+/// and dc0.
 template <class T>
 struct RecurrentGradients {
   const T *weight, *h0, *c0, *gates, *inner, *y;

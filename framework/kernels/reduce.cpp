@@ -229,9 +229,9 @@ double sum_terms(Index n, F term) {
   return sums[0];
 }
 
-/// A mean in two parts: an element, and the mean of the differences from it. Elements that are all equal differ by
-/// exactly 0, and an offset common to all elements costs no accuracy. Sums of equal floats are exact in double, so that
-/// floats need no origin.
+/// A mean in two parts: an element, and the mean of the differences from it. Elements that are all equal
+/// differ by exactly 0, and an offset common to all elements costs no accuracy. Sums of equal floats are
+/// exact in double, so that floats need no origin.
 struct Centre {
   double origin = 0, mean = 0;
 

@@ -1,6 +1,7 @@
-// Reductions over the middle extent of arrays [outer, n, inner]; results are [outer, inner].
-// Sums are accumulated so that the error stays below 4 eps·sum|x| for 10^7 terms (blocks, pairwise or double), in
-// chunks that depend on the sizes alone. Explicitly instantiated for float and double, where stated for int64 too.
+// Reductions over the middle extent of arrays [outer, n, inner]; results are [outer, inner]. Sums are
+// accumulated so that the error stays below 4 eps·sum|x| for 10^7 terms (blocks, pairwise or double), in
+// chunks that depend on the sizes alone. Explicitly instantiated for float and double, where stated for int64
+// too.
 #pragma once
 
 #include "retort/framework/kernels/axis.hpp"
@@ -23,8 +24,8 @@ void argmax(const T* x, std::int64_t* y, const Axis& axis);
 template <class T>
 void argmin(const T* x, std::int64_t* y, const Axis& axis);
 
-/// y = sum((x - mean(x))²) / divisor, in two passes over each row; exactly 0 if all elements are equal, whatever their
-/// offset. NaN for n = 0.
+/// y = sum((x - mean(x))²) / divisor, in two passes over each row; exactly 0 if all elements are equal,
+/// whatever their offset. NaN for n = 0.
 template <class T>
 void variance(const T* x, T* y, const Axis& axis, double divisor);
 

@@ -192,7 +192,8 @@ inline void turn(const T* x, std::int64_t from, std::int64_t rows, std::int64_t 
       const T* const strip = x + std::min(r, rows - side) * from;
       for (std::int64_t c = 0; c < columns; c += side) {
         const std::int64_t first = std::min(c, columns - side);
-        // Short runs of many rows, where the hardware sees no streams: the next strip is fetched beside this one.
+        // Short runs of many rows, where the hardware sees no streams: the next strip is fetched beside this
+        // one.
         if (c % (2 * side) == 0)
           for (std::int64_t i = 0; i < side; ++i) prefetch(strip + (side + i) * from + c);
         detail::turn_square(strip + first, from, y + first * to + std::min(r, rows - side), to);

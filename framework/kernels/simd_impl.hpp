@@ -144,8 +144,8 @@ inline void store_partial(T* y, const Batch<T>& v, std::int64_t count) {
 #endif
 }
 
-/// While it lives and where it is wanted, this thread's results too small for a normal number are 0: computing with
-/// denormal ones takes a hundred times as long. For sums beside which they are nothing.
+/// While it lives and where it is wanted, this thread's results too small for a normal number are 0:
+/// computing with denormal ones takes a hundred times as long. For sums beside which they are nothing.
 class FlushToZero {
  public:
 #if defined(__SSE2__)

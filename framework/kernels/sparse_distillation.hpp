@@ -1,5 +1,5 @@
-// The distillation loss from a teacher of whose classes only some are stored, in one visit per row. Explicitly
-// instantiated for float and double.
+// The distillation loss from a teacher of whose classes only some are stored, in one visit per row.
+// Explicitly instantiated for float and double.
 #pragma once
 
 #include "retort/framework/base/dtype.hpp"
@@ -10,8 +10,8 @@ enum class SparseTail { bucket, drop, renormalize };
 
 /// Arguments of sparse_distillation_rows(). Arrays are row-major; pointers marked "or null" may be left out.
 ///   loss_i = alpha·T²·D_i + (1 - alpha)·(-log_softmax(student_i)[label_i])
-/// with D_i = Σ p (log p - log softmax(student_i/T)) over the kept classes, and with the tail as the last class for
-/// bucket, or with both distributions restricted to the kept classes for renormalize.
+/// with D_i = Σ p (log p - log softmax(student_i/T)) over the kept classes, and with the tail as the last
+/// class for bucket, or with both distributions restricted to the kept classes for renormalize.
 template <class T>
 struct SparseDistillationRows {
   Index rows = 0, classes = 0, kept = 0;

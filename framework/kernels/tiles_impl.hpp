@@ -1,5 +1,5 @@
-// Small matrix products on operands that lie in the caches, for kernels that are made of several of them. Nothing is
-// copied, and nothing is cut for threads.
+// Small matrix products on operands that lie in the caches, for kernels that are made of several of them.
+// Nothing is copied, and nothing is cut for threads.
 #pragma once
 
 #include <algorithm>
@@ -23,7 +23,8 @@ inline constexpr int highest_tile = 12;
 inline constexpr int highest_tile = 6;
 #endif
 
-/// C [Rows, columns] (+)= A · B for at most two registers of columns; `last` lanes of the last register count.
+/// C [Rows, columns] (+)= A · B for at most two registers of columns; `last` lanes of the last register
+/// count.
 template <int Rows, int Registers, bool Full, bool Add, class T>
 void small_tile(const Operand<T>& a, const T* b, Index b_step, Index depth, T* c, Index c_step, Index last) {
   Batch<T> sums[Rows][Registers];
@@ -63,8 +64,8 @@ void small_tiles(Index rows, const Operand<T>& a, const T* b, Index b_step, Inde
 }
 }  // namespace detail
 
-/// C [rows, columns] = A · B, or C += A · B for Add. A is [rows, depth] with any steps; B is [depth, columns] and C is
-/// [rows, columns], each with contiguous rows that are b_step and c_step apart.
+/// C [rows, columns] = A · B, or C += A · B for Add. A is [rows, depth] with any steps; B is [depth, columns]
+/// and C is [rows, columns], each with contiguous rows that are b_step and c_step apart.
 template <bool Add, class T>
 void small_product(Index rows, Index columns, Index depth, const Operand<T>& a, const T* b, Index b_step,
                    T* c, Index c_step) {

@@ -98,7 +98,8 @@ class Identity : public Module {
   Tensor operator()(const Tensor& x) const { return output(x); }
 };
 
-/// In training, each element is 0 with probability p and divided by 1 - p otherwise; the input itself in evaluation.
+/// In training, each element is 0 with probability p and divided by 1 - p otherwise; the input itself in
+/// evaluation.
 /// Throws: ValueError for p outside [0, 1].
 class Dropout : public Module {
  public:

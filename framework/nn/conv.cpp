@@ -7,7 +7,8 @@
 namespace retort {
 namespace {
 
-/// Checks the sizes of `module` and makes its parameters: a weight [rows, columns / groups, kernel] and a bias [out].
+/// Checks the sizes of `module` and makes its parameters: a weight [rows, columns / groups, kernel] and a
+/// bias [out].
 void make_parameters(const char* module, std::int64_t in, std::int64_t out, const Shape& kernel,
                      std::int64_t groups, bool transposes, Tensor& weight, Tensor* bias) {
   bool fits = in >= 1 && out >= 1;

@@ -16,8 +16,8 @@ struct Conv1dOptions {
   bool bias = true;
 };
 
-/// conv1d with weight [out, in / groups, kernel size] and bias [out], which is undefined without one. Both start uniform
-/// within ±1/sqrt(in / groups · kernel size), as in PyTorch.
+/// conv1d with weight [out, in / groups, kernel size] and bias [out], which is undefined without one. Both
+/// start uniform within ±1/sqrt(in / groups · kernel size), as in PyTorch.
 /// Throws: ValueError for sizes out of range.
 class Conv1d : public Module {
  public:
@@ -39,8 +39,8 @@ struct Conv2dOptions {
   bool bias = true;
 };
 
-/// conv2d with weight [out, in / groups, kernel height, kernel width] and bias [out], which is undefined without one.
-/// Both start uniform within ±1/sqrt(in / groups · kernel height · kernel width), as in PyTorch.
+/// conv2d with weight [out, in / groups, kernel height, kernel width] and bias [out], which is undefined
+/// without one. Both start uniform within ±1/sqrt(in / groups · kernel height · kernel width), as in PyTorch.
 /// Throws: ValueError for sizes out of range.
 class Conv2d : public Module {
  public:
@@ -63,8 +63,9 @@ struct ConvTranspose2dOptions {
   Size2d dilation = 1;
 };
 
-/// conv_transpose2d with weight [in, out / groups, kernel height, kernel width] and bias [out], which is undefined
-/// without one. Both start uniform within ±1/sqrt(out / groups · kernel height · kernel width), as in PyTorch.
+/// conv_transpose2d with weight [in, out / groups, kernel height, kernel width] and bias [out], which is
+/// undefined without one. Both start uniform within ±1/sqrt(out / groups · kernel height · kernel width), as
+/// in PyTorch.
 /// Throws: ValueError for sizes out of range.
 class ConvTranspose2d : public Module {
  public:

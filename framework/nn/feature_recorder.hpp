@@ -23,8 +23,8 @@ class FeatureRecorder {
   FeatureRecorder& operator=(const FeatureRecorder&) = delete;
 
   /// The last output of that module.
-  /// Throws: ValueError for a name that is not recorded, and if the module has given no output since the recorder was
-  /// made.
+  /// Throws: ValueError for a name that is not recorded, and if the module has given no output since the
+  /// recorder was made.
   Tensor operator[](const std::string& name) const;
 
  private:

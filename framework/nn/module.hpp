@@ -137,8 +137,8 @@ class Module {
   void load_state_dict(const StateDict& state);
 
  protected:
-  /// Returns y, and shows it to the FeatureRecorders of this module: a call operator ends with `return this->output(y);`
-  /// to make the module's output available to them. All of the library's modules do.
+  /// Returns y, and shows it to the FeatureRecorders of this module: a call operator ends with `return
+  /// this->output(y);` to make the module's output available to them. All of the library's modules do.
   Tensor output(Tensor y) const;
   /// Appends this module's own members; RETORT_MEMBERS writes it.
   virtual void retort_members(std::vector<detail::Member>&) const {}

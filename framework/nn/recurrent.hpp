@@ -18,8 +18,8 @@ struct RecurrentOptions {
 using LSTMOptions = RecurrentOptions;
 using GRUOptions = RecurrentOptions;
 
-/// What LSTM and GRU share. The parameters are weight_ih_l0, weight_hh_l0, bias_ih_l0 and bias_hh_l0, those of the
-/// backward direction …_l0_reverse, of further layers …_l1, all with PyTorch's initial distributions.
+/// What LSTM and GRU share. The parameters are weight_ih_l0, weight_hh_l0, bias_ih_l0 and bias_hh_l0, those
+/// of the backward direction …_l0_reverse, of further layers …_l1, all with PyTorch's initial distributions.
 class Recurrent : public Module {
  public:
   /// One element per layer and direction.
@@ -49,11 +49,12 @@ struct LSTMOutput {
   Tensor h = {}, c = {};  ///< the last states (num_layers · directions, N, hidden)
 };
 
-/// Long short-term memory over (N, L, input) (Hochreiter and Schmidhuber, 1997): i, f, o = σ(W x + b + U h + b'),
-/// g = tanh(W x + b + U h + b'), c' = f · c + i · g, h' = o · tanh(c').
-/// Edge cases: steps beyond a row's length leave its state alone, as in PyTorch's packed sequences; a length may be 0;
-/// the backward direction starts at the row's last step.
-/// Throws: ShapeError for shapes that do not fit, ValueError for lengths outside [0, L] and options out of range.
+/// Long short-term memory over (N, L, input) (Hochreiter and Schmidhuber, 1997): i, f, o = σ(W x + b + U h +
+/// b'), g = tanh(W x + b + U h + b'), c' = f · c + i · g, h' = o · tanh(c').
+/// Edge cases: steps beyond a row's length leave its state alone, as in PyTorch's packed sequences; a length
+/// may be 0; the backward direction starts at the row's last step.
+/// Throws: ShapeError for shapes that do not fit, ValueError for lengths outside [0, L] and options out of
+/// range.
 class LSTM : public Recurrent {
  public:
   LSTM(std::int64_t input, std::int64_t hidden, LSTMOptions options = {})

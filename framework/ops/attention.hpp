@@ -16,12 +16,13 @@ struct ScaledDotProductAttentionOptions {
 };
 
 /// dropout(softmax(scale · q · kᵀ + mask)) · v, as one operation that never holds an array of L × S elements.
-/// Shapes: q (…, L, E), k (…, S, E), v (…, S, V) → (…, L, V); the leading dimensions broadcast, and the mask broadcasts
-/// to (…, L, S). A float mask that requires a gradient gets it in its own shape.
-/// Edge cases: a mask value of -inf forbids the key; a mask and is_causal hold together; a query that may attend to
-/// no key gives 0 and zero gradients. Dropped weights are drawn from the default generator, as by dropout().
-/// Throws: TypeError for int64 q, k or v, ShapeError for shapes that do not fit, ValueError for dropout_p outside
-/// [0, 1]. (Vaswani et al., "Attention is all you need", 2017; Dao et al., "FlashAttention", 2022)
+/// Shapes: q (…, L, E), k (…, S, E), v (…, S, V) → (…, L, V); the leading dimensions broadcast, and the mask
+/// broadcasts to (…, L, S). A float mask that requires a gradient gets it in its own shape.
+/// Edge cases: a mask value of -inf forbids the key; a mask and is_causal hold together; a query that may
+/// attend to no key gives 0 and zero gradients. Dropped weights are drawn from the default generator, as by
+/// dropout().
+/// Throws: TypeError for int64 q, k or v, ShapeError for shapes that do not fit, ValueError for dropout_p
+/// outside [0, 1]. (Vaswani et al., "Attention is all you need", 2017; Dao et al., "FlashAttention", 2022)
 [[nodiscard]] Tensor scaled_dot_product_attention(const Tensor& q, const Tensor& k, const Tensor& v,
                                                   ScaledDotProductAttentionOptions options = {});
 

@@ -9,7 +9,8 @@
 
 namespace retort {
 
-/// Which dimensions a reduction runs over: one integer, a brace list, or `{}` for all. Negative ones count from the end.
+/// Which dimensions a reduction runs over: one integer, a brace list, or `{}` for all. Negative ones count
+/// from the end.
 class Dims {
  public:
   Dims() = default;

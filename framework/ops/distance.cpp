@@ -81,7 +81,8 @@ Tensor norm_of(const char* operation, const Tensor& x, double p, const Dims& dim
   return keepdim ? y : reshape(y, reduced.squeezed);
 }
 
-// The distance of a [M] from a column b [M] with elements `stride` apart, where squares overflow or underflow.
+// The distance of a [M] from a column b [M] with elements `stride` apart, where squares overflow or
+// underflow.
 template <class T>
 T scaled_distance(const T* a, const T* b, std::int64_t stride, std::int64_t M) {
   T most = 0, sum = 0;

@@ -27,8 +27,8 @@ Tensor compare(const char* operation, const Tensor& a, const Tensor& b, F f) {
 // What an input that needs no gradient would be saved for.
 Tensor saved_if(bool wanted, const Tensor& x) { return wanted ? x : Tensor(); }
 
-// g where the mask (numbers without history) is 1, g times it in between, exactly 0 where it is 0: infinite and NaN
-// gradients do not leak through. Linear in g, so that it is its own derivative.
+// g where the mask (numbers without history) is 1, g times it in between, exactly 0 where it is 0: infinite
+// and NaN gradients do not leak through. Linear in g, so that it is its own derivative.
 Tensor masked(const Tensor& g, const Tensor& mask) {
   const Pair pair = pair_of("masked", g, mask);
   return record({.name = "masked",
@@ -41,7 +41,8 @@ Tensor masked(const Tensor& g, const Tensor& mask) {
                  .vjp = [mask](const Tensor& gg, Needs) { return masked(gg, mask); }});
 }
 
-// The weight of a in maximum or minimum, 1, 1/2 or 0; where either is NaN neither loses, and both count whole.
+// The weight of a in maximum or minimum, 1, 1/2 or 0; where either is NaN neither loses, and both count
+// whole.
 template <class Loses>
 Tensor tie_weights(const Tensor& a, const Tensor& b, Loses loses) {
   return zip(pair_of("maximum", a.detach(), b.detach()), [loses](const auto& u, const auto& v) {
@@ -64,7 +65,8 @@ Tensor extremum(const char* operation, const Tensor& a, const Tensor& b, Pick pi
                  }});
 }
 
-// Whether 1/b is exact, so that a product with it has the quotient's bits, in a quarter of the time: powers of two.
+// Whether 1/b is exact, so that a product with it has the quotient's bits, in a quarter of the time: powers
+// of two.
 bool has_exact_reciprocal(Scalar b) {
   int exponent = 0;
   return std::fabs(std::frexp(b.value(), &exponent)) == 0.5 && std::abs(exponent) < 100;

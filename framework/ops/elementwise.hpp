@@ -1,8 +1,9 @@
 // Elementwise operations with NumPy broadcasting.
 //
-// Binary operations take tensors whose shapes broadcast (ShapeError otherwise); float32 beside float64 gives float64,
-// int64 beside a float type gives that type. A Scalar does not change the tensor's type, except that a fraction makes
-// an int64 tensor float32. exp, log, tanh, sigmoid, sqrt, silu, gelu and / take int64 as float32.
+// Binary operations take tensors whose shapes broadcast (ShapeError otherwise); float32 beside float64 gives
+// float64, int64 beside a float type gives that type. A Scalar does not change the tensor's type, except that
+// a fraction makes an int64 tensor float32. exp, log, tanh, sigmoid, sqrt, silu, gelu and / take int64 as
+// float32.
 #pragma once
 
 #include <optional>
@@ -12,7 +13,8 @@
 
 namespace retort {
 
-/// Sums, differences and products, element by element. Tensors broadcast and promote; a number does not promote.
+/// Sums, differences and products, element by element. Tensors broadcast and promote; a number does not
+/// promote.
 [[nodiscard]] Tensor add(const Tensor& a, Scalar b);
 [[nodiscard]] Tensor sub(const Tensor& a, const Tensor& b);
 [[nodiscard]] Tensor sub(const Tensor& a, Scalar b);
@@ -69,8 +71,8 @@ inline Tensor operator-(const Tensor& x) { return neg(x); }
 
 /// The form of gelu: exact, or with tanh.
 enum class GeluApproximation { none, tanh };
-/// x · Φ(x) with Φ the standard normal distribution (Hendrycks and Gimpel, 2016), or with its tanh approximation
-/// Φ(x) ≈ (1 + tanh(√(2/π)·(x + 0.044715·x³))) / 2.
+/// x · Φ(x) with Φ the standard normal distribution (Hendrycks and Gimpel, 2016), or with its tanh
+/// approximation Φ(x) ≈ (1 + tanh(√(2/π)·(x + 0.044715·x³))) / 2.
 [[nodiscard]] Tensor gelu(const Tensor& x, GeluApproximation approximate = GeluApproximation::none);
 
 struct SoftplusOptions {
@@ -79,7 +81,8 @@ struct SoftplusOptions {
 };
 /// ln(1 + exp(beta·x)) / beta, a smooth relu; x itself where beta·x > threshold.
 [[nodiscard]] Tensor softplus(const Tensor& x, SoftplusOptions options = {});
-/// x above 0, alpha·(e^x - 1) elsewhere (Clevert, Unterthiner and Hochreiter, 2016). The gradient at 0 is alpha.
+/// x above 0, alpha·(e^x - 1) elsewhere (Clevert, Unterthiner and Hochreiter, 2016). The gradient at 0 is
+/// alpha.
 [[nodiscard]] Tensor elu(const Tensor& x, double alpha = 1);
 /// x above 0, slope·x elsewhere. The gradient at 0 is `slope`.
 [[nodiscard]] Tensor leaky_relu(const Tensor& x, double slope = 0.01);
@@ -92,7 +95,8 @@ struct SoftplusOptions {
 [[nodiscard]] Tensor pow(const Tensor& x, const Tensor& exponent);
 [[nodiscard]] Tensor pow(Scalar base, const Tensor& exponent);
 
-/// min(max(x, lo), hi), either bound optional (ValueError without any); NaN passes. The gradient passes at the bounds.
+/// min(max(x, lo), hi), either bound optional (ValueError without any); NaN passes. The gradient passes at
+/// the bounds.
 [[nodiscard]] Tensor clamp(const Tensor& x, std::optional<double> lo, std::optional<double> hi);
 
 /// The larger and the smaller of both; NaN when either is. A tie shares the gradient evenly.

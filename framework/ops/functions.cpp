@@ -76,8 +76,8 @@ Tensor int64_pow(const Tensor& a, const Tensor& b) {
   });
 }
 
-// The input of clamp in the type of the result, and bounds of that type. An int64 tensor stays one unless a bound is a
-// fraction or beyond what int64 holds on the side where it would be the result.
+// The input of clamp in the type of the result, and bounds of that type. An int64 tensor stays one unless a
+// bound is a fraction or beyond what int64 holds on the side where it would be the result.
 struct Bounded {
   Tensor x;
   Scalar low, high;
@@ -299,7 +299,8 @@ Tensor pow(const Tensor& a, const Tensor& b) {
        .vjp = [x = pair.a, y = pair.b](const Tensor& g, const Tensor& z, Needs needs) {
          std::array<Tensor, 2> gradients;
          if (needs[0]) {
-           // At y = 0 the slope is 0, also where x^(y - 1) or g is not finite; its derivative in y is 1/x elsewhere.
+           // At y = 0 the slope is 0, also where x^(y - 1) or g is not finite; its derivative in y is 1/x
+           // elsewhere.
            const Tensor ordinary = mul(isfinite(div(1, x.detach())), isfinite(g));
            const Tensor flat = mul(equal(y, 0), equal(ordinary, 0));
            gradients[0] = where(flat, 0, g * (y * pow(where(flat, 1, x), y - 1)));

@@ -44,7 +44,8 @@ void for_each_gathered(const Shape& x, std::size_t dim, const Tensor& index, Vis
 
 Tensor gather_unchecked(const Tensor& x, std::size_t dim, const Tensor& index);
 
-// g added in place to `out`, or to zeros if it is undefined, at the gathered positions: the gradient of gather.
+// g added in place to `out`, or to zeros if it is undefined, at the gathered positions: the gradient of
+// gather.
 Tensor scatter(Tensor out, const Tensor& g, const Shape& shape, std::size_t dim, const Tensor& index) {
   if (!out.defined()) out = zeros(shape, g.dtype());
   visit_dtype(g.dtype(), [&](auto zero) {
@@ -78,7 +79,8 @@ Tensor gather_unchecked(const Tensor& x, std::size_t dim, const Tensor& index) {
 enum class AtSkipped { read, zero };
 Tensor pick_rows(const Tensor& x, std::size_t dim, const Tensor& index, std::int64_t skipped, AtSkipped);
 
-// The rows of g added in place to `out`, or to zeros if it is undefined, at the picked positions except `skipped`.
+// The rows of g added in place to `out`, or to zeros if it is undefined, at the picked positions except
+// `skipped`.
 Tensor add_rows(Tensor out, const Tensor& g, const Shape& shape, std::size_t dim, const Tensor& index,
                 std::int64_t skipped) {
   if (!out.defined()) out = zeros(shape, g.dtype());

@@ -10,7 +10,8 @@
 namespace retort {
 
 /// y[i][j][k] = x[i][index[i][j][k]][k] for dim 1, alike for others: index has x's number of dimensions, and
-/// outside `dim` no extent larger than x's, or no element at all. dx adds up where an element was picked more than once.
+/// outside `dim` no extent larger than x's, or no element at all. dx adds up where an element was picked more
+/// than once.
 [[nodiscard]] Tensor gather(const Tensor& x, std::int64_t dim, const Tensor& index);
 
 /// Rows of x along `dim` at the positions in a 1-dimensional index.
@@ -18,8 +19,8 @@ namespace retort {
 
 /// x with the elements of `source` added: for dim 1, source[i][j][k] to position [i][index[i][j][k]][k],
 /// alike for others. All three have the same number of dimensions; no extent of the index is larger than the
-/// source's nor, outside `dim`, than x's; one without elements adds nothing. Elements of the source beyond the index are left out and have
-/// gradient 0. The inverse of gather.
+/// source's nor, outside `dim`, than x's; one without elements adds nothing. Elements of the source beyond
+/// the index are left out and have gradient 0. The inverse of gather.
 /// Throws: TypeError for an index that is not int64, ShapeError for shapes that do not fit, IndexError.
 [[nodiscard]] Tensor scatter_add(const Tensor& x, std::int64_t dim, const Tensor& index,
                                  const Tensor& source);

@@ -24,8 +24,8 @@ Matrices matrices_of(const Tensor& x) {
   return {shape[rank - 2], shape[rank - 1], Shape(shape.begin(), shape.begin() + rank - 2)};
 }
 
-// op(a) · op(b) for [..., rows, columns] of one type, op transposing the matrices where told. The rule needs no copy
-// of a transposed matrix: every gradient is such a product again.
+// op(a) · op(b) for [..., rows, columns] of one type, op transposing the matrices where told. The rule needs
+// no copy of a transposed matrix: every gradient is such a product again.
 Tensor product(const Tensor& a, const Tensor& b, bool transpose_a, bool transpose_b) {
   const Matrices left = matrices_of(a);
   const Matrices right = matrices_of(b);

@@ -19,7 +19,8 @@ namespace {
 
 using detail::require_floating;
 
-// A reduction as the kernels see it. Dimensions that are not neighbours are first brought together at the end.
+// A reduction as the kernels see it. Dimensions that are not neighbours are first brought together at the
+// end.
 struct Plan {
   std::array<bool, Shape::max_dims> reduced{};
   kernels::Axis axis;

@@ -15,7 +15,8 @@ namespace retort {
 [[nodiscard]] Tensor var(const Tensor& x, Dims dims = {}, bool keepdim = false, bool unbiased = true);
 /// log(sum(exp(x))) without overflow; -inf where all of x is -inf (and dx NaN). dx = g · exp(x - y).
 [[nodiscard]] Tensor logsumexp(const Tensor& x, Dims dims = {}, bool keepdim = false);
-/// The largest and the smallest element, NaN if there is one; ties share the gradient evenly. ValueError of nothing.
+/// The largest and the smallest element, NaN if there is one; ties share the gradient evenly. ValueError of
+/// nothing.
 [[nodiscard]] Tensor amax(const Tensor& x, Dims dims = {}, bool keepdim = false);
 [[nodiscard]] Tensor amin(const Tensor& x, Dims dims = {}, bool keepdim = false);
 
@@ -24,7 +25,8 @@ struct ValuesAndIndices {
   Tensor values = {};
   Tensor indices = {};
 };
-/// The largest (smallest) element along `dim` and the position of the first such; the gradient goes there alone.
+/// The largest (smallest) element along `dim` and the position of the first such; the gradient goes there
+/// alone.
 [[nodiscard]] ValuesAndIndices max(const Tensor& x, std::int64_t dim, bool keepdim = false);
 [[nodiscard]] ValuesAndIndices min(const Tensor& x, std::int64_t dim, bool keepdim = false);
 /// amax and amin over everything.

@@ -45,7 +45,8 @@ struct Range {
   std::int64_t start, length, step;
 };
 
-// g added in place to `out`, or to zeros if it is undefined, at the positions of a slice: the gradient of the slice.
+// g added in place to `out`, or to zeros if it is undefined, at the positions of a slice: the gradient of the
+// slice.
 Tensor unslice(Tensor out, const Tensor& g, const Shape& shape, const Range& range);
 
 Tensor take(const Tensor& x, const Range& range) {
@@ -126,8 +127,8 @@ Shape resolved_shape(const Tensor& x, const Shape& shape) {
   return resolved;
 }
 
-// Consecutive parts of these extents along a dimension, each under `shape` if that is given: one operation with all of
-// them as its results, so that a loop over the parts costs what they cost, to any order.
+// Consecutive parts of these extents along a dimension, each under `shape` if that is given: one operation
+// with all of them as its results, so that a loop over the parts costs what they cost, to any order.
 Tensors parts_of(const char* operation, const Tensor& x, std::size_t dim,
                  const std::vector<std::int64_t>& sizes, const Shape* shape = nullptr) {
   const Strides strides = strides_of(x.shape());

@@ -16,8 +16,9 @@ void check_at_least(const char* operation, const char* what, const Size2d& size,
                              Shape{size.height, size.width}, least));
 }
 
-// Window positions along one dimension; 0 if the kernel does not fit. In ceil mode the last window may reach beyond the
-// padding, but it starts inside the image or the padding before it. Every option may be as large as an int64.
+// Window positions along one dimension; 0 if the kernel does not fit. In ceil mode the last window may reach
+// beyond the padding, but it starts inside the image or the padding before it. Every option may be as large
+// as an int64.
 std::int64_t positions(Wide extent, Wide kernel, Wide stride, Wide padding, Wide dilation, bool ceil_mode) {
   const Wide room = extent + 2 * padding - dilation * (kernel - 1) - 1;
   if (room <= -stride || (room < 0 && !ceil_mode)) return 0;

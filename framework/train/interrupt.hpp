@@ -6,8 +6,8 @@ namespace retort {
 class Communicator;
 
 /// While it lives, the first Ctrl-C (SIGINT) or SIGTERM, which launchers and batch systems send, only makes
-/// interrupted() true. The second signal of the same kind ends the process at once, as it does without a guard.
-/// A process that ignored a signal (nohup) continues to ignore it.
+/// interrupted() true. The second signal of the same kind ends the process at once, as it does without a
+/// guard. A process that ignored a signal (nohup) continues to ignore it.
 /// Throws: Error if there is one already.
 class InterruptGuard {
  public:
@@ -17,12 +17,13 @@ class InterruptGuard {
   InterruptGuard& operator=(const InterruptGuard&) = delete;
 };
 
-/// True if SIGINT or SIGTERM has arrived since the last InterruptGuard was constructed. Check it after each step; if
-/// true, save a checkpoint, print how to resume, and exit with 130, as shells expect. It costs a read.
+/// True if SIGINT or SIGTERM has arrived since the last InterruptGuard was constructed. Check it after each
+/// step; if true, save a checkpoint, print how to resume, and exit with 130, as shells expect. It costs a
+/// read.
 bool interrupted() noexcept;
 
-/// True on every rank if interrupted() is true on any of them. All ranks call it after the same step, and so stop
-/// together. It costs one small exchange.
+/// True on every rank if interrupted() is true on any of them. All ranks call it after the same step, and so
+/// stop together. It costs one small exchange.
 bool interrupted(const Communicator& world);
 
 }  // namespace retort

@@ -26,7 +26,8 @@ void EvaluationMode::remember(Module& module) {
 
 namespace {
 
-/// Calls the model with the rows begin … end-1 of each batch, which `rows` returns, and concatenates its results.
+/// Calls the model with the rows begin … end-1 of each batch, which `rows` returns, and concatenates its
+/// results.
 Tensor predict_rows(std::int64_t size, const PredictOptions& options,
                     const std::function<Tensor(std::int64_t, std::int64_t)>& rows,
                     const std::function<Tensor(const Tensor&)>& model) {

@@ -57,8 +57,8 @@ template <class Model>
   }
 }
 
-/// predict() for the inputs of all rows of a source, in order, such as a part that split() returned. The rows are
-/// fetched batch by batch.
+/// predict() for the inputs of all rows of a source, in order, such as a part that split() returned. The rows
+/// are fetched batch by batch.
 template <class Model>
 [[nodiscard]] Tensor predict(Model& model, const RowSource& source, PredictOptions options = {}) {
   const auto call = [&](const Tensor& batch) { return model(batch); };

@@ -15,10 +15,11 @@ struct ProgressOptions {
   int descriptor = 2;      ///< where it is written to: stderr
 };
 
-/// Shows how far training is: on a terminal one line with a bar, the rate, the time left and the loss, fitted to the
-/// width, a few times a second; elsewhere (a file, a pipe, TERM=dumb) a plain line for each epoch, and every ten
-/// seconds within a long one. Colour only on a terminal, and not with NO_COLOR in the environment. A failure to write
-/// is ignored. ValueError for epochs or steps below 1, or `done` outside [0, epochs × steps].
+/// Shows how far training is: on a terminal one line with a bar, the rate, the time left and the loss, fitted
+/// to the width, a few times a second; elsewhere (a file, a pipe, TERM=dumb) a plain line for each epoch, and
+/// every ten seconds within a long one. Colour only on a terminal, and not with NO_COLOR in the environment.
+/// A failure to write is ignored. ValueError for epochs or steps below 1, or `done` outside [0, epochs ×
+/// steps].
 class Progress {
  public:
   explicit Progress(std::string name, ProgressOptions options);
@@ -27,7 +28,8 @@ class Progress {
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
-  /// After each step, with the loss of its batch. Mostly this counts: the clock is read once in a millisecond.
+  /// After each step, with the loss of its batch. Mostly this counts: the clock is read once in a
+  /// millisecond.
   void step(double loss) {
     loss_ = loss;
     if (++done_ >= look_at_) look();

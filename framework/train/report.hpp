@@ -31,6 +31,7 @@ struct ReportPoint {
   std::string color = {};
 };
 
+/// The axes of a chart.
 struct ReportAxes {
   std::string x = {};  ///< title of the horizontal axis
   std::string y = {};
@@ -52,7 +53,8 @@ struct ReportSample {
 ///     rt::Report report("Distillation on Fashion-MNIST");
 ///     report.section("Result", "Accuracy on the test set.");
 ///     report.table({{"", "accuracy, %"}, {"teacher", "91.2"}, {"student", "88.0"}});
-///     report.curves("Training loss", {.x = "epoch", .y = "loss"}, {{.name = "teacher", .x = epochs, .y = losses}});
+///     report.curves("Training loss", {.x = "epoch", .y = "loss"},
+///                   {{.name = "teacher", .x = epochs, .y = losses}});
 ///     report.write("report.html");
 ///
 /// All text is escaped, except that of html(). Charts and images that follow each other share a grid.

@@ -31,7 +31,8 @@ section { margin-top: 2.2rem; }
 section > p { max-width: 75ch; margin: 0 0 0.8rem; color: var(--faint); }
 p.tiles { margin: 0.8rem 0 0.3rem; color: var(--faint); }
 div.tiles { display: grid; grid-template-columns: repeat(3, minmax(0, 210px)); gap: 14px; }
-.tiles div { padding: 10px 12px; background: var(--card); border: 1px solid; border-left-width: 6px; border-radius: 8px;
+.tiles div { padding: 10px 12px; background: var(--card); border: 1px solid; border-left-width: 6px;
+  border-radius: 8px;
   line-height: 1.25; }
 .tiles b { display: block; font-size: clamp(1.3rem, 6vw, 2.1rem); }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
@@ -49,7 +50,8 @@ svg [color="black"] { color: var(--ink); }
 svg text { fill: var(--ink); font-family: system-ui, sans-serif; }
 .chart text { font-size: 12px; }
 .legend span { display: inline-block; margin-right: 1.2em; white-space: nowrap; }
-.legend i, li i { display: inline-block; width: 0.8em; height: 0.8em; border-radius: 2px; margin-right: 0.4em; }
+.legend i, li i { display: inline-block; width: 0.8em; height: 0.8em; border-radius: 2px;
+  margin-right: 0.4em; }
 .note { padding: 10px 12px; border: 1px dashed var(--faint); border-radius: 8px; }
 .result th, .result td { padding: 7px 14px 7px 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 .result small { color: var(--faint); font-size: 0.85em; display: inline-block; }

@@ -35,6 +35,7 @@ class RunFolder {
   RunFolder(const RunFolder&) = delete;
   RunFolder& operator=(const RunFolder&) = delete;
 
+  /// The folder.
   const std::string& path() const { return path_; }
   /// The path of a file in the folder.
   std::string file(std::string_view name) const;

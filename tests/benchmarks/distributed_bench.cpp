@@ -136,7 +136,8 @@ int main(int argc, char** argv) {
     std::printf("  step %.2f ms, its own shards and the optimiser alone %.2f ms\n", best * 1e3, local * 1e3);
     if (world.size() == 1) return 0;
     std::printf(
-        "  rank 0 per step: %.1f messages, %.2f MB sent, %.2f MB of complete sums; waiting %.2f ms on average\n",
+        "  rank 0 per step: %.1f messages, %.2f MB sent, %.2f MB of complete sums; "
+        "waiting %.2f ms on average\n",
         static_cast<double>(after.messages - before.messages) / count,
         static_cast<double>(after.bytes_sent - before.bytes_sent) / count / 1e6,
         static_cast<double>(after.bytes_broadcast - before.bytes_broadcast) / count / 1e6, waiting * 1e3);

@@ -14,8 +14,9 @@
 #include "retort/framework/base/array.hpp"
 #include "retort/framework/base/pool.hpp"
 
-// A smaller quarantine than 256 MB, so that the resident memory that libFuzzer watches is the reader's; and a smaller
-// stack for finding uses after return, which is searched at every throw: at its full size that takes most of the time.
+// A smaller quarantine than 256 MB, so that the resident memory that libFuzzer watches is the reader's; and a
+// smaller stack for finding uses after return, which is searched at every throw: at its full size that takes
+// most of the time.
 extern "C" const char* __asan_default_options() { return "quarantine_size_mb=16:max_uar_stack_size_log=16"; }
 
 namespace retort::fuzz {
@@ -37,8 +38,8 @@ void count_release(const volatile void* block) {
                    std::memory_order_relaxed);
 }
 
-// Blocks from before the hooks were there are counted as well when they are freed. The counter may thus begin below
-// zero; only differences matter.
+// Blocks from before the hooks were there are counted as well when they are freed. The counter may thus begin
+// below zero; only differences matter.
 [[maybe_unused]] const int installed =
     __sanitizer_install_malloc_and_free_hooks(count_allocation, count_release);
 

@@ -76,7 +76,8 @@ Bytes deflated(const Bytes& content, int level) {
   return out;
 }
 
-// The bytes of elements that the header in `content` states; 0 when it is none or they are no number of 60 bits.
+// The bytes of elements that the header in `content` states; 0 when it is none or they are no number of 60
+// bits.
 std::size_t stated_bytes(const Bytes& content) {
   if (content.size() < 4 || content.size() < 4 + 4 * std::size_t{content[3]}) return 0;
   constexpr std::size_t sizes[16] = {0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 0, 2, 4, 4, 8, 0};
@@ -113,8 +114,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   return 0;
 }
 
-// Random changes of compressed bytes hardly get past zlib's checks. So every other time it is the content that changes,
-// and is compressed again.
+// Random changes of compressed bytes hardly get past zlib's checks. So every other time it is the content
+// that changes, and is compressed again.
 extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t size, std::size_t max_size,
                                                unsigned seed) {
   std::minstd_rand random(seed);

@@ -118,7 +118,8 @@ BOOST_AUTO_TEST_CASE(linear_lr_ends_at_exactly_0) {
     }
 }
 
-// A later schedule of a chain may raise a rate that an earlier one left negative; only a step with one is refused.
+// A later schedule of a chain may raise a rate that an earlier one left negative; only a step with one is
+// refused.
 BOOST_AUTO_TEST_CASE(a_rate_may_be_negative_within_a_chain) {
   rt::SGD sgd(one_parameter(), {.lr = 0.5});
   rt::LRScheduler down(sgd, [](const rt::LRScheduler::Moment& at) { return at.step == 2 ? -at.lr : at.lr; });

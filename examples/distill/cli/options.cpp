@@ -130,8 +130,8 @@ std::optional<Options> parse_options(int argc, const char* const* argv) {
 
   CLI::App app(
       "Trains a large teacher on all images, then small students on a few: alone with the labels, and "
-      "distilled from the teacher. Prints their results on the test set and writes them to DIR/result.json. The "
-      "subcommands do parts of this; each has its own --help.",
+      "distilled from the teacher. Prints their results on the test set and writes them to DIR/result.json. "
+      "The subcommands do parts of this; each has its own --help.",
       "distill");
   const auto add = [&](CLI::App& to, Command command) {
     add_flags(to, command, settings, sources.flags);

@@ -33,9 +33,9 @@ FolderLock::FolderLock(const std::string& folder, bool must_exist) {
   if (descriptor_ < 0) {
     const int error = errno;
     if (error == ENOENT) return;  // resuming a run that is not there: the checkpoints are missed later
-    throw retort::IoError(
-        retort::message("--out: cannot open the folder {}: {}", folder, std::generic_category().message(error)),
-        folder, error);
+    throw retort::IoError(retort::message("--out: cannot open the folder {}: {}", folder,
+                                          std::generic_category().message(error)),
+                          folder, error);
   }
   while (::flock(descriptor_, LOCK_EX | LOCK_NB) != 0) {
     if (errno == EINTR) continue;

@@ -97,8 +97,9 @@ BOOST_AUTO_TEST_CASE(a_value_used_in_many_places_gathers_every_share) {
   BOOST_TEST(x.grad().values<double>() == expected, boost::test_tools::per_element());
 }
 
-// Parts of x by several operations in a loop. Each rule adds only its part to x's gradient, which stays right where
-// something else has flowed in, where the same tensor flows into two places, and where the backward is recorded.
+// Parts of x by several operations in a loop. Each rule adds only its part to x's gradient, which stays right
+// where something else has flowed in, where the same tensor flows into two places, and where the backward is
+// recorded.
 BOOST_AUTO_TEST_CASE(parts_of_a_tensor_add_to_one_gradient) {
   const Tensor x = reshape(tensor({1.0, 2.0, 3.0, 4.0, 5.0, 6.0}), {2, 3}).detach().set_requires_grad();
   const auto f = [&](const Tensor& v) {
@@ -130,7 +131,8 @@ BOOST_AUTO_TEST_CASE(parts_of_a_tensor_add_to_one_gradient) {
     BOOST_TEST(gradient.values<double>() == std::vector<double>(6, 2.0), boost::test_tools::per_element());
 }
 
-// The padding row is a constant to every order: what flows back to it is dropped in the rule of the rule, too.
+// The padding row is a constant to every order: what flows back to it is dropped in the rule of the rule,
+// too.
 BOOST_AUTO_TEST_CASE(a_padding_row_has_no_gradient_of_any_order) {
   for (const std::int64_t padding : {0, -2}) {
     const Tensor w = reshape(tensor({1.0, 2.0}), {2, 1}).detach().set_requires_grad();

@@ -1,4 +1,5 @@
-// Networks of PyTorch: weights load by name, give PyTorch's outputs and gradients, and are saved as they were.
+// Networks of PyTorch: weights load by name, give PyTorch's outputs and gradients, and are saved as they
+// were.
 #include <algorithm>
 #include <boost/test/unit_test.hpp>
 #include <cmath>

@@ -184,7 +184,8 @@ BOOST_AUTO_TEST_CASE(a_plateau_of_an_earlier_version_is_read) {
   BOOST_TEST(other.lr() == optimizer.lr());
 }
 
-// Stopped at 50 random steps: groups, averages, early stopping, schedules and generators resume with the same bits.
+// Stopped at 50 random steps: groups, averages, early stopping, schedules and generators resume with the same
+// bits.
 BOOST_AUTO_TEST_CASE(everything_resumes_at_random_steps) {
   constexpr std::int64_t steps = 60;
   TrainingRun whole;

@@ -114,7 +114,8 @@ BOOST_AUTO_TEST_CASE(refused_inputs) {
 }
 
 BOOST_AUTO_TEST_CASE(rare_classes_count_as_much_as_frequent_ones) {
-  // Class 0: three rows, one of them right; the others are predicted as 1 and 2. Class 1: one row, predicted as 0.
+  // Class 0: three rows, one of them right; the others are predicted as 1 and 2. Class 1: one row, predicted
+  // as 0.
   const Tensor logits = one_hot(tensor({0, 1, 2, 0}), 4).to(DType::float64);
   const Tensor labels = tensor({0, 0, 0, 1});
   BOOST_TEST(metrics::balanced_accuracy(logits, labels) == (1.0 / 3 + 0) / 2);

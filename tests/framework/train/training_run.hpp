@@ -34,8 +34,9 @@ class Stream : public RowSource {
 };
 
 /// Dropout and noise on the inputs draw from a generator of the run's own; the order of the batches and their
-/// random scales come from the loader's seed. Two threads prepare three batches ahead. The rates of two parameter groups follow two chained schedules and a plateau, the
-/// weights are averaged, and early stopping watches the loss. Nine steps make an epoch.
+/// random scales come from the loader's seed. Two threads prepare three batches ahead. The rates of two
+/// parameter groups follow two chained schedules and a plateau, the weights are averaged, and early stopping
+/// watches the loss. Nine steps make an epoch.
 struct TrainingRun {
   explicit TrainingRun(std::uint64_t seed = 1)
       : model(network(seed)),
