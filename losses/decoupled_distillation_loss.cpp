@@ -55,7 +55,7 @@ std::pair<Tensor, Tensor> split_row(const Tensor& logits, const Tensor& labels, 
   return {concat({of_label, where(has_rest, mass, -infinity)}, -1), rest};
 }
 
-// What the loss depends on besides the logits.
+// The inputs of the loss other than the logits.
 struct Call {
   detail::ClassRows rows;
   Tensor labels;  // 0 in rows that do not count

@@ -11,7 +11,7 @@ namespace retort {
 /// Shapes: student [N, C, H, W] and teacher [N, C', H, W], whose numbers of channels may differ; the result
 /// ().
 /// Edge cases: a map of zeros stays 0, with zero gradient. The loss of an empty batch is NaN, as is any mean
-/// of nothing.
+/// without elements.
 /// Throws: ShapeError if N, H or W differ or there are not four dimensions; TypeError for int64.
 /// Zagoruyko and Komodakis, "Paying more attention to attention" (2017).
 [[nodiscard]] Tensor attention_transfer_loss(const Tensor& student, const Tensor& teacher);

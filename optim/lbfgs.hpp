@@ -72,7 +72,7 @@ class LBFGS : public Optimizer {
   static std::pair<Point, std::int64_t> search(const Evaluate& evaluate, const Point& start, double t,
                                                double largest, std::int64_t budget);
 
-  // What the next step depends on.
+  // The state that the next step depends on.
   std::vector<Pair> pairs_;
   double scale_ = 1;  // of the initial approximation of the inverse Hessian
   double length_ = 0;

@@ -73,7 +73,7 @@ class Optimizer {
   virtual void load_state_dict(const StateDict& state);
 
  protected:
-  /// What an optimiser keeps per parameter.
+  /// The state that an optimiser keeps per parameter.
   struct State {
     std::int64_t step = 0;
     std::array<Tensor, 3> tensors = {};  ///< undefined until needed, then of the parameter's shape and type

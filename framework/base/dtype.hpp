@@ -79,7 +79,7 @@ constexpr To convert(From value) {
 }
 }  // namespace detail
 
-/// Calls f with a zero of the C++ type that dtype stands for.
+/// Calls f with a zero of the C++ type of dtype.
 template <class F>
 decltype(auto) visit_dtype(DType dtype, F&& f) {
   switch (dtype) {

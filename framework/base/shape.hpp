@@ -12,7 +12,7 @@
 namespace retort {
 
 /// The extents of a row-major array, used like a std::vector<std::int64_t>: `Shape{2, 3}`; `Shape{}` is a
-/// scalar's. The extents stand in the object itself, so that making a tensor costs no allocation for them; a
+/// scalar's. The extents are in the object itself, so that making a tensor costs no allocation for them; a
 /// shape has at most `max_dims` dimensions (ShapeError beyond). Streams as `()`, `(3)`, `(2, 3)`.
 class Shape {
  public:

@@ -49,8 +49,9 @@ void Operation::spend() noexcept {
 Tensor Operation::connected(std::size_t i) {
   const Tensor& result = results[i];
   if (!result.defined() || !is_floating_point(result.dtype())) return result;
-  const Ref<Node> node = Ref<Node>::share(this);
-  return Access::make(Access::array(result), part_count == 0 ? node : Ref<Node>(new Part(result, node, i)));
+  Ref<Node> node = Ref<Node>::share(this);
+  if (part_count > 0) node = Ref<Node>(new Part(result, node, i));
+  return Access::make(Access::array(result), std::move(node));
 }
 
 }  // namespace retort::detail

@@ -78,7 +78,7 @@ struct CsvOptions {
 /// and a column that is not in the file. TypeError for int64 inputs; ValueError for a delimiter that is a
 /// quote or a line end.
 Dataset load_csv(const std::string& path, const CsvOptions& options = {});
-/// The same from text in memory; `name` stands for the file in messages.
+/// The same from text in memory; messages give `name` as the file.
 Dataset parse_csv(std::string_view text, const CsvOptions& options = {}, std::string_view name = "memory");
 
 /// The options with everything that is learnt from the file filled in: the categories of each categorical

@@ -180,7 +180,7 @@ void read_elements(const Input& input, Stream& stream, const Header& header, Use
   }
   std::byte extra;
   if (stream.read(&extra, 1) != 0)
-    input.fail("trailing bytes: it goes on after the {} bytes that shape {} takes", header.bytes,
+    input.fail("trailing bytes: it continues after the {} bytes that shape {} takes", header.bytes,
                header.shape);
 }
 

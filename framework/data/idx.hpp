@@ -19,7 +19,7 @@ namespace retort {
 /// million labels: no more than 64 MB and 16 times the file are taken, of a compressed one 64 MB and 4 times
 /// what it states.
 Tensor load_idx(const std::string& path);
-/// The same from memory; `name` stands for the file in messages.
+/// The same from memory; messages give `name` as the file.
 Tensor parse_idx(std::span<const std::byte> bytes, std::string_view name = "memory");
 
 /// Loads the training and the test set of a folder that holds the four files train-images-idx3-ubyte,

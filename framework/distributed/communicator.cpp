@@ -74,7 +74,7 @@ void abort_soon(Transport* transport) {
     detail::write_quietly(
         STDERR_FILENO,
         message("retort: rank {} of {}: an exception destroyed the Communicator 5 s ago, but the "
-                "process goes on; ending all ranks\n",
+                "process continues; ending all ranks\n",
                 transport->rank(), transport->size()));
     transport->abort();
   }).detach();

@@ -23,7 +23,7 @@ class Input {
  public:
   /// Opens a regular file; `operation` begins every error message. IoError when that is not possible.
   Input(std::string_view operation, const std::string& path);
-  /// Reads from memory that outlives this object; `name` stands for the path in messages.
+  /// Reads from memory that outlives this object; messages give `name` as the path.
   Input(std::string_view operation, std::string_view name, std::span<const std::byte> bytes);
   ~Input();
   Input(const Input&) = delete;
@@ -49,8 +49,8 @@ class Input {
   int descriptor_ = -1;
 };
 
-/// Product of the extents and the size of one element; nothing when it, or the part of it that stands beside
-/// a zero, does not fit into 63 bits.
+/// Product of the extents and the size of one element; empty if it, or the product of the other factors next
+/// to a zero, does not fit into 63 bits.
 std::optional<std::uint64_t> byte_count(const Shape& shape, std::size_t element_size);
 
 /// An array for what the file states; `what` names it in messages ("" for the file as a whole). IoError where

@@ -19,7 +19,7 @@ void save_npy(const std::string& path, const Tensor& tensor);
 /// Throws: IoError that names file and cause for other element types, a malformed header, more than 8
 /// dimensions, and data that is not as long as its shape requires.
 Tensor load_npy(const std::string& path);
-/// The same from memory; `name` stands for the file in messages.
+/// The same from memory; messages give `name` as the file.
 Tensor parse_npy(std::span<const std::byte> bytes, std::string_view name = "memory");
 
 }  // namespace retort

@@ -28,7 +28,7 @@ void save_npz(const std::string& path, const StateDict& tensors, const NpzOption
 StateDict load_npz(const std::string& path);
 /// Reads the arrays of those names only, whatever the other entries hold.
 StateDict load_npz(const std::string& path, const std::vector<std::string>& names);
-/// The same from memory; `name` stands for the file in messages.
+/// The same from memory; messages give `name` as the file.
 StateDict parse_npz(std::span<const std::byte> bytes, std::string_view name = "memory");
 
 }  // namespace retort

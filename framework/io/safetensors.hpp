@@ -14,7 +14,7 @@
 
 namespace retort {
 
-/// Free-form pairs of strings that a safetensors file carries beside its tensors, in order.
+/// Free-form pairs of strings that a safetensors file carries in addition to its tensors, in order.
 using Metadata = std::vector<std::pair<std::string, std::string>>;
 
 /// How floating-point tensors are stored: as they are, or rounded (to nearest, ties to even) to 16 bits.
@@ -48,7 +48,7 @@ StateDict load_safetensors(const std::string& path, Metadata* metadata = nullptr
 /// Reads the tensors of those names only.
 /// Throws: IoError, also for a name that is not in the file or whose type is not supported.
 StateDict load_safetensors(const std::string& path, const std::vector<std::string>& names);
-/// The same from memory; `name` stands for the file in messages.
+/// The same from memory; messages give `name` as the file.
 StateDict parse_safetensors(std::span<const std::byte> bytes, Metadata* metadata = nullptr,
                             std::string_view name = "memory");
 

@@ -31,7 +31,7 @@ inline Batch<T> power(Second second, const Batch<T>& e) {
   return second == Second::square ? square : second == Second::cube ? square * e : square * square;
 }
 
-/// What all rows of a call share.
+/// The values that all rows of a call share.
 template <class T>
 struct Setting {
   explicit Setting(const DistillationRows<T>& of)

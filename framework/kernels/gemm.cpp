@@ -287,7 +287,7 @@ void multiply_by_library(const Product<T>& of) {
 }
 
 /// How many strips of the longer side of an [m, n] result threads compute apart, by what the work is worth.
-/// Every strip copies the other matrix anew, so they are not narrow.
+/// Every strip copies the other matrix again, so they are not narrow.
 std::int64_t strips_of(std::int64_t m, std::int64_t n, std::int64_t k) {
   constexpr std::int64_t work = 1'500'000;  // of a strip, at least
   const auto width = [](std::int64_t strips) { return strips == 1 ? 64 : strips == 2 ? 192 : 512; };

@@ -1,6 +1,6 @@
 // Batch and group norm. An array [batch, channels, inner] is cut into pieces of one channel each: stretches
 // of a run of `inner` elements, or for inner = 1 blocks of rows of which each column is a piece. The pieces'
-// sums stand in a table [parts, channels], from which those of each set follow in a fixed order.
+// sums form a table [parts, channels], from which those of each set follow in a fixed order.
 #include "retort/framework/base/threads.hpp"
 #include "retort/framework/kernels/norm_impl.hpp"
 

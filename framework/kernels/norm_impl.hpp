@@ -1,4 +1,4 @@
-// What the kernels of normalisation have in common: moments of a stretch of numbers, and the two formulas.
+// The parts that kernels of normalisation share: moments of a stretch of numbers, and the two formulas.
 #pragma once
 
 #include <algorithm>

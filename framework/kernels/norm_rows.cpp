@@ -40,7 +40,7 @@ Statistics<T> row_statistics(const T* x, T* statistics, Index row, const NormRow
   return Statistics<T>::store(statistics, row, rows, x[0], mean, squares / static_cast<double>(n), eps);
 }
 
-/// What one row adds to the gradients of weight and bias, and the means that its dx needs.
+/// The contribution of one row to the gradients of weight and bias, and the means that its dx needs.
 template <class T>
 struct RowMeans {
   T g, gx;

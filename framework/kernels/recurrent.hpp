@@ -26,9 +26,10 @@ struct RecurrentShape {
 template <class T>
 Index packed_weight_size(const RecurrentShape& of);
 
-/// What the steps read and write. `gates` [rows, steps, gates · hidden] holds the input products with their
-/// bias, and afterwards the gates: i, f, g, o of an LSTM, r, z, n of a GRU. `inner` [rows, steps, hidden]
-/// gets the cell of an LSTM, and of a GRU the hidden part of n. `packed` has packed_weight_size() elements.
+/// The arrays that the steps read and write. `gates` [rows, steps, gates · hidden] holds the input products
+/// with their bias, and afterwards the gates: i, f, g, o of an LSTM, r, z, n of a GRU. `inner` [rows, steps,
+/// hidden] gets the cell of an LSTM, and of a GRU the hidden part of n. `packed` has packed_weight_size()
+/// elements.
 template <class T>
 struct RecurrentArrays {
   const T *weight, *bias, *h0, *c0;  // bias, h0 and c0 may be null: zeros

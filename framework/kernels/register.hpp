@@ -387,8 +387,8 @@ class Register : public Arithmetic<Register<T, bytes>> {
     const Register zero(0), one(1), endless(std::numeric_limits<T>::infinity()), a = abs(x),
                                                                                  size_of_y = abs(y);
     const Register all_integral(8388608), half = size_of_y * Register(0.5);  // from 2^23 on
-    const auto is_integral = [&](const Register& v) {
-      return (v >= all_integral) | ((v + all_integral) - all_integral == v);
+    const auto is_integral = [&](const Register& z) {
+      return (z >= all_integral) | ((z + all_integral) - all_integral == z);
     };
     const Condition integral = is_integral(size_of_y);
     const Condition odd = integral & !is_integral(half) & (size_of_y < Register(16777216));

@@ -192,8 +192,8 @@ inline void turn(const T* x, std::int64_t from, std::int64_t rows, std::int64_t 
       const T* const strip = x + std::min(r, rows - side) * from;
       for (std::int64_t c = 0; c < columns; c += side) {
         const std::int64_t first = std::min(c, columns - side);
-        // Short runs of many rows, where the hardware sees no streams: the next strip is fetched beside this
-        // one.
+        // Short runs of many rows, where the hardware sees no streams: the next strip is fetched along with
+        // this one.
         if (c % (2 * side) == 0)
           for (std::int64_t i = 0; i < side; ++i) prefetch(strip + (side + i) * from + c);
         detail::turn_square(strip + first, from, y + first * to + std::min(r, rows - side), to);
@@ -217,7 +217,7 @@ inline void turn_out(const T* x, std::int64_t n, std::int64_t count, T* y) {
   turn(x, lanes<T>, n, count, y, n);
 }
 
-/// What the exponentials of a long row are taken relative to: block by block the greatest element so far, so
+/// The shift of the exponentials of a long row: block by block the greatest element so far, so
 /// that one visit does. A factor corrects the blocks before a greater one.
 template <class T>
 class RunningShift {

@@ -145,7 +145,7 @@ inline void store_partial(T* y, const Batch<T>& v, std::int64_t count) {
 }
 
 /// While it lives and where it is wanted, this thread's results too small for a normal number are 0:
-/// computing with denormal ones takes a hundred times as long. For sums beside which they are nothing.
+/// computing with denormal ones takes a hundred times as long. For sums that they do not change.
 class FlushToZero {
  public:
 #if defined(__SSE2__)
@@ -299,7 +299,7 @@ namespace detail {
 template <class T>
 inline constexpr T log2_e = static_cast<T>(1.44269504088896340735992468100189214);
 
-/// v·2^n for the integer n that stands in the low bits of `shifted`, twice the exponent's bias added to it.
+/// v·2^n for the integer n in the low bits of `shifted`, twice the exponent's bias added to it.
 template <class T>
 inline Batch<T> times_power_of_2(const Batch<T>& v, [[maybe_unused]] const Batch<T>& n,
                                  [[maybe_unused]] const Batch<T>& shifted) {

@@ -96,7 +96,7 @@ double exp_sum(const T* x, std::int64_t n, RunningShift<T>& shift, T* e) {
   return total;
 }
 
-/// What to subtract before exp in logsumexp: not an infinity, which would hide itself.
+/// The number that logsumexp subtracts before exp. It is finite: inf - inf would be NaN.
 template <class T>
 Batch<T> finite_shift(const Batch<T>& max) {
   return select(xsimd::abs(max) == Batch<T>(infinity<T>), Batch<T>(T{0}), max);

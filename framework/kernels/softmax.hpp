@@ -11,7 +11,7 @@ namespace retort::kernels {
 template <class T>
 void softmax(const T* x, T* y, const Axis& axis);
 
-/// y = x - max - log(sum(exp(x - max))). A -inf entry beside a finite one stays -inf.
+/// y = x - max - log(sum(exp(x - max))). A -inf entry next to a finite one stays -inf.
 template <class T>
 void log_softmax(const T* x, T* y, const Axis& axis);
 

@@ -25,8 +25,8 @@ struct Scratch {
   std::vector<Kept> kept;
 };
 
-/// What all rows of a call share. The exponentials that are visited are exp(s/T), or exp(s) if only the
-/// labels need them; those of the labels are their power of T.
+/// The values that all rows of a call share. The exponentials that are visited are exp(s/T), or exp(s) if
+/// only the labels need them; those of the labels are their power of T.
 template <class T>
 struct Setting {
   explicit Setting(const SparseDistillationRows<T>& of)

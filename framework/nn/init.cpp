@@ -18,7 +18,7 @@ Tensor write(const char* name, const Tensor& tensor, F f) {
   return tensor;
 }
 
-/// A generator set aside for one draw an element.
+/// A generator set aside for one draw per element.
 Generator draws_for(const Tensor& tensor) {
   return detail::take_from_default(detail::blocks_for(tensor.size(), tensor.dtype()));
 }

@@ -35,7 +35,7 @@ class Buffer : public Tensor {
 
 namespace detail {
 
-/// What RETORT_MEMBERS tells about one member, or one element of it.
+/// A member that RETORT_MEMBERS lists, or one element of it.
 struct Member {
   std::string name = {};
   Tensor tensor = {};  ///< of a parameter or buffer
@@ -105,8 +105,8 @@ class Module {
   Module(Module&&) = default;
   Module& operator=(Module&&) = default;
 
-  /// The parameters, children's included, in the order of RETORT_MEMBERS; frozen ones too. A tensor that
-  /// stands in several places (tied weights) comes once, under its first name. They are the module's own.
+  /// The parameters, children's included, in the order of RETORT_MEMBERS; frozen ones too. A tensor in
+  /// several places (tied weights) comes once, under its first name. They are the module's own.
   Tensors parameters() const;
   std::vector<std::pair<std::string, Tensor>> named_parameters() const;
   /// The same for buffers.
@@ -120,7 +120,7 @@ class Module {
   void eval() { train(false); }
   bool is_training() const { return training_; }
 
-  /// Makes every floating-point parameter want a gradient, or not: with false, a teacher is frozen.
+  /// Sets whether the floating-point parameters require a gradient; false freezes a teacher.
   void set_requires_grad(bool value = true);
   /// Drops the gradients of all parameters.
   void zero_grad();

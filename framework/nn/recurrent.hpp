@@ -18,8 +18,9 @@ struct RecurrentOptions {
 using LSTMOptions = RecurrentOptions;
 using GRUOptions = RecurrentOptions;
 
-/// What LSTM and GRU share. The parameters are weight_ih_l0, weight_hh_l0, bias_ih_l0 and bias_hh_l0, those
-/// of the backward direction …_l0_reverse, of further layers …_l1, all with PyTorch's initial distributions.
+/// The common base of LSTM and GRU. The parameters are weight_ih_l0, weight_hh_l0, bias_ih_l0 and bias_hh_l0,
+/// those of the backward direction …_l0_reverse, of further layers …_l1, all with PyTorch's initial
+/// distributions.
 class Recurrent : public Module {
  public:
   /// One element per layer and direction.

@@ -1,4 +1,4 @@
-// What variances and normalisations have in common. Internal.
+// The parts that variances and normalisations share. Internal.
 #pragma once
 
 #include "retort/framework/core/tensor.hpp"

@@ -26,7 +26,7 @@ inline void require_int64(const char* operation, const char* what, const Tensor&
 using Split = kernels::Axis;
 kernels::Axis split_at(const Shape& shape, std::size_t dim);
 
-/// What a reduction over some dimensions, or over all, leaves.
+/// The shape and counts after a reduction over some dimensions, or over all.
 struct Reduced {
   Shape kept;      ///< the result's shape with keepdim
   Shape squeezed;  ///< and without

@@ -109,7 +109,7 @@ Arguments checked(const char* operation, const Tensor& x, const Tensor& weight, 
   return {x.to(dtype), weight.to(dtype), bias.defined() ? bias.to(dtype) : bias};
 }
 
-// What the result of a transposed convolution has along one dimension; 0 if that is less.
+// The extent of a transposed convolution's result along one dimension, at least 0.
 std::int64_t transposed_extent(std::int64_t n, std::int64_t kernel, std::int64_t stride, std::int64_t padding,
                                std::int64_t output_padding, std::int64_t dilation) {
   std::int64_t steps = 0, reach = 0, extent = 0;

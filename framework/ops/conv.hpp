@@ -8,7 +8,7 @@
 
 namespace retort {
 
-/// A height and a width; one number stands for both.
+/// A height and a width; one number gives both.
 struct Size2d {
   Size2d(std::int64_t both) : height(both), width(both) {}  // NOLINT: made to be implicit
   Size2d(int both) : height(both), width(both) {}           // NOLINT: made to be implicit

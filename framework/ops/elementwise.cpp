@@ -24,7 +24,7 @@ Tensor compare(const char* operation, const Tensor& a, const Tensor& b, F f) {
   return Tensor(std::move(out));
 }
 
-// What an input that needs no gradient would be saved for.
+// x if the other operand's gradient needs it, else nothing.
 Tensor saved_if(bool wanted, const Tensor& x) { return wanted ? x : Tensor(); }
 
 // g where the mask (numbers without history) is 1, g times it in between, exactly 0 where it is 0: infinite

@@ -1,7 +1,7 @@
 // Elementwise operations with NumPy broadcasting.
 //
-// Binary operations take tensors whose shapes broadcast (ShapeError otherwise); float32 beside float64 gives
-// float64, int64 beside a float type gives that type. A Scalar does not change the tensor's type, except that
+// Binary operations take tensors whose shapes broadcast (ShapeError otherwise); float32 with float64 gives
+// float64, int64 with a float type gives that type. A Scalar does not change the tensor's type, except that
 // a fraction makes an int64 tensor float32. exp, log, tanh, sigmoid, sqrt, silu, gelu and / take int64 as
 // float32.
 #pragma once

@@ -1,4 +1,4 @@
-// What the elementwise operations are made of: values without history, and operands in their common type.
+// The parts of the elementwise operations: values without history, and operands in their common type.
 #pragma once
 
 #include <type_traits>
@@ -74,7 +74,7 @@ inline Tensor scalar_beside(const char* operation, const Tensor& x, Scalar s) {
   return full({}, s, s.integral() || is_floating_point(x.dtype()) ? x.dtype() : DType::float32);
 }
 
-/// A scalar beside a register or an int64.
+/// A scalar as an operand of a register or an int64.
 template <class T>
 Batch<T> constant(const Batch<T>&, Scalar s) {
   return Batch<T>(s.as<T>());

@@ -9,7 +9,7 @@ namespace retort {
 
 /// Of nothing 0. float sums are accurate to about 4 eps of the sum of |x|.
 [[nodiscard]] Tensor sum(const Tensor& x, Dims dims = {}, bool keepdim = false);
-/// sum / number of elements; of nothing NaN. TypeError for int64.
+/// sum / number of elements; NaN for an empty tensor. TypeError for int64.
 [[nodiscard]] Tensor mean(const Tensor& x, Dims dims = {}, bool keepdim = false);
 /// sum((x - mean)²) / (n - 1), or / n when not unbiased. TypeError for int64.
 [[nodiscard]] Tensor var(const Tensor& x, Dims dims = {}, bool keepdim = false, bool unbiased = true);

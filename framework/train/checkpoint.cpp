@@ -134,12 +134,12 @@ void point(const std::string& folder, const std::string& link, const std::string
 
 // ---- a file's content -----------------------------------------------------------------------------------
 
-// safetensors has none of its own, and a run that goes on from a flipped bit is worse than one that stops.
+// safetensors has none of its own, and a run that continues from a flipped bit is worse than one that stops.
 std::string checksum(const StateDict& state, std::int64_t step, const std::string& json) {
   uLong sum = ::crc32_z(0, nullptr, 0);
   const auto add = [&sum](const void* bytes, std::size_t count) {
     if (count > 0)
-      sum = ::crc32_z(sum, static_cast<const Bytef*>(bytes), count);  // a null pointer starts anew
+      sum = ::crc32_z(sum, static_cast<const Bytef*>(bytes), count);  // a null pointer starts again
   };
   const auto add_text = [&add](const std::string& text) { add(text.data(), text.size()); };
   add_text(message("{} {}", step, json));

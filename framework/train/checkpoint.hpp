@@ -35,7 +35,7 @@ struct CheckpointParts {
 };
 
 struct CheckpointOptions {
-  std::int64_t keep = 3;  ///< how many of the newest stay; the best stays beside them
+  std::int64_t keep = 3;  ///< how many of the newest stay; the best stays in addition
 };
 
 /// A folder of checkpoints, one safetensors file each, named `000012-step-3400.safetensors` (the first number

@@ -37,7 +37,7 @@ InterruptGuard::InterruptGuard() {
   came = false;
   struct sigaction action {};
   action.sa_handler = retort_note_interrupt;
-  // One signal and the default is back, so that the next one kills; reads and writes go on undisturbed.
+  // One signal and the default is back, so that the next one kills; reads and writes continue undisturbed.
   action.sa_flags = SA_RESTART | static_cast<int>(SA_RESETHAND);
   ::sigemptyset(&action.sa_mask);
   for (std::size_t i = 0; i < signals.size(); ++i) {

@@ -160,7 +160,7 @@ std::int64_t Progress::current_epoch() const {
   return std::max<std::int64_t>((done_ + options_.steps - 1) / options_.steps, 1);
 }
 
-// What moves: the epochs, or the steps where there is but one epoch.
+// The count that moves: epochs, or steps in a run of one epoch.
 std::string Progress::counter() const {
   return options_.epochs > 1 ? counted("epoch ", current_epoch(), options_.epochs)
                              : counted("step ", done_, options_.steps);
@@ -192,7 +192,7 @@ std::string Progress::bar_line(std::int64_t width, double now) const {
 }
 
 void Progress::draw(double now) {
-  // The last column stays free: some terminals go on to the next line there.
+  // The last column stays free: some terminals move to the next line there.
   write(message("\r{}\x1b[K", bar_line(terminal_width(options_.descriptor) - 1, now)));
   shown_ = true;
 }

@@ -1,4 +1,4 @@
-// What a run says while it goes on.
+// Progress of a run on the terminal.
 #pragma once
 
 #include <cstdint>

@@ -225,7 +225,7 @@ double distilled(const Doubles& student, const Doubles& teacher, std::int64_t la
   return alpha * T * T * divergence + (1 - alpha) * entropy;
 }
 
-/// The loss over the last dimension; labels and mask are undefined, or one number a row.
+/// The loss over the last dimension; labels and mask are undefined, or one number per row.
 Tensor distilled_rows(const Tensor& student, const Tensor& teacher, const Tensor& labels, const Tensor& mask,
                       double T, double alpha, Reduction reduction) {
   Shape rows = student.shape();
