@@ -10,10 +10,10 @@
 namespace retort {
 
 /// How the terms of a loss become its value: `none` keeps them, `sum` adds them, `mean` divides the sum by
-/// their number (or total weight), `batchmean` by the first extent. Only KLDivLoss and DistillationLoss have
-/// `batchmean`. A loss that has the deprecated `size_average` or `reduce` ignores `reduction` if either is
-/// given: an absent one counts as true; reduce = false means none, otherwise size_average chooses between
-/// mean and sum.
+/// their number (or total weight), `batchmean` by the first extent. Only KLDivLoss and the distillation
+/// losses have `batchmean`. A loss that has the deprecated `size_average` or `reduce` ignores `reduction` if
+/// either is given: an absent one counts as true; reduce = false means none, otherwise size_average chooses
+/// between mean and sum.
 enum class Reduction { none, mean, sum, batchmean };
 
 /// "none", "mean", "sum" or "batchmean".

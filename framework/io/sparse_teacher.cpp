@@ -10,6 +10,8 @@
 
 #include "retort/framework/core/compute.hpp"
 #include "retort/framework/core/engine.hpp"
+#include "retort/framework/ops/elementwise.hpp"
+#include "retort/framework/ops/shape_ops.hpp"
 
 namespace retort {
 namespace {
@@ -132,9 +134,13 @@ void save_sparse_teacher(const std::string& path, const SparseTeacher& teacher, 
           message("{}: the metadata has the key '{}', which the teacher itself sets", operation, key));
     all.emplace_back(key, value);
   }
-  save_safetensors(
-      path, {{"indices", teacher.indices}, {"log_probs", teacher.log_probs.detach().to(DType::float32)}}, all,
-      {.floats = floats, .integers = IntegerStorage::int32});
+  Tensor log_probs = teacher.log_probs.detach().to(DType::float32);
+  // Where nothing is left, float16 rounds upwards: a sum below 1 would be read as a tail that is not there.
+  if (floats == FloatStorage::float16)
+    log_probs = log_probs * where(equal(unsqueeze(teacher.log_tail.detach(), -1), -infinity), 1 - 0x1p-11,
+                                  ones({1}, DType::float32));
+  save_safetensors(path, {{"indices", teacher.indices}, {"log_probs", log_probs}}, all,
+                   {.floats = floats, .integers = IntegerStorage::int32});
 }
 
 SparseTeacher load_sparse_teacher(const std::string& path, Metadata* metadata) {
@@ -159,7 +165,7 @@ SparseTeacher load_sparse_teacher(const std::string& path, Metadata* metadata) {
                         .log_probs = tensors.at("log_probs"),
                         .classes = *classes,
                         .temperature = *temperature};
-  refuse_if(fault_of(teacher, halves ? 1e-2 : 1e-4));
+  refuse_if(fault_of(teacher, halves ? 3e-2 : 1e-4));
   complete(teacher);
   std::erase_if(pairs,
                 [](const auto& pair) { return pair.first == "classes" || pair.first == "temperature"; });

@@ -231,12 +231,13 @@ class RunningShift {
   RunningShift() {}  // the shifts are written before they are read
 
   /// Starts block `index`, whose maximum is `max`; gives by how much the shift falls: 0, or the old less the
-  /// new.
+  /// new. It does not fall after blocks of -infinity, whose exponentials are 0 for any shift.
   T next(std::int64_t index, T max) {
+    const bool starts = index == 0 || greatest_ == -infinity<T>;
     greatest_ = std::max(greatest_, max);
     shifts_[index] =
         greatest_ == -infinity<T> ? T{0} : greatest_;  // -infinity would make -inf - -inf of -inf
-    return index == 0 ? T{0} : shifts_[index - 1] - shifts_[index];
+    return starts ? T{0} : shifts_[index - 1] - shifts_[index];
   }
   /// Starts from a maximum that is known.
   void expect(T max) { greatest_ = max; }

@@ -21,7 +21,7 @@ bool EarlyStopping::step(double metric) {
       options_.mode == "min" ? metric < best_ - options_.min_delta : metric > best_ + options_.min_delta;
   if (improved_) best_ = metric;
   waited_ = improved_ ? 0 : waited_ + 1;
-  return !improved_ && waited_ >= options_.patience;
+  return stopped();
 }
 
 StateDict EarlyStopping::state_dict() const {

@@ -33,6 +33,8 @@ class EarlyStopping {
 
   /// Takes the metric in. Returns true if the last `patience` metrics were no improvement on the best one.
   bool step(double metric);
+  /// What the last step() returned: true after training has ended, also in a resumed run.
+  bool stopped() const { return waited_ > 0 && waited_ >= options_.patience; }
   /// True if the last metric is the best so far, by more than min_delta.
   bool improved() const { return improved_; }
   /// The best metric so far; before the first, infinity with the sign of the worst.

@@ -348,4 +348,42 @@ BOOST_AUTO_TEST_CASE(a_row_left_out_of_some_is_left_alone_where_its_upstream_gra
   }
 }
 
+// A long row is visited in blocks; those before the first finite element have no maximum.
+BOOST_AUTO_TEST_CASE(long_rows_may_begin_with_many_impossible_classes) {
+  for (const DType dtype : {DType::float32, DType::float64})
+    for (const double shift : {-90.0, -1000.0, 1000.0}) {
+      const std::int64_t classes = 1500;
+      const Tensor possible = greater_equal(arange(classes), 1100);
+      const auto logits = [&](std::uint64_t seed, double by) {
+        const Tensor drawn = (8 * uniform({3, classes}, seed)).to(DType::int64).to(dtype) / 4;
+        return where(possible, drawn + by, -inf);
+      };
+      const Tensor labels = tensor({1100, 1300, 1499});
+      const auto losses = [&](double by) {
+        const Tensor s = logits(1, by).set_requires_grad(), t = logits(2, by);
+        const SparseTeacher sparse = sparse_teacher(t, 16, 2);
+        Tensors all{softmax(s, 1), logsumexp(s, {1}) - by, cross_entropy(s, labels)};
+        for (const Divergence divergence :
+             {Divergence::forward_kl, Divergence::reverse_kl, Divergence::jensen_shannon, Divergence::skew_kl,
+              Divergence::total_variation})
+          all.push_back(distillation_loss({.student = s, .teacher = t, .labels = labels},
+                                          {.temperature = 2, .alpha = 0.5, .divergence = divergence}));
+        all.push_back(
+            sparse_distillation_loss({.student = s, .teacher = sparse, .labels = labels}, {.alpha = 0.5}));
+        all.push_back(dist_loss(s, t));
+        Tensors results = all;
+        for (const Tensor& y : all) results.push_back(grad({sum(y * y)}, {s})[0]);
+        return results;
+      };
+      const Tensors expected = losses(0), actual = losses(shift);
+      for (std::size_t i = 0; i < expected.size(); ++i) {
+        const auto a = actual[i].values<double>(), b = expected[i].values<double>();
+        double apart = 0;
+        for (std::size_t k = 0; k < a.size(); ++k)
+          apart = std::isfinite(a[k]) ? std::max(apart, std::abs(a[k] - b[k])) : inf;
+        BOOST_TEST(apart < 2e-4, "result " << i << " of logits moved by " << shift << ": " << apart);
+      }
+    }
+}
+
 BOOST_AUTO_TEST_SUITE_END()

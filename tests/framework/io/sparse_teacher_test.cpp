@@ -225,6 +225,22 @@ BOOST_AUTO_TEST_CASE(a_loader_shuffles_students_and_teachers_alike) {
   BOOST_TEST(std::abs(mean - whole) < 1e-5);
 }
 
+BOOST_AUTO_TEST_CASE(halves_invent_no_tail) {
+  const TemporaryFolder folder;
+  const double inf = std::numeric_limits<double>::infinity();
+  const Tensor logits =
+      where(less(arange(40), 20), 3 * rand({200, 40}, DType::float64), -inf).to(DType::float32);
+  const SparseTeacher kept = sparse_teacher(logits, 20, 2);
+  save_sparse_teacher(folder / "halves", kept, {}, FloatStorage::float16);
+  const SparseTeacher stored = load_sparse_teacher(folder / "halves");
+  for (const double tail : stored.log_tail.values<double>()) BOOST_TEST(tail == -inf);
+  for (const double mass : sum(exp(stored.log_probs), {1}).values<double>())
+    BOOST_TEST(std::abs(mass - 1) < 1e-6);
+  const double exact = sparse_distillation_loss({.student = logits, .teacher = kept}).item<double>();
+  const double read = sparse_distillation_loss({.student = logits, .teacher = stored}).item<double>();
+  BOOST_TEST(std::abs(read - exact) < 1e-3);
+}
+
 BOOST_AUTO_TEST_SUITE_END()
 
 }  // namespace

@@ -33,6 +33,7 @@ BOOST_AUTO_TEST_CASE(options_may_be_as_large_as_an_int64) {
   BOOST_TEST(value(max_pool2d(image, {.kernel_size = 2, .stride = Size2d(most), .ceil_mode = true})) == five);
   BOOST_TEST(value(max_pool2d(image, {.kernel_size = most, .stride = Size2d(most), .ceil_mode = true})) ==
              last);
+  BOOST_CHECK_THROW(adaptive_avg_pool2d(image, most), ShapeError);
   const Tensor wide = max_pool2d(image, {.kernel_size = most, .stride = Size2d(1), .padding = most / 2});
   BOOST_TEST(value(wide) == std::vector<double>(16, 15));
   BOOST_TEST(max_pool2d(image, {.kernel_size = 1, .dilation = most}).shape() == image.shape());
