@@ -14,7 +14,7 @@ namespace retort {
 namespace detail {
 namespace {
 
-// What has flowed into a leaf. Leaves may belong to graphs that other threads walk, so nothing is written
+// The gradient that has reached a leaf. Leaves may belong to graphs that other threads walk, so nothing is written
 // into them before the end.
 struct LeafEntry {
   Ref<Node> leaf;

@@ -23,7 +23,7 @@ namespace retort {
 namespace detail {
 /// For a rule whose gradient of input i is zero except at a few positions: the sum of the gradients that
 /// reached the input before. The rule adds to it in place and returns it, and so costs only what it adds.
-/// Undefined if there is no such sum, if it is shared or of another shape or type, or if the rule is
+/// Undefined if no sum exists yet, if it is shared or of another shape or type, or if the rule is
 /// recorded.
 [[nodiscard]] Tensor gathered_gradient(std::size_t i, const Shape& shape, DType dtype);
 }  // namespace detail

@@ -22,7 +22,7 @@ struct Op {
 /// result itself, which is kept only for a rule that asks. It returns one tensor per input, undefined if
 /// needs[i] is false or if nothing flows. A gradient may have the broadcast shape or a wider float type; the
 /// engine reduces and converts it. A rule saves an input by capturing it.
-/// Throws: GraphError for a floating-point value if an input requires a gradient and there is no rule.
+/// Throws: GraphError for a floating-point value if an input requires a gradient and no rule is given.
 Tensor record(Op op);
 
 /// One operation with several results, as record_many() takes it.
@@ -43,7 +43,7 @@ struct ManyOp {
 ///
 /// Edge cases: int64 results and undefined ones have no history, and their entry of gs is always undefined.
 /// Without any floating-point result nothing is recorded.
-/// Throws: GraphError if an input requires a gradient and there is no rule.
+/// Throws: GraphError if an input requires a gradient and no rule is given.
 [[nodiscard]] Tensors record_many(ManyOp op);
 
 }  // namespace retort

@@ -34,7 +34,7 @@ std::span<const std::int64_t> SequenceDataset::sequence(std::int64_t row) const 
 const Tensor& SequenceDataset::operator[](std::string_view name) const {
   for (const auto& [other, tensor] : others_)
     if (other == name) return tensor;
-  throw IndexError(message("SequenceDataset: there is no tensor '{}' with a row per sequence", name));
+  throw IndexError(message("SequenceDataset: no tensor is called '{}'; give it one row per sequence", name));
 }
 
 Batch SequenceDataset::fetch(std::span<const std::int64_t> rows) const {

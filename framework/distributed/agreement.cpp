@@ -79,7 +79,7 @@ std::string structure_difference(int rank, const std::vector<std::string>& own,
   return {};
 }
 
-// What differs between this rank, which is the first to differ, and rank 0.
+// The difference between rank 0 and this rank, the first that differs.
 std::string difference(int rank, const ModelReport& own, const ModelReport& first,
                        const std::vector<std::string>& lines, const std::vector<std::string>& first_lines) {
   if (own.build != first.build)

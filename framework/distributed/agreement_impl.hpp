@@ -1,4 +1,4 @@
-// What all ranks must have in common, as numbers that can be compared. Internal.
+// The properties that all ranks must share, as numbers that can be compared. Internal.
 #pragma once
 
 #include <cstddef>

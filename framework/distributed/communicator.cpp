@@ -159,7 +159,7 @@ void Communicator::barrier() const {
 Tensor Communicator::broadcast(const Tensor& tensor, int root) const {
   if (root < 0 || root >= size_)
     throw ValueError(
-        message("Communicator::broadcast: there is no rank {}; there are {} ranks", root, size_));
+        message("Communicator::broadcast: rank {} does not exist; the ranks are 0 to {}", root, size_ - 1));
   if (size_ == 1) return tensor;
   check_same("broadcast", tensor);
   visit_dtype(tensor.dtype(), [&](auto zero) {

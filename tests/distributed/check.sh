@@ -7,8 +7,9 @@ rm -rf "$scratch"
 mkdir -p "$scratch"
 cd "$scratch" || exit 1
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 RETORT_NUM_THREADS=1
-oversubscribe=--oversubscribe
-"$mpiexec" --version 2>&1 | grep -qi "open mpi\|openrte" || oversubscribe=
+version=$("$mpiexec" --version 2>&1)  # not through a pipe: grep -q would end it at its match
+oversubscribe=
+grep -qi "open mpi\|openrte" <<<"$version" && oversubscribe=--oversubscribe
 
 mpi() {  # mpi N ARGUMENT...: ends within 60 s
   local n=$1
