@@ -48,7 +48,8 @@ BOOST_AUTO_TEST_CASE(one_process_needs_no_mpi) {
   BOOST_CHECK(world.broadcast(x).values<double>() == x.values<double>());
   BOOST_CHECK(world.all_gather(x).shape() == (rt::Shape{1, 2}));
   BOOST_CHECK(!rt::interrupted(world));
-  BOOST_CHECK(contains(thrown_text<rt::ValueError>([&] { world.broadcast(x, 1); }), "there is no rank 1"));
+  BOOST_CHECK(contains(thrown_text<rt::ValueError>([&] { world.broadcast(x, 1); }),
+                       "rank 1 does not exist; the ranks are 0 to 0"));
   BOOST_CHECK(
       contains(thrown_text<rt::Error>([] { rt::Communicator second(0, nullptr); }), "there is one already"));
 }
