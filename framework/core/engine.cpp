@@ -14,8 +14,8 @@ namespace retort {
 namespace detail {
 namespace {
 
-// The gradient that has reached a leaf. Leaves may belong to graphs that other threads walk, so nothing is written
-// into them before the end.
+// The gradient that has reached a leaf. Leaves may belong to graphs that other threads walk, so nothing is
+// written into them before the end.
 struct LeafEntry {
   Ref<Node> leaf;
   Tensor gradient;
