@@ -27,8 +27,7 @@ double clip_grad_norm(const Tensors& parameters, double max_norm, double norm_ty
     throw ValueError(message("clip_grad_norm: norm_type is {}; it must be positive or infinity", norm_type));
   const bool is_maximum = std::isinf(norm_type);
   double sum = 0;
-  for_each_gradient(parameters, [&](auto zero, const Tensor& gradient) {
-    using T = decltype(zero);
+  for_each_gradient(parameters, [&]<class T>(T, const Tensor& gradient) {
     const double part = kernels::power_sum<T>(gradient.data<T>().data(), gradient.size(), norm_type);
     // Written so that a NaN on either side stays.
     if (!is_maximum)
@@ -40,8 +39,7 @@ double clip_grad_norm(const Tensors& parameters, double max_norm, double norm_ty
   const double factor =
       std::min(max_norm / (norm + 1e-6), 1.0);  // NaN stays: min gives its first argument then
   if (factor != 1)
-    for_each_gradient(parameters, [&](auto zero, const Tensor& gradient) {
-      using T = decltype(zero);
+    for_each_gradient(parameters, [&]<class T>(T, const Tensor& gradient) {
       kernels::scale_in_place<T>(gradient.mutable_data<T>().data(), gradient.size(), factor);
     });
   return norm;
@@ -50,8 +48,7 @@ double clip_grad_norm(const Tensors& parameters, double max_norm, double norm_ty
 void clip_grad_value(const Tensors& parameters, double clip_value) {
   if (!(clip_value >= 0))
     throw ValueError(message("clip_grad_value: clip_value is {}; it must be at least 0", clip_value));
-  for_each_gradient(parameters, [&](auto zero, const Tensor& gradient) {
-    using T = decltype(zero);
+  for_each_gradient(parameters, [&]<class T>(T, const Tensor& gradient) {
     kernels::clamp_in_place<T>(gradient.mutable_data<T>().data(), gradient.size(), clip_value);
   });
 }

@@ -94,11 +94,7 @@ class Backward {
 
     std::ranges::sort(leaves);
     leaves.erase(std::unique(leaves.begin(), leaves.end()), leaves.end());
-    for (Node* const leaf : leaves) {
-      static_cast<Leaf*>(leaf)->hint.store(static_cast<std::uint32_t>(leaves_.size()),
-                                           std::memory_order_relaxed);
-      leaves_.push_back({Ref<Node>::share(leaf), {}});
-    }
+    for (Node* const leaf : leaves) leaves_.push_back({Ref<Node>::share(leaf), {}});
     const auto id = [](const Visit& visit) { return visit.node->id; };
     if (!std::ranges::is_sorted(visits_, std::greater(), id)) std::ranges::sort(visits_, std::greater(), id);
     std::size_t results = 0;
@@ -158,7 +154,7 @@ class Backward {
 
  private:
   void add(Operation& operation) {
-    if (operation.spent)
+    if (operation.is_spent())
       throw GraphError(
           message("{}: the graph of '{}' was spent by an earlier backward; pass .retain_graph = true to "
                   "the earlier one",
@@ -168,8 +164,6 @@ class Backward {
   }
 
   LeafEntry* entry_of(Node* leaf) {
-    const std::size_t hint = static_cast<Leaf*>(leaf)->hint.load(std::memory_order_relaxed);
-    if (hint < leaves_.size() && leaves_[hint].leaf.get() == leaf) return &leaves_[hint];
     const auto found =
         std::ranges::lower_bound(leaves_, leaf, {}, [](const LeafEntry& entry) { return entry.leaf.get(); });
     return found != leaves_.end() && found->leaf.get() == leaf ? &*found : nullptr;
@@ -216,7 +210,7 @@ class Backward {
 
   // Runs the rule of `operation` for the gradients of its results, with the slots of its inputs found.
   void apply(Operation& operation, std::span<const Tensor> flowed) {
-    Rule& rule = choose_rule(operation);
+    RuleBody& rule = choose_rule(operation);
     Tensors connected;
     for (std::size_t i = 0; record_ && i < operation.results.size(); ++i)
       connected.push_back(operation.connected(i));
@@ -226,7 +220,7 @@ class Backward {
     given_.assign(slots_.size(), Tensor());
     const Scoped mode(thread_state.mode,
                       {record_, operation.id, operation.name, record_ ? nullptr : slots_.data()});
-    const std::size_t count = rule(
+    const std::size_t count = rule.call(
         {flowed, record_ ? connected : std::span<const Tensor>(operation.results), Needs(needs), given_});
     if (count != given_.size())
       throw GraphError(
@@ -237,15 +231,15 @@ class Backward {
       if (slots_[i] && given_[i].defined()) accumulate(*slots_[i], fitted(operation, i));
   }
 
-  Rule& choose_rule(Operation& operation) {
+  RuleBody& choose_rule(Operation& operation) {
     if (!record_ && operation.fast_vjp && !(thread_state.plain_rules && operation.vjp))
-      return operation.fast_vjp;
+      return *operation.fast_vjp;
     if (!operation.vjp)
       throw GraphError(
           message("backward of '{}': its rule cannot be derived again (it has a .fast_vjp only); give it "
                   "a .vjp",
                   operation.name));
-    return operation.vjp;
+    return *operation.vjp;
   }
 
   // The gradient that the rule gave for input i in the input's shape and type: undoes broadcasting and
@@ -303,24 +297,23 @@ std::vector<const Node*> leaves(const Tensor& output) {
   return found;
 }
 
-void backward(const Tensor& output, const Tensor& given, BackwardOptions options) {
+void backward(const Tensor& output, const Tensor& given, BackwardOptions options,
+              const LeafGradient& receive) {
   Tensors gradients{starting_gradient("backward", output, given, options.create_graph)};
   Backward walk("backward", options.retain_graph, options.create_graph);
   walk.collect({output});
+  if (receive) walk.receive_early(receive);
   walk.run({output}, std::move(gradients));
   const GradMode mode(options.create_graph);
-  for (auto& [leaf, gradient, uses] : walk.leaves())
-    if (gradient.defined()) deposit(static_cast<Leaf&>(*leaf), std::move(gradient), options.create_graph);
-}
-
-void backward_into(const Tensor& output, const Tensor& given, const LeafGradient& receive) {
-  Tensors gradients{starting_gradient("backward", output, given, false)};
-  Backward walk("backward", false, false);
-  walk.collect({output});
-  walk.receive_early(receive);
-  walk.run({output}, std::move(gradients));
-  for (auto& [leaf, gradient, uses] : walk.leaves())  // the output itself, if it is a leaf
-    if (gradient.defined()) receive(static_cast<Leaf&>(*leaf), std::move(gradient));
+  for (LeafEntry& entry : walk.leaves()) {  // with `receive` only the output itself, if it is a leaf
+    if (!entry.gradient.defined()) continue;
+    Leaf& leaf = static_cast<Leaf&>(*entry.leaf);
+    if (receive) {
+      receive(leaf, std::move(entry.gradient));
+    } else {
+      deposit(leaf, std::move(entry.gradient), options.create_graph);
+    }
+  }
 }
 
 }  // namespace detail

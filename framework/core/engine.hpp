@@ -27,15 +27,14 @@ struct GradOptions {
 [[nodiscard]] Tensors grad(const Tensors& outputs, const Tensors& inputs, GradOptions options = {});
 
 namespace detail {
-/// Tensor::backward.
-void backward(const Tensor& output, const Tensor& gradient, BackwardOptions options);
 class Leaf;
 /// Receives a leaf and its gradient, whose buffer may be shared.
 using LeafGradient = std::function<void(const Leaf&, Tensor)>;
-/// Backward from `output`, starting with `gradient`, that hands each leaf's gradient to `receive` as soon as
-/// it is complete, while the walk continues, instead of adding it to the leaf's .grad. Each leaf comes once,
-/// in an order that depends on the graph alone; leaves that nothing flows into do not come.
-void backward_into(const Tensor& output, const Tensor& gradient, const LeafGradient& receive);
+/// Tensor::backward. With `receive`, a leaf's gradient is not added to its .grad but handed out as soon as it
+/// is complete, while the walk continues. Each leaf comes once, in an order that depends on the graph alone;
+/// leaves that nothing flows into do not come.
+void backward(const Tensor& output, const Tensor& gradient, BackwardOptions options,
+              const LeafGradient& receive = {});
 /// The leaves that `output` depends on and that require a gradient, in the order of their creation.
 std::vector<const Node*> leaves(const Tensor& output);
 }  // namespace detail

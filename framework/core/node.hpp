@@ -35,8 +35,6 @@ class Leaf : public Node {
   explicit Leaf(const Tensor& value) : Node(Kind::leaf, value) {}
   std::mutex mutex;  ///< held while grad is read or written
   Tensor grad;
-  std::atomic<std::uint32_t> hint =
-      0;  ///< its position among the leaves of the last walk, if that was this thread's
 };
 
 /// A fixed number of T, kept in the object itself up to `inline_count`.
@@ -63,6 +61,7 @@ class Operation : public Node {
             Rule&& vjp, Rule&& fast_vjp);
   /// Frees everything that the rules needed; the operation cannot be walked through again.
   void spend() noexcept;
+  bool is_spent() const noexcept { return !vjp && !fast_vjp; }
   /// Result i as a rule needs it to be derived again: connected to this node.
   Tensor connected(std::size_t i);
 
@@ -72,8 +71,7 @@ class Operation : public Node {
   Rule fast_vjp;
   FixedArray<Ref<Node>, 3> inputs;  ///< null for an input that does not require a gradient
   FixedArray<Tensor, 1> results;    ///< without history; empty unless a rule asks for them
-  bool spent = false;
-  std::uint64_t run = 0;  ///< the last walk that reached this node, and its position there
+  std::uint64_t run = 0;            ///< the last walk that reached this node, and its position there
   std::size_t position = 0;
 };
 

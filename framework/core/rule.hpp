@@ -36,36 +36,17 @@ struct RuleCall {
 };
 
 /// A type-erased rule.
-class Rule {
- public:
-  Rule() = default;
-  Rule(Rule&& other) noexcept : body_(std::exchange(other.body_, nullptr)) {}
-  Rule& operator=(Rule&& other) noexcept {
-    std::swap(body_, other.body_);
-    return *this;
-  }
-  ~Rule() { delete body_; }
-
-  explicit operator bool() const noexcept { return body_ != nullptr; }
-  bool wants_results() const noexcept { return body_ && body_->wants_results; }
-  void reset() noexcept { delete std::exchange(body_, nullptr); }
+struct RuleBody : RefCounted {
+  explicit RuleBody(bool with_results) noexcept : wants_results(with_results) {}
+  virtual ~RuleBody() = default;
   /// Returns how many gradients the rule gave.
-  std::size_t operator()(const RuleCall& call) { return body_->call(call); }
-
- protected:
-  struct Body {
-    explicit Body(bool with_results) noexcept : wants_results(with_results) {}
-    virtual ~Body() = default;
-    virtual std::size_t call(const RuleCall& call) = 0;
-    static void* operator new(std::size_t bytes) { return pool_allocate(bytes); }
-    static void operator delete(void* body, std::size_t bytes) noexcept { pool_free(body, bytes); }
-    const bool wants_results;
-  };
-  explicit Rule(Body* body) noexcept : body_(body) {}
-
- private:
-  Body* body_ = nullptr;
+  virtual std::size_t call(const RuleCall& call) = 0;
+  static void* operator new(std::size_t bytes) { return pool_allocate(bytes); }
+  static void operator delete(void* body, std::size_t bytes) noexcept { pool_free(body, bytes); }
+  const bool wants_results;
 };
+inline void destroy(RuleBody* body) noexcept { delete body; }
+using Rule = Ref<RuleBody>;
 
 /// A callable `(g, needs)` or `(g, y, needs)` that returns one gradient per input: Tensors, a std::array of
 /// tensors, or for an operation of one input a Tensor. `Value` is Tensor, or Tensors for an operation with
@@ -81,12 +62,12 @@ class RuleOf : public Rule {
 
  private:
   template <class F>
-  struct Callable final : Body {
+  struct Callable final : RuleBody {
     static constexpr bool takes_results = std::is_invocable_v<F&, const Value&, const Value&, Needs>;
     static_assert(takes_results || std::is_invocable_v<F&, const Value&, Needs>,
                   "a rule is called as (g, needs) or (g, y, needs)");
     template <class G>
-    explicit Callable(G&& function) : Body(takes_results), f(std::forward<G>(function)) {}
+    explicit Callable(G&& function) : RuleBody(takes_results), f(std::forward<G>(function)) {}
     std::size_t call(const RuleCall& call) override {
       if constexpr (takes_results) {
         return give(call.out, f(as_value(call.gradients), as_value(call.results), call.needs));

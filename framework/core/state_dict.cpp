@@ -147,10 +147,8 @@ void detail::check_state(std::string_view what, const StateDict& state,
 
 void detail::copy_values(const Tensor& from, const Tensor& to) {
   const Tensor converted = from.detach().to(to.dtype());
-  visit_dtype(to.dtype(), [&](auto zero) {
-    using T = decltype(zero);
-    std::ranges::copy(converted.data<T>(), to.mutable_data<T>().begin());
-  });
+  visit_dtype(to.dtype(),
+              [&]<class T>(T) { std::ranges::copy(converted.data<T>(), to.mutable_data<T>().begin()); });
 }
 
 }  // namespace retort

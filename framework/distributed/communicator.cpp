@@ -172,8 +172,7 @@ Tensor Communicator::broadcast(const Tensor& tensor, int root) const {
 Tensor Communicator::all_reduce(const Tensor& tensor, ReduceOp op) const {
   if (size_ == 1) return tensor;
   check_same("all_reduce", tensor);
-  visit_dtype(tensor.dtype(), [&](auto zero) {
-    using T = decltype(zero);
+  visit_dtype(tensor.dtype(), [&]<class T>(T) {
     const std::span<T> own = tensor.mutable_data<T>();
     const Tensor other = empty(tensor.shape(), tensor.dtype());
     const std::span<T> received = other.mutable_data<T>();
@@ -196,8 +195,7 @@ Tensor Communicator::all_gather(const Tensor& tensor) const {
   std::vector<std::int64_t> extents{size_};
   extents.insert(extents.end(), tensor.shape().begin(), tensor.shape().end());
   const Tensor all = empty(Shape(extents), tensor.dtype());
-  visit_dtype(tensor.dtype(), [&](auto zero) {
-    using T = decltype(zero);
+  visit_dtype(tensor.dtype(), [&]<class T>(T) {
     const std::span<const T> own = tensor.data<T>();
     const std::span<T> gathered = all.mutable_data<T>();
     if (size_ > 1) {

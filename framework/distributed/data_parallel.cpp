@@ -246,8 +246,8 @@ class DataParallel::Step {
       losses_[static_cast<std::size_t>(shard)] = weight * loss.item<double>();
       if (last && transport_) require_agreement();
       const NoGradGuard no_grad;
-      detail::backward_into(
-          loss, full(loss.shape(), weight, loss.dtype()), [&](const detail::Leaf& leaf, Tensor gradient) {
+      detail::backward(
+          loss, full(loss.shape(), weight, loss.dtype()), {}, [&](const detail::Leaf& leaf, Tensor gradient) {
             const auto found = leaves_.find(&leaf);
             if (found == leaves_.end())
               throw ValueError(

@@ -149,8 +149,7 @@ void Exchange::put(std::size_t item, std::span<const Tensor> sums) {
 
 // The sum at a node, piece by piece, as add_nodes makes it.
 void Exchange::add(const Bucket& bucket, const Step& step) {
-  visit_dtype(bucket.dtype, [&](auto zero) {
-    using T = decltype(zero);
+  visit_dtype(bucket.dtype, [&]<class T>(T) {
     for (std::size_t which = 0; which < bucket.pieces.size(); ++which) {
       const Piece& piece = bucket.pieces[which];
       const auto values = [&](std::size_t slot) {

@@ -19,6 +19,8 @@
 #pragma GCC diagnostic pop
 #endif
 
+#include "retort/framework/kernels/series.hpp"
+
 namespace retort::kernels {
 
 /// One register of T: 4, 8 or 16 floats, half as many doubles.
@@ -245,57 +247,7 @@ using xsimd::select;  // select(condition, yes, no)
 
 namespace detail {
 template <class T>
-struct Format;  // the bit pattern of a number, and the series that exp and log need for it
-template <>
-struct Format<float> {
-  using Bits = std::uint32_t;
-  static constexpr int fraction_bits = 23;
-  static constexpr Bits bias = 127;
-  // ln 2 in two parts; a small integer times the first is exact.
-  static constexpr float ln2_high = 0.693359375f, ln2_low = -0.00021219444005469057f;
-  static constexpr float exp_low = -104.0f, exp_high = 89.0f;  // 0 and infinity beyond them
-  static constexpr float log_scale = 33554432.0f;  // 2^25 lifts any denormal into the normal range
-  static constexpr float log_scale_exponent = 25.0f, log_unit = 8388608.0f + 127.0f;
-  // exp(r) on |r| <= ln 2 / 2: from r² on interpolated at the Chebyshev nodes, 2^-26.6 of exp(r).
-  static constexpr std::array<float, 7> exp_series{1.0f,
-                                                   1.0f,
-                                                   0.5f,
-                                                   0.16666576989698775f,
-                                                   0.041666554617204574f,
-                                                   0.008363179052722578f,
-                                                   0.0013926183587713494f};
-  // (ln(1 + f) - f + f²/2) / f³ on sqrt(1/2) <= 1 + f <= sqrt(2), likewise: 2^-28 of ln(1 + f).
-  static constexpr std::array<float, 9> log_series{
-      0.33333331180030046f,  -0.24999996957950882f, 0.200007157488921f,
-      -0.16667802319501254f, 0.1424905764569748f,   -0.12425687331451106f,
-      0.1168541992348674f,   -0.11479733846637635f, 0.06971611471451178f};
-};
-template <>
-struct Format<double> {
-  using Bits = std::uint64_t;
-  static constexpr int fraction_bits = 52;
-  static constexpr Bits bias = 1023;
-  static constexpr double ln2_high = 0.6931471803691238, ln2_low = 1.9082149292705877e-10;
-  static constexpr double exp_low = -746.0, exp_high = 710.0;
-  static constexpr double log_scale = 18014398509481984.0;  // 2^54
-  static constexpr double log_scale_exponent = 54.0, log_unit = 4503599627370496.0 + 1023.0;
-  static constexpr std::array<double, 12> exp_series{1.0,
-                                                     1.0,
-                                                     0.5000000000000001,
-                                                     0.16666666666666669,
-                                                     0.04166666666662413,
-                                                     0.008333333333330062,
-                                                     0.0013888888917213717,
-                                                     0.00019841269863053618,
-                                                     2.4801521295954376e-05,
-                                                     2.7557268459997064e-06,
-                                                     2.7620088445409746e-07,
-                                                     2.510038549551032e-08};  // 2^-55.7
-  static constexpr int log_terms = 10;
-};
-}  // namespace detail
-
-namespace detail {
+using Format = retort::lanes::Series<T>;
 template <class T>
 inline constexpr T log2_e = static_cast<T>(1.44269504088896340735992468100189214);
 
@@ -444,13 +396,14 @@ inline void log_of_normal(std::array<Batch<T>, K>& x, const std::array<Batch<T>,
     for (std::size_t k = 0; k < K; ++k) p[k] = fma<T>(p[k], z[k], e[k] * Batch<T>(F::ln2_low));
     for (std::size_t k = 0; k < K; ++k) p[k] = fma<T>(z[k], Batch<T>(T(-0.5)), p[k]);
   } else {
+    using retort::lanes::artanh_terms;
     // ln(1 + f) = 2·artanh(s) with s = f/(2 + f); written as f - f²/2 + s·(f²/2 + s²·p(s²)), which keeps f
     // exact.
     std::array<Batch<T>, K> s;
     for (std::size_t k = 0; k < K; ++k) s[k] = x[k] / (x[k] + Batch<T>(T{2}));
     for (std::size_t k = 0; k < K; ++k) z[k] = s[k] * s[k];
-    for (std::size_t k = 0; k < K; ++k) p[k] = Batch<T>(T{2} / T{2 * F::log_terms + 1});
-    for (int i = F::log_terms - 1; i > 0; --i)
+    for (std::size_t k = 0; k < K; ++k) p[k] = Batch<T>(T{2} / T{2 * artanh_terms + 1});
+    for (int i = artanh_terms - 1; i > 0; --i)
       for (std::size_t k = 0; k < K; ++k)
         p[k] = fma<T>(p[k], z[k], Batch<T>(T{2} / static_cast<T>(2 * i + 1)));
     for (std::size_t k = 0; k < K; ++k) {

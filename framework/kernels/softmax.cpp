@@ -105,8 +105,8 @@ Batch<T> finite_shift(const Batch<T>& max) {
 /// Runs an operation y [outer, n, inner] = f(a, b): each long row by row(a, b, y), short rows and inner > 1
 /// in registers of columns by columns(Columns, a, b, y, position in [outer, inner]). b may be null.
 template <class T, class Row, class Column>
-void run(const T* a, const T* b, T* y, std::int64_t outer, std::int64_t n, std::int64_t inner, Row row,
-         Column column) {
+void run(const T* a, const T* b, T* y, const Axis& axis, Row row, Column column) {
+  const auto [outer, n, inner] = axis;
   if (outer * n * inner == 0) return;
   if (inner > 1) {
     const std::int64_t strips = (inner + lanes<T> - 1) / lanes<T>;
@@ -144,9 +144,9 @@ void run(const T* a, const T* b, T* y, std::int64_t outer, std::int64_t n, std::
 
 template <class T>
 void softmax(const T* x, T* y, const Axis& axis) {
-  const auto [outer, classes, inner] = axis;
+  const Index classes = axis.n;
   run<T>(
-      x, nullptr, y, outer, classes, inner,
+      x, nullptr, y, axis,
       [classes](const T* from, const T*, T* to, std::int64_t, bool streamed) {
         T* e = streamed ? scratch<T>(classes) : to;
         RunningShift<T> shift;
@@ -170,9 +170,9 @@ void softmax(const T* x, T* y, const Axis& axis) {
 
 template <class T>
 void log_softmax(const T* x, T* y, const Axis& axis) {
-  const auto [outer, classes, inner] = axis;
+  const Index classes = axis.n;
   run<T>(
-      x, nullptr, y, outer, classes, inner,
+      x, nullptr, y, axis,
       [classes](const T* from, const T*, T* to, std::int64_t, bool streamed) {
         RunningShift<T> shift;
         const Batch<T> rest(log_of<T>(exp_sum<T>(from, classes, shift, nullptr))), max(shift.greatest());
@@ -194,7 +194,7 @@ void logsumexp(const T* x, T* y, const Axis& axis) {
   const auto [outer, classes, inner] = axis;
   if (classes == 0) std::fill_n(y, outer * inner, -infinity<T>);
   run<T>(
-      x, nullptr, nullptr, outer, classes, inner,
+      x, nullptr, nullptr, axis,
       [y, classes](const T* from, const T*, T*, std::int64_t i, bool) {
         RunningShift<T> shift;
         const double sum = exp_sum<T>(from, classes, shift, nullptr);
@@ -218,9 +218,9 @@ void logsumexp(const T* x, T* y, const Axis& axis) {
 
 template <class T>
 void softmax_backward(const T* y, const T* g, T* dx, const Axis& axis) {
-  const auto [outer, classes, inner] = axis;
+  const Index classes = axis.n;
   run<T>(
-      y, g, dx, outer, classes, inner,
+      y, g, dx, axis,
       [classes](const T* p, const T* from, T* to, std::int64_t, bool streamed) {
         const Batch<T> zero(T{0});
         const Batch<T> dot(
@@ -256,9 +256,9 @@ void softmax_backward(const T* y, const T* g, T* dx, const Axis& axis) {
 
 template <class T>
 void log_softmax_backward(const T* y, const T* g, T* dx, const Axis& axis) {
-  const auto [outer, classes, inner] = axis;
+  const Index classes = axis.n;
   run<T>(
-      y, g, dx, outer, classes, inner,
+      y, g, dx, axis,
       [classes](const T* log_p, const T* from, T* to, std::int64_t, bool streamed) {
         const Batch<T> sum(
             static_cast<T>(row_sum<T, 4>(classes, [=]<int K>(std::int64_t i, std::int64_t count) {
@@ -290,7 +290,7 @@ template <class T>
 void logsumexp_backward(const T* x, const T* y, const T* g, T* dx, const Axis& axis) {
   const auto [outer, classes, inner] = axis;
   run<T>(
-      x, nullptr, dx, outer, classes, inner,
+      x, nullptr, dx, axis,
       [=](const T* from, const T*, T* to, std::int64_t row, bool streamed) {
         const Batch<T> total(y[row]), factor(g[row]);
         fill_row<T, 4>(to, classes, streamed, [=]<int K>(std::int64_t i, std::int64_t count) {

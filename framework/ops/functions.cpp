@@ -97,6 +97,16 @@ Bounded bounded(const Tensor& input, std::optional<double> lo, std::optional<dou
           high >= beyond_int64 ? Scalar(Limits::max()) : Scalar(static_cast<std::int64_t>(high))};
 }
 
+// v within the bound, else the bound: NaN passes, and a bound of NaN wins.
+template <class V>
+V at_least(const V& v, Scalar low) {
+  return either(v >= constant(v, low), v, either(v == v, constant(v, low), v));
+}
+template <class V>
+V at_most(const V& v, Scalar high) {
+  return either(v <= constant(v, high), v, either(v == v, constant(v, high), v));
+}
+
 }  // namespace
 
 Tensor exp(const Tensor& input) {
@@ -320,18 +330,14 @@ Tensor pow(Scalar base, const Tensor& exponent) {
 
 Tensor clamp(const Tensor& input, std::optional<double> lo, std::optional<double> hi) {
   const auto [x, low, high] = bounded(input, lo, hi);
-  const auto rising = [low = low](const auto& v) { return v >= constant(v, low); };
-  const auto falling = [high = high](const auto& v) { return v <= constant(v, high); };
-  const auto value = [=, low = low, high = high](const auto& v) {  // NaN passes, and a bound of NaN wins
-    const auto above = either(rising(v), v, either(v == v, constant(v, low), v));
-    return either(falling(above), above, either(above == above, constant(v, high), above));
+  const auto value = [low = low, high = high](const auto& v) { return at_most(at_least(v, low), high); };
+  const auto inside = [low = low, high = high](const auto& v) {
+    return both(v >= constant(v, low), v <= constant(v, high));
   };
   return record({.name = "clamp",
                  .inputs = {x},
                  .value = map(x, value),
-                 .vjp = [=, x = x.detach()](const Tensor& g, Needs) {
-                   return gate(g, x, [=](const auto& v) { return both(rising(v), falling(v)); });
-                 }});
+                 .vjp = [=, x = x.detach()](const Tensor& g, Needs) { return gate(g, x, inside); }});
 }
 
 }  // namespace retort

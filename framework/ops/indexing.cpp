@@ -48,8 +48,7 @@ Tensor gather_unchecked(const Tensor& x, std::size_t dim, const Tensor& index);
 // gather.
 Tensor scatter(Tensor out, const Tensor& g, const Shape& shape, std::size_t dim, const Tensor& index) {
   if (!out.defined()) out = zeros(shape, g.dtype());
-  visit_dtype(g.dtype(), [&](auto zero) {
-    using T = decltype(zero);
+  visit_dtype(g.dtype(), [&]<class T>(T) {
     const auto from = g.data<T>();
     const auto to = out.mutable_data<T>();
     for_each_gathered(shape, dim, index, [&](std::size_t i, std::size_t at) { to[at] += from[i]; });
@@ -62,8 +61,7 @@ Tensor scatter(Tensor out, const Tensor& g, const Shape& shape, std::size_t dim,
 
 Tensor gather_unchecked(const Tensor& x, std::size_t dim, const Tensor& index) {
   Array out(index.shape(), x.dtype());
-  visit_dtype(x.dtype(), [&](auto zero) {
-    using T = decltype(zero);
+  visit_dtype(x.dtype(), [&]<class T>(T) {
     const auto from = x.data<T>();
     const auto to = out.fill<T>();
     for_each_gathered(x.shape(), dim, index, [&](std::size_t i, std::size_t at) { to[i] = from[at]; });
@@ -86,8 +84,7 @@ Tensor add_rows(Tensor out, const Tensor& g, const Shape& shape, std::size_t dim
   if (!out.defined()) out = zeros(shape, g.dtype());
   const Split s = split_at(shape, dim);
   const auto picks = index.data<std::int64_t>();
-  visit_dtype(g.dtype(), [&](auto zero) {
-    using T = decltype(zero);
+  visit_dtype(g.dtype(), [&]<class T>(T) {
     const T* from = g.data<T>().data();
     T* to = out.mutable_data<T>().data();
     for (std::int64_t o = 0; o < s.outer; ++o)

@@ -50,8 +50,7 @@ Tensor product(const Tensor& a, const Tensor& b, bool transpose_a, bool transpos
   shape.push_back(m);
   shape.push_back(n);
   Array out(shape, a.dtype());
-  visit_floating(a.dtype(), [&](auto zero) {
-    using T = decltype(zero);
+  visit_floating(a.dtype(), [&]<class T>(T) {
     const T* x = a.data<T>().data();
     const T* y = b.data<T>().data();
     T* z = out.fill<T>().data();
@@ -154,8 +153,7 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   shape.back() = out;
   const std::int64_t rows = element_count(Shape(x.shape().begin(), x.shape().end() - 1));
   Array value(shape, dtype);
-  visit_floating(dtype, [&](auto zero) {
-    using T = decltype(zero);
+  visit_floating(dtype, [&]<class T>(T) {
     kernels::linear<T>(input.data<T>().data(), w.data<T>().data(), b.defined() ? b.data<T>().data() : nullptr,
                        value.fill<T>().data(), rows, in, out);
   });

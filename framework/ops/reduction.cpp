@@ -72,10 +72,7 @@ template <class Kernel>
 Tensor reduce(const Tensor& x, const Plan& plan, bool keepdim, Kernel kernel) {
   const Tensor in = arranged(x, plan);
   Array out(plan.result(keepdim), x.dtype());
-  visit_dtype(x.dtype(), [&](auto zero) {
-    using T = decltype(zero);
-    kernel(in.data<T>().data(), out.fill<T>().data());
-  });
+  visit_dtype(x.dtype(), [&]<class T>(T) { kernel(in.data<T>().data(), out.fill<T>().data()); });
   return detail::Access::make(std::move(out));
 }
 

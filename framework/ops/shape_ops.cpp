@@ -31,8 +31,7 @@ Strides strides_of(const Shape& shape) {
 // Copies elements as what they are, bits: one instantiation for each size.
 Tensor strided(const Tensor& x, const Shape& shape, const Strides& strides, std::int64_t offset) {
   Array out(shape, x.dtype());
-  visit_dtype(x.dtype(), [&](auto zero) {
-    using T = decltype(zero);
+  visit_dtype(x.dtype(), [&]<class T>(T) {
     kernels::strided_copy(x.data<T>().data() + offset, out.fill<T>().data(), static_cast<int>(shape.size()),
                           shape.data(), strides.data());
   });

@@ -20,20 +20,10 @@ auto adapt_axis(T* elements, const kernels::Axis& axis) {
                                          static_cast<std::size_t>(axis.inner)};
   return xt::adapt(elements, static_cast<std::size_t>(axis.size()), xt::no_ownership(), shape);
 }
-/// Those of a tensor, and of one that its maker fills.
+/// Those of a tensor.
 template <class T>
 auto axis_view(const Tensor& x, const kernels::Axis& axis) {
   return adapt_axis(x.data<T>().data(), axis);
-}
-template <class T>
-auto writable_axis_view(const Tensor& x, const kernels::Axis& axis) {
-  return adapt_axis(x.mutable_data<T>().data(), axis);
-}
-
-template <class T>
-auto adapt_matrix(T* elements, std::int64_t rows, std::int64_t columns) {
-  const std::array<std::size_t, 2> shape{static_cast<std::size_t>(rows), static_cast<std::size_t>(columns)};
-  return xt::adapt(elements, shape[0] * shape[1], xt::no_ownership(), shape);
 }
 
 /// The tensor that f(zero) makes with from_xtensor() for an element type, under another shape of as many

@@ -220,7 +220,7 @@ BOOST_AUTO_TEST_CASE(leaves_are_handed_out_once_and_as_soon_as_possible) {
   std::vector<double> gradients;
   const rt::Tensor square = (a * b) * a;
   const rt::Tensor y = (square + c * frozen) * b;
-  rt::detail::backward_into(y, {}, [&](const rt::detail::Leaf& leaf, rt::Tensor gradient) {
+  rt::detail::backward(y, {}, {}, [&](const rt::detail::Leaf& leaf, rt::Tensor gradient) {
     order.push_back(&leaf);
     gradients.push_back(gradient.item<double>());
   });
@@ -233,7 +233,7 @@ BOOST_AUTO_TEST_CASE(leaves_are_handed_out_once_and_as_soon_as_possible) {
   }
   BOOST_CHECK(!a.grad().defined() && !b.grad().defined() && !c.grad().defined());
   int calls = 0;
-  rt::detail::backward_into(a, {}, [&](const rt::detail::Leaf&, rt::Tensor) { ++calls; });
+  rt::detail::backward(a, {}, {}, [&](const rt::detail::Leaf&, rt::Tensor) { ++calls; });
   BOOST_CHECK_EQUAL(calls, 1);
 }
 
