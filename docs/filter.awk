@@ -46,6 +46,7 @@ END {
   fresh = 1
   for (i = 1; i <= NR; ++i) {
     text = line[i]
+    sub(/^namespace \[\[RETORT_EXPORT\]\]/, "namespace", text)
     if (text ~ /^namespace (retort::)?detail \{/) hidden = 1
     if (hidden) {
       if (text ~ /^}  \/\/ namespace (retort::)?detail/) hidden = 0

@@ -20,7 +20,7 @@
 #include "retort/framework/kernels/register.hpp"
 #include "retort/framework/ops/elementwise.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 namespace detail {
 
 /// A tensor of element type T as a fused callable sees it: + - * /, comparisons and functions are the

@@ -5,7 +5,7 @@
 
 #include "retort/losses/reduction.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 struct BCEWithLogitsLossOptions {
   Tensor weight = {};                               ///< of the terms, broadcast to the input; undefined for 1

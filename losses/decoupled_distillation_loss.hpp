@@ -3,7 +3,7 @@
 
 #include "retort/losses/distillation_loss.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 struct DecoupledDistillationLossOptions {
   double temperature = 4;                      ///< T > 0: both distributions are softened by it

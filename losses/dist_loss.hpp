@@ -5,7 +5,7 @@
 
 #include "retort/losses/reduction.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 struct DISTLossOptions {
   double beta = 1;             ///< weight of the rows' correlations

@@ -4,7 +4,7 @@
 #include "retort/framework/kernels/distillation.hpp"
 #include "retort/losses/reduction.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 /// "forward_kl", "reverse_kl", "jensen_shannon", "skew_kl", "skew_reverse_kl", "total_variation" or
 /// "logit_mse".

@@ -5,7 +5,7 @@
 
 #include "retort/losses/reduction.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 struct CosineEmbeddingLossOptions {
   double margin = 0;                                ///< dissimilar pairs may have a cosine up to this

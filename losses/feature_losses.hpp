@@ -3,7 +3,7 @@
 
 #include "retort/framework/core/tensor.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 /// Attention transfer: the mean over N, H and W of (a_s - a_t)², where a is the map of mean_c(x²) of an
 /// image, divided by its L2 norm.

@@ -5,7 +5,7 @@
 
 #include "retort/losses/reduction.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 struct KLDivLossOptions {
   std::optional<bool> size_average = std::nullopt;  ///< deprecated: see Reduction

@@ -5,7 +5,7 @@
 
 #include "retort/losses/reduction.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 struct L1LossOptions {
   std::optional<bool> size_average = std::nullopt;  ///< deprecated: see Reduction

@@ -5,7 +5,7 @@
 #include "retort/losses/distillation_loss.hpp"
 #include "retort/losses/sparse_distillation_loss.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 /// Inputs of linear_distillation_loss(), by name.
 struct LinearDistillationInputs {

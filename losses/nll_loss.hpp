@@ -6,7 +6,7 @@
 
 #include "retort/losses/reduction.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 struct NLLLossOptions {
   Tensor weight = {};                               ///< of each class [C]; undefined for 1

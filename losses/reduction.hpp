@@ -7,7 +7,7 @@
 
 #include "retort/framework/core/factories.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 /// How the terms of a loss become its value: `none` keeps them, `sum` adds them, `mean` divides the sum by
 /// their number (or total weight), `batchmean` by the first extent. Only KLDivLoss and the distillation

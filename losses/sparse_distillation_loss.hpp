@@ -5,7 +5,7 @@
 
 #include "retort/losses/reduction.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 /// A teacher's answers softmax(t/T), of which the K most probable classes per row are kept.
 struct SparseTeacher {

@@ -5,7 +5,7 @@
 
 #include "retort/optim/optimizer.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 struct AdamOptions {
   double lr = 1e-3;

@@ -3,7 +3,7 @@
 
 #include "retort/framework/core/factories.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 /// Multiplies all gradients by min(1, max_norm / (norm + 1e-6)), where norm = (sum |g|^p)^(1/p) over all of
 /// them together, the largest |g| for p = infinity, and returns the norm as it was. Parameters without a

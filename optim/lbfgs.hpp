@@ -6,7 +6,7 @@
 
 #include "retort/optim/optimizer.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 struct LBFGSOptions {
   double lr = 1;

@@ -3,7 +3,7 @@
 
 #include "retort/optim/optimizer.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 struct LionOptions {
   double lr = 1e-4;

@@ -14,7 +14,7 @@
 #include "retort/framework/core/state_dict.hpp"
 #include "retort/optim/optimizer.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 /// A schedule is a function that gives the rate of each step. This class holds it, counts the steps and sets
 /// the optimiser's rates: of each parameter group from that group's own initial rate, also of one that is

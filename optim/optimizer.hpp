@@ -13,7 +13,7 @@
 #include "retort/framework/core/state_dict.hpp"
 #include "retort/framework/core/tensor.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 class Module;
 

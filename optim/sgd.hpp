@@ -3,7 +3,7 @@
 
 #include "retort/optim/optimizer.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 struct SGDOptions {
   double lr = 1e-3;

@@ -9,7 +9,7 @@
 #include "retort/framework/base/ref.hpp"
 #include "retort/framework/base/shape.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 namespace detail {
 

@@ -8,7 +8,7 @@
 
 /// A name for the linker to ask for, so that the check is taken from a static library too.
 extern "C" {
-extern const char retort_cpu_is_checked;
+[[gnu::visibility("default")]] extern const char retort_cpu_is_checked;
 const char retort_cpu_is_checked = 1;
 }
 

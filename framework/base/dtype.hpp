@@ -8,7 +8,9 @@
 #include <string_view>
 #include <type_traits>
 
-namespace retort {
+#include "retort/framework/base/export.hpp"
+
+namespace [[RETORT_EXPORT]] retort {
 
 /// A size, position or extent.
 using Index = std::int64_t;

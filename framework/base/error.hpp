@@ -10,7 +10,9 @@
 #include <type_traits>
 #include <utility>
 
-namespace retort {
+#include "retort/framework/base/export.hpp"
+
+namespace [[RETORT_EXPORT]] retort {
 
 /// Base of everything that Retort throws on purpose. A call that throws has changed nothing.
 class Error : public std::runtime_error {

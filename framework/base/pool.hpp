@@ -4,7 +4,9 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace retort {
+#include "retort/framework/base/export.hpp"
+
+namespace [[RETORT_EXPORT]] retort {
 
 /// What the pool holds, in bytes, over all threads. After its first steps a training step allocates from what
 /// the pool already has, so `system_requests` stands still.

@@ -9,7 +9,7 @@
 
 #include "retort/framework/base/dtype.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 /// A stream of random numbers: a seed and a position in it. Not shared between threads, except the default
 /// one.

@@ -5,7 +5,10 @@
 #include <cstdint>
 #include <utility>
 
-namespace retort::detail {
+#include "retort/framework/base/export.hpp"
+
+namespace [[RETORT_EXPORT]] retort {
+namespace detail {
 
 /// The base of every object that a Ref owns. The count is atomic, since tensors cross threads. It uses the
 /// compiler's builtins: <atomic> would add about 15 % to the lines that a user's file has to parse.
@@ -62,4 +65,5 @@ class Ref {
   T* pointer_ = nullptr;
 };
 
-}  // namespace retort::detail
+}  // namespace detail
+}  // namespace retort

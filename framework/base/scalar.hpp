@@ -6,7 +6,7 @@
 
 #include "retort/framework/base/dtype.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 /// A number next to a tensor in an expression. It does not promote the tensor's element type, except that a
 /// fraction next to an int64 tensor makes the result float32.

@@ -9,7 +9,9 @@
 #include <string>
 #include <vector>
 
-namespace retort {
+#include "retort/framework/base/export.hpp"
+
+namespace [[RETORT_EXPORT]] retort {
 
 /// The extents of a row-major array, used like a std::vector<std::int64_t>: `Shape{2, 3}`; `Shape{}` is a
 /// scalar's. The extents are in the object itself, so that making a tensor costs no allocation for them; a

@@ -4,7 +4,9 @@
 #include <cstdint>
 #include <utility>
 
-namespace retort {
+#include "retort/framework/base/export.hpp"
+
+namespace [[RETORT_EXPORT]] retort {
 class Tensor;
 }
 

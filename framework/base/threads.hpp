@@ -4,7 +4,9 @@
 #include <cstdint>
 #include <type_traits>
 
-namespace retort {
+#include "retort/framework/base/export.hpp"
+
+namespace [[RETORT_EXPORT]] retort {
 
 /// Sets the number of threads that kernels use, including the calling thread. The default is the number of
 /// processors available to this process, or the environment variable RETORT_NUM_THREADS. Results have the

@@ -6,7 +6,7 @@
 
 #include "retort/framework/core/factories.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 /// A tensor that compute_into() hands to its kernel for writing: `T*`, or null if it is undefined.
 struct Writable {

@@ -9,7 +9,7 @@
 #include "retort/framework/core/grad_mode.hpp"
 #include "retort/framework/core/tensor.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 struct GradOptions {
   Tensors grad_outputs =

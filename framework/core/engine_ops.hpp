@@ -4,7 +4,7 @@
 #include "retort/framework/core/factories.hpp"
 #include "retort/framework/core/tensor.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 /// a + b, elementwise with broadcasting. [broadcast of both]
 [[nodiscard]] Tensor add(const Tensor& a, const Tensor& b);

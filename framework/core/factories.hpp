@@ -10,7 +10,7 @@
 
 #include "retort/framework/core/tensor.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 class Generator;
 

@@ -8,7 +8,7 @@
 
 #include "retort/framework/core/factories.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 struct GradcheckOptions {
   double eps = 1e-6;   ///< step of the central difference

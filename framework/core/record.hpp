@@ -3,7 +3,7 @@
 
 #include "retort/framework/core/rule.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 /// One operation, as record() takes it.
 struct Op {

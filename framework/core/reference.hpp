@@ -6,7 +6,7 @@
 #include "retort/framework/core/grad_mode.hpp"
 #include "retort/framework/core/rule.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 namespace detail {
 /// For each input that requires a gradient a tensor of its own with the same values; the others themselves.

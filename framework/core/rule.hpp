@@ -12,7 +12,7 @@
 #include "retort/framework/base/pool.hpp"
 #include "retort/framework/core/tensor.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 /// The inputs of an operation that require a gradient: a rule does no work for the others.
 class Needs {

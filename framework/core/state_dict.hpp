@@ -10,7 +10,7 @@
 
 #include "retort/framework/core/factories.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 /// A map from names to tensors that is iterated in the order of insertion. As in std::map, references and
 /// iterators stay valid while other entries are added and removed, names are constant, and a lookup takes

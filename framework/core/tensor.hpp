@@ -14,7 +14,7 @@
 #include "retort/framework/base/scalar.hpp"
 #include "retort/framework/base/shape.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 class Tensor;
 class Generator;

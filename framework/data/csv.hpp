@@ -12,7 +12,7 @@
 #include "retort/framework/base/dtype.hpp"
 #include "retort/framework/data/dataset.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 /// How a missing cell is treated.
 enum class CsvMissing : std::uint8_t {

@@ -13,7 +13,7 @@
 #include "retort/framework/data/sampler.hpp"
 #include "retort/framework/data/transforms.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 /// Makes one batch of batches of one row each.
 using Collate = std::function<Batch(const std::vector<Batch>&)>;

@@ -13,7 +13,7 @@
 #include "retort/framework/core/tensor.hpp"
 #include "retort/framework/data/row_source.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 /// Inputs [N, …] and targets [N, …], and any number of further tensors [N, …] with names. Row i of one
 /// belongs to row i of the others. Copies share the values.

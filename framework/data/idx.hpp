@@ -10,7 +10,7 @@
 #include "retort/framework/core/factories.hpp"
 #include "retort/framework/data/dataset.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 /// Reads an IDX file, plain or gzip (decided by content). Unsigned bytes of two or more dimensions are
 /// images: float32 in [0, 1], value / 255. Unsigned bytes of one dimension are labels: int64. Signed integers

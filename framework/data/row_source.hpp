@@ -14,7 +14,7 @@
 #include "retort/framework/base/ref.hpp"
 #include "retort/framework/core/tensor.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 /// Tensors with names, in order.
 using NamedTensors = std::vector<std::pair<std::string, Tensor>>;

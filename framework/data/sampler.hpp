@@ -9,7 +9,7 @@
 #include "retort/framework/base/random.hpp"
 #include "retort/framework/core/tensor.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 /// Chooses the rows of each epoch of a DataLoader.
 struct Sampler {

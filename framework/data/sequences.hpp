@@ -8,7 +8,7 @@
 
 #include "retort/framework/data/row_source.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 /// Sequences of int64 tokens of unequal lengths, such as the words or bytes of sentences, and further tensors
 /// with one row per sequence. A batch of them is padded at the end to its longest sequence:

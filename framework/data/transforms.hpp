@@ -10,7 +10,7 @@
 #include "retort/framework/base/random.hpp"
 #include "retort/framework/data/dataset.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 /// A function that a DataLoader calls for each batch. Random changes may draw from the generator, which
 /// depends only on the loader's seed, the epoch and the batch's number, so that a resumed run sees the same

@@ -5,7 +5,7 @@
 
 #include "retort/framework/core/tensor.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 namespace detail {
 class Transport;

@@ -10,7 +10,7 @@
 #include "retort/framework/data/row_source.hpp"
 #include "retort/framework/distributed/communicator.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 class Module;
 

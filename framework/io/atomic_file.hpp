@@ -6,7 +6,9 @@
 #include <string>
 #include <string_view>
 
-namespace retort {
+#include "retort/framework/base/export.hpp"
+
+namespace [[RETORT_EXPORT]] retort {
 
 /// Writes a file through a temporary one in the same folder, which commit() puts into place: whatever
 /// happens, and also after a power failure, the path holds the old content or the new, never a part. Without

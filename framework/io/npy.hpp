@@ -8,7 +8,7 @@
 
 #include "retort/framework/core/factories.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 /// Writes the values as a .npy file of version 1.0 (little-endian, C order), as a whole or not at all.
 /// Throws: ValueError for an undefined tensor, IoError when it cannot be written.

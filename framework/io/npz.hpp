@@ -9,7 +9,7 @@
 
 #include "retort/framework/core/state_dict.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 struct NpzOptions {
   bool compress = false;  ///< deflates the arrays, as numpy.savez_compressed does

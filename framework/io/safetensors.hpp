@@ -12,7 +12,7 @@
 
 #include "retort/framework/core/state_dict.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 /// Free-form pairs of strings that a safetensors file carries in addition to its tensors, in order.
 using Metadata = std::vector<std::pair<std::string, std::string>>;

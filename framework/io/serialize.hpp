@@ -4,7 +4,9 @@
 #include <string>
 #include <vector>
 
-namespace retort {
+#include "retort/framework/base/export.hpp"
+
+namespace [[RETORT_EXPORT]] retort {
 
 class Module;
 

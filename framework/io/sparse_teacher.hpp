@@ -6,7 +6,7 @@
 #include "retort/framework/io/safetensors.hpp"
 #include "retort/losses/sparse_distillation_loss.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 /// Writes a sparse teacher as a safetensors file, which is there as a whole or not at all. The file holds
 /// `indices` (int32) and `log_probs` (float32, or float16 with FloatStorage::float16), both [..., K], and

@@ -6,7 +6,7 @@
 #include "retort/framework/nn/module.hpp"
 #include "retort/framework/ops/elementwise.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 /// A module that does what a function of one tensor does.
 template <Tensor (*function)(const Tensor&)>

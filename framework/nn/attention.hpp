@@ -10,7 +10,7 @@
 #include "retort/framework/nn/module.hpp"
 #include "retort/framework/nn/norm.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 struct MultiheadAttentionOptions {
   double dropout = 0;  ///< of the weights, in training

@@ -6,7 +6,7 @@
 #include "retort/framework/nn/module.hpp"
 #include "retort/framework/ops/conv.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 struct Conv1dOptions {
   std::int64_t stride = 1;

@@ -6,7 +6,7 @@
 #include "retort/framework/nn/module.hpp"
 #include "retort/framework/ops/indexing.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 /// weight[index]: a vector of `dim` numbers for each int64 index; [any shape] gives [that shape, dim]. weight
 /// [count, dim] starts standard normal, but the row padding_idx, which gets no gradient, starts as zeros.

@@ -7,7 +7,7 @@
 
 #include "retort/framework/nn/module.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 /// Keeps the last output of some modules inside `module`, with its history, for as long as it lives:
 /// `FeatureRecorder features(teacher, {"blocks.1", "head"}); teacher(x); features["head"]`.

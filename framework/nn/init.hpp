@@ -6,7 +6,8 @@
 
 #include "retort/framework/core/factories.hpp"
 
-namespace retort::init {
+namespace [[RETORT_EXPORT]] retort {
+namespace init {
 
 /// Uniform in [low, high). ValueError for high < low or bounds that are not finite.
 Tensor uniform_(const Tensor& tensor, double low = 0, double high = 1);
@@ -33,4 +34,5 @@ Tensor kaiming_normal_(const Tensor& tensor, double a = 0, std::string_view mode
 Tensor xavier_uniform_(const Tensor& tensor, double gain = 1);
 Tensor xavier_normal_(const Tensor& tensor, double gain = 1);
 
-}  // namespace retort::init
+}  // namespace init
+}  // namespace retort

@@ -5,7 +5,7 @@
 
 #include "retort/framework/nn/module.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 struct LinearOptions {
   bool bias = true;

@@ -7,7 +7,7 @@
 #include "retort/framework/nn/module.hpp"
 #include "retort/framework/ops/norm.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 struct LayerNormOptions {
   double eps = 1e-5;

@@ -7,7 +7,7 @@
 #include "retort/framework/nn/module.hpp"
 #include "retort/framework/ops/recurrent.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 struct RecurrentOptions {
   std::int64_t num_layers = 1;

@@ -9,7 +9,7 @@
 
 #include "retort/framework/nn/module.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 namespace detail {
 

@@ -6,7 +6,7 @@
 
 #include "retort/framework/nn/module.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 /// Describes, one line each, the leaves that `loss` depends on and that require a gradient but are not
 /// parameters of `module`: tensors that no optimiser of module.parameters() would update and no state dict

@@ -6,7 +6,7 @@
 
 #include "retort/framework/core/tensor.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 struct ScaledDotProductAttentionOptions {
   Tensor mask = {};  ///< int64 (a key counts where it is not 0) or float (added to the scores); broadcasts

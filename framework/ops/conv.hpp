@@ -6,7 +6,7 @@
 
 #include "retort/framework/core/factories.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 /// A height and a width; one number gives both.
 struct Size2d {

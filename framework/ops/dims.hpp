@@ -7,7 +7,7 @@
 
 #include "retort/framework/base/shape.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 /// Which dimensions a reduction runs over: one integer, a brace list, or `{}` for all. Negative ones count
 /// from the end.

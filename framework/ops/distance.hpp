@@ -6,7 +6,7 @@
 #include "retort/framework/core/factories.hpp"
 #include "retort/framework/ops/dims.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 /// (Σ |x|^p)^(1/p) over `dims`, or over everything; p = inf and -inf the largest and the smallest |x|, p = 0
 /// the number of elements other than 0. No intermediate value overflows or underflows.

@@ -3,7 +3,7 @@
 
 #include "retort/framework/core/factories.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 /// In training each element is 0 with probability p and x / (1 - p) otherwise, drawn from the default
 /// generator; x itself otherwise. p = 1 gives zeros. ValueError for p outside [0, 1]. (Srivastava et al.,

@@ -11,7 +11,7 @@
 #include "retort/framework/core/engine_ops.hpp"
 #include "retort/framework/core/factories.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 /// Sums, differences and products, element by element. Tensors broadcast and promote; a number does not
 /// promote.

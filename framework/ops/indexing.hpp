@@ -7,7 +7,7 @@
 
 #include "retort/framework/core/factories.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 /// y[i][j][k] = x[i][index[i][j][k]][k] for dim 1, alike for others: index has x's number of dimensions, and
 /// outside `dim` no extent larger than x's, or no element at all. dx adds up where an element was picked more

@@ -7,7 +7,7 @@
 #include "retort/framework/core/factories.hpp"
 #include "retort/framework/ops/dims.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 /// The elements in reverse order along each of `dims`.
 /// Throws: IndexError for a dimension out of range, ValueError for one named twice.

@@ -3,7 +3,7 @@
 
 #include "retort/framework/core/factories.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 /// a · b as NumPy has it: [m, k]·[k, n], vectors at either side, leading dimensions as batches that
 /// broadcast. ShapeError when the inner extents differ; TypeError for int64.

@@ -6,7 +6,7 @@
 
 #include "retort/framework/core/factories.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 /// Layer normalisation over the last dimensions:
 /// y = (x - mean) / sqrt(variance + eps) · weight + bias, with the biased variance.

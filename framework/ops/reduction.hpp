@@ -5,7 +5,7 @@
 #include "retort/framework/core/factories.hpp"
 #include "retort/framework/ops/dims.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 /// Of nothing 0. float sums are accurate to about 4 eps of the sum of |x|.
 [[nodiscard]] Tensor sum(const Tensor& x, Dims dims = {}, bool keepdim = false);

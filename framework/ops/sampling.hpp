@@ -5,7 +5,7 @@
 
 #include "retort/framework/core/factories.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 class Generator;
 

@@ -6,7 +6,7 @@
 #include "retort/framework/core/factories.hpp"
 #include "retort/framework/ops/dims.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 /// y[i] = x[0] + … + x[i] along `dim`. float32 is summed in double.
 /// Throws: IndexError for a dimension out of range.

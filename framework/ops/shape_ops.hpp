@@ -10,7 +10,7 @@
 #include "retort/framework/core/factories.hpp"
 #include "retort/framework/ops/dims.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 /// The same elements in row-major order under another shape; one extent may be -1. ShapeError when it does
 /// not fit.

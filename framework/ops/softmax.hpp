@@ -6,7 +6,7 @@
 
 #include "retort/framework/core/factories.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 /// y = exp(x - max) / sum(exp(x - max)) along dim; the error is a few eps relative to y for any offset of x.
 /// An entry of -inf gives 0; a slice that holds only -inf, or one with +inf or NaN, gives NaN. `dtype` casts

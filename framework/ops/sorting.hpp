@@ -6,7 +6,7 @@
 #include "retort/framework/core/factories.hpp"
 #include "retort/framework/ops/reduction.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 /// The elements in order along `dim`, and the positions that they had. Stable: equal elements keep their
 /// order, in descending order, too. NaN counts as the largest. The gradient goes to the positions.

@@ -8,7 +8,7 @@
 
 #include "retort/framework/core/state_dict.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 class Communicator;
 class DataLoader;

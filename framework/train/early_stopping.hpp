@@ -6,7 +6,7 @@
 
 #include "retort/framework/core/state_dict.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 struct EarlyStoppingOptions {
   std::int64_t patience = 5;  ///< how many metrics in a row may fail to improve before the run is to stop

@@ -1,7 +1,9 @@
 // Ctrl-C and SIGTERM that let a run finish its step.
 #pragma once
 
-namespace retort {
+#include "retort/framework/base/export.hpp"
+
+namespace [[RETORT_EXPORT]] retort {
 
 class Communicator;
 

@@ -7,7 +7,9 @@
 #include <utility>
 #include <vector>
 
-namespace retort {
+#include "retort/framework/base/export.hpp"
+
+namespace [[RETORT_EXPORT]] retort {
 
 /// A number, text or truth value as JSON. NaN and infinities become null, which is all that JSON offers for
 /// them.

@@ -5,7 +5,9 @@
 #include <functional>
 #include <vector>
 
-namespace retort {
+#include "retort/framework/base/export.hpp"
+
+namespace [[RETORT_EXPORT]] retort {
 
 class Module;
 class Optimizer;

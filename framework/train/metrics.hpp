@@ -6,13 +6,15 @@
 
 #include "retort/framework/core/tensor.hpp"
 
+namespace [[RETORT_EXPORT]] retort {
+
 /// Metrics of a classifier. All take logits [N, C] (or log-probabilities) and labels int64 [N], record
 /// nothing, compute in float64 and return a plain number. Without rows the mean is NaN. A row that contains a
 /// NaN counts as a wrong prediction, and makes nll() and ece() NaN.
 ///
 /// Throws: ShapeError unless the shapes are [N, C] and [N]; TypeError unless logits are floating and labels
 /// int64; IndexError for a label outside [0, C).
-namespace retort::metrics {
+namespace metrics {
 
 /// Share of the rows whose most probable class is the label, in [0, 1]. A tie goes to the lower class, as in
 /// argmax().
@@ -56,4 +58,5 @@ struct ReliabilityBin {
 /// that contains a NaN has no prediction and is left out.
 [[nodiscard]] Tensor confusion_matrix(const Tensor& logits, const Tensor& labels);
 
-}  // namespace retort::metrics
+}  // namespace metrics
+}  // namespace retort

@@ -7,7 +7,7 @@
 
 #include "retort/framework/core/state_dict.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 class Module;
 

@@ -10,7 +10,7 @@
 #include "retort/framework/data/dataset.hpp"
 #include "retort/framework/nn/module.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 /// Options of predict().
 struct PredictOptions {

@@ -5,7 +5,9 @@
 #include <string>
 #include <string_view>
 
-namespace retort {
+#include "retort/framework/base/export.hpp"
+
+namespace [[RETORT_EXPORT]] retort {
 
 struct ProgressOptions {
   std::int64_t epochs = 1;

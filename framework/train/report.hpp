@@ -10,7 +10,7 @@
 
 #include "retort/framework/core/tensor.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 /// A line of a chart. A value that is NaN interrupts it.
 struct ReportSeries {

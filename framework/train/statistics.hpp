@@ -6,7 +6,9 @@
 #include <string>
 #include <vector>
 
-namespace retort {
+#include "retort/framework/base/export.hpp"
+
+namespace [[RETORT_EXPORT]] retort {
 
 /// A sample of numbers, such as the accuracies of several seeds.
 struct SampleSummary {

@@ -12,7 +12,7 @@
 #include "retort/framework/train/interrupt.hpp"
 #include "retort/framework/train/json_lines.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 /// Thrown by Training::step() after Ctrl-C, once the checkpoint is written. A program should then exit with
 /// status 130, as shells expect.

@@ -16,6 +16,23 @@ run() {  # run NAME PROGRAM
   "$2" "$scratch/student.safetensors"
 }
 
+# A shared library exports what the marked namespaces of the installed headers declare, templates of the C++ library
+# made of that, and nothing else.
+check_exports() {  # check_exports PREFIX
+  local exported names headers name
+  exported=$(nm -DC --defined-only "$(find "$1" -name libretort.so)" | cut -d' ' -f2-)
+  names=$(sed -nE 's/^[A-Za-z] ((typeinfo|typeinfo name|vtable|guard variable|TLS init function) for )?//p' <<<"$exported")
+  if grep -E '^[TDBR] ' <<<"$exported" | grep -vE ' (retort::|(typeinfo|typeinfo name|vtable) for retort::|retort_cpu_is_checked$)' ||
+    grep -E 'retort::(kernels|lanes)|nlohmann|xsimd|^[A-Za-z] xt::|\(anonymous namespace\)' <<<"$exported"; then
+    echo "the shared library exports these"
+    return 1
+  fi
+  headers=$(grep -rl RETORT_EXPORT "$1/include")
+  for name in $(grep -oE '^retort::((detail|init|metrics)::)?[A-Za-z_0-9]+' <<<"$names" | sed 's/.*:://' | sort -u); do
+    grep -qw "$name" $headers || { echo "the shared library exports $name, which no header declares"; return 1; }
+  done
+}
+
 # The prefix is moved after the installation: nothing in a package may remember where it was made.
 check_installed() {  # check_installed BUILD_DIR
   "$cmake" --install "$1" --prefix "$scratch/first_prefix" >install.log
@@ -26,6 +43,7 @@ check_installed() {  # check_installed BUILD_DIR
     return 1
   fi
 
+  if [ "$kind" = shared ]; then check_exports "$prefix"; fi
   configure -B find_package -DCMAKE_PREFIX_PATH="$prefix"
   "$cmake" --build find_package
   run "find_package, $kind" find_package/consumer
