@@ -45,7 +45,7 @@ class Traced : public lanes::Arithmetic<Traced<T>> {
   explicit Traced(Tensor values) : tensor(std::move(values)) {}
   template <class N>
     requires std::is_arithmetic_v<N>
-  Traced(N number) : tensor(full({}, number, dtype_of<T>)) {}  // NOLINT: made to be implicit
+  Traced(N number) : tensor(full({}, number, dtype_of<T>)) {}  // NOLINT: implicit by design
   Tensor tensor;
 
   friend Traced operator+(const Traced& a, const Traced& b) { return Traced(a.tensor + b.tensor); }
@@ -99,10 +99,10 @@ class Dual : public lanes::Arithmetic<Dual<R, N>> {
   using Condition = typename R::Condition;
 
   Dual() = default;
-  Dual(const R& v) : value(v) {}  // NOLINT: made to be implicit
+  Dual(const R& v) : value(v) {}  // NOLINT: implicit by design
   template <class Number>
     requires std::is_arithmetic_v<Number>
-  Dual(Number number) : value(number) {}  // NOLINT: made to be implicit
+  Dual(Number number) : value(number) {}  // NOLINT: implicit by design
   static Dual variable(const R& v, int k) {
     Dual x(v);
     x.live_ = x.unit_ = 1u << k;

@@ -77,7 +77,7 @@ class RuleOf : public Rule {
   template <class F>
     requires(!std::is_same_v<std::remove_cvref_t<F>, RuleOf>)
   RuleOf(F&& f)
-      : Rule(new Callable<std::remove_cvref_t<F>>(std::forward<F>(f))) {}  // NOLINT: made to be implicit
+      : Rule(new Callable<std::remove_cvref_t<F>>(std::forward<F>(f))) {}  // NOLINT: implicit by design
 
  private:
   template <class F>
@@ -120,7 +120,7 @@ class Inputs {
  public:
   static constexpr std::size_t inline_count = 6;
   struct Item {
-    Item(const Tensor& input) : tensor(&input) {}  // NOLINT: made to be implicit
+    Item(const Tensor& input) : tensor(&input) {}  // NOLINT: implicit by design
     const Tensor* tensor;
   };
 

@@ -89,7 +89,7 @@ class StateDict::Iterator {
   using iterator_category = std::bidirectional_iterator_tag;
 
   Iterator() = default;
-  Iterator(const Iterator<value_type>& other) : link_(other.link_) {}  // NOLINT: made to be implicit
+  Iterator(const Iterator<value_type>& other) : link_(other.link_) {}  // NOLINT: implicit by design
   reference operator*() const { return static_cast<Node*>(link_)->entry; }
   pointer operator->() const { return &**this; }
   Iterator& operator++() { return link_ = link_->next, *this; }

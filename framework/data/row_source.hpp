@@ -69,7 +69,7 @@ class SourceHandle {
 
  public:
   /// Copies a Dataset or RowSubset, which is cheap; refers to any other source.
-  SourceHandle(const RowSource& source);  // NOLINT: made to be implicit
+  SourceHandle(const RowSource& source);  // NOLINT: implicit by design
   /// Takes over a temporary source.
   template <std::derived_from<RowSource> Source>
     requires(!std::is_const_v<Source>)

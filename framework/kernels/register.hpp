@@ -153,7 +153,7 @@ class Register : public Arithmetic<Register<T, bytes>> {
   Register() : v{} {}
   template <class N>
     requires std::is_arithmetic_v<N>
-  Register(N number) : v(static_cast<T>(number) - Vector{}) {}  // NOLINT: made to be implicit
+  Register(N number) : v(static_cast<T>(number) - Vector{}) {}  // NOLINT: implicit by design
   Register(const Register& other) : v(other.v) {}
   Register& operator=(const Register& other) {
     v = other.v;

@@ -30,7 +30,7 @@ void destroy(Recording* recording) noexcept;
 class Buffer : public Tensor {
  public:
   Buffer() = default;
-  Buffer(Tensor tensor) : Tensor(std::move(tensor)) {}  // NOLINT: made to be implicit
+  Buffer(Tensor tensor) : Tensor(std::move(tensor)) {}  // NOLINT: implicit by design
 };
 
 namespace detail {

@@ -10,8 +10,8 @@ namespace retort {
 
 /// A height and a width; one number gives both.
 struct Size2d {
-  Size2d(std::int64_t both) : height(both), width(both) {}  // NOLINT: made to be implicit
-  Size2d(int both) : height(both), width(both) {}           // NOLINT: made to be implicit
+  Size2d(std::int64_t both) : height(both), width(both) {}  // NOLINT: implicit by design
+  Size2d(int both) : height(both), width(both) {}           // NOLINT: implicit by design
   Size2d(std::int64_t h, std::int64_t w) : height(h), width(w) {}
   /// Extents of the image or window.
   std::int64_t height;

@@ -14,10 +14,10 @@ namespace retort {
 class Dims {
  public:
   Dims() = default;
-  Dims(int dim) : dims_{dim} {}           // NOLINT: made to be implicit
-  Dims(std::int64_t dim) : dims_{dim} {}  // NOLINT: made to be implicit
+  Dims(int dim) : dims_{dim} {}           // NOLINT: implicit by design
+  Dims(std::int64_t dim) : dims_{dim} {}  // NOLINT: implicit by design
   Dims(std::initializer_list<std::int64_t> dims) : dims_(dims) {}
-  Dims(const std::vector<std::int64_t>& dims) : dims_(dims) {}  // NOLINT: made to be implicit
+  Dims(const std::vector<std::int64_t>& dims) : dims_(dims) {}  // NOLINT: implicit by design
 
   /// True for `{}`, and the dimensions as they were given.
   bool all() const { return dims_.size() == 0; }

@@ -13,15 +13,15 @@ namespace retort {
 /// them.
 class JsonValue {
  public:
-  JsonValue(double number);                                                  // NOLINT: made to be implicit
-  JsonValue(float number) : JsonValue(static_cast<double>(number)) {}        // NOLINT: made to be implicit
-  JsonValue(std::int64_t number);                                            // NOLINT: made to be implicit
-  JsonValue(int number) : JsonValue(static_cast<std::int64_t>(number)) {}    // NOLINT: made to be implicit
-  JsonValue(std::uint64_t number);                                           // NOLINT: made to be implicit
-  JsonValue(bool value) : text_(value ? "true" : "false") {}                 // NOLINT: made to be implicit
-  JsonValue(std::string_view text);                                          // NOLINT: made to be implicit
-  JsonValue(const char* text) : JsonValue(std::string_view(text)) {}         // NOLINT: made to be implicit
-  JsonValue(const std::string& text) : JsonValue(std::string_view(text)) {}  // NOLINT: made to be implicit
+  JsonValue(double number);                                                  // NOLINT: implicit by design
+  JsonValue(float number) : JsonValue(static_cast<double>(number)) {}        // NOLINT: implicit by design
+  JsonValue(std::int64_t number);                                            // NOLINT: implicit by design
+  JsonValue(int number) : JsonValue(static_cast<std::int64_t>(number)) {}    // NOLINT: implicit by design
+  JsonValue(std::uint64_t number);                                           // NOLINT: implicit by design
+  JsonValue(bool value) : text_(value ? "true" : "false") {}                 // NOLINT: implicit by design
+  JsonValue(std::string_view text);                                          // NOLINT: implicit by design
+  JsonValue(const char* text) : JsonValue(std::string_view(text)) {}         // NOLINT: implicit by design
+  JsonValue(const std::string& text) : JsonValue(std::string_view(text)) {}  // NOLINT: implicit by design
 
   /// The value as JSON text.
   const std::string& text() const { return text_; }
