@@ -1,4 +1,4 @@
-// A check at an operation's entry. Internal.
+// A check for the entry of operations. Internal.
 #pragma once
 
 #include "retort/framework/core/tensor.hpp"
