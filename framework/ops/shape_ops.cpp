@@ -28,7 +28,7 @@ Strides strides_of(const Shape& shape) {
   return strides;
 }
 
-// Copies elements as what they are, bits: one instantiation for each size.
+// Copies elements as bits: one instantiation per element size.
 Tensor strided(const Tensor& x, const Shape& shape, const Strides& strides, std::int64_t offset) {
   Array out(shape, x.dtype());
   visit_dtype(x.dtype(), [&](auto zero) {
@@ -39,14 +39,14 @@ Tensor strided(const Tensor& x, const Shape& shape, const Strides& strides, std:
   return Tensor(std::move(out));
 }
 
-// The dimension's extent, resolved start and step of a slice.
+// The extent of the dimension and the resolved start and step of a slice.
 struct Range {
   std::size_t dim;
   std::int64_t start, length, step;
 };
 
-// g added in place to `out`, or to zeros if it is undefined, at the positions of a slice: the gradient of the
-// slice.
+// The gradient of a slice: adds g in place to `out`, or to zeros if it is undefined, at the slice's
+// positions.
 Tensor unslice(Tensor out, const Tensor& g, const Shape& shape, const Range& range);
 
 Tensor take(const Tensor& x, const Range& range) {
@@ -67,7 +67,7 @@ Tensor unslice(Tensor out, const Tensor& g, const Shape& shape, const Range& ran
   if (first) out = empty(shape, g.dtype());
   const detail::Split s = detail::split_at(shape, range.dim);
   const std::int64_t row = s.n * s.inner;
-  // Elements [begin, end) of row o: zero outside the slice, g inside it. A step of 1 makes the slice one run.
+  // Elements [begin, end) of row o: g inside the slice, otherwise 0. With step 1 the slice is contiguous.
   const auto place = [&]<class T>(T* to, const T* from, std::int64_t o, std::int64_t begin,
                                   std::int64_t end) {
     to += o * row;
@@ -127,8 +127,8 @@ Shape resolved_shape(const Tensor& x, const Shape& shape) {
   return resolved;
 }
 
-// Consecutive parts of these extents along a dimension, each under `shape` if that is given: one operation
-// with all of them as its results, so that a loop over the parts costs what they cost, to any order.
+// Consecutive parts of the given extents along a dimension, reshaped to `shape` if given. All parts are
+// results of one operation, so that a loop over them has linear cost, to any order.
 Tensors parts_of(const char* operation, const Tensor& x, std::size_t dim,
                  const std::vector<std::int64_t>& sizes, const Shape* shape = nullptr) {
   const Strides strides = strides_of(x.shape());
