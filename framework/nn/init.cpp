@@ -18,7 +18,7 @@ Tensor write(const char* name, const Tensor& tensor, F f) {
   return tensor;
 }
 
-/// A generator set aside for one draw per element.
+/// Reserves one draw per element.
 Generator draws_for(const Tensor& tensor) {
   return detail::take_from_default(detail::blocks_for(tensor.size(), tensor.dtype()));
 }
@@ -50,7 +50,7 @@ double xavier_std(const char* name, const Tensor& tensor, double gain) {
   return found.in + found.out > 0 ? gain * std::sqrt(2 / (found.in + found.out)) : 0;
 }
 
-/// Uniform with that standard deviation around 0.
+/// Uniform around 0 with the given standard deviation.
 Tensor uniform_of_std(const Tensor& tensor, double std) {
   const double bound = std::sqrt(3.0) * std;
   return uniform_(tensor, -bound, bound);

@@ -2,8 +2,8 @@
 //
 // The shapes of the two tensors of a binary operation broadcast (otherwise ShapeError). float32 with float64
 // gives float64; int64 with a float type gives that type. A Scalar does not change the tensor's type, except
-// that a fraction makes an int64 tensor float32. exp, log, tanh, sigmoid, sqrt, silu, gelu and / convert
-// int64 to float32.
+// that a fraction makes an int64 tensor float32. Division and functions with fractional values, such as exp,
+// sqrt and gelu, convert int64 to float32.
 #pragma once
 
 #include <optional>
