@@ -35,7 +35,7 @@ void write_whole(const std::string& path, const std::string& text) {
   file.commit();
 }
 
-/// The content of a small text file; nothing if there is none.
+/// The content of a small text file; empty if it does not exist.
 std::optional<std::string> text_of(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   if (!file) return std::nullopt;
@@ -51,7 +51,7 @@ std::string settings_text(const JsonFields& settings) {
   return settings.empty() ? "{}\n" : text + "\n}\n";
 }
 
-/// The first line in which two texts differ, as "a" instead of "b".
+/// Describes the first line that differs between two texts.
 std::string difference(const std::string& was, const std::string& is) {
   std::istringstream first(was), second(is);
   for (std::string a, b; std::getline(second, b);)
@@ -211,7 +211,7 @@ struct Training::State {
     saved = Clock::now();
   }
 
-  /// Everything is saved in a checkpoint; what follows may be repeated after a kill.
+  /// Everything has been saved in a checkpoint; the following may be repeated after a kill.
   void end() {
     progress.reset();
     write_whole(path(".json"), Json({{"steps", step}, {"seconds", seconds()}}).dump(2) + '\n');
@@ -244,7 +244,7 @@ struct Training::State {
   std::optional<Progress> progress = {};
   std::int64_t step = 0, total = 0;
   double sum = 0;          // of the losses since the last line of the log
-  std::int64_t count = 0;  // of those losses
+  std::int64_t count = 0;  // number of those losses
   double seconds_before = 0;
   bool over = false;
   Clock::time_point start = Clock::now(), saved = Clock::now();
