@@ -33,7 +33,7 @@ Tensor with_probabilities(const Tensor& input, const Tensor& target, std::size_t
                 "be equal (class indices are int64)",
                 operation, input.shape(), target.shape()));
   if (options.ignore_index >= 0)
-    throw ValueError(message("{}: ignore_index {} has no meaning for target probabilities; leave it out",
+    throw ValueError(message("{}: ignore_index {} has no meaning for target probabilities; omit it",
                              operation, options.ignore_index));
   detail::check_class_weight(operation, options.weight, input.shape(), dim);
   const double smoothing = options.label_smoothing;

@@ -27,8 +27,8 @@ Reduction checked_reduction(const Tensor& input, const Tensor& target, const KLD
       detail::resolve_reduction(options.size_average, options.reduce, options.reduction);
   if (input.size() == 0 && (reduction == Reduction::mean || reduction == Reduction::batchmean))
     throw ValueError(
-        message("kl_div: shape {} has no element, so there is no {}; use sum or none, or leave the "
-                "empty batch out",
+        message("kl_div: shape {} has no element, so there is no {}; use sum or none, or skip the "
+                "empty batch",
                 input.shape(), name(reduction)));
   if (reduction == Reduction::mean)
     detail::warn_once(

@@ -230,7 +230,7 @@ class Backward {
     if (count != given_.size())
       throw GraphError(
           message("backward of '{}': the rule gave {} gradients for {} inputs; give one per input, "
-                  "undefined where nothing flows",
+                  "undefined where there is none",
                   operation.name, count, given_.size()));
     for (std::size_t i = 0; i < slots_.size(); ++i)
       if (slots_[i] && given_[i].defined()) accumulate(*slots_[i], fitted(operation, i));
@@ -240,10 +240,10 @@ class Backward {
     if (!record_ && operation.fast_vjp && !(thread_state.plain_rules && operation.vjp))
       return operation.fast_vjp;
     if (!operation.vjp)
-      throw GraphError(
-          message("backward of '{}': its rule cannot be derived again (it has a .fast_vjp only); give it "
-                  "a .vjp",
-                  operation.name));
+      throw GraphError(message(
+          "backward of '{}': its rule cannot be differentiated again (it has a .fast_vjp only); give it "
+          "a .vjp",
+          operation.name));
     return operation.vjp;
   }
 

@@ -22,7 +22,7 @@ bool is_tiny(std::string_view text) {
     std::string_view digits = text.substr(e + 1);
     if (digits.starts_with('+')) digits.remove_prefix(1);
     const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), exponent);
-    // The exponent has too many digits for the mantissa to compensate
+    // The exponent has too many digits for the mantissa to compensate.
     if (error != std::errc()) return digits.starts_with('-');
   }
   const std::string_view number = text.substr(0, e);

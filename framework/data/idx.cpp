@@ -197,7 +197,7 @@ void check_amount(const Input& input, const Stream& stream, const Header& header
   }
   if (needed > 40 * megabyte + 4 * header.bytes)
     input.fail(
-        "states {} bytes, which take {} as {}; so much is refused from a compressed file "
+        "states {} bytes, which take {} as {}; this much is refused from a compressed file "
         "(decompress it first)",
         header.bytes, needed, header.type.dtype);
   if (needed <= megabyte + 16 * input.size()) return;

@@ -23,7 +23,7 @@ ImageShape image_shape(std::string_view name, const Shape& shape) {
   }
   if (shape.size() < 3)
     throw ShapeError(
-        message("{}: inputs of shape {} are no images; they must be [N, …, rows, columns] "
+        message("{}: inputs of shape {} are not images; they must be [N, …, rows, columns] "
                 "or square images in rows [N, side·side]",
                 name, shape));
   std::int64_t planes = 1;

@@ -148,7 +148,7 @@ class MpiTransport : public Transport {
   int rank_ = 0;
   int size_ = 1;
   MPI_Comm world_ = MPI_COMM_NULL;
-  // A communicator of their own, so that they match regardless of other traffic
+  // A separate communicator, so that broadcasts match regardless of other traffic.
   MPI_Comm broadcasts_ = MPI_COMM_NULL;
   std::vector<MPI_Request> requests_;
   std::vector<int> indices_;

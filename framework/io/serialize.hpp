@@ -16,9 +16,9 @@ struct LoadOptions {
 
 /// Entries found in only the file or only the module.
 struct LoadReport {
-  /// Names of the module missing from the file; their values are kept
+  /// Names of the module missing from the file; their values are kept.
   std::vector<std::string> missing = {};
-  /// Names in the file, without the prefix, missing from the module
+  /// Names in the file, without the prefix, missing from the module.
   std::vector<std::string> unexpected = {};
 };
 

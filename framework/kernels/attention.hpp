@@ -21,7 +21,7 @@ struct AttentionShape {
   Index mask_query_step = 0, mask_key_step = 0;
   double dropout_p = 0;
   Generator dropout =
-      /// Draw [h, query, key] of an array [batch · heads, L, S] decides whether a weight is dropped
+      /// Draw [h, query, key] of an array [batch · heads, L, S] decides whether a weight is dropped.
       Generator();
 
   Index head_count() const { return batch * heads; }

@@ -75,7 +75,8 @@ std::vector<Line> adjoint_lines(Index extent, Index kernel, Index stride, Index 
   return lines;
 }
 
-/// If all taps are in one row, a plane is treated as one long row, which gives fewer and longer segments.
+/// With a 1×1 kernel and neither stride nor padding, a small plane is treated as one long row: fewer and
+/// longer segments.
 void flatten(Correlation& c) {
   Line &h = c.h, &w = c.w;
   const auto plain = [](const Line& line) {

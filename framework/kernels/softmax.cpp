@@ -38,7 +38,7 @@ class ColumnSum {
  private:
   void flush() {
     const Batch<T> corrected = part_ - lost_, next = sum_ + corrected, zero(T{0});
-    // An infinite sum has no correction
+    // An infinite sum has no correction.
     lost_ = select(next - next == zero, (next - sum_) - corrected, zero);
     sum_ = next;
     part_ = zero;

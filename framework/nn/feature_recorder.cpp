@@ -40,7 +40,8 @@ Tensor FeatureRecorder::operator[](const std::string& name) const {
         "of your own return this->output(y)",
         name));
   }
-  throw ValueError(message("FeatureRecorder: '{}' is not recorded; name it when the recorder is made", name));
+  throw ValueError(
+      message("FeatureRecorder: '{}' is not recorded; name it when the recorder is constructed", name));
 }
 
 }  // namespace retort

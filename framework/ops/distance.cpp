@@ -66,8 +66,8 @@ Tensor norm_of(const char* operation, const Tensor& x, double p, const Dims& dim
   if (std::isnan(p)) throw ValueError(message("{}: p is NaN", operation));
   const detail::Reduced reduced = detail::reduced_dims(operation, x.shape(), dims);
   if (x.size() == 0 && element_count(reduced.kept) > 0 && (p < 0 || std::isinf(p)))
-    throw ValueError(message("{}: shape {} has no element to reduce, which has no norm for p = {}", operation,
-                             x.shape(), p));
+    throw ValueError(message("{}: shape {} has no element to reduce; the norm for p = {} is undefined",
+                             operation, x.shape(), p));
   Tensor y;
   if (std::isinf(p)) {
     y = p > 0 ? amax(abs(x), dims, true) : amin(abs(x), dims, true);

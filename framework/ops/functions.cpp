@@ -71,7 +71,7 @@ Tensor int64_pow(const Tensor& a, const Tensor& b) {
         if (rest & 1) power *= square;
       return static_cast<std::int64_t>(power);
     } else {
-      return base;  // only int64 gets here
+      return base;  // int64
     }
   });
 }

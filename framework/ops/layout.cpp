@@ -97,7 +97,7 @@ Tensor flip(const Tensor& x, const Dims& dims) {
   Tensor y = x;
   for (const std::int64_t dim : dims.list()) {
     const std::size_t d = detail::checked_dim("flip", dim, x.shape());
-    if (flipped[d]) throw ValueError(message("flip: dim {} is named twice", dim));
+    if (flipped[d]) throw ValueError(message("flip: dim {} appears twice", dim));
     flipped[d] = true;
     y = flip_along(y, d);
   }
@@ -109,7 +109,7 @@ Tensor pad(const Tensor& x, const Counts& padding, Scalar value) {
   const std::size_t rank = x.shape().size();
   if (padding.size() % 2 != 0 || padding.size() > 2 * rank)
     throw ShapeError(
-        message("pad: {} numbers for an input of shape {}; give two for each dimension, the last first",
+        message("pad: {} numbers for an input of shape {}; give two per dimension, the last dimension first",
                 padding.size(), x.shape()));
   if (x.dtype() == DType::int64 && !value.integral() && value.value() != std::floor(value.value()))
     throw TypeError(message(
@@ -130,7 +130,7 @@ Tensor repeat(const Tensor& x, const Counts& times) {
   Shape shape;
   for (std::size_t i = 0; i < rank; ++i) {
     if (times[i] < 0)
-      throw ValueError(message("repeat: {} times; the number must not be negative", times[i]));
+      throw ValueError(message("repeat: {} times; the number of repeats must not be negative", times[i]));
     const std::size_t added = rank - x.shape().size();
     shape.push_back(i < added ? 1 : x.shape()[i - added]);
   }

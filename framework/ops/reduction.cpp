@@ -36,7 +36,7 @@ Plan plan_reduction(const char* operation, const Shape& shape, const Dims& dims)
   Plan plan;
   for (const std::int64_t dim : dims.list()) {
     const std::size_t d = detail::checked_dim(operation, dim, shape);
-    if (plan.reduced[d]) throw ValueError(message("{}: dim {} is named twice", operation, dim));
+    if (plan.reduced[d]) throw ValueError(message("{}: dim {} appears twice", operation, dim));
     plan.reduced[d] = true;
   }
   if (dims.all()) plan.reduced.fill(true);

@@ -168,8 +168,7 @@ Tensor flatten(const Tensor& x, std::int64_t start_dim, std::int64_t end_dim) {
   if (x.dim() == 0) return reshape(x, {1});
   const std::size_t start = detail::checked_dim("flatten", start_dim, x.shape());
   const std::size_t end = detail::checked_dim("flatten", end_dim, x.shape());
-  if (start > end)
-    throw ValueError(message("flatten: start_dim {} lies behind end_dim {}", start_dim, end_dim));
+  if (start > end) throw ValueError(message("flatten: start_dim {} is after end_dim {}", start_dim, end_dim));
   Shape shape(x.shape().begin(), x.shape().begin() + start);
   shape.push_back(1);
   for (std::size_t i = start; i <= end; ++i) shape.back() *= x.shape()[i];
@@ -199,7 +198,7 @@ Tensor permute(const Tensor& x, const Dims& dims) {
   detail::require_defined("permute", x);
   const Shape& order = dims.list();
   if (order.size() != x.shape().size())
-    throw ValueError(message("permute: dims {} name {} dimensions but the input has shape {}", order,
+    throw ValueError(message("permute: dims {} list {} dimensions but the input has shape {}", order,
                              order.size(), x.shape()));
   const Strides from = strides_of(x.shape());
   Strides strides{};
@@ -207,7 +206,7 @@ Tensor permute(const Tensor& x, const Dims& dims) {
   std::vector<std::int64_t> inverse(order.size(), -1);
   for (std::size_t i = 0; i < order.size(); ++i) {
     const std::size_t d = detail::checked_dim("permute", order[i], x.shape());
-    if (inverse[d] != -1) throw ValueError(message("permute: dims {} name dimension {} twice", order, d));
+    if (inverse[d] != -1) throw ValueError(message("permute: dims {} contain dimension {} twice", order, d));
     inverse[d] = static_cast<std::int64_t>(i);
     shape.push_back(x.shape()[d]);
     strides[i] = from[d];
@@ -256,7 +255,7 @@ Tensor select(const Tensor& x, std::int64_t dim, std::int64_t index) {
 
 Tensors unbind(const Tensor& x, std::int64_t dim) {
   detail::require_defined("unbind", x);
-  if (x.dim() == 0) throw IndexError("unbind: a 0-dim tensor has no dimension to take apart");
+  if (x.dim() == 0) throw IndexError("unbind: a 0-dim tensor has no dimension to unbind");
   const std::size_t d = detail::checked_dim("unbind", dim, x.shape());
   Shape shape = x.shape();
   shape.erase(shape.begin() + d);
@@ -300,7 +299,7 @@ Tensors split(const Tensor& x, const std::vector<std::int64_t>& sizes, std::int6
 
 Tensors chunk(const Tensor& x, std::int64_t n, std::int64_t dim) {
   detail::require_defined("chunk", x);
-  if (x.dim() == 0) throw IndexError("chunk: a 0-dim tensor has no dimension to cut");
+  if (x.dim() == 0) throw IndexError("chunk: a 0-dim tensor has no dimension to split");
   const std::int64_t extent = x.shape()[detail::checked_dim("chunk", dim, x.shape())];
   if (n < 1) throw ValueError(message("chunk: n is {}; it must be at least 1", n));
   // An extent of 0 gives n empty parts, as in PyTorch.

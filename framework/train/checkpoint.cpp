@@ -139,7 +139,7 @@ std::string checksum(const StateDict& state, std::int64_t step, const std::strin
   uLong sum = ::crc32_z(0, nullptr, 0);
   const auto add = [&sum](const void* bytes, std::size_t count) {
     if (count > 0)
-      // A null pointer would restart the checksum
+      // A null pointer would restart the checksum.
       sum = ::crc32_z(sum, static_cast<const Bytef*>(bytes), count);
   };
   const auto add_text = [&add](const std::string& text) { add(text.data(), text.size()); };
@@ -220,7 +220,7 @@ Content read(const std::string& path) {
     const auto found =
         std::find_if(metadata.begin(), metadata.end(), [&](const auto& pair) { return pair.first == key; });
     if (found == metadata.end())
-      fail("load", path, message("is not a checkpoint: its metadata lack {}", key));
+      fail("load", path, message("is not a checkpoint: its metadata lacks {}", key));
     return found->second;
   };
   if (value("retort_checkpoint") != format)
@@ -332,8 +332,8 @@ std::string Checkpoint::save(std::int64_t step, const std::string& json, bool be
     throw ValueError("Checkpoint::save: the text to be kept is not valid JSON; \"{}\" keeps nothing");
   if (parts_.average && parts_.average->is_applied())
     throw ValueError(
-        "Checkpoint::save: the averages are in the module, so that its own weights would be lost; end the "
-        "lifetime of what apply() returned first");
+        "Checkpoint::save: the averages are in the module, so that its own weights would be lost; "
+        "destroy the result of apply() first");
   detail::Transport* const transport = transport_of(parts_);
   if (!transport) return write(step, json, best);
   std::vector<std::int64_t> steps(static_cast<std::size_t>(transport->size()));

@@ -65,7 +65,8 @@ RunFolder::RunFolder(std::string path, const JsonFields& settings) : path_(std::
   std::error_code error;
   fs::create_directories(path_, error);
   if (error)
-    throw IoError(message("RunFolder: {}: cannot be made: {}", path_, error.message()), path_, error.value());
+    throw IoError(message("RunFolder: {}: cannot be created: {}", path_, error.message()), path_,
+                  error.value());
   lock_ = ::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (lock_ < 0)
     throw IoError(message("RunFolder: {}: {}", path_, detail::system_message(errno)), path_, errno);
@@ -260,7 +261,7 @@ bool Training::done() const { return state_->over; }
 void Training::step(double loss) {
   if (state_->over)
     throw ValueError(
-        message("Training: {}: is done; ask done() before each pass over the loader", state_->name));
+        message("Training: {}: is done; check done() before each pass over the loader", state_->name));
   state_->take(loss);
 }
 
