@@ -20,7 +20,7 @@ struct DistillationLossOptions {
   bool detach_teacher = true;                      ///< no gradient for the teacher's logits
   Divergence divergence = Divergence::forward_kl;  ///< of the student's distribution from the teacher's
   double beta = 0.5;  ///< of jensen_shannon, in (0, 1), and of the skewed divergences, in [0, 1)
-  /// standardise the logits of each row to mean 0 and standard deviation 1 for the divergence
+  /// Standardise the logits of each row to mean 0 and standard deviation 1 for the divergence.
   bool standardize = false;
 };
 

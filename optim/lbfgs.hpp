@@ -11,7 +11,7 @@ namespace retort {
 struct LBFGSOptions {
   double lr = 1;
   std::int64_t max_iter = 20;  ///< iterations per step
-  /// evaluations of the closure per step; max_iter · 5/4 if absent
+  /// Evaluations of the closure per step; max_iter · 5/4 if absent.
   std::optional<std::int64_t> max_eval = {};
   double tolerance_grad = 1e-7;     ///< a step ends if no gradient is larger in magnitude
   double tolerance_change = 1e-9;   ///< a step ends if the loss and the parameters change by less

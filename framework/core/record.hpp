@@ -11,7 +11,7 @@ struct Op {
   detail::Inputs inputs = {};       ///< the tensors that the value depends on
   Tensor value = {};                ///< the result, computed without history
   detail::RuleOf<Tensor> vjp = {};  ///< gradient of each input, written in differentiable ops
-  /// the same numbers without a graph; used if derivatives are not recorded
+  /// The same numbers without a graph; used if derivatives are not recorded.
   detail::RuleOf<Tensor> fast_vjp = {};
 };
 
@@ -31,7 +31,7 @@ struct ManyOp {
   detail::Inputs inputs = {};        ///< the tensors that the values depend on
   Tensors values = {};               ///< the results, computed without history
   detail::RuleOf<Tensors> vjp = {};  ///< gradient of each input, written in differentiable ops
-  /// the same numbers without a graph; used if derivatives are not recorded
+  /// The same numbers without a graph; used if derivatives are not recorded.
   detail::RuleOf<Tensors> fast_vjp = {};
 };
 

@@ -45,7 +45,7 @@ class Workers {
 
   // True in a forked process, which does not have the threads.
   bool lost() const { return !threads_.empty() && process_ != ::getpid(); }
-  // number of requested batches; other threads do not change it
+  // Number of requested batches; other threads do not change it.
   std::size_t count() const { return tasks_.size(); }
   const LoaderPosition& first() const { return tasks_.front().at; }
   const LoaderPosition& last() const { return tasks_.back().at; }

@@ -395,7 +395,7 @@ void short_rows(const Setting<T>& setting, Index first) {
   if (call.teacher_gradient != nullptr) {
     alignas(64) Turned<T> gradient;
     const Batch<T> rest = (logs[0] - logs[1]) - sums.term, of_p = -b * sums.by_p;
-    // NaN or +inf in the teacher's row makes the whole row NaN
+    // NaN or +inf in the teacher's row makes the whole row NaN.
     const Batch<T> absent = select(zt == zt, zero, zt);
     for (Index j = 0; j < n; ++j) {
       if (mse || (kl && !forward)) {

@@ -323,7 +323,7 @@ Tensor clamp(const Tensor& input, std::optional<double> lo, std::optional<double
   const auto [x, low, high] = bounded(input, lo, hi);
   const auto rising = [low = low](const auto& v) { return v >= constant(v, low); };
   const auto falling = [high = high](const auto& v) { return v <= constant(v, high); };
-  // NaN propagates, and a NaN bound gives NaN
+  // NaN propagates, and a NaN bound gives NaN.
   const auto value = [=, low = low, high = high](const auto& v) {
     const auto above = either(rising(v), v, either(v == v, constant(v, low), v));
     return either(falling(above), above, either(above == above, constant(v, high), above));

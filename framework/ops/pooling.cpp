@@ -141,7 +141,7 @@ Tensor adaptive_avg_pool2d(const Tensor& x, Size2d size) {
         message("adaptive_avg_pool2d: size is {}; it must be at least 1", Shape{size.height, size.width}));
   if (x.size(-2) == 0 || x.size(-1) == 0)
     throw ShapeError(message("adaptive_avg_pool2d: input has shape {}; its images are empty", x.shape()));
-  // throws if there are too many elements
+  // Throws if there are too many elements.
   (void)element_count(with_plane(x.shape(), size.height, size.width));
   return averaged(x, adaptive_spans(x.size(-2), size.height), adaptive_spans(x.size(-1), size.width));
 }

@@ -78,7 +78,7 @@ Tensors recurrent_layer(const char* name, RecurrentCell cell, const Tensors& in,
   const bool is_lstm = cell == RecurrentCell::lstm;
   const Shape state{of.rows, of.hidden}, sequence{of.rows, of.steps, of.hidden};
   const Tensor gates =
-      // the input products of all steps
+      // The input products of all steps.
       no_grad([&] { return linear(in[x_in], in[weight_ih], in[bias_ih]); });
   const Tensor inner = empty(sequence, dtype), y = empty(sequence, dtype), h = empty(state, dtype),
                c = is_lstm ? empty(state, dtype) : Tensor();
