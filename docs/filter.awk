@@ -3,7 +3,7 @@
 # - A comment is shared by all declarations that follow it without a blank line between them.
 # - The class comment covers constructors, operator(), parameters of modules and what containers and iterators have in
 #   the standard library; `struct XOptions` without a comment is documented as the options of X.
-# - The headings "Shapes:", "Edge cases:" and "Throws:" of a comment become sections.
+# - The headings "Shapes:", "Edge cases:", "Throws:" and "Source:" of a comment become sections.
 # - Namespace detail, deleted and defaulted members, destructors and friends are left out.
 # Lines keep their numbers.
 { line[NR] = $0 }
@@ -32,6 +32,7 @@ function sections(text) {
   sub(/\/\/\/ Shapes: */, "/// @shapes ", text)
   sub(/\/\/\/ Edge cases: */, "/// @edges ", text)
   sub(/\/\/\/ Throws: */, "/// @raises ", text)
+  sub(/\/\/\/ Sources?: */, "/// @source ", text)
   return text
 }
 

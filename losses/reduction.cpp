@@ -41,7 +41,7 @@ void refuse_batchmean(const char* operation, Reduction reduction) {
   if (reduction == Reduction::batchmean)
     throw ValueError(
         message("{}: reduction batchmean belongs to KLDivLoss and DistillationLoss; use mean, which "
-                "averages over the batch here",
+                "averages over the batch",
                 operation));
 }
 

@@ -26,7 +26,7 @@ std::int64_t element_count(const Shape& shape) {
     overflow |= __builtin_mul_overflow(count, extent, &count);
   }
   if (empty) return 0;
-  // 2^56 elements are past what any machine addresses, and sizes in bytes must not wrap.
+  // 2^56 elements exceed any machine's address space; sizes in bytes must not overflow.
   if (overflow || count > (std::int64_t{1} << 56))
     throw ShapeError(message("shape {}: too many elements", shape));
   return count;

@@ -21,7 +21,7 @@
 namespace retort {
 namespace {
 
-// Copying less than this takes less time than handing it to another thread and back.
+// Copying less than this is faster than passing the work to another thread.
 constexpr std::size_t prefetch_bytes = 1 << 20;
 
 std::uint64_t draw_seed() {
@@ -30,8 +30,7 @@ std::uint64_t draw_seed() {
   return high << 32 | generator.below(std::uint64_t{1} << 32);
 }
 
-// Threads that prepare batches, which are taken in the order in which they were asked for. One other thread
-// uses it.
+// Threads that prepare batches, which are returned in the order of the requests. Used by one other thread.
 class Workers {
  public:
   explicit Workers(std::function<Batch(const LoaderPosition&)> prepare) : prepare_(std::move(prepare)) {}
@@ -44,13 +43,14 @@ class Workers {
     for (std::thread& thread : threads_) thread.join();
   }
 
-  // Whether a fork has left this process without the threads.
+  // True in a forked process, which does not have the threads.
   bool lost() const { return !threads_.empty() && process_ != ::getpid(); }
-  std::size_t count() const { return tasks_.size(); }  // of batches asked for; other threads do not change it
+  // Number of requested batches; other threads do not change it.
+  std::size_t count() const { return tasks_.size(); }
   const LoaderPosition& first() const { return tasks_.front().at; }
   const LoaderPosition& last() const { return tasks_.back().at; }
 
-  // Asks for one more batch. Throws std::system_error when no thread can be started.
+  // Requests one more batch. Throws std::system_error if no thread can be started.
   void add(const LoaderPosition& at, std::size_t most_threads) {
     if (threads_.size() < std::min(most_threads, tasks_.size() + 1)) add_thread();
     {
@@ -59,7 +59,7 @@ class Workers {
     }
     changed_.notify_all();
   }
-  // Waits for the first batch; throws what preparing it threw.
+  // Waits for the first batch. Rethrows the exception of its preparation.
   Batch take() {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [this] { return tasks_.front().stage == Stage::done; });
@@ -68,7 +68,7 @@ class Workers {
     if (task.error) std::rethrow_exception(task.error);
     return task.batch;
   }
-  // Drops all batches, once none of them is being prepared.
+  // Drops all batches, after those in preparation have finished.
   void discard() {
     std::unique_lock lock(mutex_);
     for (Task& task : tasks_)
@@ -106,7 +106,7 @@ class Workers {
         return stop_ || task != tasks_.end();
       });
       if (stop_) return;
-      Task& own = *task;  // stays in its place while others are added and taken
+      Task& own = *task;  // its address is stable while others are added and taken
       own.stage = Stage::running;
       lock.unlock();
       Batch batch;
@@ -130,7 +130,7 @@ class Workers {
   std::deque<Task> tasks_;
   bool stop_ = false;
   std::vector<std::thread> threads_;
-  pid_t process_ = 0;  // that the threads belong to
+  pid_t process_ = 0;  // the process to which the threads belong
 };
 
 }  // namespace
@@ -142,16 +142,16 @@ struct DataLoader::State {
 
   detail::SourceHandle source;
   DataLoaderOptions options;
-  std::int64_t rows = 0;  // in an epoch
+  std::int64_t rows = 0;  // per epoch
   std::int64_t size = 0;
   LoaderPosition position;
-  bool in_pass = false;    // a pass has begun and not come to its end
-  std::uint64_t pass = 0;  // its number, so that iterators of an earlier one are found out
+  bool in_pass = false;    // a pass has begun and not ended
+  std::uint64_t pass = 0;  // its number, for detecting iterators of earlier passes
   Batch current;
 
-  std::vector<std::int64_t> order;  // of the epoch that order_of names; not used for the order of the source
+  std::vector<std::int64_t> order;  // of epoch order_of; unused for the order of the source
   LoaderPosition order_of{0, -1, 0};
-  std::unique_ptr<Workers> workers;  // last: its threads end before what they read is destroyed
+  std::unique_ptr<Workers> workers;  // last, so that its threads end before the data they read is destroyed
 
   ~State() {
     if (workers->lost()) static_cast<void>(workers.release());
@@ -161,7 +161,7 @@ struct DataLoader::State {
     workers = std::make_unique<Workers>([this](const LoaderPosition& at) { return prepare(at); });
   }
 
-  // A thread may have held the lock, or have been writing anywhere, when the process forked: the workers are
+  // When the process forked, a thread may have held the lock or been writing anywhere, so the workers are
   // leaked.
   void forget_lost_workers() {
     if (!workers->lost()) return;
@@ -182,7 +182,7 @@ struct DataLoader::State {
     return chosen;
   }
 
-  // Reads nothing that changes while it may run on a worker.
+  // Reads nothing that changes while workers may run.
   Batch prepare(const LoaderPosition& at) const {
     std::vector<std::int64_t> chosen = rows_of(at);
     Batch batch;
@@ -220,7 +220,7 @@ struct DataLoader::State {
     order_of = wanted;
   }
 
-  // The number of batches to prepare ahead.
+  // Number of batches to prepare ahead.
   std::int64_t ahead() const {
     if (options.prefetch) return *options.prefetch;
     if (options.num_workers) return 2 * *options.num_workers;
