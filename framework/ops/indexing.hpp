@@ -17,7 +17,7 @@ namespace retort {
 /// The rows of x along `dim` at the positions in a 1-dimensional index.
 [[nodiscard]] Tensor index_select(const Tensor& x, std::int64_t dim, const Tensor& index);
 
-/// Returns x plus the elements of `source`: for dim 1, source[i][j][k] to position [i][index[i][j][k]][k], and
+/// Returns x plus the elements of `source`: for dim 1, source[i][j][k] at [i][index[i][j][k]][k], and
 /// correspondingly for other dims. The adjoint of gather.
 /// Shapes: all three have the same number of dimensions. No extent of the index is larger than the source's
 /// or, outside `dim`, than x's.
