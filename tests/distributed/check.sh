@@ -30,7 +30,7 @@ same_for_all_numbers() {  # same_for_all_numbers ARGUMENT...
   done
 }
 
-# fails_with TEXT N ARGUMENT...: the job ends with an error before the time is up, and a line has the text.
+# fails_with TEXT N ARGUMENT...: the job must fail within the time limit and print a line that contains TEXT.
 fails_with() {
   local text=$1 n=$2 start=$SECONDS
   shift 2

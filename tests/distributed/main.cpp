@@ -1,5 +1,5 @@
-// distributed_tests CASE [ARGUMENT...]: one case of check.sh. Rank 0 prints what must be equal for any number
-// of processes.
+// distributed_tests CASE [ARGUMENT...]: one case of check.sh. Rank 0 prints the results that must be equal
+// for any number of processes.
 #include <chrono>
 #include <cmath>
 #include <csignal>
@@ -153,7 +153,7 @@ void train(rt::Communicator& world, const std::string& name, std::int64_t steps,
                 static_cast<unsigned long>(hash_of(gradients_of(*task.model))));
 }
 
-// One mistake, on the last rank.
+// A single mistake, made on the last rank.
 void fail(rt::Communicator& world, const std::string& how) {
   const bool wrong = world.rank() == world.size() - 1;
   rt::manual_seed(how == "values" && wrong ? 6 : 5);
@@ -175,7 +175,7 @@ void fail(rt::Communicator& world, const std::string& how) {
     if (how == "foreign" && wrong) logits = logits * foreign;
     return rt::cross_entropy(logits, shard.target);
   };
-  if (how == "kept") {  // an error that everybody catches leaves all in order
+  if (how == "kept") {  // after an error that all ranks catch, training continues
     try {
       parallel.backward(batch, [&](const rt::Batch& shard) {
         if (wrong) throw rt::ValueError("once");

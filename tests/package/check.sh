@@ -1,6 +1,6 @@
 #!/bin/bash
 # check.sh installed|subdirectory static|shared CMAKE COMPILER SOURCE_DIR BUILD_DIR SCRATCH_DIR
-# Builds the consumer project beside this script and runs its program, once for each way to take Retort.
+# Builds the consumer project next to this script and runs its program, once for each way to use Retort.
 set -euo pipefail
 way=$1 kind=$2 cmake=$3 compiler=$4 source=$5 build=$6 scratch=$7/$1
 consumer=$(dirname "$(realpath "$0")")/consumer
@@ -16,7 +16,7 @@ run() {  # run NAME PROGRAM
   "$2" "$scratch/student.safetensors"
 }
 
-# The prefix is moved after the installation: nothing in a package may remember where it was made.
+# The prefix is moved after the installation: a package must not depend on its original location.
 check_installed() {  # check_installed BUILD_DIR
   "$cmake" --install "$1" --prefix "$scratch/first_prefix" >install.log
   mv first_prefix prefix

@@ -25,7 +25,7 @@ Options parsed(std::vector<const char*> arguments) {
   return distill::parse_options(static_cast<int>(arguments.size()), arguments.data()).value();
 }
 
-/// The error for a configuration file with that text.
+/// Returns the error message for a configuration file with this text.
 std::string refusal(const std::string& text) {
   const TemporaryFolder folder;
   const std::string path = folder / "config.json";
@@ -148,7 +148,7 @@ BOOST_AUTO_TEST_CASE(a_file_too_long_for_a_configuration_is_refused_without_read
   BOOST_TEST(contains(thrown_text<Error>([] { parsed({"--config", "/"}); }), "cannot read /"));
 }
 
-// The parser looks at all that is there already whenever an object ends, and at all keys for each.
+// The parser rescans the whole document at the end of each object, and all keys for each key.
 BOOST_AUTO_TEST_CASE(a_file_of_too_many_parts_is_refused) {
   std::string list, keys;
   for (int i = 0; i < 5000; ++i) {

@@ -19,7 +19,7 @@ using namespace retort::tests;
 using nlohmann::json;
 using rt::Tensor;
 
-/// Layers of these sizes under those names.
+/// Layers of these sizes under these names.
 rt::StateDict layers(const std::vector<std::string>& names, const std::vector<std::int64_t>& sizes) {
   rt::StateDict state;
   for (std::size_t i = 0; i < names.size(); ++i) {
@@ -29,7 +29,7 @@ rt::StateDict layers(const std::vector<std::string>& names, const std::vector<st
   return state;
 }
 
-/// The output of the layers of those names, in order, with ReLU between them.
+/// The output of the named layers in order, with ReLU between them.
 Tensor applied(const rt::StateDict& state, const std::vector<std::string>& names, Tensor x) {
   for (std::size_t i = 0; i < names.size(); ++i) {
     if (i > 0) x = rt::relu(x);
@@ -147,7 +147,7 @@ BOOST_AUTO_TEST_CASE(logits_belong_to_their_data) {
   BOOST_TEST(
       contains(refusal({{"logits", train}, {"test_logits", test}}, right), "has no \"test_checksum\""));
 
-  // One pixel, or one label, makes other data.
+  // One other pixel or label makes it another data set.
   distill::Data other = distill::load_data(made.folder.path());
   Tensor labels = other.train.targets();
   labels.mutable_data<std::int64_t>()[7] += 1;
@@ -175,7 +175,7 @@ BOOST_AUTO_TEST_CASE(the_parts_give_what_the_whole_gives) {
     BOOST_TEST(result == whole, from);
     BOOST_TEST(read_file(folder / "taught/distilled.safetensors") ==
                read_file(folder / "whole/distilled.safetensors"));
-    // The width of a teacher that was not trained here is not the one that is set.
+    // The width of a teacher from a file is not the configured one.
     BOOST_TEST(!json::parse(read_file(folder / "taught/config.json"))["teacher"].contains("width"));
   }
 

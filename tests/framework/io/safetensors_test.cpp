@@ -158,7 +158,7 @@ BOOST_AUTO_TEST_CASE(floats_are_rounded_to_16_bits_on_request) {
       {-infinity, 0xFC00, 0xFF80},
   };
   std::vector<Case> doubles = floats;
-  doubles.insert(doubles.end(), {{1 + 0x1p-11 + 0x1p-40, 0x3C01, 0x3F80},  // no tie: not to be rounded twice
+  doubles.insert(doubles.end(), {{1 + 0x1p-11 + 0x1p-40, 0x3C01, 0x3F80},  // not a tie: one rounding only
                                  {1 + 0x1p-8 + 0x1p-40, 0x3C04, 0x3F81},
                                  {-1 - 0x3p-8 + 0x1p-40, 0xBC0C, 0xBF81},
                                  {1e300, 0x7C00, 0x7F80},
@@ -188,7 +188,7 @@ BOOST_AUTO_TEST_CASE(floats_are_rounded_to_16_bits_on_request) {
 
 BOOST_AUTO_TEST_CASE(nan_stays_nan_in_16_bits) {
   const TemporaryFolder folder;
-  // Its payload stands in bits that are cut off.
+  // Its payload is in bits that the conversion drops.
   const Tensor numbers = tensor({std::bit_cast<float>(0x7F800001U), std::bit_cast<float>(0xFFC00000U)});
   for (const FloatStorage storage : {FloatStorage::float16, FloatStorage::bfloat16}) {
     save_safetensors(folder / "f", {{"x", numbers}, {"y", numbers.to(DType::float64)}}, {},
@@ -269,7 +269,7 @@ BOOST_AUTO_TEST_CASE(interrupted_and_short_reads_go_on_and_failing_ones_are_told
                         says("load_safetensors: " + path, "Input/output error"));
 }
 
-// A mapped file would end the program here.
+// With a mapped file, the program would crash here.
 BOOST_AUTO_TEST_CASE(a_file_that_shrinks_while_it_is_read_is_told) {
   const TemporaryFolder folder;
   write_file(folder / "f", std::string(10'000, 'x'));
@@ -460,7 +460,7 @@ BOOST_AUTO_TEST_CASE(many_long_names_take_no_time) {
   BOOST_TEST(seconds.count() < 10);
 }
 
-// A sparse file costs its maker nothing, however long it is.
+// A sparse file takes no disk space, however long it is.
 BOOST_AUTO_TEST_CASE(what_no_memory_can_hold_is_refused) {
   for (const std::uint64_t count : {std::uint64_t{1} << 45, std::uint64_t{1} << 61}) {
     const std::string length = std::to_string(count);
@@ -472,7 +472,7 @@ BOOST_AUTO_TEST_CASE(what_no_memory_can_hold_is_refused) {
   }
 }
 
-// Whatever a byte becomes and wherever a file ends, the answer is tensors or an IoError.
+// Whatever byte changes and wherever the file ends, the result is tensors or an IoError.
 BOOST_AUTO_TEST_CASE(damaged_files_do_no_harm) {
   const std::string good = read_file(data_file("pytorch.safetensors"));
   for (std::size_t length = 0; length < good.size(); ++length)
