@@ -17,7 +17,7 @@ namespace retort {
 /// The rows of x along `dim` at the positions in a 1-dimensional index.
 [[nodiscard]] Tensor index_select(const Tensor& x, std::int64_t dim, const Tensor& index);
 
-/// Adds the elements of `source` to x: for dim 1, source[i][j][k] to position [i][index[i][j][k]][k], and
+/// Returns x plus the elements of `source`: for dim 1, source[i][j][k] at [i][index[i][j][k]][k], and
 /// correspondingly for other dims. The adjoint of gather.
 /// Shapes: all three have the same number of dimensions. No extent of the index is larger than the source's
 /// or, outside `dim`, than x's.
@@ -28,7 +28,7 @@ namespace retort {
 [[nodiscard]] Tensor scatter_add(const Tensor& x, std::int64_t dim, const Tensor& index,
                                  const Tensor& source);
 
-/// Adds the rows of `source` along `dim` to x at the positions in a 1-dimensional index. The adjoint of
+/// Returns x plus the rows of `source` along `dim` at the positions in a 1-dimensional index. The adjoint of
 /// index_select.
 /// Shapes: source has x's shape except in `dim`, where it has one row per position.
 /// Throws: TypeError if the index is not int64; ShapeError if shapes do not fit; IndexError if an index is

@@ -37,7 +37,7 @@ class EarlyStopping {
   bool stopped() const { return waited_ > 0 && waited_ >= options_.patience; }
   /// True if the last metric improved on all others by more than min_delta.
   bool improved() const { return improved_; }
-  /// The best metric so far; initially the infinity of the worse sign.
+  /// The best metric so far; initially +infinity for mode "min" and -infinity for "max".
   double best() const { return best_; }
 
   /// A copy of the state needed by the next step().
