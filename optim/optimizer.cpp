@@ -64,7 +64,7 @@ void Optimizer::append(Tensors parameters, std::vector<Option> options) {
 
 void Optimizer::check_parameters(const Tensors& added) const {
   std::unordered_set<const Array*> seen;
-  for (const Tensor& parameter : parameters_) seen.insert(&parameter.array());
+  for (const Tensor& parameter : parameters_) seen.insert(&detail::Access::array(parameter));
   for (std::size_t i = 0; i < added.size(); ++i) {
     const Tensor& parameter = added[i];
     const std::size_t place = parameters_.size() + i;
@@ -77,7 +77,7 @@ void Optimizer::check_parameters(const Tensors& added) const {
           message("{}: parameter {} of shape {} is the result of an operation; only a leaf keeps its "
                   "gradient",
                   name_, place, parameter.shape()));
-    if (!seen.insert(&parameter.array()).second)
+    if (!seen.insert(&detail::Access::array(parameter)).second)
       throw ValueError(message("{}: parameter {} of shape {} is listed twice and would be updated twice",
                                name_, place, parameter.shape()));
   }

@@ -18,6 +18,6 @@ void Tensor::check_single_element() const {
   if (size() != 1) throw ShapeError(message("item: shape {} has {} elements, not one", shape(), size()));
 }
 
-Tensor Tensor::detach() const { return detail::Access::make(impl_array()); }
+Tensor Tensor::detach() const { return detail::Access::make(array()); }
 
 }  // namespace retort

@@ -56,7 +56,6 @@ struct BackwardOptions {
 class Tensor {
  public:
   Tensor() = default;
-  explicit Tensor(Array array);  // internal
 
   /// False for a default-constructed tensor.
   bool defined() const noexcept { return static_cast<bool>(impl_); }
@@ -83,8 +82,8 @@ class Tensor {
   /// through an operation that saved the old values throws a GraphError.
   template <class T>
   std::span<T> mutable_data() const& {
-    const std::span<T> elements = impl_array().template fill<T>();
-    impl_array().stamp();
+    const std::span<T> elements = array().template fill<T>();
+    array().stamp();
     return elements;
   }
   template <class T>
@@ -147,19 +146,9 @@ class Tensor {
   /// graph.
   void backward(const Tensor& grad = {}, BackwardOptions options = {}) const;
 
-  /// @cond
-  // Internal: the array and the graph node.
-  const Array& array() const { return impl_array(); }
-  Array& mutable_array() const { return impl_array(); }
-  detail::Node* node() const noexcept { return impl_ ? impl_->node.get() : nullptr; }
-  bool is(const Tensor& other) const noexcept { return impl_.get() == other.impl_.get(); }
-  bool unique() const noexcept { return impl_ && impl_->unique() && impl_->array.unique(); }
-  void replace_array(Array array) const;
-  /// @endcond
-
  private:
   friend struct detail::Access;
-  Array& impl_array() const {
+  Array& array() const {
     if (!impl_) undefined();
     return impl_->array;
   }
@@ -175,7 +164,7 @@ struct Access {
   /// Creates a tensor over `array`, without history or with the given node.
   [[nodiscard]] static Tensor make(Array array);
   [[nodiscard]] static Tensor make(Array array, Ref<Node> node);
-  static Array& array(const Tensor& tensor) { return tensor.impl_array(); }
+  static Array& array(const Tensor& tensor) { return tensor.array(); }
   static Node* node(const Tensor& tensor) noexcept {
     return tensor.impl_ ? tensor.impl_->node.get() : nullptr;
   }

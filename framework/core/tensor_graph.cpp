@@ -55,16 +55,13 @@ void replace_grad(Leaf& leaf, Tensor gradient) {
 
 using detail::Access, detail::leaf_of, detail::replace_grad;
 
-Tensor::Tensor(Array array) : Tensor(Access::make(std::move(array))) {}
-void Tensor::replace_array(Array array) const { Access::replace_array(*this, std::move(array)); }
-
 // The engine converts the gradient back.
 Tensor Tensor::to(DType dtype) const {
   detail::require_defined("to", *this);
   if (this->dtype() == dtype) return *this;
   return record({.name = "to",
                  .inputs = {*this},
-                 .value = Access::make(detail::converted(impl_array(), dtype)),
+                 .value = Access::make(detail::converted(array(), dtype)),
                  .vjp = [](const Tensor& g, Needs) { return g; }});
 }
 
@@ -72,7 +69,7 @@ Tensor Tensor::clone() const {
   detail::require_defined("clone", *this);
   return record({.name = "clone",
                  .inputs = {*this},
-                 .value = Access::make(detail::copied(impl_array())),
+                 .value = Access::make(detail::copied(array())),
                  .vjp = [](const Tensor& g, Needs) { return g; }});
 }
 

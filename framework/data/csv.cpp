@@ -161,7 +161,7 @@ Dataset read_csv(const Input& input, const CsvOptions& options) {
     }
     if (!label.empty()) input.fail("changed while it was read");
   });
-  return Dataset(Tensor(std::move(inputs)), Tensor(std::move(labels)));
+  return Dataset(detail::Access::make(std::move(inputs)), detail::Access::make(std::move(labels)));
 }
 
 }  // namespace
@@ -252,7 +252,8 @@ Batch CsvSource::fetch(std::span<const std::int64_t> rows) const {
       ++label;
     }
   });
-  return {.input = Tensor(std::move(inputs)), .target = Tensor(std::move(labels))};
+  return {.input = detail::Access::make(std::move(inputs)),
+          .target = detail::Access::make(std::move(labels))};
 }
 
 }  // namespace retort

@@ -225,7 +225,8 @@ struct DataLoader::State {
     if (options.prefetch) return *options.prefetch;
     if (options.num_workers) return 2 * *options.num_workers;
     if (get_num_threads() < 2) return 0;
-    const bool large = current.input.defined() && current.input.array().byte_size() >= prefetch_bytes;
+    const bool large =
+        current.input.defined() && detail::Access::array(current.input).byte_size() >= prefetch_bytes;
     return options.transform || options.collate || large ? 1 : 0;
   }
 

@@ -214,7 +214,7 @@ Tensor read_idx(const Input& input) {
   read_elements(input, stream, header, [&](const std::byte* bytes, std::size_t count, std::size_t at) {
     header.type.convert(bytes, count, array.write(), at);
   });
-  return Tensor(std::move(array));
+  return detail::Access::make(std::move(array));
 }
 
 std::string find_file(const std::string& folder, const std::string& stem, const std::string& kind) {
@@ -247,7 +247,7 @@ Dataset load_set(const std::string& folder, const std::string& stem) {
                           labels_path, labels.size(0)),
                   labels_path);
   const Shape flat{images.size(0), images.size(1) * images.size(2)};
-  return Dataset(Tensor(images.array().reshaped(flat)), labels);
+  return Dataset(detail::Access::make(detail::Access::array(images).reshaped(flat)), labels);
 }
 
 }  // namespace

@@ -70,7 +70,7 @@ void shift_plane(const std::byte* from, std::byte* to, std::int64_t rows, std::i
 // each plane.
 template <class Draw, class Change>
 Batch change_images(std::string_view name, Batch batch, Draw draw, Change change) {
-  const Array& images = batch.input.array();
+  const Array& images = detail::Access::array(batch.input);
   const ImageShape shape = image_shape(name, images.shape());
   Array changed(images.shape(), images.dtype());
   const auto element = static_cast<std::int64_t>(size_of(images.dtype()));
@@ -84,7 +84,7 @@ Batch change_images(std::string_view name, Batch batch, Draw draw, Change change
       change(from + offset, to + offset, shape, element, drawn);
     }
   }
-  batch.input = Tensor(std::move(changed));
+  batch.input = detail::Access::make(std::move(changed));
   return batch;
 }
 
@@ -155,7 +155,7 @@ Tensor mix_rows(const Tensor& x, const std::vector<double>& lambda, const std::v
       for (std::size_t k = 0; k < row; ++k) out[i * row + k] = a * own[k] + b * with[k];
     }
   });
-  return Tensor(std::move(mixed));
+  return detail::Access::make(std::move(mixed));
 }
 
 }  // namespace
@@ -269,7 +269,7 @@ BatchTransform normalize(std::vector<double> mean, std::vector<double> std) {
           out[i] = (in[i] - shift) / scale;
       }
     });
-    batch.input = Tensor(std::move(changed));
+    batch.input = detail::Access::make(std::move(changed));
     return batch;
   };
 }

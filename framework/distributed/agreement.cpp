@@ -116,7 +116,7 @@ std::uint64_t hash_bytes(const void* bytes, std::size_t count, std::uint64_t see
 std::uint64_t hash_tensor(const Tensor& tensor, std::uint64_t seed) {
   if (!tensor.defined()) return mix(seed, 1);
   const std::uint64_t kind = hash_text(message("{} {}", tensor.dtype(), tensor.shape()), seed);
-  return hash_bytes(tensor.array().read(), tensor.array().byte_size(), kind);
+  return hash_bytes(detail::Access::array(tensor).read(), detail::Access::array(tensor).byte_size(), kind);
 }
 
 std::uint64_t hash_batch(const Batch& batch) {

@@ -52,9 +52,10 @@ Tensor rows_of(const Tensor& tensor, const ShardRange& range) {
   Shape shape = tensor.shape();
   shape[0] = range.size();
   const Tensor rows = empty(shape, tensor.dtype());
-  const std::size_t row_bytes = tensor.array().byte_size() / static_cast<std::size_t>(tensor.size(0));
-  std::memcpy(rows.mutable_array().write(),
-              static_cast<const std::byte*>(tensor.array().read()) +
+  const std::size_t row_bytes =
+      detail::Access::array(tensor).byte_size() / static_cast<std::size_t>(tensor.size(0));
+  std::memcpy(detail::Access::array(rows).write(),
+              static_cast<const std::byte*>(detail::Access::array(tensor).read()) +
                   static_cast<std::size_t>(range.begin) * row_bytes,
               static_cast<std::size_t>(range.size()) * row_bytes);
   return rows;
@@ -70,8 +71,9 @@ Batch rows_of(const Batch& batch, const ShardRange& range) {
 }
 
 bool same_bits(const Tensor& a, const Tensor& b) {
-  return a.array().byte_size() == 0 ||
-         std::memcmp(a.array().read(), b.array().read(), a.array().byte_size()) == 0;
+  return detail::Access::array(a).byte_size() == 0 ||
+         std::memcmp(detail::Access::array(a).read(), detail::Access::array(b).read(),
+                     detail::Access::array(a).byte_size()) == 0;
 }
 
 }  // namespace
@@ -347,7 +349,7 @@ class DataParallel::Step {
       } else if (const Tensor before = target.grad(); before.defined()) {
         target.set_grad(before + sum);
       } else {
-        target.set_grad(sum.unique() ? std::move(sum) : sum.clone());
+        target.set_grad(detail::Access::unique(sum) ? std::move(sum) : sum.clone());
       }
     }
   }

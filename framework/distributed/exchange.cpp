@@ -12,8 +12,8 @@ namespace retort::detail {
 Tensor add_nodes(Tensor left, const Tensor& right) {
   if (!left.defined()) return right;
   if (!right.defined() || left.dtype() == DType::int64) return left;
-  if (!left.unique()) return retort::add(left, right);
-  add_in_place(left.mutable_array(), right.array());
+  if (!detail::Access::unique(left)) return retort::add(left, right);
+  add_in_place(detail::Access::array(left), detail::Access::array(right));
   return left;
 }
 
@@ -103,7 +103,7 @@ std::size_t Exchange::data_bytes(const Bucket& bucket) const {
 }
 
 std::byte* Exchange::memory(const Bucket& bucket, std::size_t slot) const {
-  return static_cast<std::byte*>(bucket.slots[slot].mutable_array().write());
+  return static_cast<std::byte*>(detail::Access::array(bucket.slots[slot]).write());
 }
 
 void Exchange::start() {
@@ -126,10 +126,10 @@ void Exchange::pack(const Bucket& bucket, const Piece& piece, std::size_t which,
   flags(bucket, slot)[which] = std::byte{value.defined()};
   if (!value.defined()) return;
   const std::size_t width = size_of(bucket.dtype);
-  std::memcpy(
-      memory(bucket, slot) + static_cast<std::size_t>(piece.begin) * width,
-      static_cast<const std::byte*>(value.array().read()) + static_cast<std::size_t>(piece.offset) * width,
-      static_cast<std::size_t>(piece.count) * width);
+  std::memcpy(memory(bucket, slot) + static_cast<std::size_t>(piece.begin) * width,
+              static_cast<const std::byte*>(detail::Access::array(value).read()) +
+                  static_cast<std::size_t>(piece.offset) * width,
+              static_cast<std::size_t>(piece.count) * width);
 }
 
 void Exchange::put(std::size_t item, std::span<const Tensor> sums) {
@@ -218,7 +218,7 @@ Tensors Exchange::finish() {
       const Piece& piece = bucket.pieces[which];
       Tensor& sum = sums[piece.item];
       if (!sum.defined()) sum = empty(items_[piece.item].shape, bucket.dtype);
-      std::memcpy(static_cast<std::byte*>(sum.mutable_array().write()) +
+      std::memcpy(static_cast<std::byte*>(detail::Access::array(sum).write()) +
                       static_cast<std::size_t>(piece.offset) * width,
                   memory(bucket, bucket.result) + static_cast<std::size_t>(piece.begin) * width,
                   static_cast<std::size_t>(piece.count) * width);

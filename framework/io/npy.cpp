@@ -245,7 +245,7 @@ Tensor detail::read_npy(NpyStream& stream) {
   }
   if (header.fortran_order && header.shape.size() > 1 && array.size() > 0)
     array = in_c_order(array, stream.allocate(header.shape, type.dtype));
-  return Tensor(std::move(array));
+  return detail::Access::make(std::move(array));
 }
 
 namespace {
@@ -281,7 +281,7 @@ void save_npy(const std::string& path, const Tensor& tensor) {
   if (!tensor.defined()) throw ValueError("save_npy: the tensor is undefined");
   AtomicFile file("save_npy", path);
   file.write(detail::npy_header(tensor));
-  const Array& array = tensor.array();
+  const Array& array = detail::Access::array(tensor);
   file.write(std::span(static_cast<const std::byte*>(array.read()), array.byte_size()));
   file.commit();
 }

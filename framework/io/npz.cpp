@@ -360,7 +360,7 @@ void save_npz(const std::string& path, const StateDict& tensors, const NpzOption
   for (const auto& [name, tensor] : tensors) {
     const std::string file_name = name + ".npy";
     const std::string header = detail::npy_header(tensor);
-    const Array& array = tensor.array();
+    const Array& array = detail::Access::array(tensor);
     const std::span data(static_cast<const std::byte*>(array.read()), array.byte_size());
     const uLong header_crc = crc32_z(0, reinterpret_cast<const Bytef*>(header.data()), header.size());
     const auto crc = static_cast<std::uint32_t>(

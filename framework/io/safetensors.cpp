@@ -304,7 +304,7 @@ Tensor read_tensor(const Input& input, const Entry& entry, std::uint64_t data) {
       entry.type->convert(buffer.data(), now, to + done * size_of(array.dtype()));
     }
   }
-  return Tensor(std::move(array));
+  return detail::Access::make(std::move(array));
 }
 
 StateDict read_safetensors(const Input& input, Metadata* metadata) {
@@ -373,7 +373,7 @@ std::string json_string(const std::string& text) {
 }
 
 void write_tensor(AtomicFile& file, const Written& how) {
-  const Array& array = how.tensor->array();
+  const Array& array = detail::Access::array(*how.tensor);
   const std::span bytes(static_cast<const std::byte*>(array.read()), array.byte_size());
   if (!how.convert) {
     file.write(bytes);

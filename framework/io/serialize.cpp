@@ -26,7 +26,7 @@ void add_tied(StateDict& state, const Members& members) {
   for (const detail::Member& member : members) {
     if (state.contains(member.name)) continue;
     const auto tied = std::ranges::find_if(members, [&](const detail::Member& other) {
-      return other.tensor.is(member.tensor) && state.contains(other.name);
+      return detail::Access::same(other.tensor, member.tensor) && state.contains(other.name);
     });
     if (tied != members.end()) state[member.name] = Tensor(state.at(tied->name));
   }

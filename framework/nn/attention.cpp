@@ -74,7 +74,7 @@ MultiheadAttention::MultiheadAttention(std::int64_t embed_dim, std::int64_t head
 
 Tensors MultiheadAttention::projected(const Tensor& query, const Tensor& key, const Tensor& value) const {
   // Self-attention needs a single product for all three projections.
-  if (in_proj_weight.defined() && query.is(key) && key.is(value))
+  if (in_proj_weight.defined() && detail::Access::same(query, key) && detail::Access::same(key, value))
     return chunk(linear(query, in_proj_weight, in_proj_bias), 3, -1);
   const Tensors weights = in_proj_weight.defined() ? chunk(in_proj_weight, 3)
                                                    : Tensors{q_proj_weight, k_proj_weight, v_proj_weight};

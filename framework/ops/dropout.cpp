@@ -17,7 +17,7 @@ Tensor dropout(const Tensor& x, double p, bool training) {
   visit_floating(x.dtype(), [&](auto zero) {
     detail::fill_kept(mask.fill<decltype(zero)>(), source, 1 - p, p == 1 ? 0 : 1 / (1 - p));
   });
-  return x * Tensor(std::move(mask));
+  return x * detail::Access::make(std::move(mask));
 }
 
 }  // namespace retort

@@ -21,7 +21,7 @@ Tensor compare(const char* operation, const Tensor& a, const Tensor& b, F f) {
   visit_dtype(pair.a.dtype(), [&]<class T>(T) {
     kernels::zip(pair.a.data<T>().data(), pair.b.data<T>().data(), out.fill<std::int64_t>().data(), plan, f);
   });
-  return Tensor(std::move(out));
+  return detail::Access::make(std::move(out));
 }
 
 // x if the other operand's gradient needs it, otherwise undefined.
@@ -231,7 +231,7 @@ Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
   });
   return record({.name = "where",
                  .inputs = {pair.a, pair.b},
-                 .value = Tensor(std::move(out)),
+                 .value = detail::Access::make(std::move(out)),
                  .vjp = by_operations,
                  .fast_vjp = [condition, by_operations](const Tensor& g, Needs needs) {
                    if (condition.shape() != g.shape()) return by_operations(g, needs);

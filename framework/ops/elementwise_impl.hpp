@@ -23,7 +23,7 @@ Tensor map(const Tensor& x, F f) {
     if constexpr (elements == Elements::all || std::is_floating_point_v<T>)
       kernels::map(x.data<T>().data(), out.fill<T>().data(), x.size(), f);
   });
-  return Tensor(std::move(out));
+  return detail::Access::make(std::move(out));
 }
 
 /// f of each element, one at a time, with a result of type U.
@@ -32,7 +32,7 @@ Tensor map_elements(const Tensor& x, F f) {
   Array out(x.shape(), dtype_of<U>);
   visit_dtype(x.dtype(),
               [&]<class T>(T) { kernels::map_to(x.data<T>().data(), out.fill<U>().data(), x.size(), f); });
-  return Tensor(std::move(out));
+  return detail::Access::make(std::move(out));
 }
 
 /// Both operands in their common type.
@@ -54,7 +54,7 @@ Tensor zip(const Pair& pair, F f) {
     if constexpr (elements == Elements::all || std::is_floating_point_v<T>)
       kernels::zip(pair.a.data<T>().data(), pair.b.data<T>().data(), out.fill<T>().data(), plan, f);
   });
-  return Tensor(std::move(out));
+  return detail::Access::make(std::move(out));
 }
 
 /// int64 converted to float32, for functions defined on float types.

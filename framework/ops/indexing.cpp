@@ -70,7 +70,7 @@ Tensor gather_unchecked(const Tensor& x, std::size_t dim, const Tensor& index) {
   });
   return record({.name = "gather",
                  .inputs = {x},
-                 .value = Tensor(std::move(out)),
+                 .value = detail::Access::make(std::move(out)),
                  .vjp = [shape = x.shape(), dim, index](const Tensor& g, Needs) {
                    return scatter(detail::gathered_gradient(0, shape, g.dtype()), g, shape, dim, index);
                  }});
@@ -112,7 +112,7 @@ Tensor pick_rows(const Tensor& x, std::size_t dim, const Tensor& index, std::int
   const auto picks = index.data<std::int64_t>();
   Array out(detail::with_extent(x.shape(), dim, index.size()), x.dtype());
   const std::size_t row = static_cast<std::size_t>(s.inner) * size_of(x.dtype());
-  const auto* from = static_cast<const std::byte*>(x.array().read());
+  const auto* from = static_cast<const std::byte*>(detail::Access::array(x).read());
   auto* to = static_cast<std::byte*>(out.write());
   if (row > 0)
     for (std::int64_t o = 0; o < s.outer; ++o)
@@ -126,7 +126,7 @@ Tensor pick_rows(const Tensor& x, std::size_t dim, const Tensor& index, std::int
       }
   return record({.name = "index_select",
                  .inputs = {x},
-                 .value = Tensor(std::move(out)),
+                 .value = detail::Access::make(std::move(out)),
                  .vjp = [shape = x.shape(), dim, index, skipped](const Tensor& g, Needs) {
                    return add_rows(detail::gathered_gradient(0, shape, g.dtype()), g, shape, dim, index,
                                    skipped);
@@ -232,7 +232,7 @@ Tensor one_hot(const Tensor& labels, std::int64_t classes) {
   shape.push_back(classes);
   Tensor out = zeros(shape, DType::int64);
   const auto values = labels.data<std::int64_t>();
-  const auto to = out.mutable_array().fill<std::int64_t>();
+  const auto to = detail::Access::array(out).fill<std::int64_t>();
   for (std::size_t i = 0; i < values.size(); ++i)
     to[i * static_cast<std::size_t>(classes) + static_cast<std::size_t>(values[i])] = 1;
   return out;

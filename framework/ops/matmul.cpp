@@ -73,7 +73,7 @@ Tensor product(const Tensor& a, const Tensor& b, bool transpose_a, bool transpos
   });
   return record({.name = "matmul",
                  .inputs = {a, b},
-                 .value = Tensor(std::move(out)),
+                 .value = detail::Access::make(std::move(out)),
                  .vjp = [a, b, transpose_a, transpose_b](const Tensor& g, Needs needs) {
                    std::array<Tensor, 2> gradients;
                    if (needs[0])
@@ -162,7 +162,7 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   return record(
       {.name = "linear",
        .inputs = {input, w, b},
-       .value = Tensor(std::move(value)),
+       .value = detail::Access::make(std::move(value)),
        .vjp = [input, w, rows, in, out](const Tensor& g, Needs needs) {
          std::array<Tensor, 3> gradients;
          const Tensor flat = g.dim() == 2 ? g : reshape(g, {rows, out});

@@ -76,7 +76,7 @@ Tensor reduce(const Tensor& x, const Plan& plan, bool keepdim, Kernel kernel) {
     using T = decltype(zero);
     kernel(in.data<T>().data(), out.fill<T>().data());
   });
-  return Tensor(std::move(out));
+  return detail::Access::make(std::move(out));
 }
 
 template <class Kernel>
@@ -165,7 +165,7 @@ Tensor position(const char* operation, const Tensor& x, std::int64_t dim, bool k
   Array out(shape, DType::int64);
   visit_dtype(x.dtype(),
               [&]<class T>(T) { kernel(x.data<T>().data(), out.fill<std::int64_t>().data(), axis); });
-  return Tensor(std::move(out));
+  return detail::Access::make(std::move(out));
 }
 
 ValuesAndIndices extreme_along(const Tensor& x, std::int64_t dim, bool keepdim, const Tensor& indices) {

@@ -36,7 +36,7 @@ Tensor strided(const Tensor& x, const Shape& shape, const Strides& strides, std:
     kernels::strided_copy(x.data<T>().data() + offset, out.fill<T>().data(), static_cast<int>(shape.size()),
                           shape.data(), strides.data());
   });
-  return Tensor(std::move(out));
+  return detail::Access::make(std::move(out));
 }
 
 // The extent of the dimension and the resolved start and step of a slice.
@@ -137,7 +137,7 @@ Tensors parts_of(const char* operation, const Tensor& x, std::size_t dim,
   for (const std::int64_t size : sizes) {
     const Tensor part =
         strided(x, detail::with_extent(x.shape(), dim, size), strides, size == 0 ? 0 : start * strides[dim]);
-    parts.push_back(shape ? Tensor(part.array().reshaped(*shape)) : part);
+    parts.push_back(shape ? detail::Access::make(detail::Access::array(part).reshaped(*shape)) : part);
     start += size;
   }
   return record_many({.name = operation,
@@ -159,7 +159,7 @@ Tensor reshape(const Tensor& x, const Shape& shape) {
   detail::require_defined("reshape", x);
   return record({.name = "reshape",
                  .inputs = {x},
-                 .value = Tensor(x.array().reshaped(resolved_shape(x, shape))),
+                 .value = detail::Access::make(detail::Access::array(x).reshaped(resolved_shape(x, shape))),
                  .vjp = [from = x.shape()](const Tensor& g, Needs) { return reshape(g, from); }});
 }
 
@@ -336,7 +336,7 @@ Tensor concat(const Tensors& xs, std::int64_t dim) {
     const Tensor part = x.detach().to(dtype);
     const std::int64_t length = part.shape()[d];
     const std::size_t row = static_cast<std::size_t>(length) * item;
-    const auto* from = static_cast<const std::byte*>(part.array().read());
+    const auto* from = static_cast<const std::byte*>(detail::Access::array(part).read());
     if (row > 0)
       parallel_for(s.outer, std::max<std::int64_t>(1, 131072 / static_cast<std::int64_t>(row)),
                    [&](std::int64_t begin, std::int64_t end) {
@@ -349,7 +349,7 @@ Tensor concat(const Tensors& xs, std::int64_t dim) {
   }
   return record({.name = "concat",
                  .inputs = xs,
-                 .value = Tensor(std::move(out)),
+                 .value = detail::Access::make(std::move(out)),
                  .vjp = [sizes = std::move(sizes), d](const Tensor& g, Needs needs) {
                    bool all = true;
                    for (std::size_t i = 0; i < sizes.size(); ++i) all = all && needs[i];

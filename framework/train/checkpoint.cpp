@@ -146,7 +146,7 @@ std::string checksum(const StateDict& state, std::int64_t step, const std::strin
   add_text(message("{} {}", step, json));
   for (const auto& [name, tensor] : state) {
     add_text(message("{} {} {}", name, tensor.dtype(), tensor.shape()));
-    add(tensor.array().read(), tensor.array().byte_size());
+    add(detail::Access::array(tensor).read(), detail::Access::array(tensor).byte_size());
   }
   return message("crc32:{}", std::size_t{sum});
 }
@@ -299,7 +299,7 @@ void broadcast(detail::Transport& transport, Content& content) {
     header.resize(numbers);
     transport.broadcast(header.data(), numbers * sizeof header[0], 0);
     if (!sends) tensor = empty(Shape(header.begin() + 1, header.end()), static_cast<DType>(header[0]));
-    transport.broadcast(tensor.mutable_array().write(), tensor.array().byte_size(), 0);
+    transport.broadcast(detail::Access::array(tensor).write(), detail::Access::array(tensor).byte_size(), 0);
     if (!sends) content.state[name] = tensor;
   }
 }

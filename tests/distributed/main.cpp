@@ -32,7 +32,7 @@ std::uint64_t hash_of(const rt::StateDict& state) {
   };
   for (const auto& [name, tensor] : state) {
     add(name.data(), name.size());
-    add(tensor.array().read(), tensor.array().byte_size());
+    add(retort::detail::Access::array(tensor).read(), retort::detail::Access::array(tensor).byte_size());
   }
   return hash;
 }
