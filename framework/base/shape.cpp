@@ -42,6 +42,8 @@ std::string to_string(const Shape& shape) {
   return text;
 }
 
+std::ostream& operator<<(std::ostream& stream, DType dtype) { return stream << name(dtype); }
+
 std::ostream& operator<<(std::ostream& stream, const Shape& shape) { return stream << to_string(shape); }
 
 void append_text(std::string& text, const Shape& shape) { text += to_string(shape); }
