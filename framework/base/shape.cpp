@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <ostream>
 
+#include "retort/framework/base/dtype.hpp"
 #include "retort/framework/base/error.hpp"
 
 namespace retort {
