@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 #include <memory>
+#include <ostream>
 
 #include "retort/framework/core/compute.hpp"
 #include "retort/framework/core/engine.hpp"
@@ -181,6 +182,8 @@ std::string_view name(Divergence divergence) {
   }
   return "unknown divergence";
 }
+
+std::ostream& operator<<(std::ostream& stream, Divergence divergence) { return stream << name(divergence); }
 
 Divergence divergence_from_string(std::string_view text) {
   for (int i = 0; i <= static_cast<int>(Divergence::logit_mse); ++i)

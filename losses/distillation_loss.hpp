@@ -9,6 +9,8 @@ namespace retort {
 /// "forward_kl", "reverse_kl", "jensen_shannon", "skew_kl", "skew_reverse_kl", "total_variation" or
 /// "logit_mse".
 [[nodiscard]] std::string_view name(Divergence divergence);
+/// Prints name(divergence).
+std::ostream& operator<<(std::ostream& stream, Divergence divergence);
 /// The inverse of name().
 /// Throws: ValueError if the text is not a name.
 [[nodiscard]] Divergence divergence_from_string(std::string_view text);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <initializer_list>
+#include <iosfwd>
 #include <string_view>
 #include <utility>
 
@@ -18,6 +19,8 @@ enum class Reduction { none, mean, sum, batchmean };
 
 /// "none", "mean", "sum" or "batchmean".
 [[nodiscard]] std::string_view name(Reduction reduction);
+/// Prints name(reduction).
+std::ostream& operator<<(std::ostream& stream, Reduction reduction);
 /// The inverse of name().
 /// Throws: ValueError if the text is not a name.
 [[nodiscard]] Reduction reduction_from_string(std::string_view text);

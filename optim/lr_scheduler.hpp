@@ -64,9 +64,10 @@ class LRScheduler {
   /// Number of steps taken so far.
   std::int64_t last_epoch() const { return last_epoch_; }
 
-  /// Saves or loads the position in the schedule. Loading also sets the optimiser's rates.
-  /// Throws: ValueError listing all missing, unexpected and misshaped entries; nothing is then changed.
+  /// The position in the schedule.
   virtual StateDict state_dict() const;
+  /// Loads the position in the schedule and sets the optimiser's rates.
+  /// Throws: ValueError listing all missing, unexpected and misshaped entries; nothing is then changed.
   virtual void load_state_dict(const StateDict& state);
 
  private:

@@ -84,16 +84,20 @@ class Optimizer {
   };
   /// The values that an option accepts.
   struct Range {
-    /// Returns true if the value is accepted; and a description for errors.
-    bool (*accepts)(double);
-    const char* text;
+    bool (*accepts)(double);  ///< returns true if the value is accepted
+    const char* text;         ///< describes the range in errors
   };
-  /// Common ranges.
+  /// Any number.
   static constexpr Range any{[](double) { return true; }, "a number"};
+  /// x >= 0.
   static constexpr Range at_least_0{[](double value) { return value >= 0; }, "at least 0"};
+  /// x >= 1.
   static constexpr Range at_least_1{[](double value) { return value >= 1; }, "at least 1"};
+  /// 0 <= x <= 1.
   static constexpr Range from_0_to_1{[](double value) { return value >= 0 && value <= 1; }, "in [0, 1]"};
+  /// 0 <= x < 1.
   static constexpr Range from_0_below_1{[](double value) { return value >= 0 && value < 1; }, "in [0, 1)"};
+  /// 0 or 1, for an option that is a bool.
   static constexpr Range flag{[](double value) { return value == 0 || value == 1; }, "0 or 1"};
   /// An option: its name in the state dict, its value and its range.
   struct Option {

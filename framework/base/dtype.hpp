@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <iosfwd>
 #include <limits>
 #include <string>
 #include <string_view>
@@ -26,6 +27,8 @@ constexpr std::string_view name(DType dtype) {
   return "unknown dtype";
 }
 
+/// Prints name(dtype).
+std::ostream& operator<<(std::ostream& stream, DType dtype);
 /// Appends name(dtype), for message().
 inline void append_text(std::string& text, DType dtype) { text += name(dtype); }
 

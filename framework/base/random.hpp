@@ -26,6 +26,7 @@ class Generator {
   std::uint64_t seed() const { return seed_; }
   /// Number of blocks of four 32-bit words drawn so far. Seed and position are the whole state.
   std::uint64_t position() const { return position_; }
+  /// Continues with the block of that number.
   void set_position(std::uint64_t position) { position_ = position; }
   /// Reserves `blocks` blocks and returns the position of the first.
   std::uint64_t advance(std::uint64_t blocks) {
@@ -64,8 +65,9 @@ class GeneratorGuard {
 
 /// Seeds the default generator of rand, randn, dropout, initialisers and shuffling loaders.
 void manual_seed(std::uint64_t seed);
-/// Gets or sets the default generator's seed and position.
+/// The default generator's seed and position.
 Generator generator_state();
+/// Sets the default generator's seed and position.
 void set_generator_state(const Generator& state);
 
 /// Returns 0 … n-1 in random order (Fisher–Yates).

@@ -20,8 +20,9 @@ class Scalar {
         integer_(std::is_integral_v<T> ? static_cast<std::int64_t>(value) : 0),
         integral_(std::is_integral_v<T>) {}
 
-  /// The number, and true if it was given as an integer.
+  /// The number.
   double value() const { return value_; }
+  /// True if the number was given as an integer.
   bool integral() const { return integral_; }
   /// The value as a T. A value beyond the range of int64 becomes the nearest int64, and NaN becomes 0.
   template <class T>

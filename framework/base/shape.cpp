@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <ostream>
 
+#include "retort/framework/base/dtype.hpp"
 #include "retort/framework/base/error.hpp"
 
 namespace retort {
@@ -41,6 +42,8 @@ std::string to_string(const Shape& shape) {
   text += ')';
   return text;
 }
+
+std::ostream& operator<<(std::ostream& stream, DType dtype) { return stream << name(dtype); }
 
 std::ostream& operator<<(std::ostream& stream, const Shape& shape) { return stream << to_string(shape); }
 

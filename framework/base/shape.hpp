@@ -97,6 +97,7 @@ std::int64_t element_count(const Shape& shape);
 std::string to_string(const Shape& shape);
 /// Appends to_string(shape), for message().
 void append_text(std::string& text, const Shape& shape);
+/// Prints to_string(shape).
 std::ostream& operator<<(std::ostream& stream, const Shape& shape);
 
 namespace detail {

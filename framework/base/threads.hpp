@@ -11,6 +11,7 @@ namespace retort {
 /// same bits for any number of threads.
 /// Throws: ValueError if threads < 1.
 void set_num_threads(int threads);
+/// The number of threads that kernels use, including the calling thread.
 int get_num_threads();
 
 namespace detail {

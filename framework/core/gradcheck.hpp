@@ -22,10 +22,9 @@ struct GradcheckReport {
   bool passed = true;
   std::int64_t input = -1;    ///< position of the input
   std::int64_t element = -1;  ///< flat index of its element
-  /// The two values that differ.
-  double analytic = 0;
-  double numeric = 0;
-  std::string what = {};  ///< description of the mismatch; empty if passed
+  double analytic = 0;        ///< the derivative of the rule
+  double numeric = 0;         ///< the central difference
+  std::string what = {};      ///< description of the mismatch; empty if passed
 
   /// Returns `passed`.
   explicit operator bool() const { return passed; }

@@ -62,7 +62,9 @@ class StateDict {
   bool insert(value_type entry);
   /// Removes the entry of that name and returns the number of entries removed: 0 or 1.
   std::size_t erase(std::string_view name);
+  /// Removes all entries.
   void clear() { *this = {}; }
+  /// Exchanges the entries with those of `other`.
   void swap(StateDict& other) noexcept;
 
  private:

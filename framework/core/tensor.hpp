@@ -59,14 +59,16 @@ class Tensor {
 
   /// False for a default-constructed tensor.
   bool defined() const noexcept { return static_cast<bool>(impl_); }
-  /// The shape and the number of dimensions.
+  /// The shape.
   const Shape& shape() const { return array().shape(); }
+  /// The number of dimensions.
   std::int64_t dim() const { return static_cast<std::int64_t>(shape().size()); }
   /// The number of elements.
   std::int64_t size() const { return array().size(); }
   /// The extent of dimension d; a negative d counts from the end.
   /// Throws: IndexError if d is out of range.
   std::int64_t size(std::int64_t d) const;
+  /// The element type.
   DType dtype() const { return array().dtype(); }
 
   /// The elements in row-major order. The span is valid while a handle exists, so calls on a temporary do not
@@ -182,6 +184,7 @@ struct Access {
 
 /// Prints values, shape and dtype in the style of NumPy; long tensors are abbreviated.
 std::ostream& operator<<(std::ostream& stream, const Tensor& tensor);
+/// The text that operator<< prints.
 std::string to_string(const Tensor& tensor);
 
 }  // namespace retort

@@ -82,6 +82,7 @@ class DataLoader {
 
   /// Number of batches per epoch.
   std::int64_t size() const;
+  /// The source of the rows.
   const RowSource& source() const;
   /// The source as a Dataset.
   /// Throws: TypeError if it is another source.

@@ -32,7 +32,9 @@ class Dataset : public RowSource {
   /// Number of rows N; 0 for a default-constructed dataset.
   std::int64_t size() const override { return size_; }
   bool empty() const { return size() == 0; }
+  /// The inputs [N, …].
   const Tensor& inputs() const { return all_.input; }
+  /// The targets [N, …].
   const Tensor& targets() const { return all_.target; }
   /// The tensor of that name.
   /// Throws: IndexError if there is none.
@@ -41,7 +43,10 @@ class Dataset : public RowSource {
   /// Copies of the rows at `indices`, in that order; rows may be repeated.
   /// Throws: IndexError if an index is outside 0 … N-1.
   Batch rows(std::span<const std::int64_t> indices) const;
+  /// As rows(), for loaders.
   Batch fetch(std::span<const std::int64_t> rows) const override { return this->rows(rows); }
+  /// A dataset of copies of the rows at `indices`, in that order.
+  /// Throws: IndexError if an index is outside 0 … N-1.
   Dataset subset(const std::vector<std::int64_t>& indices) const;
   /// A copy of rows begin … end-1.
   /// Throws: IndexError unless 0 <= begin <= end <= N.

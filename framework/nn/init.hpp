@@ -14,8 +14,11 @@ Tensor uniform_(const Tensor& tensor, double low = 0, double high = 1);
 /// Normal with the given mean and standard deviation.
 /// Throws: ValueError if std is negative.
 Tensor normal_(const Tensor& tensor, double mean = 0, double std = 1);
+/// Every element is `value`.
 Tensor constant_(const Tensor& tensor, double value);
+/// Every element is 0.
 Tensor zeros_(const Tensor& tensor);
+/// Every element is 1.
 Tensor ones_(const Tensor& tensor);
 
 /// The recommended gain of a nonlinearity: 1 for linear, sigmoid and the convolutions, 5/3 for tanh, sqrt(2)
@@ -29,12 +32,14 @@ double calculate_gain(std::string_view nonlinearity, double param = 0.01);
 /// Throws: ValueError if there are fewer than two dimensions or the mode is unknown.
 Tensor kaiming_uniform_(const Tensor& tensor, double a = 0, std::string_view mode = "fan_in",
                         std::string_view nonlinearity = "leaky_relu");
+/// As kaiming_uniform_(), with normal draws of the same variance.
 Tensor kaiming_normal_(const Tensor& tensor, double a = 0, std::string_view mode = "fan_in",
                        std::string_view nonlinearity = "leaky_relu");
 
 /// Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks" (2010):
 /// variance gain² · 2 / (fan_in + fan_out). Edge cases and errors as above.
 Tensor xavier_uniform_(const Tensor& tensor, double gain = 1);
+/// As xavier_uniform_(), with normal draws of the same variance.
 Tensor xavier_normal_(const Tensor& tensor, double gain = 1);
 
 }  // namespace retort::init

@@ -109,9 +109,11 @@ class Module {
   /// that appears in several places (tied weights) is listed once. The handles refer to the module's own
   /// tensors.
   Tensors parameters() const;
+  /// The parameters with their names, such as "0.weight".
   std::vector<std::pair<std::string, Tensor>> named_parameters() const;
   /// As parameters(), for buffers.
   Tensors buffers() const;
+  /// The buffers with their names, such as "1.running_mean".
   std::vector<std::pair<std::string, Tensor>> named_buffers() const;
   /// The direct submodules with their names.
   std::vector<std::pair<std::string, Module*>> named_children();
@@ -119,7 +121,9 @@ class Module {
   /// Sets training (true) or evaluation mode for this module and all submodules; affects dropout and batch
   /// norm.
   void train(bool mode = true);
+  /// Sets evaluation mode: train(false).
   void eval() { train(false); }
+  /// True in training mode, the default.
   bool is_training() const { return training_; }
 
   /// Makes the floating-point parameters require a gradient, or not; false freezes the module.

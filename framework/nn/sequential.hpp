@@ -61,6 +61,7 @@ class Sequential : public Module {
   void append(M&& layer) {
     layers_.emplace_back(std::move(layer));
   }
+  /// Number of modules.
   std::size_t size() const { return layers_.size(); }
   /// Module i.
   /// Throws: IndexError if there is none.

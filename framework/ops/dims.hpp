@@ -19,8 +19,9 @@ class Dims {
   Dims(std::initializer_list<std::int64_t> dims) : dims_(dims) {}
   Dims(const std::vector<std::int64_t>& dims) : dims_(dims) {}  // NOLINT: implicit by design
 
-  /// True for `{}`; and the dimensions as given.
+  /// True for `{}`.
   bool all() const { return dims_.size() == 0; }
+  /// The dimensions as given.
   const Shape& list() const { return dims_; }
 
  private:

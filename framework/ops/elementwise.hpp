@@ -13,11 +13,13 @@
 
 namespace retort {
 
-/// Elementwise sums, differences and products. Tensors broadcast and promote; a number does not promote.
+/// a + b. Tensors broadcast and promote; a number does not promote.
 [[nodiscard]] Tensor add(const Tensor& a, Scalar b);
+/// a - b, broadcast and promoted as add().
 [[nodiscard]] Tensor sub(const Tensor& a, const Tensor& b);
 [[nodiscard]] Tensor sub(const Tensor& a, Scalar b);
 [[nodiscard]] Tensor sub(Scalar a, const Tensor& b);
+/// a · b, broadcast and promoted as add().
 [[nodiscard]] Tensor mul(const Tensor& a, const Tensor& b);
 [[nodiscard]] Tensor mul(const Tensor& a, Scalar b);
 /// a / b, true division also for int64. x/0 is ±inf, 0/0 NaN.
@@ -27,7 +29,7 @@ namespace retort {
 /// -x.
 [[nodiscard]] Tensor neg(const Tensor& x);
 
-/// The same operations as operators.
+/// The operations add(), sub(), mul(), div() and neg() as operators.
 inline Tensor operator+(const Tensor& a, const Tensor& b) { return add(a, b); }
 inline Tensor operator+(const Tensor& a, Scalar b) { return add(a, b); }
 inline Tensor operator+(Scalar a, const Tensor& b) { return add(b, a); }
@@ -46,6 +48,7 @@ inline Tensor operator-(const Tensor& x) { return neg(x); }
 [[nodiscard]] Tensor exp(const Tensor& x);
 /// Natural logarithm: log 0 = -inf, and NaN for negative x; dx = g / x.
 [[nodiscard]] Tensor log(const Tensor& x);
+/// Hyperbolic tangent; dx = g·(1 - y²).
 [[nodiscard]] Tensor tanh(const Tensor& x);
 /// 1 / (1 + e^-x), without overflow.
 [[nodiscard]] Tensor sigmoid(const Tensor& x);
@@ -58,14 +61,17 @@ inline Tensor operator-(const Tensor& x) { return neg(x); }
 /// x · sigmoid(x).
 [[nodiscard]] Tensor silu(const Tensor& x);
 
-/// sin x and cos x, with x in radians.
+/// sin x, with x in radians; dx = g·cos x.
 [[nodiscard]] Tensor sin(const Tensor& x);
+/// cos x, with x in radians; dx = -g·sin x.
 [[nodiscard]] Tensor cos(const Tensor& x);
-/// The error function 2/√π ∫₀ˣ exp(-t²) dt, and 1 - erf(x), accurate even where it is small.
+/// The error function 2/√π ∫₀ˣ exp(-t²) dt.
 [[nodiscard]] Tensor erf(const Tensor& x);
+/// 1 - erf(x), accurate even where it is small.
 [[nodiscard]] Tensor erfc(const Tensor& x);
-/// ln(1 + x) and e^x - 1, accurate for small x.
+/// ln(1 + x), accurate for small x.
 [[nodiscard]] Tensor log1p(const Tensor& x);
+/// e^x - 1, accurate for small x.
 [[nodiscard]] Tensor expm1(const Tensor& x);
 
 /// The formula of gelu: exact, or the tanh approximation.
@@ -98,8 +104,9 @@ struct SoftplusOptions {
 /// Throws: ValueError if both bounds are absent.
 [[nodiscard]] Tensor clamp(const Tensor& x, std::optional<double> lo, std::optional<double> hi);
 
-/// The larger and the smaller of a and b; NaN if either is. Ties share the gradient evenly.
+/// The larger of a and b; NaN if either is. Ties share the gradient evenly.
 [[nodiscard]] Tensor maximum(const Tensor& a, const Tensor& b);
+/// The smaller of a and b, with the conventions of maximum().
 [[nodiscard]] Tensor minimum(const Tensor& a, const Tensor& b);
 
 /// a where the int64 condition is not 0, otherwise b. All three broadcast.
@@ -108,20 +115,27 @@ struct SoftplusOptions {
 [[nodiscard]] Tensor where(const Tensor& condition, const Tensor& a, Scalar b);
 [[nodiscard]] Tensor where(const Tensor& condition, Scalar a, const Tensor& b);
 
-/// Comparisons: int64 0 or 1, without history. If either operand is NaN, only not_equal is 1.
+/// a == b: int64 0 or 1, without history. If either is NaN, 0.
 [[nodiscard]] Tensor equal(const Tensor& a, const Tensor& b);
 [[nodiscard]] Tensor equal(const Tensor& a, Scalar b);
+/// a != b: int64 0 or 1, without history. If either is NaN, 1.
 [[nodiscard]] Tensor not_equal(const Tensor& a, const Tensor& b);
 [[nodiscard]] Tensor not_equal(const Tensor& a, Scalar b);
+/// a < b: int64 0 or 1, without history. If either is NaN, 0.
 [[nodiscard]] Tensor less(const Tensor& a, const Tensor& b);
 [[nodiscard]] Tensor less(const Tensor& a, Scalar b);
+/// a <= b: int64 0 or 1, without history. If either is NaN, 0.
 [[nodiscard]] Tensor less_equal(const Tensor& a, const Tensor& b);
 [[nodiscard]] Tensor less_equal(const Tensor& a, Scalar b);
+/// a > b: int64 0 or 1, without history. If either is NaN, 0.
 [[nodiscard]] Tensor greater(const Tensor& a, const Tensor& b);
 [[nodiscard]] Tensor greater(const Tensor& a, Scalar b);
+/// a >= b: int64 0 or 1, without history. If either is NaN, 0.
 [[nodiscard]] Tensor greater_equal(const Tensor& a, const Tensor& b);
 [[nodiscard]] Tensor greater_equal(const Tensor& a, Scalar b);
+/// int64 1 where x is NaN, otherwise 0; without history.
 [[nodiscard]] Tensor isnan(const Tensor& x);
+/// int64 0 where x is NaN or infinite, otherwise 1; without history.
 [[nodiscard]] Tensor isfinite(const Tensor& x);
 
 }  // namespace retort

@@ -25,10 +25,11 @@ namespace retort {
 /// Throws: ShapeError if there are fewer numbers than dimensions; ValueError if one is negative.
 [[nodiscard]] Tensor repeat(const Tensor& x, const std::vector<std::int64_t>& times);
 
-/// The matrices x [..., rows, columns] with 0 above diagonal k (tril) or below it (triu). k = 0 is the main
+/// The matrices x [..., rows, columns] with 0 above diagonal k. k = 0 is the main
 /// diagonal; a larger k is above it. NaN and inf are also set to 0.
 /// Throws: ShapeError if x has fewer than two dimensions.
 [[nodiscard]] Tensor tril(const Tensor& x, std::int64_t k = 0);
+/// As tril(), with 0 below diagonal k.
 [[nodiscard]] Tensor triu(const Tensor& x, std::int64_t k = 0);
 
 /// `value` where the int64 mask is not 0, otherwise x. Both broadcast. The gradient is 0 at masked elements.

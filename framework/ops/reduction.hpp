@@ -17,9 +17,10 @@ namespace retort {
 [[nodiscard]] Tensor var(const Tensor& x, Dims dims = {}, bool keepdim = false, bool unbiased = true);
 /// log(sum(exp(x))) without overflow; -inf if all elements are -inf (and dx NaN). dx = g · exp(x - y).
 [[nodiscard]] Tensor logsumexp(const Tensor& x, Dims dims = {}, bool keepdim = false);
-/// The largest and the smallest element; NaN if any is. Ties share the gradient evenly.
+/// The largest element; NaN if any is. Ties share the gradient evenly.
 /// Throws: ValueError if there is no element to reduce.
 [[nodiscard]] Tensor amax(const Tensor& x, Dims dims = {}, bool keepdim = false);
+/// The smallest element, with the conventions of amax().
 [[nodiscard]] Tensor amin(const Tensor& x, Dims dims = {}, bool keepdim = false);
 
 /// Values, and their int64 positions along the dimension.
@@ -27,11 +28,13 @@ struct ValuesAndIndices {
   Tensor values = {};
   Tensor indices = {};
 };
-/// The largest (smallest) element along `dim` and its first position, which alone receives the gradient.
+/// The largest element along `dim` and its first position, which alone receives the gradient.
 [[nodiscard]] ValuesAndIndices max(const Tensor& x, std::int64_t dim, bool keepdim = false);
+/// The smallest element along `dim` and its first position, which alone receives the gradient.
 [[nodiscard]] ValuesAndIndices min(const Tensor& x, std::int64_t dim, bool keepdim = false);
-/// amax and amin over all elements.
+/// amax() over all elements.
 [[nodiscard]] Tensor max(const Tensor& x);
+/// amin() over all elements.
 [[nodiscard]] Tensor min(const Tensor& x);
 
 /// The int64 position of the first maximum along `dim` [without dim]; without `dim`, the flat position among

@@ -17,7 +17,9 @@ namespace retort {
 [[nodiscard]] Tensor reshape(const Tensor& x, const Shape& shape);
 /// Joins the dimensions from start_dim to end_dim into one.
 [[nodiscard]] Tensor flatten(const Tensor& x, std::int64_t start_dim = 0, std::int64_t end_dim = -1);
+/// Removes dimension `dim`, whose extent must be 1; otherwise x is unchanged.
 [[nodiscard]] Tensor squeeze(const Tensor& x, std::int64_t dim);
+/// Inserts a dimension of extent 1 at position `dim` of the result.
 [[nodiscard]] Tensor unsqueeze(const Tensor& x, std::int64_t dim);
 
 /// y.shape[i] = x.shape[dims[i]].

@@ -78,8 +78,9 @@ class Checkpoint {
   /// As load(), for one file, such as best().
   Loaded load(const std::string& path);
 
-  /// The path of the newest checkpoint, and of the newest saved as best.
+  /// The path of the newest checkpoint.
   std::optional<std::string> last() const;
+  /// The path of the newest checkpoint that was saved as best.
   std::optional<std::string> best() const;
 
  private:

@@ -64,12 +64,14 @@ class Report {
 
   /// Begins a section with a heading and, if given, a paragraph.
   Report& section(std::string_view title, std::string_view introduction = {});
+  /// Adds a paragraph.
   Report& text(std::string_view paragraph);
   /// Adds rows of cells; the first row and the first column are headings. In a cell, text after " [" or " ±"
   /// is set in small type.
   Report& table(const std::vector<std::vector<std::string>>& rows);
   /// Adds names and values, such as options and facts about the machine.
   Report& settings(std::string_view title, const std::vector<std::pair<std::string, std::string>>& entries);
+  /// Adds a chart with one line per series.
   Report& curves(std::string_view title, const ReportAxes& axes, const std::vector<ReportSeries>& series);
   /// Adds a scatter chart, such as accuracy against size or latency.
   Report& scatter(std::string_view title, const ReportAxes& axes, const std::vector<ReportPoint>& points);
@@ -82,6 +84,7 @@ class Report {
   /// Throws: ShapeError unless the counts are square; ValueError unless there is one name per class.
   Report& confusion(std::string_view title, const Tensor& counts, const std::vector<std::string>& names,
                     std::string_view id = {});
+  /// Adds examples with their images.
   Report& samples(const std::vector<ReportSample>& samples);
   /// Adds a matrix (R, C), such as attention weights, with values as shades from 0 to the largest. Names may
   /// be omitted.
