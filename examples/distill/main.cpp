@@ -75,7 +75,7 @@ void train_students(const distill::Options& options, const distill::Data& data, 
 void run(const distill::Options& options) {
   const auto start = Clock::now();
   if (options.threads > 0) retort::set_num_threads(static_cast<int>(options.threads));
-  const distill::Data data = distill::load_data(options.data);
+  const distill::Data data = distill::hold_out(distill::load_data(options.data), options.held_out);
   switch (options.command) {
     case Command::distill:
       if (options.select) return select(options, data, start);

@@ -111,6 +111,7 @@ Metrics run_teacher(const Data& data, const Options& options, Run& run) {
 Result run_experiment(const Data& data, const Options& options, Run& run) {
   Examples all = {data.train.inputs(), data.train.targets()};
   Result result;
+  result.judges = data.judges;
   const Teacher teacher = teacher_of(data, options, run);
   result.teacher = teacher.metrics;
   all.teacher_logits = teacher.logits;

@@ -16,8 +16,8 @@ Loss label_loss(const Examples& examples) {
   };
 }
 
-Loss distillation_loss(const Examples& examples, double temperature, double alpha, bool fused) {
-  const double T = temperature;
+Loss distillation_loss(const Examples& examples, const rt::DistillationLossOptions& options, bool fused) {
+  const double T = options.temperature, alpha = options.alpha;
   if (examples.sparse.indices.defined()) {
     const rt::SparseDistillationLoss distill({.alpha = alpha});
     return [=](const Tensor& logits, const Tensor& rows) {
@@ -26,8 +26,8 @@ Loss distillation_loss(const Examples& examples, double temperature, double alph
                       .labels = rt::index_select(examples.labels, 0, rows)});
     };
   }
-  if (fused) {
-    const rt::DistillationLoss distill({.temperature = T, .alpha = alpha});
+  if (fused || options.standardize || options.divergence != rt::Divergence::forward_kl) {
+    const rt::DistillationLoss distill(options);
     return [=](const Tensor& logits, const Tensor& rows) {
       return distill({.student = logits,
                       .teacher = rt::index_select(examples.teacher_logits, 0, rows),
@@ -98,9 +98,8 @@ Mlp train_student(Way way, const Recipe& recipe, const Examples& examples, const
                   const Options& options, std::uint64_t seed, Observer& observer) {
   rt::manual_seed(seed);
   Mlp student({data.pixels, options.student_width, data.classes}, recipe.dropout);
-  const Loss loss = way == Way::alone
-                        ? label_loss(examples)
-                        : distillation_loss(examples, options.temperature, options.alpha, options.fused);
+  const Loss loss = way == Way::alone ? label_loss(examples)
+                                      : distillation_loss(examples, loss_options(options), options.fused);
   train(student, examples.images, loss, {name(way), recipe, options.batch_size, seed}, observer);
   return student;
 }
