@@ -45,6 +45,10 @@ struct DataLoaderOptions {
   std::optional<std::int64_t> num_workers = {};
   Collate collate = {};  ///< called with single rows; absent: the source's fetch makes the batch
   Sampler sampler = {};  ///< chooses the rows of an epoch; not together with shuffle
+  /// Usually `parallel.own_shards()` of a DataParallel: of each batch, only the rows of these shards are
+  /// fetched and prepared, as Batch::shards. `.collate` and `.transform` are called for each shard, so that
+  /// they do not depend on the number of processes: padding and mixup stay within a shard.
+  OwnShards shards = {};
 };
 
 /// The position of a loader, from which exactly the remaining batches follow.
@@ -69,7 +73,7 @@ class DataLoader {
  public:
   /// Copies a Dataset, whose values are shared, and takes over a temporary source; any other source must
   /// outlive the loader. Throws: ValueError for a batch size below 1, a negative number of batches ahead or
-  /// of workers, or a sampler together with shuffle.
+  /// of workers, a sampler together with shuffle, or shards unless 0 <= begin <= end <= count.
   explicit DataLoader(detail::SourceHandle source, DataLoaderOptions options = {});
   explicit DataLoader(const Dataset& dataset, DataLoaderOptions options = {})
       : DataLoader(detail::SourceHandle(dataset), std::move(options)) {}

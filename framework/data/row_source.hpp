@@ -28,11 +28,21 @@ struct Batch {
   /// them.
   std::vector<std::int64_t> rows = {};
   std::uint64_t key = 0;  ///< a function of the loader's seed and the epoch, which those draws start from
+  /// From a DataLoader with `.shards`, in place of the tensors: this process's shards of the batch, in order.
+  /// One without rows is an empty batch. `rows` names the rows of all shards.
+  std::vector<Batch> shards = {};
 
   /// The tensor of that name. Throws: IndexError that lists the names when there is none.
   const Tensor& operator[](std::string_view name) const;
   /// True if the batch has a tensor of that name.
   bool contains(std::string_view name) const;
+};
+
+/// The shards of each batch that a process prepares: those numbered begin to end - 1 of `count`.
+struct OwnShards {
+  std::int64_t count = 0;  ///< 0: batches are not cut
+  std::int64_t begin = 0;
+  std::int64_t end = 0;
 };
 
 /// Lets `auto& [input, target] = batch;` take these two members.

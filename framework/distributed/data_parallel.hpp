@@ -48,7 +48,9 @@ struct DataParallelStatistics {
 ///     }
 ///
 /// Sums leave in buckets while backward of the last part still runs. Every rank must run the same program
-/// with the same seeds, so that all construct the same model and load the same batches; both are checked.
+/// with the same seeds, so that all construct the same model and load the same batches; both are checked. Of
+/// batches from a loader with `.shards = parallel.own_shards()` the numbers of the rows are compared, since
+/// no process has all values.
 ///
 /// - Random numbers that f draws from the default generator (dropout) come from a generator of each shard,
 /// whose seed
@@ -76,11 +78,15 @@ class DataParallel {
   DataParallel& operator=(const DataParallel&) = delete;
 
   /// Adds the gradients of the batch to the parameters' and returns the loss of the batch: the mean of the
-  /// shards' losses, weighted by rows. Throws: ValueError for a batch without rows, or on every rank if their
-  /// batches differ; ShapeError if the tensors of the batch differ in their number of rows, or if f's loss
+  /// shards' losses, weighted by rows. Throws: ValueError for a batch without rows, or whose shards were
+  /// loaded for another number of shards or rank; on every rank if their batches differ; ShapeError if the tensors of the batch differ in their number of rows, or if f's loss
   /// has more than one element; ValueError if the loss depends on a tensor that requires a gradient and is
   /// not one of the model's parameters.
   double backward(const Batch& batch, const std::function<Tensor(const Batch&)>& f);
+
+  /// The shards that this process computes, for a DataLoader that fetches and prepares their rows alone:
+  /// `rt::DataLoader loader(data, {.batch_size = 64, .shuffle = true, .shards = parallel.own_shards()})`.
+  OwnShards own_shards() const noexcept;
 
   /// The sums over all calls so far, of this process.
   const DataParallelStatistics& statistics() const { return statistics_; }

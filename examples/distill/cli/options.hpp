@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <retort/framework/distributed/communicator.hpp>
 #include <retort/losses/distillation_loss.hpp>
 #include <string>
 
@@ -63,6 +64,11 @@ struct Options {
   bool resume = false;
   bool select = false;
   bool quiet = false;
+
+  std::int64_t shards = 0;                      ///< parts of a batch; 0: it is not divided
+  const retort::Communicator* world = nullptr;  ///< the processes of the run; null for one
+  /// True of the one process that writes files and prints.
+  bool writes() const { return !world || world->rank() == 0; }
 };
 
 /// The options of the distilled students' loss.

@@ -154,6 +154,10 @@ std::vector<Setting> settings_of(Options& o) {
       {"threads", "threads", Integers{&o.threads}, "Threads; they do not change the result",
        trains | mask(Command::evaluate), 1, 1024, "all processors"},
       {"batch-size", "batch_size", Integers{&o.batch_size}, "Images in a batch", trains, 1, 1e6},
+      {"shards", "shards", Integers{&o.shards},
+       "Parts of a batch, which the processes of mpirun share; 0: none. The result depends on it, but not on "
+       "the number of processes",
+       trains, 0, 1e6},
       {"temperature", "distillation.temperature", Numbers{&o.temperature},
        "Temperature T that softens teacher and student", trains, 0.01, 1000},
       {"alpha", "distillation.alpha", Numbers{&o.alpha}, "Weight of the teacher; the labels have 1 - alpha",
@@ -230,7 +234,7 @@ std::vector<Setting> settings_of(Options& o) {
       if (setting.key == key) setting.changes_result = false;
   for (Setting& setting : settings)
     for (const char* key :
-         {"held_out", "distillation.divergence", "distillation.beta", "distillation.standardize"})
+         {"held_out", "shards", "distillation.divergence", "distillation.beta", "distillation.standardize"})
       if (setting.key == key) setting.optional = true;
   return settings;
 }

@@ -1,6 +1,7 @@
 #include "distill/run/training.hpp"
 
 #include <cmath>
+#include <optional>
 #include <retort/retort.hpp>
 
 namespace distill {
@@ -48,26 +49,35 @@ Loss distillation_loss(const Examples& examples, const rt::DistillationLossOptio
 void train(Mlp& model, const Tensor& images, const Loss& loss, const Training& training, Observer& observer) {
   const Recipe& recipe = training.recipe;
   rt::AdamW optimizer(model.parameters(), {.lr = recipe.lr, .weight_decay = recipe.weight_decay});
+  std::optional<rt::DataParallel> parallel;
+  rt::DataLoaderOptions batches = {.batch_size = training.batch_size, .shuffle = true, .seed = training.seed};
+  if (training.shards > 0) {
+    parallel.emplace(model, *training.world, rt::DataParallelOptions{training.shards});
+    batches.shards = parallel->own_shards();
+  }
   // The target of an image is its row, by which the loss finds its label and teacher logits.
-  rt::DataLoader loader(rt::Dataset(images, rt::arange(images.size(0))),
-                        {.batch_size = training.batch_size, .shuffle = true, .seed = training.seed});
+  rt::DataLoader loader(rt::Dataset(images, rt::arange(images.size(0))), batches);
   const std::int64_t steps = recipe.epochs * loader.size();
   rt::CosineAnnealingLR schedule(optimizer, {.T_max = steps});
 
+  const auto loss_of = [&](const rt::Batch& rows) { return loss(model(rows.input), rows.target); };
+  const auto backward = [](const Tensor& value) {
+    value.backward();
+    return value.item<double>();
+  };
   model.train();
   Position at = observer.begin(
       training, steps,
       {.module = &model, .optimizer = &optimizer, .schedulers = {&schedule}, .loader = &loader});
   for (; at.epoch <= recipe.epochs; ++at.epoch, at.total = 0) {
     for (const rt::Batch& batch : loader) {
-      const Tensor value = loss(model(batch.input), batch.target);
       optimizer.zero_grad();
-      value.backward();
+      const double value = parallel ? parallel->backward(batch, loss_of) : backward(loss_of(batch));
       optimizer.step();
       schedule.step();
       ++at.step;
-      at.total += value.item<double>() * static_cast<double>(batch.input.size(0));
-      observer.step(at, value.item<double>());
+      at.total += value * static_cast<double>(batch.rows.size());
+      observer.step(at, value);
     }
     const double mean = at.total / static_cast<double>(images.size(0));
     if (!std::isfinite(mean))
@@ -88,7 +98,7 @@ Mlp train_teacher(const Examples& examples, const Data& data, const Options& opt
   Mlp teacher({data.pixels, options.teacher_width, options.teacher_width, data.classes},
               options.teacher.dropout);
   train(teacher, examples.images, label_loss(examples),
-        {"teacher", options.teacher, options.batch_size, seed}, observer);
+        {"teacher", options.teacher, options.batch_size, seed, options.shards, options.world}, observer);
   return teacher;
 }
 
@@ -100,7 +110,8 @@ Mlp train_student(Way way, const Recipe& recipe, const Examples& examples, const
   Mlp student({data.pixels, options.student_width, data.classes}, recipe.dropout);
   const Loss loss = way == Way::alone ? label_loss(examples)
                                       : distillation_loss(examples, loss_options(options), options.fused);
-  train(student, examples.images, loss, {name(way), recipe, options.batch_size, seed}, observer);
+  train(student, examples.images, loss,
+        {name(way), recipe, options.batch_size, seed, options.shards, options.world}, observer);
   return student;
 }
 
