@@ -17,6 +17,7 @@
 
 #include "retort/framework/base/error.hpp"
 #include "retort/framework/base/threads.hpp"
+#include "retort/framework/data/shards_impl.hpp"
 
 namespace retort {
 namespace {
@@ -185,6 +186,24 @@ struct DataLoader::State {
   // Reads nothing that changes while workers may run.
   Batch prepare(const LoaderPosition& at) const {
     std::vector<std::int64_t> chosen = rows_of(at);
+    const std::uint64_t key = epoch_key(at);
+    const std::uint64_t seed = detail::mix(key, static_cast<std::uint64_t>(at.batch) + 1);
+    if (options.shards.count == 0) return prepare(std::move(chosen), key, seed);
+    Batch batch;
+    for (std::int64_t shard = options.shards.begin; shard < options.shards.end; ++shard) {
+      const detail::ShardRange range =
+          detail::rows_of_shard(static_cast<std::int64_t>(chosen.size()), options.shards.count, shard);
+      batch.shards.emplace_back();
+      if (range.size() > 0)
+        batch.shards.back() = prepare({chosen.begin() + range.begin, chosen.begin() + range.end}, key,
+                                      detail::mix(seed, static_cast<std::uint64_t>(shard)));
+    }
+    batch.rows = std::move(chosen);
+    batch.key = key;
+    return batch;
+  }
+
+  Batch prepare(std::vector<std::int64_t> chosen, std::uint64_t key, std::uint64_t seed) const {
     Batch batch;
     if (options.collate) {
       std::vector<Batch> single;
@@ -194,9 +213,9 @@ struct DataLoader::State {
       batch = source->fetch(chosen);
     }
     batch.rows = std::move(chosen);
-    batch.key = epoch_key(at);
+    batch.key = key;
     if (!options.transform) return batch;
-    Generator generator(detail::mix(epoch_key(at), static_cast<std::uint64_t>(at.batch) + 1));
+    Generator generator(seed);
     return options.transform(std::move(batch), generator);
   }
 
@@ -220,14 +239,18 @@ struct DataLoader::State {
     order_of = wanted;
   }
 
+  static std::size_t bytes_of(const Batch& batch) {
+    return batch.input.defined() ? detail::Access::array(batch.input).byte_size() : 0;
+  }
+
   // Number of batches to prepare ahead.
   std::int64_t ahead() const {
     if (options.prefetch) return *options.prefetch;
     if (options.num_workers) return 2 * *options.num_workers;
     if (get_num_threads() < 2) return 0;
-    const bool large =
-        current.input.defined() && detail::Access::array(current.input).byte_size() >= prefetch_bytes;
-    return options.transform || options.collate || large ? 1 : 0;
+    std::size_t bytes = bytes_of(current);
+    for (const Batch& shard : current.shards) bytes += bytes_of(shard);
+    return options.transform || options.collate || bytes >= prefetch_bytes ? 1 : 0;
   }
 
   // Makes the batch at the position the current one.
@@ -272,6 +295,10 @@ DataLoader::DataLoader(detail::SourceHandle source, DataLoaderOptions options) {
       throw ValueError(message("DataLoader: {} is {}; it must not be negative", name, *value));
   if (options.shuffle && options.sampler.order)
     throw ValueError("DataLoader: a sampler is given together with shuffle; it decides the order itself");
+  const OwnShards& shards = options.shards;
+  if (shards.begin < 0 || shards.end < shards.begin || shards.count < shards.end)
+    throw ValueError(message("DataLoader: shards {} to {} of {}; it must be that 0 <= begin <= end <= count",
+                             shards.begin, shards.end, shards.count));
   const std::int64_t rows = options.sampler.order ? options.sampler.size : source->size();
   const std::uint64_t seed = options.seed ? *options.seed : draw_seed();
   state_ = new State(std::move(source), std::move(options));

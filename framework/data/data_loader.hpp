@@ -44,6 +44,10 @@ struct DataLoaderOptions {
   std::optional<std::int64_t> num_workers = {};
   Collate collate = {};  ///< called with single rows; if absent, the source's fetch makes the batch
   Sampler sampler = {};  ///< selects the rows of an epoch; excludes shuffle
+  /// Usually `parallel.own_shards()` of a DataParallel: only the rows of these shards of each batch are
+  /// fetched and prepared, as Batch::shards. `.collate` and `.transform` are called per shard, so that they
+  /// do not depend on the number of processes: padding and mixup stay within a shard.
+  OwnShards shards = {};
 };
 
 /// A position of a loader, which determines the remaining batches.
@@ -69,7 +73,7 @@ class DataLoader {
   /// Copies a Dataset, whose values are shared, and takes ownership of a temporary source; any other source
   /// must outlive the loader.
   /// Throws: ValueError if the batch size is less than 1, the number of batches ahead or of workers is
-  /// negative, or a sampler is combined with shuffle.
+  /// negative, a sampler is combined with shuffle, or the shards do not satisfy 0 <= begin <= end <= count.
   explicit DataLoader(detail::SourceHandle source, DataLoaderOptions options = {});
   explicit DataLoader(const Dataset& dataset, DataLoaderOptions options = {})
       : DataLoader(detail::SourceHandle(dataset), std::move(options)) {}

@@ -27,12 +27,22 @@ struct Batch {
   /// Row numbers in the source, if a DataLoader made the batch; random transforms draw by them.
   std::vector<std::int64_t> rows = {};
   std::uint64_t key = 0;  ///< a function of the loader's seed and the epoch, the seed of those draws
+  /// From a DataLoader with `.shards`, instead of the tensors: this process's shards of the batch, in order.
+  /// A shard without rows is an empty batch. `rows` contains the rows of all shards.
+  std::vector<Batch> shards = {};
 
   /// The tensor of that name.
   /// Throws: IndexError listing the names if there is none.
   const Tensor& operator[](std::string_view name) const;
   /// True if the batch has a tensor of that name.
   bool contains(std::string_view name) const;
+};
+
+/// The shards of each batch that a process prepares: those numbered begin to end - 1 of `count`.
+struct OwnShards {
+  std::int64_t count = 0;  ///< 0: batches are not split
+  std::int64_t begin = 0;
+  std::int64_t end = 0;
 };
 
 /// Makes `auto& [input, target] = batch;` bind these two members.

@@ -122,6 +122,8 @@ std::uint64_t hash_tensor(const Tensor& tensor, std::uint64_t seed) {
 std::uint64_t hash_batch(const Batch& batch) {
   std::uint64_t hash = hash_tensor(batch.target, hash_tensor(batch.input));
   for (const auto& [name, tensor] : batch.others) hash = hash_tensor(tensor, hash_text(name, hash));
+  if (!batch.input.defined())
+    hash = hash_bytes(batch.rows.data(), batch.rows.size() * sizeof(std::int64_t), hash);
   return mix(hash, batch.key);
 }
 

@@ -6,6 +6,7 @@
 #include <exception>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <thread>
 #include <unordered_map>
@@ -24,7 +25,13 @@ namespace {
 
 using detail::ShardRange;
 
+// True of a batch whose loader has prepared this process's shards alone.
+bool in_shards(const Batch& batch) {
+  return !batch.input.defined() && !batch.target.defined() && batch.others.empty() && !batch.rows.empty();
+}
+
 std::int64_t rows_of(const Batch& batch) {
+  if (in_shards(batch)) return static_cast<std::int64_t>(batch.rows.size());
   std::int64_t rows = -1;
   const auto count = [&rows](std::string_view name, const Tensor& tensor) {
     if (!tensor.defined()) return;
@@ -238,7 +245,7 @@ class DataParallel::Step {
       for (std::size_t i = 0; i < state_.buffers.size(); ++i)
         if (!same_bits(state_.buffers[i], buffers_before_[i]))
           detail::copy_values(buffers_before_[i], state_.buffers[i]);
-      const Tensor loss = f(rows_of(batch_, range));
+      const Tensor loss = in_shards(batch_) ? f(own_shard(shard, range)) : f(rows_of(batch_, range));
       if (!loss.defined() || loss.size() != 1)
         throw ShapeError(
             message("DataParallel::backward: the function's loss {}; it must have one element, such as the "
@@ -271,6 +278,17 @@ class DataParallel::Step {
     if (siblings > 0) node.range.begin = nodes_[nodes_.size() - siblings].range.begin;
     nodes_.resize(nodes_.size() - siblings);
     nodes_.push_back(std::move(node));
+  }
+
+  const Batch& own_shard(std::int64_t shard, const ShardRange& range) const {
+    const auto at = static_cast<std::size_t>(shard - own_.begin);
+    if (static_cast<std::int64_t>(batch_.shards.size()) != own_.size() ||
+        !std::ranges::equal(batch_.shards[at].rows,
+                            std::span(batch_.rows).subspan(range.begin, range.size())))
+      throw ValueError(
+          "DataParallel::backward: the batch was loaded for other shards; give the loader .shards = "
+          "parallel.own_shards()");
+    return batch_.shards[at];
   }
 
   // The contribution of a shard to a buffer; undefined if it has not changed the buffer.
@@ -408,6 +426,11 @@ DataParallel::DataParallel(Module& model, const Communicator& world, DataParalle
 }
 
 DataParallel::~DataParallel() { delete state_; }
+
+OwnShards DataParallel::own_shards() const noexcept {
+  const ShardRange own = detail::shards_of_rank(options_.shards, world_.size(), world_.rank());
+  return {options_.shards, own.begin, own.end};
+}
 
 double DataParallel::backward(const Batch& batch, const std::function<Tensor(const Batch&)>& f) {
   return Step(*this, batch).run(f);

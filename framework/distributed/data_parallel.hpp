@@ -49,7 +49,9 @@ struct DataParallelStatistics {
 ///     }
 ///
 /// Buckets of sums are sent while backward of the last part still runs. Every rank must run the same program
-/// with the same seeds, so that all construct the same model and load the same batches; both are checked.
+/// with the same seeds, so that all construct the same model and load the same batches; both are checked. For
+/// batches from a loader with `.shards = parallel.own_shards()`, row numbers are compared, since no process
+/// has all values.
 ///
 /// - Random numbers that f draws from the default generator (dropout) come from a generator per shard, whose
 ///   seed derives from the generator in use, which advances by one block per call.
@@ -74,10 +76,15 @@ class DataParallel {
 
   /// Adds the gradients of the batch to those of the parameters and returns the loss of the batch: the mean
   /// of the shards' losses, weighted by rows.
-  /// Throws: ValueError if the batch has no rows, or, on every rank, if the batches differ; ShapeError if the
-  /// tensors of the batch differ in their number of rows, or f's loss does not have one element; ValueError
-  /// if the loss depends on a tensor that requires a gradient but is not a parameter of the model.
+  /// Throws: ValueError if the batch has no rows, if its shards were loaded for another number of shards or
+  /// rank, or, on every rank, if the batches differ; ShapeError if the tensors of the batch differ in their
+  /// number of rows, or f's loss does not have one element; ValueError if the loss depends on a tensor that
+  /// requires a gradient but is not a parameter of the model.
   double backward(const Batch& batch, const std::function<Tensor(const Batch&)>& f);
+
+  /// The shards that this process computes, for a DataLoader that fetches and prepares only their rows:
+  /// `rt::DataLoader loader(data, {.batch_size = 64, .shuffle = true, .shards = parallel.own_shards()})`.
+  OwnShards own_shards() const noexcept;
 
   /// The totals of this process over all calls so far.
   const DataParallelStatistics& statistics() const { return statistics_; }

@@ -4,19 +4,13 @@
 // one shard is a leaf. The tree depends only on the number of shards.
 #pragma once
 
-#include <algorithm>
 #include <bit>
 #include <cstdint>
 #include <vector>
 
-namespace retort::detail {
+#include "retort/framework/data/shards_impl.hpp"
 
-struct ShardRange {
-  std::int64_t begin = 0;
-  std::int64_t end = 0;
-  std::int64_t size() const { return end - begin; }
-  friend bool operator==(const ShardRange&, const ShardRange&) = default;
-};
+namespace retort::detail {
 
 /// The left child is the largest full binary tree that leaves a shard for the right child.
 inline std::int64_t middle(const ShardRange& node) {
@@ -38,14 +32,6 @@ inline bool is_node(const ShardRange& range, std::int64_t shards) {
     }
   }
   return true;
-}
-
-/// The rows of shard i if `rows` rows are split into `shards` contiguous parts whose sizes differ by at most
-/// one.
-inline ShardRange rows_of_shard(std::int64_t rows, std::int64_t shards, std::int64_t i) {
-  const std::int64_t size = rows / shards, larger = rows % shards;
-  const std::int64_t begin = i * size + std::min(i, larger);
-  return {begin, begin + size + (i < larger ? 1 : 0)};
 }
 
 /// The shards that a rank computes: contiguous, and about equally many per rank.

@@ -106,7 +106,9 @@ void train(rt::Communicator& world, const std::string& name, std::int64_t steps,
   rt::StepLR schedule(optimizer, {.step_size = 10, .gamma = 0.5});
   // Buckets so small that tensors span several.
   rt::DataParallel parallel(*task.model, world, {.shards = 8, .bucket_bytes = 2048});
-  rt::DataLoader loader(task.data, {.batch_size = 24, .shuffle = true});
+  rt::DataLoaderOptions batches = {.batch_size = 24, .shuffle = true};
+  if (world.size() % 2 == 0) batches.shards = parallel.own_shards();  // these load their own rows alone
+  rt::DataLoader loader(task.data, batches);
   std::optional<rt::Checkpoint> checkpoint;
   std::int64_t step = 0;
   double sum = 0;

@@ -5,6 +5,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <retort/retort.hpp>
+#include <set>
 #include <sstream>
 
 #include "distill/run/model_files.hpp"
@@ -227,6 +228,51 @@ BOOST_AUTO_TEST_CASE(students_learn_from_the_most_probable_classes) {
   check_refused(teach, "has no \"checksum\"");
   rt::save_sparse_teacher(answers, other, {{"checksum", distill::checksum_of(made.data.train)}});
   check_refused(teach, "of 4 classes");
+}
+
+BOOST_AUTO_TEST_CASE(students_learn_with_every_divergence) {
+  const WithImages made;
+  const auto taught = [&](const std::string& flags) {
+    const Outcome outcome = run(quick(made.folder, "out") + "--seeds 1 --temperature 3 " + flags);
+    BOOST_TEST(outcome.status == 0, outcome.err);
+    return read_file(made.folder / "out/distilled.safetensors");
+  };
+  std::set<std::string> students = {taught("--fused")};
+  BOOST_TEST(students.contains(taught("--fused --divergence forward_kl")));
+  for (const char* flags :
+       {"--standardize", "--divergence reverse_kl", "--divergence jensen_shannon",
+        "--divergence jensen_shannon --beta 0.25", "--divergence skew_kl", "--divergence skew_reverse_kl",
+        "--divergence total_variation", "--divergence logit_mse",
+        "--set distillation.divergence=logit_mse --standardize"})
+    BOOST_TEST(students.insert(taught(flags)).second, flags);
+  check_refused(quick(made.folder, "out") + "--resume", "has distillation.divergence \"logit_mse\"");
+
+  // A sparse teacher is compared by forward KL.
+  const std::string answers = made.folder / "answers.safetensors";
+  rt::save_sparse_teacher(answers, rt::sparse_teacher(rt::randn({300, 3}), 2, 2),
+                          {{"checksum", distill::checksum_of(made.data.train)}});
+  check_refused("teach " + places(made.folder, "out") + quick_students + "--divergence skew_kl " +
+                    "--teacher-logits '" + answers + "'",
+                answers + " needs --divergence forward_kl");
+}
+
+BOOST_AUTO_TEST_CASE(training_images_may_judge) {
+  const WithImages made;
+  const distill::Data held = distill::hold_out(made.data, 100);
+  BOOST_TEST(held.train.size() == 200);
+  BOOST_TEST(held.test.size() == 100);
+  const Outcome outcome = run(quick(made.folder, "out") + "--seeds 1 --held-out 100");
+  BOOST_TEST(outcome.status == 0, outcome.err);
+  BOOST_TEST(contains(outcome.out, "On the held-out training set"), outcome.out);
+  const rt::StateDict predictions = rt::load_safetensors(made.folder / "out/predictions.safetensors");
+  BOOST_TEST(predictions.at("labels").values<int>() == held.test.targets().values<int>());
+  const std::string page = read_file(made.folder / "out/report.html");
+  BOOST_TEST(contains(page, "100 held-out training images"));
+  std::filesystem::remove(made.folder / "out/report.html");
+  BOOST_TEST(run("report --out '" + (made.folder / "out") + "'").status == 0);
+  BOOST_TEST(read_file(made.folder / "out/report.html") == page);
+  check_refused(quick(made.folder, "out") + "--held-out 300",
+                "--held-out is 300, but the training set has 300");
 }
 
 BOOST_AUTO_TEST_CASE(a_teacher_may_be_known_by_its_training_logits_alone) {

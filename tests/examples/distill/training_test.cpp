@@ -65,8 +65,12 @@ BOOST_AUTO_TEST_CASE(fused_and_composed_losses_agree) {
   const retort::Tensor logits = retort::randn({40, 3});
   const retort::Tensor rows = retort::arange(40);
   for (const double alpha : {0.0, 0.3, 1.0}) {
-    const double composed = distillation_loss(made.examples, 3, alpha, false)(logits, rows).item<double>();
-    const double fused = distillation_loss(made.examples, 3, alpha, true)(logits, rows).item<double>();
+    const double composed =
+        distillation_loss(made.examples, {.temperature = 3, .alpha = alpha}, false)(logits, rows)
+            .item<double>();
+    const double fused =
+        distillation_loss(made.examples, {.temperature = 3, .alpha = alpha}, true)(logits, rows)
+            .item<double>();
     BOOST_TEST(composed == fused, boost::test_tools::tolerance(1e-5));
   }
 }
