@@ -1,4 +1,4 @@
-// Everything that Retort offers, but for <retort/framework/xtensor.hpp>, which needs xtensor.
+// All of Retort except <retort/framework/xtensor.hpp>, which needs xtensor.
 #pragma once
 
 #include "retort/framework/base/array.hpp"

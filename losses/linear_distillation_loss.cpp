@@ -29,12 +29,12 @@ struct Layer {
   bool defined() const { return hidden.defined(); }
 };
 
-// All that the loss depends on, in one float type, rows flattened.
+// The inputs of the loss, in one float type, with rows flattened.
 struct Call {
   Layer student;
   Layer teacher;           // or
   Tensor teacher_logits;   // [N, C], or
-  SparseTeacher sparse;    // [N, K], its indices undefined if it is none; none of the three if alpha is 0
+  SparseTeacher sparse;    // [N, K], indices undefined if absent; none of the three if alpha is 0
   detail::ClassRows rows;  // labels and mask [N]
   DistillationLossOptions options;
   double scale = 1;
@@ -58,7 +58,7 @@ void check_layer(const char* whose, const Tensor& hidden, const Tensor& weight, 
                              whose, bias.shape(), whose, weight.shape(), Shape{weight.size(0)}));
 }
 
-// The shape of the student's logits, after all checks.
+// Returns the shape of the student's logits, after all checks.
 Shape check_inputs(const LinearDistillationInputs& in, const DistillationLossOptions& options) {
   check_layer(".", in.hidden, in.weight, in.bias);
   Shape logits = in.hidden.shape();
@@ -127,14 +127,14 @@ Call prepare(const LinearDistillationInputs& in, const DistillationLossOptions& 
       if (x->defined()) *x = x->detach();
   for (Tensor* x : {&call.rows.labels, &call.rows.mask, &call.rows.weight})
     if (x->defined()) *x = reshape(*x, {call.count});
-  // A row that does not count may hold anything, and 0·NaN must not reach the gradient of the weight.
+  // Excluded rows may contain anything, and 0·NaN must not reach the gradient of the weight.
   if (call.rows.mask.defined())
     for (Tensor* x : {&call.student.hidden, &call.teacher.hidden})
       if (x->defined()) *x = where(unsqueeze(call.rows.mask, 1), *x, 0);
   return call;
 }
 
-// The definition: the two calls one after the other.
+// The reference: the two calls one after the other.
 Tensor definition(const Call& call, const Tensors& student) {
   const Tensor logits = linear(student[0], student[1], student[2]);
   if (call.sparse.indices.defined())
@@ -154,8 +154,8 @@ Tensor definition(const Call& call, const Tensors& student) {
                            call.options);
 }
 
-// Rows of logits that exist at a time. Each chunk reads and writes the whole gradient of the weight, which
-// costs some per cent of its products from 256 rows on.
+// Number of rows whose logits exist at a time. Each chunk reads and writes the whole gradient of the weight,
+// which from 256 rows on costs a few per cent of its products.
 Index rows_at_once(const Call& call) {
   constexpr Index least = 256, bytes = Index{32} << 20;
   const Index row = call.classes * static_cast<Index>(size_of(call.dtype));
@@ -169,8 +169,8 @@ void layer_rows(const Layer& layer, Index first, Index count, T* logits) {
                      detail::elements<T>(layer.bias), logits, count, features, layer.weight.size(0));
 }
 
-// Walks over the chunks: writes the losses [N] unless null, and accumulates the gradients of
-// sum(g·loss)·scale for hidden, weight and bias, each unless null; g is [N], or null for 1 everywhere.
+// Processes the chunks: writes the losses [N] unless null, and accumulates the gradients of sum(g·loss)·scale
+// for hidden, weight and bias, each unless null. g is [N], or null for 1 everywhere.
 template <class T>
 void walk(const Call& call, T* losses, const T* g, T* to_hidden, T* to_weight, T* to_bias) {
   const Index chunk = rows_at_once(call), classes = call.classes;
@@ -178,7 +178,7 @@ void walk(const Call& call, T* losses, const T* g, T* to_hidden, T* to_weight, T
   const bool derive = to_hidden != nullptr || to_weight != nullptr || to_bias != nullptr;
   const auto room = [&](Index rows) { return empty({rows, classes}, call.dtype); };
   const Tensor student = room(chunk), teacher = room(call.teacher.defined() ? chunk : 0), part = room(1);
-  T* const logits = detail::elements<T>(writable(student));  // later their gradient
+  T* const logits = detail::elements<T>(writable(student));  // later overwritten by their gradient
   T* const bias_part = detail::elements<T>(writable(part));
   if (call.count == 0) {
     if (to_weight != nullptr) std::fill_n(to_weight, classes * features, T{0});
@@ -250,7 +250,7 @@ void walk(const Call& call, T* losses, const T* g, T* to_hidden, T* to_weight, T
   }
 }
 
-using Gradients = std::array<Tensor, 3>;  // of hidden, weight and bias, undefined if not needed
+using Gradients = std::array<Tensor, 3>;  // of hidden, weight and bias; undefined if not needed
 
 Gradients room_for(const Layer& student, Needs needs) {
   Gradients room;

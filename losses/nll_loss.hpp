@@ -1,4 +1,4 @@
-// The negative log-likelihood loss.
+// Negative log-likelihood loss.
 #pragma once
 
 #include <cstdint>
@@ -9,24 +9,25 @@
 namespace [[RETORT_EXPORT]] retort {
 
 struct NLLLossOptions {
-  Tensor weight = {};                               ///< of each class [C]; undefined for 1
+  Tensor weight = {};                               ///< per class [C]; 1 if undefined
   std::optional<bool> size_average = std::nullopt;  ///< deprecated: see Reduction
-  std::int64_t ignore_index = -100;                 ///< rows with this target do not count
+  std::int64_t ignore_index = -100;                 ///< rows with this target are ignored
   std::optional<bool> reduce = std::nullopt;        ///< deprecated: see Reduction
   Reduction reduction = Reduction::mean;
 };
 
-/// The negative log-likelihood of classes y under log-probabilities x: -w[y]·x[y] per row.
+/// Negative log-likelihood of classes y given log-probabilities x: -w[y]·x[y] per row.
 ///
-/// Shapes: input [N, C, d…] or [C]; target int64 [N, d…] or (); the result () or, with reduction none, the
-/// target's.
-/// Edge cases: a row whose target is ignore_index may hold anything; its term and gradients are exactly 0.
-/// mean divides by the sum of the weights of the rows that count; if that is 0, the result is NaN.
-/// Throws: ShapeError for shapes that do not fit, TypeError for a target that is not int64, IndexError for a
-/// target outside [0, C), ValueError for batchmean. Follows torch.nn.functional.nll_loss.
+/// Shapes: input [N, C, d…] or [C]; target int64 [N, d…] or (); the result is () or, with reduction none, has
+/// the target's shape.
+/// Edge cases: a row whose target is ignore_index may contain anything; its term and gradients are exactly 0.
+/// mean divides by the sum of the weights of the other rows; if that is 0, the result is NaN.
+/// Throws: ShapeError if shapes do not fit; TypeError if the target is not int64; IndexError if a target is
+/// outside [0, C); ValueError if the reduction is batchmean.
+/// Source: torch.nn.functional.nll_loss.
 [[nodiscard]] Tensor nll_loss(const Tensor& input, const Tensor& target, NLLLossOptions options = {});
 
-/// nll_loss with its options fixed.
+/// nll_loss with fixed options.
 using NLLLoss = LossOf<nll_loss, NLLLossOptions, Tensor, Tensor>;
 
 }  // namespace retort

@@ -30,7 +30,7 @@ Tensor copy_or_none(const Tensor& entry, const Tensor& parameter) {
 
 Optimizer::Optimizer(const char* name, std::vector<const char*> state_names)
     : name_(name), state_names_(std::move(state_names)) {
-  std::unordered_set<std::string_view> names{"step"};  // an entry of its own in the state dict
+  std::unordered_set<std::string_view> names{"step"};  // "step" is an entry of the state dict too
   for (const char* state : state_names_)
     if (!names.insert(state).second)
       throw ValueError(
@@ -113,7 +113,7 @@ void Optimizer::step() {
       const Tensor gradient = parameter.grad();
       if (!gradient.defined() || !parameter.requires_grad()) continue;
       State& state = states_[i];
-      for (Tensor& tensor : state.tensors)  // the module may have been converted since
+      for (Tensor& tensor : state.tensors)  // the module may have been converted in the meantime
         if (tensor.defined() && tensor.dtype() != parameter.dtype()) tensor = tensor.to(parameter.dtype());
       ++state.step;
       update(parameter, gradient, state);
@@ -125,7 +125,7 @@ void Optimizer::zero_grad() {
   for (const Tensor& parameter : parameters_) parameter.zero_grad();
 }
 
-/// Calls f, which changes options, and checks them; if either throws, the options are what they were.
+/// Calls f, which changes options, and checks them; restores the options if either throws.
 template <class F>
 void Optimizer::change(F f) {
   std::vector<Group> before = groups_;

@@ -13,7 +13,8 @@ Node::Node(Kind of, const Tensor& value)
 }
 
 void destroy(Node* node) noexcept {
-  // Not through a reference: g++ 12 with -fsanitize=null takes that to a thread-local variable for null.
+  // Not through a reference: with -fsanitize=null, g++ 12 takes a reference to a thread-local variable for
+  // null.
   node->next_dead = std::exchange(thread_state.dead, node);
   if (thread_state.destroying) return;
   thread_state.destroying = true;

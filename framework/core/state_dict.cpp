@@ -91,8 +91,8 @@ namespace {
 
 using Names = std::set<std::string_view>;
 
-// The part of the first name that has to be removed to find it in `known`, such as "module.", if all names
-// begin so.
+// The prefix of the first name, such as "module.", whose removal gives a name in `known`; empty unless all
+// names start with it.
 std::string_view common_prefix(const Names& names, const Names& known) {
   for (const std::string_view name : names)
     for (std::size_t dot = name.find('.'); dot != std::string_view::npos; dot = name.find('.', dot + 1))

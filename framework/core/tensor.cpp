@@ -3,7 +3,8 @@
 namespace retort {
 
 void Tensor::undefined() {
-  throw ValueError("tensor: this tensor is undefined (default-constructed, or a gradient that never came)");
+  throw ValueError(
+      "tensor: this tensor is undefined (default-constructed, or a gradient that was never computed)");
 }
 
 std::int64_t Tensor::size(std::int64_t d) const {

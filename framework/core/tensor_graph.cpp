@@ -1,4 +1,4 @@
-// The members of Tensor that need its graph: they use the units above tensor.hpp.
+// The members of Tensor that need its graph node and so depend on headers above tensor.hpp.
 #include <mutex>
 #include <new>
 
@@ -45,7 +45,7 @@ Leaf* leaf_of(const Tensor& tensor) {
   return tensor.is_leaf() ? static_cast<Leaf*>(Access::node(tensor)) : nullptr;
 }
 
-// The old gradient is freed after the lock is released, since a graph may be freed with it.
+// The old gradient is destroyed after the lock is released, since that may free a graph.
 void replace_grad(Leaf& leaf, Tensor gradient) {
   const std::lock_guard lock(leaf.mutex);
   std::swap(leaf.grad, gradient);

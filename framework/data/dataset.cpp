@@ -8,7 +8,7 @@
 namespace retort {
 namespace {
 
-// Copies rows of `from`, runs of neighbours at once.
+// Copies rows of `from`; adjacent rows are copied together.
 Tensor gather_rows(const Tensor& from, std::span<const std::int64_t> indices) {
   Shape shape = from.shape();
   const std::int64_t rows = shape[0];

@@ -18,8 +18,7 @@ const Tensor* find(const Batch& batch, std::string_view name) {
   return found == batch.others.end() ? nullptr : &found->second;
 }
 
-// A copy of a source whose copies share what is large; null for others. A derived class would lose its own
-// part.
+// Returns a copy of a source whose copies share their data; null for others. A derived class would be sliced.
 const RowSource* cheap_copy(const RowSource& source) {
   if (typeid(source) == typeid(Dataset)) return new Dataset(static_cast<const Dataset&>(source));
   if (typeid(source) == typeid(RowSubset)) return new RowSubset(static_cast<const RowSubset&>(source));
@@ -90,7 +89,7 @@ std::vector<RowSubset> split(const detail::SourceHandle& source, const std::vect
     if (!(fraction >= 0 && fraction <= 1))
       throw ValueError(message("split: fraction {} is outside [0, 1]", fraction));
     sum += fraction;
-    // One ulp below a whole number, as 0.29 · 100 is, counts as that number.
+    // A value one ulp below an integer, such as 0.29 · 100, counts as that integer.
     counts.push_back(
         std::min(left, static_cast<std::int64_t>(fraction * static_cast<double>(rows) * (1 + 1e-12))));
     left -= counts.back();

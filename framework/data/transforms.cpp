@@ -11,7 +11,7 @@ namespace {
 
 struct ImageShape {
   std::int64_t count;
-  std::int64_t planes;  // of one image
+  std::int64_t planes;  // per image
   std::int64_t rows;
   std::int64_t columns;
 };
@@ -23,7 +23,7 @@ ImageShape image_shape(std::string_view name, const Shape& shape) {
   }
   if (shape.size() < 3)
     throw ShapeError(
-        message("{}: inputs of shape {} are no images; they must be [N, …, rows, columns] "
+        message("{}: inputs of shape {} are not images; they must be [N, …, rows, columns] "
                 "or square images in rows [N, side·side]",
                 name, shape));
   std::int64_t planes = 1;
@@ -52,7 +52,7 @@ class RowDraws {
   std::uint64_t key_ = 0;
 };
 
-// Writes one plane of bytes moved down and right; zero bytes are the number zero in every element type.
+// Writes one plane of bytes shifted down and right; zero bytes represent 0 in every element type.
 void shift_plane(const std::byte* from, std::byte* to, std::int64_t rows, std::int64_t row_bytes,
                  std::int64_t down, std::int64_t right_bytes) {
   const std::int64_t kept = std::max<std::int64_t>(row_bytes - std::abs(right_bytes), 0);
@@ -66,8 +66,8 @@ void shift_plane(const std::byte* from, std::byte* to, std::int64_t rows, std::i
   }
 }
 
-// Calls change(plane's pixels, shape of the images, bytes per pixel, number of the image) for a copy of each
-// plane.
+// Calls change(pixels of the plane, shape of the images, bytes per pixel, number of the image) for a copy of
+// each plane.
 template <class Draw, class Change>
 Batch change_images(std::string_view name, Batch batch, Draw draw, Change change) {
   const Array& images = detail::Access::array(batch.input);
@@ -93,7 +93,7 @@ struct Place {
   std::int64_t column;
 };
 
-// A move by at most `most` in each direction. Further than its extent an image is gone in any case.
+// A shift of at most `most` in each direction. A shift beyond its extent removes the whole image anyway.
 Place draw_move(std::int64_t most, const ImageShape& shape, Generator& generator) {
   const auto draw = [&] {
     return static_cast<std::int64_t>(generator.below(2 * static_cast<std::uint64_t>(most) + 1)) - most;
@@ -123,7 +123,7 @@ double draw_gamma(double alpha, Generator& generator) {
   }
 }
 
-// From Beta(alpha, alpha), by Jöhnk's method where alpha is at most 1.
+// Draws from Beta(alpha, alpha), by Jöhnk's method if alpha is at most 1.
 double draw_beta(double alpha, Generator& generator) {
   if (alpha == 0) return 1;
   alpha = std::max(alpha, 1e-300);  // keeps the logarithms below finite
@@ -278,7 +278,7 @@ BatchTransform normalize(double mean, double std) { return normalize(std::vector
 
 BatchTransform detail::compose_all(std::vector<BatchTransform> transforms) {
   return [transforms = std::move(transforms)](Batch batch, Generator& generator) {
-    // A transform may have made a new batch and left these out.
+    // A transform may have created a new batch without these.
     const std::vector<std::int64_t> rows = batch.rows;
     const std::uint64_t key = batch.key;
     for (std::size_t i = 0; i < transforms.size(); ++i) {

@@ -70,7 +70,7 @@ void Exchange::fill_buckets(std::int64_t bucket_bytes) {
   }
 }
 
-// Appends this rank's steps towards the sum at `node`, and returns where that sum is.
+// Appends this rank's steps for the sum at `node`, and returns the place of that sum.
 Exchange::Place Exchange::plan(Bucket& bucket, std::size_t number, const ShardRange& node, int depth) {
   const int me = transport_.rank();
   const int first = owners_[static_cast<std::size_t>(node.begin)];
@@ -147,7 +147,7 @@ void Exchange::put(std::size_t item, std::span<const Tensor> sums) {
   advance();
 }
 
-// The sum at a node, piece by piece, as add_nodes makes it.
+// Adds the sums at a node piece by piece, as add_nodes does.
 void Exchange::add(const Bucket& bucket, const Step& step) {
   visit_dtype(bucket.dtype, [&]<class T>(T) {
     for (std::size_t which = 0; which < bucket.pieces.size(); ++which) {
@@ -193,7 +193,7 @@ void Exchange::advance() {
   const auto is_done = [this](Transport::Request request) { return transport_.done(request); };
   for (; next_broadcast_ < buckets_.size(); ++next_broadcast_) {
     Bucket& bucket = buckets_[next_broadcast_];
-    // What is being sent must not be overwritten.
+    // Data being sent must not be overwritten.
     if (bucket.missing > 0 || bucket.next_step < bucket.steps.size() ||
         !std::ranges::all_of(bucket.sends, is_done))
       return;

@@ -10,7 +10,7 @@
 #include "retort/framework/base/threads.hpp"
 #include "retort/framework/kernels/micro_kernel_impl.hpp"
 
-// OpenBLAS has them, other libraries don't.
+// OpenBLAS has this function, other libraries do not.
 extern "C" __attribute__((weak)) void openblas_set_num_threads(int threads);
 extern "C" __attribute__((weak)) int openblas_get_parallel();
 extern "C" __attribute__((weak)) char* openblas_get_corename();
@@ -18,13 +18,13 @@ extern "C" __attribute__((weak)) char* openblas_get_corename();
 namespace retort::kernels {
 namespace {
 
-// ---- The product panel by panel, for all but the narrowest shapes.
+// ---- Panel-by-panel product, for all but the narrowest shapes.
 
-// Rows of A that stay in the second-level cache while panels of B pass.
+// Rows of A that stay in the second-level cache while panels of B are processed.
 constexpr std::int64_t block_rows = 768;
 
-/// Where op(A) and op(B) find their elements: A[i, p] = a[i·row + p·step], B[p, j] = b[p·step + j·column]. Of
-/// each pair of distances one is 1.
+/// The strides of op(A) and op(B): A[i, p] = a[i·row + p·step], B[p, j] = b[p·step + j·column]. One stride of
+/// each pair is 1.
 template <class T>
 struct Product {
   const T* a;
@@ -33,7 +33,7 @@ struct Product {
   std::int64_t b_step, b_column;
   std::int64_t m, n, k;
   T alpha, beta;
-  const T* bias;  // [n], added, or null
+  const T* bias;  // [n] to add, or null
   T* c;
   std::int64_t ldc;
 };
@@ -54,22 +54,22 @@ inline Batch<T> bias_of(const Product<T>& of, std::int64_t column, bool wanted) 
                                       : Batch<T>(T{0});
 }
 
-/// The elements [*][step] of a panel: where the first stands, and how far apart steps and their elements are.
+/// The elements [*][step] of a panel: the first one, and the strides of steps and elements.
 template <class T>
 struct Panel {
   const T* elements;
   std::int64_t step, apart;
 };
 
-/// Rows x Registers sums over `depth` steps, of rows of A and columns of B that are side by side; `first`
-/// counts the steps before. A packed panel of A has its rows side by side.
+/// Rows x Registers sums over `depth` steps, for adjacent rows of A and columns of B; `first` counts the
+/// previous steps. In a packed panel of A, the elements of one step are contiguous.
 template <int Rows, int Registers, bool Packed, class T>
 void tile(const Product<T>& of, std::int64_t row, std::int64_t column, std::int64_t first, std::int64_t depth,
           const Panel<T>& of_a, const Panel<T>& of_b) {
   Batch<T> sums[Rows][Registers];
   for (auto& of_row : sums)
     for (Batch<T>& sum : of_row) sum = Batch<T>(T{0});
-  for (int i = 0; i < Rows; ++i)  // C is far away by the time the next panel comes to it
+  for (int i = 0; i < Rows; ++i)  // C is out of cache by the time of the next panel
     for (int j = 0; j < Registers; ++j)
       __builtin_prefetch(of.c + (row + i) * of.ldc + column + j * lanes<T>, 1);
   const auto row_of_b = [&](std::int64_t p) { return of_b.elements + p * of_b.step; };
@@ -86,7 +86,8 @@ void tile(const Product<T>& of, std::int64_t row, std::int64_t column, std::int6
   }
 }
 
-/// All tiles of rows [begin, end) against a panel of B; packed_a, where not null, is what pack_a() left.
+/// Multiplies all tiles of rows [begin, end) with a panel of B; packed_a, if not null, is the output of
+/// pack_a().
 template <int Registers, class T>
 void tiles(const Product<T>& of, std::int64_t begin, std::int64_t end, std::int64_t column,
            std::int64_t first, std::int64_t depth, const T* packed_a, const Panel<T>& of_b) {
@@ -103,7 +104,8 @@ void tiles(const Product<T>& of, std::int64_t begin, std::int64_t end, std::int6
     });
 }
 
-/// Rows [begin, end) of A, `depth` steps from `first` on: tile after tile, its rows side by side.
+/// Packs rows [begin, end) of A for `depth` steps from `first` on: tile by tile, with the elements of one
+/// step contiguous.
 template <class T>
 void pack_a(const Product<T>& of, std::int64_t begin, std::int64_t end, std::int64_t first,
             std::int64_t depth, T* packed) {
@@ -112,13 +114,13 @@ void pack_a(const Product<T>& of, std::int64_t begin, std::int64_t end, std::int
     T* to = packed + (row - begin) * depth;
     if (of.a_step == 1) return turn(a, of.a_row, Rows, depth, to, Rows);
     for (std::int64_t p = 0; p < depth; ++p, a += of.a_step, to += Rows) {
-      prefetch(a + 2 * Rows);  // of a tile to come
+      prefetch(a + 2 * Rows);  // a later tile
       std::copy_n(a, Rows, to);
     }
   });
 }
 
-/// Columns of B side by side, zeros behind the last: [depth][two registers].
+/// Packs columns of B, zero-padded: [depth][two registers].
 template <class T>
 void pack_b(const Product<T>& of, const T* b, std::int64_t columns, std::int64_t depth, T* panel) {
   constexpr std::int64_t width = 2 * lanes<T>, line = 64 / sizeof(T);
@@ -128,7 +130,7 @@ void pack_b(const Product<T>& of, const T* b, std::int64_t columns, std::int64_t
   } else if (columns > lanes<T>) {
     for (std::int64_t p = 0; p < depth; ++p) {
       for (std::int64_t i = width; i < 2 * width; i += line)
-        prefetch(b + p * of.b_step + i);  // of the next panel
+        prefetch(b + p * of.b_step + i);  // the next panel
       store(panel + p * width, load(b + p * of.b_step));
       store(panel + p * width + lanes<T>, load_lanes(b + p * of.b_step + lanes<T>, columns - lanes<T>, T{0}));
     }
@@ -138,8 +140,8 @@ void pack_b(const Product<T>& of, const T* b, std::int64_t columns, std::int64_t
   }
 }
 
-/// The product block by block of rows, panel by panel: columns of B side by side in a buffer, then all rows
-/// of the block against them.
+/// The product by blocks of rows and panels: columns of B are packed into a buffer, then multiplied with all
+/// rows of the block.
 template <class T>
 void panel_product(const Product<T>& of) {
   constexpr std::int64_t width = 2 * lanes<T>;
@@ -169,7 +171,7 @@ void panel_product(const Product<T>& of) {
   }
 }
 
-/// A product whose op(B) is stored by columns and whose few rows do not pay for turning it: dot products,
+/// A product whose op(B) is stored by columns and has too few rows to justify transposing it: dot products,
 /// four columns at a time. A is contiguous along k.
 template <class T>
 void dot_products(const Product<T>& of) {
@@ -195,7 +197,7 @@ void dot_products(const Product<T>& of) {
   }
 }
 
-/// One row of A against a B stored by rows: sums of B's rows, some registers of columns at a time.
+/// One row of A times a B stored by rows: sums of B's rows, several registers of columns at a time.
 template <class T>
 void row_times_matrix(const Product<T>& of) {
   const auto some = [&]<int Registers>(std::int64_t column) {
@@ -228,11 +230,11 @@ void multiply_here(const Product<T>& of) {
     panel_product(of);
 }
 
-// ---- Very large products: the library, where it is the faster one.
+// ---- Very large products use the BLAS library where it is faster.
 
-/// Held for the length of a call into the library. Its own threads would fight with ours: it gets one. Its
-/// sequential build hands the same work space to two threads that enter at once, and both get wrong results,
-/// so there one call waits for the other; the threaded builds need no lock.
+/// Held during a call of the library, which is limited to one thread, since its threads would compete with
+/// ours. The sequential build gives the same workspace to two threads that enter at once, with wrong results
+/// for both, so calls are serialised; the threaded builds need no lock.
 std::unique_lock<std::mutex> enter_library() {
   static std::mutex mutex;
   static const bool sequential = [] {
@@ -242,8 +244,8 @@ std::unique_lock<std::mutex> enter_library() {
   return sequential ? std::unique_lock(mutex) : std::unique_lock<std::mutex>();
 }
 
-/// Whether the library's kernels use registers as wide as ours. Debian's OpenBLAS 0.3.21 takes processors
-/// that are younger than itself for very old ones, and is then four times slower.
+/// Returns true if the library's kernels use registers as wide as ours. Debian's OpenBLAS 0.3.21 treats
+/// processors newer than itself as very old ones and is then four times slower.
 bool library_knows_processor() {
 #if defined(__AVX2__)
   static const bool knows = [] {
@@ -258,8 +260,8 @@ bool library_knows_processor() {
 #endif
 }
 
-/// Where it is the faster one. Beside wide registers: from about 1024 x 1024 x 1024 on, by a tenth. It is
-/// made for many processors, we for the one that the build names: narrow registers leave it far ahead.
+/// Returns true where the library is faster: with AVX2 or wider, only for large products (about 10 % from
+/// 1024 x 1024 x 1024 on); with narrower registers much earlier, since it selects its kernels at run time.
 bool belongs_to_library(std::int64_t m, std::int64_t n, std::int64_t k) {
   constexpr std::int64_t least = std::int64_t{1} << (lanes<float> >= 8 ? 29 : 22);
   return m * n * k >= least && std::min({m, n, k}) >= 64 && library_knows_processor();
@@ -272,7 +274,7 @@ void multiply_by_library(const Product<T>& of) {
   const auto i = [](std::int64_t size) { return static_cast<blasint>(size); };
   const bool turned_a = of.a_step != 1, turned_b = of.b_column != 1;
   const std::int64_t lda = turned_a ? of.a_step : of.a_row, ldb = turned_b ? of.b_column : of.b_step;
-  // The library adds its product to the bias that stands there; with beta = 0 it would write zeros first.
+  // The library adds its product to the bias stored in C; with beta = 0 it would first write zeros.
   const T beta = of.bias != nullptr ? T{1} : of.beta;
   for (std::int64_t row = 0; row < of.m && of.bias != nullptr; ++row)
     std::copy_n(of.bias, of.n, of.c + row * of.ldc);
@@ -286,10 +288,10 @@ void multiply_by_library(const Product<T>& of) {
     call(cblas_dgemm);
 }
 
-/// How many strips of the longer side of an [m, n] result threads compute apart, by what the work is worth.
-/// Every strip copies the other matrix again, so they are not narrow.
+/// Number of strips of the longer side of an [m, n] result that threads compute separately, by the amount of
+/// work. Each strip packs the other matrix again, so strips are not narrow.
 std::int64_t strips_of(std::int64_t m, std::int64_t n, std::int64_t k) {
-  constexpr std::int64_t work = 1'500'000;  // of a strip, at least
+  constexpr std::int64_t work = 1'500'000;  // minimum per strip
   const auto width = [](std::int64_t strips) { return strips == 1 ? 64 : strips == 2 ? 192 : 512; };
   std::int64_t strips = 1;
   while (2 * strips <= m * n * k / work && 2 * strips * width(strips) <= std::max(m, n)) strips *= 2;

@@ -1,4 +1,4 @@
-// The register tiles that matrix products and convolutions are made of.
+// Register tiles for matrix products and convolutions.
 #pragma once
 
 #include <algorithm>
@@ -7,16 +7,15 @@
 
 namespace retort::kernels {
 
-/// Rows of a full tile. With two registers of columns, their sums fit into the registers along with the
-/// operands.
+/// Rows of a full tile. With two registers of columns, the sums and operands fit into the registers.
 #if defined(__AVX512F__)
 inline constexpr int tile_rows = 12;
 #else
 inline constexpr int tile_rows = 6;
 #endif
-/// The most rows of a tile below the full ones.
+/// The maximum number of rows of the remaining, lower tiles.
 inline constexpr int low_rows = 6;
-/// Steps of a packed panel of B, two registers wide: it fills the first-level cache.
+/// Steps of a packed panel of B, two registers wide: fills the first-level cache.
 inline constexpr std::int64_t panel_depth = 384;
 
 /// sums[i][j] += Σ over `depth` steps p of a[p·a_step + i·a_row] · b(p)[j·lanes …].
@@ -34,8 +33,8 @@ template <int Rows, int Registers, class T, class B>
   }
 }
 
-/// Calls f.operator()<Rows>(row) for the tiles that rows [begin, end) are cut into: full ones, then lower
-/// ones that are all about as high.
+/// Calls f.operator()<Rows>(row) for the tiles of rows [begin, end): full ones, then lower ones of about
+/// equal height.
 template <class F>
 void for_tiles(std::int64_t begin, std::int64_t end, F f) {
   if constexpr (tile_rows > low_rows)

@@ -1,7 +1,6 @@
-// A register of float or double for any instruction set, and its mathematics: what
-// <retort/framework/fused.hpp> computes with, in the library and in users' programs. It is made of the
-// compiler's vector types, so that it is as wide as the flags of the translation unit allow, or as a
-// function's target attribute.
+// A register of float or double for any instruction set, and its mathematical functions, for
+// <retort/framework/fused.hpp> in the library and in users' programs. It uses the compiler's vector types, so
+// that it is as wide as the flags of the translation unit or a function's target attribute allow.
 #pragma once
 
 #include <array>
@@ -31,7 +30,7 @@ inline namespace baseline {
 inline constexpr int native_bytes = 16;
 #endif
 
-/// Compound assignment for what has + - * /.
+/// Compound assignment for types with + - * /.
 template <class D>
 struct Arithmetic {
   friend D& operator+=(D& a, const D& b) { return a = a + b; }
@@ -42,7 +41,7 @@ struct Arithmetic {
 };
 
 /// `bytes` of lanes of T. Numbers convert to it; comparisons give a Register::Condition. The copy constructor
-/// keeps it from being passed in registers, which functions of different targets would disagree about.
+/// prevents passing in registers, for which functions of different targets have different conventions.
 template <class T, int bytes>
 class Register : public Arithmetic<Register<T, bytes>> {
   using S = Series<T>;
@@ -54,7 +53,7 @@ class Register : public Arithmetic<Register<T, bytes>> {
  public:
   static constexpr int size = bytes / static_cast<int>(sizeof(T));
 
-  /// A truth value per lane.
+  /// A boolean per lane.
   class Condition {
    public:
     explicit Condition(const Integers& lanes_) : lanes(lanes_) {}
@@ -76,7 +75,7 @@ class Register : public Arithmetic<Register<T, bytes>> {
   Register() : v{} {}
   template <class N>
     requires std::is_arithmetic_v<N>
-  Register(N number) : v(static_cast<T>(number) - Vector{}) {}  // NOLINT: made to be implicit
+  Register(N number) : v(static_cast<T>(number) - Vector{}) {}  // NOLINT: implicit by design
   Register(const Register& other) : v(other.v) {}
   Register& operator=(const Register& other) {
     v = other.v;
@@ -101,7 +100,7 @@ class Register : public Arithmetic<Register<T, bytes>> {
   friend Condition operator==(const Register& a, const Register& b) { return Condition(a.v == b.v); }
   friend Condition operator!=(const Register& a, const Register& b) { return Condition(a.v != b.v); }
 
-  /// a where the condition holds, b elsewhere.
+  /// a where the condition is true, otherwise b.
   friend Register where(const Condition& c, const Register& a, const Register& b) {
     return Register(c.lanes ? a.v : b.v);
   }
@@ -118,11 +117,11 @@ class Register : public Arithmetic<Register<T, bytes>> {
     return y;
   }
 
-  /// e^x within about 1 ulp, denormal results included.
+  /// e^x within about 1 ulp, including denormal results.
   friend Register exp(const Register& x) {
     const Reduced at(x.v);
     const Vector p = polynomial(S::exp_series, at.r).v;
-    // Times 2^n in two factors, neither of which leaves the normal range.
+    // Multiplies by 2^n in two factors, both in the normal range.
     const BitVector all = (BitVector)at.shifted, half = all >> 1;
     return Register(p * (Vector)(half << S::fraction_bits) * (Vector)((all - half) << S::fraction_bits));
   }
@@ -142,7 +141,7 @@ class Register : public Arithmetic<Register<T, bytes>> {
     return y.signed_like(x);
   }
 
-  /// ln x within about 1 ulp, denormal x included.
+  /// ln x within about 1 ulp, including denormal x.
   friend Register log(const Register& x) {
     const Integers tiny = x.v < std::numeric_limits<T>::min();
     const Vector normal = tiny ? x.v * S::log_scale : x.v;
@@ -200,7 +199,7 @@ class Register : public Arithmetic<Register<T, bytes>> {
     Register bell;
     return erfc(x, bell);
   }
-  /// The same, and exp(-x²), of which its derivative is made.
+  /// As above, and exp(-x²), for its derivative.
   friend Register erfc(const Register& x, Register& bell) {
     const Register y = erfc_of_positive(abs(x), bell);
     return where(x < Register(0), Register(2) - y, y);
@@ -272,7 +271,7 @@ class Register : public Arithmetic<Register<T, bytes>> {
     }
     Vector r, n, shifted;
   };
-  /// a^y for positive normal a, within 2^-30: both factors of 2^(y·log2 a) in double.
+  /// a^y for positive normal a, within 2^-30; y·log2 a is computed in double.
   static Register positive_power(const Register& a, const Register& y) {
     typedef T Half __attribute__((vector_size(bytes / 2)));
     typedef typename S::Wide Wide __attribute__((vector_size(bytes)));
@@ -292,7 +291,7 @@ class Register : public Arithmetic<Register<T, bytes>> {
       Wide p = z * (2.0 / 15) + 2.0 / 13;
       for (int k = 11; k > 0; k -= 2) p = p * z + 2.0 / k;
       Wide t = __builtin_convertvector(exponent[i], Wide) * (e * 0.69314718055994530942 + s * p);
-      t = t > 200.0 ? 200.0 - Wide{} : t;  // infinity and 0 in float from here on
+      t = t > 200.0 ? 200.0 - Wide{} : t;  // gives infinity or 0 in float beyond
       t = t < -200.0 ? -200.0 - Wide{} : t;
       const Wide rounded = t * 1.44269504088896340736 + magic, n = rounded - magic;
       const Wide r = t - n * 0.69314718055994530942;
@@ -304,7 +303,7 @@ class Register : public Arithmetic<Register<T, bytes>> {
     __builtin_memcpy(&power.v, result, bytes);
     return power;
   }
-  /// std::pow of each lane, special values included.
+  /// std::pow per lane, including special values.
   static Register float_power(const Register& x, const Register& y) {
     const Register zero(0), one(1), endless(std::numeric_limits<T>::infinity()), a = abs(x),
                                                                                  size_of_y = abs(y);
@@ -325,11 +324,11 @@ class Register : public Arithmetic<Register<T, bytes>> {
   }
   static Register erfc_of_positive(const Register& x, Register& bell) {
     const Register z = where(x > Register(S::erfc_end), S::erfc_end, x);
-    // Both quotients, (z - centre)/(z + centre) and 1/(1 + 2z), by one division.
+    // Both quotients, (z - centre)/(z + centre) and 1/(1 + 2z), with one division.
     const Register above = z + Register(S::erfc_centre), scale = Register(1) + z + z;
     const Register inverse = Register(1) / (above * scale),
                    q = ((z - Register(S::erfc_centre)) * scale) * inverse;
-    // z² = square + lost, of the halves of z; the product of the upper ones is exact.
+    // z² = square + lost, from the halves of z; the product of the upper halves is exact.
     constexpr Bits lower = (Bits{1} << (S::fraction_bits / 2 + 1)) - 1;
     const Register high = Register((Vector)((BitVector)z.v & ~lower)), low = z - high, square = z * z;
     const Register lost = ((high * high - square) + Register(2) * high * low) + low * low;
@@ -338,7 +337,7 @@ class Register : public Arithmetic<Register<T, bytes>> {
     return bell * polynomial(S::erfc_series, q.v) * (above * inverse);
   }
 
-  // By the compilers' own names: <immintrin.h> would cost each user's file more than this header does.
+  // Compiler builtins: including <immintrin.h> would cost a user's file more than this header.
 #if defined(__clang__) && __has_builtin(__builtin_elementwise_sqrt)
   static void square_root(const Vector& x, Vector& y) { y = __builtin_elementwise_sqrt(x); }
 #elif defined(__GNUC__) && !defined(__clang__) && defined(__SSE2__)

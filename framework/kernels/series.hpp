@@ -10,7 +10,7 @@ namespace retort::lanes {
 /// The number of terms of 2·artanh(s)/s in s², of which the logarithm of a double is made.
 inline constexpr int artanh_terms = 10;
 
-/// The bit patterns of a number, and the series of exp, log, erf and erfc for its precision.
+/// Bit patterns, and the series of exp, log, erf and erfc for the precision of T.
 template <class T>
 struct Series;
 template <>
@@ -23,10 +23,10 @@ struct Series<float> {
   static constexpr Bits bias = 127;
   // ln 2 in two parts; a small integer times the first is exact.
   static constexpr float ln2_high = 0.693359375f, ln2_low = -0.00021219444005469057f;
-  static constexpr float exp_low = -104.0f, exp_high = 89.0f;  // 0 and infinity beyond them
-  static constexpr float log_scale = 33554432.0f;  // 2^25 lifts any denormal into the normal range
+  static constexpr float exp_low = -104.0f, exp_high = 89.0f;  // 0 and infinity beyond
+  static constexpr float log_scale = 33554432.0f;  // 2^25 scales any denormal into the normal range
   static constexpr float log_scale_exponent = 25, log_unit = 8388608.0f + 127;
-  // exp(r) on |r| <= ln 2 / 2: from r² on interpolated at the Chebyshev nodes, 2^-26.6 of exp(r).
+  // exp(r) on |r| <= ln 2 / 2: from r² on interpolated at the Chebyshev nodes, within 2^-26.6 of exp(r).
   static constexpr std::array<float, 7> exp_series{1.0f,
                                                    1.0f,
                                                    0.5f,
@@ -34,7 +34,7 @@ struct Series<float> {
                                                    0.041666554617204574f,
                                                    0.008363179052722578f,
                                                    0.0013926183587713494f};
-  // (ln(1 + f) - f + f²/2) / f³ on sqrt(1/2) <= 1 + f <= sqrt(2), likewise: 2^-28 of ln(1 + f).
+  // (ln(1 + f) - f + f²/2) / f³ on sqrt(1/2) <= 1 + f <= sqrt(2), likewise: within 2^-28 of ln(1 + f).
   static constexpr std::array<float, 9> log_series{
       0.33333331180030046f,  -0.24999996957950882f, 0.200007157488921f,
       -0.16667802319501254f, 0.1424905764569748f,   -0.12425687331451106f,

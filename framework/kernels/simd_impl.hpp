@@ -1,5 +1,5 @@
-// One register of float or double, how rows of any length are walked with it, and exp and log for it. What is
-// used of xsimd 8.1 is limited to operations that are right on SSE2, AVX2 and AVX-512 alike.
+// One register of float or double, iteration over rows of any length, and exp and log. The parts of xsimd 8.1
+// used are those that are correct on SSE2, AVX2 and AVX-512.
 #pragma once
 
 #include <array>
@@ -12,7 +12,7 @@
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#pragma GCC diagnostic ignored "-Wuninitialized"  // by g++ 12 of its own AVX-512 header
+#pragma GCC diagnostic ignored "-Wuninitialized"  // false positives of g++ 12 in its own AVX-512 header
 #endif
 #include <xsimd/xsimd.hpp>
 #if defined(__GNUC__) && !defined(__clang__)
@@ -33,7 +33,7 @@ inline constexpr std::int64_t lanes = static_cast<std::int64_t>(Batch<T>::size);
 template <class T>
 inline constexpr T infinity = std::numeric_limits<T>::infinity();
 
-/// a·b + c, fused where the machine can (xsimd 8.1 does not fuse on AVX-512).
+/// a·b + c, fused if the machine supports it (xsimd 8.1 does not fuse on AVX-512).
 template <class T>
 inline Batch<T> fma(const Batch<T>& a, const Batch<T>& b, const Batch<T>& c) {
 #if defined(__AVX512F__)
@@ -55,23 +55,23 @@ inline void store(T* y, const Batch<T>& v) {
   v.store_unaligned(y);
 }
 
-/// Asks for what is read some steps later; the hardware would not look beyond the page.
+/// Prefetches data needed some steps later; the hardware prefetcher stops at the page boundary.
 template <class T>
 inline void prefetch(const T* x) {
   __builtin_prefetch(x);
 }
-/// Elements between what is computed and what is fetched, where long rows are walked.
+/// Prefetch distance in elements, for long rows.
 inline constexpr std::int64_t ahead = 2048;
 
-/// A result of this many bytes will not be found in the cache again: it is written past it.
+/// Results of at least this many bytes exceed the caches and use non-temporal stores.
 inline constexpr std::int64_t streamed_bytes = std::int64_t{16} << 20;
 template <class T>
 inline bool is_aligned(const T* y) {
   return reinterpret_cast<std::uintptr_t>(y) % (static_cast<std::size_t>(lanes<T>) * sizeof(T)) == 0;
 }
 
-/// Stores past the caches, for results too large to be found there again. y is aligned to the register. What
-/// wrote so calls finish_stores() before another thread may read it.
+/// A non-temporal store, for results that exceed the caches. y is aligned to the register. Call
+/// finish_stores() before another thread reads them.
 template <class T>
 inline void store_past_cache(T* y, const Batch<T>& v) {
 #if defined(__AVX512F__)
@@ -101,7 +101,8 @@ alignas(64) inline constexpr std::int32_t first_lanes[16] = {-1, -1, -1, -1, -1,
 }
 #endif
 
-/// The first `count` lanes from x (0 < count < lanes), `fill` in the others. Reads nothing behind x + count.
+/// Loads the first `count` lanes from x (0 < count < lanes), `fill` in the others. Reads nothing past x +
+/// count.
 template <class T>
 inline Batch<T> load_partial(const T* x, std::int64_t count, T fill) {
 #if defined(__AVX512F__)
@@ -123,7 +124,7 @@ inline Batch<T> load_partial(const T* x, std::int64_t count, T fill) {
 #endif
 }
 
-/// Stores the first `count` lanes (0 < count < lanes) and touches nothing behind them.
+/// Stores the first `count` lanes (0 < count < lanes) and writes nothing past them.
 template <class T>
 inline void store_partial(T* y, const Batch<T>& v, std::int64_t count) {
 #if defined(__AVX512F__)
@@ -146,8 +147,8 @@ inline void store_partial(T* y, const Batch<T>& v, std::int64_t count) {
 #endif
 }
 
-/// While it lives and where it is wanted, this thread's results too small for a normal number are 0:
-/// computing with denormal ones takes a hundred times as long. For sums that they do not change.
+/// During its lifetime, if enabled, denormal results on this thread are flushed to 0, since arithmetic with
+/// denormals is a hundred times slower. For sums in which they are negligible.
 class FlushToZero {
  public:
 #if defined(__SSE2__)
@@ -167,7 +168,7 @@ class FlushToZero {
 };
 
 namespace detail {
-/// The lanes folded by an operation that has an overload for each register width.
+/// Reduces the lanes with an operation that has an overload for each register width.
 template <class T, class Operation>
 inline T fold(const Batch<T>& v, Operation operation) {
 #if defined(__AVX512F__)
@@ -227,14 +228,14 @@ template <class T>
 inline T sum_lanes(const Batch<T>& v) {
   return detail::fold(v, detail::Add{});
 }
-/// The greatest lane; of registers without NaN.
+/// The largest lane of a register without NaN.
 template <class T>
 inline T max_lanes(const Batch<T>& v) {
   return detail::fold(v, detail::Max{});
 }
 
-/// a > b ? a : b; so where a is NaN b comes out, and where b is NaN it comes out. max_of(x, acc) forgets NaN
-/// in x, max_of(acc, x) lets the last one through.
+/// a > b ? a : b, so the result is b if either is NaN. max_of(x, acc) ignores NaN in x; in max_of(acc, x) the
+/// last one passes.
 template <class T>
 inline Batch<T> max_of(const Batch<T>& a, const Batch<T>& b) {
   return xsimd::max(a, b);
@@ -251,7 +252,7 @@ using Format = retort::lanes::Series<T>;
 template <class T>
 inline constexpr T log2_e = static_cast<T>(1.44269504088896340735992468100189214);
 
-/// v·2^n for the integer n in the low bits of `shifted`, twice the exponent's bias added to it.
+/// v·2^n for the integer n in the low bits of `shifted`, to which twice the exponent's bias is added.
 template <class T>
 inline Batch<T> times_power_of_2(const Batch<T>& v, [[maybe_unused]] const Batch<T>& n,
                                  [[maybe_unused]] const Batch<T>& shifted) {
@@ -261,7 +262,7 @@ inline Batch<T> times_power_of_2(const Batch<T>& v, [[maybe_unused]] const Batch
   else
     return _mm512_scalef_pd(v, n);
 #else
-  // In two factors, neither of which leaves the normal range.
+  // In two factors, both in the normal range.
   using Bits = xsimd::batch<typename Format<T>::Bits>;
   constexpr int fraction_bits = Format<T>::fraction_bits;
   const Bits bits = xsimd::bitwise_cast<Bits>(shifted);
@@ -271,7 +272,7 @@ inline Batch<T> times_power_of_2(const Batch<T>& v, [[maybe_unused]] const Batch
 #endif
 }
 
-/// Each x[k] = e^(factor·x[k]), from constants that have the factor in them; x within what they allow.
+/// Each x[k] = e^(factor·x[k]), with the factor included in the constants; x must be in their range.
 template <class T, std::size_t K, class Constants>
 inline void exp_with(std::array<Batch<T>, K>& x, const Constants& constants) {
   using F = Format<T>;
@@ -287,7 +288,7 @@ inline void exp_with(std::array<Batch<T>, K>& x, const Constants& constants) {
   for (std::size_t k = 0; k < K; ++k) x[k] = times_power_of_2<T>(p[k], n[k], shifted[k]);
 }
 
-/// For e^x itself.
+/// The constants of e^x.
 template <class T>
 struct ExpConstants {
   static Batch<T> to_exponent() { return Batch<T>(log2_e<T>); }
@@ -297,28 +298,28 @@ struct ExpConstants {
 };
 }  // namespace detail
 
-/// Each x[k] = e^x[k] within about 1 ulp, denormal results included: 0 at -infinity, infinity on overflow,
-/// NaN stays. Several registers step by step together keep the processor's pipes full.
+/// Each x[k] = e^x[k] within about 1 ulp, including denormal results: 0 at -infinity, infinity on overflow,
+/// NaN for NaN. Several registers are interleaved to fill the processor's pipelines.
 template <class T, std::size_t K>
 inline void exp_each(std::array<Batch<T>, K>& x) {
   using F = detail::Format<T>;
   for (Batch<T>& v : x) v = max_of<T>(Batch<T>(F::exp_low), min_of<T>(Batch<T>(F::exp_high), v));
   detail::exp_with<T>(x, detail::ExpConstants<T>{});
 }
-/// The same for no x above 0.
+/// As above, for x <= 0.
 template <class T, std::size_t K>
 inline void exp_each_below_0(std::array<Batch<T>, K>& x) {
   for (Batch<T>& v : x) v = max_of<T>(Batch<T>(detail::Format<T>::exp_low), v);
   detail::exp_with<T>(x, detail::ExpConstants<T>{});
 }
 
-/// e^(factor·x) for no x above 0, as fast as e^x: the positive factor goes into the constants.
+/// e^(factor·x) for x <= 0, as fast as e^x: the positive factor is included in the constants.
 template <class T>
 class ScaledExp {
  public:
   explicit ScaledExp(double factor) {
     using F = detail::Format<T>;
-    // Its powers would not fit beyond these; then it is multiplied.
+    // Beyond these bounds the scaled constants would overflow, and x is multiplied by the factor instead.
     if (!(factor >= 1e-4 && factor <= 1e4)) {
       before_ = Batch<T>(static_cast<T>(factor));
       multiplies_ = true;
@@ -415,7 +416,7 @@ inline void log_of_normal(std::array<Batch<T>, K>& x, const std::array<Batch<T>,
   for (std::size_t k = 0; k < K; ++k) x[k] = fma<T>(e[k], Batch<T>(F::ln2_high), p[k] + x[k]);
 }
 
-/// ln x of any x.
+/// ln x for any x.
 template <class T>
 inline Batch<T> log_of_any(const Batch<T>& x) {
   using F = Format<T>;
@@ -430,8 +431,8 @@ inline Batch<T> log_of_any(const Batch<T>& x) {
 }
 }  // namespace detail
 
-/// Each x[k] = ln x[k] within about 1 ulp, denormal x included: -infinity at 0, infinity at infinity, NaN
-/// below 0 and for NaN.
+/// Each x[k] = ln x[k] within about 1 ulp, including denormal x: -infinity at 0, infinity at infinity, NaN
+/// for negative x and NaN.
 template <class T, std::size_t K>
 inline void log_each(std::array<Batch<T>, K>& x) {
   const Batch<T> least(std::numeric_limits<T>::min()), greatest(std::numeric_limits<T>::max());

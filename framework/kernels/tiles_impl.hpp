@@ -1,5 +1,5 @@
-// Small matrix products on operands that lie in the caches, for kernels that are made of several of them.
-// Nothing is copied, and nothing is cut for threads.
+// Small matrix products on operands in cache, for kernels that consist of several of them. Nothing is copied
+// or split among threads.
 #pragma once
 
 #include <algorithm>
@@ -9,7 +9,7 @@
 
 namespace retort::kernels {
 
-/// An operand of which element [row, step] is at data[row · row_step + step · depth_step].
+/// An operand whose element [row, step] is at data[row · row_step + step · depth_step].
 template <class T>
 struct Operand {
   const T* data;
@@ -23,8 +23,7 @@ inline constexpr int highest_tile = 12;
 inline constexpr int highest_tile = 6;
 #endif
 
-/// C [Rows, columns] (+)= A · B for at most two registers of columns; `last` lanes of the last register
-/// count.
+/// C [Rows, columns] (+)= A · B for at most two registers of columns, of which the last has `last` lanes.
 template <int Rows, int Registers, bool Full, bool Add, class T>
 void small_tile(const Operand<T>& a, const T* b, Index b_step, Index depth, T* c, Index c_step, Index last) {
   Batch<T> sums[Rows][Registers];
@@ -48,7 +47,7 @@ void small_tile(const Operand<T>& a, const T* b, Index b_step, Index depth, T* c
 template <int Registers, bool Full, bool Add, class T>
 void small_tiles(Index rows, const Operand<T>& a, const T* b, Index b_step, Index depth, T* c, Index c_step,
                  Index last) {
-  // Tiles that are about equally high leave no low one, whose few sums would wait for each other.
+  // Tiles of about equal height avoid a low one, whose few sums would wait for each other.
   const Index count = (rows + highest_tile - 1) / highest_tile;
   for (Index i = 0; i < count; ++i) {
     const Index begin = rows * i / count, height = rows * (i + 1) / count - begin;
@@ -64,8 +63,8 @@ void small_tiles(Index rows, const Operand<T>& a, const T* b, Index b_step, Inde
 }
 }  // namespace detail
 
-/// C [rows, columns] = A · B, or C += A · B for Add. A is [rows, depth] with any steps; B is [depth, columns]
-/// and C is [rows, columns], each with contiguous rows that are b_step and c_step apart.
+/// C [rows, columns] = A · B, or C += A · B for Add. A is [rows, depth] with arbitrary strides; B [depth,
+/// columns] and C [rows, columns] have contiguous rows with strides b_step and c_step.
 template <bool Add, class T>
 void small_product(Index rows, Index columns, Index depth, const Operand<T>& a, const T* b, Index b_step,
                    T* c, Index c_step) {

@@ -79,7 +79,8 @@ std::vector<std::pair<std::string, Tensor>> Module::named_buffers() const { retu
 
 std::vector<std::pair<std::string, Module*>> Module::named_children() {
   std::vector<std::pair<std::string, Module*>> children;
-  // The list of members is const for all callers; what a module that may be changed holds may be changed.
+  // The list of members is const for all callers; here the module itself is not const, so its members may
+  // change.
   for (detail::Member& member : members())
     if (member.child) children.emplace_back(std::move(member.name), const_cast<Module*>(member.child));
   return children;

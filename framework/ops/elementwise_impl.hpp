@@ -1,4 +1,4 @@
-// The parts of the elementwise operations: values without history, and operands in their common type.
+// Shared parts of the elementwise operations: values without history, and operands in their common type.
 #pragma once
 
 #include <type_traits>
@@ -15,7 +15,7 @@ using kernels::Batch;
 
 enum class Elements { all, floats };
 
-/// f of each element: of registers for float types. With Elements::floats f does not take int64.
+/// f of each element, called with registers for float types. With Elements::floats, int64 is not supported.
 template <Elements elements = Elements::all, class F>
 Tensor map(const Tensor& x, F f) {
   Array out(x.shape(), x.dtype());
@@ -26,7 +26,7 @@ Tensor map(const Tensor& x, F f) {
   return detail::Access::make(std::move(out));
 }
 
-/// f of one element at a time, with a result of type U.
+/// f of each element, one at a time, with a result of type U.
 template <class U, class F>
 Tensor map_elements(const Tensor& x, F f) {
   Array out(x.shape(), dtype_of<U>);
@@ -35,7 +35,7 @@ Tensor map_elements(const Tensor& x, F f) {
   return detail::Access::make(std::move(out));
 }
 
-/// Both operands in the type that they promote to.
+/// Both operands in their common type.
 struct Pair {
   Tensor a, b;
   Shape shape;
@@ -57,14 +57,14 @@ Tensor zip(const Pair& pair, F f) {
   return detail::Access::make(std::move(out));
 }
 
-/// int64 as float32, for what is defined on float types.
+/// int64 converted to float32, for functions defined on float types.
 inline Tensor floating(const Tensor& x) { return is_floating_point(x.dtype()) ? x : x.to(DType::float32); }
 inline Tensor floating(const char* operation, const Tensor& x) {
   require_defined(operation, x);
   return floating(x);
 }
 
-/// x in the type that an expression with `s` has.
+/// x in the result type of an expression with `s`.
 inline Tensor with_scalar(const char* operation, const Tensor& x, Scalar s) {
   require_defined(operation, x);
   return s.integral() ? x : floating(x);
@@ -74,7 +74,7 @@ inline Tensor scalar_beside(const char* operation, const Tensor& x, Scalar s) {
   return full({}, s, s.integral() || is_floating_point(x.dtype()) ? x.dtype() : DType::float32);
 }
 
-/// A scalar as an operand of a register or an int64.
+/// A scalar as an operand for a register or an int64.
 template <class T>
 Batch<T> constant(const Batch<T>&, Scalar s) {
   return Batch<T>(s.as<T>());

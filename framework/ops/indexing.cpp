@@ -22,7 +22,7 @@ void check_indices(const char* operation, const Tensor& index, std::int64_t boun
                                operation, values[i], i, bound));
 }
 
-// Calls visit(position in the index, position in x) for the elements that gather reads.
+// Calls visit(position in the index, position in x) for the elements read by gather.
 template <class Visit>
 void for_each_gathered(const Shape& x, std::size_t dim, const Tensor& index, Visit visit) {
   const auto picks = index.data<std::int64_t>();
@@ -44,8 +44,8 @@ void for_each_gathered(const Shape& x, std::size_t dim, const Tensor& index, Vis
 
 Tensor gather_unchecked(const Tensor& x, std::size_t dim, const Tensor& index);
 
-// g added in place to `out`, or to zeros if it is undefined, at the gathered positions: the gradient of
-// gather.
+// The gradient of gather: adds g in place to `out`, or to zeros if it is undefined, at the gathered
+// positions.
 Tensor scatter(Tensor out, const Tensor& g, const Shape& shape, std::size_t dim, const Tensor& index) {
   if (!out.defined()) out = zeros(shape, g.dtype());
   visit_dtype(g.dtype(), [&]<class T>(T) {
@@ -77,7 +77,7 @@ Tensor gather_unchecked(const Tensor& x, std::size_t dim, const Tensor& index) {
 enum class AtSkipped { read, zero };
 Tensor pick_rows(const Tensor& x, std::size_t dim, const Tensor& index, std::int64_t skipped, AtSkipped);
 
-// The rows of g added in place to `out`, or to zeros if it is undefined, at the picked positions except
+// Adds the rows of g in place to `out`, or to zeros if it is undefined, at the selected positions except
 // `skipped`.
 Tensor add_rows(Tensor out, const Tensor& g, const Shape& shape, std::size_t dim, const Tensor& index,
                 std::int64_t skipped) {
@@ -102,7 +102,7 @@ Tensor add_rows(Tensor out, const Tensor& g, const Shape& shape, std::size_t dim
                  }});
 }
 
-// Rows of x along dim. The row at position `skipped` gets no gradient; it is read as x has it, or as zero.
+// Rows of x along dim. The row at position `skipped` gets no gradient.
 Tensor pick_rows(const Tensor& x, std::size_t dim, const Tensor& index, std::int64_t skipped,
                  AtSkipped at_skipped) {
   const Split s = split_at(x.shape(), dim);

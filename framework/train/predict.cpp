@@ -15,7 +15,7 @@ EvaluationMode::EvaluationMode(Module& module) {
 }
 
 EvaluationMode::~EvaluationMode() {
-  // train() also sets the children, so parents are restored first.
+  // train() also sets the submodules, so parents are restored first.
   for (const auto& [module, mode] : modes_) module->train(mode);
 }
 
@@ -26,7 +26,7 @@ void EvaluationMode::remember(Module& module) {
 
 namespace {
 
-/// Calls the model with the rows begin … end-1 of each batch, which `rows` returns, and concatenates its
+/// Calls the model with rows begin … end-1 of each batch, as returned by `rows`, and concatenates the
 /// results.
 Tensor predict_rows(std::int64_t size, const PredictOptions& options,
                     const std::function<Tensor(std::int64_t, std::int64_t)>& rows,

@@ -1,4 +1,4 @@
-// Outputs of a model for a whole data set, computed in batches.
+// Model outputs for a whole data set, computed in batches.
 #pragma once
 
 #include <cstdint>
@@ -33,19 +33,19 @@ class EvaluationMode {
 
  private:
   void remember(Module& module);
-  std::vector<std::pair<Module*, bool>> modes_ = {};  // parents before their children
+  std::vector<std::pair<Module*, bool>> modes_ = {};  // parents before their submodules
 };
 }  // namespace detail
 
-/// model(inputs) for all rows of `inputs`, without history: the model is called with consecutive batches of
-/// rows, and its results are concatenated. A module is in evaluation mode meanwhile (no dropout, running
-/// statistics unchanged); afterwards every submodule is in the mode that it was in. A const module is called
-/// as it is.
+/// Returns model(inputs) for all rows of `inputs`, without history: calls the model with consecutive batches
+/// of rows and concatenates the results. A module is put into evaluation mode (no dropout, running statistics
+/// unchanged), and then each submodule is returned to its previous mode. A const module is called in its
+/// current mode.
 ///
 /// Shapes: inputs [N, …], result [N, …]: the model must return one row per input row.
 /// Edge cases: without rows the model is called once with an empty batch.
-/// Throws: ValueError for batch_size < 1; ShapeError if inputs are 0-dimensional or the model returns another
-/// number of rows; and what the model throws.
+/// Throws: ValueError if batch_size < 1; ShapeError if inputs are 0-dimensional or the model returns a
+/// different number of rows; exceptions of the model.
 template <class Model>
 [[nodiscard]] Tensor predict(Model& model, const Tensor& inputs, PredictOptions options = {}) {
   const auto call = [&](const Tensor& batch) { return model(batch); };
@@ -57,8 +57,8 @@ template <class Model>
   }
 }
 
-/// predict() for the inputs of all rows of a source, in order, such as a part that split() returned. The rows
-/// are fetched batch by batch.
+/// predict() for the inputs of all rows of a source, in order, such as a part returned by split(). The rows
+/// are fetched in batches.
 template <class Model>
 [[nodiscard]] Tensor predict(Model& model, const RowSource& source, PredictOptions options = {}) {
   const auto call = [&](const Tensor& batch) { return model(batch); };

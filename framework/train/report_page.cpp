@@ -1,4 +1,4 @@
-// The frame of every report: page and style sheet.
+// The page template and style sheet of reports.
 #include "retort/framework/train/report_impl.hpp"
 
 namespace retort::detail {

@@ -35,7 +35,7 @@ void write_whole(const std::string& path, const std::string& text) {
   file.commit();
 }
 
-/// The content of a small text file; nothing if there is none.
+/// The content of a small text file; empty if it does not exist.
 std::optional<std::string> text_of(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   if (!file) return std::nullopt;
@@ -51,7 +51,7 @@ std::string settings_text(const JsonFields& settings) {
   return settings.empty() ? "{}\n" : text + "\n}\n";
 }
 
-/// The first line in which two texts differ, as "a" instead of "b".
+/// Describes the first line that differs between two texts.
 std::string difference(const std::string& was, const std::string& is) {
   std::istringstream first(was), second(is);
   for (std::string a, b; std::getline(second, b);)
@@ -65,7 +65,8 @@ RunFolder::RunFolder(std::string path, const JsonFields& settings) : path_(std::
   std::error_code error;
   fs::create_directories(path_, error);
   if (error)
-    throw IoError(message("RunFolder: {}: cannot be made: {}", path_, error.message()), path_, error.value());
+    throw IoError(message("RunFolder: {}: cannot be created: {}", path_, error.message()), path_,
+                  error.value());
   lock_ = ::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (lock_ < 0)
     throw IoError(message("RunFolder: {}: {}", path_, detail::system_message(errno)), path_, errno);
@@ -211,7 +212,7 @@ struct Training::State {
     saved = Clock::now();
   }
 
-  /// Everything is saved in a checkpoint; what follows may be repeated after a kill.
+  /// Everything has been saved in a checkpoint; the following may be repeated after a kill.
   void end() {
     progress.reset();
     write_whole(path(".json"), Json({{"steps", step}, {"seconds", seconds()}}).dump(2) + '\n');
@@ -244,7 +245,7 @@ struct Training::State {
   std::optional<Progress> progress = {};
   std::int64_t step = 0, total = 0;
   double sum = 0;          // of the losses since the last line of the log
-  std::int64_t count = 0;  // of those losses
+  std::int64_t count = 0;  // number of those losses
   double seconds_before = 0;
   bool over = false;
   Clock::time_point start = Clock::now(), saved = Clock::now();
@@ -260,7 +261,7 @@ bool Training::done() const { return state_->over; }
 void Training::step(double loss) {
   if (state_->over)
     throw ValueError(
-        message("Training: {}: is done; ask done() before each pass over the loader", state_->name));
+        message("Training: {}: is done; check done() before each pass over the loader", state_->name));
   state_->take(loss);
 }
 

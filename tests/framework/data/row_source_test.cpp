@@ -8,6 +8,7 @@
 #include "tests_support.hpp"
 
 using namespace retort;
+using retort::tests::contains;
 using retort::tests::thrown_text;
 
 namespace {
@@ -49,6 +50,58 @@ std::vector<float> values(const Tensor& x) { return x.values<float>(); }
 }  // namespace
 
 BOOST_AUTO_TEST_SUITE(row_source)
+
+// A process fetches the rows of its own shards; together they are the batch, with the same random numbers.
+BOOST_AUTO_TEST_CASE(a_loader_prepares_the_shards_of_its_process) {
+  class Counted : public Squares {
+   public:
+    using Squares::Squares;
+    Batch fetch(std::span<const std::int64_t> rows) const override {
+      fetched.insert(fetched.end(), rows.begin(), rows.end());
+      return Squares::fetch(rows);
+    }
+    mutable std::vector<std::int64_t> fetched = {};
+  };
+  const auto noise = [](Batch batch, Generator& generator) {
+    for (float& value : batch.input.mutable_data<float>()) value += static_cast<float>(generator.uniform());
+    return batch;
+  };
+  const auto pass = [&](const Counted& source, OwnShards shards) {
+    DataLoader loader(
+        source,
+        {.batch_size = 7, .shuffle = true, .seed = 3, .transform = noise, .prefetch = 0, .shards = shards});
+    std::vector<Batch> batches;
+    for (const Batch& batch : loader) batches.push_back(batch);
+    return batches;
+  };
+  const Counted all(17), first(17), second(17), none(17);
+  const std::vector<Batch> whole = pass(all, {4, 0, 4}), left = pass(first, {4, 0, 3}),
+                           right = pass(second, {4, 3, 4}), idle = pass(none, {4, 4, 4});
+  BOOST_TEST(all.fetched.size() == 17U);
+  BOOST_TEST(first.fetched.size() + second.fetched.size() == 17U);
+  BOOST_TEST(none.fetched.empty());
+  for (std::size_t i = 0; i < whole.size(); ++i) {
+    BOOST_TEST(!whole[i].input.defined());
+    BOOST_TEST(whole[i].rows == left[i].rows);
+    BOOST_TEST(whole[i].rows == idle[i].rows);
+    BOOST_REQUIRE_EQUAL(whole[i].shards.size(), 4U);
+    BOOST_REQUIRE_EQUAL(left[i].shards.size(), 3U);
+    BOOST_REQUIRE_EQUAL(right[i].shards.size(), 1U);
+    std::vector<std::int64_t> rows;
+    for (std::size_t shard = 0; shard < 4; ++shard) {
+      const Batch &expected = whole[i].shards[shard],
+                  &own = shard < 3 ? left[i].shards[shard] : right[i].shards[0];
+      BOOST_TEST(own.rows == expected.rows);
+      BOOST_TEST(own.key == whole[i].key);
+      BOOST_TEST(own.input.defined() == !own.rows.empty());
+      if (own.input.defined()) BOOST_TEST(values(own.input) == values(expected.input));
+      rows.insert(rows.end(), own.rows.begin(), own.rows.end());
+    }
+    BOOST_TEST(rows == whole[i].rows);
+  }
+  for (const OwnShards& wrong : {OwnShards{4, -1, 2}, OwnShards{4, 3, 2}, OwnShards{4, 0, 5}})
+    BOOST_TEST(contains(thrown_text<ValueError>([&] { DataLoader(all, {.shards = wrong}); }), "of 4"));
+}
 
 BOOST_AUTO_TEST_CASE(batches_of_named_tensors) {
   const Tensor x = arange(6, DType::float32);

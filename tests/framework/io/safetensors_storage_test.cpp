@@ -38,7 +38,7 @@ BOOST_AUTO_TEST_CASE(floats_are_rounded_to_16_bits_on_request) {
       {-std::numeric_limits<double>::infinity(), 0xFC00, 0xFF80},
   };
   std::vector<Case> doubles = floats;
-  doubles.insert(doubles.end(), {{1 + 0x1p-11 + 0x1p-40, 0x3C01, 0x3F80},  // no tie: not to be rounded twice
+  doubles.insert(doubles.end(), {{1 + 0x1p-11 + 0x1p-40, 0x3C01, 0x3F80},  // not a tie: one rounding only
                                  {1 + 0x1p-8 + 0x1p-40, 0x3C04, 0x3F81},
                                  {-1 - 0x3p-8 + 0x1p-40, 0xBC0C, 0xBF81},
                                  {1e300, 0x7C00, 0x7F80},
@@ -68,7 +68,7 @@ BOOST_AUTO_TEST_CASE(floats_are_rounded_to_16_bits_on_request) {
 
 BOOST_AUTO_TEST_CASE(nan_stays_nan_in_16_bits) {
   const TemporaryFolder folder;
-  // Its payload stands in bits that are cut off.
+  // Its payload is in bits that the conversion drops.
   const Tensor numbers = tensor({std::bit_cast<float>(0x7F800001U), std::bit_cast<float>(0xFFC00000U)});
   for (const FloatStorage storage : {FloatStorage::float16, FloatStorage::bfloat16}) {
     save_safetensors(folder / "f", {{"x", numbers}, {"y", numbers.to(DType::float64)}}, {},

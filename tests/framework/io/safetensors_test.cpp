@@ -165,7 +165,7 @@ BOOST_AUTO_TEST_CASE(interrupted_and_short_reads_go_on_and_failing_ones_are_told
                         says("load_safetensors: " + path, "Input/output error"));
 }
 
-// A mapped file would end the program here.
+// With a mapped file, the program would crash here.
 BOOST_AUTO_TEST_CASE(a_file_that_shrinks_while_it_is_read_is_told) {
   const TemporaryFolder folder;
   write_file(folder / "f", std::string(10'000, 'x'));
@@ -356,7 +356,7 @@ BOOST_AUTO_TEST_CASE(many_long_names_take_no_time) {
   BOOST_TEST(seconds.count() < 10);
 }
 
-// A sparse file costs its maker nothing, however long it is.
+// A sparse file takes no disk space, however long it is.
 BOOST_AUTO_TEST_CASE(what_no_memory_can_hold_is_refused) {
   for (const std::uint64_t count : {std::uint64_t{1} << 45, std::uint64_t{1} << 61}) {
     const std::string length = std::to_string(count);
@@ -368,7 +368,7 @@ BOOST_AUTO_TEST_CASE(what_no_memory_can_hold_is_refused) {
   }
 }
 
-// Whatever a byte becomes and wherever a file ends, the answer is tensors or an IoError.
+// Whatever byte changes and wherever the file ends, the result is tensors or an IoError.
 BOOST_AUTO_TEST_CASE(damaged_files_do_no_harm) {
   const std::string good = read_file(data_file("pytorch.safetensors"));
   for (std::size_t length = 0; length < good.size(); ++length)

@@ -76,7 +76,7 @@ class Nothing : public rt::Module {
   RETORT_MEMBERS()
 };
 
-// The lists stand in private sections, with and without a semicolon, and what follows keeps its access.
+// The lists are in private sections, with and without a semicolon, and later members keep their access.
 class Base : public rt::Module {
  public:
   rt::Tensor first = parameter();

@@ -1,4 +1,4 @@
-// Attention, recurrent nets and FeatureRecorder: what neither the golden cases nor the op table try.
+// Attention, recurrent nets and FeatureRecorder: cases that neither the golden files nor the op table cover.
 #include <algorithm>
 #include <boost/test/unit_test.hpp>
 #include <cmath>
