@@ -1,4 +1,6 @@
 // All of Retort except <retort/framework/xtensor.hpp>, which needs xtensor.
+// Everything that Retort offers, except for <retort/framework/xtensor.hpp>, which needs xtensor, and
+// <retort/framework/fused.hpp>, which takes longer to compile.
 #pragma once
 
 #include "retort/framework/base/array.hpp"
