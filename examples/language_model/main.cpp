@@ -3,7 +3,7 @@
 // from the stored answers by four divergences. Bits per byte of held-out lines compare them.
 #include <cmath>
 
-#include "common/program.hpp"
+#include "common/text.hpp"
 
 namespace rt = retort;
 using rt::Tensor;
@@ -96,17 +96,11 @@ void train(const rt::RunFolder& run, const std::string& name, Decoder& model,
       optimizer, {.warmup_steps = loader.size() / 20, .total_steps = loader.size(), .min_factor = 0.05});
   rt::Training training(
       run, name, {.module = &model, .optimizer = &optimizer, .schedulers = {&schedule}, .loader = &loader},
-      options.training(1));
+      options.training(1, 1));
   while (!training.done())
     for (const rt::Batch& batch : loader) {
       const Shifted at(batch);
-      const Tensor loss = loss_of(rows_of(model, at.input), at);
-      optimizer.zero_grad();
-      loss.backward();
-      rt::clip_grad_norm(model.parameters(), 1);
-      optimizer.step();
-      schedule.step();
-      training.step(loss.item<double>());
+      training.learn(loss_of(rows_of(model, at.input), at));
     }
 }
 
@@ -198,5 +192,6 @@ void run(const example::Options& options) {
 
 int main(int argc, char** argv) {
   return example::run_program(argc, argv, "language_model",
-                              {.data = "build/release/kjv_text.txt", .out = "runs/language_model"}, run);
+                              {.data = "build/release/kjv_text.txt", .out = "runs/language_model"}, run,
+                              example::add_scale);
 }
