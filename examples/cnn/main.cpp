@@ -160,10 +160,11 @@ void run(const Options& options) {
   report.section("Result",
                  "Test accuracy over the seeds: mean ± standard deviation; then the gain over the student "
                  "alone with the same seed, with its 95 % interval.");
-  accuracy.show(report, "alone");
+  accuracy.show(report, "alone", 2);
   std::vector<rt::ReportPoint> by_size, by_latency;
   std::vector<std::vector<std::string>> costs = {{"", "weights", "ms per image", "ahead of alone"}};
-  for (const auto& [way, price] : cost) {
+  for (const std::string& way : accuracy.ways()) {
+    const auto price = cost.at(way);
     const double mean = rt::summarise(accuracy.values(way)).mean;
     by_size.push_back({way, static_cast<double>(price.first), mean});
     by_latency.push_back({way, price.second, mean});
@@ -187,8 +188,9 @@ void run(const Options& options) {
   std::vector<std::string> names;
   for (std::int64_t k = 0; k < classes; ++k) names.push_back(std::to_string(k));
   for (const std::string way : {"teacher", "alone", "distilled"})
-    report.calibration(way, logits_of[way], test.targets())
-        .confusion(way, rt::metrics::confusion_matrix(logits_of[way], test.targets()), names);
+    report.calibration(way, logits_of[way], test.targets());
+  for (const std::string way : {"teacher", "alone", "distilled"})
+    report.confusion(way, rt::metrics::confusion_matrix(logits_of[way], test.targets()), names);
   example::write_report(report, run);
 }
 

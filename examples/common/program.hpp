@@ -103,7 +103,10 @@ class Comparison {
 
   /// Prints the means, and the paired differences from the way `baseline` with their 95 % intervals, and adds
   /// them to the report.
-  void show(retort::Report& report, const std::string& baseline) const {
+  void show(retort::Report& report, const std::string& baseline, int digits = 4) const {
+    const auto signed_text = [&](double number) {
+      return (number < 0 ? "" : "+") + retort::fixed(number, digits);
+    };
     std::vector<std::vector<std::string>> table{{""}};
     table[0].insert(table[0].end(), metrics_.begin(), metrics_.end());
     const Way& base = *std::ranges::find(ways_, baseline, &Way::name);
@@ -111,12 +114,12 @@ class Comparison {
       std::vector<std::string>& row = table.emplace_back(1, way.name);
       for (std::size_t m = 0; m < metrics_.size(); ++m) {
         const retort::SampleSummary summary = retort::summarise(way.values[m]);
-        row.push_back(text("%.4f", summary.mean));
-        if (summary.count > 1) row.back() += text(" ±%.4f", summary.std);
+        row.push_back(retort::fixed(summary.mean, digits));
+        if (summary.count > 1) row.back() += " ±" + retort::fixed(summary.std, digits);
         if (&way == &base || way.values[m].size() != base.values[m].size() || summary.count < 2) continue;
         const auto gain = retort::summarise(retort::paired_differences(base.values[m], way.values[m]));
-        row.back() += text("; %+.4f", gain.mean) + text(" [%+.4f", gain.mean - gain.half_width) +
-                      text(", %+.4f]", gain.mean + gain.half_width);
+        row.back() += "; " + signed_text(gain.mean) + " [" + signed_text(gain.mean - gain.half_width) + ", " +
+                      signed_text(gain.mean + gain.half_width) + "]";
       }
     }
     report.table(table);
@@ -128,11 +131,6 @@ class Comparison {
     std::string name;
     std::vector<std::vector<double>> values;  // of each metric, one per seed
   };
-  static std::string text(const char* format, double number) {
-    char buffer[64];
-    std::snprintf(buffer, sizeof buffer, format, number);
-    return buffer;
-  }
 
   std::vector<std::string> metrics_;
   std::vector<Way> ways_ = {};

@@ -127,9 +127,10 @@ void show_attention(rt::Report& report, Decoder& model, const rt::SequenceDatase
   std::vector<std::string> names;
   for (const std::int64_t token : tokens.data<std::int64_t>())
     names.push_back(token == '\n' ? "↵" : std::string(1, static_cast<char>(token)));
+  const Tensor shades = weights / rt::amax(weights, {3}, true);  // each row's largest in full strength
   for (std::int64_t head = 0; head < weights.size(1); ++head)
     report.heat_map(rt::message("Head {}: from each byte (row) to earlier ones", head + 1),
-                    rt::select(rt::select(weights, 0, 0), 0, head), names, names);
+                    rt::select(rt::select(shades, 0, 0), 0, head), names, names);
 }
 
 void run(const example::Options& options) {

@@ -186,8 +186,8 @@ void run(const example::Options& options) {
   results.show(report, "alone");
   report.section("The teacher", "Its answers to the test verses; books in the order of the text.");
   const Tensor logits = logits_of(teacher, verses.parts[2]);
-  report.calibration("Calibration", logits, truth);
-  report.confusion("Confusion", rt::metrics::confusion_matrix(logits, truth), verses.books);
+  report.calibration("Teacher", logits, truth);
+  report.confusion("Books (row) and answers", rt::metrics::confusion_matrix(logits, truth), verses.books);
   report.write(folder.file("report.html"));
 }
 

@@ -75,10 +75,10 @@ class Report {
   Report& scatter(std::string_view title, const ReportAxes& axes, const std::vector<ReportPoint>& points);
   /// One dot per seed, their mean dashed and its 95 % interval shaded.
   Report& differences(std::string_view title, std::string_view unit, std::span<const double> values);
-  /// Accuracy by confidence, from logits (N, C) and labels (N).
+  /// Accuracy by confidence, and how many answers have it, from logits (N, C) and labels (N).
   Report& calibration(std::string_view title, const Tensor& logits, const Tensor& labels);
-  /// Counts int64 (C, C) of metrics::confusion_matrix in % of each row. `id` is the figure's name within the
-  /// page.
+  /// Counts int64 (C, C) of metrics::confusion_matrix in % of each row; for more than 20 classes as shades
+  /// without numbers. `id` is the figure's name within the page.
   /// Throws: ShapeError unless the counts are square, ValueError unless there is a name per class.
   Report& confusion(std::string_view title, const Tensor& counts, const std::vector<std::string>& names,
                     std::string_view id = {});
