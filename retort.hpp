@@ -72,6 +72,7 @@
 #include "retort/framework/ops/softmax.hpp"
 #include "retort/framework/ops/sorting.hpp"
 #include "retort/framework/train/checkpoint.hpp"
+#include "retort/framework/train/cost.hpp"
 #include "retort/framework/train/early_stopping.hpp"
 #include "retort/framework/train/generate.hpp"
 #include "retort/framework/train/interrupt.hpp"
