@@ -13,7 +13,8 @@ inline void add_rows(CLI::App& app, Options& options) {
       ->check(CLI::PositiveNumber);
 }
 
-/// The training and test images of a folder of four IDX files, cut to `options.rows` each where that is not 0.
+/// The training and test images of a folder of four IDX files, cut to `options.rows` each where that is not
+/// 0.
 inline std::pair<retort::Dataset, retort::Dataset> load_images(const Options& options) {
   auto sets = retort::load_idx_pair(options.data);
   if (options.rows > 0)

@@ -180,7 +180,8 @@ struct Training::State {
   }
 
   void require_more() const {
-    if (over) throw ValueError(message("Training: {}: is done; ask done() before each pass", name));
+    if (over)
+      throw ValueError(message("Training: {}: is done; check done() before each pass over the loader", name));
   }
 
   void take(double loss) {

@@ -94,7 +94,8 @@ class Training {
   /// Performs the step of a batch: gradients of the loss, clipped by the options; a step of the optimiser and
   /// of each schedule; an update of the average; then step(). If a run needs anything else, such as a
   /// schedule that steps once per epoch, perform these yourself and call step().
-  /// Throws: ValueError if the parts have no optimiser or training is done; the errors of backward() and step().
+  /// Throws: ValueError if the parts have no optimiser or training is done; the errors of backward() and
+  /// step().
   void learn(const Tensor& loss);
   /// Call it after each step of the optimiser and the schedules, within the pass over the loader. Logs the
   /// loss, and saves a checkpoint from time to time.
