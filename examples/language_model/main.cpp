@@ -3,7 +3,7 @@
 // from the stored answers by four divergences. Bits per byte of held-out lines compare them.
 #include <cmath>
 
-#include "common/program.hpp"
+#include "common/text.hpp"
 
 namespace rt = retort;
 using rt::Tensor;
@@ -96,17 +96,11 @@ void train(const rt::RunFolder& run, const std::string& name, Decoder& model,
       optimizer, {.warmup_steps = loader.size() / 20, .total_steps = loader.size(), .min_factor = 0.05});
   rt::Training training(
       run, name, {.module = &model, .optimizer = &optimizer, .schedulers = {&schedule}, .loader = &loader},
-      options.training(1));
+      options.training(1, 1));
   while (!training.done())
     for (const rt::Batch& batch : loader) {
       const Shifted at(batch);
-      const Tensor loss = loss_of(rows_of(model, at.input), at);
-      optimizer.zero_grad();
-      loss.backward();
-      rt::clip_grad_norm(model.parameters(), 1);
-      optimizer.step();
-      schedule.step();
-      training.step(loss.item<double>());
+      training.learn(loss_of(rows_of(model, at.input), at));
     }
 }
 
@@ -133,9 +127,10 @@ void show_attention(rt::Report& report, Decoder& model, const rt::SequenceDatase
   std::vector<std::string> names;
   for (const std::int64_t token : tokens.data<std::int64_t>())
     names.push_back(token == '\n' ? "↵" : std::string(1, static_cast<char>(token)));
+  const Tensor shades = weights / rt::amax(weights, {3}, true);  // each row's largest in full strength
   for (std::int64_t head = 0; head < weights.size(1); ++head)
     report.heat_map(rt::message("Head {}: from each byte (row) to earlier ones", head + 1),
-                    rt::select(rt::select(weights, 0, 0), 0, head), names, names);
+                    rt::select(rt::select(shades, 0, 0), 0, head), names, names);
 }
 
 void run(const example::Options& options) {
@@ -198,5 +193,6 @@ void run(const example::Options& options) {
 
 int main(int argc, char** argv) {
   return example::run_program(argc, argv, "language_model",
-                              {.data = "build/release/kjv_text.txt", .out = "runs/language_model"}, run);
+                              {.data = "build/release/kjv_text.txt", .out = "runs/language_model"}, run,
+                              example::add_scale);
 }

@@ -207,16 +207,32 @@ struct DataLoader::State {
     Batch batch;
     if (options.collate) {
       std::vector<Batch> single;
-      for (const std::int64_t& row : chosen) single.push_back(source->fetch({&row, 1}));
+      for (const std::int64_t& row : chosen)
+        single.push_back(detail::fetch_checked("DataLoader", *source, {&row, 1}));
       batch = options.collate(single);
     } else {
-      batch = source->fetch(chosen);
+      batch = detail::fetch_checked("DataLoader", *source, chosen);
     }
     batch.rows = std::move(chosen);
     batch.key = key;
     if (!options.transform) return batch;
     Generator generator(seed);
-    return options.transform(std::move(batch), generator);
+    batch = options.transform(std::move(batch), generator);
+    check_rows(batch);
+    return batch;
+  }
+
+  // All tensors that a transform returns have the same number of rows. A further tensor may also be a number.
+  static void check_rows(const Batch& batch) {
+    const auto rows = [](const Tensor& x) { return x.dim() == 0 ? -1 : x.size(0); };
+    NamedTensors all = batch.others;
+    std::erase_if(all, [](const auto& other) { return !other.second.defined() || other.second.dim() == 0; });
+    for (const Tensor& own : {batch.input, batch.target})
+      if (own.defined()) all.emplace_back("", own);
+    for (const auto& [name, tensor] : all)
+      if (rows(tensor) < 0 || rows(tensor) != rows(all.front().second))
+        throw ShapeError(message("DataLoader: .transform returned {}; they must have the same number of rows",
+                                 detail::shapes_of(batch)));
   }
 
   static std::uint64_t epoch_key(const LoaderPosition& at) {

@@ -35,7 +35,7 @@ struct DataLoaderOptions {
   bool drop_last = false;  ///< skip a last batch that is smaller than the others
   /// If absent, drawn from the default generator, so that manual_seed determines it.
   std::optional<std::uint64_t> seed = {};
-  BatchTransform transform = {};  ///< applied to each batch
+  BatchTransform transform = {};  ///< applied to each batch; the tensors must keep equal numbers of rows
   /// Number of batches prepared ahead on other threads; `true` is 1 and `false` 0. If absent: two per worker
   /// if `.num_workers` is given, otherwise 1 where it pays off.
   std::optional<std::int64_t> prefetch = {};
@@ -67,7 +67,8 @@ struct LoaderPosition {
 ///
 /// Batches have the same bits for any number of workers and of batches ahead. By default, one worker is used
 /// with a transform or for large batches, if there is more than one thread. The loop rethrows an exception of
-/// a worker at the batch to which it belongs.
+/// a worker at the batch to which it belongs. It throws a ShapeError if fetch does not return the
+/// number of rows asked for, or if the tensors that the transform returns differ in their number of rows.
 class DataLoader {
  public:
   /// Copies a Dataset, whose values are shared, and takes ownership of a temporary source; any other source

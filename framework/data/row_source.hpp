@@ -98,6 +98,12 @@ class SourceHandle {
 /// Hashes both numbers, for deriving many seeds from one.
 std::uint64_t mix(std::uint64_t a, std::uint64_t b);
 
+/// source.fetch(rows).
+/// Throws: ShapeError if a tensor of the result has another number of rows.
+Batch fetch_checked(std::string_view operation, const RowSource& source, std::span<const std::int64_t> rows);
+/// The names and shapes of the tensors of a batch, for errors.
+std::string shapes_of(const Batch& batch);
+
 }  // namespace detail
 
 /// Selected rows of another source, which must outlive this one unless it is a Dataset, a RowSubset or a
@@ -115,6 +121,15 @@ class RowSubset : public RowSource {
   detail::SourceHandle source_;
   Tensor rows_;  // int64
 };
+
+/// All rows of a source in one batch: `const rt::Batch all = rt::fetch_all(part);`.
+/// Throws: ShapeError if fetch returns another number of rows.
+[[nodiscard]] Batch fetch_all(const RowSource& source);
+/// One tensor of all rows of a source, such as the "target" of a part returned by split(), or the "lengths"
+/// that length_sampler needs. The rows are fetched in parts, and the other tensors are not kept.
+/// Throws: the errors of Batch::operator[]; ShapeError if the parts differ in more than their number of rows,
+/// as padded inputs may.
+[[nodiscard]] Tensor fetch_all(const RowSource& source, std::string_view name);
 
 /// Randomly splits the rows of a source, for instance into training and validation rows: `auto [train, valid]
 /// = split(source, {0.9, 0.1}, seed);`. Each part keeps the order of the source. The rows of each part depend

@@ -42,7 +42,8 @@ void save_safetensors(const std::string& path, const StateDict& tensors, const M
 /// become float32; the other integer types up to 32 bits and BOOL become int64. Entries of other types are
 /// skipped. `metadata`, if given, receives the metadata. At most 16,384 entries. Allocation is bounded by the
 /// file's length.
-/// Throws: IoError naming file and entry if the file is invalid; safetensors.cpp lists the checks.
+/// Throws: IoError naming file and entry if the file is invalid: a header that is not the format's JSON, an
+/// unknown type, a name that is given twice, or data that overlap, have gaps or do not match shape and type.
 StateDict load_safetensors(const std::string& path, Metadata* metadata = nullptr);
 /// Reads only the tensors with the given names.
 /// Throws: IoError; also if a name is not in the file or its type is not supported.

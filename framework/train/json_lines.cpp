@@ -27,7 +27,8 @@ JsonValue::JsonValue(std::string_view text) : text_(json_text(text)) {}
 
 JsonLines::JsonLines(std::string path, std::int64_t size) : path_(std::move(path)), size_(size) {
   // Without O_NONBLOCK, opening a pipe would wait for a reader; the flag has no effect on regular files.
-  descriptor_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK, 0666);
+  const int create = size_ == 0 ? O_CREAT : 0;  // a log that is missing cannot be resumed
+  descriptor_ = ::open(path_.c_str(), O_WRONLY | create | O_APPEND | O_CLOEXEC | O_NONBLOCK, 0666);
   if (descriptor_ < 0) fail("cannot be opened", errno);
   try {
     struct stat status {};

@@ -33,11 +33,10 @@ struct FoundLR {
 ///
 ///     auto batches = loader.begin();
 ///     const rt::FoundLR found = rt::find_lr(model, optimizer, [&] {
-///       const rt::Batch& batch = *batches;
 ///       optimizer.zero_grad();
-///       const rt::Tensor loss = rt::cross_entropy(model(batch.input), batch.target);
+///       const rt::Tensor loss = rt::cross_entropy(model(batches->input), batches->target);
 ///       loss.backward();
-///       ++batches;
+///       if (++batches == loader.end()) batches = loader.begin();  // a new epoch
 ///       return loss.item<double>();
 ///     });
 ///     optimizer.set_lr(found.steepest);

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "retort/framework/data/dataset.hpp"
+#include "retort/framework/data/transforms.hpp"
 #include "retort/framework/nn/module.hpp"
 
 namespace [[RETORT_EXPORT]] retort {
@@ -15,6 +16,9 @@ namespace [[RETORT_EXPORT]] retort {
 /// Options of predict().
 struct PredictOptions {
   std::int64_t batch_size = 1024;  ///< rows per call of the model; bounds the memory of hidden layers
+  /// Applied to each batch before the model is called, as by a DataLoader: for instance the normalisation of
+  /// the training images. Random transforms draw the same numbers in every call.
+  BatchTransform transform = {};
 };
 
 namespace detail {
@@ -44,8 +48,8 @@ class EvaluationMode {
 ///
 /// Shapes: inputs [N, …], result [N, …]: the model must return one row per input row.
 /// Edge cases: without rows the model is called once with an empty batch.
-/// Throws: ValueError if batch_size < 1; ShapeError if inputs are 0-dimensional or the model returns a
-/// different number of rows; exceptions of the model.
+/// Throws: ValueError if batch_size < 1; ShapeError if inputs are 0-dimensional or the transform or the model
+/// returns a different number of rows; exceptions of both.
 template <class Model>
 [[nodiscard]] Tensor predict(Model& model, const Tensor& inputs, PredictOptions options = {}) {
   const auto call = [&](const Tensor& batch) { return model(batch); };
@@ -58,7 +62,7 @@ template <class Model>
 }
 
 /// predict() for the inputs of all rows of a source, in order, such as a part returned by split(). The rows
-/// are fetched in batches.
+/// are fetched in batches, and the transform receives all tensors of a batch.
 template <class Model>
 [[nodiscard]] Tensor predict(Model& model, const RowSource& source, PredictOptions options = {}) {
   const auto call = [&](const Tensor& batch) { return model(batch); };
@@ -73,7 +77,8 @@ template <class Model>
 /// predict() for the inputs of a data set.
 template <class Model>
 [[nodiscard]] Tensor predict(Model& model, const Dataset& data, PredictOptions options = {}) {
-  return predict(model, data.inputs(), options);
+  if (options.transform) return predict(model, static_cast<const RowSource&>(data), std::move(options));
+  return predict(model, data.inputs(), std::move(options));
 }
 
 }  // namespace retort

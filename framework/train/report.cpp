@@ -7,6 +7,8 @@
 
 #include "retort/framework/base/error.hpp"
 #include "retort/framework/io/atomic_file.hpp"
+#include "retort/framework/ops/elementwise.hpp"
+#include "retort/framework/ops/reduction.hpp"
 #include "retort/framework/train/report_impl.hpp"
 
 namespace retort {
@@ -177,7 +179,11 @@ Report& Report::calibration(std::string_view title, const Tensor& logits, const 
   const auto all = static_cast<double>(labels.size());
   const std::string caption =
       message("{}: calibration error {}\u00A0%", title, printed("%.2f", 100 * metrics::ece(logits, labels)));
-  return figure(caption, detail::calibration_svg(caption, bins, all));
+  const std::string legend = message(
+      "<p class=\"legend\"><span><i style=\"background:{}\"></i>answers right</span>"
+      "<span><i style=\"background:currentColor\"></i>share of the answers</span></p>\n",
+      detail::series_color({}, 0));
+  return figure(caption, legend + detail::calibration_svg(caption, bins, all));
 }
 
 Report& Report::confusion(std::string_view title, const Tensor& counts, const std::vector<std::string>& names,
@@ -187,6 +193,12 @@ Report& Report::confusion(std::string_view title, const Tensor& counts, const st
   const auto classes = static_cast<std::size_t>(counts.size(0));
   if (names.size() != classes)
     throw ValueError(message("Report: confusion has {} classes, but {} names", classes, names.size()));
+  if (classes > 20) {  // too many for numbers
+    const Tensor shares =
+        counts.to(DType::float64) / clamp(sum(counts, {1}, true), 1.0, {}).to(DType::float64);
+    return figure(
+        title, "<div class=\"scroll\">" + detail::heat_map_svg(title, shares, names, names) + "</div>\n", id);
+  }
   std::vector<std::string> safe;
   for (const std::string& name : names) safe.push_back(escaped(name));
   std::string table = "<div class=\"scroll\"><table class=\"confusion\"><tr><td></td>";
@@ -226,7 +238,8 @@ Report& Report::heat_map(std::string_view title, const Tensor& values,
     if (!names->empty() && static_cast<std::int64_t>(names->size()) != count)
       throw ValueError(message("Report: the heat map of {} has {} names for {} rows or columns",
                                values.shape(), names->size(), count));
-  return figure(title, detail::heat_map_svg(title, values, row_names, column_names));
+  return figure(title, "<div class=\"scroll\">" +
+                           detail::heat_map_svg(title, values, row_names, column_names) + "</div>\n");
 }
 
 std::string Report::page() const {

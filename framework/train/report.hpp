@@ -77,10 +77,11 @@ class Report {
   Report& scatter(std::string_view title, const ReportAxes& axes, const std::vector<ReportPoint>& points);
   /// Adds one dot per seed, with a dashed mean and a shaded 95 % interval.
   Report& differences(std::string_view title, std::string_view unit, std::span<const double> values);
-  /// Adds accuracy by confidence, from logits (N, C) and labels (N).
+  /// Adds accuracy by confidence and the share of answers at each confidence, from logits (N, C) and labels
+  /// (N).
   Report& calibration(std::string_view title, const Tensor& logits, const Tensor& labels);
-  /// Adds the int64 counts (C, C) of metrics::confusion_matrix in % of each row. `id` is the figure's id in
-  /// the page.
+  /// Adds the int64 counts (C, C) of metrics::confusion_matrix in % of each row; for more than 20 classes as
+  /// shades without numbers. `id` is the figure's id in the page.
   /// Throws: ShapeError unless the counts are square; ValueError unless there is one name per class.
   Report& confusion(std::string_view title, const Tensor& counts, const std::vector<std::string>& names,
                     std::string_view id = {});

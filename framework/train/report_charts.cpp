@@ -276,12 +276,16 @@ std::string heat_map_svg(std::string_view title, const Tensor& values,
   };
   const double x0 = row_names.empty() ? 4 : 10 + longest(row_names),
                y0 = column_names.empty() ? 4 : 10 + longest(column_names);
-  const double cell =
-      std::max(2.0, (width - x0 - 4) / static_cast<double>(std::max<std::int64_t>(columns, 1)));
-  const double total_height = y0 + cell * static_cast<double>(rows) + 4;
+  // Names of 12 pixels keep clear of each other; a drawing that gets wider than a chart scrolls.
+  const bool named = !row_names.empty() || !column_names.empty();
+  const double cell = std::max(named ? 12.5 : 2.0,
+                               (width - x0 - 4) / static_cast<double>(std::max<std::int64_t>(columns, 1)));
+  const double total_width = x0 + cell * static_cast<double>(columns) + 4,
+               total_height = y0 + cell * static_cast<double>(rows) + 4;
   std::string svg =
-      message("<svg role=\"img\" aria-label=\"{}\" class=\"chart\" viewBox=\"0 0 {} {}\">\n", escaped(title),
-              at(x0 + cell * static_cast<double>(columns) + 4), at(total_height));
+      message("<svg role=\"img\" aria-label=\"{}\" class=\"chart\" viewBox=\"0 0 {} {}\"{}>\n",
+              escaped(title), at(total_width), at(total_height),
+              total_width > 1.5 * width ? message(" style=\"width:{}px\"", at(total_width)) : std::string());
   const std::vector<double> numbers = values.to(DType::float64).values<double>();
   double most = 0;
   for (const double number : numbers)

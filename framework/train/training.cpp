@@ -21,6 +21,8 @@
 #include "retort/framework/nn/module.hpp"
 #include "retort/framework/train/moving_average.hpp"
 #include "retort/framework/train/progress.hpp"
+#include "retort/optim/clip_grad.hpp"
+#include "retort/optim/lr_scheduler.hpp"
 #include "retort/optim/optimizer.hpp"
 
 namespace retort {
@@ -122,11 +124,12 @@ struct Training::State {
       throw ValueError(message("Training: {}: the parts must have a module and a loader", name));
     if (name.empty() || name.find('/') != std::string::npos)
       throw ValueError(message("Training: the name must be usable as a file name, not '{}'", name));
-    if (options.epochs < 1 || options.log_every < 1 || !(options.checkpoint_every >= 0))
-      throw ValueError(
-          message("Training: {}: epochs and log_every must be at least 1 and checkpoint_every at least "
-                  "0; they are {}, {} and {}",
-                  name, options.epochs, options.log_every, options.checkpoint_every));
+    if (options.epochs < 1 || options.log_every < 1 || !(options.checkpoint_every >= 0) ||
+        !(options.clip_grad_norm >= 0))
+      throw ValueError(message(
+          "Training: {}: epochs and log_every must be at least 1, checkpoint_every and clip_grad_norm "
+          "at least 0; they are {}, {}, {} and {}",
+          name, options.epochs, options.log_every, options.checkpoint_every, options.clip_grad_norm));
     if (parts.loader->size() < 1)
       throw ValueError(
           message("Training: {}: the loader has no batches; give it rows, or a smaller batch size "
@@ -174,6 +177,11 @@ struct Training::State {
         fields.begin(),
         {{"step", step}, {"epoch", static_cast<double>(step) / static_cast<double>(parts.loader->size())}});
     log->write(fields);
+  }
+
+  void require_more() const {
+    if (over)
+      throw ValueError(message("Training: {}: is done; check done() before each pass over the loader", name));
   }
 
   void take(double loss) {
@@ -258,10 +266,22 @@ Training::~Training() { delete state_; }
 
 bool Training::done() const { return state_->over; }
 
+void Training::learn(const Tensor& loss) {
+  state_->require_more();
+  const CheckpointParts& parts = state_->parts;
+  if (!parts.optimizer) throw ValueError(message("Training: {}: learn() needs an optimizer", state_->name));
+  parts.optimizer->zero_grad();
+  loss.backward();
+  if (state_->options.clip_grad_norm > 0)
+    clip_grad_norm(parts.module->parameters(), state_->options.clip_grad_norm);
+  parts.optimizer->step();
+  for (LRScheduler* const schedule : parts.schedulers) schedule->step();
+  if (parts.average) parts.average->update();
+  state_->take(loss.item<double>());
+}
+
 void Training::step(double loss) {
-  if (state_->over)
-    throw ValueError(
-        message("Training: {}: is done; check done() before each pass over the loader", state_->name));
+  state_->require_more();
   state_->take(loss);
 }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "retort/framework/base/error.hpp"
+#include "retort/framework/core/tensor.hpp"
 #include "retort/framework/train/checkpoint.hpp"
 #include "retort/framework/train/interrupt.hpp"
 #include "retort/framework/train/json_lines.hpp"
@@ -59,6 +60,7 @@ struct TrainingOptions {
   std::int64_t epochs = 1;
   std::int64_t log_every = 50;   ///< steps between lines of the log
   double checkpoint_every = 15;  ///< seconds between checkpoints; 0 saves one after each step
+  double clip_grad_norm = 0;     ///< largest norm of all gradients together in learn(); 0: no limit
   /// Called at the end of each epoch; its fields are added to the log. It must not draw random numbers.
   std::function<JsonFields()> evaluate = {};
   bool quiet = false;  ///< show no progress
@@ -69,13 +71,8 @@ struct TrainingOptions {
 ///     rt::Training training(run, "teacher", {.module = &model, .optimizer = &optimizer, .loader = &loader},
 ///                           {.epochs = 10});
 ///     while (!training.done())
-///       for (const rt::Batch& batch : loader) {
-///         const rt::Tensor loss = rt::cross_entropy(model(batch.input), batch.target);
-///         optimizer.zero_grad();
-///         loss.backward();
-///         optimizer.step();
-///         training.step(loss.item<double>());
-///       }
+///       for (const rt::Batch& batch : loader)
+///         training.learn(rt::cross_entropy(model(batch.input), batch.target));
 ///
 /// A stopped training resumes from its last checkpoint and ends with the same bits as an uninterrupted one.
 /// If the training has ended, the constructor loads the weights, and done() is true. The files are
@@ -94,6 +91,12 @@ class Training {
 
   /// True once all epochs are done.
   bool done() const;
+  /// Performs the step of a batch: gradients of the loss, clipped by the options; a step of the optimiser and
+  /// of each schedule; an update of the average; then step(). If a run needs anything else, such as a
+  /// schedule that steps once per epoch, perform these yourself and call step().
+  /// Throws: ValueError if the parts have no optimiser or training is done; the errors of backward() and
+  /// step().
+  void learn(const Tensor& loss);
   /// Call it after each step of the optimiser and the schedules, within the pass over the loader. Logs the
   /// loss, and saves a checkpoint from time to time.
   /// Throws: ValueError if the loss is not finite; Interrupted after Ctrl-C; IoError if writing fails.

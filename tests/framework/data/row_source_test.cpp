@@ -272,4 +272,73 @@ BOOST_AUTO_TEST_CASE(rows_are_drawn_by_weight) {
   BOOST_CHECK_THROW(DataLoader(Squares(2), {.prefetch = -1}), ValueError);
 }
 
+// A source that returns one row too few of the targets, or of both tensors.
+class Short : public RowSource {
+ public:
+  explicit Short(bool both) : both_(both) {}
+  std::int64_t size() const override { return 8; }
+  Batch fetch(std::span<const std::int64_t> rows) const override {
+    const auto count = static_cast<std::int64_t>(rows.size());
+    return {.input = ones({both_ ? count - 1 : count, 2}), .target = arange(count - 1)};
+  }
+
+ private:
+  bool both_;
+};
+
+BOOST_AUTO_TEST_CASE(a_batch_has_the_rows_that_were_asked_for) {
+  const auto text_of = [](const DataLoaderOptions& options, auto source) {
+    return thrown_text<ShapeError>([&] {
+      DataLoader loader(std::move(source), options);
+      for (const Batch& batch : loader) (void)batch;
+    });
+  };
+  BOOST_TEST(
+      text_of({.batch_size = 4}, Short(true)) ==
+      "DataLoader: fetch was asked for 4 rows but returned 'input' of shape (3, 2) and 'target' of shape "
+      "(3)");
+  BOOST_TEST(
+      text_of({.batch_size = 4, .num_workers = 2}, Short(false)) ==
+      "DataLoader: fetch was asked for 4 rows but returned 'input' of shape (4, 2) and 'target' of shape "
+      "(3)");
+  BOOST_TEST(
+      text_of({.batch_size = 4, .collate = pad_sequences()}, Short(false)) ==
+      "DataLoader: fetch was asked for 1 row but returned 'input' of shape (1, 2) and 'target' of shape "
+      "(0)");
+  const auto halved = [](Batch batch, Generator&) {
+    batch.target = slice(batch.target, 0, 0, 2);
+    batch.others.emplace_back("mask", batch.target);
+    return batch;
+  };
+  BOOST_TEST(
+      text_of({.batch_size = 4, .transform = halved}, Squares(8)) ==
+      "DataLoader: .transform returned 'input' of shape (4, 2), 'target' of shape (2) and 'mask' of shape "
+      "(2); they must have the same number of rows");
+  // A transform may change the number of rows of all tensors, and add a number.
+  const auto twice = [](const Batch& batch, Generator&) {
+    return Batch{.input = concat({batch.input, batch.input}),
+                 .target = concat({batch.target, batch.target}),
+                 .others = {{"lambda", sum(ones({1}))}}};
+  };
+  DataLoader loader(Squares(8), {.batch_size = 4, .transform = twice});
+  BOOST_TEST((*loader.begin()).input.size(0) == 8);
+}
+
+BOOST_AUTO_TEST_CASE(all_rows_of_a_source_are_fetched) {
+  const auto [most, few] = split(Squares(3000), {0.9, 0.1}, 1);
+  const Batch all = fetch_all(most);
+  BOOST_TEST(all.input.shape() == (Shape{2700, 2}));
+  BOOST_TEST(all.target.size() == 2700);
+  BOOST_TEST(fetch_all(most, "target").values<std::int64_t>() == all.target.values<std::int64_t>(),
+             boost::test_tools::per_element());
+  BOOST_TEST(fetch_all(Squares(0), "input").shape() == (Shape{0, 2}));
+  BOOST_CHECK_THROW((void)fetch_all(few, "mask"), IndexError);
+  BOOST_CHECK_THROW((void)fetch_all(Short(true)), ShapeError);
+
+  const SequenceDataset sequences({{1, 2, 3}, {4}, {5, 6}});
+  const RowSubset part(sequences, {2, 0});
+  BOOST_TEST(fetch_all(part, "lengths").values<std::int64_t>() == (std::vector<std::int64_t>{2, 3}),
+             boost::test_tools::per_element());
+}
+
 BOOST_AUTO_TEST_SUITE_END()
