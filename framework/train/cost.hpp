@@ -6,7 +6,7 @@
 
 #include "retort/framework/train/predict.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 /// The number of elements of all parameters, frozen ones included; tied ones count once.
 [[nodiscard]] std::int64_t parameter_count(const Module& module);

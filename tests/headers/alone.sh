@@ -1,6 +1,7 @@
 #!/bin/bash
 # alone.sh COMPILER INCLUDE_ROOT [HEADER]: each public header compiles alone without a warning, reaches
-# neither a third party's header nor one of the library's that is not installed, and is in retort.hpp.
+# neither a third party's header nor one of the library's that is not installed, is in retort.hpp, and marks
+# its namespace for export.
 set -uo pipefail
 self=$(realpath "$0")
 compiler=$1
@@ -37,5 +38,9 @@ fi
 case $header in retort/retort.hpp | retort/framework/fused.hpp | retort/framework/kernels/*) exit 0 ;; esac
 if ! grep -q Internal <<<"$(head -n 3 "$header")" && ! grep -qF "/$header" <<<"$RETORT_HPP_INCLUDES"; then
   echo "retort/retort.hpp does not include $header"
+  exit 1
+fi
+if grep -n '^namespace retort {' "$header"; then
+  echo "$header opens its namespace without [[RETORT_EXPORT]], so that a shared library hides what it declares"
   exit 1
 fi
