@@ -13,6 +13,9 @@ struct BCEWithLogitsLossOptions {
   std::optional<bool> reduce = std::nullopt;        ///< deprecated: see Reduction
   Reduction reduction = Reduction::mean;
   Tensor pos_weight = {};  ///< of the positive part, broadcast to the input; undefined for 1
+
+  /// Throws: ValueError for batchmean, TypeError for an int64 weight.
+  void check() const;
 };
 
 /// The cross-entropy of probabilities t (the target) under logits x (the input):

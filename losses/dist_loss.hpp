@@ -12,6 +12,9 @@ struct DISTLossOptions {
   double gamma = 1;            ///< weight of the classes' correlations
   double temperature = 1;      ///< T > 0: both distributions are softened by it
   bool detach_teacher = true;  ///< no gradient for the teacher's logits
+
+  /// Throws: ValueError for an option out of range.
+  void check() const;
 };
 
 /// DIST: T²·(beta·mean over rows of (1 - ρ(q_i, p_i)) + gamma·mean over classes of (1 - ρ(q_c, p_c))) for the
@@ -22,7 +25,8 @@ struct DISTLossOptions {
 /// Edge cases: an entry that is -inf in both logits takes no part in any sum, and a row or class of such
 /// entries alone takes no part in the means. A constant row or class has ρ = 0. The loss of an empty batch is
 /// NaN.
-/// Throws: ValueError for T <= 0; ShapeError if the shapes differ; TypeError for int64.
+/// Throws: ValueError for T <= 0 and weights that are not finite; ShapeError if the shapes differ;
+/// TypeError for int64.
 /// Huang et al., "Knowledge distillation from a stronger teacher" (2022).
 [[nodiscard]] Tensor dist_loss(const Tensor& student, const Tensor& teacher, DISTLossOptions options = {});
 

@@ -20,6 +20,9 @@ struct DistillationLossOptions {
   Divergence divergence = Divergence::forward_kl;  ///< of the student's distribution from the teacher's
   double beta = 0.5;         ///< of jensen_shannon, in (0, 1), and of the skews, in [0, 1)
   bool standardize = false;  ///< the divergence sees logits of mean 0 and standard deviation 1 in each row
+
+  /// Throws: ValueError for an option out of range and for reduction mean.
+  void check() const;
 };
 
 /// Named, so that student and teacher cannot be swapped by mistake.
@@ -53,11 +56,7 @@ struct DistillationInputs {
 [[nodiscard]] Tensor distillation_loss(const DistillationInputs& inputs,
                                        DistillationLossOptions options = {});
 
-/// distillation_loss with its options fixed. Throws: ValueError for options out of range.
-class DistillationLoss : public LossOf<distillation_loss, DistillationLossOptions, DistillationInputs> {
- public:
-  explicit DistillationLoss(DistillationLossOptions options = {});
-  explicit DistillationLoss(std::initializer_list<detail::NoOptions>) : DistillationLoss() {}
-};
+/// distillation_loss with its options fixed.
+using DistillationLoss = LossOf<distillation_loss, DistillationLossOptions, DistillationInputs>;
 
 }  // namespace retort

@@ -12,6 +12,9 @@ struct CosineEmbeddingLossOptions {
   std::optional<bool> size_average = std::nullopt;  ///< deprecated: see Reduction
   std::optional<bool> reduce = std::nullopt;        ///< deprecated: see Reduction
   Reduction reduction = Reduction::mean;
+
+  /// Throws: ValueError for an option out of range and for batchmean.
+  void check() const;
 };
 
 /// Per pair of rows, 1 - cos where the target is 1, and max(0, cos - margin) where it is -1, with
@@ -38,12 +41,16 @@ struct TripletMarginLossOptions {
   std::optional<bool> size_average = std::nullopt;  ///< deprecated: see Reduction
   std::optional<bool> reduce = std::nullopt;        ///< deprecated: see Reduction
   Reduction reduction = Reduction::mean;
+
+  /// Throws: ValueError for an option out of range and for batchmean.
+  void check() const;
 };
 
 /// max(0, d(anchor, positive) - d(anchor, negative) + margin) per row, with d(a, b) = ‖a - b + eps‖_p.
 ///
 /// Shapes: anchor, positive and negative [..., D] of one shape; the result () or, with reduction none, [...].
-/// Throws: ShapeError if the shapes differ, TypeError for int64, ValueError for a NaN p and for batchmean.
+/// Throws: ShapeError if the shapes differ, TypeError for int64, ValueError for a margin that is not
+/// positive, a NaN p and for batchmean.
 /// Balntas, Riba, Ponsa and Mikolajczyk, "Learning local feature descriptors with triplets and shallow
 /// convolutional neural networks" (2016); follows torch.nn.functional.triplet_margin_loss.
 [[nodiscard]] Tensor triplet_margin_loss(const Tensor& anchor, const Tensor& positive, const Tensor& negative,

@@ -11,6 +11,9 @@ struct L1LossOptions {
   std::optional<bool> size_average = std::nullopt;  ///< deprecated: see Reduction
   std::optional<bool> reduce = std::nullopt;        ///< deprecated: see Reduction
   Reduction reduction = Reduction::mean;
+
+  /// Throws: ValueError for batchmean.
+  void check() const;
 };
 
 /// The absolute error |input - target| per element.
@@ -30,6 +33,9 @@ struct SmoothL1LossOptions {
   std::optional<bool> reduce = std::nullopt;        ///< deprecated: see Reduction
   Reduction reduction = Reduction::mean;
   double beta = 1;  ///< the error from which the loss is linear; 0 gives l1_loss
+
+  /// Throws: ValueError for an option out of range and for batchmean.
+  void check() const;
 };
 
 /// With d = |input - target|: d²/(2·beta) where d < beta, otherwise d - beta/2.
@@ -48,6 +54,9 @@ using SmoothL1Loss = LossOf<smooth_l1_loss, SmoothL1LossOptions, Tensor, Tensor>
 struct HuberLossOptions {
   Reduction reduction = Reduction::mean;
   double delta = 1;  ///< the error from which the loss is linear
+
+  /// Throws: ValueError for an option out of range and for batchmean.
+  void check() const;
 };
 
 /// With d = |input - target|: d²/2 where d <= delta, otherwise delta·(d - delta/2).

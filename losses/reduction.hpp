@@ -25,11 +25,14 @@ namespace detail {
 struct NoOptions {};
 }  // namespace detail
 
-/// A loss function with its options fixed: `function(inputs…, options)`.
+/// A loss function with its options fixed: `function(inputs…, options)`. The options are checked when the
+/// loss is made, by their member check() if they have one.
 template <auto function, class Options, class... Inputs>
 class LossOf {
  public:
-  explicit LossOf(Options options = {}) : options_(std::move(options)) {}
+  explicit LossOf(Options options = {}) : options_(std::move(options)) {
+    if constexpr (requires { options_.check(); }) options_.check();
+  }
   /// `KLDivLoss({})` means the default options; without this constructor it could also be a copy of a
   /// KLDivLoss.
   explicit LossOf(std::initializer_list<detail::NoOptions>) : LossOf() {}

@@ -71,19 +71,25 @@ Reduction resolve_reduction(std::optional<bool> size_average, std::optional<bool
                             Reduction reduction);
 /// Throws: ValueError for batchmean, on behalf of a loss without it.
 void refuse_batchmean(const char* operation, Reduction reduction);
-/// Throws: TypeError for int64, ShapeError if the shapes differ.
-void require_same_shape(const char* operation, const Tensor& input, const Tensor& target);
-/// Checks the arguments of a loss of pairs of elements and returns its reduction.
-/// Throws: as require_same_shape and refuse_batchmean.
+/// The reduction that options ask for. Throws: as refuse_batchmean.
 template <class Options>
-Reduction prepare_terms(const char* operation, const Tensor& input, const Tensor& target,
-                        const Options& options) {
-  require_same_shape(operation, input, target);
+Reduction checked_reduction(const char* operation, const Options& options) {
   Reduction reduction = options.reduction;
   if constexpr (requires { options.reduce; })
     reduction = resolve_reduction(options.size_average, options.reduce, reduction);
   refuse_batchmean(operation, reduction);
   return reduction;
+}
+/// Throws: TypeError for int64, ShapeError if the shapes differ.
+void require_same_shape(const char* operation, const Tensor& input, const Tensor& target);
+/// Checks the arguments of a loss of pairs of elements and returns its reduction.
+/// Throws: as require_same_shape and the options' check().
+template <class Options>
+Reduction prepare_terms(const char* operation, const Tensor& input, const Tensor& target,
+                        const Options& options) {
+  options.check();
+  require_same_shape(operation, input, target);
+  return checked_reduction(operation, options);
 }
 /// The terms, their sum, or the sum divided by `divisor` (by their number, if absent).
 [[nodiscard]] Tensor reduce_terms(const Tensor& terms, Reduction reduction,

@@ -26,7 +26,8 @@ struct SparseTeacher {
 /// Logits [..., C] whose softmax(t/T) is the teacher's distribution, with the probability that is left spread
 /// evenly over the classes that are not kept: for losses that take dense logits, such as distillation_loss
 /// with any divergence. They are T times the logarithms of the probabilities.
-/// Throws: ShapeError for tensors that do not fit together, IndexError for a class out of range.
+/// Throws: ShapeError for tensors that do not fit together, IndexError for a class out of range, ValueError
+/// for one that occurs twice in a row and for a log-probability of NaN.
 [[nodiscard]] Tensor dense_logits(const SparseTeacher& teacher);
 
 /// How the classes that a sparse teacher does not hold enter the loss.
@@ -40,6 +41,9 @@ struct SparseDistillationLossOptions {
   double alpha = 1;  ///< weight of the teacher, in [0, 1]; the labels have 1 - alpha
   Tail tail = Tail::bucket;
   Reduction reduction = Reduction::batchmean;  ///< batchmean, sum or none
+
+  /// Throws: ValueError for an option out of range and for reduction mean.
+  void check() const;
 };
 
 /// Named, so that student and teacher cannot be swapped by mistake.
@@ -59,7 +63,8 @@ struct SparseDistillationInputs {
 /// Shapes: student [..., C], labels, mask and weight [...]; the result () or, with reduction none, [...].
 /// Edge cases: as in distillation_loss. A class of probability 0 (log -inf) contributes 0. The teacher has
 /// no gradient.
-/// Throws: ValueError for alpha outside [0, 1], missing inputs, or reduction mean; ShapeError; TypeError;
+/// Throws: ValueError for alpha outside [0, 1], missing inputs, or reduction mean, and for a row that counts
+/// in which the teacher has a class twice or a log-probability or tail of NaN; ShapeError; TypeError;
 /// IndexError for a class of the teacher or a label outside [0, C).
 [[nodiscard]] Tensor sparse_distillation_loss(const SparseDistillationInputs& inputs,
                                               SparseDistillationLossOptions options = {});

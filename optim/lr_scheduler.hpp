@@ -42,7 +42,11 @@ class LRScheduler {
 
   /// Sets the first rate, rate({0, …}), and with it the first momentum if `momentum` is given.
   /// Throws: ValueError for an empty `rate`, and as step() does.
-  LRScheduler(Optimizer& optimizer, Function rate, Function momentum = {});
+  LRScheduler(Optimizer& optimizer, Function rate, Function momentum = {})
+      : LRScheduler("LRScheduler", optimizer, std::move(rate), std::move(momentum)) {}
+  /// The same with a name for the kind of schedule, a literal. It is in the state dict, and a schedule of
+  /// another kind refuses that.
+  LRScheduler(const char* kind, Optimizer& optimizer, Function rate, Function momentum = {});
   /// A schedule given as the factor of the base rate for each step: rate = base_lr · factor(step). A callable
   /// that accepts both arguments, such as a generic lambda, is taken for a function of the Moment.
   template <class Factor>
@@ -57,7 +61,7 @@ class LRScheduler {
   /// Sets the rates of the next step. A negative rate of at most 1e-9 times the base rate is taken for a
   /// rounding error of 0. In a chain, a rate may be negative until the next schedule has changed it; an
   /// optimiser refuses to step with one.
-  /// Throws: ValueError for a rate of NaN. The schedule and the optimiser are then unchanged.
+  /// Throws: ValueError for a rate that is not finite. The schedule and the optimiser are then unchanged.
   void step();
   /// The rate that this scheduler set last for a group. Throws: IndexError for a group that it has not set.
   double last_lr(std::int64_t group = 0) const;
@@ -65,14 +69,17 @@ class LRScheduler {
   std::int64_t last_epoch() const { return last_epoch_; }
 
   /// The position in the schedule. Loading it also sets the optimiser's rates.
-  /// Throws: ValueError that lists what is missing, unexpected or of another shape; then nothing has changed.
+  /// Throws: ValueError for the state of another kind of schedule or another number of groups, or that lists
+  /// what is missing, unexpected or of another shape; then nothing has changed.
   virtual StateDict state_dict() const;
   virtual void load_state_dict(const StateDict& state);
 
  private:
   friend class ReduceLROnPlateau;
   friend class SequentialLR;
-  explicit LRScheduler(Optimizer& optimizer);  // changes no rate
+  LRScheduler(const char* kind, Optimizer& optimizer);  // changes no rate
+  void check_state(const char* what, const StateDict& state,
+                   std::vector<detail::ExpectedEntry> expected) const;
   static Function scaled(std::function<double(std::int64_t)> factor);
   std::vector<double> base_lrs() const;
   std::vector<double> current_lrs() const;
@@ -83,6 +90,7 @@ class LRScheduler {
   Optimizer& optimizer_;
   Function rate_;
   Function momentum_;
+  const char* kind_;
   std::vector<double> base_lrs_;  // per group
   std::vector<double> last_lrs_;
   std::int64_t last_epoch_ = 0;

@@ -53,7 +53,8 @@ class Optimizer {
   std::int64_t group_count() const { return static_cast<std::int64_t>(groups_.size()); }
   /// The learning rate of a group. Throws: IndexError if there is no group of that number.
   double lr(std::int64_t group = 0) const { return group_at(group).options.front().value; }
-  /// Sets the rate of every group. Throws: ValueError for a negative rate or NaN; then nothing has changed.
+  /// Sets the rate of every group. Throws: ValueError for a rate that is negative or not finite; then
+  /// nothing has changed.
   void set_lr(double lr);
   /// Sets the rate of one group. Throws: as the other, and IndexError if there is no group of that number.
   void set_lr(double lr, std::int64_t group);
@@ -68,8 +69,9 @@ class Optimizer {
   /// other options of each group.
   virtual StateDict state_dict() const;
   /// Restores what state_dict() returned, options included, so that training resumes with the same bits.
-  /// Throws: ValueError that lists every entry that is missing, unexpected or of another shape, or an option
-  /// out of range. The optimiser is then unchanged.
+  /// Throws: ValueError for the state of another number of groups or parameters, or of another kind of
+  /// optimiser; that lists every entry that is missing, unexpected or of another shape; or an option out of
+  /// range. The optimiser is then unchanged.
   virtual void load_state_dict(const StateDict& state);
 
  protected:
@@ -84,10 +86,12 @@ class Optimizer {
     bool (*accepts)(double);
     const char* text;
   };
-  /// The usual ranges.
-  static constexpr Range any{[](double) { return true; }, "a number"};
-  static constexpr Range at_least_0{[](double value) { return value >= 0; }, "at least 0"};
-  static constexpr Range at_least_1{[](double value) { return value >= 1; }, "at least 1"};
+  /// The usual ranges, of finite numbers: inf - inf is NaN.
+  static constexpr Range any{[](double value) { return value - value == 0; }, "a finite number"};
+  static constexpr Range at_least_0{[](double value) { return value >= 0 && value - value == 0; },
+                                    "at least 0"};
+  static constexpr Range at_least_1{[](double value) { return value >= 1 && value - value == 0; },
+                                    "at least 1"};
   static constexpr Range from_0_to_1{[](double value) { return value >= 0 && value <= 1; }, "in [0, 1]"};
   static constexpr Range from_0_below_1{[](double value) { return value >= 0 && value < 1; }, "in [0, 1)"};
   static constexpr Range flag{[](double value) { return value == 0 || value == 1; }, "0 or 1"};
@@ -145,6 +149,7 @@ class Optimizer {
   const Group& group_at(std::int64_t group) const;
   void require_rate(const Group& group, double rate) const;
   void check_parameters(const Tensors& added) const;
+  void check_kind(const StateDict& state) const;
   template <class F>
   void change(F f);
   static Option* momentum_of(Group& group);

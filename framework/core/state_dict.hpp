@@ -124,6 +124,13 @@ struct ExpectedEntry {
 /// expected.
 void check_state(std::string_view what, const StateDict& state, const std::vector<ExpectedEntry>& expected);
 
+/// An entry without numbers that says what a state belongs to: "schedule.StepLR".
+StateDict::value_type label(std::string_view what, std::string_view own);
+/// Throws: ValueError if the state has a label that says `what` but not `own`. Otherwise adds the label to
+/// the expected entries, if there is one: earlier versions did not write labels.
+void check_label(std::string_view operation, const StateDict& state, std::string_view what,
+                 std::string_view own, std::vector<ExpectedEntry>& expected);
+
 /// Writes the values of `from`, which has as many elements, to `to`, converted to its element type.
 void copy_values(const Tensor& from, const Tensor& to);
 

@@ -18,7 +18,7 @@ struct Conv1dOptions {
 
 /// conv1d with weight [out, in / groups, kernel size] and bias [out], which is undefined without one. Both
 /// start uniform within ±1/sqrt(in / groups · kernel size), as in PyTorch.
-/// Throws: ValueError for sizes out of range.
+/// Throws: ValueError for sizes or options out of range.
 class Conv1d : public Module {
  public:
   Conv1d(std::int64_t in, std::int64_t out, std::int64_t kernel_size, Conv1dOptions options = {});
@@ -41,7 +41,7 @@ struct Conv2dOptions {
 
 /// conv2d with weight [out, in / groups, kernel height, kernel width] and bias [out], which is undefined
 /// without one. Both start uniform within ±1/sqrt(in / groups · kernel height · kernel width), as in PyTorch.
-/// Throws: ValueError for sizes out of range.
+/// Throws: ValueError for sizes or options out of range.
 class Conv2d : public Module {
  public:
   Conv2d(std::int64_t in, std::int64_t out, Size2d kernel_size, Conv2dOptions options = {});
@@ -66,7 +66,7 @@ struct ConvTranspose2dOptions {
 /// conv_transpose2d with weight [in, out / groups, kernel height, kernel width] and bias [out], which is
 /// undefined without one. Both start uniform within ±1/sqrt(out / groups · kernel height · kernel width), as
 /// in PyTorch.
-/// Throws: ValueError for sizes out of range.
+/// Throws: ValueError for sizes or options out of range.
 class ConvTranspose2d : public Module {
  public:
   ConvTranspose2d(std::int64_t in, std::int64_t out, Size2d kernel_size, ConvTranspose2dOptions options = {});
@@ -82,8 +82,9 @@ class ConvTranspose2d : public Module {
 /// max_pool2d with its options fixed.
 class MaxPool2d : public Module {
  public:
-  explicit MaxPool2d(MaxPool2dOptions options) : options_(options) {}
-  explicit MaxPool2d(Size2d kernel_size) { options_.kernel_size = kernel_size; }
+  /// Throws: ValueError for options out of range.
+  explicit MaxPool2d(MaxPool2dOptions options);
+  explicit MaxPool2d(Size2d kernel_size) : MaxPool2d(MaxPool2dOptions{.kernel_size = kernel_size}) {}
   Tensor operator()(const Tensor& x) const { return output(max_pool2d(x, options_)); }
 
  private:
@@ -93,8 +94,9 @@ class MaxPool2d : public Module {
 /// avg_pool2d with its options fixed.
 class AvgPool2d : public Module {
  public:
-  explicit AvgPool2d(AvgPool2dOptions options) : options_(options) {}
-  explicit AvgPool2d(Size2d kernel_size) { options_.kernel_size = kernel_size; }
+  /// Throws: ValueError for options out of range.
+  explicit AvgPool2d(AvgPool2dOptions options);
+  explicit AvgPool2d(Size2d kernel_size) : AvgPool2d(AvgPool2dOptions{.kernel_size = kernel_size}) {}
   Tensor operator()(const Tensor& x) const { return output(avg_pool2d(x, options_)); }
 
  private:
@@ -104,7 +106,8 @@ class AvgPool2d : public Module {
 /// adaptive_avg_pool2d with its size fixed.
 class AdaptiveAvgPool2d : public Module {
  public:
-  explicit AdaptiveAvgPool2d(Size2d size) : size_(size) {}
+  /// Throws: ValueError for a size below 1.
+  explicit AdaptiveAvgPool2d(Size2d size);
   Tensor operator()(const Tensor& x) const { return output(adaptive_avg_pool2d(x, size_)); }
 
  private:

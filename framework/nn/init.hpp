@@ -10,7 +10,8 @@ namespace retort::init {
 
 /// Uniform in [low, high). ValueError for high < low or bounds that are not finite.
 Tensor uniform_(const Tensor& tensor, double low = 0, double high = 1);
-/// Normal with that mean and standard deviation. ValueError for a negative one.
+/// Normal with that mean and standard deviation. ValueError for a negative one and for
+/// numbers that are not finite.
 Tensor normal_(const Tensor& tensor, double mean = 0, double std = 1);
 Tensor constant_(const Tensor& tensor, double value);
 Tensor zeros_(const Tensor& tensor);

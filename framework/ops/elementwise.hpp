@@ -80,11 +80,12 @@ struct SoftplusOptions {
   double threshold = 20;
 };
 /// ln(1 + exp(beta·x)) / beta, a smooth relu; x itself where beta·x > threshold.
+/// Throws: ValueError unless beta is positive and finite, and for a NaN threshold.
 [[nodiscard]] Tensor softplus(const Tensor& x, SoftplusOptions options = {});
 /// x above 0, alpha·(e^x - 1) elsewhere (Clevert, Unterthiner and Hochreiter, 2016). The gradient at 0 is
-/// alpha.
+/// alpha. Throws: ValueError unless alpha is finite.
 [[nodiscard]] Tensor elu(const Tensor& x, double alpha = 1);
-/// x above 0, slope·x elsewhere. The gradient at 0 is `slope`.
+/// x above 0, slope·x elsewhere. The gradient at 0 is `slope`. Throws: ValueError unless it is finite.
 [[nodiscard]] Tensor leaky_relu(const Tensor& x, double slope = 0.01);
 /// ln(e^a + e^b) without overflow. Shapes: a and b broadcast. Equal infinities give that infinity.
 [[nodiscard]] Tensor logaddexp(const Tensor& a, const Tensor& b);

@@ -42,7 +42,8 @@ class EarlyStopping {
 
   /// A copy of all that the next step() depends on.
   StateDict state_dict() const;
-  /// Throws: ValueError that lists what is missing, unexpected or of another shape; then nothing has changed.
+  /// Throws: ValueError for the state of the other mode, or that lists what is missing, unexpected or of
+  /// another shape; then nothing has changed.
   void load_state_dict(const StateDict& state);
 
  private:
