@@ -15,6 +15,10 @@ struct CrossEntropyLossOptions {
   std::optional<bool> reduce = std::nullopt;        ///< deprecated: see Reduction
   Reduction reduction = Reduction::mean;
   double label_smoothing = 0;  ///< share of the target spread evenly over all classes, in [0, 1]
+
+  /// Throws: ValueError if an option is out of range or the reduction is batchmean; TypeError if a weight is
+  /// int64.
+  void check() const;
 };
 
 /// Cross-entropy of logits x with targets p: -Σ_c w[c]·p[c]·log_softmax(x)[c] per row. A target is a class (p

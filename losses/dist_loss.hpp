@@ -12,6 +12,9 @@ struct DISTLossOptions {
   double gamma = 1;            ///< weight of the class correlations
   double temperature = 1;      ///< T > 0; softens both distributions
   bool detach_teacher = true;  ///< no gradient for the teacher's logits
+
+  /// Throws: ValueError for an option out of range.
+  void check() const;
 };
 
 /// DIST: T²·(beta·mean over rows of (1 - ρ(q_i, p_i)) + gamma·mean over classes of (1 - ρ(q_c, p_c))) with p

@@ -12,6 +12,9 @@ struct CosineEmbeddingLossOptions {
   std::optional<bool> size_average = std::nullopt;  ///< deprecated: see Reduction
   std::optional<bool> reduce = std::nullopt;        ///< deprecated: see Reduction
   Reduction reduction = Reduction::mean;
+
+  /// Throws: ValueError for an option out of range and for batchmean.
+  void check() const;
 };
 
 /// Per pair of rows, 1 - cos if the target is 1 and max(0, cos - margin) if it is -1, with cos = a·b /
@@ -37,6 +40,9 @@ struct TripletMarginLossOptions {
   std::optional<bool> size_average = std::nullopt;  ///< deprecated: see Reduction
   std::optional<bool> reduce = std::nullopt;        ///< deprecated: see Reduction
   Reduction reduction = Reduction::mean;
+
+  /// Throws: ValueError for an option out of range and for batchmean.
+  void check() const;
 };
 
 /// max(0, d(anchor, positive) - d(anchor, negative) + margin) per row, with d(a, b) = ‖a - b + eps‖_p.

@@ -11,6 +11,9 @@ struct MSELossOptions {
   std::optional<bool> size_average = std::nullopt;  ///< deprecated: see Reduction
   std::optional<bool> reduce = std::nullopt;        ///< deprecated: see Reduction
   Reduction reduction = Reduction::mean;
+
+  /// Throws: ValueError for batchmean.
+  void check() const;
 };
 
 /// The squared error (input - target)² per element.

@@ -14,6 +14,9 @@ struct NLLLossOptions {
   std::int64_t ignore_index = -100;                 ///< rows with this target are ignored
   std::optional<bool> reduce = std::nullopt;        ///< deprecated: see Reduction
   Reduction reduction = Reduction::mean;
+
+  /// Throws: ValueError for an option out of range and for batchmean, TypeError for an int64 weight.
+  void check() const;
 };
 
 /// Negative log-likelihood of classes y given log-probabilities x: -w[y]·x[y] per row.

@@ -41,6 +41,9 @@ struct SparseDistillationLossOptions {
   double alpha = 1;  ///< weight of the teacher, in [0, 1]; the labels have weight 1 - alpha
   Tail tail = Tail::bucket;
   Reduction reduction = Reduction::batchmean;  ///< batchmean, sum or none
+
+  /// Throws: ValueError for an option out of range and for reduction mean.
+  void check() const;
 };
 
 /// Inputs of sparse_distillation_loss(), by name, so that student and teacher cannot be swapped by mistake.

@@ -81,8 +81,9 @@ class ConvTranspose2d : public Module {
 /// max_pool2d with fixed options.
 class MaxPool2d : public Module {
  public:
-  explicit MaxPool2d(MaxPool2dOptions options) : options_(options) {}
-  explicit MaxPool2d(Size2d kernel_size) { options_.kernel_size = kernel_size; }
+  /// Throws: ValueError for options out of range.
+  explicit MaxPool2d(MaxPool2dOptions options);
+  explicit MaxPool2d(Size2d kernel_size) : MaxPool2d(MaxPool2dOptions{.kernel_size = kernel_size}) {}
   Tensor operator()(const Tensor& x) const { return output(max_pool2d(x, options_)); }
 
  private:
@@ -92,8 +93,9 @@ class MaxPool2d : public Module {
 /// avg_pool2d with fixed options.
 class AvgPool2d : public Module {
  public:
-  explicit AvgPool2d(AvgPool2dOptions options) : options_(options) {}
-  explicit AvgPool2d(Size2d kernel_size) { options_.kernel_size = kernel_size; }
+  /// Throws: ValueError for options out of range.
+  explicit AvgPool2d(AvgPool2dOptions options);
+  explicit AvgPool2d(Size2d kernel_size) : AvgPool2d(AvgPool2dOptions{.kernel_size = kernel_size}) {}
   Tensor operator()(const Tensor& x) const { return output(avg_pool2d(x, options_)); }
 
  private:
@@ -103,7 +105,8 @@ class AvgPool2d : public Module {
 /// adaptive_avg_pool2d with a fixed size.
 class AdaptiveAvgPool2d : public Module {
  public:
-  explicit AdaptiveAvgPool2d(Size2d size) : size_(size) {}
+  /// Throws: ValueError for a size below 1.
+  explicit AdaptiveAvgPool2d(Size2d size);
   Tensor operator()(const Tensor& x) const { return output(adaptive_avg_pool2d(x, size_)); }
 
  private:
