@@ -13,7 +13,7 @@ struct CrossEntropyLossOptions {
   std::optional<bool> size_average = std::nullopt;  ///< deprecated: see Reduction
   std::int64_t ignore_index = -100;                 ///< rows with this target class are ignored
   std::optional<bool> reduce = std::nullopt;        ///< deprecated: see Reduction
-  Reduction reduction = Reduction::mean;
+  Reduction reduction = Reduction::mean;            ///< none, sum or mean
   double label_smoothing = 0;  ///< share of the target spread evenly over all classes, in [0, 1]
 
   /// Throws: ValueError if an option is out of range or the reduction is batchmean; TypeError if a weight is

@@ -12,7 +12,7 @@ struct DecoupledDistillationLossOptions {
   Reduction reduction = Reduction::batchmean;  ///< batchmean, sum or none
   bool detach_teacher = true;                  ///< no gradient for the teacher's logits
 
-  /// Throws: ValueError for an option out of range and for reduction mean.
+  /// Throws: ValueError if an option is out of range or the reduction is mean.
   void check() const;
 };
 

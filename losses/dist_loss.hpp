@@ -13,7 +13,7 @@ struct DISTLossOptions {
   double temperature = 1;      ///< T > 0; softens both distributions
   bool detach_teacher = true;  ///< no gradient for the teacher's logits
 
-  /// Throws: ValueError for an option out of range.
+  /// Throws: ValueError if an option is out of range.
   void check() const;
 };
 
@@ -24,7 +24,8 @@ struct DISTLossOptions {
 /// Shapes: logits [..., C]; the result is ().
 /// Edge cases: an entry that is -inf in both logits is excluded from all sums, and a row or class with only
 /// such entries from the means. A constant row or class has ρ = 0. The loss of an empty batch is NaN.
-/// Throws: ValueError if T <= 0; ShapeError if the shapes differ; TypeError if an input is int64.
+/// Throws: ValueError if T <= 0 or a weight is not finite; ShapeError if the shapes differ; TypeError if an
+/// input is int64.
 /// Source: Huang et al., "Knowledge distillation from a stronger teacher" (2022).
 [[nodiscard]] Tensor dist_loss(const Tensor& student, const Tensor& teacher, DISTLossOptions options = {});
 

@@ -18,7 +18,7 @@ struct Conv1dOptions {
 
 /// conv1d with weight [out, in / groups, kernel size] and optional bias [out]. Both start uniform within
 /// ±1/sqrt(in / groups · kernel size), as in PyTorch.
-/// Throws: ValueError if a size is out of range.
+/// Throws: ValueError if a size or option is out of range.
 class Conv1d : public Module {
  public:
   Conv1d(std::int64_t in, std::int64_t out, std::int64_t kernel_size, Conv1dOptions options = {});
@@ -41,7 +41,7 @@ struct Conv2dOptions {
 
 /// conv2d with weight [out, in / groups, kernel height, kernel width] and optional bias [out]. Both start
 /// uniform within ±1/sqrt(in / groups · kernel height · kernel width), as in PyTorch.
-/// Throws: ValueError if a size is out of range.
+/// Throws: ValueError if a size or option is out of range.
 class Conv2d : public Module {
  public:
   Conv2d(std::int64_t in, std::int64_t out, Size2d kernel_size, Conv2dOptions options = {});
@@ -65,7 +65,7 @@ struct ConvTranspose2dOptions {
 
 /// conv_transpose2d with weight [in, out / groups, kernel height, kernel width] and optional bias [out]. Both
 /// start uniform within ±1/sqrt(out / groups · kernel height · kernel width), as in PyTorch.
-/// Throws: ValueError if a size is out of range.
+/// Throws: ValueError if a size or option is out of range.
 class ConvTranspose2d : public Module {
  public:
   ConvTranspose2d(std::int64_t in, std::int64_t out, Size2d kernel_size, ConvTranspose2dOptions options = {});
