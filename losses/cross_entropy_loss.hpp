@@ -28,7 +28,8 @@ struct CrossEntropyLossOptions {
 /// result is () or, with reduction none, [N, d…].
 /// Edge cases: a row whose target is ignore_index may contain anything; its term and gradients are exactly 0.
 /// mean divides by the sum of the weights of the target classes, or for probabilities by the number of rows;
-/// if that is 0, the result is NaN. A non-target class with logit -inf contributes 0.
+/// if that is 0, the result is NaN. As in PyTorch, weights and their sum may be negative. A non-target class
+/// with logit -inf contributes 0.
 /// Throws: ShapeError if shapes do not fit; IndexError if a class is outside [0, C); ValueError if the
 /// reduction is batchmean, label_smoothing is outside [0, 1], or ignore_index is given together with
 /// probabilities.
