@@ -28,7 +28,6 @@ struct Term {
 };
 
 void require_broadcast(const char* what, const Tensor& weight, const Shape& shape) {
-  detail::require_floating("binary_cross_entropy_with_logits", weight);
   bool fits = weight.dim() <= static_cast<Index>(shape.size());
   for (Index d = 1; fits && d <= weight.dim(); ++d)
     fits = weight.size(-d) == 1 || weight.size(-d) == shape[shape.size() - static_cast<std::size_t>(d)];
@@ -39,6 +38,13 @@ void require_broadcast(const char* what, const Tensor& weight, const Shape& shap
 }
 
 }  // namespace
+
+void BCEWithLogitsLossOptions::check() const {
+  const char* const name = "binary_cross_entropy_with_logits";
+  (void)detail::checked_reduction(name, *this);
+  if (weight.defined()) detail::require_floating(name, "weight", weight);
+  if (pos_weight.defined()) detail::require_floating(name, "pos_weight", pos_weight);
+}
 
 Tensor binary_cross_entropy_with_logits(const Tensor& input, const Tensor& target,
                                         BCEWithLogitsLossOptions options) {

@@ -2,6 +2,7 @@
 
 #include <numeric>
 
+#include "retort/framework/base/options.hpp"
 #include "retort/framework/core/compute.hpp"
 #include "retort/framework/core/op.hpp"
 #include "retort/framework/kernels/distillation.hpp"
@@ -114,15 +115,17 @@ Tensor fused_with_classes(const Tensor& input, std::size_t dim, const ClassRows&
 
 }  // namespace
 
+void CrossEntropyLossOptions::check() const {
+  (void)detail::checked_reduction(operation, *this);
+  detail::require_from_0_to_1(operation, "label_smoothing", label_smoothing);
+  if (weight.defined()) detail::require_floating(operation, "weight", weight);
+}
+
 Tensor cross_entropy(const Tensor& input, const Tensor& target, CrossEntropyLossOptions options) {
-  const Reduction reduction =
-      detail::resolve_reduction(options.size_average, options.reduce, options.reduction);
-  detail::refuse_batchmean(operation, reduction);
-  detail::require_floating(operation, input);
-  detail::require_defined(operation, target);
-  if (!(options.label_smoothing >= 0 && options.label_smoothing <= 1))
-    throw ValueError(
-        message("{}: label_smoothing is {}; it must be between 0 and 1", operation, options.label_smoothing));
+  options.check();
+  const Reduction reduction = detail::checked_reduction(operation, options);
+  detail::require_floating(operation, "input", input);
+  detail::require_defined(operation, "target", target);
   const std::size_t dim = detail::class_dim(operation, input);
   if (is_floating_point(target.dtype())) return with_probabilities(input, target, dim, options, reduction);
   const ClassRows rows =

@@ -13,8 +13,12 @@ struct CrossEntropyLossOptions {
   std::optional<bool> size_average = std::nullopt;  ///< deprecated: see Reduction
   std::int64_t ignore_index = -100;                 ///< rows with this target class are ignored
   std::optional<bool> reduce = std::nullopt;        ///< deprecated: see Reduction
-  Reduction reduction = Reduction::mean;
+  Reduction reduction = Reduction::mean;            ///< none, sum or mean
   double label_smoothing = 0;  ///< share of the target spread evenly over all classes, in [0, 1]
+
+  /// Throws: ValueError if an option is out of range or the reduction is batchmean; TypeError if a weight is
+  /// int64.
+  void check() const;
 };
 
 /// Cross-entropy of logits x with targets p: -Σ_c w[c]·p[c]·log_softmax(x)[c] per row. A target is a class (p
@@ -24,7 +28,8 @@ struct CrossEntropyLossOptions {
 /// result is () or, with reduction none, [N, d…].
 /// Edge cases: a row whose target is ignore_index may contain anything; its term and gradients are exactly 0.
 /// mean divides by the sum of the weights of the target classes, or for probabilities by the number of rows;
-/// if that is 0, the result is NaN. A non-target class with logit -inf contributes 0.
+/// if that is 0, the result is NaN. As in PyTorch, weights and their sum may be negative. A non-target class
+/// with logit -inf contributes 0.
 /// Throws: ShapeError if shapes do not fit; IndexError if a class is outside [0, C); ValueError if the
 /// reduction is batchmean, label_smoothing is outside [0, 1], or ignore_index is given together with
 /// probabilities.

@@ -3,6 +3,7 @@
 #include <limits>
 #include <utility>
 
+#include "retort/framework/base/options.hpp"
 #include "retort/framework/core/compute.hpp"
 #include "retort/framework/core/engine.hpp"
 #include "retort/framework/core/op.hpp"
@@ -27,19 +28,13 @@ Tensor divergence(const Tensor& student, const Tensor& teacher, double temperatu
       {.temperature = temperature, .reduction = Reduction::none, .detach_teacher = false});
 }
 
-void check(const DistillationInputs& inputs, const DecoupledDistillationLossOptions& options) {
-  detail::check_distillation_options(operation,
-                                     {.temperature = options.temperature, .reduction = options.reduction});
-  for (const auto& [name, value] : {std::pair{"alpha", options.alpha}, {"beta", options.beta}})
-    if (!(value >= 0) || value == infinity)
-      throw ValueError(
-          message("{}: {} is {}; it must be a finite number of at least 0", operation, name, value));
+void check(const DistillationInputs& inputs) {
   for (const auto& [name, given] : {std::pair<const char*, const Tensor&>("student", inputs.student),
                                     {"teacher", inputs.teacher},
                                     {"labels", inputs.labels}})
     if (!given.defined()) throw ValueError(message("{}: .{} is missing", operation, name));
-  detail::require_floating(operation, inputs.student);
-  detail::require_floating(operation, inputs.teacher);
+  detail::require_floating(operation, ".student", inputs.student);
+  detail::require_floating(operation, ".teacher", inputs.teacher);
   if (inputs.student.dim() == 0 || inputs.student.shape() != inputs.teacher.shape())
     throw ShapeError(message("{}: student has shape {} but teacher {}; both must be (..., C)", operation,
                              inputs.student.shape(), inputs.teacher.shape()));
@@ -127,9 +122,16 @@ Tensor fused_loss(const Call& call, const Tensor& student, const Tensor& teacher
 
 }  // namespace
 
+void DecoupledDistillationLossOptions::check() const {
+  detail::check_distillation_options(operation, {.temperature = temperature, .reduction = reduction});
+  detail::require_at_least_0(operation, "alpha", alpha);
+  detail::require_at_least_0(operation, "beta", beta);
+}
+
 Tensor decoupled_distillation_loss(const DistillationInputs& inputs,
                                    DecoupledDistillationLossOptions options) {
-  check(inputs, options);
+  options.check();
+  check(inputs);
   const DType dtype = promote(inputs.student.dtype(), inputs.teacher.dtype());
   const detail::ClassRows rows =
       detail::prepare_rows(operation, inputs.student.shape(), dtype, inputs.student.dim() - 1, inputs.labels,

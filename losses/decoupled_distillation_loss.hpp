@@ -11,6 +11,9 @@ struct DecoupledDistillationLossOptions {
   double beta = 8;                             ///< weight of the classes other than the label's; at least 0
   Reduction reduction = Reduction::batchmean;  ///< batchmean, sum or none
   bool detach_teacher = true;                  ///< no gradient for the teacher's logits
+
+  /// Throws: ValueError if an option is out of range or the reduction is mean.
+  void check() const;
 };
 
 /// Decoupled knowledge distillation: T²·(alpha·KL_target + beta·KL_rest) per row. KL_target compares the

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 
+#include "retort/framework/base/options.hpp"
 #include "retort/framework/ops/checks.hpp"
 #include "retort/framework/ops/distance.hpp"
 #include "retort/framework/ops/elementwise.hpp"
@@ -14,11 +15,6 @@ namespace retort {
 namespace {
 
 constexpr double infinity = std::numeric_limits<double>::infinity();
-
-void check_temperature(const char* operation, double temperature) {
-  if (!(temperature > 0) || std::isinf(temperature))
-    throw ValueError(message("{}: temperature is {}; it must be a positive number", operation, temperature));
-}
 
 // Row-wise softmax. Excluded entries are -inf; rows with only such entries are 0.
 Tensor probabilities(const Tensor& logits, const Tensor& takes_part, const Tensor& row_takes_part) {
@@ -39,10 +35,16 @@ Tensor uncorrelated(const Tensor& a, const Tensor& b, const Tensor& takes_part, 
 
 }  // namespace
 
+void DISTLossOptions::check() const {
+  detail::require_finite("dist_loss", "beta", beta);
+  detail::require_finite("dist_loss", "gamma", gamma);
+  detail::require_positive("dist_loss", "temperature", temperature);
+}
+
 Tensor dist_loss(const Tensor& student, const Tensor& teacher, DISTLossOptions options) {
-  detail::require_floating("dist_loss", student);
-  detail::require_floating("dist_loss", teacher);
-  check_temperature("dist_loss", options.temperature);
+  options.check();
+  detail::require_floating("dist_loss", "student", student);
+  detail::require_floating("dist_loss", "teacher", teacher);
   if (student.dim() == 0 || student.shape() != teacher.shape())
     throw ShapeError(message("dist_loss: student has shape {} but teacher {}; both must be (..., C)",
                              student.shape(), teacher.shape()));
@@ -61,13 +63,13 @@ Tensor dist_loss(const Tensor& student, const Tensor& teacher, DISTLossOptions o
 }
 
 Tensor mix_teachers(const Tensors& logits, const std::vector<double>& weights, double temperature) {
-  check_temperature("mix_teachers", temperature);
+  detail::require_positive("mix_teachers", "temperature", temperature);
   if (logits.empty() || logits.size() != weights.size())
     throw ValueError(message("mix_teachers: got {} teachers and {} weights; give one weight for each teacher",
                              logits.size(), weights.size()));
-  DType dtype = logits[0].dtype();
+  DType dtype = DType::float32;
   for (std::size_t k = 0; k < logits.size(); ++k) {
-    detail::require_floating("mix_teachers", logits[k]);
+    detail::require_floating("mix_teachers", message("teacher {}", k).c_str(), logits[k]);
     if (logits[k].dim() == 0 || logits[k].shape() != logits[0].shape())
       throw ShapeError(message("mix_teachers: teacher {} has shape {} but teacher 0 {}; all must be (..., C)",
                                k, logits[k].shape(), logits[0].shape()));

@@ -12,6 +12,9 @@ struct DISTLossOptions {
   double gamma = 1;            ///< weight of the class correlations
   double temperature = 1;      ///< T > 0; softens both distributions
   bool detach_teacher = true;  ///< no gradient for the teacher's logits
+
+  /// Throws: ValueError if an option is out of range.
+  void check() const;
 };
 
 /// DIST: T²·(beta·mean over rows of (1 - ρ(q_i, p_i)) + gamma·mean over classes of (1 - ρ(q_c, p_c))) with p
@@ -21,7 +24,8 @@ struct DISTLossOptions {
 /// Shapes: logits [..., C]; the result is ().
 /// Edge cases: an entry that is -inf in both logits is excluded from all sums, and a row or class with only
 /// such entries from the means. A constant row or class has ρ = 0. The loss of an empty batch is NaN.
-/// Throws: ValueError if T <= 0; ShapeError if the shapes differ; TypeError if an input is int64.
+/// Throws: ValueError if T <= 0 or a weight is not finite; ShapeError if the shapes differ; TypeError if an
+/// input is int64.
 /// Source: Huang et al., "Knowledge distillation from a stronger teacher" (2022).
 [[nodiscard]] Tensor dist_loss(const Tensor& student, const Tensor& teacher, DISTLossOptions options = {});
 

@@ -7,6 +7,7 @@
 #include <memory>
 #include <ostream>
 
+#include "retort/framework/base/options.hpp"
 #include "retort/framework/core/compute.hpp"
 #include "retort/framework/core/engine.hpp"
 #include "retort/framework/core/op.hpp"
@@ -39,14 +40,14 @@ struct Call {
 void check_logits(const DistillationInputs& inputs, const DistillationLossOptions& options) {
   const Tensor &student = inputs.student, &teacher = inputs.teacher;
   if (!student.defined()) throw ValueError(message("{}: .student is missing; give its logits", operation));
-  detail::require_floating(operation, student);
+  detail::require_floating(operation, ".student", student);
   if (student.dim() == 0)
     throw ShapeError(message("{}: student has shape (); logits have shape (N, C)", operation));
   if (options.alpha > 0 && !teacher.defined())
     throw ValueError(
         message("{}: .teacher is missing but alpha is {}; give its logits", operation, options.alpha));
   if (!teacher.defined()) return;
-  detail::require_floating(operation, teacher);
+  detail::require_floating(operation, ".teacher", teacher);
   if (teacher.shape() != student.shape())
     throw ShapeError(message("{}: student has shape {} but teacher has shape {}; they must be equal",
                              operation, student.shape(), teacher.shape()));
@@ -131,11 +132,8 @@ Tensor definition(const Call& call, const Tensor& student, const Tensor& teacher
 namespace detail {
 
 void check_distillation_options(const char* caller, const DistillationLossOptions& options) {
-  if (!(options.temperature > 0) || std::isinf(options.temperature))
-    throw ValueError(
-        message("{}: temperature is {}; it must be a positive number", caller, options.temperature));
-  if (!(options.alpha >= 0 && options.alpha <= 1))
-    throw ValueError(message("{}: alpha is {}; it must be between 0 and 1", caller, options.alpha));
+  require_positive(caller, "temperature", options.temperature);
+  require_from_0_to_1(caller, "alpha", options.alpha);
   const bool skew =
       options.divergence == Divergence::skew_kl || options.divergence == Divergence::skew_reverse_kl;
   const double beta = options.beta;
@@ -194,12 +192,10 @@ Divergence divergence_from_string(std::string_view text) {
               text));
 }
 
-DistillationLoss::DistillationLoss(DistillationLossOptions options) : LossOf(options) {
-  detail::check_distillation_options(operation, options);
-}
+void DistillationLossOptions::check() const { detail::check_distillation_options(operation, *this); }
 
 Tensor distillation_loss(const DistillationInputs& inputs, DistillationLossOptions options) {
-  detail::check_distillation_options(operation, options);
+  options.check();
   check_logits(inputs, options);
   const bool has_teacher = options.alpha > 0;
   DType dtype = inputs.student.dtype();

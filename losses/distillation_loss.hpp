@@ -24,6 +24,9 @@ struct DistillationLossOptions {
   double beta = 0.5;  ///< of jensen_shannon, in (0, 1), and of the skewed divergences, in [0, 1)
   /// Standardise the logits of each row to mean 0 and standard deviation 1 for the divergence.
   bool standardize = false;
+
+  /// Throws: ValueError if an option is out of range or the reduction is mean.
+  void check() const;
 };
 
 /// Inputs of distillation_loss(), by name, so that student and teacher cannot be swapped by mistake.
@@ -58,11 +61,6 @@ struct DistillationInputs {
                                        DistillationLossOptions options = {});
 
 /// distillation_loss with fixed options.
-/// Throws: ValueError if an option is out of range.
-class DistillationLoss : public LossOf<distillation_loss, DistillationLossOptions, DistillationInputs> {
- public:
-  explicit DistillationLoss(DistillationLossOptions options = {});
-  explicit DistillationLoss(std::initializer_list<detail::NoOptions>) : DistillationLoss() {}
-};
+using DistillationLoss = LossOf<distillation_loss, DistillationLossOptions, DistillationInputs>;
 
 }  // namespace retort

@@ -1,7 +1,10 @@
 #include "retort/losses/embedding_losses.hpp"
 
 #include <algorithm>
+#include <cmath>
+#include <utility>
 
+#include "retort/framework/base/options.hpp"
 #include "retort/framework/ops/checks.hpp"
 #include "retort/framework/ops/distance.hpp"
 #include "retort/framework/ops/elementwise.hpp"
@@ -21,15 +24,30 @@ void require_shapes(const char* operation, const Tensor& a, const Tensor& b, con
 
 }  // namespace
 
+void CosineEmbeddingLossOptions::check() const {
+  (void)detail::checked_reduction("cosine_embedding_loss", *this);
+  detail::require_finite("cosine_embedding_loss", "margin", margin);
+}
+
+void TripletMarginLossOptions::check() const {
+  const char* const name = "triplet_margin_loss";
+  (void)detail::checked_reduction(name, *this);
+  detail::require_positive(name, "margin", margin);
+  detail::require_option(!std::isnan(p), name, "p", p, "a number");
+  detail::require_finite(name, "eps", eps);
+}
+
 Tensor cosine_embedding_loss(const Tensor& input1, const Tensor& input2, const Tensor& target,
                              CosineEmbeddingLossOptions options) {
   const char* const name = "cosine_embedding_loss";
+  detail::require_floating(name, "input1", input1);
+  detail::require_floating(name, "input2", input2);
+  detail::require_int64(name, "target", target);
   Shape rows = input1.shape();
   if (!rows.empty()) rows.pop_back();
   require_shapes(name, input1, input2, target, rows,
                  "the inputs must have one shape [..., D], and the target that without the last dimension");
   const Reduction reduction = detail::prepare_terms(name, input1, input2, options);
-  detail::require_int64(name, "target", target);
   for (const std::int64_t value : target.data<std::int64_t>())
     if (value != 1 && value != -1)
       throw ValueError(message("{}: the target holds {}; it must be 1 or -1", name, value));
@@ -45,9 +63,12 @@ Tensor cosine_embedding_loss(const Tensor& input1, const Tensor& input2, const T
 Tensor triplet_margin_loss(const Tensor& anchor, const Tensor& positive, const Tensor& negative,
                            TripletMarginLossOptions options) {
   const char* const name = "triplet_margin_loss";
+  for (const auto& [what, x] : {std::pair<const char*, const Tensor&>("anchor", anchor),
+                                {"positive", positive},
+                                {"negative", negative}})
+    detail::require_floating(name, what, x);
   require_shapes(name, anchor, positive, negative, anchor.shape(), "all must have one shape [..., D]");
   const Reduction reduction = detail::prepare_terms(name, anchor, positive, options);
-  detail::require_floating(name, negative);
   const auto distance = [&](const Tensor& a, const Tensor& b) {
     return norm(a - b + options.eps, options.p, -1);
   };

@@ -11,7 +11,10 @@ struct CosineEmbeddingLossOptions {
   double margin = 0;                                ///< cosine of dissimilar pairs up to which the loss is 0
   std::optional<bool> size_average = std::nullopt;  ///< deprecated: see Reduction
   std::optional<bool> reduce = std::nullopt;        ///< deprecated: see Reduction
-  Reduction reduction = Reduction::mean;
+  Reduction reduction = Reduction::mean;            ///< none, sum or mean
+
+  /// Throws: ValueError if an option is out of range or the reduction is batchmean.
+  void check() const;
 };
 
 /// Per pair of rows, 1 - cos if the target is 1 and max(0, cos - margin) if it is -1, with cos = a·b /
@@ -30,21 +33,24 @@ struct CosineEmbeddingLossOptions {
 using CosineEmbeddingLoss = LossOf<cosine_embedding_loss, CosineEmbeddingLossOptions, Tensor, Tensor, Tensor>;
 
 struct TripletMarginLossOptions {
-  double margin = 1;
+  double margin = 1;  ///< positive: least difference of the distances without loss
   double p = 2;       ///< exponent of the norm
   double eps = 1e-6;  ///< added to each difference
   bool swap = false;  ///< use the smaller of the negative's distances to the anchor and to the positive
   std::optional<bool> size_average = std::nullopt;  ///< deprecated: see Reduction
   std::optional<bool> reduce = std::nullopt;        ///< deprecated: see Reduction
-  Reduction reduction = Reduction::mean;
+  Reduction reduction = Reduction::mean;            ///< none, sum or mean
+
+  /// Throws: ValueError if an option is out of range or the reduction is batchmean.
+  void check() const;
 };
 
 /// max(0, d(anchor, positive) - d(anchor, negative) + margin) per row, with d(a, b) = ‖a - b + eps‖_p.
 ///
 /// Shapes: anchor, positive and negative [..., D] with the same shape; the result is () or, with reduction
 /// none, [...].
-/// Throws: ShapeError if the shapes differ; TypeError if an input is int64; ValueError if p is NaN or the
-/// reduction is batchmean.
+/// Throws: ShapeError if the shapes differ; TypeError if an input is int64; ValueError if the margin is not
+/// positive, p is NaN or the reduction is batchmean.
 /// Source: Balntas, Riba, Ponsa and Mikolajczyk, "Learning local feature descriptors with triplets and
 /// shallow convolutional neural networks" (2016); torch.nn.functional.triplet_margin_loss.
 [[nodiscard]] Tensor triplet_margin_loss(const Tensor& anchor, const Tensor& positive, const Tensor& negative,

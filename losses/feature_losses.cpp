@@ -19,7 +19,7 @@ namespace {
 Tensors checked_features(const char* operation, Index dims, const Tensor& student, const Tensor& teacher) {
   for (const auto& [what, given] :
        {std::pair<const char*, const Tensor&>("student", student), {"teacher", teacher}}) {
-    detail::require_floating(operation, given);
+    detail::require_floating(operation, what, given);
     if (given.dim() == 0 || (dims != 0 && given.dim() != dims))
       throw ShapeError(message("{}: {} has shape {}; expected {}", operation, what, given.shape(),
                                dims == 4   ? "(N, C, H, W)"

@@ -14,7 +14,8 @@ namespace retort {
 namespace {
 
 Reduction checked_reduction(const Tensor& input, const Tensor& target, const KLDivLossOptions& options) {
-  for (const Tensor* x : {&input, &target}) detail::require_defined("kl_div", *x);
+  detail::require_defined("kl_div", "input", input);
+  detail::require_defined("kl_div", "target", target);
   if (!is_floating_point(input.dtype()) || !is_floating_point(target.dtype()))
     throw TypeError(
         message("kl_div: input is {} and target {}; both must be float32 or float64 (class indices "

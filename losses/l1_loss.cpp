@@ -1,5 +1,6 @@
 #include "retort/losses/l1_loss.hpp"
 
+#include "retort/framework/base/options.hpp"
 #include "retort/framework/fused.hpp"
 #include "retort/losses/rows_impl.hpp"
 
@@ -29,14 +30,24 @@ struct HuberError {
 
 }  // namespace
 
+void L1LossOptions::check() const { (void)detail::checked_reduction("l1_loss", *this); }
+
+void SmoothL1LossOptions::check() const {
+  (void)detail::checked_reduction("smooth_l1_loss", *this);
+  detail::require_at_least_0("smooth_l1_loss", "beta", beta);
+}
+
+void HuberLossOptions::check() const {
+  (void)detail::checked_reduction("huber_loss", *this);
+  detail::require_option(delta > 0, "huber_loss", "delta", delta, "greater than 0");
+}
+
 Tensor l1_loss(const Tensor& input, const Tensor& target, L1LossOptions options) {
   const Reduction reduction = detail::prepare_terms("l1_loss", input, target, options);
   return detail::reduce_terms(fused("l1_loss", AbsoluteError(), input, target), reduction);
 }
 
 Tensor smooth_l1_loss(const Tensor& input, const Tensor& target, SmoothL1LossOptions options) {
-  if (!(options.beta >= 0))
-    throw ValueError(message("smooth_l1_loss: beta is {}; it must be at least 0", options.beta));
   const Reduction reduction = detail::prepare_terms("smooth_l1_loss", input, target, options);
   const Tensor terms = options.beta == 0 ? fused("smooth_l1_loss", AbsoluteError(), input, target)
                                          : fused("smooth_l1_loss", SmoothError{options.beta}, input, target);
@@ -44,8 +55,6 @@ Tensor smooth_l1_loss(const Tensor& input, const Tensor& target, SmoothL1LossOpt
 }
 
 Tensor huber_loss(const Tensor& input, const Tensor& target, HuberLossOptions options) {
-  if (!(options.delta > 0))
-    throw ValueError(message("huber_loss: delta is {}; it must be greater than 0", options.delta));
   const Reduction reduction = detail::prepare_terms("huber_loss", input, target, options);
   return detail::reduce_terms(fused("huber_loss", HuberError{options.delta}, input, target), reduction);
 }

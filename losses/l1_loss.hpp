@@ -10,7 +10,10 @@ namespace [[RETORT_EXPORT]] retort {
 struct L1LossOptions {
   std::optional<bool> size_average = std::nullopt;  ///< deprecated: see Reduction
   std::optional<bool> reduce = std::nullopt;        ///< deprecated: see Reduction
-  Reduction reduction = Reduction::mean;
+  Reduction reduction = Reduction::mean;            ///< none, sum or mean
+
+  /// Throws: ValueError for batchmean.
+  void check() const;
 };
 
 /// The absolute error |input - target| per element.
@@ -29,8 +32,11 @@ using L1Loss = LossOf<l1_loss, L1LossOptions, Tensor, Tensor>;
 struct SmoothL1LossOptions {
   std::optional<bool> size_average = std::nullopt;  ///< deprecated: see Reduction
   std::optional<bool> reduce = std::nullopt;        ///< deprecated: see Reduction
-  Reduction reduction = Reduction::mean;
-  double beta = 1;  ///< error from which the loss is linear; 0 gives l1_loss
+  Reduction reduction = Reduction::mean;            ///< none, sum or mean
+  double beta = 1;                                  ///< error from which the loss is linear; 0 gives l1_loss
+
+  /// Throws: ValueError if an option is out of range or the reduction is batchmean.
+  void check() const;
 };
 
 /// d²/(2·beta) if d < beta, otherwise d - beta/2, with d = |input - target|.
@@ -48,8 +54,11 @@ struct SmoothL1LossOptions {
 using SmoothL1Loss = LossOf<smooth_l1_loss, SmoothL1LossOptions, Tensor, Tensor>;
 
 struct HuberLossOptions {
-  Reduction reduction = Reduction::mean;
-  double delta = 1;  ///< error from which the loss is linear
+  Reduction reduction = Reduction::mean;  ///< none, sum or mean
+  double delta = 1;                       ///< error from which the loss is linear
+
+  /// Throws: ValueError if an option is out of range or the reduction is batchmean.
+  void check() const;
 };
 
 /// d²/2 if d <= delta, otherwise delta·(d - delta/2), with d = |input - target|.

@@ -46,14 +46,16 @@ void check_layer(const char* whose, const Tensor& hidden, const Tensor& weight, 
   for (const auto& [what, given] :
        {std::pair<const char*, const Tensor&>("hidden", hidden), {"weight", weight}}) {
     if (!given.defined()) throw ValueError(message("{}: {}{} is missing", operation, whose, what));
-    detail::require_floating(operation, given);
+    detail::require_floating(operation, message("{}{}", whose, what).c_str(), given);
   }
   if (weight.dim() != 2 || hidden.dim() == 0 || hidden.size(-1) != weight.size(1))
     throw ShapeError(
         message("{}: {}hidden has shape {} but {}weight {}; they must be (..., features) and "
                 "(classes, features)",
                 operation, whose, hidden.shape(), whose, weight.shape()));
-  if (bias.defined() && bias.shape() != Shape{weight.size(0)})
+  if (!bias.defined()) return;
+  detail::require_floating(operation, message("{}bias", whose).c_str(), bias);
+  if (bias.shape() != Shape{weight.size(0)})
     throw ShapeError(message("{}: {}bias has shape {} but {}weight {}; bias must have shape {}", operation,
                              whose, bias.shape(), whose, weight.shape(), Shape{weight.size(0)}));
 }
@@ -75,7 +77,7 @@ Shape check_inputs(const LinearDistillationInputs& in, const DistillationLossOpt
                                name(options.divergence),
                                options.standardize ? " of standardized logits" : ""));
   } else if (in.teacher_logits.defined()) {
-    detail::require_floating(operation, in.teacher_logits);
+    detail::require_floating(operation, ".teacher_logits", in.teacher_logits);
     given = in.teacher_logits.shape();
   } else if (in.teacher_hidden.defined()) {
     check_layer(".teacher_", in.teacher_hidden, in.teacher_weight, in.teacher_bias);

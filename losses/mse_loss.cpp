@@ -5,6 +5,8 @@
 
 namespace retort {
 
+void MSELossOptions::check() const { (void)detail::checked_reduction("mse_loss", *this); }
+
 Tensor mse_loss(const Tensor& input, const Tensor& target, MSELossOptions options) {
   const Reduction reduction = detail::prepare_terms("mse_loss", input, target, options);
   return detail::reduce_terms(pow(input - target, 2), reduction);

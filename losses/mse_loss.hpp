@@ -10,7 +10,10 @@ namespace [[RETORT_EXPORT]] retort {
 struct MSELossOptions {
   std::optional<bool> size_average = std::nullopt;  ///< deprecated: see Reduction
   std::optional<bool> reduce = std::nullopt;        ///< deprecated: see Reduction
-  Reduction reduction = Reduction::mean;
+  Reduction reduction = Reduction::mean;            ///< none, sum or mean
+
+  /// Throws: ValueError for batchmean.
+  void check() const;
 };
 
 /// The squared error (input - target)² per element.

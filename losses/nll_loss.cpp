@@ -5,12 +5,17 @@
 
 namespace retort {
 
+void NLLLossOptions::check() const {
+  (void)detail::checked_reduction("nll_loss", *this);
+  if (weight.defined()) detail::require_floating("nll_loss", "weight", weight);
+}
+
 Tensor nll_loss(const Tensor& input, const Tensor& target, NLLLossOptions options) {
   constexpr const char* operation = "nll_loss";
-  const Reduction reduction =
-      detail::resolve_reduction(options.size_average, options.reduce, options.reduction);
-  detail::refuse_batchmean(operation, reduction);
-  detail::require_floating(operation, input);
+  options.check();
+  const Reduction reduction = detail::checked_reduction(operation, options);
+  detail::require_floating(operation, "input", input);
+  detail::require_defined(operation, "target", target);
   const std::size_t dim = detail::class_dim(operation, input);
   const detail::ClassRows rows =
       detail::prepare_rows(operation, input.shape(), input.dtype(), dim, target,

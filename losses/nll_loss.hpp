@@ -13,7 +13,11 @@ struct NLLLossOptions {
   std::optional<bool> size_average = std::nullopt;  ///< deprecated: see Reduction
   std::int64_t ignore_index = -100;                 ///< rows with this target are ignored
   std::optional<bool> reduce = std::nullopt;        ///< deprecated: see Reduction
-  Reduction reduction = Reduction::mean;
+  Reduction reduction = Reduction::mean;            ///< none, sum or mean
+
+  /// Throws: ValueError if an option is out of range or the reduction is batchmean; TypeError if a weight is
+  /// int64.
+  void check() const;
 };
 
 /// Negative log-likelihood of classes y given log-probabilities x: -w[y]·x[y] per row.

@@ -50,8 +50,8 @@ void refuse_batchmean(const char* operation, Reduction reduction) {
 }
 
 void require_same_shape(const char* operation, const Tensor& input, const Tensor& target) {
-  require_floating(operation, input);
-  require_floating(operation, target);
+  require_floating(operation, "input", input);
+  require_floating(operation, "target", target);
   if (input.shape() != target.shape())
     throw ShapeError(message("{}: input has shape {} but target has shape {}; they must be equal", operation,
                              input.shape(), target.shape()));

@@ -29,11 +29,14 @@ namespace detail {
 struct NoOptions {};
 }  // namespace detail
 
-/// A loss function with fixed options: `function(inputs…, options)`.
+/// A loss function with fixed options: `function(inputs…, options)`. The constructor checks the options if
+/// they have a member check().
 template <auto function, class Options, class... Inputs>
 class LossOf {
  public:
-  explicit LossOf(Options options = {}) : options_(std::move(options)) {}
+  explicit LossOf(Options options = {}) : options_(std::move(options)) {
+    if constexpr (requires { options_.check(); }) options_.check();
+  }
   /// Makes `KLDivLoss({})` mean the default options; otherwise it could also be a copy of a KLDivLoss.
   explicit LossOf(std::initializer_list<detail::NoOptions>) : LossOf() {}
   Tensor operator()(const Inputs&... inputs) const { return function(inputs..., options_); }

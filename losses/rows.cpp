@@ -22,7 +22,7 @@ std::size_t class_dim(const char* operation, const Tensor& input) {
 
 void check_class_weight(const char* operation, const Tensor& weight, const Shape& input, std::size_t dim) {
   if (!weight.defined()) return;
-  require_floating(operation, weight);
+  require_floating(operation, "weight", weight);
   if (const Shape expected{input[dim]}; weight.shape() != expected)
     throw ShapeError(
         message("{}: weight has shape {} but the input {} has {} classes; weight must have shape {}",
@@ -53,7 +53,7 @@ ClassRows prepare_rows(const char* operation, const Shape& input, DType dtype, s
   }
   check_class_weight(operation, options.weight, input, dim);
   if (options.row_weight.defined()) {
-    require_floating(operation, options.row_weight);
+    require_floating(operation, "the weight of the rows", options.row_weight);
     if (options.row_weight.shape() != shape)
       throw ShapeError(message("{}: input has shape {} but the weights of its rows {}; expected shape {}",
                                operation, input, options.row_weight.shape(), shape));

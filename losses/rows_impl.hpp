@@ -71,19 +71,26 @@ Reduction resolve_reduction(std::optional<bool> size_average, std::optional<bool
                             Reduction reduction);
 /// Throws: ValueError if the reduction is batchmean, for losses that do not support it.
 void refuse_batchmean(const char* operation, Reduction reduction);
-/// Throws: TypeError if a tensor is int64; ShapeError if the shapes differ.
-void require_same_shape(const char* operation, const Tensor& input, const Tensor& target);
-/// Checks the arguments of an elementwise loss and returns its reduction.
-/// Throws: the errors of require_same_shape and refuse_batchmean.
+/// The reduction selected by the options.
+/// Throws: the errors of refuse_batchmean.
 template <class Options>
-Reduction prepare_terms(const char* operation, const Tensor& input, const Tensor& target,
-                        const Options& options) {
-  require_same_shape(operation, input, target);
+Reduction checked_reduction(const char* operation, const Options& options) {
   Reduction reduction = options.reduction;
   if constexpr (requires { options.reduce; })
     reduction = resolve_reduction(options.size_average, options.reduce, reduction);
   refuse_batchmean(operation, reduction);
   return reduction;
+}
+/// Throws: TypeError if a tensor is int64; ShapeError if the shapes differ.
+void require_same_shape(const char* operation, const Tensor& input, const Tensor& target);
+/// Checks the arguments of an elementwise loss and returns its reduction.
+/// Throws: the errors of require_same_shape and of the options' check().
+template <class Options>
+Reduction prepare_terms(const char* operation, const Tensor& input, const Tensor& target,
+                        const Options& options) {
+  options.check();
+  require_same_shape(operation, input, target);
+  return checked_reduction(operation, options);
 }
 /// The terms, their sum, or the sum divided by `divisor` (default: their number).
 [[nodiscard]] Tensor reduce_terms(const Tensor& terms, Reduction reduction,

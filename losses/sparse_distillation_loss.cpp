@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "retort/framework/base/options.hpp"
 #include "retort/framework/core/compute.hpp"
 #include "retort/framework/core/engine.hpp"
 #include "retort/framework/core/op.hpp"
@@ -131,8 +132,8 @@ Tensor recorded(const Call& call) {
 }  // namespace
 
 SparseTeacher sparse_teacher(const Tensor& logits, Index k, double temperature) {
-  detail::require_floating("sparse_teacher", logits);
-  detail::check_distillation_options("sparse_teacher", {.temperature = temperature});
+  detail::require_floating("sparse_teacher", "logits", logits);
+  detail::require_positive("sparse_teacher", "temperature", temperature);
   if (logits.dim() == 0) throw ShapeError("sparse_teacher: logits have shape (); expected (..., C)");
   const Index classes = logits.size(-1);
   if (k < 1 || k > classes)
@@ -146,12 +147,14 @@ SparseTeacher sparse_teacher(const Tensor& logits, Index k, double temperature) 
 
 Tensor dense_logits(const SparseTeacher& teacher) {
   const auto& [indices, log_probs, log_tail, classes, temperature] = teacher;
+  detail::check_sparse_tensors("dense_logits", teacher);
   if (indices.dim() == 0 || log_probs.shape() != indices.shape() ||
       log_tail.shape() != detail::row_shape(indices.shape(), indices.dim() - 1) || indices.size(-1) > classes)
     throw ShapeError(
         message("dense_logits: indices have shape {}, log_probs {} and log_tail {} of {} classes; "
                 "expected (..., K), (..., K) and (...) with K <= C",
                 indices.shape(), log_probs.shape(), log_tail.shape(), classes));
+  (void)detail::prepare_sparse_teacher("dense_logits", teacher, log_tail.size(), log_probs.dtype(), {});
   const Index rest = classes - indices.size(-1);
   Shape shape = indices.shape();
   shape.back() = classes;
@@ -165,12 +168,16 @@ Tensor dense_logits(const SparseTeacher& teacher) {
   return log_p * temperature;
 }
 
+void SparseDistillationLossOptions::check() const {
+  detail::check_distillation_options(operation, {.alpha = alpha, .reduction = reduction});
+}
+
 Tensor sparse_distillation_loss(const SparseDistillationInputs& inputs,
                                 SparseDistillationLossOptions options) {
   const Tensor& student = inputs.student;
+  options.check();
   if (!student.defined()) throw ValueError(message("{}: .student is missing", operation));
-  detail::require_floating(operation, student);
-  detail::check_distillation_options(operation, {.alpha = options.alpha, .reduction = options.reduction});
+  detail::require_floating(operation, ".student", student);
   detail::check_sparse_teacher(operation, inputs.teacher, student.shape());
   const Index classes = student.size(-1);
   const Shape row_shape = detail::row_shape(student.shape(), student.dim() - 1);

@@ -38,9 +38,12 @@ enum class Tail {
 };
 
 struct SparseDistillationLossOptions {
-  double alpha = 1;  ///< weight of the teacher, in [0, 1]; the labels have weight 1 - alpha
-  Tail tail = Tail::bucket;
+  double alpha = 1;          ///< weight of the teacher, in [0, 1]; the labels have weight 1 - alpha
+  Tail tail = Tail::bucket;  ///< treatment of the classes that are not stored
   Reduction reduction = Reduction::batchmean;  ///< batchmean, sum or none
+
+  /// Throws: ValueError if an option is out of range or the reduction is mean.
+  void check() const;
 };
 
 /// Inputs of sparse_distillation_loss(), by name, so that student and teacher cannot be swapped by mistake.

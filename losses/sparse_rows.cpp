@@ -1,7 +1,9 @@
 #include <algorithm>
+#include <limits>
 #include <utility>
 #include <vector>
 
+#include "retort/framework/base/options.hpp"
 #include "retort/framework/base/threads.hpp"
 #include "retort/framework/core/compute.hpp"
 #include "retort/framework/ops/checks.hpp"
@@ -11,16 +13,23 @@
 #include "retort/losses/sparse_rows_impl.hpp"
 
 namespace retort::detail {
+namespace {
+constexpr double infinity = std::numeric_limits<double>::infinity();
+}
 
-void check_sparse_teacher(const char* operation, const SparseTeacher& teacher, const Shape& logits) {
+void check_sparse_tensors(const char* operation, const SparseTeacher& teacher) {
   for (const auto& [name, given] : {std::pair<const char*, const Tensor&>(".indices", teacher.indices),
                                     {".log_probs", teacher.log_probs},
                                     {".log_tail", teacher.log_tail}})
     if (!given.defined()) throw ValueError(message("{}: the teacher's {} is missing", operation, name));
-  check_distillation_options(operation, {.temperature = teacher.temperature});
-  require_floating(operation, teacher.log_probs);
-  require_floating(operation, teacher.log_tail);
-  require_int64(operation, "teacher.indices", teacher.indices);
+  require_positive(operation, "the teacher's temperature", teacher.temperature);
+  require_floating(operation, "the teacher's .log_probs", teacher.log_probs);
+  require_floating(operation, "the teacher's .log_tail", teacher.log_tail);
+  require_int64(operation, "teacher's .indices", teacher.indices);
+}
+
+void check_sparse_teacher(const char* operation, const SparseTeacher& teacher, const Shape& logits) {
+  check_sparse_tensors(operation, teacher);
   if (logits.empty() || logits.back() != teacher.classes)
     throw ShapeError(message("{}: student has shape {} but the teacher has {} classes; expected (..., {})",
                              operation, logits, teacher.classes, teacher.classes));
@@ -71,11 +80,27 @@ SparseTeacher prepare_sparse_teacher(const char* operation, const SparseTeacher&
                                        operation, c, i, teacher.classes));
             if (at > i * kept && c == sorted[at - 1])
               throw ValueError(message("{}: the teacher names class {} twice in row {}", operation, c, i));
+            if (!(to[at] < infinity))
+              throw ValueError(
+                  message("{}: the teacher's log-probability of class {} in row {} is {}; it must "
+                          "be a number below infinity",
+                          operation, c, i, double{to[at]}));
           }
       },
       writable(log_probs), given_log_probs);
-  return {indices, log_probs, reshape(teacher.log_tail.detach().to(dtype), {count}), teacher.classes,
-          teacher.temperature};
+  const Tensor log_tail = reshape(teacher.log_tail.detach().to(dtype), {count});
+  compute_into(
+      dtype,
+      [&](const auto* tail) {
+        for (Index i = 0; i < count; ++i)
+          if ((in == nullptr || in[i] != 0) && !(tail[i] < infinity))
+            throw ValueError(
+                message("{}: the teacher's log_tail in row {} is {}; it must be a number below "
+                        "infinity",
+                        operation, i, double{tail[i]}));
+      },
+      log_tail);
+  return {indices, log_probs, log_tail, teacher.classes, teacher.temperature};
 }
 
 }  // namespace retort::detail

@@ -5,8 +5,10 @@
 
 namespace retort::detail {
 
-/// Throws: ValueError if a tensor is missing or the temperature is not positive; TypeError; ShapeError unless
-/// the teacher has the classes and rows of the student's logits.
+/// Throws: ValueError if a tensor is missing or the temperature is not positive; TypeError.
+void check_sparse_tensors(const char* operation, const SparseTeacher& teacher);
+/// Throws: the errors of check_sparse_tensors; ShapeError unless the teacher has the classes and rows of the
+/// student's logits.
 void check_sparse_teacher(const char* operation, const SparseTeacher& teacher, const Shape& logits);
 
 /// Returns the teacher with rows flattened to [count, K], in `dtype`, without history, with the classes of

@@ -8,15 +8,12 @@
 #include <numbers>
 #include <utility>
 
+#include "retort/framework/base/options.hpp"
+
 namespace retort {
 namespace {
 
 constexpr double pi = std::numbers::pi;
-
-template <class T>
-void require(bool fits, const char* scheduler, const char* option, const T& value, const char* range) {
-  if (!fits) throw ValueError(message("{}: {} is {}; it must be {}", scheduler, option, value, range));
-}
 
 /// A negative rate of at most this fraction of the base rate is treated as a rounding error of 0.
 constexpr double rounding = 1e-9;
@@ -33,53 +30,59 @@ Tensor per_group(const std::vector<double>& values) {
 
 std::int64_t count(const StateDict& dict, const char* scheduler, const char* name) {
   const auto value = dict.at(name).item<double>();
-  require(value >= 0 && value < 0x1p53, scheduler, name, value, "a count");
+  detail::require_option(value >= 0 && value < 0x1p53, scheduler, name, value, "a count");
   return static_cast<std::int64_t>(value);
 }
 
 StepLROptions checked(StepLROptions options) {
-  require(options.step_size >= 1, "StepLR", "step_size", options.step_size, "at least 1");
-  require(options.gamma >= 0, "StepLR", "gamma", options.gamma, "at least 0");
+  detail::require_option(options.step_size >= 1, "StepLR", "step_size", options.step_size, "at least 1");
+  detail::require_at_least_0("StepLR", "gamma", options.gamma);
   return options;
 }
 
 MultiStepLROptions checked(MultiStepLROptions options) {
-  require(options.gamma >= 0, "MultiStepLR", "gamma", options.gamma, "at least 0");
+  detail::require_at_least_0("MultiStepLR", "gamma", options.gamma);
   return options;
 }
 
 ExponentialLROptions checked(ExponentialLROptions options) {
-  require(options.gamma > 0, "ExponentialLR", "gamma", options.gamma, "given and greater than 0");
+  detail::require_finite("ExponentialLR", "gamma", options.gamma);
+  detail::require_option(options.gamma > 0, "ExponentialLR", "gamma", options.gamma,
+                         "given and greater than 0");
   return options;
 }
 
 LinearLROptions checked(LinearLROptions options) {
   const auto& [start_factor, end_factor, total_iters] = options;
-  require(start_factor > 0 && start_factor <= 1, "LinearLR", "start_factor", start_factor, "in (0, 1]");
-  require(end_factor >= 0 && end_factor <= 1, "LinearLR", "end_factor", end_factor, "in [0, 1]");
-  require(total_iters >= 1, "LinearLR", "total_iters", total_iters, "at least 1");
+  detail::require_option(start_factor > 0 && start_factor <= 1, "LinearLR", "start_factor", start_factor,
+                         "in (0, 1]");
+  detail::require_option(end_factor >= 0 && end_factor <= 1, "LinearLR", "end_factor", end_factor,
+                         "in [0, 1]");
+  detail::require_option(total_iters >= 1, "LinearLR", "total_iters", total_iters, "at least 1");
   return options;
 }
 
 CosineAnnealingLROptions checked(CosineAnnealingLROptions options) {
-  require(options.T_max >= 1, "CosineAnnealingLR", "T_max", options.T_max, "at least 1");
-  require(options.eta_min >= 0, "CosineAnnealingLR", "eta_min", options.eta_min, "at least 0");
+  detail::require_option(options.T_max >= 1, "CosineAnnealingLR", "T_max", options.T_max, "at least 1");
+  detail::require_at_least_0("CosineAnnealingLR", "eta_min", options.eta_min);
   return options;
 }
 
 CosineAnnealingWarmRestartsOptions checked(CosineAnnealingWarmRestartsOptions options) {
   const char* const name = "CosineAnnealingWarmRestarts";
-  require(options.T_0 >= 1, name, "T_0", options.T_0, "at least 1");
-  require(options.T_mult >= 1, name, "T_mult", options.T_mult, "at least 1");
-  require(options.eta_min >= 0, name, "eta_min", options.eta_min, "at least 0");
+  detail::require_option(options.T_0 >= 1, name, "T_0", options.T_0, "at least 1");
+  detail::require_option(options.T_mult >= 1, name, "T_mult", options.T_mult, "at least 1");
+  detail::require_at_least_0(name, "eta_min", options.eta_min);
   return options;
 }
 
 WarmupCosineOptions checked(WarmupCosineOptions options) {
   const auto& [warmup, total, min_factor] = options;
-  require(total >= 1, "warmup_cosine", "total_steps", total, "given and at least 1");
-  require(warmup >= 0 && warmup <= total, "warmup_cosine", "warmup_steps", warmup, "in [0, total_steps]");
-  require(min_factor >= 0 && min_factor <= 1, "warmup_cosine", "min_factor", min_factor, "in [0, 1]");
+  detail::require_option(total >= 1, "warmup_cosine", "total_steps", total, "given and at least 1");
+  detail::require_option(warmup >= 0 && warmup <= total, "warmup_cosine", "warmup_steps", warmup,
+                         "in [0, total_steps]");
+  detail::require_option(min_factor >= 0 && min_factor <= 1, "warmup_cosine", "min_factor", min_factor,
+                         "in [0, 1]");
   return options;
 }
 
@@ -90,7 +93,8 @@ LambdaLROptions checked(LambdaLROptions options) {
 }
 
 LinearWarmupOptions checked(LinearWarmupOptions options) {
-  require(options.warmup_steps >= 0, "LinearWarmup", "warmup_steps", options.warmup_steps, "at least 0");
+  detail::require_option(options.warmup_steps >= 0, "LinearWarmup", "warmup_steps", options.warmup_steps,
+                         "at least 0");
   return options;
 }
 
@@ -100,25 +104,29 @@ LinearWarmupOptions checked(LinearWarmupOptions options) {
 struct OneCycleLR::Cycle {
   Cycle(const Optimizer& optimizer, const OneCycleLROptions& o) : options(o) {
     const char* const name = "OneCycleLR";
-    require(o.max_lr > 0, name, "max_lr", o.max_lr, "given and greater than 0");
+    detail::require_finite(name, "max_lr", o.max_lr);
+    detail::require_option(o.max_lr > 0, name, "max_lr", o.max_lr, "given and greater than 0");
     if (!o.total_steps && !(o.epochs && o.steps_per_epoch))
       throw ValueError(
           "OneCycleLR: the length of the cycle is missing; give total_steps, or epochs and steps_per_epoch");
     if (o.total_steps) {
-      require(*o.total_steps >= 1, name, "total_steps", *o.total_steps, "at least 1");
+      detail::require_option(*o.total_steps >= 1, name, "total_steps", *o.total_steps, "at least 1");
       total_steps = *o.total_steps;
     } else {
-      require(*o.epochs >= 1, name, "epochs", *o.epochs, "at least 1");
-      require(*o.steps_per_epoch >= 1, name, "steps_per_epoch", *o.steps_per_epoch, "at least 1");
+      detail::require_option(*o.epochs >= 1, name, "epochs", *o.epochs, "at least 1");
+      detail::require_option(*o.steps_per_epoch >= 1, name, "steps_per_epoch", *o.steps_per_epoch,
+                             "at least 1");
       if (__builtin_mul_overflow(*o.epochs, *o.steps_per_epoch, &total_steps))
         throw ValueError(message("OneCycleLR: {} epochs of {} steps are more than can be counted", *o.epochs,
                                  *o.steps_per_epoch));
     }
-    require(o.pct_start >= 0 && o.pct_start <= 1, name, "pct_start", o.pct_start, "in [0, 1]");
-    require(o.anneal_strategy == "cos" || o.anneal_strategy == "linear", name, "anneal_strategy",
-            o.anneal_strategy, "cos or linear");
-    require(o.div_factor > 0, name, "div_factor", o.div_factor, "greater than 0");
-    require(o.final_div_factor > 0, name, "final_div_factor", o.final_div_factor, "greater than 0");
+    detail::require_option(o.pct_start >= 0 && o.pct_start <= 1, name, "pct_start", o.pct_start, "in [0, 1]");
+    detail::require_option(o.anneal_strategy == "cos" || o.anneal_strategy == "linear", name,
+                           "anneal_strategy", o.anneal_strategy, "cos or linear");
+    detail::require_positive(name, "div_factor", o.div_factor);
+    detail::require_positive(name, "final_div_factor", o.final_div_factor);
+    detail::require_at_least_0(name, "base_momentum", o.base_momentum);
+    detail::require_at_least_0(name, "max_momentum", o.max_momentum);
     if (o.cycle_momentum && !optimizer.momentum())
       throw ValueError("OneCycleLR: this optimiser has no momentum to cycle; set cycle_momentum = false");
   }
@@ -151,12 +159,13 @@ struct OneCycleLR::Cycle {
   std::int64_t total_steps = 0;
 };
 
-LRScheduler::LRScheduler(Optimizer& optimizer) : optimizer_(optimizer) {
+LRScheduler::LRScheduler(const char* kind, Optimizer& optimizer) : optimizer_(optimizer), kind_(kind) {
   base_lrs_ = base_lrs();
   last_lrs_ = current_lrs();
 }
 
-LRScheduler::LRScheduler(Optimizer& optimizer, Function rate, Function momentum) : LRScheduler(optimizer) {
+LRScheduler::LRScheduler(const char* kind, Optimizer& optimizer, Function rate, Function momentum)
+    : LRScheduler(kind, optimizer) {
   rate_ = std::move(rate);
   momentum_ = std::move(momentum);
   if (!rate_)
@@ -194,7 +203,7 @@ void LRScheduler::put(const std::vector<double>& rates) {
 }
 
 void LRScheduler::set(std::int64_t step, const std::vector<double>& rates, const std::vector<double>& bases) {
-  for (const double rate : rates) require(!std::isnan(rate), "LRScheduler", "the rate", rate, "a number");
+  for (const double rate : rates) detail::require_finite("LRScheduler", "the rate", rate);
   if (momentum_) optimizer_.set_momentum(momentum_({step, optimizer_.lr(), bases.front()}));
   put(rates);
   base_lrs_ = bases;
@@ -216,39 +225,51 @@ void LRScheduler::enter(std::int64_t step) {
 void LRScheduler::step() { enter(last_epoch_ + 1); }
 
 StateDict LRScheduler::state_dict() const {
-  return {{"last_epoch", number(static_cast<double>(last_epoch_))},
+  return {detail::label("schedule", kind_),
+          {"last_epoch", number(static_cast<double>(last_epoch_))},
           {"base_lr", per_group(base_lrs_)},
           {"last_lr", per_group(last_lrs_)}};
+}
+
+void LRScheduler::check_state(const char* what, const StateDict& dict,
+                              std::vector<detail::ExpectedEntry> expected) const {
+  detail::check_label(what, dict, "schedule", kind_, expected);
+  const auto rates = dict.find("last_lr");
+  if (rates != dict.end() && rates->second.defined() && rates->second.size() != optimizer_.group_count())
+    throw ValueError(message("{}: the state is of {} parameter groups, but the optimiser has {}", what,
+                             rates->second.size(), optimizer_.group_count()));
+  detail::check_state(what, dict, expected);
 }
 
 void LRScheduler::load_state_dict(const StateDict& dict) {
   const char* const what = "LRScheduler::load_state_dict";
   const Shape groups = group_shape(optimizer_);
-  detail::check_state(what, dict, {{"last_epoch", {}}, {"base_lr", groups}, {"last_lr", groups}});
+  std::vector<detail::ExpectedEntry> expected{{"last_epoch", {}}, {"base_lr", groups}, {"last_lr", groups}};
+  check_state(what, dict, std::move(expected));
   const std::vector<double> bases = dict.at("base_lr").values<double>();
-  for (const double base : bases) require(!std::isnan(base), what, "base_lr", base, "a number");
+  for (const double base : bases) detail::require_finite(what, "base_lr", base);
   set(count(dict, what, "last_epoch"), dict.at("last_lr").values<double>(), bases);
 }
 
 StepLR::StepLR(Optimizer& optimizer, StepLROptions options)
-    : LRScheduler(optimizer, [o = checked(options)](const Moment& at) {
+    : LRScheduler("StepLR", optimizer, [o = checked(options)](const Moment& at) {
         return at.step == 0 || at.step % o.step_size != 0 ? at.lr : at.lr * o.gamma;
       }) {}
 
 MultiStepLR::MultiStepLR(Optimizer& optimizer, MultiStepLROptions options)
-    : LRScheduler(optimizer, [o = checked(std::move(options))](const Moment& at) {
+    : LRScheduler("MultiStepLR", optimizer, [o = checked(std::move(options))](const Moment& at) {
         if (at.step == 0) return at.lr;
         const auto times = std::count(o.milestones.begin(), o.milestones.end(), at.step);
         return at.lr * std::pow(o.gamma, static_cast<double>(times));
       }) {}
 
 ExponentialLR::ExponentialLR(Optimizer& optimizer, ExponentialLROptions options)
-    : LRScheduler(optimizer, [o = checked(options)](const Moment& at) {
+    : LRScheduler("ExponentialLR", optimizer, [o = checked(options)](const Moment& at) {
         return at.step == 0 ? at.lr : at.lr * o.gamma;
       }) {}
 
 LinearLR::LinearLR(Optimizer& optimizer, LinearLROptions options)
-    : LRScheduler(optimizer, [o = checked(options)](const Moment& at) {
+    : LRScheduler("LinearLR", optimizer, [o = checked(options)](const Moment& at) {
         const double change = o.end_factor - o.start_factor;
         if (at.step == 0) return at.lr * o.start_factor;
         if (at.step > o.total_iters) return at.lr;
@@ -260,7 +281,7 @@ LinearLR::LinearLR(Optimizer& optimizer, LinearLROptions options)
       }) {}
 
 CosineAnnealingLR::CosineAnnealingLR(Optimizer& optimizer, CosineAnnealingLROptions options)
-    : LRScheduler(optimizer, [o = checked(options)](const Moment& at) {
+    : LRScheduler("CosineAnnealingLR", optimizer, [o = checked(options)](const Moment& at) {
         const double half = static_cast<double>(o.T_max);
         if (at.step == 0) return at.lr;
         const std::int64_t before = at.step - 1;
@@ -274,7 +295,7 @@ CosineAnnealingLR::CosineAnnealingLR(Optimizer& optimizer, CosineAnnealingLROpti
 
 CosineAnnealingWarmRestarts::CosineAnnealingWarmRestarts(Optimizer& optimizer,
                                                          CosineAnnealingWarmRestartsOptions options)
-    : LRScheduler(optimizer, [o = checked(options)](const Moment& at) {
+    : LRScheduler("CosineAnnealingWarmRestarts", optimizer, [o = checked(options)](const Moment& at) {
         std::int64_t epoch = at.step, period = o.T_0;
         if (o.T_mult == 1) epoch %= period;
         while (epoch >= period) {
@@ -287,13 +308,15 @@ CosineAnnealingWarmRestarts::CosineAnnealingWarmRestarts(Optimizer& optimizer,
       }) {}
 
 LRScheduler warmup_cosine(Optimizer& optimizer, WarmupCosineOptions options) {
-  return LRScheduler(optimizer, [o = checked(options)](std::int64_t step) {
+  const auto factor = [o = checked(options)](std::int64_t step) {
     const double warmup = static_cast<double>(o.warmup_steps), total = static_cast<double>(o.total_steps);
     if (step < o.warmup_steps) return static_cast<double>(step + 1) / warmup;
     if (step >= o.total_steps) return o.min_factor;
     const double part = (static_cast<double>(step) - warmup) / (total - warmup);
     return o.min_factor + (1 - o.min_factor) * (1 + std::cos(pi * part)) / 2;
-  });
+  };
+  return LRScheduler("warmup_cosine", optimizer,
+                     [factor](const LRScheduler::Moment& at) { return at.base_lr * factor(at.step); });
 }
 
 OneCycleLR::OneCycleLR(Optimizer& optimizer, OneCycleLROptions options)
@@ -301,7 +324,7 @@ OneCycleLR::OneCycleLR(Optimizer& optimizer, OneCycleLROptions options)
 
 OneCycleLR::OneCycleLR(Optimizer& optimizer, const Cycle& cycle)
     : LRScheduler(
-          optimizer,
+          "OneCycleLR", optimizer,
           [cycle](const Moment& at) {
             if (at.step > cycle.total_steps)
               throw ValueError(
@@ -318,14 +341,14 @@ OneCycleLR::OneCycleLR(Optimizer& optimizer, const Cycle& cycle)
                                        : Function()) {}
 
 LambdaLR::LambdaLR(Optimizer& optimizer, LambdaLROptions options)
-    : LRScheduler(optimizer, [factor = checked(std::move(options)).lr_lambda](const Moment& at) {
+    : LRScheduler("LambdaLR", optimizer, [factor = checked(std::move(options)).lr_lambda](const Moment& at) {
         const double rate = at.base_lr * factor(at.step);
-        require(rate >= -rounding * at.base_lr, "LambdaLR", "the rate", rate, "at least 0");
+        detail::require_option(rate >= -rounding * at.base_lr, "LambdaLR", "the rate", rate, "at least 0");
         return rate;
       }) {}
 
 LinearWarmup::LinearWarmup(Optimizer& optimizer, LinearWarmupOptions options)
-    : LRScheduler(optimizer, [o = checked(options)](const Moment& at) {
+    : LRScheduler("LinearWarmup", optimizer, [o = checked(options)](const Moment& at) {
         return at.base_lr *
                std::min(1.0, static_cast<double>(at.step + 1) / static_cast<double>(o.warmup_steps));
       }) {}
@@ -341,8 +364,8 @@ struct SequentialLR::Parts {
                   schedules.size(), milestones.size()));
     std::int64_t before = 0;
     for (const std::int64_t milestone : milestones)
-      require(milestone > std::exchange(before, milestone), "SequentialLR", "a milestone", milestone,
-              "positive and greater than the one before it");
+      detail::require_option(milestone > std::exchange(before, milestone), "SequentialLR", "a milestone",
+                             milestone, "positive and greater than the one before it");
     for (const LRScheduler* schedule : schedules) {
       if (!schedule) throw ValueError("SequentialLR: a schedule is null");
       if (&schedule->optimizer_ != &optimizer)
@@ -375,7 +398,7 @@ SequentialLR::SequentialLR(Optimizer& optimizer, const std::vector<LRScheduler*>
 
 SequentialLR::SequentialLR(Optimizer& optimizer, const Parts& parts)
     : LRScheduler(
-          optimizer,
+          "SequentialLR", optimizer,
           [parts](const Moment& now) {
             return parts.at(now, [&](std::size_t i, const Moment& at) { return parts.rates[i](at); });
           },
@@ -387,19 +410,21 @@ SequentialLR::SequentialLR(Optimizer& optimizer, const Parts& parts)
                              : Function()) {}
 
 ReduceLROnPlateau::ReduceLROnPlateau(Optimizer& optimizer, ReduceLROnPlateauOptions options)
-    : LRScheduler(optimizer), options_(std::move(options)) {
+    : LRScheduler("ReduceLROnPlateau", optimizer), options_(std::move(options)) {
   rate_ = [](const Moment&) -> double {
     throw ValueError("ReduceLROnPlateau: step() needs the metric; call step(metric) of the scheduler itself");
   };
   const ReduceLROnPlateauOptions& o = options_;
   const char* const name = "ReduceLROnPlateau";
-  require(o.mode == "min" || o.mode == "max", name, "mode", o.mode, "min or max");
-  require(o.factor >= 0 && o.factor < 1, name, "factor", o.factor, "in [0, 1)");
-  require(o.patience >= 0, name, "patience", o.patience, "at least 0");
-  require(o.threshold_mode == "rel" || o.threshold_mode == "abs", name, "threshold_mode", o.threshold_mode,
-          "rel or abs");
-  require(o.cooldown >= 0, name, "cooldown", o.cooldown, "at least 0");
-  require(o.min_lr >= 0, name, "min_lr", o.min_lr, "at least 0");
+  detail::require_option(o.mode == "min" || o.mode == "max", name, "mode", o.mode, "min or max");
+  detail::require_option(o.factor >= 0 && o.factor < 1, name, "factor", o.factor, "in [0, 1)");
+  detail::require_option(o.patience >= 0, name, "patience", o.patience, "at least 0");
+  detail::require_option(o.threshold_mode == "rel" || o.threshold_mode == "abs", name, "threshold_mode",
+                         o.threshold_mode, "rel or abs");
+  detail::require_option(o.cooldown >= 0, name, "cooldown", o.cooldown, "at least 0");
+  detail::require_at_least_0(name, "min_lr", o.min_lr);
+  detail::require_at_least_0(name, "eps", o.eps);
+  detail::require_finite(name, "threshold", o.threshold);
   constexpr double infinity = std::numeric_limits<double>::infinity();
   best_ = o.mode == "min" ? infinity : -infinity;
 }
@@ -435,7 +460,9 @@ void ReduceLROnPlateau::step(double metric) {
 }
 
 StateDict ReduceLROnPlateau::state_dict() const {
-  return {{"best", number(best_)},
+  return {detail::label("schedule", kind_),
+          detail::label("mode", options_.mode),
+          {"best", number(best_)},
           {"num_bad_epochs", number(static_cast<double>(bad_epochs_))},
           {"cooldown_counter", number(static_cast<double>(cooldown_left_))},
           {"last_lr", per_group(last_lrs_)},
@@ -447,12 +474,13 @@ void ReduceLROnPlateau::load_state_dict(const StateDict& dict) {
   std::vector<detail::ExpectedEntry> expected{
       {"best", {}}, {"num_bad_epochs", {}}, {"cooldown_counter", {}}, {"last_lr", group_shape(optimizer_)}};
   if (dict.contains("last_epoch")) expected.push_back({"last_epoch", {}});  // not written by version 1.0
-  detail::check_state(what, dict, expected);
+  detail::check_label(what, dict, "mode", options_.mode, expected);
+  check_state(what, dict, std::move(expected));
   const std::int64_t bad_epochs = count(dict, what, "num_bad_epochs");
   const std::int64_t cooldown_left = count(dict, what, "cooldown_counter");
   const std::int64_t epoch = dict.contains("last_epoch") ? count(dict, what, "last_epoch") : last_epoch_;
   const std::vector<double> rates = dict.at("last_lr").values<double>();
-  for (const double rate : rates) require(!std::isnan(rate), what, "last_lr", rate, "a number");
+  for (const double rate : rates) detail::require_finite(what, "last_lr", rate);
   put(rates);
   best_ = dict.at("best").item<double>();
   bad_epochs_ = bad_epochs;

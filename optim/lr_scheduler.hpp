@@ -41,7 +41,11 @@ class LRScheduler {
 
   /// Sets the first rate, rate({0, …}), and, if `momentum` is given, the first momentum.
   /// Throws: ValueError if `rate` is empty; otherwise as step().
-  LRScheduler(Optimizer& optimizer, Function rate, Function momentum = {});
+  LRScheduler(Optimizer& optimizer, Function rate, Function momentum = {})
+      : LRScheduler("LRScheduler", optimizer, std::move(rate), std::move(momentum)) {}
+  /// The same with a name for the kind of schedule, a string literal. State dicts contain the name, and a
+  /// schedule of another kind does not load them.
+  LRScheduler(const char* kind, Optimizer& optimizer, Function rate, Function momentum = {});
   /// A schedule given by the factor of the base rate for each step: rate = base_lr · factor(step). A callable
   /// that accepts both kinds of arguments, such as a generic lambda, is treated as a function of the Moment.
   template <class Factor>
@@ -73,7 +77,9 @@ class LRScheduler {
  private:
   friend class ReduceLROnPlateau;
   friend class SequentialLR;
-  explicit LRScheduler(Optimizer& optimizer);  // changes no rate
+  LRScheduler(const char* kind, Optimizer& optimizer);  // changes no rate
+  void check_state(const char* what, const StateDict& state,
+                   std::vector<detail::ExpectedEntry> expected) const;
   static Function scaled(std::function<double(std::int64_t)> factor);
   std::vector<double> base_lrs() const;
   std::vector<double> current_lrs() const;
@@ -84,6 +90,7 @@ class LRScheduler {
   Optimizer& optimizer_;
   Function rate_;
   Function momentum_;
+  const char* kind_;
   std::vector<double> base_lrs_;  // per group
   std::vector<double> last_lrs_;
   std::int64_t last_epoch_ = 0;

@@ -5,6 +5,7 @@
 #include <unordered_set>
 #include <utility>
 
+#include "retort/framework/base/options.hpp"
 #include "retort/framework/nn/module.hpp"
 
 namespace retort {
@@ -90,7 +91,7 @@ void Optimizer::require_parameters() const {
 }
 
 void Optimizer::require(bool fits, const char* setting, double value, const char* range) const {
-  if (!fits) throw ValueError(message("{}: {} is {}; it must be {}", name_, setting, value, range));
+  detail::require_option(fits, name_.c_str(), setting, value, std::isinf(value) ? "finite" : range);
 }
 
 const Optimizer::Group& Optimizer::group_at(std::int64_t group) const {
@@ -200,7 +201,45 @@ StateDict Optimizer::state_dict() const {
   return dict;
 }
 
+// Gives one reason instead of a list of all entries where a state belongs to another kind of optimiser.
+void Optimizer::check_kind(const StateDict& dict) const {
+  std::size_t groups = 0, parameters = 0;
+  for (const auto& [name, tensor] : dict) {
+    if (!name.starts_with("param_groups.") || !name.ends_with(".params") || !tensor.defined()) continue;
+    ++groups;
+    parameters += static_cast<std::size_t>(tensor.size());
+  }
+  if (groups > 0 && groups != groups_.size())
+    throw ValueError(message(
+        "{}::load_state_dict: the state has {} parameter groups, but the optimiser has {}; make it with "
+        "the same groups",
+        name_, groups, groups_.size()));
+  if (groups > 0 && parameters != parameters_.size())
+    throw ValueError(message(
+        "{}::load_state_dict: the state is of {} parameters, but the optimiser has {}; make it with the "
+        "same parameters",
+        name_, parameters, parameters_.size()));
+  const std::string prefix = "param_groups.0.";
+  std::unordered_set<std::string_view> own{"initial_lr", "params"};
+  for (const Option& option : groups_.front().options) own.insert(option.name);
+  std::string foreign, lacking;
+  const auto list = [](std::string& text, std::string_view name) {
+    text += text.empty() ? "" : ", ";
+    text += name;
+  };
+  for (const auto& [name, tensor] : dict)
+    if (name.starts_with(prefix) && !own.contains(std::string_view(name).substr(prefix.size())))
+      list(foreign, std::string_view(name).substr(prefix.size()));
+  for (const Option& option : groups_.front().options)
+    if (!dict.contains(prefix + option.name)) list(lacking, option.name);
+  if (!foreign.empty() && !lacking.empty())
+    throw ValueError(message(
+        "{}::load_state_dict: the state is of another kind of optimiser: it has the options {}, but not {}",
+        name_, foreign, lacking));
+}
+
 void Optimizer::load_state_dict(const StateDict& dict) {
+  check_kind(dict);
   std::vector<detail::ExpectedEntry> expected;
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     const std::string prefix = message("state.{}.", i);

@@ -87,12 +87,14 @@ class Optimizer {
     bool (*accepts)(double);  ///< returns true if the value is accepted
     const char* text;         ///< describes the range in errors
   };
-  /// Any number.
-  static constexpr Range any{[](double) { return true; }, "a number"};
-  /// x >= 0.
-  static constexpr Range at_least_0{[](double value) { return value >= 0; }, "at least 0"};
-  /// x >= 1.
-  static constexpr Range at_least_1{[](double value) { return value >= 1; }, "at least 1"};
+  /// Any finite number.
+  static constexpr Range any{[](double value) { return value - value == 0; }, "a finite number"};
+  /// x >= 0, finite.
+  static constexpr Range at_least_0{[](double value) { return value >= 0 && value - value == 0; },
+                                    "at least 0"};
+  /// x >= 1, finite.
+  static constexpr Range at_least_1{[](double value) { return value >= 1 && value - value == 0; },
+                                    "at least 1"};
   /// 0 <= x <= 1.
   static constexpr Range from_0_to_1{[](double value) { return value >= 0 && value <= 1; }, "in [0, 1]"};
   /// 0 <= x < 1.
@@ -152,6 +154,7 @@ class Optimizer {
   const Group& group_at(std::int64_t group) const;
   void require_rate(const Group& group, double rate) const;
   void check_parameters(const Tensors& added) const;
+  void check_kind(const StateDict& state) const;
   template <class F>
   void change(F f);
   static Option* momentum_of(Group& group);

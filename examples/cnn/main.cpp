@@ -157,9 +157,7 @@ void run(const Options& options) {
                     rt::message("{} training and {} test images of {}; the students learn "
                                 "from the first {}.",
                                 training.size(), test.size(), options.data, transfer.size()));
-  report.section("Result",
-                 "Test accuracy over the seeds: mean ± standard deviation; then the gain over the student "
-                 "alone with the same seed, with its 95 % interval.");
+  report.section("Result", rt::message("Test accuracy. {}", accuracy.explanation));
   accuracy.show(report, "alone", 2);
   std::vector<rt::ReportPoint> by_size, by_latency;
   std::vector<std::vector<std::string>> costs = {{"", "weights", "ms per image", "ahead of alone"}};

@@ -75,6 +75,10 @@ std::string listed(const std::vector<Number>& numbers) {
 /// Metrics of several ways to train, over seeds.
 class Comparison {
  public:
+  static constexpr const char* explanation =
+      "Mean ± standard deviation over the seeds; then the difference from the student alone with the same "
+      "seed, with its 95 % interval.";
+
   Comparison(std::vector<std::string> metrics, const std::string& log)
       : metrics_(std::move(metrics)), log_(log) {}
 

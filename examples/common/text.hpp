@@ -39,6 +39,19 @@ inline std::vector<std::string> words_of(const std::string& text) {
   return words;
 }
 
+/// The bytes of each line between two line breaks; a line of more than `longest` becomes several sequences.
+inline std::vector<std::vector<std::int64_t>> byte_sequences(const std::vector<std::string>& lines,
+                                                             std::size_t longest) {
+  std::vector<std::vector<std::int64_t>> sequences;
+  for (const std::string& line : lines)
+    for (std::size_t begin = 0; begin < line.size(); begin += longest - 2) {
+      std::vector<std::int64_t>& sequence = sequences.emplace_back(1, '\n');
+      for (const char c : line.substr(begin, longest - 2)) sequence.push_back(static_cast<unsigned char>(c));
+      sequence.push_back('\n');
+    }
+  return sequences;
+}
+
 /// Rows of a data set as three parts: for training, and a tenth of the share `scale` each for validation and
 /// test. The order is always the same random one.
 inline std::vector<std::vector<std::int64_t>> three_parts(std::int64_t size, const Options& options) {

@@ -151,7 +151,8 @@ void run(const example::Options& options) {
                                            {"alpha", teacher_weight}});
   example::Comparison results({"accuracy", "balanced accuracy", "macro F1", "nll"},
                               folder.file("results.jsonl"));
-  rt::Report report("Which book is a verse from?", "Metrics of the test verses.");
+  rt::Report report("Which book is a verse from?",
+                    rt::message("Metrics of the test verses. {}", results.explanation));
   const Tensor truth = verses.parts[2]["target"];
   const auto judge = [&](const std::string& way, const Tensor& logits) {
     results.add(way, {rt::metrics::accuracy(logits, truth), rt::metrics::balanced_accuracy(logits, truth),
@@ -187,7 +188,8 @@ void run(const example::Options& options) {
   report.section("The teacher", "Its answers to the test verses; books in the order of the text.");
   const Tensor logits = logits_of(teacher, verses.parts[2]);
   report.calibration("Teacher", logits, truth);
-  report.confusion("Books (row) and answers", rt::metrics::confusion_matrix(logits, truth), verses.books);
+  report.confusion("Answers (columns) to each book (rows)", rt::metrics::confusion_matrix(logits, truth),
+                   verses.books);
   report.write(folder.file("report.html"));
 }
 

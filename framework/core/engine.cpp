@@ -9,6 +9,7 @@
 #include "retort/framework/core/array_ops.hpp"
 #include "retort/framework/core/engine_ops.hpp"
 #include "retort/framework/core/node.hpp"
+#include "retort/framework/core/require.hpp"
 
 namespace retort {
 namespace detail {
@@ -40,6 +41,7 @@ Operation* operation_of(Node* node) {
 
 // The initial gradient of an output.
 Tensor starting_gradient(const char* caller, const Tensor& output, const Tensor& given, bool record) {
+  require_defined(caller, "the output", output);
   if (!output.requires_grad())
     throw GraphError(message(
         "{}: the tensor has no history: nothing it was computed from requires a gradient, or recording was "
@@ -71,6 +73,7 @@ class Backward {
     std::vector<Node*> leaves;
     std::uint64_t oldest = inputs ? ~0ULL : 0;  // older operations cannot lead to an input
     for (std::size_t i = 0; inputs && i < inputs->size(); ++i) {
+      require_defined(caller_, message("input {}", i).c_str(), (*inputs)[i]);
       Node* const node = Access::node((*inputs)[i]);
       if (!(*inputs)[i].requires_grad())
         throw GraphError(message(

@@ -11,7 +11,8 @@ namespace retort {
 using detail::Access;
 
 Tensor add(const Tensor& a, const Tensor& b) {
-  for (const Tensor* input : {&a, &b}) detail::require_defined("add", *input);
+  detail::require_defined("add", "the left input", a);
+  detail::require_defined("add", "the right input", b);
   const DType dtype = promote(a.dtype(), b.dtype());
   const Tensor x = a.to(dtype), y = b.to(dtype);
   return record({.name = "add",

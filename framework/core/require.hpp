@@ -5,11 +5,14 @@
 
 namespace retort::detail {
 
-/// Throws: ValueError naming `operation` if the tensor is undefined.
-inline void require_defined(const char* operation, const Tensor& x) {
+/// Throws: ValueError naming `operation` and the argument `what` if the tensor is undefined.
+inline void require_defined(const char* operation, const char* what, const Tensor& x) {
   if (!x.defined())
     throw ValueError(message(
-        "{}: an input is undefined (default-constructed, or a gradient that was never computed)", operation));
+        "{}: {} is undefined (default-constructed, or a gradient that was never computed)", operation, what));
+}
+inline void require_defined(const char* operation, const Tensor& x) {
+  require_defined(operation, "the input", x);
 }
 
 }  // namespace retort::detail

@@ -145,6 +145,23 @@ void detail::check_state(std::string_view what, const StateDict& state,
   throw ValueError(message("{}: the state dict does not fit;{}", what, text));
 }
 
+StateDict::value_type detail::label(std::string_view what, std::string_view own) {
+  return {message("{}.{}", what, own), empty({0})};
+}
+
+void detail::check_label(std::string_view operation, const StateDict& state, std::string_view what,
+                         std::string_view own, std::vector<ExpectedEntry>& expected) {
+  const std::string start = message("{}.", what);
+  for (const auto& [name, tensor] : state) {
+    if (!name.starts_with(start)) continue;
+    const std::string given = name.substr(start.size());
+    if (given != own)
+      throw ValueError(
+          message("{}: the state is that of the {} {}, but this one is {}", operation, what, given, own));
+    expected.push_back({name, {0}});
+  }
+}
+
 void detail::copy_values(const Tensor& from, const Tensor& to) {
   const Tensor converted = from.detach().to(to.dtype());
   visit_dtype(to.dtype(),

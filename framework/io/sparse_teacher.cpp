@@ -102,6 +102,22 @@ void complete(SparseTeacher& teacher) {
   teacher.log_tail = tensor(tails, rows).to(DType::float32);
 }
 
+/// Calls f, and lets an error of a safetensors file name `operation` in place of the function that found it.
+template <class F>
+auto as_part_of(const char* operation, F f) {
+  const auto renamed = [&](const Error& error) {
+    const std::string_view text = error.what();
+    return message("{}{}", operation, text.substr(std::min(text.find(':'), text.size())));
+  };
+  try {
+    return f();
+  } catch (const IoError& error) {
+    throw IoError(renamed(error), error.path(), error.error_code());
+  } catch (const ValueError& error) {
+    throw ValueError(renamed(error));
+  }
+}
+
 }  // namespace
 
 void save_sparse_teacher(const std::string& path, const SparseTeacher& teacher, const Metadata& metadata,
@@ -139,24 +155,29 @@ void save_sparse_teacher(const std::string& path, const SparseTeacher& teacher, 
   if (floats == FloatStorage::float16)
     log_probs = log_probs * where(equal(unsqueeze(teacher.log_tail.detach(), -1), -infinity), 1 - 0x1p-11,
                                   ones({1}, DType::float32));
-  save_safetensors(path, {{"indices", teacher.indices}, {"log_probs", log_probs}}, all,
-                   {.floats = floats, .integers = IntegerStorage::int32});
+  as_part_of(operation, [&] {
+    save_safetensors(path, {{"indices", teacher.indices}, {"log_probs", log_probs}}, all,
+                     {.floats = floats, .integers = IntegerStorage::int32});
+  });
 }
 
 SparseTeacher load_sparse_teacher(const std::string& path, Metadata* metadata) {
+  const char* const operation = "load_sparse_teacher";
   const auto refuse_if = [&](const std::string& fault) {
-    if (!fault.empty()) throw IoError(message("load_sparse_teacher: {}: {}", path, fault), path);
+    if (!fault.empty()) throw IoError(message("{}: {}: {}", operation, path, fault), path);
   };
   bool halves = false;
-  for (const SafetensorsEntry& entry : safetensors_entries(path)) {
+  for (const SafetensorsEntry& entry : as_part_of(operation, [&] { return safetensors_entries(path); })) {
     halves = halves || (entry.name == "log_probs" && entry.dtype == "F16");
     if (entry.name == "indices" && entry.dtype != "I32")
       refuse_if(message("indices have the dtype {}; expected I32", entry.dtype));
     if (entry.name == "log_probs" && entry.dtype != "F32" && entry.dtype != "F16")
       refuse_if(message("log_probs have the dtype {}; expected F32 or F16", entry.dtype));
   }
-  const StateDict tensors = load_safetensors(path, {"indices", "log_probs"});
-  Metadata pairs = load_safetensors_metadata(path);
+  const StateDict tensors = as_part_of(operation, [&] {
+    return load_safetensors(path, {"indices", "log_probs"});
+  });
+  Metadata pairs = as_part_of(operation, [&] { return load_safetensors_metadata(path); });
   const auto classes = number_of<std::int64_t>(pairs, "classes");
   const auto temperature = number_of<double>(pairs, "temperature");
   if (!classes || !temperature)

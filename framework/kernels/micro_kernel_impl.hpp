@@ -2,19 +2,26 @@
 #pragma once
 
 #include <algorithm>
+#include <type_traits>
+#include <utility>
 
 #include "retort/framework/kernels/rows_impl.hpp"
 
 namespace retort::kernels {
 
-/// Rows of a full tile. With two registers of columns, the sums and operands fit into the registers.
+/// Rows of a full tile with two registers of columns: sums and operands fit into the registers.
 #if defined(__AVX512F__)
 inline constexpr int tile_rows = 12;
 #else
 inline constexpr int tile_rows = 6;
 #endif
-/// The maximum number of rows of the remaining, lower tiles.
+/// The maximum number of rows of a lower tile, and of a tile with panel_registers registers of columns.
 inline constexpr int low_rows = 6;
+#if defined(__AVX512F__)
+inline constexpr int panel_registers = 4;
+#else
+inline constexpr int panel_registers = 2;
+#endif
 /// Steps of a packed panel of B, two registers wide: fills the first-level cache.
 inline constexpr std::int64_t panel_depth = 384;
 
@@ -33,12 +40,18 @@ template <int Rows, int Registers, class T, class B>
   }
 }
 
-/// Calls f.operator()<Rows>(row) for the tiles of rows [begin, end): full ones, then lower ones of about
-/// equal height.
+/// Calls f(0), …, f(N - 1) with compile-time constants, so that arrays indexed by them stay in registers.
+template <int N, class F>
+[[gnu::always_inline]] inline void unrolled(F f) {
+  [&]<int... I>(std::integer_sequence<int, I...>) {
+    (f(std::integral_constant<int, I>()), ...);
+  }(std::make_integer_sequence<int, N>());
+}
+
+/// Calls f.operator()<Rows>(row) for the tiles of rows [begin, end), of about equal height and at most
+/// low_rows rows each.
 template <class F>
-void for_tiles(std::int64_t begin, std::int64_t end, F f) {
-  if constexpr (tile_rows > low_rows)
-    for (; end - begin >= tile_rows; begin += tile_rows) f.template operator()<tile_rows>(begin);
+void for_low_tiles(std::int64_t begin, std::int64_t end, F f) {
   const std::int64_t rest = end - begin, count = (rest + low_rows - 1) / low_rows;
   for (std::int64_t i = 0; i < count; ++i) {
     const std::int64_t row = begin + rest * i / count;
@@ -51,6 +64,14 @@ void for_tiles(std::int64_t begin, std::int64_t end, F f) {
       default: f.template operator()<6>(row); break;
     }
   }
+}
+
+/// The same, after as many full tiles as there are.
+template <class F>
+void for_tiles(std::int64_t begin, std::int64_t end, F f) {
+  if constexpr (tile_rows > low_rows)
+    for (; end - begin >= tile_rows; begin += tile_rows) f.template operator()<tile_rows>(begin);
+  for_low_tiles(begin, end, f);
 }
 
 }  // namespace retort::kernels

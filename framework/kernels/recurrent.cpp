@@ -11,7 +11,7 @@ namespace {
 // Number of sequences that one thread processes through all steps.
 constexpr Index block_rows = 16;
 template <class T>
-constexpr Index panel_width = 2 * lanes<T>;
+constexpr Index panel_width = panel_registers * lanes<T>;
 
 /// tanh of each, within a few ulp: t / (t + 2) with t = 1 - e^(-2|x|), accurate for small x.
 template <class T, std::size_t K>

@@ -38,13 +38,15 @@ class ScaledActivation : public Module {
 /// leaky_relu(x, slope).
 class LeakyReLU : public ScaledActivation<leaky_relu> {
  public:
-  explicit LeakyReLU(double slope = 0.01) : ScaledActivation(slope) {}
+  /// Throws: ValueError unless the slope is finite.
+  explicit LeakyReLU(double slope = 0.01);
 };
 
 /// elu(x, alpha).
 class ELU : public ScaledActivation<elu> {
  public:
-  explicit ELU(double alpha = 1) : ScaledActivation(alpha) {}
+  /// Throws: ValueError unless alpha is finite.
+  explicit ELU(double alpha = 1);
 };
 
 struct GELUOptions {
@@ -65,7 +67,8 @@ class GELU : public Module {
 /// softplus(x, {.beta, .threshold}).
 class Softplus : public Module {
  public:
-  explicit Softplus(SoftplusOptions options = {}) : options_(options) {}
+  /// Throws: ValueError unless beta is positive and finite, and for a NaN threshold.
+  explicit Softplus(SoftplusOptions options = {});
   Tensor operator()(const Tensor& x) const { return output(softplus(x, options_)); }
 
  private:

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 
+#include "retort/framework/base/options.hpp"
 #include "retort/framework/nn/init.hpp"
 #include "retort/framework/ops/attention.hpp"
 #include "retort/framework/ops/checks.hpp"
@@ -38,25 +39,42 @@ Tensor merged_mask(const AttentionMasks& masks, const Tensor& key) {
   return mask;
 }
 
+std::int64_t checked_width(std::int64_t embed_dim, std::int64_t heads) {
+  if (embed_dim < 1 || heads < 1 || embed_dim % heads != 0)
+    throw ValueError(
+        message("{}: embed_dim is {} and there are {} heads; both must be at least 1, and the heads must "
+                "divide it",
+                operation, embed_dim, heads));
+  return embed_dim;
+}
+
+// The options, checked before any layer is made of them.
+const TransformerEncoderLayerOptions& checked(const TransformerEncoderLayerOptions& options) {
+  const char* const name = "TransformerEncoderLayer";
+  detail::require_option(options.dim_feedforward >= 1, name, "dim_feedforward", options.dim_feedforward,
+                         "at least 1");
+  detail::require_from_0_to_1(name, "dropout", options.dropout);
+  detail::require_at_least_0(name, "layer_norm_eps", options.layer_norm_eps);
+  if (options.activation != "relu" && options.activation != "gelu")
+    throw ValueError(
+        message("{}: activation is '{}'; it must be \"relu\" or \"gelu\"", name, options.activation));
+  return options;
+}
+
 }  // namespace
 
 MultiheadAttention::MultiheadAttention(std::int64_t embed_dim, std::int64_t heads,
                                        MultiheadAttentionOptions options)
-    : out_proj(embed_dim, embed_dim, {.bias = options.bias}),
+    : out_proj(checked_width(embed_dim, heads), embed_dim, {.bias = options.bias}),
       embed_dim_(embed_dim),
       heads_(heads),
       kdim_(options.kdim.value_or(embed_dim)),
       vdim_(options.vdim.value_or(embed_dim)),
       dropout_(options.dropout) {
-  if (embed_dim < 1 || heads < 1 || embed_dim % heads != 0)
-    throw ValueError(
-        message("MultiheadAttention: embed_dim is {} and there are {} heads; the heads must divide it",
-                embed_dim, heads));
   if (kdim_ < 1 || vdim_ < 1)
     throw ValueError(
         message("MultiheadAttention: kdim is {} and vdim {}; they must be at least 1", kdim_, vdim_));
-  if (!(dropout_ >= 0 && dropout_ <= 1))
-    throw ValueError(message("MultiheadAttention: dropout is {}; it must be between 0 and 1", dropout_));
+  detail::require_from_0_to_1(operation, "dropout", dropout_);
   const auto weight = [&](std::int64_t rows, std::int64_t columns) {
     return init::xavier_uniform_(empty({rows, columns})).set_requires_grad();
   };
@@ -85,6 +103,9 @@ Tensors MultiheadAttention::projected(const Tensor& query, const Tensor& key, co
 
 Tensor MultiheadAttention::operator()(const Tensor& query, const Tensor& key, const Tensor& value,
                                       const AttentionMasks& masks) const {
+  for (const auto& [what, x] :
+       {std::pair<const char*, const Tensor&>("query", query), {"key", key}, {"value", value}})
+    detail::require_floating(operation, what, x);
   if (query.dim() != 3 || key.dim() != 3 || value.dim() != 3 || query.size(0) != key.size(0) ||
       key.size(0) != value.size(0) || key.size(1) != value.size(1) || query.size(2) != embed_dim_ ||
       key.size(2) != kdim_ || value.size(2) != vdim_)
@@ -100,6 +121,8 @@ Tensor MultiheadAttention::operator()(const Tensor& query, const Tensor& key, co
 
 Tensor MultiheadAttention::weights(const Tensor& query, const Tensor& key,
                                    const AttentionMasks& masks) const {
+  detail::require_floating(operation, "query", query);
+  detail::require_floating(operation, "key", key);
   if (query.dim() != 3 || key.dim() != 3 || query.size(0) != key.size(0) || query.size(2) != embed_dim_ ||
       key.size(2) != kdim_)
     throw ShapeError(message("{}: query has shape {} and key {}; they must be (N, L, {}) and (N, S, {})",
@@ -122,6 +145,7 @@ Tensor MultiheadAttention::weights(const Tensor& query, const Tensor& key,
 }
 
 Tensor MultiheadAttention::operator()(const Tensor& x, AttentionCache& cache) const {
+  detail::require_floating(operation, "x", x);
   if (x.dim() != 3 || x.size(2) != embed_dim_ || kdim_ != embed_dim_ || vdim_ != embed_dim_)
     throw ShapeError(
         message("{}: x has shape {}, the keys have width {} and the values {}; with a cache they must "
@@ -148,7 +172,7 @@ Tensor MultiheadAttention::operator()(const Tensor& x, AttentionCache& cache) co
 
 TransformerEncoderLayer::TransformerEncoderLayer(std::int64_t d_model, std::int64_t heads,
                                                  TransformerEncoderLayerOptions options)
-    : self_attn(d_model, heads, {.dropout = options.dropout}),
+    : self_attn(d_model, heads, {.dropout = checked(options).dropout}),
       linear1(d_model, options.dim_feedforward),
       dropout(options.dropout),
       linear2(options.dim_feedforward, d_model),
@@ -157,11 +181,7 @@ TransformerEncoderLayer::TransformerEncoderLayer(std::int64_t d_model, std::int6
       dropout1(options.dropout),
       dropout2(options.dropout),
       is_gelu_(options.activation == "gelu"),
-      norm_first_(options.norm_first) {
-  if (!is_gelu_ && options.activation != "relu")
-    throw ValueError(message("TransformerEncoderLayer: activation is '{}'; it must be \"relu\" or \"gelu\"",
-                             options.activation));
-}
+      norm_first_(options.norm_first) {}
 
 template <class Attend>
 Tensor TransformerEncoderLayer::apply(const Tensor& x, const Attend& attend) const {

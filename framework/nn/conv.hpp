@@ -18,7 +18,7 @@ struct Conv1dOptions {
 
 /// conv1d with weight [out, in / groups, kernel size] and optional bias [out]. Both start uniform within
 /// ±1/sqrt(in / groups · kernel size), as in PyTorch.
-/// Throws: ValueError if a size is out of range.
+/// Throws: ValueError if a size or option is out of range.
 class Conv1d : public Module {
  public:
   Conv1d(std::int64_t in, std::int64_t out, std::int64_t kernel_size, Conv1dOptions options = {});
@@ -41,7 +41,7 @@ struct Conv2dOptions {
 
 /// conv2d with weight [out, in / groups, kernel height, kernel width] and optional bias [out]. Both start
 /// uniform within ±1/sqrt(in / groups · kernel height · kernel width), as in PyTorch.
-/// Throws: ValueError if a size is out of range.
+/// Throws: ValueError if a size or option is out of range.
 class Conv2d : public Module {
  public:
   Conv2d(std::int64_t in, std::int64_t out, Size2d kernel_size, Conv2dOptions options = {});
@@ -65,7 +65,7 @@ struct ConvTranspose2dOptions {
 
 /// conv_transpose2d with weight [in, out / groups, kernel height, kernel width] and optional bias [out]. Both
 /// start uniform within ±1/sqrt(out / groups · kernel height · kernel width), as in PyTorch.
-/// Throws: ValueError if a size is out of range.
+/// Throws: ValueError if a size or option is out of range.
 class ConvTranspose2d : public Module {
  public:
   ConvTranspose2d(std::int64_t in, std::int64_t out, Size2d kernel_size, ConvTranspose2dOptions options = {});
@@ -81,8 +81,9 @@ class ConvTranspose2d : public Module {
 /// max_pool2d with fixed options.
 class MaxPool2d : public Module {
  public:
-  explicit MaxPool2d(MaxPool2dOptions options) : options_(options) {}
-  explicit MaxPool2d(Size2d kernel_size) { options_.kernel_size = kernel_size; }
+  /// Throws: ValueError for options out of range.
+  explicit MaxPool2d(MaxPool2dOptions options);
+  explicit MaxPool2d(Size2d kernel_size) : MaxPool2d(MaxPool2dOptions{.kernel_size = kernel_size}) {}
   Tensor operator()(const Tensor& x) const { return output(max_pool2d(x, options_)); }
 
  private:
@@ -92,8 +93,9 @@ class MaxPool2d : public Module {
 /// avg_pool2d with fixed options.
 class AvgPool2d : public Module {
  public:
-  explicit AvgPool2d(AvgPool2dOptions options) : options_(options) {}
-  explicit AvgPool2d(Size2d kernel_size) { options_.kernel_size = kernel_size; }
+  /// Throws: ValueError for options out of range.
+  explicit AvgPool2d(AvgPool2dOptions options);
+  explicit AvgPool2d(Size2d kernel_size) : AvgPool2d(AvgPool2dOptions{.kernel_size = kernel_size}) {}
   Tensor operator()(const Tensor& x) const { return output(avg_pool2d(x, options_)); }
 
  private:
@@ -103,7 +105,8 @@ class AvgPool2d : public Module {
 /// adaptive_avg_pool2d with a fixed size.
 class AdaptiveAvgPool2d : public Module {
  public:
-  explicit AdaptiveAvgPool2d(Size2d size) : size_(size) {}
+  /// Throws: ValueError for a size below 1.
+  explicit AdaptiveAvgPool2d(Size2d size);
   Tensor operator()(const Tensor& x) const { return output(adaptive_avg_pool2d(x, size_)); }
 
  private:

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "retort/framework/base/options.hpp"
 #include "retort/framework/base/random.hpp"
 
 namespace retort::init {
@@ -71,7 +72,8 @@ Tensor uniform_(const Tensor& tensor, double low, double high) {
 }
 
 Tensor normal_(const Tensor& tensor, double mean, double std) {
-  if (!(std >= 0)) throw ValueError(message("normal_: std is {}; it must not be negative", std));
+  detail::require_finite("normal_", "the mean", mean);
+  detail::require_at_least_0("normal_", "the standard deviation", std);
   return write("normal_", tensor, [&](auto values) {
     detail::fill_normal(values, draws_for(tensor));
     using T = typename decltype(values)::value_type;

@@ -13,7 +13,7 @@ namespace init {
 /// Throws: ValueError if high < low or a bound is not finite.
 Tensor uniform_(const Tensor& tensor, double low = 0, double high = 1);
 /// Normal with the given mean and standard deviation.
-/// Throws: ValueError if std is negative.
+/// Throws: ValueError if std is negative, or a number is not finite.
 Tensor normal_(const Tensor& tensor, double mean = 0, double std = 1);
 /// Every element is `value`.
 Tensor constant_(const Tensor& tensor, double value);

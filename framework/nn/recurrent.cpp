@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <string>
 
+#include "retort/framework/base/options.hpp"
 #include "retort/framework/nn/init.hpp"
 #include "retort/framework/ops/checks.hpp"
 #include "retort/framework/ops/dropout.hpp"
@@ -18,8 +20,11 @@ Recurrent::Recurrent(const char* name, std::int64_t gates, std::int64_t input, s
   if (input < 1 || hidden < 1 || options.num_layers < 1)
     throw ValueError(message("{}: {} inputs, {} hidden units and {} layers; there must be at least 1 of each",
                              name, input, hidden, options.num_layers));
-  if (!(options.dropout >= 0 && options.dropout <= 1))
-    throw ValueError(message("{}: dropout is {}; it must be between 0 and 1", name, options.dropout));
+  detail::require_from_0_to_1(name, "dropout", options.dropout);
+  constexpr std::int64_t most = std::numeric_limits<std::int32_t>::max();
+  if (input > most || hidden > most || options.num_layers > most)
+    throw ValueError(message("{}: {} inputs, {} hidden units and {} layers are more than memory holds", name,
+                             input, hidden, options.num_layers));
   const double bound = 1 / std::sqrt(static_cast<double>(hidden));
   const auto made = [&](const Shape& shape) {
     return init::uniform_(empty(shape), -bound, bound).set_requires_grad();
@@ -53,14 +58,19 @@ Tensors Recurrent::run(const Tensor& input, const Tensors& states, const Tensor&
         message("{}: the input has shape {}; it must be (N, L, {})", name_, input.shape(), input_));
   const std::int64_t rows = input.size(0), steps = input.size(1);
   const Shape state_shape{static_cast<std::int64_t>(layers.size()), rows, hidden_};
+  for (const detail::RecurrentWeights& layer : layers) {
+    detail::require_floating(name_, "weight_ih", layer.weight_ih);
+    detail::require_floating(name_, "weight_hh", layer.weight_hh);
+  }
   DType dtype = promote(input.dtype(), layers[0].weight_ih.dtype());
-  for (const Tensor& state : states) {
+  for (std::size_t i = 0; i < states.size(); ++i) {
+    const Tensor& state = states[i];
+    const char* const what = i == 0 ? "h0" : "c0";
     if (!state.defined()) continue;
-    detail::require_floating(name_, state);
+    detail::require_floating(name_, what, state);
     if (state.shape() != state_shape)
-      throw ShapeError(
-          message("{}: an initial state has shape {}; it must be {}, layers and directions first", name_,
-                  state.shape(), state_shape));
+      throw ShapeError(message("{}: {} has shape {}; it must be {}, layers and directions first", name_, what,
+                               state.shape(), state_shape));
     dtype = promote(dtype, state.dtype());
   }
   Tensor x = input.to(dtype);

@@ -4,6 +4,7 @@
 #include <limits>
 #include <vector>
 
+#include "retort/framework/base/options.hpp"
 #include "retort/framework/base/random.hpp"
 #include "retort/framework/core/compute.hpp"
 #include "retort/framework/core/op.hpp"
@@ -152,7 +153,8 @@ Tensor attend(const char* operation, Plan plan, const Shape& shape, Tensors inpu
 
 // Converts the inputs to a common type.
 Tensors promoted(const char* operation, const Tensor& q, const Tensor& k, const Tensor& v, Tensor& mask) {
-  for (const Tensor* x : {&q, &k, &v}) detail::require_floating(operation, *x);
+  for (const auto& [what, x] : {std::pair<const char*, const Tensor&>("query", q), {"key", k}, {"value", v}})
+    detail::require_floating(operation, what, x);
   DType dtype = promote(promote(q.dtype(), k.dtype()), v.dtype());
   if (mask.defined() && is_floating_point(mask.dtype())) {
     dtype = promote(dtype, mask.dtype());
@@ -163,9 +165,8 @@ Tensors promoted(const char* operation, const Tensor& q, const Tensor& k, const 
 
 kernels::AttentionShape sizes_of(const char* operation, const ScaledDotProductAttentionOptions& options,
                                  Index width) {
-  if (!(options.dropout_p >= 0 && options.dropout_p <= 1))
-    throw ValueError(
-        message("{}: dropout_p is {}; it must be between 0 and 1", operation, options.dropout_p));
+  detail::require_from_0_to_1(operation, "dropout_p", options.dropout_p);
+  if (options.scale) detail::require_finite(operation, "scale", *options.scale);
   return {.width = width,
           .scale = options.scale.value_or(1 / std::sqrt(static_cast<double>(width))),
           .is_causal = options.is_causal,

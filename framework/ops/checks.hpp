@@ -8,16 +8,29 @@
 
 namespace retort::detail {
 
-inline void require_floating(const char* operation, const Tensor& x) {
-  require_defined(operation, x);
+/// Throws: ValueError if the argument `what` is undefined, TypeError if it is int64.
+inline void require_floating(const char* operation, const char* what, const Tensor& x) {
+  require_defined(operation, what, x);
   if (!is_floating_point(x.dtype()))
     throw TypeError(
-        message("{}: the input is {}; convert it to float32 or float64 with to()", operation, x.dtype()));
+        message("{}: {} is {}; convert it to float32 or float64 with to()", operation, what, x.dtype()));
+}
+inline void require_floating(const char* operation, const Tensor& x) {
+  require_floating(operation, "the input", x);
+}
+/// Throws: as require_floating, and ShapeError unless the parameter `what` is undefined or has that shape.
+inline void require_parameter(const char* operation, const char* what, const Tensor& parameter,
+                              const Shape& shape) {
+  if (!parameter.defined()) return;
+  require_floating(operation, what, parameter);
+  if (parameter.shape() != shape)
+    throw ShapeError(
+        message("{}: {} has shape {}; it must be {}", operation, what, parameter.shape(), shape));
 }
 
 /// Throws: TypeError unless x (indices, labels or conditions) is int64.
 inline void require_int64(const char* operation, const char* what, const Tensor& x) {
-  require_defined(operation, x);
+  require_defined(operation, what, x);
   if (x.dtype() != DType::int64)
     throw TypeError(message("{}: the {} must be int64, not {}", operation, what, x.dtype()));
 }

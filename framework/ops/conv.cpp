@@ -81,11 +81,12 @@ struct Arguments {
 Arguments checked(const char* operation, const Tensor& x, const Tensor& weight, const Tensor& bias,
                   std::int64_t groups, int dims, bool transposes) {
   detail::require_floating(operation, x);
-  detail::require_floating(operation, weight);
+  detail::require_floating(operation, "weight", weight);
   if (x.dim() != dims + 2 || weight.dim() != dims + 2)
-    throw ShapeError(message("{}: input has shape {} and weight {}; they must be {} and ({}, kernel size)",
-                             operation, x.shape(), weight.shape(), dims == 1 ? "(N, C, L)" : "(N, C, H, W)",
-                             transposes ? "C, out / groups" : "out, C / groups"));
+    throw ShapeError(message("{}: input has shape {} and weight {}; they must be {} and ({}, {})", operation,
+                             x.shape(), weight.shape(), dims == 1 ? "(N, C, L)" : "(N, C, H, W)",
+                             transposes ? "C, out / groups" : "out, C / groups",
+                             dims == 1 ? "kernel size" : "kernel height, kernel width"));
   const std::int64_t channels = x.size(1), rows = weight.size(0);
   const std::int64_t out = transposes ? weight.size(1) * groups : rows;
   if (transposes && rows != channels)
@@ -101,7 +102,7 @@ Arguments checked(const char* operation, const Tensor& x, const Tensor& weight, 
                 operation, x.shape(), weight.shape(), groups, channels / groups));
   DType dtype = promote(x.dtype(), weight.dtype());
   if (bias.defined()) {
-    detail::require_floating(operation, bias);
+    detail::require_floating(operation, "bias", bias);
     if (bias.shape() != Shape{out})
       throw ShapeError(message("{}: bias has shape {} but weight {}; bias must have shape {}", operation,
                                bias.shape(), weight.shape(), Shape{out}));
@@ -126,7 +127,7 @@ std::int64_t transposed_extent(std::int64_t n, std::int64_t kernel, std::int64_t
 Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, Conv2dFunctionalOptions options) {
   const Arguments of = checked("conv2d", x, weight, bias, options.groups, 2, false);
   const kernels::Windows windows = detail::plan_windows(
-      "conv2d", x, weight.shape(),
+      "conv2d", x.shape(), weight.shape(),
       {{weight.size(2), weight.size(3)}, options.stride, options.padding, options.dilation});
   return convolved(of.x, of.weight, of.bias,
                    {x.size(0), options.groups, weight.size(1), weight.size(0) / options.groups, windows});
@@ -135,9 +136,12 @@ Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, Conv2dF
 Tensor conv1d(const Tensor& x, const Tensor& weight, const Tensor& bias, Conv1dFunctionalOptions options) {
   const Arguments of = checked("conv1d", x, weight, bias, options.groups, 1, false);
   const Tensor image = unsqueeze(of.x, 2);
-  const kernels::Windows windows = detail::plan_windows(
-      "conv1d", image, weight.shape(),
-      {{1, weight.size(2)}, {1, options.stride}, {0, options.padding}, {1, options.dilation}});
+  const kernels::Windows windows = detail::plan_windows("conv1d", x.shape(), weight.shape(),
+                                                        {.kernel = {1, weight.size(2)},
+                                                         .stride = {1, options.stride},
+                                                         .padding = {0, options.padding},
+                                                         .dilation = {1, options.dilation},
+                                                         .is_line = true});
   return squeeze(
       convolved(image, unsqueeze(of.weight, 2), of.bias,
                 {x.size(0), options.groups, weight.size(1), weight.size(0) / options.groups, windows},
@@ -150,17 +154,7 @@ Tensor conv_transpose2d(const Tensor& x, const Tensor& weight, const Tensor& bia
   constexpr const char* operation = "conv_transpose2d";
   const Arguments of = checked(operation, x, weight, bias, o.groups, 2, true);
   const Size2d kernel{weight.size(2), weight.size(3)};
-  detail::check_windows(operation, {kernel, o.stride, o.padding, o.dilation});
-  const auto fits = [](std::int64_t extra, std::int64_t stride, std::int64_t dilation) {
-    return extra >= 0 && extra < std::max(stride, dilation);
-  };
-  if (!fits(o.output_padding.height, o.stride.height, o.dilation.height) ||
-      !fits(o.output_padding.width, o.stride.width, o.dilation.width))
-    throw ValueError(
-        message("{}: output_padding is {}; it must be at least 0 and less than the stride {} or the "
-                "dilation {}",
-                operation, Shape{o.output_padding.height, o.output_padding.width},
-                Shape{o.stride.height, o.stride.width}, Shape{o.dilation.height, o.dilation.width}));
+  detail::check_transposed(operation, kernel, o);
   const std::int64_t height = x.size(2), width = x.size(3);
   kernels::Windows w{.height = transposed_extent(height, kernel.height, o.stride.height, o.padding.height,
                                                  o.output_padding.height, o.dilation.height),

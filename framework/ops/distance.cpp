@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "retort/framework/base/options.hpp"
 #include "retort/framework/base/threads.hpp"
 #include "retort/framework/core/compute.hpp"
 #include "retort/framework/core/op.hpp"
@@ -63,7 +64,7 @@ Tensor power_norm(const Tensor& x, double p, const Dims& dims) {
 
 Tensor norm_of(const char* operation, const Tensor& x, double p, const Dims& dims, bool keepdim) {
   detail::require_floating(operation, x);
-  if (std::isnan(p)) throw ValueError(message("{}: p is NaN", operation));
+  if (std::isnan(p)) throw ValueError(message("{}: p is nan; it must be a number", operation));
   const detail::Reduced reduced = detail::reduced_dims(operation, x.shape(), dims);
   if (x.size() == 0 && element_count(reduced.kept) > 0 && (p < 0 || std::isinf(p)))
     throw ValueError(message("{}: shape {} has no element to reduce; the norm for p = {} is undefined",
@@ -183,8 +184,9 @@ Tensor norm(const Tensor& x, double p, Dims dims, bool keepdim) {
 
 Tensor cosine_similarity(const Tensor& a, const Tensor& b, std::int64_t dim, double eps) {
   constexpr const char* operation = "cosine_similarity";
-  detail::require_floating(operation, a);
-  detail::require_floating(operation, b);
+  detail::require_floating(operation, "a", a);
+  detail::require_floating(operation, "b", b);
+  detail::require_at_least_0(operation, "eps", eps);
   const Shape shape = detail::broadcast_shapes(operation, a.shape(), b.shape());
   (void)detail::checked_dim(operation, dim, shape);
   const Dims along = shape.empty() ? Dims() : Dims(dim);
@@ -197,8 +199,8 @@ Tensor cosine_similarity(const Tensor& a, const Tensor& b, std::int64_t dim, dou
 }
 
 Tensor cdist(const Tensor& a, const Tensor& b, double p) {
-  detail::require_floating("cdist", a);
-  detail::require_floating("cdist", b);
+  detail::require_floating("cdist", "a", a);
+  detail::require_floating("cdist", "b", b);
   if (!(p >= 0)) throw ValueError(message("cdist: p is {}; it must not be negative", p));
   if (a.dim() < 2 || b.dim() < 2 || a.size(-1) != b.size(-1))
     throw ShapeError(

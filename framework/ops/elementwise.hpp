@@ -85,11 +85,14 @@ struct SoftplusOptions {
   double threshold = 20;
 };
 /// ln(1 + exp(beta·x)) / beta, a smooth relu; x where beta·x > threshold.
+/// Throws: ValueError unless beta is positive and finite, or if the threshold is NaN.
 [[nodiscard]] Tensor softplus(const Tensor& x, SoftplusOptions options = {});
 /// x for x > 0, otherwise alpha·(e^x - 1) (Clevert, Unterthiner and Hochreiter, 2016). The gradient at 0 is
 /// alpha.
+/// Throws: ValueError unless alpha is finite.
 [[nodiscard]] Tensor elu(const Tensor& x, double alpha = 1);
 /// x for x > 0, otherwise slope·x. The gradient at 0 is `slope`.
+/// Throws: ValueError unless the slope is finite.
 [[nodiscard]] Tensor leaky_relu(const Tensor& x, double slope = 0.01);
 /// ln(e^a + e^b) without overflow, with broadcasting. Equal infinities give that infinity.
 [[nodiscard]] Tensor logaddexp(const Tensor& a, const Tensor& b);

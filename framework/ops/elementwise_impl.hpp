@@ -41,7 +41,8 @@ struct Pair {
   Shape shape;
 };
 inline Pair pair_of(const char* operation, const Tensor& a, const Tensor& b) {
-  for (const Tensor* x : {&a, &b}) require_defined(operation, *x);
+  require_defined(operation, "the left input", a);
+  require_defined(operation, "the right input", b);
   const DType dtype = promote(a.dtype(), b.dtype());
   return {a.to(dtype), b.to(dtype), broadcast_shapes(operation, a.shape(), b.shape())};
 }

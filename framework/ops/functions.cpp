@@ -5,6 +5,7 @@
 #include <limits>
 #include <numbers>
 
+#include "retort/framework/base/options.hpp"
 #include "retort/framework/core/engine.hpp"
 #include "retort/framework/fused.hpp"
 #include "retort/framework/ops/elementwise_impl.hpp"
@@ -209,6 +210,9 @@ Tensor gelu(const Tensor& x, GeluApproximation approximate) {
 }
 
 Tensor softplus(const Tensor& x, SoftplusOptions options) {
+  detail::require_positive("softplus", "beta", options.beta);
+  detail::require_option(!std::isnan(options.threshold), "softplus", "threshold", options.threshold,
+                         "a number");
   const auto f = [options](const auto& v) {
     const auto scaled = options.beta * v;
     const auto linear = scaled > options.threshold;
@@ -218,11 +222,13 @@ Tensor softplus(const Tensor& x, SoftplusOptions options) {
 }
 
 Tensor elu(const Tensor& x, double alpha) {
+  detail::require_finite("elu", "alpha", alpha);
   return fused(
       "elu", [alpha](const auto& v) { return where(v > 0, v, alpha * expm1(where(v > 0, 0, v))); }, x);
 }
 
 Tensor leaky_relu(const Tensor& x, double slope) {
+  detail::require_finite("leaky_relu", "slope", slope);
   return fused(
       "leaky_relu", [slope](const auto& v) { return where(v > 0, v, slope * v); }, x);
 }

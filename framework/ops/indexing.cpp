@@ -162,7 +162,7 @@ Tensor index_select(const Tensor& x, std::int64_t dim, const Tensor& index) {
 }
 
 Tensor embedding(const Tensor& index, const Tensor& weight, EmbeddingOptions options) {
-  detail::require_defined("embedding", weight);
+  detail::require_defined("embedding", "weight", weight);
   detail::require_int64("embedding", "index", index);
   if (weight.dim() != 2)
     throw ShapeError(message("embedding: weight has shape {}; it must be (rows, features)", weight.shape()));
@@ -182,7 +182,7 @@ Tensor embedding(const Tensor& index, const Tensor& weight, EmbeddingOptions opt
 
 Tensor scatter_add(const Tensor& x, std::int64_t dim, const Tensor& index, const Tensor& source) {
   detail::require_defined("scatter_add", x);
-  detail::require_defined("scatter_add", source);
+  detail::require_defined("scatter_add", "source", source);
   detail::require_int64("scatter_add", "index", index);
   const std::size_t d = detail::checked_dim("scatter_add", dim, x.shape());
   bool fits = index.dim() == x.dim() && index.dim() == source.dim();
@@ -207,7 +207,7 @@ Tensor scatter_add(const Tensor& x, std::int64_t dim, const Tensor& index, const
 
 Tensor index_add(const Tensor& x, std::int64_t dim, const Tensor& index, const Tensor& source) {
   detail::require_defined("index_add", x);
-  detail::require_defined("index_add", source);
+  detail::require_defined("index_add", "source", source);
   detail::require_int64("index_add", "index", index);
   if (x.dim() == 0) throw IndexError("index_add: a 0-dim tensor has no dimension to add to");
   const std::size_t d = detail::checked_dim("index_add", dim, x.shape());

@@ -162,7 +162,7 @@ Tensor triu(const Tensor& x, std::int64_t k) { return triangle("triu", x, k, fal
 
 Tensor masked_fill(const Tensor& x, const Tensor& mask, Scalar value) {
   detail::require_defined("masked_fill", x);
-  detail::require_defined("masked_fill", mask);
+  detail::require_defined("masked_fill", "mask", mask);
   detail::require_int64("masked_fill", "mask", mask);
   (void)detail::broadcast_shapes("masked_fill", x.shape(), mask.shape());
   return where(mask, value, x);

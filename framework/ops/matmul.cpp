@@ -88,10 +88,8 @@ Tensor product(const Tensor& a, const Tensor& b, bool transpose_a, bool transpos
 }  // namespace
 
 Tensor matmul(const Tensor& a, const Tensor& b) {
-  detail::require_defined("matmul", a);
-  detail::require_defined("matmul", b);
-  detail::require_floating("matmul", a);
-  detail::require_floating("matmul", b);
+  detail::require_floating("matmul", "a", a);
+  detail::require_floating("matmul", "b", b);
   if (a.dim() == 0 || b.dim() == 0)
     throw ShapeError(
         message("matmul: inputs have shapes {} and {}; neither may be 0-dim, use *", a.shape(), b.shape()));
@@ -130,10 +128,8 @@ Tensor matmul(const Tensor& a, const Tensor& b) {
 }
 
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
-  detail::require_defined("linear", x);
-  detail::require_defined("linear", weight);
   detail::require_floating("linear", x);
-  detail::require_floating("linear", weight);
+  detail::require_floating("linear", "weight", weight);
   if (weight.dim() != 2)
     throw ShapeError(message("linear: weight has shape {}; it must be (out, in)", weight.shape()));
   const std::int64_t in = weight.shape()[1];
@@ -141,9 +137,7 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   if (x.dim() == 0 || x.size(-1) != in)
     throw ShapeError(message("linear: input has shape {} but weight {}; the input's last extent must be {}",
                              x.shape(), weight.shape(), in));
-  if (bias.defined() && bias.shape() != Shape{out})
-    throw ShapeError(message("linear: bias has shape {} but weight {}; bias must have shape {}", bias.shape(),
-                             weight.shape(), Shape{out}));
+  detail::require_parameter("linear", "bias", bias, {out});
   DType dtype = promote(x.dtype(), weight.dtype());
   if (bias.defined()) dtype = promote(dtype, bias.dtype());
   const Tensor input = x.to(dtype);

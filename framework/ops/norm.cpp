@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "retort/framework/base/error.hpp"
+#include "retort/framework/base/options.hpp"
 #include "retort/framework/core/compute.hpp"
 #include "retort/framework/core/engine.hpp"
 #include "retort/framework/core/op.hpp"
@@ -22,7 +23,9 @@ using kernels::NormRows;
 
 void check_parameter(const char* operation, const Tensor& x, const char* what, const Tensor& parameter,
                      const Shape& shape) {
-  if (parameter.defined() && parameter.shape() != shape)
+  if (!parameter.defined()) return;
+  detail::require_floating(operation, what, parameter);
+  if (parameter.shape() != shape)
     throw ShapeError(message("{}: input has shape {} but {} {}; it must have shape {}", operation, x.shape(),
                              what, parameter.shape(), shape));
 }
@@ -215,6 +218,7 @@ Tensor layer_norm(const Tensor& x, const Shape& normalized_shape, const Tensor& 
   const std::int64_t n = checked_row(operation, x, normalized_shape);
   check_parameter(operation, x, "weight", weight, normalized_shape);
   check_parameter(operation, x, "bias", bias, normalized_shape);
+  detail::require_at_least_0(operation, "eps", eps);
   const std::int64_t rows = n == 0 ? 0 : x.size() / n;
   return norm_by_rows(operation, Operands(x, weight, bias, normalized_shape, x.dtype()),
                       {.rows = rows, .n = n, .eps = eps}, [rows, n, eps](const Tensors& in) {
@@ -228,6 +232,7 @@ Tensor rms_norm(const Tensor& x, const Shape& normalized_shape, const Tensor& we
   constexpr const char* operation = "rms_norm";
   const std::int64_t n = checked_row(operation, x, normalized_shape);
   check_parameter(operation, x, "weight", weight, normalized_shape);
+  if (eps) detail::require_at_least_0(operation, "eps", *eps);
   const std::int64_t rows = n == 0 ? 0 : x.size() / n;
   const double machine_epsilon = x.dtype() == DType::float32 ? double{std::numeric_limits<float>::epsilon()}
                                                              : std::numeric_limits<double>::epsilon();
@@ -245,6 +250,7 @@ Tensor group_norm(const Tensor& x, std::int64_t groups, const Tensor& weight, co
                   double eps) {
   constexpr const char* operation = "group_norm";
   const std::int64_t channels = checked_channels(operation, x, weight, bias);
+  detail::require_at_least_0(operation, "eps", eps);
   if (groups < 1 || channels % groups != 0)
     throw ValueError(
         message("{}: {} channels cannot be cut into {} groups of equal size; the number of channels must "
@@ -271,6 +277,8 @@ Tensor batch_norm(const Tensor& x, const Tensor& running_mean, const Tensor& run
   const std::int64_t channels = checked_channels(operation, x, weight, bias);
   check_parameter(operation, x, "running_mean", running_mean, {channels});
   check_parameter(operation, x, "running_var", running_var, {channels});
+  detail::require_at_least_0(operation, "eps", options.eps);
+  detail::require_from_0_to_1(operation, "momentum", options.momentum);
   const std::int64_t inner = element_count(Shape(x.shape().begin() + 2, x.shape().end()));
   const NormChannels layout{.batch = x.size(0), .channels = channels, .inner = inner, .eps = options.eps};
   if (!options.training) {

@@ -23,15 +23,12 @@ void check_images(const char* operation, const Tensor& x) {
         message("{}: input has shape {}; it must be (N, C, H, W) or (C, H, W)", operation, x.shape()));
 }
 
-Windows plan_pooling(const char* operation, const Tensor& x, const Size2d& kernel,
-                     const std::optional<Size2d>& stride, const Size2d& padding, const Size2d& dilation,
-                     bool ceil_mode) {
+template <class Options>
+Windows plan_pooling(const char* operation, const Tensor& x, const Options& options) {
   check_images(operation, x);
-  if (padding.height > kernel.height / 2 || padding.width > kernel.width / 2)
-    throw ValueError(message("{}: padding {} is more than half the kernel's size {}", operation,
-                             Shape{padding.height, padding.width}, Shape{kernel.height, kernel.width}));
-  return detail::plan_windows(operation, x, {kernel.height, kernel.width},
-                              {kernel, stride.value_or(kernel), padding, dilation, ceil_mode});
+  const Size2d& kernel = options.kernel_size;
+  return detail::plan_windows(operation, x.shape(), {kernel.height, kernel.width},
+                              detail::checked_pooling(operation, options));
 }
 
 Shape with_plane(Shape shape, Index height, Index width) {
@@ -107,8 +104,7 @@ Spans adaptive_spans(Index extent, Index positions) {
 }  // namespace
 
 Tensor max_pool2d(const Tensor& x, MaxPool2dOptions options) {
-  const Windows windows = plan_pooling("max_pool2d", x, options.kernel_size, options.stride, options.padding,
-                                       options.dilation, options.ceil_mode);
+  const Windows windows = plan_pooling("max_pool2d", x, options);
   const Index planes = x.size() / windows.plane();
   const auto kernel = [&]<class T>(T* y, const T* from) { kernels::max_pool(from, y, planes, windows); };
   return record({.name = "max_pool2d",
@@ -127,8 +123,7 @@ Tensor max_pool2d(const Tensor& x, MaxPool2dOptions options) {
 }
 
 Tensor avg_pool2d(const Tensor& x, AvgPool2dOptions options) {
-  const Windows w = plan_pooling("avg_pool2d", x, options.kernel_size, options.stride, options.padding, 1,
-                                 options.ceil_mode);
+  const Windows w = plan_pooling("avg_pool2d", x, options);
   const bool padded = options.count_include_pad;
   return averaged(x, window_spans(w.height, w.out_h, w.kernel_h, w.stride_h, w.padding_h, padded),
                   window_spans(w.width, w.out_w, w.kernel_w, w.stride_w, w.padding_w, padded));
@@ -136,9 +131,7 @@ Tensor avg_pool2d(const Tensor& x, AvgPool2dOptions options) {
 
 Tensor adaptive_avg_pool2d(const Tensor& x, Size2d size) {
   check_images("adaptive_avg_pool2d", x);
-  if (size.height < 1 || size.width < 1)
-    throw ValueError(
-        message("adaptive_avg_pool2d: size is {}; it must be at least 1", Shape{size.height, size.width}));
+  detail::check_adaptive("adaptive_avg_pool2d", size);
   if (x.size(-2) == 0 || x.size(-1) == 0)
     throw ShapeError(message("adaptive_avg_pool2d: input has shape {}; its images are empty", x.shape()));
   // Throws if there are too many elements.

@@ -3,6 +3,8 @@
 #include <limits>
 #include <utility>
 
+#include "retort/framework/base/options.hpp"
+
 namespace retort {
 
 EarlyStopping::EarlyStopping(EarlyStoppingOptions options)
@@ -10,8 +12,7 @@ EarlyStopping::EarlyStopping(EarlyStoppingOptions options)
       best_((options_.mode == "max" ? -1 : 1) * std::numeric_limits<double>::infinity()) {
   if (options_.patience < 0)
     throw ValueError(message("EarlyStopping: patience is {}; it must be at least 0", options_.patience));
-  if (!(options_.min_delta >= 0))
-    throw ValueError(message("EarlyStopping: min_delta is {}; it must be at least 0", options_.min_delta));
+  detail::require_at_least_0("EarlyStopping", "min_delta", options_.min_delta);
   if (options_.mode != "min" && options_.mode != "max")
     throw ValueError(message("EarlyStopping: mode is {}; it must be min or max", options_.mode));
 }
@@ -25,14 +26,17 @@ bool EarlyStopping::step(double metric) {
 }
 
 StateDict EarlyStopping::state_dict() const {
-  return {{"best", full({}, best_, DType::float64)},
+  return {detail::label("mode", options_.mode),
+          {"best", full({}, best_, DType::float64)},
           {"waited", full({}, waited_, DType::int64)},
           {"improved", full({}, std::int64_t{improved_}, DType::int64)}};
 }
 
 void EarlyStopping::load_state_dict(const StateDict& state) {
   const char* const what = "EarlyStopping::load_state_dict";
-  detail::check_state(what, state, {{"best", {}}, {"waited", {}}, {"improved", {}}});
+  std::vector<detail::ExpectedEntry> expected{{"best", {}}, {"waited", {}}, {"improved", {}}};
+  detail::check_label(what, state, "mode", options_.mode, expected);
+  detail::check_state(what, state, expected);
   const auto waited = state.at("waited").item<double>();
   if (!(waited >= 0 && waited < 0x1p53))
     throw ValueError(message("{}: waited is {}; it must be a count", what, waited));
