@@ -190,8 +190,7 @@ Tensor abs(const Tensor& x) {
 
 Tensor relu(const Tensor& x) {
   detail::require_defined("relu", x);
-  // The negated comparison makes NaN propagate.
-  const auto positive = [](const auto& v) { return !(v <= constant(v, 0)); };
+  const auto positive = [](const auto& v) { return !(v <= constant(v, 0)); };  // so that NaN propagates
   return record({.name = "relu",
                  .inputs = {x},
                  .value = map(x, [=](const auto& v) { return either(positive(v), v, constant(v, 0)); }),
