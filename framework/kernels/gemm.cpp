@@ -145,8 +145,8 @@ void tiles(const Product<T>& of, std::int64_t begin, std::int64_t end, std::int6
   });
 }
 
-/// Rows [begin, end) of an A that is stored by steps, `depth` steps from `first` on: tile after tile, its rows
-/// side by side. Some steps at a time, so that whole lines are read.
+/// Rows [begin, end) of an A that is stored by steps, `depth` steps from `first` on: tile after tile, its
+/// rows side by side. Some steps at a time, so that whole lines are read.
 template <class T>
 void pack_a(const Product<T>& of, std::int64_t begin, std::int64_t end, std::int64_t first,
             std::int64_t depth, T* packed) {
@@ -183,7 +183,7 @@ void panel_product(const Product<T>& of) {
   const std::int64_t deepest = parts_of(of.k, parts_of(of.k, most_depth)),
                      highest = parts_of(of.m, parts_of(of.m, block_rows)),
                      registers = parts_of(of.n, lanes<T>);
-  const bool packs_a = of.a_row == 1 && of.a_step != 1 && of.n > 2 * panel_registers * lanes<T>;
+  const bool packs_a = of.a_row == 1 && of.a_step != 1 && of.n > panel_registers * lanes<T>;
   T* const buffer = scratch<T>(panel_registers * lanes<T> * deepest + (packs_a ? highest * deepest : 0));
   T* const packed = packs_a ? buffer + panel_registers * lanes<T> * deepest : nullptr;
   for (std::int64_t begin = 0; begin < of.m; begin += highest) {
@@ -305,9 +305,9 @@ bool library_knows_processor() {
 #endif
 }
 
-/// Where it is the faster one: with registers of 32 bytes from about 1024 x 1024 x 1024 on, by some hundredths;
-/// with narrower ones far earlier, since it is made for many processors and our kernels for the one that the
-/// build names. With registers of 64 bytes our kernels are ahead at every size.
+/// Where it is the faster one: with registers of 32 bytes from about 1024 x 1024 x 1024 on, by some
+/// hundredths; with narrower ones far earlier, since it is made for many processors and our kernels for the
+/// one that the build names. With registers of 64 bytes our kernels are ahead at every size.
 bool belongs_to_library(std::int64_t m, std::int64_t n, std::int64_t k) {
   constexpr std::int64_t least = std::int64_t{1} << (lanes<float> >= 8 ? 29 : 22);
   return lanes<float> < 16 && m * n * k >= least && std::min({m, n, k}) >= 64 && library_knows_processor();

@@ -9,7 +9,8 @@
 
 namespace retort::kernels {
 
-/// Rows of a full tile with two registers of columns. Its sums fit into the registers along with the operands.
+/// Rows of a full tile with two registers of columns. Its sums fit into the registers along with the
+/// operands.
 #if defined(__AVX512F__)
 inline constexpr int tile_rows = 12;
 #else
@@ -48,8 +49,8 @@ template <int N, class F>
   }(std::make_integer_sequence<int, N>());
 }
 
-/// Calls f.operator()<Rows>(row) for the tiles that rows [begin, end) are cut into, all about as high and none
-/// higher than low_rows.
+/// Calls f.operator()<Rows>(row) for the tiles that rows [begin, end) are cut into, all about as high and
+/// none higher than low_rows.
 template <class F>
 void for_low_tiles(std::int64_t begin, std::int64_t end, F f) {
   const std::int64_t rest = end - begin, count = (rest + low_rows - 1) / low_rows;
