@@ -183,7 +183,7 @@ void panel_product(const Product<T>& of) {
   const std::int64_t deepest = parts_of(of.k, parts_of(of.k, most_depth)),
                      highest = parts_of(of.m, parts_of(of.m, block_rows)),
                      registers = parts_of(of.n, lanes<T>);
-  const bool packs_a = of.a_row == 1 && of.a_step != 1 && of.n > 2 * panel_registers * lanes<T>;
+  const bool packs_a = of.a_row == 1 && of.a_step != 1 && of.n > panel_registers * lanes<T>;
   T* const buffer = scratch<T>(panel_registers * lanes<T> * deepest + (packs_a ? highest * deepest : 0));
   T* const packed = packs_a ? buffer + panel_registers * lanes<T> * deepest : nullptr;
   for (std::int64_t begin = 0; begin < of.m; begin += highest) {
