@@ -127,9 +127,10 @@ template <class T>
 void correlate_channels(const T* x, const T* weight, const T* bias, T* y, const Correlation& c) {
   const Jobs jobs(c);
   const Source source(c, divide_up(c.h.positions, jobs.bands));
-  // Few out channels use a panel too seldom to pay for packing it. They read the padded copies, and compute
-  // the columns between two lines along with the others.
-  const bool few = c.out < 4 || (c.out <= 2 * tile_rows && c.w.positions < width<T>);
+  // Few out channels use a panel too seldom to pay for packing it, the more so the more lines it consists of.
+  // They read the padded copies, and compute the columns between two lines along with the others.
+  const Index length = c.w.positions, between = source.row - length;
+  const bool few = c.out < 4 || (length < width<T> && c.out * between <= 8 * (length + width<T>));
   const bool packs = source.direct || c.h.stride != 1 || !few;
   const Index depth = c.in * c.taps(),
               deepest = packs ? divide_up(depth, divide_up(depth, panel_depth)) : depth,
