@@ -30,12 +30,16 @@ void check_class_weight(const char* operation, const Tensor& weight, const Shape
 }
 
 namespace {
-// Returns true if every label is in [0, classes). Without an early exit the loop is vectorised.
+// Returns true if every label is in [0, classes): the sign bits of label and classes - 1 - label are then
+// clear.
 bool all_classes(const Index* label, Index count, Index classes) {
-  bool outside = false;
-  for (Index i = 0; i < count; ++i)
-    outside |= static_cast<std::uint64_t>(label[i]) >= static_cast<std::uint64_t>(classes);
-  return !outside;
+  const auto last = static_cast<std::uint64_t>(classes - 1);
+  std::uint64_t outside = 0;
+  for (Index i = 0; i < count; ++i) {
+    const auto value = static_cast<std::uint64_t>(label[i]);
+    outside |= value | (last - value);
+  }
+  return count == 0 || outside >> 63 == 0;
 }
 }  // namespace
 

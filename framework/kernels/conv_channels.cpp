@@ -127,9 +127,10 @@ template <class T>
 void correlate_channels(const T* x, const T* weight, const T* bias, T* y, const Correlation& c) {
   const Jobs jobs(c);
   const Source source(c, divide_up(c.h.positions, jobs.bands));
-  // With few output channels, packing a panel does not pay off. They read the padded copies instead, and also
-  // compute the columns between two image rows.
-  const bool few = c.out < 4 || (c.out <= 2 * tile_rows && c.w.positions < width<T>);
+  // With few output channels, packing a panel does not pay off, least of all one of many image rows. They
+  // read the padded copies instead, and also compute the columns between two image rows.
+  const Index length = c.w.positions, between = source.row - length;
+  const bool few = c.out < 4 || (length < width<T> && c.out * between <= 8 * (length + width<T>));
   const bool packs = source.direct || c.h.stride != 1 || !few;
   const Index depth = c.in * c.taps(),
               deepest = packs ? divide_up(depth, divide_up(depth, panel_depth)) : depth,

@@ -243,7 +243,8 @@ struct ShortRows {
   /// apply_rule() for these rows.
   template <class Rule>
   ShortSums<T> apply(Index n, const Rule& rule, T* w, T* v) const {
-    const Batch<T> one(T{1}), of_s = one / zs, of_t = one / zt;
+    const Batch<T> of_s = Batch<T>(static_cast<T>(rule.of_q)) / zs,
+                   of_t = Batch<T>(static_cast<T>(rule.of_p)) / zt;
     ShortSums<T> total;
     const auto step = [&]<int K>(Index j) __attribute__((always_inline)) {
       Classes<T, K> c;

@@ -177,7 +177,8 @@ void LongRow<T>::visit(const Setting<T>& setting) {
 // p·∂D/∂p. The latter two may be off by multiples of q and p, which the softmax removes: with W =
 // sum(q·∂D/∂q), the gradient for s is (q·∂D/∂q - q·W)/T.
 
-/// K registers of classes: the probabilities, their logarithms if the rule needs them, and its results.
+/// K registers of classes: the probabilities times the rule's weights, their logarithms if the rule needs
+/// them, and its results.
 template <class T, std::size_t K>
 struct Classes {
   std::array<Batch<T>, K> p, q, log_p, log_q, term, by_q, by_p;
@@ -190,9 +191,13 @@ inline Batch<T> zero_or_product(const Batch<T>& x, const Batch<T>& y) {
   return select(x == zero, zero, x * y);
 }
 
+/// A rule of the probabilities themselves.
+struct Unweighted {
+  double of_p = 1, of_q = 1;
+};
+
 template <class T>
-struct ReverseKL {
-  static constexpr int step = 2;  // registers at a time
+struct ReverseKL : Unweighted {
   static constexpr bool needs_logs = true;
   template <std::size_t K>
   void operator()(Classes<T, K>& c) const {
@@ -205,29 +210,31 @@ struct ReverseKL {
 
 template <class T>
 struct JensenShannon {
-  static constexpr int step = 2;  // registers at a time
   static constexpr bool needs_logs = true;
-  Batch<T> of_p, of_q;  // weights in the mixture
+  double of_p, of_q;  // weights in the mixture
   template <std::size_t K>
   void operator()(Classes<T, K>& c) const {
     const Batch<T> least(std::numeric_limits<T>::lowest());  // replaces -infinity, which is multiplied by 0
+    const Batch<T> normal(std::numeric_limits<T>::min());
     std::array<Batch<T>, K> log_m;
-    for (std::size_t k = 0; k < K; ++k) log_m[k] = fma<T>(of_p, c.p[k], of_q * c.q[k]);
+    for (std::size_t k = 0; k < K; ++k) log_m[k] = max_of<T>(c.p[k] + c.q[k], normal);
     log_each_above_least<T>(log_m);
     for (std::size_t k = 0; k < K; ++k) {
-      c.by_p[k] = of_p * c.p[k] * max_of<T>(least, c.log_p[k] - log_m[k]);
-      c.by_q[k] = of_q * c.q[k] * max_of<T>(least, c.log_q[k] - log_m[k]);
+      c.by_p[k] = c.p[k] * max_of<T>(least, c.log_p[k] - log_m[k]);
+      c.by_q[k] = c.q[k] * max_of<T>(least, c.log_q[k] - log_m[k]);
       c.term[k] = c.by_p[k] + c.by_q[k];
     }
   }
 };
 
-/// KL(p ‖ of_p·p + of_q·q), or with p and q exchanged.
+/// KL(p ‖ share·p + (1 - share)·q), or with p and q exchanged.
 template <class T, bool exchanged>
 struct SkewKL {
-  static constexpr int step = 4;  // registers at a time
   static constexpr bool needs_logs = false;
-  Batch<T> of_p, of_q;
+  double of_p, of_q;
+  Batch<T> share;
+  SkewKL(double of_own, double of_other)
+      : of_p(exchanged ? of_other : 1), of_q(exchanged ? 1 : of_other), share(static_cast<T>(of_own)) {}
   template <std::size_t K>
   void operator()(Classes<T, K>& c) const {
     const auto &p = exchanged ? c.q : c.p, &q = exchanged ? c.p : c.q;
@@ -235,19 +242,19 @@ struct SkewKL {
     const Batch<T> least(std::numeric_limits<T>::min());
     std::array<Batch<T>, K> ratio, log_ratio;
     for (std::size_t k = 0; k < K; ++k)
-      log_ratio[k] = ratio[k] = p[k] * inverse_of<T>(max_of<T>(least, fma<T>(of_p, p[k], of_q * q[k])));
+      ratio[k] = p[k] * inverse_of<T>(max_of<T>(least, fma<T>(share, p[k], q[k])));
+    for (std::size_t k = 0; k < K; ++k) log_ratio[k] = max_of<T>(ratio[k], least);
     log_each_above_least<T>(log_ratio);
     for (std::size_t k = 0; k < K; ++k) {
       c.term[k] = p[k] * log_ratio[k];
-      by_p[k] = fma<T>(-of_p * ratio[k], p[k], c.term[k]);
-      by_q[k] = -of_q * ratio[k] * q[k];
+      by_p[k] = p[k] * fma<T>(-share, ratio[k], log_ratio[k]);
+      by_q[k] = -(ratio[k] * q[k]);
     }
   }
 };
 
 template <class T>
-struct TotalVariation {
-  static constexpr int step = 2;  // registers at a time
+struct TotalVariation : Unweighted {
   static constexpr bool needs_logs = false;
   template <std::size_t K>
   void operator()(Classes<T, K>& c) const {
@@ -267,6 +274,9 @@ struct RuleSums {
   double term = 0, by_q = 0, by_p = 0;
 };
 
+/// Registers per operand at a time, few enough not to spill.
+inline constexpr int rule_step = 2;
+
 /// Applies a rule to a row after the first pass. Writes its values for q to w and, if for_teacher, for p to
 /// v; these may be the row's buffers of exponentials.
 template <bool for_teacher, class T, class Rule>
@@ -278,12 +288,13 @@ RuleSums apply_rule(const Setting<T>& setting, const LongRow<T>& row, const Rule
   RuleSums total;
   for (Index begin = 0; begin < row.n; begin += block) {
     const Index index = begin / block, length = std::min(block, row.n - begin);
-    const auto factor = [&](const RunningShift<T>& shift, double z) {
-      return Batch<T>(static_cast<T>(static_cast<double>(shift.factor(index, setting.inverse)) / z));
+    const auto factor = [&](const RunningShift<T>& shift, double weight) {
+      return Batch<T>(static_cast<T>(static_cast<double>(shift.factor(index, setting.inverse)) * weight));
     };
-    const Batch<T> of_s = factor(row.shift_s, row.zs), of_t = factor(row.shift_t, row.zt);
+    const Batch<T> of_s = factor(row.shift_s, rule.of_q / row.zs),
+                   of_t = factor(row.shift_t, rule.of_p / row.zt);
     Batch<T> term(T{0}), by_q(T{0}), by_p(T{0});
-    walk<T, Rule::step>(
+    walk<T, rule_step>(
         length, [&]<int K>(Index i, Index count) __attribute__((always_inline)) {
           Classes<T, K> c;
           c.q = load_each<K>(row.es + begin + i, count, T{0});
@@ -319,12 +330,12 @@ RuleSums apply_rule(const Setting<T>& setting, const LongRow<T>& row, const Rule
 /// Calls f with the rule of the setting's divergence.
 template <class T, class F>
 auto with_rule(const Setting<T>& setting, F f) {
-  const Batch<T> beta(static_cast<T>(setting.call.beta)), rest(static_cast<T>(1 - setting.call.beta));
+  const double beta = setting.call.beta, rest = 1 - beta;
   switch (setting.divergence) {
     case Divergence::reverse_kl: return f(ReverseKL<T>{});
     case Divergence::jensen_shannon: return f(JensenShannon<T>{beta, rest});
-    case Divergence::skew_kl: return f(SkewKL<T, false>{beta, rest});
-    case Divergence::skew_reverse_kl: return f(SkewKL<T, true>{beta, rest});
+    case Divergence::skew_kl: return f(SkewKL<T, false>(beta, rest));
+    case Divergence::skew_reverse_kl: return f(SkewKL<T, true>(beta, rest));
     default: return f(TotalVariation<T>{});
   }
 }

@@ -25,38 +25,79 @@ inline Batch<T> inverse_of(const Batch<T>& x) {
   return Batch<T>(T{1}) / x;
 }
 
+#if defined(__AVX2__)
+namespace detail {
+/// x = 2^e·c·(1 + r), where c is the centre of one of as many intervals of [1, 2) as a register has lanes,
+/// except 1 and 2 for the outermost. ln(1 + r) = r·(1 + …), fitted within 2^-27.
+struct LogSeries {
+#if defined(__AVX512F__)
+  static constexpr std::array<float, 16> inverses{1.0f,         0.914285719f, 0.864864886f, 0.820512831f,
+                                                  0.780487776f, 0.744186044f, 0.711111128f, 0.680851042f,
+                                                  0.653061211f, 0.627451003f, 0.603773594f, 0.581818163f,
+                                                  0.561403513f, 0.542372882f, 0.524590135f, 0.5f};
+  static constexpr std::array<float, 16> logs{0.0f,         0.0896121562f, 0.145181984f, 0.19782573f,
+                                              0.247836202f, 0.295464218f,  0.340926558f, 0.384411722f,
+                                              0.426084429f, 0.466089696f,  0.504556f,    0.541597307f,
+                                              0.577315331f, 0.611801565f,  0.645138025f, 0.693147182f};
+  static constexpr std::array<float, 4> terms{1.0f, -0.500013232f, 0.33342278f, -0.236394748f};
+#else
+  static constexpr std::array<float, 8> inverses{1.0f,         0.842105269f, 0.761904776f, 0.695652187f,
+                                                 0.639999986f, 0.592592597f, 0.551724136f, 0.5f};
+  static constexpr std::array<float, 8> logs{0.0f,         0.171850249f, 0.271933705f, 0.362905473f,
+                                             0.446287125f, 0.523248136f, 0.594707131f, 0.693147182f};
+  static constexpr std::array<float, 5> terms{1.0f, -0.5000013f, 0.3334311f, -0.24996617f, 0.17549518f};
+#endif
+};
+
+/// The exponent of normal positive numbers, the fraction in [1, 2), and the interval in which it lies.
+struct Parts {
+#if defined(__AVX512F__)
+  explicit Parts(const Batch<float>& x)
+      : exponent(_mm512_getexp_ps(x)),
+        fraction(_mm512_getmant_ps(x, _MM_MANT_NORM_1_2, _MM_MANT_SIGN_src)),
+        interval(_mm512_srli_epi32(_mm512_castps_si512(x), 19)) {}
+  // The permutation reads only the lowest bits of each index.
+  Batch<float> look_up(const Batch<float>& table) const { return _mm512_permutexvar_ps(interval, table); }
+
+  Batch<float> exponent, fraction;
+  __m512i interval;
+#else
+  explicit Parts(const Batch<float>& x) {
+    const __m256i bits = _mm256_castps_si256(x), one = _mm256_set1_epi32(0x3f800000);
+    exponent = _mm256_cvtepi32_ps(_mm256_srai_epi32(_mm256_sub_epi32(bits, one), 23));
+    fraction =
+        _mm256_castsi256_ps(_mm256_or_si256(_mm256_and_si256(bits, _mm256_set1_epi32(0x007fffff)), one));
+    interval = _mm256_srli_epi32(bits, 20);
+  }
+  Batch<float> look_up(const Batch<float>& table) const { return _mm256_permutevar8x32_ps(table, interval); }
+
+  Batch<float> exponent, fraction;
+  __m256i interval;
+#endif
+};
+}  // namespace detail
+#endif
+
 /// Each x[k] = ln x[k] within about 2 ulp of max(|ln x[k]|, 1), for finite normal x. Below the least normal
-/// number, and for NaN, the result is finite but meaningless.
+/// number, and for NaN, the result is meaningless.
 template <class T, std::size_t K>
 inline void log_each_above_least(std::array<Batch<T>, K>& x) {
-  for (Batch<T>& v : x) v = max_of<T>(v, Batch<T>(std::numeric_limits<T>::min()));
-#if defined(__AVX512F__)
+#if defined(__AVX2__)
   if constexpr (std::is_same_v<T, float>) {
-    // x = 2^e·c·(1 + r), where c is the centre of one of sixteen intervals of [1, 2), except 1 and 2 for the
-    // outermost.
-    alignas(64) static constexpr float inverses[16] = {1.0f,         0.914285719f, 0.864864886f, 0.820512831f,
-                                                       0.780487776f, 0.744186044f, 0.711111128f, 0.680851042f,
-                                                       0.653061211f, 0.627451003f, 0.603773594f, 0.581818163f,
-                                                       0.561403513f, 0.542372882f, 0.524590135f, 0.5f};
-    alignas(64) static constexpr float logs[16] = {0.0f,         0.0896121562f, 0.145181984f, 0.19782573f,
-                                                   0.247836202f, 0.295464218f,  0.340926558f, 0.384411722f,
-                                                   0.426084429f, 0.466089696f,  0.504556f,    0.541597307f,
-                                                   0.577315331f, 0.611801565f,  0.645138025f, 0.693147182f};
-    const Batch<T> of_inverses = load(inverses), of_logs = load(logs), ln2(0.693147182f);
+    using Series = detail::LogSeries;
+    const Batch<T> inverses = load(Series::inverses.data()), logs = load(Series::logs.data()),
+                   ln2(0.693147182f);
+    constexpr std::size_t last = Series::terms.size() - 1;
     std::array<Batch<T>, K> base, r, p;
     for (std::size_t k = 0; k < K; ++k) {
-      // permutexvar uses the four lowest bits of each index: the first four of the fraction.
-      const __m512i index = _mm512_srli_epi32(_mm512_castps_si512(x[k]), 19);
-      const Batch<T> exponent = _mm512_getexp_ps(x[k]),
-                     fraction = _mm512_getmant_ps(x[k], _MM_MANT_NORM_1_2, _MM_MANT_SIGN_src);
-      r[k] = fma<T>(fraction, Batch<T>(_mm512_permutexvar_ps(index, of_inverses)), Batch<T>(T{-1}));
-      base[k] = fma<T>(exponent, ln2, Batch<T>(_mm512_permutexvar_ps(index, of_logs)));
+      const detail::Parts parts(x[k]);
+      r[k] = fma<T>(parts.fraction, parts.look_up(inverses), Batch<T>(T{-1}));
+      base[k] = fma<T>(parts.exponent, ln2, parts.look_up(logs));
     }
-    // ln(1 + r) = r + r²·p(r) on [-1/32, 1/16], fitted: within 2^-27.
-    for (std::size_t k = 0; k < K; ++k) p[k] = fma<T>(Batch<T>(0.188939662f), r[k], Batch<T>(-0.250053401f));
-    for (std::size_t k = 0; k < K; ++k) p[k] = fma<T>(p[k], r[k], Batch<T>(0.333342704f));
-    for (std::size_t k = 0; k < K; ++k) p[k] = fma<T>(p[k], r[k], Batch<T>(-0.5f));
-    for (std::size_t k = 0; k < K; ++k) x[k] = base[k] + fma<T>(r[k] * r[k], p[k], r[k]);
+    for (std::size_t k = 0; k < K; ++k) p[k] = Batch<T>(Series::terms[last]);
+    for (std::size_t i = last; i-- > 0;)
+      for (std::size_t k = 0; k < K; ++k) p[k] = fma<T>(p[k], r[k], Batch<T>(Series::terms[i]));
+    for (std::size_t k = 0; k < K; ++k) x[k] = fma<T>(p[k], r[k], base[k]);
     return;
   }
 #endif

@@ -229,6 +229,9 @@ bool is_halving(const Spans& s) {
   return true;
 }
 
+/// True for one window, which has all elements.
+bool is_whole(const Spans& s) { return s.size() == 1 && s.begin[0] == 0 && s.end[0] == s.extent; }
+
 }  // namespace
 
 template <class T>
@@ -284,6 +287,17 @@ void max_pool_index(const T* x, Index* index, Index planes, const Windows& w) {
 template <class T>
 void avg_pool(const T* x, T* y, Index planes, const Spans& h, const Spans& w) {
   const Index rows = h.size(), columns = w.size(), width = w.extent;
+  if (is_whole(h) && is_whole(w)) {
+    const T divisor = static_cast<T>(h.divisor[0]) * static_cast<T>(w.divisor[0]);
+    for_planes(planes, h.extent * width, [&](Index p) {
+      const T* const plane = x + p * h.extent * width;
+      y[p] = static_cast<T>(row_sum<T, 4>(
+                 h.extent * width,
+                 [&]<int K>(Index i, Index count) { return load_each<K>(plane + i, count, T{0}); })) /
+             divisor;
+    });
+    return;
+  }
   const bool halves = is_halving(h) && is_halving(w);
   for_planes(planes, h.extent * width, [&](Index p) {
     const T* const plane = x + p * h.extent * width;
@@ -308,10 +322,15 @@ void avg_pool(const T* x, T* y, Index planes, const Spans& h, const Spans& w) {
 template <class T>
 void avg_pool_gradient(const T* g, T* x, Index planes, const Spans& h, const Spans& w) {
   const Index rows = h.size(), columns = w.size(), width = w.extent;
-  const bool halves = is_halving(h) && is_halving(w);
+  const bool halves = is_halving(h) && is_halving(w), whole = is_whole(h) && is_whole(w);
   for_planes(planes, h.extent * width, [&](Index p) {
     T* const plane = x + p * h.extent * width;
     const T* from = g + p * rows * columns;
+    if (whole) {
+      std::fill_n(plane, h.extent * width,
+                  *from / (static_cast<T>(h.divisor[0]) * static_cast<T>(w.divisor[0])));
+      return;
+    }
     std::fill_n(plane, halves ? 0 : h.extent * width, T{0});
     for (Index i = 0; i < rows; ++i, from += columns) {
       if (halves) {

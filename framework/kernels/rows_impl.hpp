@@ -58,12 +58,14 @@ inline void store_each(T* y, const std::array<Batch<T>, K>& v, std::int64_t coun
     for (std::size_t k = 0; k < K; ++k) store<T>(y + static_cast<std::int64_t>(k) * lanes<T>, v[k]);
 }
 
-/// Processes n elements K registers at a time with f.operator()<K>(i, lanes), then one at a time with
-/// f.operator()<1>(i, count), the last of which may have fewer lanes.
+/// Processes n elements K registers at a time with f.operator()<K>(i, lanes), then two, then one at a time
+/// with f.operator()<1>(i, count), the last of which may have fewer lanes.
 template <class T, int K, class F>
-inline void walk(std::int64_t n, F f) {
+__attribute__((always_inline)) inline void walk(std::int64_t n, F f) {
   std::int64_t i = 0;
   for (; i + K * lanes<T> <= n; i += K * lanes<T>) f.template operator()<K>(i, lanes<T>);
+  if constexpr (K > 2)
+    for (; i + 2 * lanes<T> <= n; i += 2 * lanes<T>) f.template operator()<2>(i, lanes<T>);
   for (; i + lanes<T> <= n; i += lanes<T>) f.template operator()<1>(i, lanes<T>);
   if (i < n) f.template operator()<1>(i, n - i);
 }
