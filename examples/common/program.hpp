@@ -44,12 +44,12 @@ inline int run_program(int argc, char** argv, const char* name, Options options,
                        const std::function<void(const Options&)>& run,
                        const std::function<void(CLI::App&, Options&)>& more) try {
   CLI::App app(std::string("The example ") + name, name);
-  app.add_option("--data", options.data)->capture_default_str();
+  app.add_option("--data", options.data, "what to learn from")->capture_default_str();
   app.add_option("--out", options.out, "the run's folder; a run that was stopped continues")
       ->capture_default_str();
   app.add_option("--seeds", options.seeds, "students per way")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(1, 99));
   app.add_option("--checkpoint-every", options.checkpoint_every, "seconds")->check(CLI::NonNegativeNumber);
   app.add_flag("--quiet", options.quiet, "show no progress");
   more(app, options);

@@ -14,8 +14,8 @@ using hinton::Recipe;
 using rt::Tensor;
 
 struct Plan {
-  Recipe teacher = {.epochs = 60, .max_norm = 2, .jitter = 2}, alone = {.epochs = 30},
-         distilled = {.epochs = 60}, grid = {.epochs = 20};
+  Recipe teacher = {.epochs = 70, .lr = 1e-3, .clip = 0, .adam = true, .max_norm = 2, .jitter = 2},
+         alone = {.epochs = 20}, distilled = {.epochs = 50}, grid = {.epochs = 15};
   double temperature = 20;
   Classes widths = {30, 100, 300, 800};
   std::vector<double> temperatures = {1, 2.5, 4, 8, 20};
@@ -26,10 +26,10 @@ Plan plan_of(const Options& options) {
   if (options.quick || options.rows > 0) {
     plan.widths = {30, 300};
     plan.temperatures = {1, 4, 20};
-    plan.teacher.epochs = 12;
+    plan.teacher.epochs = 10;
     plan.alone.epochs = 8;
-    plan.distilled.epochs = 16;
-    plan.grid.epochs = 6;
+    plan.distilled.epochs = 12;
+    plan.grid.epochs = 4;
   }
   if (options.rows > 0)
     for (Recipe* const recipe : {&plan.teacher, &plan.alone, &plan.distilled, &plan.grid}) recipe->epochs = 1;
