@@ -1,7 +1,7 @@
 # Everything a user needs is one word: each target installs what is missing, builds and runs.
 
 .DEFAULT_GOAL := help
-.PHONY: help packages configure distill hinton cnn verses language-model test bench docs format clean
+.PHONY: help packages configure distill divergences hinton cnn verses language-model test bench docs format clean
 
 JOBS := $(shell nproc)
 BUILD := build/release
@@ -9,6 +9,7 @@ CLANG_FORMAT := clang-format-16
 
 help:
 	@echo "make distill [ARGS=...]   train a teacher and students on Fashion-MNIST, print and write the result"
+	@echo "make divergences [ARGS=...]  compare the divergences of the loss on Fashion-MNIST (resumes, --help)"
 	@echo "make hinton [ARGS=...]    repeat the tables of Hinton et al. (2015) (--quick, --data FOLDER, --help)"
 	@echo "make cnn [ARGS=...]       distil a residual network into a depthwise one"
 	@echo "make verses [ARGS=...]    learn which book of the Bible a verse is from (--help)"
@@ -29,6 +30,10 @@ distill: configure
 	@cmake --build $(BUILD) --target distill
 	@cmake/install_packages.sh pictures || true  # the report does without
 	@$(BUILD)/examples/distill --config examples/distill/fashion_mnist.json $(ARGS)
+
+divergences: configure
+	@cmake --build $(BUILD) --target distill
+	@examples/distill/divergences.py $(BUILD)/examples/distill runs/divergences $(ARGS)
 
 hinton: configure
 	@cmake --build $(BUILD) --target hinton_2015

@@ -11,14 +11,30 @@ version=$("$mpiexec" --version 2>&1)  # not through a pipe: grep -q would end it
 oversubscribe=
 grep -qi "open mpi\|openrte" <<<"$version" && oversubscribe=--oversubscribe
 
-mpi() {  # mpi N ARGUMENT...: ends within 60 s
+limit=60
+mpi() {  # mpi N ARGUMENT...: ends within $limit seconds
   local n=$1
   shift
-  timeout --kill-after=5 60 "$mpiexec" $oversubscribe -n "$n" "$program" "$@"
+  timeout --kill-after=5 $limit "$mpiexec" $oversubscribe -n "$n" "$program" "$@"
 }
 fail() {
   echo "FAILED: $*"
   exit 1
+}
+
+idx() {  # idx FILE COUNT SEED: images of 4 × 4 pixels in three classes, and their labels
+  local bytes
+  bytes=$(awk -v n="$2" -v state="$3" 'BEGIN {
+    for (i = 0; i < n * 16; ++i) {
+      state = (state * 75 + 74) % 65537
+      printf "\\%03o", state % 160 + (int(i % 16 / 5) == int(i / 16) % 3) * 60
+    }
+  }')
+  printf "$(printf '\\0\\0\\010\\003\\0\\0\\%03o\\%03o\\0\\0\\0\\004\\0\\0\\0\\004' $(($2 / 256)) $(($2 % 256)))$bytes" \
+    >"data/$1-images-idx3-ubyte"
+  bytes=$(awk -v n="$2" 'BEGIN { for (i = 0; i < n; ++i) printf "\\%03o", i % 3 }')
+  printf "$(printf '\\0\\0\\010\\001\\0\\0\\%03o\\%03o' $(($2 / 256)) $(($2 % 256)))$bytes" \
+    >"data/$1-labels-idx1-ubyte"
 }
 
 same_for_all_numbers() {  # same_for_all_numbers ARGUMENT...
@@ -99,21 +115,16 @@ case $case in
       diff -r one many-$n || fail "$n processes write other files"
     done
     ;;
+  distillation)  # the tutorial's table
+    mkdir data
+    idx train 1800 1
+    idx t10k 300 2
+    "$program" data >expected 2>/dev/null || fail "one process"
+    cat expected
+    limit=300
+    mpi 2 data >got 2>/dev/null && diff expected got || fail "2 processes give another result"
+    ;;
   distill)  # the tool's run folder for each number of processes, after a kill and after SIGTERM
-    idx() {  # idx FILE COUNT SEED: images of 4 × 4 pixels in three classes, and their labels
-      local bytes
-      bytes=$(awk -v n="$2" -v state="$3" 'BEGIN {
-        for (i = 0; i < n * 16; ++i) {
-          state = (state * 75 + 74) % 65537
-          printf "\\%03o", state % 160 + (int(i % 16 / 5) == int(i / 16) % 3) * 60
-        }
-      }')
-      printf "$(printf '\\0\\0\\010\\003\\0\\0\\%03o\\%03o\\0\\0\\0\\004\\0\\0\\0\\004' $(($2 / 256)) $(($2 % 256)))$bytes" \
-        >"data/$1-images-idx3-ubyte"
-      bytes=$(awk -v n="$2" 'BEGIN { for (i = 0; i < n; ++i) printf "\\%03o", i % 3 }')
-      printf "$(printf '\\0\\0\\010\\001\\0\\0\\%03o\\%03o' $(($2 / 256)) $(($2 % 256)))$bytes" \
-        >"data/$1-labels-idx1-ubyte"
-    }
     traces() { (cd "$1" && sha256sum ./*.safetensors metrics.jsonl && ls); }
     mkdir data
     idx train 400 1

@@ -50,6 +50,7 @@ while [ $kills -lt "$wanted" ]; do
   [ $status -ne 124 ] || { echo "FAILED: a job hangs"; exit 1; }
   kills=$((kills + 1))
   [ $took -le $slowest ] || slowest=$took
+  echo "kill $kills: rank $victim of $ranks, $model, after $(checkpoint "$folder"); ended in $took ms"
   [ $took -le 10000 ] || { echo "FAILED: a job ended $took ms after the kill"; exit 1; }
   if [ $((kills % 4)) -eq 0 ] || [ $kills -eq "$wanted" ]; then  # the rest of the run undisturbed
     ranks=$((RANDOM % 4 + 1))
