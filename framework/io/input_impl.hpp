@@ -33,6 +33,7 @@ class Input {
   /// Copies bytes [offset, offset + count) to `to`. IoError when they are not there.
   void read(std::uint64_t offset, void* to, std::size_t count) const;
 
+  const std::string& operation() const { return operation_; }
   /// Throws the IoError "operation: file: …".
   template <class... Args>
   [[noreturn]] void fail(Format<std::type_identity_t<Args>...> format, const Args&... args) const {
