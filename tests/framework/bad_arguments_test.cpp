@@ -20,7 +20,7 @@ constexpr std::int64_t huge = std::numeric_limits<std::int64_t>::max();
 template <class Expected, class F, class... Parts>
 void refused(F f, Parts... parts) {
   const std::string text = thrown_text<Expected>(f);
-  for (const std::string part : {std::string(parts)...})
+  for (const std::string& part : {std::string(parts)...})
     BOOST_TEST(contains(text, part), "'" << part << "' is not in: " << text);
 }
 
