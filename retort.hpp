@@ -1,4 +1,6 @@
-// Everything that Retort offers, but for <retort/framework/xtensor.hpp>, which needs xtensor.
+// All of Retort except <retort/framework/xtensor.hpp>, which needs xtensor.
+// Everything that Retort offers, except for <retort/framework/xtensor.hpp>, which needs xtensor, and
+// <retort/framework/fused.hpp>, which takes longer to compile.
 #pragma once
 
 #include "retort/framework/base/array.hpp"
@@ -70,6 +72,7 @@
 #include "retort/framework/ops/softmax.hpp"
 #include "retort/framework/ops/sorting.hpp"
 #include "retort/framework/train/checkpoint.hpp"
+#include "retort/framework/train/cost.hpp"
 #include "retort/framework/train/early_stopping.hpp"
 #include "retort/framework/train/generate.hpp"
 #include "retort/framework/train/interrupt.hpp"

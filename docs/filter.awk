@@ -1,9 +1,9 @@
 # Doxygen's input filter for a public header.
 # - Its declarations join the group of its folder.
-# - A comment is shared by all declarations that follow it without a blank line between them.
+# - Overloads of one name, and operators, share a comment if they follow it without a blank line between them.
 # - The class comment covers constructors, operator(), parameters of modules and what containers and iterators have in
 #   the standard library; `struct XOptions` without a comment is documented as the options of X.
-# - The headings "Shapes:", "Edge cases:" and "Throws:" of a comment become sections.
+# - The headings "Shapes:", "Edge cases:", "Throws:" and "Source:" of a comment become sections.
 # - Namespace detail, deleted and defaulted members, destructors and friends are left out.
 # Lines keep their numbers.
 { line[NR] = $0 }
@@ -19,6 +19,7 @@ function covered(text) {
   if (text ~ /^using [A-Za-z0-9]+Options = /) return "Options of the class of that name."
   if (class == "") return ""
   if (text ~ "^ *((explicit|constexpr) )*" class "\\(") return "Constructs it; see the comment of the class."
+  if (text ~ / operator=\(/) return "Assigns it."
   if (text ~ / operator\(\)\(/) return "Calls it; see the comment of the class."
   if (text ~ /^  (Tensor|Buffer) [a-z_, ]+;/) return "Parameter or buffer of the module."
   if (text ~ /^  .*[ &*](size|empty|begin|end|front|back|data|at|find|contains|count|insert|erase|push_back|pop_back|clear|resize)\(/ ||
@@ -28,10 +29,23 @@ function covered(text) {
   return ""
 }
 
+# The name that the declaration at line number i declares.
+function declared(i,   text) {
+  text = line[i]
+  if (text ~ /^ *template <.*> *$/) text = line[i + 1]
+  sub(/^ *template <[^>]*>/, "", text)
+  gsub(/\[\[[a-z_]+(\([^)]*\))?\]\]/, "", text)
+  if (text ~ /operator[^A-Za-z0-9_]/) return "operator"
+  sub(/ *([=({;]|: ).*/, "", text)
+  sub(/^.*[ &*]/, "", text)
+  return text
+}
+
 function sections(text) {
   sub(/\/\/\/ Shapes: */, "/// @shapes ", text)
   sub(/\/\/\/ Edge cases: */, "/// @edges ", text)
   sub(/\/\/\/ Throws: */, "/// @raises ", text)
+  sub(/\/\/\/ Sources?: */, "/// @source ", text)
   return text
 }
 
@@ -46,6 +60,7 @@ END {
   fresh = 1
   for (i = 1; i <= NR; ++i) {
     text = line[i]
+    sub(/^namespace \[\[RETORT_EXPORT\]\]/, "namespace", text)
     if (text ~ /^namespace (retort::)?detail \{/) hidden = 1
     if (hidden) {
       if (text ~ /^}  \/\/ namespace (retort::)?detail/) hidden = 0
@@ -86,6 +101,10 @@ END {
       continue
     }
     prefix = ""
+    if (fresh && text !~ /^ *#|^ *[{]/) {
+      if (declarations > 0 && declared(i) != name) said = ""
+      name = declared(i)
+    }
     if (said != "" && fresh && declarations > 0 && text !~ /\/\/\/<|^ *#|^ *[{]/) prefix = "/** " said " */ "
     if (prefix == "" && fresh && said == "" && (extra = covered(text)) != "")
       prefix = "/** " extra " */ "

@@ -9,9 +9,9 @@ namespace retort::detail {
 namespace {
 
 constexpr int most_inputs = 7, most_outputs = 6;
-constexpr Index multiple = 16;  // of elements in a block: the widest register's
-constexpr Index room = 512;     // elements that are written out at a time
-constexpr Index grain = 16384;  // elements of one thread at a time
+constexpr Index multiple = 16;  // elements per block are a multiple of this, the widest register
+constexpr Index room = 512;     // number of broadcast elements expanded at a time
+constexpr Index grain = 16384;  // elements per thread and chunk
 
 using Plan = kernels::Broadcast<most_inputs>;
 
@@ -49,7 +49,7 @@ class Run {
     return shapes;
   }
 
-  // Elements begin … end-1 of the result.
+  // Computes elements begin … end-1 of the result.
   void part(Index begin, Index end) const {
     std::array<const T*, most_inputs> from{};
     if (all_whole_) {
@@ -88,7 +88,8 @@ class Run {
     }
   }
 
-  // `count` elements from `from`, to the outputs at `at`: the rest of a block through a padded copy.
+  // Computes `count` elements from `from` to the outputs at `at`; the remainder of a block goes through a
+  // padded copy.
   void block(const std::array<const T*, most_inputs>& from, Index at, Index count) const {
     const Index even = count / multiple * multiple, rest = count - even;
     std::array<const void*, most_inputs> in{};
@@ -109,7 +110,7 @@ class Run {
       for (Index i = 0; out_[k] && i < rest; ++i) out_[k][at + even + i] = results[k][i];
   }
 
-  // `room` elements whose results will not be found in a cache again: they are written past it.
+  // Computes `room` elements with stores that bypass the cache, for results that would be evicted before use.
   void past_cache(const std::array<const void*, most_inputs>& in, Index at) const {
     alignas(64) T results[most_outputs][room];
     std::array<void*, most_outputs> out{};

@@ -5,7 +5,7 @@
 //       return rt::fused("swish_gate", f, x, y);
 //     }
 //
-// The callable is compiled with the user's flags, and for processors with AVX2 besides.
+// The callable is compiled with the user's flags, and additionally for processors with AVX2.
 #pragma once
 
 #include <algorithm>
@@ -20,10 +20,10 @@
 #include "retort/framework/kernels/register.hpp"
 #include "retort/framework/ops/elementwise.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 namespace detail {
 
-/// A tensor of element type T as a fused callable sees it: + - * /, comparisons and functions are the
+/// A tensor of element type T as an argument of a fused callable: + - * /, comparisons and functions are the
 /// library's operations. A number becomes a tensor of shape {}.
 template <class T>
 class Traced : public lanes::Arithmetic<Traced<T>> {
@@ -45,7 +45,7 @@ class Traced : public lanes::Arithmetic<Traced<T>> {
   explicit Traced(Tensor values) : tensor(std::move(values)) {}
   template <class N>
     requires std::is_arithmetic_v<N>
-  Traced(N number) : tensor(full({}, number, dtype_of<T>)) {}  // NOLINT: made to be implicit
+  Traced(N number) : tensor(full({}, number, dtype_of<T>)) {}  // NOLINT: implicit by design
   Tensor tensor;
 
   friend Traced operator+(const Traced& a, const Traced& b) { return Traced(a.tensor + b.tensor); }
@@ -78,7 +78,7 @@ class Traced : public lanes::Arithmetic<Traced<T>> {
   friend Traced erf(const Traced& x) { return Traced(retort::erf(x.tensor)); }
   friend Traced erfc(const Traced& x) { return Traced(retort::erfc(x.tensor)); }
   friend Traced erfc(const Traced& x, Traced& bell) {             // and exp(-x²)
-    const Traced bounded = max(min(x, Traced(30)), Traced(-30));  // keeps its derivative at infinite x 0
+    const Traced bounded = max(min(x, Traced(30)), Traced(-30));  // keeps the derivative at infinite x at 0
     bell = exp(-bounded * bounded);
     return erfc(x);
   }
@@ -91,18 +91,18 @@ class Traced : public lanes::Arithmetic<Traced<T>> {
 };
 
 /// A value and its derivatives with respect to N variables; R is a Register or a Traced. The sets of
-/// variables that it depends on, and with derivative 1, are constants where the compiler sees the whole
-/// callable, so that factors of 0 and 1 cost nothing.
+/// variables on which it depends, and for which the derivative is 1, are constants if the compiler sees the
+/// whole callable, so that factors of 0 and 1 cost nothing.
 template <class R, int N>
 class Dual : public lanes::Arithmetic<Dual<R, N>> {
  public:
   using Condition = typename R::Condition;
 
   Dual() = default;
-  Dual(const R& v) : value(v) {}  // NOLINT: made to be implicit
+  Dual(const R& v) : value(v) {}  // NOLINT: implicit by design
   template <class Number>
     requires std::is_arithmetic_v<Number>
-  Dual(Number number) : value(number) {}  // NOLINT: made to be implicit
+  Dual(Number number) : value(number) {}  // NOLINT: implicit by design
   static Dual variable(const R& v, int k) {
     Dual x(v);
     x.live_ = x.unit_ = 1u << k;
@@ -112,9 +112,9 @@ class Dual : public lanes::Arithmetic<Dual<R, N>> {
   R value;
   bool depends_on(int k) const { return (live_ >> k & 1) != 0; }
   bool is_unit(int k) const { return (unit_ >> k & 1) != 0; }
-  /// The derivative with respect to variable k, on which this depends.
+  /// The derivative with respect to variable k, on which this value depends.
   R partial(int k) const { return is_unit(k) ? R(1) : partials_[k]; }
-  /// The same times a factor.
+  /// The derivative multiplied by a factor.
   R partial(int k, const R& factor) const { return is_unit(k) ? factor : partials_[k] * factor; }
 
   friend Dual operator+(const Dual& a, const Dual& b) {
@@ -219,7 +219,7 @@ class Dual : public lanes::Arithmetic<Dual<R, N>> {
       const Condition flat = (y.value == R(0)) & !(inverse - inverse == R(0));
       return where(flat, R(0), y.value * pow(where(flat, R(1), x.value), y.value - R(1)));
     };
-    const auto by_exponent = [&] {  // at x = 0 with y >= 0 the power is flat in y; log 0 must not reach it
+    const auto by_exponent = [&] {  // at x = 0 with y >= 0 the power is constant in y; log 0 must not enter
       const Condition flat = (x.value == R(0)) & (y.value >= R(0));
       return where(flat, R(0), z * log(where(flat, R(1), x.value)));
     };
@@ -229,13 +229,13 @@ class Dual : public lanes::Arithmetic<Dual<R, N>> {
 
  private:
   static constexpr double two_over_root_pi = 1.12837916709551257390;
-  /// exp(-x²). It is 0 beyond ±30; the bound keeps the derivatives of infinite x at 0.
+  /// exp(-x²). It is 0 beyond ±30; clamping keeps the derivatives at infinite x at 0.
   static R bell(const R& x) {
     const R bounded = max(min(x, R(30)), R(-30));
     return exp(-bounded * bounded);
   }
 
-  /// partial_of(k) is called for the variables in `live` without `unit`.
+  /// Calls partial_of(k) for the variables in `live` except those in `unit`.
   template <class F>
   Dual(const R& v, unsigned live, unsigned unit, const F& partial_of) : value(v), live_(live), unit_(unit) {
     [&]<int... K>(std::integer_sequence<int, K...>) {
@@ -249,7 +249,7 @@ class Dual : public lanes::Arithmetic<Dual<R, N>> {
     return Dual(v, live_, 0, [&](int k) { return partial(k, slope); });
   }
   R partial_or_0(int k) const { return depends_on(k) ? partial(k) : R(0); }
-  /// A maximum or minimum: the one that loses gives nothing, a tie half of each, NaN both.
+  /// A maximum or minimum: the losing operand gets no gradient; ties get half each, NaN the whole for both.
   static Dual shared(const R& v, const Dual& a, const Dual& b, const Condition& a_loses,
                      const Condition& b_loses) {
     const Condition tie = a.value == b.value;
@@ -268,15 +268,16 @@ class Dual : public lanes::Arithmetic<Dual<R, N>> {
   unsigned live_ = 0, unit_ = 0;
 };
 
-/// Computes n elements, a multiple of 16: outputs from inputs, arrays of one float type. f is the callable.
+/// Computes n elements, a multiple of 16: outputs from inputs, which are arrays of one float type. f is the
+/// callable.
 using FusedBlock = void (*)(const void* f, const void* const* in, void* const* out, Index n);
 
-/// Calls `block` for all elements of `shape`, to which the inputs broadcast: at most 7 of one float type.
-/// Outputs have that shape; an undefined one is passed as a null pointer. Inputs that are repeated are
-/// written out piece by piece.
+/// Calls `block` for all elements of `shape`, to which the inputs broadcast: at most 7, of one float type.
+/// Outputs have that shape; an undefined one is passed as a null pointer. Broadcast inputs are expanded piece
+/// by piece.
 void run_fused(const Shape& shape, DType dtype, std::span<const Tensor> in, std::span<const Tensor> out,
                FusedBlock block, const void* f);
-/// The shape that the inputs broadcast to.
+/// The broadcast shape of the inputs.
 Shape fused_shape(const char* name, std::span<const Tensor> in);
 
 /// out[0] = f(in...).
@@ -293,7 +294,7 @@ struct FusedValue {
   }
 };
 
-/// out[k] = in[N] · ∂f/∂in[k] for the inputs in `mask`; a null pointer is left out.
+/// out[k] = in[N] · ∂f/∂in[k] for the inputs in `mask`; null outputs are skipped.
 template <class T, class F, int N, unsigned mask>
 struct FusedGradients {
   template <int bytes>
@@ -317,8 +318,8 @@ struct FusedGradients {
   }
 };
 
-// Everything that a loop calls becomes part of it, the callable included: so all of it is compiled for its
-// target.
+// Everything that a loop calls is inlined into it, including the callable, so that all of it is compiled for
+// the loop's target.
 template <class Loop>
 [[gnu::flatten]] void run_native(const void* f, const void* const* in, void* const* out, Index n) {
   Loop::template run<lanes::native_bytes>(f, in, out, n);
@@ -355,7 +356,7 @@ class Fused {
     return y;
   }
 
-  /// Gradients by one pass over the registers.
+  /// Gradients in one pass over registers.
   std::array<Tensor, N> gradients(const Tensor& g, Needs needs) const {
     std::array<Tensor, N> out;
     std::array<Tensor, N + 1> in;
@@ -373,7 +374,7 @@ class Fused {
     return out;
   }
 
-  /// The same in recorded operations.
+  /// Gradients in recorded operations.
   std::array<Tensor, N> recorded_gradients(const Tensor& g, Needs needs) const {
     std::array<Tensor, N> out;
     visit_floating(g.dtype(), [&]<class T>(T) {
@@ -395,7 +396,7 @@ class Fused {
   const std::array<Tensor, N>& inputs() const { return inputs_; }
 
  private:
-  // With one or two inputs there is a loop for each set of gradients; else one that computes all.
+  // For one or two inputs there is a loop per set of gradients; otherwise one that computes all.
   template <class T>
   static FusedBlock gradient_block(unsigned wanted) {
     if constexpr (N == 1) {
@@ -415,20 +416,20 @@ class Fused {
 
 }  // namespace detail
 
-/// An elementwise operation y = f(inputs...) of 1 to 6 tensors, from a generic callable over `const auto&`
-/// arguments that is written with + - * /, numbers, comparisons (joined by &, | and !) and the unqualified
-/// functions `exp log tanh sigmoid sqrt abs relu erf erfc log1p expm1 pow max min where`. Numbers, captured
-/// ones too, do not change the element type. f is called with registers for the value, with dual numbers for
-/// all gradients in one pass, and with tensors for gradients that are recorded, and so for higher orders. It
-/// must be a pure function: it is called often, on several threads, and kept in the graph. `name` outlives
-/// the graph: a string literal.
-/// Shapes: the inputs broadcast, and promote as in `+`; int64 alone counts as float32. The result has the
-/// broadcast shape.
-/// Edge cases: relu and abs have gradient 0 at 0, a tie in max or min gives half to each, the branch that
-/// `where` does not take gets exactly 0 in the first order. A NaN passes. pow(x, 0) is 1 with gradient 0;
-/// d/dy x^y is 0 where x = 0 and y >= 0. A callable class (not a lambda) that is used in files compiled for
-/// different instruction sets must be in an unnamed namespace: the linker keeps only one of the functions
-/// made from it.
+/// Applies an elementwise operation y = f(inputs...) to 1 to 6 tensors. f is a generic callable over `const
+/// auto&` arguments, written with + - * /, numbers, comparisons (combined by &, | and !) and the unqualified
+/// functions `exp log tanh sigmoid sqrt abs relu erf erfc log1p expm1 pow max min where`. Numbers, including
+/// captured ones, do not change the element type. f is called with registers for the value, with dual numbers
+/// for all gradients in one pass, and with tensors for recorded gradients and so for higher orders. It must
+/// be a pure function: it is called many times, on several threads, and kept in the graph. `name` must
+/// outlive the graph (a string literal).
+/// Shapes: the inputs broadcast and promote as in `+`; if all are int64, they are converted to float32. The
+/// result has the broadcast shape.
+/// Edge cases: relu and abs have gradient 0 at 0. Ties in max or min share the gradient evenly. The branch
+/// that `where` does not select gets exactly 0 in the first order. NaN propagates. pow(x, 0) is 1 with
+/// gradient 0; d/dy x^y is 0 where x = 0 and y >= 0. A callable class (not a lambda) used in files compiled
+/// for different instruction sets must be in an unnamed namespace, since the linker keeps only one of the
+/// functions generated from it.
 /// Throws: ShapeError if the shapes do not broadcast.
 template <class F, class... Inputs>
 [[nodiscard]] Tensor fused(const char* name, F f, const Inputs&... inputs) {

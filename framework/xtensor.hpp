@@ -1,5 +1,5 @@
 // The bridge to xtensor. Not part of retort.hpp, so that only programs that use xtensor compile its headers.
-// The CMake target retort::xtensor brings the include path.
+// The CMake target retort::xtensor provides the include path.
 #pragma once
 
 #include <cstddef>
@@ -11,7 +11,7 @@
 
 #include "retort/framework/core/factories.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 namespace detail {
 
@@ -30,8 +30,8 @@ struct XtensorBridge<T> {
 }  // namespace detail
 
 /// A read-only xtensor adaptor over the elements of `tensor`, without a copy: `tensor.view<T>()` as a free
-/// function. It is valid while the tensor or a copy of its handle lives, so a temporary is refused at compile
-/// time.
+/// function. It is valid while the tensor or a copy of its handle exists, so calls with a temporary do not
+/// compile.
 /// Throws: TypeError if T is not the element type.
 template <class T>
 [[nodiscard]] auto xtensor_view(const Tensor& tensor) {
@@ -40,9 +40,9 @@ template <class T>
 template <class T>
 void xtensor_view(const Tensor&& tensor) = delete;
 
-/// A tensor without history that holds the values of an xtensor expression, evaluated in one pass and stored
-/// in row-major order whatever the layout of the expression. float and double elements keep their type (long
-/// double becomes float64), integers and bool become int64.
+/// A tensor without history with the values of an xtensor expression, evaluated in one pass and stored in
+/// row-major order whatever the layout of the expression. float and double elements keep their type (long
+/// double becomes float64); integers and bool become int64.
 template <class E>
 [[nodiscard]] Tensor from_xtensor(const xt::xexpression<E>& expression) {
   static_assert(std::is_arithmetic_v<typename E::value_type>,

@@ -7,10 +7,10 @@
 namespace retort {
 namespace {
 
-// softplus(-x) = max(-x, 0) + log1p(exp(-|x|)), with |x| and the maximum by one comparison: their derivatives
-// are then those of softplus at x = 0, too, in every order. The value is computed in PyTorch's order, with
-// softplus(x) = x + softplus(-x), and so rounds as PyTorch's. Where x < 0 these two cancel: the derivatives,
-// for which the arguments are dual numbers, are taken of a form in which nothing does.
+// softplus(-x) = max(-x, 0) + log1p(exp(-|x|)). |x| and the maximum share one comparison, so that the
+// derivatives at x = 0 are those of softplus in every order. The value is computed in PyTorch's order, with
+// softplus(x) = x + softplus(-x), and rounds as PyTorch's. For x < 0 these terms cancel; the derivatives
+// (arguments are dual numbers) therefore use a form without cancellation.
 struct WeightedTerm {
   template <class X>
   auto operator()(const X& x, const auto& t, const auto& weight) const {

@@ -34,7 +34,7 @@ Tensor with_probabilities(const Tensor& input, const Tensor& target, std::size_t
                 "be equal (class indices are int64)",
                 operation, input.shape(), target.shape()));
   if (options.ignore_index >= 0)
-    throw ValueError(message("{}: ignore_index {} has no meaning for target probabilities; leave it out",
+    throw ValueError(message("{}: ignore_index {} has no meaning for target probabilities; omit it",
                              operation, options.ignore_index));
   detail::check_class_weight(operation, options.weight, input.shape(), dim);
   const double smoothing = options.label_smoothing;
@@ -45,11 +45,11 @@ Tensor with_probabilities(const Tensor& input, const Tensor& target, std::size_t
   return detail::reduce_terms(terms, reduction);
 }
 
-// The definition for class targets, in ops.
+// The reference for class targets, in ops.
 Tensor with_classes(const Tensor& input, std::size_t dim, const ClassRows& rows,
                     const CrossEntropyLossOptions& options, Reduction reduction) {
   const auto d = static_cast<Index>(dim);
-  // A row that does not count may hold anything: its numbers must not reach the softmax.
+  // Ignored rows may contain anything, so their values must not reach the softmax.
   const Tensor x = rows.mask.defined() ? where(unsqueeze(rows.mask, d), input, 0) : input;
   const Tensor log_probabilities = log_softmax(x, d);
   const Tensor hard = detail::nll_of_rows(log_probabilities, dim, rows, reduction);
@@ -76,8 +76,8 @@ void visit_rows(const T* input, const ClassRows& rows, Index classes, T* loss, T
                                  .scale = scale});
 }
 
-// with_classes for classes in the last dimension and no smoothing, in one visit of the logits each way: no
-// log-probabilities are written.
+// with_classes for classes in the last dimension without smoothing, in one pass over the logits each way; no
+// log-probabilities are stored.
 Tensor fused_with_classes(const Tensor& input, std::size_t dim, const ClassRows& rows,
                           const CrossEntropyLossOptions& options, Reduction reduction) {
   const Index classes = input.shape()[dim];

@@ -40,7 +40,7 @@ void check(const DistillationInputs& inputs) {
                              inputs.student.shape(), inputs.teacher.shape()));
 }
 
-// A row's logits as two choices: those of {label, all other classes} and those among the other classes.
+// Splits a row's logits into those of {label, all other classes} and those of the other classes.
 std::pair<Tensor, Tensor> split_row(const Tensor& logits, const Tensor& labels, const Tensor& is_label,
                                     double temperature) {
   const Tensor rest = where(is_label, -infinity, logits);
@@ -50,16 +50,16 @@ std::pair<Tensor, Tensor> split_row(const Tensor& logits, const Tensor& labels, 
   return {concat({of_label, where(has_rest, mass, -infinity)}, -1), rest};
 }
 
-// The inputs of the loss other than the logits.
+// The inputs of the loss except the logits.
 struct Call {
   detail::ClassRows rows;
-  Tensor labels;  // 0 in rows that do not count
+  Tensor labels;  // 0 in ignored rows
   DecoupledDistillationLossOptions options;
 
   bool by_row() const { return options.reduction == Reduction::none; }
 };
 
-// The definition, in ops.
+// The reference, in ops.
 Tensor definition(const Call& call, const Tensor& student_logits, const Tensor& teacher_logits) {
   const Tensor is_label = one_hot(call.labels, student_logits.size(-1));
   const double temperature = call.options.temperature;
@@ -77,7 +77,7 @@ Tensor definition(const Call& call, const Tensor& student_logits, const Tensor& 
   return detail::reduce_rows(terms, call.rows, call.options.reduction);
 }
 
-// The loss by the kernel, which has no gradient for the teacher; undefined if the kernel cannot do it.
+// The loss computed by the kernel, which has no teacher gradient; undefined if the kernel does not apply.
 Tensor fused_loss(const Call& call, const Tensor& student, const Tensor& teacher) {
   const DType dtype = student.dtype();
   double scale = 1;
@@ -113,7 +113,7 @@ Tensor fused_loss(const Call& call, const Tensor& student, const Tensor& teacher
                  .value = call.by_row() ? weighted : sum(weighted) * scale,
                  .vjp = rule,
                  .fast_vjp = [rule, unit, by_row = call.by_row()](const Tensor& g, Needs needs) {
-                   // A product with inf or NaN would touch rows that take no part.
+                   // A product with inf or NaN would affect excluded rows.
                    if (!detail::all_finite(g)) return rule(g, needs)[0];
                    if (by_row) return unit * unsqueeze(g, -1);
                    return g.item<double>() == 1 ? unit : unit * g.item<double>();

@@ -16,12 +16,12 @@ namespace {
 
 constexpr double infinity = std::numeric_limits<double>::infinity();
 
-// softmax of rows in which entries that take no part are -inf, and rows without any other entry are 0.
+// Row-wise softmax. Excluded entries are -inf; rows with only such entries are 0.
 Tensor probabilities(const Tensor& logits, const Tensor& takes_part, const Tensor& row_takes_part) {
   return where(takes_part, softmax(where(row_takes_part, logits, 0), -1), 0);
 }
 
-// The mean of 1 - ρ along `dim` over the rows or classes in which some entry takes part.
+// The mean of 1 - ρ along `dim` over the rows or classes with included entries.
 Tensor uncorrelated(const Tensor& a, const Tensor& b, const Tensor& takes_part, Index dim) {
   const Tensor count = sum(takes_part, dim, true).to(a.dtype());
   const auto centred = [&](const Tensor& x) {

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 #include <memory>
+#include <ostream>
 
 #include "retort/framework/base/options.hpp"
 #include "retort/framework/core/compute.hpp"
@@ -25,7 +26,7 @@ namespace {
 
 constexpr const char* operation = "distillation_loss";
 
-// All that the rules need, shared by both.
+// The data of one call, shared by both rules.
 struct Call {
   Tensor student, teacher;  // logits [..., C] of one float type; the teacher is undefined if alpha is 0
   detail::ClassRows rows;
@@ -54,7 +55,7 @@ void check_logits(const DistillationInputs& inputs, const DistillationLossOption
 
 constexpr double infinite = std::numeric_limits<double>::infinity();
 
-// Logits as the divergence sees them with .standardize; a class that is -inf takes no part.
+// The logits as used with .standardize; a class that is -inf is excluded.
 Tensor standardized(const Tensor& x) {
   const Tensor present = not_equal(x, -infinite), count = sum(present, -1, true).to(x.dtype());
   const Tensor centred = where(present, x - sum(where(present, x, 0), -1, true) / count, 0);
@@ -64,12 +65,12 @@ Tensor standardized(const Tensor& x) {
   return where(present, centred / (deviation + 1e-7), x);
 }
 
-// KL of the distributions with these log-probabilities, per row; a class of probability 0 takes no part.
+// KL divergence per row of distributions given as log-probabilities; a class of probability 0 contributes 0.
 Tensor divergence_of(const Tensor& log_p, const Tensor& log_q) {
   return sum(kl_div(log_q, log_p, {.reduction = Reduction::none, .log_target = true}), -1);
 }
 
-// The divergence per row, with its factor c.
+// The divergence per row, including the factor c.
 Tensor divergence_terms(Tensor s, Tensor t, const DistillationLossOptions& options) {
   const double T = options.temperature, beta = options.beta;
   if (options.standardize) {
@@ -87,7 +88,7 @@ Tensor divergence_terms(Tensor s, Tensor t, const DistillationLossOptions& optio
   if (options.divergence == Divergence::total_variation)
     return sum(abs(softmax(t / T, -1) - softmax(s / T, -1)), -1) / 2;
   const Tensor log_p = log_softmax(t / T, -1), log_q = log_softmax(s / T, -1);
-  // log(of_p·p + (1 - of_p)·q); any number for a class that takes no part.
+  // log(of_p·p + (1 - of_p)·q); arbitrary for excluded classes.
   const auto log_mixture = [&](double of_p) {
     const Tensor p = where(absent, 0, log_p), q = where(absent, 0, log_q);
     return of_p == 0 ? q : of_p == 1 ? p : logaddexp(p + std::log(of_p), q + std::log1p(-of_p));
@@ -102,10 +103,10 @@ Tensor divergence_terms(Tensor s, Tensor t, const DistillationLossOptions& optio
   return terms * (T * T);
 }
 
-// The definition, in ops: the same value as the kernel, and the way to higher derivatives.
+// The reference, in ops: equals the kernel, and provides higher derivatives.
 Tensor definition(const Call& call, const Tensor& student, const Tensor& teacher) {
   const double alpha = call.options.alpha;
-  // A row that does not count may hold anything, including NaN and labels out of range.
+  // Excluded rows may contain anything, including NaN and labels out of range.
   const Tensor mask = call.rows.mask;
   const auto counting = [&](const Tensor& logits) {
     return mask.defined() ? where(unsqueeze(mask, -1), logits, 0) : logits;
@@ -180,6 +181,8 @@ std::string_view name(Divergence divergence) {
   return "unknown divergence";
 }
 
+std::ostream& operator<<(std::ostream& stream, Divergence divergence) { return stream << name(divergence); }
+
 Divergence divergence_from_string(std::string_view text) {
   for (int i = 0; i <= static_cast<int>(Divergence::logit_mse); ++i)
     if (const auto divergence = static_cast<Divergence>(i); name(divergence) == text) return divergence;
@@ -253,7 +256,7 @@ Tensor distillation_loss(const DistillationInputs& inputs, DistillationLossOptio
                  .vjp = [rule](const Tensor& g, Needs needs) { return rule()(g, needs); },
                  .fast_vjp =
                      [call, rule](const Tensor& g, Needs needs) {
-                       // A product with inf or NaN would touch rows and classes that take no part.
+                       // A product with inf or NaN would affect excluded rows and classes.
                        std::array<Tensor, 2> result;
                        if (!detail::all_finite(g)) {
                          std::ranges::move(rule()(g, needs), result.begin());

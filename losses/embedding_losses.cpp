@@ -14,7 +14,7 @@
 namespace retort {
 namespace {
 
-/// Throws: ShapeError unless a and b have one shape [..., D] and c the shape `expected`.
+/// Throws: ShapeError unless a and b have the same shape [..., D] and c has shape `expected`.
 void require_shapes(const char* operation, const Tensor& a, const Tensor& b, const Tensor& c,
                     const Shape& expected, const char* rule) {
   if (a.dim() == 0 || a.shape() != b.shape() || c.shape() != expected)

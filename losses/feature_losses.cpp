@@ -14,8 +14,8 @@
 namespace retort {
 namespace {
 
-// Student and teacher in one float type. Checks that both have `dims` dimensions (any number from 1 on, if 0)
-// and as many rows.
+// Converts student and teacher to one float type. Checks that both have `dims` dimensions (at least 1 if dims
+// is 0) and the same number of rows.
 Tensors checked_features(const char* operation, Index dims, const Tensor& student, const Tensor& teacher) {
   for (const auto& [what, given] :
        {std::pair<const char*, const Tensor&>("student", student), {"teacher", teacher}}) {
@@ -33,7 +33,7 @@ Tensors checked_features(const char* operation, Index dims, const Tensor& studen
   return {student.to(dtype), teacher.to(dtype)};
 }
 
-// Rows divided by their L2 norm. A row of zeros stays 0, and its gradient passes unchanged.
+// Rows divided by their L2 norm. A zero row remains 0, and its gradient passes unchanged.
 Tensor unit_rows(const Tensor& x) {
   const Tensor length = norm(x, 2, {-1}, true);
   return x / where(greater(length, 0), length, 1);
@@ -41,7 +41,7 @@ Tensor unit_rows(const Tensor& x) {
 
 Tensor squared(const Tensor& x) { return pow(x, 2); }
 
-// 0.5·d² below 1 and |d| - 0.5 from there on.
+// 0.5·d² for |d| < 1, otherwise |d| - 0.5.
 Tensor smooth_l1(const Tensor& difference) {
   const Tensor size = abs(difference);
   return where(less(size, 1), squared(difference) * 0.5, size - 0.5);
@@ -62,7 +62,7 @@ Tensor relative_distances(const Tensor& x) {
   return count == 0 ? distances : distances / (sum(distances) / count);
 }
 
-// Cosines of the angles at example i, [N, N].
+// Cosines of the angles at example i [N, N].
 Tensor angles_at(const Tensor& x, Index i) {
   const Tensor directions = unit_rows(x - slice(x, 0, i, i + 1));
   return matmul(directions, transpose(directions, 0, 1));

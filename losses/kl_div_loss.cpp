@@ -28,8 +28,8 @@ Reduction checked_reduction(const Tensor& input, const Tensor& target, const KLD
       detail::resolve_reduction(options.size_average, options.reduce, options.reduction);
   if (input.size() == 0 && (reduction == Reduction::mean || reduction == Reduction::batchmean))
     throw ValueError(
-        message("kl_div: shape {} has no element, so there is no {}; use sum or none, or leave the "
-                "empty batch out",
+        message("kl_div: shape {} has no element, so there is no {}; use sum or none, or skip the "
+                "empty batch",
                 input.shape(), name(reduction)));
   if (reduction == Reduction::mean)
     detail::warn_once(
@@ -60,7 +60,7 @@ Tensor value_of(const Tensor& input, const Tensor& target, bool log_target, Redu
           return;
         }
         kernels::kl_terms(x, t, out, n, log_target);
-        bool any = false;  // without an early exit the loop runs in vector lanes
+        bool any = false;  // without an early exit the loop is vectorised
         for (Index i = 0; i < n; ++i) any |= x[i] > static_cast<T>(1e-5);
         positive = any;
       },
@@ -72,8 +72,8 @@ Tensor value_of(const Tensor& input, const Tensor& target, bool log_target, Redu
 }
 
 // The derivatives in ops. Where the target is zero, the arguments are replaced before a logarithm or an
-// infinity can touch them, and `where` cuts off the result: its own derivative is exactly 0 there, so that
-// the term is constant in every order, whatever the upstream gradient is.
+// infinity can affect them, and `where` selects the result: its derivative is exactly 0 there, so that the
+// term is constant in every order, whatever the upstream gradient.
 std::array<Tensor, 2> gradients(const Tensor& g, const Tensor& x, const Tensor& t, bool log_target,
                                 Needs needs) {
   const Tensor zero = equal(t, log_target ? -std::numeric_limits<double>::infinity() : 0.0);
@@ -83,7 +83,7 @@ std::array<Tensor, 2> gradients(const Tensor& g, const Tensor& x, const Tensor& 
     result[0] = where(zero, 0, neg(g * (log_target ? exp(safe) : safe)));
   }
   if (needs[1]) {
-    const Tensor constant = mul(zero, 1 - isnan(x));  // NaN in x is not hidden
+    const Tensor constant = mul(zero, 1 - isnan(x));  // NaN in x propagates
     const Tensor xs = where(constant, 0, x);
     const Tensor ts = where(constant, 1, t);
     result[1] = where(constant, 0, log_target ? g * exp(ts) * (ts - xs + 1) : g * (log(ts) + 1 - xs));

@@ -7,7 +7,7 @@
 namespace retort {
 namespace {
 
-// The second derivative of |x - t| is 0, also at x = t: the sign is chosen by comparisons, as abs() does.
+// The second derivative of |x - t| is 0, also at x = t: as in abs(), comparisons select the sign.
 struct AbsoluteError {
   auto operator()(const auto& x, const auto& t) const { return abs(x - t); }
 };

@@ -5,12 +5,12 @@
 
 #include "retort/losses/reduction.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 struct L1LossOptions {
   std::optional<bool> size_average = std::nullopt;  ///< deprecated: see Reduction
   std::optional<bool> reduce = std::nullopt;        ///< deprecated: see Reduction
-  Reduction reduction = Reduction::mean;
+  Reduction reduction = Reduction::mean;            ///< none, sum or mean
 
   /// Throws: ValueError for batchmean.
   void check() const;
@@ -18,57 +18,60 @@ struct L1LossOptions {
 
 /// The absolute error |input - target| per element.
 ///
-/// Shapes: input and target of one shape (nothing is broadcast); the result () or, with reduction none, the
-/// same.
-/// Edge cases: the gradient where both are equal is 0. The mean of an empty tensor is NaN.
-/// Throws: ShapeError if the shapes differ, TypeError for int64, ValueError for batchmean.
-/// Follows torch.nn.functional.l1_loss.
+/// Shapes: input and target have the same shape (no broadcasting); the result is () or, with reduction none,
+/// has that shape.
+/// Edge cases: the gradient is 0 where input and target are equal. The mean of an empty tensor is NaN.
+/// Throws: ShapeError if the shapes differ; TypeError if an argument is int64; ValueError if the reduction is
+/// batchmean.
+/// Source: torch.nn.functional.l1_loss.
 [[nodiscard]] Tensor l1_loss(const Tensor& input, const Tensor& target, L1LossOptions options = {});
 
-/// l1_loss with its options fixed.
+/// l1_loss with fixed options.
 using L1Loss = LossOf<l1_loss, L1LossOptions, Tensor, Tensor>;
 
 struct SmoothL1LossOptions {
   std::optional<bool> size_average = std::nullopt;  ///< deprecated: see Reduction
   std::optional<bool> reduce = std::nullopt;        ///< deprecated: see Reduction
-  Reduction reduction = Reduction::mean;
-  double beta = 1;  ///< the error from which the loss is linear; 0 gives l1_loss
+  Reduction reduction = Reduction::mean;            ///< none, sum or mean
+  double beta = 1;                                  ///< error from which the loss is linear; 0 gives l1_loss
 
-  /// Throws: ValueError for an option out of range and for batchmean.
+  /// Throws: ValueError if an option is out of range or the reduction is batchmean.
   void check() const;
 };
 
-/// With d = |input - target|: d²/(2·beta) where d < beta, otherwise d - beta/2.
+/// d²/(2·beta) if d < beta, otherwise d - beta/2, with d = |input - target|.
 ///
-/// Shapes: input and target of one shape (nothing is broadcast); the result () or, with reduction none, the
-/// same.
+/// Shapes: input and target have the same shape (no broadcasting); the result is () or, with reduction none,
+/// has that shape.
 /// Edge cases: the mean of an empty tensor is NaN.
-/// Throws: ShapeError if the shapes differ, TypeError for int64, ValueError for batchmean or a negative beta.
-/// Girshick, "Fast R-CNN" (2015); follows torch.nn.functional.smooth_l1_loss.
+/// Throws: ShapeError if the shapes differ; TypeError if an argument is int64; ValueError if beta is negative
+/// or the reduction is batchmean.
+/// Source: Girshick, "Fast R-CNN" (2015); torch.nn.functional.smooth_l1_loss.
 [[nodiscard]] Tensor smooth_l1_loss(const Tensor& input, const Tensor& target,
                                     SmoothL1LossOptions options = {});
 
-/// smooth_l1_loss with its options fixed.
+/// smooth_l1_loss with fixed options.
 using SmoothL1Loss = LossOf<smooth_l1_loss, SmoothL1LossOptions, Tensor, Tensor>;
 
 struct HuberLossOptions {
-  Reduction reduction = Reduction::mean;
-  double delta = 1;  ///< the error from which the loss is linear
+  Reduction reduction = Reduction::mean;  ///< none, sum or mean
+  double delta = 1;                       ///< error from which the loss is linear
 
-  /// Throws: ValueError for an option out of range and for batchmean.
+  /// Throws: ValueError if an option is out of range or the reduction is batchmean.
   void check() const;
 };
 
-/// With d = |input - target|: d²/2 where d <= delta, otherwise delta·(d - delta/2).
+/// d²/2 if d <= delta, otherwise delta·(d - delta/2), with d = |input - target|.
 ///
-/// Shapes: input and target of one shape (nothing is broadcast); the result () or, with reduction none, the
-/// same.
+/// Shapes: input and target have the same shape (no broadcasting); the result is () or, with reduction none,
+/// has that shape.
 /// Edge cases: the mean of an empty tensor is NaN.
-/// Throws: ShapeError if the shapes differ, TypeError for int64, ValueError for batchmean or unless delta >
-/// 0. Huber, "Robust estimation of a location parameter" (1964); follows torch.nn.functional.huber_loss.
+/// Throws: ShapeError if the shapes differ; TypeError if an argument is int64; ValueError if delta <= 0 or
+/// the reduction is batchmean.
+/// Source: Huber, "Robust estimation of a location parameter" (1964); torch.nn.functional.huber_loss.
 [[nodiscard]] Tensor huber_loss(const Tensor& input, const Tensor& target, HuberLossOptions options = {});
 
-/// huber_loss with its options fixed.
+/// huber_loss with fixed options.
 using HuberLoss = LossOf<huber_loss, HuberLossOptions, Tensor, Tensor>;
 
 }  // namespace retort

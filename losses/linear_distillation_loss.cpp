@@ -29,12 +29,12 @@ struct Layer {
   bool defined() const { return hidden.defined(); }
 };
 
-// All that the loss depends on, in one float type, rows flattened.
+// The inputs of the loss, in one float type, with rows flattened.
 struct Call {
   Layer student;
   Layer teacher;           // or
   Tensor teacher_logits;   // [N, C], or
-  SparseTeacher sparse;    // [N, K], its indices undefined if it is none; none of the three if alpha is 0
+  SparseTeacher sparse;    // [N, K], indices undefined if absent; none of the three if alpha is 0
   detail::ClassRows rows;  // labels and mask [N]
   DistillationLossOptions options;
   double scale = 1;
@@ -60,7 +60,7 @@ void check_layer(const char* whose, const Tensor& hidden, const Tensor& weight, 
                              whose, bias.shape(), whose, weight.shape(), Shape{weight.size(0)}));
 }
 
-// The shape of the student's logits, after all checks.
+// Returns the shape of the student's logits, after all checks.
 Shape check_inputs(const LinearDistillationInputs& in, const DistillationLossOptions& options) {
   check_layer(".", in.hidden, in.weight, in.bias);
   Shape logits = in.hidden.shape();
@@ -129,14 +129,14 @@ Call prepare(const LinearDistillationInputs& in, const DistillationLossOptions& 
       if (x->defined()) *x = x->detach();
   for (Tensor* x : {&call.rows.labels, &call.rows.mask, &call.rows.weight})
     if (x->defined()) *x = reshape(*x, {call.count});
-  // A row that does not count may hold anything, and 0·NaN must not reach the gradient of the weight.
+  // Excluded rows may contain anything, and 0·NaN must not reach the gradient of the weight.
   if (call.rows.mask.defined())
     for (Tensor* x : {&call.student.hidden, &call.teacher.hidden})
       if (x->defined()) *x = where(unsqueeze(call.rows.mask, 1), *x, 0);
   return call;
 }
 
-// The definition: the two calls one after the other.
+// The reference: the two calls one after the other.
 Tensor definition(const Call& call, const Tensors& student) {
   const Tensor logits = linear(student[0], student[1], student[2]);
   if (call.sparse.indices.defined())
@@ -156,8 +156,8 @@ Tensor definition(const Call& call, const Tensors& student) {
                            call.options);
 }
 
-// Rows of logits that exist at a time. Each chunk reads and writes the whole gradient of the weight, which
-// costs some per cent of its products from 256 rows on.
+// Number of rows whose logits exist at a time. Each chunk reads and writes the whole gradient of the weight,
+// which from 256 rows on costs a few per cent of its products.
 Index rows_at_once(const Call& call) {
   constexpr Index least = 256, bytes = Index{32} << 20;
   const Index row = call.classes * static_cast<Index>(size_of(call.dtype));
@@ -171,8 +171,8 @@ void layer_rows(const Layer& layer, Index first, Index count, T* logits) {
                      detail::elements<T>(layer.bias), logits, count, features, layer.weight.size(0));
 }
 
-// Walks over the chunks: writes the losses [N] unless null, and accumulates the gradients of
-// sum(g·loss)·scale for hidden, weight and bias, each unless null; g is [N], or null for 1 everywhere.
+// Processes the chunks: writes the losses [N] unless null, and accumulates the gradients of sum(g·loss)·scale
+// for hidden, weight and bias, each unless null. g is [N], or null for 1 everywhere.
 template <class T>
 void walk(const Call& call, T* losses, const T* g, T* to_hidden, T* to_weight, T* to_bias) {
   const Index chunk = rows_at_once(call), classes = call.classes;
@@ -180,7 +180,7 @@ void walk(const Call& call, T* losses, const T* g, T* to_hidden, T* to_weight, T
   const bool derive = to_hidden != nullptr || to_weight != nullptr || to_bias != nullptr;
   const auto room = [&](Index rows) { return empty({rows, classes}, call.dtype); };
   const Tensor student = room(chunk), teacher = room(call.teacher.defined() ? chunk : 0), part = room(1);
-  T* const logits = detail::elements<T>(writable(student));  // later their gradient
+  T* const logits = detail::elements<T>(writable(student));  // later overwritten by their gradient
   T* const bias_part = detail::elements<T>(writable(part));
   if (call.count == 0) {
     if (to_weight != nullptr) std::fill_n(to_weight, classes * features, T{0});
@@ -252,7 +252,7 @@ void walk(const Call& call, T* losses, const T* g, T* to_hidden, T* to_weight, T
   }
 }
 
-using Gradients = std::array<Tensor, 3>;  // of hidden, weight and bias, undefined if not needed
+using Gradients = std::array<Tensor, 3>;  // of hidden, weight and bias; undefined if not needed
 
 Gradients room_for(const Layer& student, Needs needs) {
   Gradients room;
@@ -271,7 +271,14 @@ void walk(const Call& call, const Tensor& losses, const Tensor& g, const Gradien
 }  // namespace
 
 Tensor linear_distillation_loss(const LinearDistillationInputs& inputs, DistillationLossOptions options) {
-  if (inputs.teacher_sparse.indices.defined()) options.temperature = inputs.teacher_sparse.temperature;
+  if (const SparseTeacher& teacher = inputs.teacher_sparse; teacher.indices.defined()) {
+    if (options.temperature != teacher.temperature &&
+        options.temperature != DistillationLossOptions().temperature)
+      throw ValueError(
+          message("{}: .temperature is {}, but the sparse teacher was stored at {}; leave it out", operation,
+                  options.temperature, teacher.temperature));
+    options.temperature = teacher.temperature;
+  }
   detail::check_distillation_options(operation, options);
   const Shape logits = check_inputs(inputs, options);
   const Call call = prepare(inputs, options, logits);

@@ -1,39 +1,39 @@
-// The student's last linear layer and the distillation loss in one, for vocabularies so large that the
-// logits should never exist as a whole.
+// The student's last linear layer combined with the distillation loss, for vocabularies so large that the
+// logits should not be stored as a whole.
 #pragma once
 
 #include "retort/losses/distillation_loss.hpp"
 #include "retort/losses/sparse_distillation_loss.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 /// Inputs of linear_distillation_loss(), by name.
 struct LinearDistillationInputs {
   Tensor hidden = {};          ///< the student's last hidden state [..., F]
   Tensor weight = {};          ///< of the student's last layer [C, F]
-  Tensor bias = {};            ///< of the student's last layer [C]; may be left out
-  Tensor teacher_logits = {};  ///< [..., C]; or instead of them the three that follow, or teacher_sparse
+  Tensor bias = {};            ///< of the student's last layer [C]; may be omitted
+  Tensor teacher_logits = {};  ///< [..., C]; alternatives: the next three fields, or teacher_sparse
   Tensor teacher_hidden = {};  ///< the teacher's last hidden state [..., G]
   Tensor teacher_weight = {};  ///< of the teacher's last layer [C, G]
-  Tensor teacher_bias = {};    ///< of the teacher's last layer [C]; may be left out
-  Tensor labels = {};          ///< classes, int64 [...]; may be left out if alpha is 1
-  Tensor mask = {};            ///< int64 0 or 1 [...]: rows that count; all if left out
-  Tensor row_weight = {};      ///< factors of the rows' losses [...]; 1 if left out
+  Tensor teacher_bias = {};    ///< of the teacher's last layer [C]; may be omitted
+  Tensor labels = {};          ///< classes, int64 [...]; may be omitted if alpha is 1
+  Tensor mask = {};            ///< int64 [...]: 1 to include a row, 0 to exclude it; all rows if omitted
+  Tensor row_weight = {};      ///< factors of the row losses [...]; 1 if omitted
   SparseTeacher teacher_sparse = {};  ///< a stored teacher of C classes and the same rows
 };
 
-/// distillation_loss of the student logits linear(hidden, weight, bias), by chunks of rows: a chunk's logits
-/// and their gradient exist only while the chunk is processed, and the gradients of hidden, weight and bias
+/// Computes distillation_loss of the student logits linear(hidden, weight, bias) in chunks of rows: the
+/// logits and their gradient exist for one chunk at a time, while the gradients of hidden, weight and bias
 /// accumulate. The number of multiplications is that of the two calls; with reduction none, backward
-/// computes the chunks a second time. If detach_teacher is false and the teacher requires a gradient, the
-/// two calls are made instead. With teacher_sparse it is the sparse_distillation_loss of those logits with
-/// Tail::bucket, at the teacher's temperature: the options' temperature is ignored.
+/// recomputes the chunks. If detach_teacher is false and the teacher requires a gradient, the two calls are
+/// made instead. With teacher_sparse it is sparse_distillation_loss of those logits with Tail::bucket and the
+/// teacher's temperature.
 ///
-/// Shapes: as the fields say; the result () or, with reduction none, [...].
-/// Edge cases: those of distillation_loss. A row that the mask leaves out has no influence on any gradient.
-/// Throws: the errors of linear, distillation_loss and sparse_distillation_loss, and ValueError if the
-/// teacher is given twice, is missing although alpha > 0, or is sparse and the options ask for another
-/// divergence than forward_kl or for standardized logits.
+/// Shapes: as given at the fields; the result is () or, with reduction none, [...].
+/// Edge cases: as in distillation_loss. A row excluded by the mask does not affect any gradient.
+/// Throws: the errors of linear, distillation_loss and sparse_distillation_loss; ValueError if the teacher is
+/// given twice, is missing although alpha > 0, or is sparse and the options request standardized logits, a
+/// divergence other than forward_kl or a temperature other than the teacher's.
 [[nodiscard]] Tensor linear_distillation_loss(const LinearDistillationInputs& inputs,
                                               DistillationLossOptions options = {});
 

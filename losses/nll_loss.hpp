@@ -1,4 +1,4 @@
-// The negative log-likelihood loss.
+// Negative log-likelihood loss.
 #pragma once
 
 #include <cstdint>
@@ -6,31 +6,32 @@
 
 #include "retort/losses/reduction.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 struct NLLLossOptions {
-  Tensor weight = {};                               ///< of each class [C]; undefined for 1
+  Tensor weight = {};                               ///< per class [C]; 1 if undefined
   std::optional<bool> size_average = std::nullopt;  ///< deprecated: see Reduction
-  std::int64_t ignore_index = -100;                 ///< rows with this target do not count
+  std::int64_t ignore_index = -100;                 ///< rows with this target are ignored
   std::optional<bool> reduce = std::nullopt;        ///< deprecated: see Reduction
-  Reduction reduction = Reduction::mean;
+  Reduction reduction = Reduction::mean;            ///< none, sum or mean
 
-  /// Throws: ValueError for an option out of range and for batchmean, TypeError for an int64 weight.
+  /// Throws: ValueError if an option is out of range or the reduction is batchmean; TypeError if a weight is
+  /// int64.
   void check() const;
 };
 
-/// The negative log-likelihood of classes y under log-probabilities x: -w[y]·x[y] per row.
+/// Negative log-likelihood of classes y given log-probabilities x: -w[y]·x[y] per row.
 ///
-/// Shapes: input [N, C, d…] or [C]; target int64 [N, d…] or (); the result () or, with reduction none, the
-/// target's.
-/// Edge cases: a row whose target is ignore_index may hold anything; its term and gradients are exactly 0.
-/// mean divides by the sum of the weights of the rows that count; if that is 0, the result is NaN. Weights
-/// may be negative, as in PyTorch, and so may their sum.
-/// Throws: ShapeError for shapes that do not fit, TypeError for a target that is not int64, IndexError for a
-/// target outside [0, C), ValueError for batchmean. Follows torch.nn.functional.nll_loss.
+/// Shapes: input [N, C, d…] or [C]; target int64 [N, d…] or (); the result is () or, with reduction none, has
+/// the target's shape.
+/// Edge cases: a row whose target is ignore_index may contain anything; its term and gradients are exactly 0.
+/// mean divides by the sum of the weights of the other rows; if that is 0, the result is NaN.
+/// Throws: ShapeError if shapes do not fit; TypeError if the target is not int64; IndexError if a target is
+/// outside [0, C); ValueError if the reduction is batchmean.
+/// Source: torch.nn.functional.nll_loss.
 [[nodiscard]] Tensor nll_loss(const Tensor& input, const Tensor& target, NLLLossOptions options = {});
 
-/// nll_loss with its options fixed.
+/// nll_loss with fixed options.
 using NLLLoss = LossOf<nll_loss, NLLLossOptions, Tensor, Tensor>;
 
 }  // namespace retort

@@ -1,5 +1,7 @@
 #include "retort/losses/reduction.hpp"
 
+#include <ostream>
+
 #include "retort/framework/ops/checks.hpp"
 #include "retort/framework/ops/elementwise.hpp"
 #include "retort/framework/ops/reduction.hpp"
@@ -16,6 +18,8 @@ std::string_view name(Reduction reduction) {
   }
   return "unknown reduction";
 }
+
+std::ostream& operator<<(std::ostream& stream, Reduction reduction) { return stream << name(reduction); }
 
 Reduction reduction_from_string(std::string_view text) {
   for (const Reduction reduction : {Reduction::none, Reduction::mean, Reduction::sum, Reduction::batchmean})
@@ -41,7 +45,7 @@ void refuse_batchmean(const char* operation, Reduction reduction) {
   if (reduction == Reduction::batchmean)
     throw ValueError(
         message("{}: reduction batchmean belongs to KLDivLoss and DistillationLoss; use mean, which "
-                "averages over the batch here",
+                "averages over the batch",
                 operation));
 }
 

@@ -30,7 +30,7 @@ void check_class_weight(const char* operation, const Tensor& weight, const Shape
 }
 
 namespace {
-// True if every label is in [0, classes). Without an early exit the loop runs in vector lanes.
+// Returns true if every label is in [0, classes). Without an early exit the loop is vectorised.
 bool all_classes(const Index* label, Index count, Index classes) {
   bool outside = false;
   for (Index i = 0; i < count; ++i)
@@ -108,7 +108,7 @@ Tensor counted_terms(const Tensor& terms, const ClassRows& rows) {
 
 namespace {
 
-// The definition of nll_of_rows, in ops.
+// The reference for nll_of_rows, in ops.
 Tensor nll_in_ops(const Tensor& log_probabilities, std::size_t dim, const ClassRows& rows,
                   Reduction reduction) {
   const auto d = static_cast<Index>(dim);
@@ -119,7 +119,7 @@ Tensor nll_in_ops(const Tensor& log_probabilities, std::size_t dim, const ClassR
   return reduce_terms(counted_terms(terms, rows), reduction, rows.divisor);
 }
 
-// Calls visit(row, position of its label in the input) for each row that counts.
+// Calls visit(row, position of its label in the input) for each included row.
 template <class Visit>
 void for_each_label(const ClassRows& rows, const Split& split, Visit visit) {
   const Index* const mask = elements<Index>(rows.mask);

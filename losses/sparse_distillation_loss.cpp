@@ -27,7 +27,7 @@ namespace {
 constexpr const char* operation = "sparse_distillation_loss";
 constexpr double infinity = std::numeric_limits<double>::infinity();
 
-// Rows flattened, in one float type.
+// The inputs of the loss, in one float type, with rows flattened.
 struct Call {
   Tensor student;         // [N, C]
   SparseTeacher teacher;  // [N, K], prepared
@@ -67,7 +67,7 @@ Tensor divergences(const Call& call, const Tensor& student) {
                            {.temperature = T, .reduction = Reduction::none});
 }
 
-// The definition, in ops: the same value as the kernel, and the way to higher derivatives.
+// The reference, in ops: equals the kernel, and provides higher derivatives.
 Tensor definition(const Call& call, const Tensor& logits) {
   const double alpha = call.options.alpha;
   const Tensor student = call.mask.defined() ? where(unsqueeze(call.mask, 1), logits, 0) : logits;
@@ -109,7 +109,7 @@ void run(const Call& call, const Tensor& loss, const Tensor& gradient) {
       call.weight);
 }
 
-// The loss, or those of all rows.
+// The loss, or the losses of all rows.
 Tensor recorded(const Call& call) {
   const Tensor terms = empty({call.student.size(0)}, call.student.dtype());
   const Tensor unit = is_grad_enabled() && call.student.requires_grad() ? empty_like(call.student) : Tensor();
@@ -122,7 +122,7 @@ Tensor recorded(const Call& call) {
                  .value = call.by_row() ? weighted : sum(weighted) * call.scale,
                  .vjp = rule,
                  .fast_vjp = [rule, unit, by_row = call.by_row()](const Tensor& g, Needs needs) {
-                   // A product with inf or NaN would touch rows and classes that take no part.
+                   // A product with inf or NaN would affect excluded rows and classes.
                    if (!detail::all_finite(g)) return rule(g, needs)[0];
                    if (by_row) return unit * unsqueeze(g, 1);
                    return g.item<double>() == 1 ? unit : unit * g.item<double>();

@@ -56,7 +56,8 @@ SparseTeacher prepare_sparse_teacher(const char* operation, const SparseTeacher&
         Index* const sorted = elements<Index>(writable(indices));
         const Index* const row = elements<Index>(given);
         parallel_for(count, std::max<Index>(1, 4096 / std::max<Index>(1, kept)), [&](Index begin, Index end) {
-          std::vector<std::pair<Index, Index>> order(static_cast<std::size_t>(kept));  // classes, and where
+          // Classes with their positions.
+          std::vector<std::pair<Index, Index>> order(static_cast<std::size_t>(kept));
           for (Index i = begin; i < end; ++i) {
             const Index first = i * kept;
             const bool counts = in == nullptr || in[i] != 0;

@@ -1,4 +1,4 @@
-// Losses of rows that a mask and weights reduce.
+// Reduction of row losses with masks and weights.
 #pragma once
 
 #include "retort/framework/core/tensor.hpp"
@@ -6,12 +6,11 @@
 
 namespace retort::detail {
 
-/// The losses `terms` of all rows, each times its weight and exactly 0 where the mask leaves the row out,
-/// reduced: batchmean divides their sum by the sum of the weights of the rows that count, and is 0 if that is
-/// 0.
+/// Reduces the row losses `terms`, each multiplied by its weight and exactly 0 in excluded rows. batchmean
+/// divides their sum by the sum of the weights of the included rows, and is 0 if that is 0.
 [[nodiscard]] Tensor reduce_rows(const Tensor& terms, const ClassRows& rows, Reduction reduction);
 
-/// `x` [..., C] with rows that do not count replaced by zeros, since they may hold anything.
+/// `x` [..., C] with excluded rows, which may contain anything, replaced by zeros.
 [[nodiscard]] Tensor counted_logits(const Tensor& x, const ClassRows& rows);
 
 }  // namespace retort::detail

@@ -9,7 +9,7 @@
 namespace retort {
 namespace {
 
-/// Calls f(zero of the element type, gradient) for each gradient there is.
+/// Calls f(zero of the element type, gradient) for each defined gradient.
 template <class F>
 void for_each_gradient(const Tensors& parameters, F f) {
   for (const Tensor& parameter : parameters) {
@@ -27,10 +27,9 @@ double clip_grad_norm(const Tensors& parameters, double max_norm, double norm_ty
     throw ValueError(message("clip_grad_norm: norm_type is {}; it must be positive or infinity", norm_type));
   const bool is_maximum = std::isinf(norm_type);
   double sum = 0;
-  for_each_gradient(parameters, [&](auto zero, const Tensor& gradient) {
-    using T = decltype(zero);
+  for_each_gradient(parameters, [&]<class T>(T, const Tensor& gradient) {
     const double part = kernels::power_sum<T>(gradient.data<T>().data(), gradient.size(), norm_type);
-    // Written so that a NaN on either side stays.
+    // A NaN on either side propagates.
     if (!is_maximum)
       sum += part;
     else if (part > sum || std::isnan(part))
@@ -38,10 +37,9 @@ double clip_grad_norm(const Tensors& parameters, double max_norm, double norm_ty
   });
   const double norm = is_maximum ? sum : norm_type == 2 ? std::sqrt(sum) : std::pow(sum, 1 / norm_type);
   const double factor =
-      std::min(max_norm / (norm + 1e-6), 1.0);  // NaN stays: min gives its first argument then
+      std::min(max_norm / (norm + 1e-6), 1.0);  // NaN propagates: min then returns its first argument
   if (factor != 1)
-    for_each_gradient(parameters, [&](auto zero, const Tensor& gradient) {
-      using T = decltype(zero);
+    for_each_gradient(parameters, [&]<class T>(T, const Tensor& gradient) {
       kernels::scale_in_place<T>(gradient.mutable_data<T>().data(), gradient.size(), factor);
     });
   return norm;
@@ -50,8 +48,7 @@ double clip_grad_norm(const Tensors& parameters, double max_norm, double norm_ty
 void clip_grad_value(const Tensors& parameters, double clip_value) {
   if (!(clip_value >= 0))
     throw ValueError(message("clip_grad_value: clip_value is {}; it must be at least 0", clip_value));
-  for_each_gradient(parameters, [&](auto zero, const Tensor& gradient) {
-    using T = decltype(zero);
+  for_each_gradient(parameters, [&]<class T>(T, const Tensor& gradient) {
     kernels::clamp_in_place<T>(gradient.mutable_data<T>().data(), gradient.size(), clip_value);
   });
 }

@@ -15,8 +15,8 @@ namespace {
 double dot(const Tensor& a, const Tensor& b) { return sum(a * b).item<double>(); }
 double largest(const Tensor& x) { return x.size() == 0 ? 0 : amax(abs(x)).item<double>(); }
 
-/// The minimum of the cubic through two points with their slopes, limited to [low, high]; the middle if there
-/// is none.
+/// The minimum of the cubic through two points with their slopes, clamped to [low, high]; the midpoint if
+/// there is none.
 template <class Point>
 double cubic_minimum(const Point& a, const Point& b, double low, double high) {
   const auto& [left, right] = a.t <= b.t ? std::pair(a, b) : std::pair(b, a);
@@ -41,14 +41,14 @@ LBFGS::LBFGS(Tensors parameters, LBFGSOptions options)
                  {"line_search_fn", double(options.line_search_fn.has_value()), flag}}) {
   if (options.line_search_fn && *options.line_search_fn != "strong_wolfe")
     throw ValueError(
-        message("LBFGS: line_search_fn is {}; it must be strong_wolfe or left out", *options.line_search_fn));
+        message("LBFGS: line_search_fn is {}; it must be strong_wolfe or absent", *options.line_search_fn));
 }
 
 void LBFGS::update(const Tensor&, const Tensor&, State&) {
   throw ValueError("LBFGS: step() needs the closure; call step(closure) of the optimiser itself");
 }
 
-/// The gradients of all parameters in one row, in the widest of their types.
+/// The gradients of all parameters as one vector, in the widest of their types.
 Tensor LBFGS::flat_gradient() const {
   DType dtype = DType::float32;
   for (const Tensor& parameter : parameters()) dtype = promote(dtype, parameter.dtype());
@@ -70,7 +70,7 @@ void LBFGS::write(const Tensor& flat) const {
   }
 }
 
-/// -H·g by the two loops of L-BFGS.
+/// -H·g by the two-loop recursion of L-BFGS.
 Tensor LBFGS::direction(const Tensor& gradient) {
   Tensor result = -gradient;
   std::vector<double> weights(pairs_.size());
@@ -153,15 +153,15 @@ double LBFGS::step(const std::function<Tensor()>& closure) {
   return first_loss;
 }
 
-/// A point that satisfies the strong Wolfe conditions, or the best that was found, and the number of
-/// evaluations, at most budget + 1.
+/// Finds a point that satisfies the strong Wolfe conditions, or the best one tried; also returns the number
+/// of evaluations, at most budget + 1.
 std::pair<LBFGS::Point, std::int64_t> LBFGS::search(const Evaluate& evaluate, const Point& start, double t,
                                                     double largest, std::int64_t budget) {
   constexpr double decrease = 1e-4, curvature = 0.9, least_change = 1e-9;
   const auto too_high = [&](const Point& p) { return p.loss > start.loss + decrease * p.t * start.slope; };
   const auto flat_enough = [&](const Point& p) { return std::abs(p.slope) <= -curvature * start.slope; };
 
-  // Find a bracket: two points with a suitable one between them.
+  // Find a bracket: two points with an acceptable one between them.
   Point before = start, now = evaluate(t);
   std::int64_t count = 1;
   std::array<Point, 2> bracket{start, now};

@@ -15,12 +15,12 @@ namespace {
 
 constexpr double pi = std::numbers::pi;
 
-/// A negative rate of at most this times the base rate is a rounding error of 0.
+/// A negative rate of at most this fraction of the base rate is treated as a rounding error of 0.
 constexpr double rounding = 1e-9;
 
 Tensor number(double value) { return full({}, value, DType::float64); }
 
-/// One value per parameter group, of shape () if there is one group.
+/// The shape of one value per parameter group: () if there is one group.
 Shape group_shape(const Optimizer& optimizer) {
   return optimizer.group_count() == 1 ? Shape{} : Shape{optimizer.group_count()};
 }
@@ -100,7 +100,7 @@ LinearWarmupOptions checked(LinearWarmupOptions options) {
 
 }  // namespace
 
-// The options of a cycle, checked, and its length.
+// The checked options of a cycle, and its length.
 struct OneCycleLR::Cycle {
   Cycle(const Optimizer& optimizer, const OneCycleLROptions& o) : options(o) {
     const char* const name = "OneCycleLR";
@@ -131,7 +131,8 @@ struct OneCycleLR::Cycle {
       throw ValueError("OneCycleLR: this optimiser has no momentum to cycle; set cycle_momentum = false");
   }
 
-  // The value `step` steps into a cycle through first, top, first (three phases) and last.
+  // The value after `step` steps of a cycle that goes from `first` to `top`, `first` (three phases) and
+  // `last`.
   double interpolate(std::int64_t step, double first, double top, double last) const {
     struct Phase {
       double end, from, to;
@@ -148,7 +149,7 @@ struct OneCycleLR::Cycle {
     double begin = 0;
     for (; i < final_phase && now > phases[i].end; ++i) begin = phases[i].end;
     const auto& [end, from, to] = phases[i];
-    // A phase without length ends at once; the step after the last keeps the cycle's last value.
+    // A phase of length 0 ends at once; after the last step the final value is kept.
     const double part = end > begin ? std::min((now - begin) / (end - begin), 1.0) : 1.0;
     if (options.anneal_strategy == "linear") return (to - from) * part + from;
     return to + (from - to) / 2 * (std::cos(pi * part) + 1);
@@ -275,7 +276,7 @@ LinearLR::LinearLR(Optimizer& optimizer, LinearLROptions options)
         const double iterations = static_cast<double>(o.total_iters);
         const double ratio =
             1 + change / (iterations * o.start_factor + static_cast<double>(at.step - 1) * change);
-        // The factor may be 0 at the end: rounding must not leave the rate just above or below it.
+        // The final factor may be 0: rounding must not leave the rate slightly above or below it.
         return at.step == o.total_iters && o.end_factor == 0 ? 0 : at.lr * std::max(ratio, 0.0);
       }) {}
 
@@ -284,7 +285,7 @@ CosineAnnealingLR::CosineAnnealingLR(Optimizer& optimizer, CosineAnnealingLROpti
         const double half = static_cast<double>(o.T_max);
         if (at.step == 0) return at.lr;
         const std::int64_t before = at.step - 1;
-        // The quotient below would be 0/0 where the rate leaves its lowest point.
+        // At its lowest point the rate would be 0/0 by the quotient below.
         if (before % o.T_max == 0 && before / o.T_max % 2 == 1)
           return at.lr + (at.base_lr - o.eta_min) * (1 - std::cos(pi / half)) / 2;
         return (1 + std::cos(pi * static_cast<double>(at.step) / half)) /
@@ -377,7 +378,7 @@ struct SequentialLR::Parts {
     }
   }
 
-  // Calls f(position of the schedule, moment as that schedule sees it).
+  // Calls f(position of the schedule, the moment relative to that schedule).
   template <class F>
   double at(const Moment& now, F f) const {
     const auto next = std::upper_bound(milestones.begin(), milestones.end(), now.step);
@@ -472,7 +473,7 @@ void ReduceLROnPlateau::load_state_dict(const StateDict& dict) {
   const char* const what = "ReduceLROnPlateau::load_state_dict";
   std::vector<detail::ExpectedEntry> expected{
       {"best", {}}, {"num_bad_epochs", {}}, {"cooldown_counter", {}}, {"last_lr", group_shape(optimizer_)}};
-  if (dict.contains("last_epoch")) expected.push_back({"last_epoch", {}});  // version 1.0 did not write it
+  if (dict.contains("last_epoch")) expected.push_back({"last_epoch", {}});  // not written by version 1.0
   detail::check_label(what, dict, "mode", options_.mode, expected);
   check_state(what, dict, std::move(expected));
   const std::int64_t bad_epochs = count(dict, what, "num_bad_epochs");

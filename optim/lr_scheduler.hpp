@@ -1,6 +1,5 @@
-// Learning rates that change over time. A scheduler sets the first rate when it is constructed; step() is
-// called after each epoch, or after each batch where the schedule counts batches. The optimiser must outlive
-// it.
+// Learning rate schedules. A scheduler sets the first rate on construction. Call step() after each epoch, or
+// after each batch if the schedule counts batches. The optimiser must outlive the scheduler.
 #pragma once
 
 #include <cstdint>
@@ -14,13 +13,13 @@
 #include "retort/framework/core/state_dict.hpp"
 #include "retort/optim/optimizer.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
-/// A schedule is a function that gives the rate of each step. This class holds it, counts the steps and sets
-/// the optimiser's rates: of each parameter group from that group's own initial rate, also of one that is
-/// added later. Schedules that multiply the current rate (StepLR, MultiStepLR, ExponentialLR, LinearLR,
-/// CosineAnnealingLR) can be chained on one optimiser, as in PyTorch. A derived class passes its function to
-/// the constructor:
+/// Base class of schedules. A schedule is a function that returns the rate of each step. This class stores
+/// it, counts the steps and sets the optimiser's rates: that of each parameter group, including groups added
+/// later, from the group's own initial rate. Schedules that multiply the current rate (StepLR, MultiStepLR,
+/// ExponentialLR, LinearLR, CosineAnnealingLR) can be chained on one optimiser, as in PyTorch. A derived
+/// class passes its function to the constructor:
 ///
 ///     class InverseSquareRoot : public rt::LRScheduler {
 ///      public:
@@ -31,24 +30,24 @@ namespace retort {
 ///     };
 class LRScheduler {
  public:
-  /// The point in time at which a schedule is evaluated, for one parameter group.
+  /// The arguments of a schedule for one parameter group.
   struct Moment {
-    std::int64_t step;  ///< 0 when the schedule is constructed, then the number of calls of step()
+    std::int64_t step;  ///< number of calls of step(); 0 on construction
     double lr;          ///< the group's rate in the previous step
     double base_lr;     ///< the group's rate before any scheduler changed it
   };
-  /// A rate, or momentum, as a function of the moment.
+  /// A rate or momentum as a function of the moment.
   using Function = std::function<double(const Moment&)>;
 
-  /// Sets the first rate, rate({0, …}), and with it the first momentum if `momentum` is given.
-  /// Throws: ValueError for an empty `rate`, and as step() does.
+  /// Sets the first rate, rate({0, …}), and, if `momentum` is given, the first momentum.
+  /// Throws: ValueError if `rate` is empty; otherwise as step().
   LRScheduler(Optimizer& optimizer, Function rate, Function momentum = {})
       : LRScheduler("LRScheduler", optimizer, std::move(rate), std::move(momentum)) {}
-  /// The same with a name for the kind of schedule, a literal. It is in the state dict, and a schedule of
-  /// another kind refuses that.
+  /// The same with a name for the kind of schedule, a string literal. State dicts contain the name, and a
+  /// schedule of another kind does not load them.
   LRScheduler(const char* kind, Optimizer& optimizer, Function rate, Function momentum = {});
-  /// A schedule given as the factor of the base rate for each step: rate = base_lr · factor(step). A callable
-  /// that accepts both arguments, such as a generic lambda, is taken for a function of the Moment.
+  /// A schedule given by the factor of the base rate for each step: rate = base_lr · factor(step). A callable
+  /// that accepts both kinds of arguments, such as a generic lambda, is treated as a function of the Moment.
   template <class Factor>
     requires(!std::is_invocable_v<Factor&, const Moment&> &&
              std::is_invocable_r_v<double, Factor&, std::int64_t>)
@@ -58,20 +57,21 @@ class LRScheduler {
   LRScheduler(const LRScheduler&) = delete;
   LRScheduler& operator=(const LRScheduler&) = delete;
 
-  /// Sets the rates of the next step. A negative rate of at most 1e-9 times the base rate is taken for a
-  /// rounding error of 0. In a chain, a rate may be negative until the next schedule has changed it; an
-  /// optimiser refuses to step with one.
-  /// Throws: ValueError for a rate that is not finite. The schedule and the optimiser are then unchanged.
+  /// Sets the rates of the next step. A negative rate of at most 1e-9 times the base rate is treated as a
+  /// rounding error of 0. In a chain a rate may be negative until the next schedule changes it; an optimiser
+  /// does not step with a negative rate.
+  /// Throws: ValueError if a rate is NaN; schedule and optimiser are then unchanged.
   void step();
-  /// The rate that this scheduler set last for a group. Throws: IndexError for a group that it has not set.
+  /// The rate that this scheduler last set for a group.
+  /// Throws: IndexError if it has not set one.
   double last_lr(std::int64_t group = 0) const;
-  /// The number of steps taken so far.
+  /// Number of steps taken so far.
   std::int64_t last_epoch() const { return last_epoch_; }
 
-  /// The position in the schedule. Loading it also sets the optimiser's rates.
-  /// Throws: ValueError for the state of another kind of schedule or another number of groups, or that lists
-  /// what is missing, unexpected or of another shape; then nothing has changed.
+  /// The position in the schedule.
   virtual StateDict state_dict() const;
+  /// Loads the position in the schedule and sets the optimiser's rates.
+  /// Throws: ValueError listing all missing, unexpected and misshaped entries; nothing is then changed.
   virtual void load_state_dict(const StateDict& state);
 
  private:
@@ -97,11 +97,11 @@ class LRScheduler {
 };
 
 struct StepLROptions {
-  std::int64_t step_size = 0;  ///< to be given
+  std::int64_t step_size = 0;  ///< required
   double gamma = 0.1;
 };
-/// Multiplies the rate by gamma every step_size epochs. Throws: ValueError for a step_size below 1 or a
-/// negative gamma.
+/// Multiplies the rate by gamma every step_size epochs.
+/// Throws: ValueError if step_size < 1 or gamma is negative.
 class StepLR : public LRScheduler {
  public:
   StepLR(Optimizer& optimizer, StepLROptions options);
@@ -111,17 +111,18 @@ struct MultiStepLROptions {
   std::vector<std::int64_t> milestones = {};  ///< epochs, in any order
   double gamma = 0.1;
 };
-/// Multiplies the rate by gamma at each milestone, several times at one that is repeated.
-/// Throws: ValueError for a negative gamma.
+/// Multiplies the rate by gamma at each milestone, repeatedly if it is listed several times.
+/// Throws: ValueError if gamma is negative.
 class MultiStepLR : public LRScheduler {
  public:
   MultiStepLR(Optimizer& optimizer, MultiStepLROptions options);
 };
 
 struct ExponentialLROptions {
-  double gamma = 0;  ///< to be given
+  double gamma = 0;  ///< required
 };
-/// Multiplies the rate by gamma every epoch. Throws: ValueError for a gamma that is not positive.
+/// Multiplies the rate by gamma every epoch.
+/// Throws: ValueError if gamma is not positive.
 class ExponentialLR : public LRScheduler {
  public:
   ExponentialLR(Optimizer& optimizer, ExponentialLROptions options);
@@ -133,20 +134,20 @@ struct LinearLROptions {
   std::int64_t total_iters = 5;
 };
 /// Multiplies the base rate by a factor that changes linearly from start_factor to end_factor over
-/// total_iters epochs and then stays. Throws: ValueError for start_factor outside (0, 1], end_factor outside
-/// [0, 1] or total_iters below 1.
+/// total_iters epochs and then remains constant.
+/// Throws: ValueError if start_factor is outside (0, 1], end_factor is outside [0, 1], or total_iters < 1.
 class LinearLR : public LRScheduler {
  public:
   explicit LinearLR(Optimizer& optimizer, LinearLROptions options = {});
 };
 
 struct CosineAnnealingLROptions {
-  std::int64_t T_max = 0;  ///< epochs from the base rate down to eta_min; to be given
+  std::int64_t T_max = 0;  ///< epochs from the base rate down to eta_min; required
   double eta_min = 0;
 };
-/// eta_min + (base - eta_min)·(1 + cos(π·epoch/T_max))/2, by PyTorch's recursion; after T_max it rises again.
-/// Throws: ValueError for a T_max below 1 or a negative eta_min.
-/// Loshchilov and Hutter, "SGDR: stochastic gradient descent with warm restarts" (2017), without the
+/// eta_min + (base - eta_min)·(1 + cos(π·epoch/T_max))/2, by PyTorch's recursion; rises again after T_max.
+/// Throws: ValueError if T_max < 1 or eta_min is negative.
+/// Source: Loshchilov and Hutter, "SGDR: stochastic gradient descent with warm restarts" (2017), without
 /// restarts.
 class CosineAnnealingLR : public LRScheduler {
  public:
@@ -154,14 +155,14 @@ class CosineAnnealingLR : public LRScheduler {
 };
 
 struct CosineAnnealingWarmRestartsOptions {
-  std::int64_t T_0 = 0;     ///< epochs of the first period; to be given
-  std::int64_t T_mult = 1;  ///< each period is this many times as long as the one before it
+  std::int64_t T_0 = 0;     ///< epochs of the first period; required
+  std::int64_t T_mult = 1;  ///< factor by which each period is longer than the previous one
   double eta_min = 0;
 };
 /// eta_min + (base - eta_min)·(1 + cos(π·t/T))/2, where t counts the epochs of the current period of length
 /// T.
-/// Throws: ValueError for a T_0 or T_mult below 1 or a negative eta_min.
-/// Loshchilov and Hutter, "SGDR: stochastic gradient descent with warm restarts" (2017).
+/// Throws: ValueError if T_0 < 1, T_mult < 1, or eta_min is negative.
+/// Source: Loshchilov and Hutter, "SGDR: stochastic gradient descent with warm restarts" (2017).
 class CosineAnnealingWarmRestarts : public LRScheduler {
  public:
   CosineAnnealingWarmRestarts(Optimizer& optimizer, CosineAnnealingWarmRestartsOptions options);
@@ -169,33 +170,34 @@ class CosineAnnealingWarmRestarts : public LRScheduler {
 
 struct WarmupCosineOptions {
   std::int64_t warmup_steps = 0;
-  std::int64_t total_steps = 0;  ///< the warm-up included; to be given
-  double min_factor = 0;         ///< the factor from total_steps on
+  std::int64_t total_steps = 0;  ///< including the warm-up; required
+  double min_factor = 0;         ///< factor from total_steps on
 };
 /// The base rate times a factor: (step + 1)/warmup_steps during the warm-up, then half a cosine from 1 to
-/// min_factor, min_factor + (1 - min_factor)·(1 + cos(π·(step - warmup_steps)/(total_steps -
+/// min_factor: min_factor + (1 - min_factor)·(1 + cos(π·(step - warmup_steps)/(total_steps -
 /// warmup_steps)))/2. Not in PyTorch.
 /// Throws: ValueError unless 0 <= warmup_steps <= total_steps, 1 <= total_steps and 0 <= min_factor <= 1.
 [[nodiscard]] LRScheduler warmup_cosine(Optimizer& optimizer, WarmupCosineOptions options);
 
 struct OneCycleLROptions {
-  double max_lr = 0;                             ///< to be given
-  std::optional<std::int64_t> total_steps = {};  ///< or the two below
+  double max_lr = 0;                             ///< required
+  std::optional<std::int64_t> total_steps = {};  ///< or the next two
   std::optional<std::int64_t> epochs = {};
   std::optional<std::int64_t> steps_per_epoch = {};
-  double pct_start = 0.3;               ///< the part of the steps in which the rate rises
+  double pct_start = 0.3;               ///< fraction of the steps in which the rate rises
   std::string anneal_strategy = "cos";  ///< or "linear"
-  bool cycle_momentum = true;           ///< momentum, in the Adam family beta1, moves the other way
+  bool cycle_momentum = true;           ///< cycle the momentum (Adam: beta1) in the opposite direction
   double base_momentum = 0.85;
   double max_momentum = 0.95;
   double div_factor = 25;         ///< max_lr / first rate
   double final_div_factor = 1e4;  ///< first rate / last rate
-  bool three_phase = false;       ///< down to the first rate as slowly as up, then to the last
+  bool three_phase = false;       ///< fall to the first rate as slowly as the rise, then to the last
 };
-/// Up to max_lr and down again within total_steps calls of step(), with PyTorch's phases; the rates and
-/// momenta are the same for every parameter group.
-/// Throws: ValueError for options out of range, an optimiser without momentum to cycle, and a step after the
-/// last. Smith and Topin, "Super-convergence: very fast training of neural networks using large learning
+/// Raises the rate to max_lr and lowers it again within total_steps calls of step(), in PyTorch's phases;
+/// rates and momenta are the same for every parameter group.
+/// Throws: ValueError if an option is out of range or the optimiser has no momentum to cycle; step() throws
+/// ValueError after the last step.
+/// Source: Smith and Topin, "Super-convergence: very fast training of neural networks using large learning
 /// rates" (2018).
 class OneCycleLR : public LRScheduler {
  public:
@@ -207,9 +209,10 @@ class OneCycleLR : public LRScheduler {
 };
 
 struct LambdaLROptions {
-  std::function<double(std::int64_t)> lr_lambda = {};  ///< the factor of an epoch; to be given
+  std::function<double(std::int64_t)> lr_lambda = {};  ///< the factor of an epoch; required
 };
-/// The base rate times lr_lambda(epoch). Throws: ValueError for an empty function or a negative rate.
+/// The base rate times lr_lambda(epoch).
+/// Throws: ValueError if the function is empty or a rate is negative.
 class LambdaLR : public LRScheduler {
  public:
   LambdaLR(Optimizer& optimizer, LambdaLROptions options);
@@ -219,23 +222,22 @@ struct LinearWarmupOptions {
   std::int64_t warmup_steps = 0;
 };
 /// The base rate times min(1, (step + 1)/warmup_steps). Not in PyTorch.
-/// Throws: ValueError for a negative warmup_steps.
+/// Throws: ValueError if warmup_steps is negative.
 class LinearWarmup : public LRScheduler {
  public:
   LinearWarmup(Optimizer& optimizer, LinearWarmupOptions options);
 };
 
-/// One schedule after another: schedules[i] runs from milestones[i - 1] until milestones[i], starting at its
-/// own step 0 from the base rates. It uses the functions of the schedules, whose own step() is not called and
-/// which need not outlive it; its state is its own position alone.
+/// A sequence of schedules: schedules[i] runs from milestones[i - 1] until milestones[i], starting at its own
+/// step 0 from the base rates. Only the functions of the schedules are used: their step() is not called, and
+/// they need not outlive the sequence. The state is the sequence's own position.
 ///
 ///     rt::LinearLR warmup(optimizer, {.start_factor = 0.1, .total_iters = 5});
 ///     rt::CosineAnnealingLR cosine(optimizer, {.T_max = 95});
 ///     rt::SequentialLR schedule(optimizer, {&warmup, &cosine}, {5});
 ///
-/// Throws: ValueError if there is no schedule, a schedule is null, of another optimiser or a
-/// ReduceLROnPlateau, or unless there is one milestone fewer than schedules and they are positive and
-/// increase.
+/// Throws: ValueError unless there is at least one schedule, all are non-null, belong to one optimiser and
+/// are no ReduceLROnPlateau, and there is one milestone fewer than schedules, all positive and increasing.
 class SequentialLR : public LRScheduler {
  public:
   SequentialLR(Optimizer& optimizer, const std::vector<LRScheduler*>& schedules,
@@ -250,21 +252,21 @@ struct ReduceLROnPlateauOptions {
   std::string mode = "min";  ///< "min" if a smaller metric is better, or "max"
   double factor = 0.1;
   std::int64_t patience = 10;          ///< number of epochs without improvement to tolerate
-  double threshold = 1e-4;             ///< a smaller change of the metric is not an improvement
+  double threshold = 1e-4;             ///< smaller changes of the metric are not improvements
   std::string threshold_mode = "rel";  ///< relative to the best so far, or "abs"
-  std::int64_t cooldown = 0;           ///< epochs after a reduction in which nothing is counted
+  std::int64_t cooldown = 0;  ///< number of epochs after a reduction in which bad epochs are not counted
   double min_lr = 0;
-  double eps = 1e-8;  ///< a smaller change of the rate is not made
+  double eps = 1e-8;  ///< smaller changes of the rate are not made
 };
-/// Multiplies the rate of each group by factor when a metric has not improved for more than `patience`
+/// Multiplies the rate of each group by `factor` when a metric has not improved for more than `patience`
 /// epochs.
 /// Edge cases: a NaN metric is not an improvement.
-/// Throws: ValueError for a factor outside [0, 1), unknown modes and negative counts.
+/// Throws: ValueError if factor is outside [0, 1), a mode is unknown or a count is negative.
 class ReduceLROnPlateau : public LRScheduler {
  public:
   explicit ReduceLROnPlateau(Optimizer& optimizer, ReduceLROnPlateauOptions options = {});
 
-  /// Called after each epoch in place of LRScheduler::step(), which throws a ValueError for this schedule.
+  /// Call it after each epoch, instead of LRScheduler::step(), which throws a ValueError for this schedule.
   void step(double metric);
   StateDict state_dict() const override;
   void load_state_dict(const StateDict& state) override;

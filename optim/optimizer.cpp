@@ -31,7 +31,7 @@ Tensor copy_or_none(const Tensor& entry, const Tensor& parameter) {
 
 Optimizer::Optimizer(const char* name, std::vector<const char*> state_names)
     : name_(name), state_names_(std::move(state_names)) {
-  std::unordered_set<std::string_view> names{"step"};  // an entry of its own in the state dict
+  std::unordered_set<std::string_view> names{"step"};  // "step" is an entry of the state dict too
   for (const char* state : state_names_)
     if (!names.insert(state).second)
       throw ValueError(
@@ -65,7 +65,7 @@ void Optimizer::append(Tensors parameters, std::vector<Option> options) {
 
 void Optimizer::check_parameters(const Tensors& added) const {
   std::unordered_set<const Array*> seen;
-  for (const Tensor& parameter : parameters_) seen.insert(&parameter.array());
+  for (const Tensor& parameter : parameters_) seen.insert(&detail::Access::array(parameter));
   for (std::size_t i = 0; i < added.size(); ++i) {
     const Tensor& parameter = added[i];
     const std::size_t place = parameters_.size() + i;
@@ -78,7 +78,7 @@ void Optimizer::check_parameters(const Tensors& added) const {
           message("{}: parameter {} of shape {} is the result of an operation; only a leaf keeps its "
                   "gradient",
                   name_, place, parameter.shape()));
-    if (!seen.insert(&parameter.array()).second)
+    if (!seen.insert(&detail::Access::array(parameter)).second)
       throw ValueError(message("{}: parameter {} of shape {} is listed twice and would be updated twice",
                                name_, place, parameter.shape()));
   }
@@ -114,7 +114,7 @@ void Optimizer::step() {
       const Tensor gradient = parameter.grad();
       if (!gradient.defined() || !parameter.requires_grad()) continue;
       State& state = states_[i];
-      for (Tensor& tensor : state.tensors)  // the module may have been converted since
+      for (Tensor& tensor : state.tensors)  // the module may have been converted in the meantime
         if (tensor.defined() && tensor.dtype() != parameter.dtype()) tensor = tensor.to(parameter.dtype());
       ++state.step;
       update(parameter, gradient, state);
@@ -126,7 +126,7 @@ void Optimizer::zero_grad() {
   for (const Tensor& parameter : parameters_) parameter.zero_grad();
 }
 
-/// Calls f, which changes options, and checks them; if either throws, the options are what they were.
+/// Calls f, which changes options, and checks them; restores the options if either throws.
 template <class F>
 void Optimizer::change(F f) {
   std::vector<Group> before = groups_;

@@ -3,7 +3,7 @@
 
 #include "retort/optim/optimizer.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 struct RMSpropOptions {
   double lr = 1e-2;
@@ -12,21 +12,21 @@ struct RMSpropOptions {
   double weight_decay = 0;
   double momentum = 0;
   bool centered = false;  ///< divide by the standard deviation instead
-  bool maximize = false;  ///< ascend instead
+  bool maximize = false;  ///< maximise instead of minimise
 };
 
-/// s = alpha·s + (1-alpha)·g²; b = momentum·b + g/(sqrt(s) + eps); p -= lr·b. Tieleman and Hinton, "Lecture
-/// 6.5" of Neural Networks for Machine Learning (2012); centered: Graves, "Generating sequences with
-/// recurrent neural networks" (2013). Throws: ValueError for alpha outside [0, 1] or any other
-/// option that is negative.
+/// s = alpha·s + (1-alpha)·g²; b = momentum·b + g/(sqrt(s) + eps); p -= lr·b.
+/// Throws: ValueError if alpha is outside [0, 1] or any other option is negative.
+/// Source: Tieleman and Hinton, "Lecture 6.5" of Neural Networks for Machine Learning (2012); centered:
+/// Graves, "Generating sequences with recurrent neural networks" (2013).
 class RMSprop : public Optimizer {
  public:
   explicit RMSprop(Tensors parameters, RMSpropOptions options = {});
   explicit RMSprop(std::vector<ParameterGroup<RMSpropOptions>> groups);
   explicit RMSprop(std::initializer_list<ParameterGroup<RMSpropOptions>> groups)
       : RMSprop(std::vector(groups)) {}
-  /// Adds a group of parameters. Throws: ValueError for a parameter of another group or an option out of
-  /// range.
+  /// Adds a group of parameters.
+  /// Throws: ValueError if a parameter belongs to another group or an option is out of range.
   void add_group(ParameterGroup<RMSpropOptions> group);
 
  protected:

@@ -6,7 +6,7 @@ execute_process(
   RESULT_VARIABLE failed)
 string(REGEX MATCHALL "(^|\n)[A-Za-z0-9_]+" suites "${content}")
 if(failed OR NOT suites)
-  add_test(retort_tests "${program}")  # not built, or broken: running it says which
+  add_test(retort_tests "${program}")  # not built, or broken: running it shows which
 endif()
 foreach(suite IN LISTS suites)
   string(STRIP "${suite}" suite)

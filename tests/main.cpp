@@ -13,7 +13,7 @@ namespace {
 
 namespace unit_test = boost::unit_test;
 
-/// Part of every test case: its tear-down runs when the case's own tensors are gone.
+/// Fixture of every test case: its tear-down runs after the case's own tensors are destroyed.
 class NoNodeLeft : public unit_test::test_unit_fixture {
  public:
   void setup() override { before_ = retort::live_nodes(); }
@@ -36,7 +36,7 @@ class AddToEveryCase : public unit_test::test_tree_visitor {
 
 struct Setup {
   Setup() {
-    // A shell starts what it puts into the background with SIGINT ignored; tests send it, to others too.
+    // A shell starts background jobs with SIGINT ignored, but the tests send it, also to child processes.
     std::signal(SIGINT, SIG_DFL);
     AddToEveryCase add;
     unit_test::traverse_test_tree(unit_test::framework::master_test_suite(), add, true);
@@ -46,6 +46,6 @@ BOOST_TEST_GLOBAL_FIXTURE(Setup);
 
 }  // namespace
 
-// AddressSanitizer would end the program where an allocation fails; tests ask for more than any machine has.
+// AddressSanitizer would abort on a failed allocation; tests request more memory than any machine has.
 extern "C" const char* __asan_default_options();  // NOLINT: its name
 extern "C" const char* __asan_default_options() { return "allocator_may_return_null=1"; }

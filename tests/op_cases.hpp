@@ -1,7 +1,7 @@
 // The op table: one row for every public operation, read by all drivers of op_table_test.cpp.
 //
-// An operation that stands in a header of framework/ops, losses or core/engine_ops.hpp and has no row here
-// fails the build of the tests (check_op_table.cmake).
+// An operation that is declared in a header of framework/ops, losses or core/engine_ops.hpp and has no row
+// here fails the build of the tests (check_op_table.cmake).
 #pragma once
 
 #include <functional>
@@ -24,9 +24,9 @@ struct Refused {
 
 struct OpCase {
   std::string name = {};     ///< the public function's
-  std::string variant = {};  ///< of one that has several rows
+  std::string variant = {};  ///< distinguishes several rows of one function
   Function call = {};
-  Function twin = {};                 ///< the same in plain loops over float64
+  Function twin = {};                 ///< its definition in float64, as an xtensor expression or loops
   std::vector<Tensors> samples = {};  ///< float64 (and int64) arguments: some sizes, one element, none
   std::vector<Refused> refused = {};
   bool differentiable = true;       ///< false: the result is int64
@@ -72,7 +72,7 @@ inline std::vector<Tensors> binary_samples() {
           {spread({}), b({2, 3})},     {spread({2, 1, 4}), b({3, 1})}, {spread({1}), b({1})},
           {spread({}), b({})},         {spread({0, 3}), b({1, 3})},    {spread({33}), b({33})}};
 }
-/// Shapes that no broadcasting fits together.
+/// Pairs of shapes that do not broadcast.
 inline std::vector<Refused> unequal_pair() { return {{Refusal::shape, {spread({2, 3}), spread({4})}}}; }
 
 }  // namespace retort::tests

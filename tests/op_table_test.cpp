@@ -49,7 +49,8 @@ void check_equal(const Tensor& got, const Tensor& want, double relative, double 
   }
 }
 
-/// Buffers of the sizes that a call will ask for, full of NaN: a kernel that leaves a hole is found out.
+/// Fills the pool with buffers of the sizes that a call will request, full of NaN: reveals elements that a
+/// kernel does not write.
 void poison_the_pool(const Tensors& inputs) {
   const double nan = std::numeric_limits<double>::quiet_NaN();
   for (int copies = 0; copies < 3; ++copies) {
@@ -62,7 +63,7 @@ void poison_the_pool(const Tensors& inputs) {
 
 bool is_float(const Tensor& tensor) { return is_floating_point(tensor.dtype()); }
 
-/// Copies of the arguments; those of a float type want a gradient.
+/// Copies of the arguments; those of a float type require a gradient.
 Tensors leaves(const Tensors& inputs, std::optional<DType> dtype = {}) {
   Tensors copies;
   for (const Tensor& input : inputs) {
@@ -199,7 +200,7 @@ bool is_empty(const Tensors& inputs) {
 BOOST_AUTO_TEST_SUITE(op_table)
 
 BOOST_AUTO_TEST_CASE(every_operation_is_tried_on_one_element_and_on_none) {
-  std::map<std::string, std::pair<bool, bool>> tried;  // one element, none
+  std::map<std::string, std::pair<bool, bool>> tried;  // with one element, and empty
   for (const OpCase& row : op_cases()) {
     auto& [one, none] = tried[row.name];
     for (const Tensors& sample : row.samples) {
@@ -231,7 +232,7 @@ BOOST_DATA_TEST_CASE(gradients_are_those_of_central_differences, data::make(op_c
   for (const Tensors& sample : row.samples) {
     const GradcheckReport first = gradcheck(row.call, leaves(sample));
     BOOST_CHECK_MESSAGE(first, row.title() << ": " << first);
-    if (is_empty(sample)) continue;  // the mean of nothing has no derivative to compare
+    if (is_empty(sample)) continue;  // the mean of an empty tensor has no derivative
     const GradcheckReport second = gradgradcheck(row.call, leaves(sample));
     BOOST_CHECK_MESSAGE(second, row.title() << ": " << second);
   }

@@ -1,4 +1,4 @@
-// What several test files need.
+// Helpers shared by several test files.
 #pragma once
 
 #include <boost/test/unit_test.hpp>
@@ -9,7 +9,7 @@
 
 namespace retort::tests {
 
-/// Sets a variable of the environment, or takes it away, while it lives.
+/// Sets or unsets an environment variable during its lifetime.
 class Variable {
  public:
   Variable(const char* name, const char* value) : name_(name) {
@@ -27,7 +27,8 @@ class Variable {
   std::optional<std::string> before_;
 };
 
-/// The text of the Expected that f throws; a failed check, and an empty text, when it throws none.
+/// The message of the Expected exception that f throws. If f throws none, a check fails and the text is
+/// empty.
 template <class Expected, class F>
 std::string thrown_text(F&& f) {
   try {

@@ -10,9 +10,12 @@
 #include <filesystem>
 #include <iostream>
 #include <new>
+#include <optional>
 #include <retort/framework/base/threads.hpp>
+#include <retort/framework/distributed/communicator.hpp>
 #include <string>
 #include <string_view>
+#include <thread>
 
 #include "distill/cli/options.hpp"
 #include "distill/report/html_report.hpp"
@@ -33,13 +36,15 @@ using Clock = distill::Run::Clock;
 void select(const distill::Options& options, const distill::Data& data, Clock::time_point start) {
   const distill::Grid grid;
   distill::require_images(data, options.student_images, grid.held_out);
-  const distill::OutputFile out(options.out, "SELECTION.md");
-  distill::ProgressObserver progress(options.quiet);
+  std::optional<distill::OutputFile> out;
+  if (options.writes()) out.emplace(options.out, "SELECTION.md");
+  distill::ProgressObserver progress(options.quiet || !options.writes());
   const distill::Selection selection = distill::select(data, options, grid, progress);
   const std::string page =
       distill::page_of(selection, options, grid, std::chrono::duration<double>(Clock::now() - start).count());
-  out.write(page);
-  std::cout << page << "\nwritten to " << out.path() << '\n';
+  if (!out) return;
+  out->write(page);
+  std::cout << page << "\nwritten to " << out->path() << '\n';
 }
 
 void print(const distill::Metrics& metrics) {
@@ -47,7 +52,7 @@ void print(const distill::Metrics& metrics) {
 }
 
 void train_teacher(const distill::Options& options, const distill::Data& data, Clock::time_point start) {
-  if (!options.save_logits.empty()) {
+  if (!options.save_logits.empty() && options.writes()) {
     const std::filesystem::path path(options.save_logits);
     const std::string folder = path.parent_path().string();
     const distill::OutputFile proven(folder.empty() ? "." : folder, path.filename().string(),
@@ -55,7 +60,9 @@ void train_teacher(const distill::Options& options, const distill::Data& data, C
   }
   distill::require_classes(data, options.top_k);
   distill::Run run(options, data, start);
-  print(distill::run_teacher(data, options, run));
+  const distill::Metrics metrics = distill::run_teacher(data, options, run);
+  if (!options.writes()) return;
+  print(metrics);
   std::cout << "\nwritten to " << run.last_file().path() << '\n';
 }
 
@@ -66,6 +73,7 @@ void train_students(const distill::Options& options, const distill::Data& data, 
   if (options.command == Command::teach && !options.resume) distill::check_teacher(data, options);
   distill::Run run(options, data, start);
   distill::Result result = distill::run_experiment(data, options, run);
+  if (!options.writes()) return;
   result.seconds = run.seconds();
   run.last_file().write(distill::json_of(result));
   std::cout << distill::table_of(result) << "\nwritten to " << run.last_file().path() << std::endl;
@@ -74,8 +82,13 @@ void train_students(const distill::Options& options, const distill::Data& data, 
 
 void run(const distill::Options& options) {
   const auto start = Clock::now();
+  const bool trains = options.command != Command::evaluate && options.command != Command::report;
+  if (!trains && !options.writes()) return;
+  if (trains && options.writes() && !options.quiet && options.world->size() > 1 && options.shards == 0)
+    std::cerr << options.world->size()
+              << " processes repeat the same work; --shards 8 divides it among them\n";
   if (options.threads > 0) retort::set_num_threads(static_cast<int>(options.threads));
-  const distill::Data data = distill::load_data(options.data);
+  const distill::Data data = distill::hold_out(distill::load_data(options.data), options.held_out);
   switch (options.command) {
     case Command::distill:
       if (options.select) return select(options, data, start);
@@ -93,8 +106,12 @@ void run(const distill::Options& options) {
   }
 }
 
-/// Exactly one line on stderr.
-int fail(std::string message) {
+/// Exactly one line on stderr. An error on all processes is reported by the first, whose end ends the others.
+int fail(std::string message, int rank) {
+  if (rank > 0) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(500));
+    message = "rank " + std::to_string(rank) + ": " + message;
+  }
   std::replace_if(
       message.begin(), message.end(), [](unsigned char c) { return c < ' ' || c == 0x7F; }, ' ');
   std::cerr << "distill: " << message << '\n';
@@ -140,16 +157,26 @@ bool reader_has_gone() {
 
 int main(int argc, char** argv) {
   secure_streams();
+  int rank = 0;
   try {
-    if (const auto options = distill::parse_options(argc, argv)) run(*options);
-    if (!std::cout.flush() && !reader_has_gone()) return fail("standard output cannot be written");
+    const retort::Communicator world(argc, argv);
+    rank = world.rank();
+    if (rank > 0) std::cout.rdbuf(nullptr);
+    try {
+      if (auto options = distill::parse_options(argc, argv)) {
+        options->world = &world;
+        run(*options);
+      }
+    } catch (const distill::Interrupted&) {  // on all processes
+      if (rank == 0) std::cerr << "distill: stopped; to resume:\n  " << resuming(argc, argv) << '\n';
+      return 130;
+    }
+    if (rank == 0 && !std::cout.flush() && !reader_has_gone())
+      return fail("standard output cannot be written", rank);
     return 0;
-  } catch (const distill::Interrupted&) {
-    std::cerr << "distill: stopped; to resume:\n  " << resuming(argc, argv) << '\n';
-    return 130;
   } catch (const std::bad_alloc&) {
-    return fail("out of memory; try a smaller --batch-size or --teacher-width");
+    return fail("out of memory; try a smaller --batch-size or --teacher-width", rank);
   } catch (const std::exception& error) {
-    return fail(error.what());
+    return fail(error.what(), rank);
   }
 }

@@ -32,8 +32,11 @@ int run(rt::Communicator& world, const std::string& folder, std::int64_t steps) 
     const char* const name = stage == 0 ? "teacher" : "student";
     rt::AdamW optimizer(model.parameters(), {.lr = 2e-3});
     rt::CosineAnnealingLR schedule(optimizer, {.T_max = steps});
-    rt::DataLoader loader(training, {.batch_size = 256, .shuffle = true, .seed = 1});
     rt::DataParallel parallel(model, world, {.shards = 8});
+    rt::DataLoader loader(training, {.batch_size = 256,
+                                     .shuffle = true,
+                                     .seed = 1,
+                                     .shards = parallel.own_shards()});  // only this process's rows
     rt::Checkpoint checkpoint(folder + "/" + name, {.module = &model,
                                                     .optimizer = &optimizer,
                                                     .schedulers = {&schedule},

@@ -2,165 +2,157 @@
 // network that learns from a large one's soft answers makes about half the errors of one that learns from the
 // labels, and even recognises digits that it never saw. Runs on Fashion-MNIST, or on any folder in MNIST's
 // format.
-#include <CLI/CLI.hpp>
-#include <cstdio>
 #include <map>
 
 #include "hinton_2015/experiment.hpp"
 
 namespace rt = retort;
+using example::Options;
+using hinton::Classes;
 using hinton::Mlp;
-using hinton::Options;
+using hinton::Recipe;
 using rt::Tensor;
 
-namespace {
-
-Options parse(int argc, char** argv) {
-  Options options;
-  CLI::App app("Hinton, Vinyals and Dean (2015), section 3", "hinton_2015");
-  app.add_option("--data", options.data, "folder of four IDX files")->capture_default_str();
-  app.add_option("--out", options.out, "folder of the run; an unfinished one is resumed")
-      ->capture_default_str();
-  app.add_flag("--quick", options.quick, "a smaller version in 5 minutes");
-  CLI::Option* const seeds =
-      app.add_option("--seeds", options.seeds, "students of each kind")->check(CLI::Range(1, 99));
-  app.add_option("--rows", options.rows, "use only the first images of each set")->check(CLI::PositiveNumber);
-  app.add_option("--checkpoint-every", options.checkpoint_every, "seconds")->check(CLI::NonNegativeNumber);
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    std::exit(app.exit(error));
-  }
-  if (options.quick) {
-    options.teacher_epochs = 8;
-    options.student_epochs = 4;
-    options.grid_epochs = 2;
-    options.widths = {30, 300};
-    options.temperatures = {1, 4, 20};
-    if (seeds->empty()) options.seeds = 1;
-  }
-  if (options.rows > 0) options.teacher_epochs = options.student_epochs = options.grid_epochs = 1;
-  return options;
-}
-
-std::pair<rt::Dataset, rt::Dataset> load(const Options& options) {
-  auto [training, test] = rt::load_idx_pair(options.data);
-  if (options.rows == 0) return {training, test};
-  return {training.slice(0, std::min(options.rows, training.size())),
-          test.slice(0, std::min(options.rows, test.size()))};
-}
-
-// Test errors of each way, over the seeds.
-struct Way {
-  std::string name;
-  std::string paper;
-  std::vector<double> errors = {};
+struct Plan {
+  Recipe teacher = {.epochs = 60, .max_norm = 2, .jitter = 2}, alone = {.epochs = 30},
+         distilled = {.epochs = 60}, grid = {.epochs = 20};
+  double temperature = 20;
+  Classes widths = {30, 100, 300, 800};
+  std::vector<double> temperatures = {1, 2.5, 4, 8, 20};
 };
 
-}  // namespace
+Plan plan_of(const Options& options) {
+  Plan plan;
+  if (options.quick || options.rows > 0) {
+    plan.widths = {30, 300};
+    plan.temperatures = {1, 4, 20};
+    plan.teacher.epochs = 12;
+    plan.alone.epochs = 8;
+    plan.distilled.epochs = 16;
+    plan.grid.epochs = 6;
+  }
+  if (options.rows > 0)
+    for (Recipe* const recipe : {&plan.teacher, &plan.alone, &plan.distilled, &plan.grid}) recipe->epochs = 1;
+  return plan;
+}
 
-int main(int argc, char** argv) try {
-  const Options options = parse(argc, argv);
-  const auto [training, test] = load(options);
+rt::JsonFields settings(const Options& options, const Plan& plan) {
+  rt::JsonFields fields = {{"data", options.data}, {"quick", options.quick}, {"rows", options.rows}};
+  for (const auto& [name, recipe] : {std::pair("teacher", plan.teacher),
+                                     {"alone", plan.alone},
+                                     {"distilled", plan.distilled},
+                                     {"grid", plan.grid}}) {
+    fields.emplace_back(rt::message("{}_epochs", name), recipe.epochs);
+    fields.emplace_back(rt::message("{}_lr", name), recipe.lr);
+  }
+  fields.insert(fields.end(), {{"max_norm", plan.teacher.max_norm},
+                               {"jitter", plan.teacher.jitter},
+                               {"temperature", plan.temperature},
+                               {"widths", example::listed(plan.widths)},
+                               {"temperatures", example::listed(plan.temperatures)}});
+  return fields;
+}
+
+void run(const Options& options) {
+  const Plan plan = plan_of(options);
+  const auto [training, test] = example::load_images(options);
   const Tensor labels = test.targets();
-  const std::int64_t pixels = training.inputs().size(1),
-                     classes = 1 + rt::max(training.targets()).item<std::int64_t>();
-  const rt::RunFolder run(options.out,
-                          {{"data", options.data}, {"quick", options.quick}, {"rows", options.rows}});
-  std::vector<Way> ways;
-  const auto count = [&](const std::string& name, double errors, const char* paper) {
-    auto way = std::ranges::find(ways, name, &Way::name);
-    if (way == ways.end()) way = ways.insert(way, {name, paper});
-    way->errors.push_back(errors);
+  const std::int64_t pixels = training.inputs().size(1), classes = example::class_count(training);
+  const rt::RunFolder run(options.out, settings(options, plan));
+  example::Comparison errors({"errors"}, run.file("results.jsonl"));
+  const auto judge = [&](const std::string& way, const Tensor& logits, const Classes& of = {}) {
+    errors.add(way, {hinton::errors(logits, labels, of)});
   };
 
   // The large network: dropout, max-norm, and images moved by up to two pixels.
-  const rt::CrossEntropyLoss cross_entropy;
-  const hinton::Loss from_labels = [&](const Tensor& logits, const rt::Batch& batch) {
+  const auto from_labels = [cross_entropy = rt::CrossEntropyLoss()](const Tensor& logits,
+                                                                    const rt::Batch& batch) {
     return cross_entropy(logits, batch.target);
   };
   rt::manual_seed(0);
   Mlp teacher(pixels, 1200, classes, true);
-  hinton::train(run, "teacher", teacher, training,
-                {.epochs = options.teacher_epochs, .lr = 1e-3, .adam = true, .max_norm = 2, .jitter = 2},
-                from_labels, options);
+  hinton::train(run, "teacher", teacher, training, plan.teacher, options, from_labels);
   const Tensor teacher_logits = rt::predict(teacher, test);
-  count("teacher, 784-1200-1200-10", static_cast<double>(hinton::errors(teacher_logits, labels)), "67");
+  judge("teacher, 784-1200-1200-10", teacher_logits);
 
   // Its answers to the training images, which are not moved. The students learn from nothing else.
   const rt::Dataset transfer({{"input", training.inputs()},
                               {"target", training.targets()},
                               {"teacher", rt::predict(teacher, training)}});
   const auto distilled = [&](const std::string& name, const rt::Dataset& data, std::int64_t width,
-                             double temperature, std::int64_t epochs, std::int64_t seed) {
+                             double temperature, Recipe recipe, std::uint64_t seed) {
     const rt::DistillationLoss soft({.temperature = temperature, .alpha = 1});
-    rt::manual_seed(static_cast<std::uint64_t>(seed));
+    rt::manual_seed(seed);
     Mlp student(pixels, width, classes, false);
-    hinton::train(
-        run, name, student, data, {.epochs = epochs, .seed = static_cast<std::uint64_t>(seed)},
-        [&](const Tensor& logits, const rt::Batch& batch) {
-          return soft({.student = logits, .teacher = batch["teacher"]});
-        },
-        options);
+    recipe.seed = seed;
+    hinton::train(run, name, student, data, recipe, options,
+                  [&](const Tensor& logits, const rt::Batch& batch) {
+                    return soft({.student = logits, .teacher = batch["teacher"]});
+                  });
     return rt::predict(student, test);
   };
-  // A transfer set that lacks classes; then the bias of some classes is corrected, in two ways.
-  const auto lacking = [&](const std::string& name, const Tensor& logits,
-                           const std::vector<std::int64_t>& corrected,
-                           const std::array<const char*, 2>& paper) {
-    const auto of_class = [&](const Tensor& l) {
-      return static_cast<double>(hinton::errors(l, labels, {3}));
-    };
-    const auto add = [&](const char* how, const Tensor& l, const char* figure, const char* of_class_figure) {
-      count(name + how, static_cast<double>(hinton::errors(l, labels)), figure);
-      if (corrected.size() == 1) count(name + how + ": of class 3", of_class(l), of_class_figure);
-    };
+  // After a transfer set that lacked classes, the bias of some classes is corrected, in two ways.
+  const auto judge_lacking = [&](const std::string& way, const Tensor& logits, const Classes& corrected) {
     const double by_test = hinton::bias_by_test_errors(logits, labels, corrected),
                  by_mass = hinton::bias_by_mass(logits, training.targets(), corrected);
-    add("", logits, paper[0], "133");
-    add(", bias chosen on the test set", hinton::with_bias(logits, corrected, by_test), paper[1], "14");
-    add(", bias chosen without labels", hinton::with_bias(logits, corrected, by_mass), "", "");
+    for (const auto& [how, b] : {std::pair("", 0.0),
+                                 {", bias chosen on the test set", by_test},
+                                 {", bias chosen without labels", by_mass}}) {
+      judge(way + how, hinton::with_bias(logits, corrected, b));
+      if (corrected.size() == 1)
+        judge(way + how + ": of class 3", hinton::with_bias(logits, corrected, b), {3});
+    }
   };
 
   Tensor alone_logits, distilled_logits;
-  for (std::int64_t seed = 1; seed <= options.seeds; ++seed) {
-    const std::string number = "-" + std::to_string(seed);
-    rt::manual_seed(static_cast<std::uint64_t>(seed));
+  for (std::int64_t number = 1; number <= options.seeds; ++number) {
+    const auto seed = static_cast<std::uint64_t>(number);
+    rt::manual_seed(seed);
     Mlp alone(pixels, 800, classes, false);
-    hinton::train(run, "alone" + number, alone, training,
-                  {.epochs = options.student_epochs, .seed = static_cast<std::uint64_t>(seed)}, from_labels,
-                  options);
+    Recipe recipe = plan.alone;
+    recipe.seed = seed;
+    hinton::train(run, rt::message("alone-{}", seed), alone, training, recipe, options, from_labels);
     alone_logits = rt::predict(alone, test);
-    count("student alone, 784-800-800-10", static_cast<double>(hinton::errors(alone_logits, labels)), "146");
+    judge("student alone, 784-800-800-10", alone_logits);
     const auto student = [&](const char* name, const rt::Dataset& data) {
-      return distilled(name + number, data, 800, 20, options.student_epochs, seed);
+      return distilled(rt::message("{}-{}", name, seed), data, 800, plan.temperature, plan.distilled, seed);
     };
     distilled_logits = student("distilled", transfer);
-    count("student distilled, T = 20", static_cast<double>(hinton::errors(distilled_logits, labels)), "74");
-    lacking("without class 3", student("without-3", hinton::with_classes(transfer, {3}, false)), {3},
-            {"206", "109"});
-    lacking("classes 7 and 8 only", student("only-7-8", hinton::with_classes(transfer, {7, 8}, true)), {7, 8},
-            {"4730", "1320"});
+    judge("student distilled, T = 20", distilled_logits);
+    judge_lacking("without class 3", student("without-3", hinton::with_classes(transfer, {3}, false)), {3});
+    judge_lacking("classes 7 and 8 only", student("only-7-8", hinton::with_classes(transfer, {7, 8}, true)),
+                  {7, 8});
   }
 
   // Which temperature suits which width.
   std::vector<std::vector<std::string>> grid = {{"hidden units"}};
-  for (const double t : options.temperatures) grid[0].push_back(rt::message("T = {}", t));
+  for (const double t : plan.temperatures) grid[0].push_back(rt::message("T = {}", t));
   std::vector<rt::ReportSeries> curves;
-  for (const std::int64_t width : options.widths) {
+  for (const std::int64_t width : plan.widths) {
     grid.push_back({std::to_string(width)});
-    curves.push_back({.name = rt::message("{} units", width), .x = options.temperatures});
-    for (const double t : options.temperatures) {
+    curves.push_back({.name = rt::message("{} units", width), .x = plan.temperatures});
+    for (const double t : plan.temperatures) {
       const Tensor logits =
-          distilled(rt::message("width-{}-T-{}", width, t), transfer, width, t, options.grid_epochs, 1);
-      curves.back().y.push_back(static_cast<double>(hinton::errors(logits, labels)));
+          distilled(rt::message("width-{}-T-{}", width, t), transfer, width, t, plan.grid, 1);
+      curves.back().y.push_back(hinton::errors(logits, labels));
       grid.back().push_back(rt::message("{}", curves.back().y.back()));
     }
   }
 
+  const std::map<std::string, std::string> paper = {
+      {"teacher, 784-1200-1200-10", "67"},
+      {"student alone, 784-800-800-10", "146"},
+      {"student distilled, T = 20", "74"},
+      {"without class 3", "206"},
+      {"without class 3: of class 3", "133"},
+      {"without class 3, bias chosen on the test set", "109"},
+      {"without class 3, bias chosen on the test set: of class 3", "14"},
+      {"classes 7 and 8 only", "4730"},
+      {"classes 7 and 8 only, bias chosen on the test set", "1320"}};
   std::vector<std::vector<std::string>> rows = {{"errors on the test set", "here", "paper"}};
-  for (const Way& way : ways)
-    rows.push_back({way.name, rt::mean_text(way.errors, way.errors.size() > 1 ? 1 : 0), way.paper});
+  for (const std::string& way : errors.ways())
+    rows.push_back({way, rt::mean_text(errors.values(way), errors.values(way).size() > 1 ? 1 : 0),
+                    paper.contains(way) ? paper.at(way) : ""});
   std::printf("%s\n%s\n", rt::text_table(rows).c_str(), rt::text_table(grid).c_str());
 
   rt::Report report(
@@ -174,20 +166,22 @@ int main(int argc, char** argv) try {
   report.table(rows);
   report.section("Temperature and width", "Test errors of distilled students.").table(grid);
   report.curves("Errors by temperature", {.x = "temperature", .y = "test errors", .log_x = true}, curves);
-  report.section("Training");
-  for (const char* name : {"teacher", "alone-1", "distilled-1"}) {
-    const rt::RunFolder::Column loss = run.column(name, "loss");
-    report.curves(rt::message("{}: loss", name), {.x = "epoch", .y = "loss"},
-                  {{.x = loss.epochs, .y = loss.values}});
-  }
+  example::show_losses(report, run, {"teacher", "alone-1", "distilled-1"});
   report.section("Calibration", "How many of the answers given with some confidence are right.");
   report.calibration("teacher", teacher_logits, labels).calibration("student alone", alone_logits, labels);
-  report.calibration("student distilled", distilled_logits, labels).write(run.file("report.html"));
-  std::printf("report: %s\n", run.file("report.html").c_str());
-} catch (const rt::Interrupted& stop) {
-  std::fprintf(stderr, "hinton_2015: %s\n", stop.what());
-  return 130;
-} catch (const std::exception& error) {
-  std::fprintf(stderr, "hinton_2015: %s\n", error.what());
-  return 1;
+  report.calibration("student distilled", distilled_logits, labels);
+  example::write_report(report, run);
+}
+
+int main(int argc, char** argv) {
+  return example::run_program(argc, argv, "hinton_2015",
+                              {.data = "/usr/share/datasets/fashion-mnist", .out = "runs/hinton_2015"}, run,
+                              [](CLI::App& app, Options& options) {
+                                example::add_rows(app, options);
+                                app.add_flag("--quick", options.quick,
+                                             "a smaller version in 5 minutes, with one student of each kind");
+                                app.final_callback([&] {
+                                  if (options.quick && app["--seeds"]->empty()) options.seeds = 1;
+                                });
+                              });
 }

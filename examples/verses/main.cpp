@@ -3,14 +3,14 @@
 // LSTM learns the same alone and one from the stored answers. Some metrics count each book the same.
 #include <map>
 
-#include "common/program.hpp"
+#include "common/text.hpp"
 
 namespace rt = retort;
 using rt::Tensor;
 
 constexpr std::int64_t batch_size = 64, longest = 128;  // words
 constexpr std::int64_t teacher_epochs = 4, student_epochs = 6, kept = 10;
-constexpr double temperature = 1, teacher_weight = 0.9;
+constexpr double temperature = 1, teacher_weight = 0.9, teacher_lr = 2e-3, student_lr = 4e-3;
 
 // The verses as numbers of words, in three parts.
 struct Verses {
@@ -133,28 +133,26 @@ void train(const rt::RunFolder& run, const std::string& name, Model& model, cons
   };
   rt::Training training(
       run, name, {.module = &model, .optimizer = &optimizer, .schedulers = {&schedule}, .loader = &loader},
-      {.epochs = epochs,
-       .checkpoint_every = options.checkpoint_every,
-       .evaluate = evaluate,
-       .quiet = options.quiet});
+      options.training(epochs, 1, 50, evaluate));
   while (!training.done())
-    for (const rt::Batch& batch : loader) {
-      const Tensor loss = loss_of(model(batch), batch);
-      optimizer.zero_grad();
-      loss.backward();
-      rt::clip_grad_norm(model.parameters(), 1);
-      optimizer.step();
-      schedule.step();
-      training.step(loss.item<double>());
-    }
+    for (const rt::Batch& batch : loader) training.learn(loss_of(model(batch), batch));
 }
 
 void run(const example::Options& options) {
   const Verses verses = read_verses(options);
-  const rt::RunFolder folder(options.out, {{"data", options.data}, {"scale", options.scale}});
+  const rt::RunFolder folder(options.out, {{"data", options.data},
+                                           {"scale", options.scale},
+                                           {"teacher_epochs", teacher_epochs},
+                                           {"teacher_lr", teacher_lr},
+                                           {"student_epochs", student_epochs},
+                                           {"student_lr", student_lr},
+                                           {"kept", kept},
+                                           {"temperature", temperature},
+                                           {"alpha", teacher_weight}});
   example::Comparison results({"accuracy", "balanced accuracy", "macro F1", "nll"},
                               folder.file("results.jsonl"));
-  rt::Report report("Which book is a verse from?", "Metrics of the test verses.");
+  rt::Report report("Which book is a verse from?",
+                    rt::message("Metrics of the test verses. {}", results.explanation));
   const Tensor truth = verses.parts[2]["target"];
   const auto judge = [&](const std::string& way, const Tensor& logits) {
     results.add(way, {rt::metrics::accuracy(logits, truth), rt::metrics::balanced_accuracy(logits, truth),
@@ -165,7 +163,7 @@ void run(const example::Options& options) {
   const Loss from_labels = [](const Tensor& logits, const rt::Batch& batch) {
     return rt::cross_entropy(logits, batch.target);
   };
-  train(folder, "teacher", teacher, verses, teacher_epochs, 2e-3, 0, options, from_labels);
+  train(folder, "teacher", teacher, verses, teacher_epochs, teacher_lr, 0, options, from_labels);
   judge("teacher", logits_of(teacher, verses.parts[2]));
 
   const rt::SparseTeacher stored = example::stored_answers(
@@ -182,19 +180,20 @@ void run(const example::Options& options) {
       const auto draws = static_cast<std::uint64_t>(seed);
       rt::manual_seed(draws + 1);  // the same first weights and the same batches for both
       Student student(verses.words, std::ssize(verses.books));
-      train(folder, rt::message("{}, seed {}", way, seed), student, verses, student_epochs, 4e-3, draws,
+      train(folder, rt::message("{}, seed {}", way, seed), student, verses, student_epochs, student_lr, draws,
             options, loss);
       judge(way, logits_of(student, verses.parts[2]));
     }
   results.show(report, "alone");
   report.section("The teacher", "Its answers to the test verses; books in the order of the text.");
   const Tensor logits = logits_of(teacher, verses.parts[2]);
-  report.calibration("Calibration", logits, truth);
-  report.confusion("Confusion", rt::metrics::confusion_matrix(logits, truth), verses.books);
+  report.calibration("Teacher", logits, truth);
+  report.confusion("Answers (columns) to each book (rows)", rt::metrics::confusion_matrix(logits, truth),
+                   verses.books);
   report.write(folder.file("report.html"));
 }
 
 int main(int argc, char** argv) {
   return example::run_program(argc, argv, "verses", {.data = "build/release/kjv.txt", .out = "runs/verses"},
-                              run);
+                              run, example::add_scale);
 }

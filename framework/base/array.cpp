@@ -22,7 +22,7 @@ void Storage::stamp() noexcept { written = current_id(); }
 
 void check_version(const Storage& storage) {
   const RunMode& mode = thread_state.mode;
-  // A buffer that the rule itself made and wrote was born after its operation.
+  // A buffer that the rule itself made and wrote is newer than its operation.
   if (storage.written > mode.running_id && storage.born <= mode.running_id)
     throw GraphError(
         message("backward: a value that '{}' saved was changed after it was recorded; change values "

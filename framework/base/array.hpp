@@ -1,4 +1,4 @@
-// Typed numbers without history: what kernels work on. Internal; users see Tensor.
+// Typed numbers without history, on which kernels work. Internal; users see Tensor.
 #pragma once
 
 #include <cstddef>
@@ -9,13 +9,13 @@
 #include "retort/framework/base/ref.hpp"
 #include "retort/framework/base/shape.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 namespace detail {
 
 /// A 64-byte aligned buffer; the elements follow this header. `born` and `written` are readings of the
-/// counter that numbers graph nodes: when the buffer was made, and when its values were last changed by a
-/// write that a recorded operation cannot know of.
+/// counter that numbers graph nodes: at the buffer's creation, and at the last write that no recorded
+/// operation knows of.
 class alignas(64) Storage : public RefCounted {
  public:
   static Ref<Storage> make(std::size_t bytes);
@@ -29,13 +29,13 @@ class alignas(64) Storage : public RefCounted {
 };
 void destroy(Storage* storage) noexcept;
 
-/// Throws the GraphError of a rule that reads values which changed after its operation was recorded.
+/// Throws the GraphError of a rule that reads values changed after its operation was recorded.
 void check_version(const Storage& storage);
 [[noreturn]] void wrong_element_type(DType have, DType asked);
 
 }  // namespace detail
 
-/// A contiguous row-major array. Copies share the buffer. Fresh ones are uninitialised.
+/// A contiguous row-major array. Copies share the buffer. A new array is uninitialised.
 class Array {
  public:
   Array() = default;
@@ -47,13 +47,14 @@ class Array {
   std::int64_t size() const { return size_; }
   std::size_t byte_size() const { return static_cast<std::size_t>(size_) * size_of(dtype_); }
 
-  /// The elements, for reading. GraphError where a rule would see values changed since its op was recorded.
+  /// The elements, for reading. Throws GraphError if a rule would read values changed since its op was
+  /// recorded.
   template <class T>
   std::span<const T> data() const {
     if (dtype_of<T> != dtype_) detail::wrong_element_type(dtype_, dtype_of<T>);
     return {static_cast<const T*>(read()), static_cast<std::size_t>(size_)};
   }
-  /// The elements of an array that its maker fills: no stamp.
+  /// The elements of a new array, for filling. Leaves the version stamp as it is.
   template <class T>
   std::span<T> fill() {
     if (dtype_of<T> != dtype_) detail::wrong_element_type(dtype_, dtype_of<T>);
@@ -64,9 +65,9 @@ class Array {
   /// Marks the values as changed.
   void stamp() { storage_->stamp(); }
 
-  /// The same buffer under another shape of as many elements.
+  /// The same buffer with another shape of equal size.
   Array reshaped(const Shape& shape) const;
-  /// True when no other array shares the buffer.
+  /// True if no other array shares the buffer.
   bool unique() const { return storage_->unique(); }
 
  private:

@@ -1,14 +1,14 @@
-// Ends the program with one clear line where the processor lacks an instruction set that the library was
-// compiled for; without this it would die of SIGILL somewhere. The build compiles this file for the baseline
-// processor and passes RETORT_ARCH and RETORT_CPU_FEATURES, one RETORT_CHECK("feature") for each set in use.
-// Nothing inline from the C++ library may stand here: the linker could take its body from a file compiled for
-// more.
+// Ends the program with a clear message if the processor lacks an instruction set that the library was
+// compiled for; otherwise it would die of SIGILL. The build compiles this file for the baseline processor and
+// passes RETORT_ARCH and RETORT_CPU_FEATURES: one RETORT_CHECK("feature") per set in use. This file must not
+// use inline functions of the C++ library: the linker could take their bodies from a file compiled for a
+// newer processor.
 #include <stdio.h>
 #include <stdlib.h>
 
-/// A name for the linker to ask for, so that the check is taken from a static library too.
+/// A symbol that the linker is told to resolve, so that a static library also links the check.
 extern "C" {
-extern const char retort_cpu_is_checked;
+[[gnu::visibility("default")]] extern const char retort_cpu_is_checked;
 const char retort_cpu_is_checked = 1;
 }
 
@@ -16,7 +16,7 @@ const char retort_cpu_is_checked = 1;
 
 namespace {
 
-// The lowest priority that programs may use: before every static initialiser that gives none.
+// The lowest priority that programs may use: runs before static initialisers without a priority.
 [[gnu::constructor(101)]] void check_cpu() {
   __builtin_cpu_init();
   const char* missing = nullptr;

@@ -3,12 +3,15 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <iosfwd>
 #include <limits>
 #include <string>
 #include <string_view>
 #include <type_traits>
 
-namespace retort {
+#include "retort/framework/base/export.hpp"
+
+namespace [[RETORT_EXPORT]] retort {
 
 /// A size, position or extent.
 using Index = std::int64_t;
@@ -26,7 +29,9 @@ constexpr std::string_view name(DType dtype) {
   return "unknown dtype";
 }
 
-/// Appends the name: how message() writes an element type.
+/// Prints name(dtype).
+std::ostream& operator<<(std::ostream& stream, DType dtype);
+/// Appends name(dtype), for message().
 inline void append_text(std::string& text, DType dtype) { text += name(dtype); }
 
 /// Bytes of one element.
@@ -35,7 +40,7 @@ constexpr std::size_t size_of(DType dtype) { return dtype == DType::float32 ? 4 
 /// True for float32 and float64.
 constexpr bool is_floating_point(DType dtype) { return dtype != DType::int64; }
 
-/// The type of an operation's result: float64 before float32 before int64.
+/// The element type of a result: float64 if either is, else float32 if either is, else int64.
 constexpr DType promote(DType a, DType b) {
   if (a == b) return a;
   return a == DType::float64 || b == DType::float64 ? DType::float64 : DType::float32;
@@ -43,7 +48,7 @@ constexpr DType promote(DType a, DType b) {
 
 namespace detail {
 template <class T>
-struct DTypeOf;  // no tensor has elements of this type: use float, double or std::int64_t
+struct DTypeOf;  // undefined: elements are float, double or std::int64_t
 template <>
 struct DTypeOf<float> {
   static constexpr DType value = DType::float32;
@@ -63,14 +68,14 @@ template <class T>
 inline constexpr DType dtype_of = detail::DTypeOf<T>::value;
 
 namespace detail {
-/// `value` as a To, as static_cast does it; but where that is undefined (a floating-point value beyond the
-/// range of an integer type), the nearest To, and 0 for NaN.
+/// Converts as static_cast does, with defined results for a floating-point value beyond the range of an
+/// integer type: the nearest To, and 0 for NaN.
 template <class To, class From>
 constexpr To convert(From value) {
   if constexpr (std::is_floating_point_v<From> && std::is_integral_v<To> && !std::is_same_v<To, bool>) {
     using Limits = std::numeric_limits<To>;
     constexpr From end =
-        2 * static_cast<From>(To{1} << (Limits::digits - 1));  // one above the largest, exactly
+        2 * static_cast<From>(To{1} << (Limits::digits - 1));  // the largest To plus 1, exactly
     if (value != value) return 0;
     if (value < static_cast<From>(Limits::min())) return Limits::min();
     if (value >= end) return Limits::max();
@@ -89,7 +94,7 @@ decltype(auto) visit_dtype(DType dtype, F&& f) {
   }
 }
 
-/// The same for an operation whose entry has refused int64 already.
+/// As visit_dtype(), for operations that have already rejected int64.
 template <class F>
 decltype(auto) visit_floating(DType dtype, F&& f) {
   return dtype == DType::float64 ? f(double{}) : f(float{});

@@ -21,7 +21,7 @@ struct Warnings {
 };
 
 Warnings& warnings() {
-  static Warnings* const state = new Warnings;  // a warning may come while static objects are destroyed
+  static Warnings* const state = new Warnings;  // warnings may be issued while static objects are destroyed
   return *state;
 }
 
@@ -44,7 +44,7 @@ void warn_once(std::string_view kind, std::string_view text) {
     if (!state.seen.emplace(kind).second) return;
     handler = state.handler;
   }
-  // Called without the lock: a handler may use the library, or throw.
+  // Called without holding the lock: a handler may use the library or throw.
   if (handler) {
     handler(text);
   } else {
@@ -63,7 +63,7 @@ void write_quietly(int descriptor, std::string_view text) {
     const ssize_t written = ::write(descriptor, text.data(), text.size());
     if (written < 0 && errno == EINTR) continue;
     if (written < 0) {
-      // The signal of this write is taken off the thread; one that was there before is the caller's.
+      // Removes the signal that this write raised; one that was pending before belongs to the caller.
       const timespec now{};
       if (errno == EPIPE && !was_pending)
         while (::sigtimedwait(&pipe, nullptr, &now) < 0 && errno == EINTR) {

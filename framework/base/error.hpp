@@ -1,4 +1,4 @@
-// Exceptions and warnings. A message names the operation, what it got and what to do about it.
+// Exceptions and warnings. A message names the operation, the offending value and the remedy.
 #pragma once
 
 #include <cstddef>
@@ -10,47 +10,49 @@
 #include <type_traits>
 #include <utility>
 
-namespace retort {
+#include "retort/framework/base/export.hpp"
 
-/// Base of everything that Retort throws on purpose. A call that throws has changed nothing.
+namespace [[RETORT_EXPORT]] retort {
+
+/// Base class of Retort's exceptions. A call that throws has changed nothing.
 class Error : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
 };
-/// Shapes that do not fit together.
+/// The shapes do not fit together.
 class ShapeError : public Error {
  public:
   using Error::Error;
 };
-/// An element type that the operation does not take.
+/// The operation does not accept the element type.
 class TypeError : public Error {
  public:
   using Error::Error;
 };
-/// A value or option outside its range.
+/// A value or option is outside its range.
 class ValueError : public Error {
  public:
   using Error::Error;
 };
-/// A dimension, position or class index out of range.
+/// A dimension, position or class index is out of range.
 class IndexError : public Error {
  public:
   using Error::Error;
 };
-/// A derivative that cannot be computed: a graph already spent, a value changed since, no history.
+/// A derivative cannot be computed: the graph was released, a value changed, or there is no history.
 class GraphError : public Error {
  public:
   using Error::Error;
 };
-/// A file that cannot be read or written, or does not hold what it should.
+/// A file cannot be read or written, or its contents are invalid.
 class IoError : public Error {
  public:
   explicit IoError(const std::string& message, std::string path = {}, int error_code = 0)
       : Error(message), path_(std::move(path)), error_code_(error_code) {}
 
-  /// The file or folder as the caller gave it; empty where there is none.
+  /// The file or folder as the caller gave it; empty if there is none.
   const std::string& path() const noexcept { return path_; }
-  /// The errno of the system call that failed; 0 where none did.
+  /// The errno of the failed system call; 0 if there was none.
   int error_code() const noexcept { return error_code_; }
 
  private:
@@ -61,17 +63,17 @@ class IoError : public Error {
 /// A function that receives the text of a warning.
 using WarningHandler = std::function<void(std::string_view)>;
 
-/// Installs what receives warnings and returns the previous handler. The default (also an empty function)
-/// writes one line to stderr. Each kind of warning is given once per process, and again after a handler is
-/// set.
+/// Installs a handler for warnings and returns the previous one. The default, which an empty function
+/// restores, writes one line to stderr. Each kind of warning is issued once per process, and again after a
+/// new handler is set.
 WarningHandler set_warning_handler(WarningHandler handler);
 
 namespace detail {
-/// Hands `message` to the warning handler the first time that `kind` is seen.
+/// Passes `message` to the warning handler the first time that `kind` occurs.
 void warn_once(std::string_view kind, std::string_view message);
 
-/// Writes the text to a descriptor for people to read. A failure is ignored, also that of a pipe without a
-/// reader: the SIGPIPE is suppressed for this thread and this call alone.
+/// Writes a message for the user to a descriptor. Failures are ignored, including a closed pipe: SIGPIPE is
+/// suppressed for this call on this thread.
 void write_quietly(int descriptor, std::string_view text);
 
 void append_text(std::string& text, std::string_view part);
@@ -82,10 +84,10 @@ void append_text(std::string& text, double number);
 }  // namespace detail
 
 namespace detail {
-/// A format string with one `{}` per argument; a mismatch does not compile.
+/// A format string with one `{}` per argument. A mismatch is a compile error.
 template <class... Args>
 struct Format {
-  consteval Format(const char* format) : text(format) {  // NOLINT: made to be implicit
+  consteval Format(const char* format) : text(format) {  // NOLINT: implicit by design
     std::size_t placeholders = 0;
     for (const char* c = format; *c != '\0'; ++c) placeholders += c[0] == '{' && c[1] == '}';
     if (placeholders != sizeof...(Args)) throw "a message needs one {} per argument";
@@ -93,7 +95,7 @@ struct Format {
   const char* text;
 };
 
-/// Appends `format` up to its next `{}` and returns the rest after it, or appends all of it.
+/// Appends `format` up to its next `{}` and returns the rest; appends all of it if there is none.
 const char* append_until_placeholder(std::string& text, const char* format);
 
 template <class... Args>
@@ -105,8 +107,8 @@ std::string formatted(const char* format, const Args&... args) {
 }
 }  // namespace detail
 
-/// `format` with each `{}` replaced by an argument: a string, number, shape or dtype, as operator<< prints
-/// it.
+/// Returns `format` with each `{}` replaced by an argument: a string, number, shape or dtype, as operator<<
+/// prints it.
 template <class... Args>
 std::string message(detail::Format<std::type_identity_t<Args>...> format, const Args&... args) {
   return detail::formatted(format.text, args...);

@@ -27,9 +27,9 @@
 namespace retort {
 namespace {
 
-// Blocks up to small_limit are carved from slabs and have classes of 64 bytes; larger ones come from the
-// system one by one, in four classes per doubling. Blocks from shared_limit on always go through the shared
-// lists: a lock costs nothing compared with touching them.
+// Blocks up to small_limit are carved from slabs, in classes of 64 bytes. Larger ones are allocated
+// individually, in four classes per doubling. Blocks of shared_limit or more always go through the shared
+// lists: the lock is cheap compared with writing the block.
 constexpr std::size_t granule = 64;
 constexpr std::size_t small_limit = 1024;
 constexpr std::size_t shared_limit = std::size_t{256} << 10;
@@ -37,7 +37,7 @@ constexpr std::size_t slab_size = std::size_t{64} << 10;
 constexpr std::size_t huge_page = std::size_t{2} << 20;
 constexpr std::size_t small_classes = small_limit / granule;
 constexpr std::size_t class_count = small_classes + 4 * (47 - 10);
-constexpr std::int64_t list_limit = std::int64_t{2} << 20;  // bytes that a thread keeps in one class
+constexpr std::int64_t list_limit = std::int64_t{2} << 20;  // bytes that a thread keeps per class
 
 struct SizeClass {
   std::size_t index;
@@ -63,7 +63,7 @@ struct Block {
   Block* next;
 };
 
-// The free blocks of one class. Its owner alone changes it; others only read how long it is.
+// The free blocks of one class. Only its owner changes it; other threads only read its length.
 class FreeList {
  public:
   bool empty() const { return head_ == nullptr; }
@@ -86,7 +86,7 @@ class FreeList {
   std::atomic<std::int64_t> count_{0};
 };
 
-// The first granule of a slab; its blocks are all of one class. A slab is aligned to its size.
+// The first granule of a slab. A slab is aligned to its size, and its blocks are all of one class.
 struct Slab {
   std::size_t blocks;
   std::size_t swept;  // free blocks seen by release_memory
@@ -110,14 +110,14 @@ using Lists = std::array<FreeList, class_count>;
 
 struct ThreadCache {
   Lists lists;
-  std::atomic<std::int64_t> nodes{0};  // written by its thread alone
+  std::atomic<std::int64_t> nodes{0};  // written only by its own thread
 };
 
 class Pool {
  public:
   static Pool& instance() {
-    // Never destroyed: tensors may outlive every static object. A fork waits until no thread holds the lock,
-    // since the child has none of the threads that would release it.
+    // Never destroyed: tensors may outlive all static objects. A fork waits until the lock is free, since the
+    // child has none of the threads that would release it.
     static Pool* const pool = [] {
       ::pthread_atfork([] { instance().mutex_.lock(); }, [] { instance().mutex_.unlock(); },
                        [] { instance().mutex_.unlock(); });
@@ -133,8 +133,8 @@ class Pool {
     return block;
   }
 
-  // Moves cached blocks of a class to a thread's empty list, as many as a slab holds; makes them when there
-  // are none.
+  // Moves up to one slab's worth of cached blocks of a class to a thread's empty list; allocates them if
+  // there are none.
   void refill(FreeList& list, SizeClass size) {
     const std::lock_guard lock(mutex_);
     FreeList& shared = lists_[size.index];
@@ -183,7 +183,7 @@ class Pool {
     cap_ = bytes;
   }
 
-  // A thread that has no cache any more (it is ending) counts here.
+  // Counts for threads that are ending and no longer have a cache.
   void count_gone_nodes(std::int64_t change) {
     const std::lock_guard lock(mutex_);
     gone_nodes_ += change;
@@ -245,7 +245,7 @@ class Pool {
         huge ? huge_page : granule, huge ? (size.bytes + huge_page - 1) / huge_page * huge_page : size.bytes);
     if (!block) throw std::bad_alloc();
     reserved_ += static_cast<std::int64_t>(size.bytes);
-    if (huge) madvise(block, size.bytes, MADV_HUGEPAGE);  // fewer page faults; no harm where it is refused
+    if (huge) madvise(block, size.bytes, MADV_HUGEPAGE);  // fewer page faults; harmless if refused
     return block;
   }
 
@@ -270,7 +270,7 @@ class Pool {
     reserved_ += static_cast<std::int64_t>(blocks * size.bytes);
   }
 
-  // Frees the slabs of which every block is in `list`.
+  // Frees the slabs whose blocks are all in `list`.
   void release_slabs(FreeList& list, std::size_t bytes) {
     std::vector<Slab*> empty;
     for (Block* block = list.head(); block; block = block->next)
@@ -300,7 +300,7 @@ class Pool {
   std::int64_t cap_ = std::int64_t{1} << 30;
   std::int64_t peak_ = 0;
   std::int64_t requests_ = 0;
-  std::int64_t reserved_ = 0;  // had from the system and not returned
+  std::int64_t reserved_ = 0;  // bytes obtained from the system and not returned
   std::int64_t gone_nodes_ = 0;
 };
 
@@ -324,7 +324,7 @@ struct ThreadEnd {
   return thread_cache;
 }
 
-// The calling thread's cache; null while the thread ends.
+// The calling thread's cache; null while the thread is ending.
 inline ThreadCache* cache_of_thread() { return thread_cache ? thread_cache : make_cache(); }
 
 }  // namespace
@@ -357,7 +357,7 @@ void pool_free(void* memory, std::size_t bytes) noexcept {
   }
   FreeList& list = cache->lists[size.index];
   list.push(block);
-  // A thread that only frees hands the blocks back in bulk, so that the threads that allocate find them.
+  // A thread that only frees returns blocks in bulk, where allocating threads find them.
   if (list.count() * static_cast<std::int64_t>(size.bytes) > list_limit)
     Pool::instance().hand_back(list, size, list.count() / 2);
 }

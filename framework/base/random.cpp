@@ -17,13 +17,13 @@ namespace {
 
 using Words = std::array<std::uint32_t, 4>;
 
-// Blocks are made a few at a time, word by word, so that the compiler can put them into vector lanes.
+// Blocks are computed several at a time, word by word, so that the compiler can vectorise.
 constexpr std::int64_t lanes = 16;
 struct Lanes {
   std::array<std::array<std::uint32_t, lanes>, 4> words;
 };
 
-// Philox4x32-10 of the counters first … first + lanes - 1 under the key `seed`.
+// Philox4x32-10 of the counters first … first + lanes - 1 with the key `seed`.
 Lanes philox(std::uint64_t seed, std::uint64_t first) {
   Lanes state;
   for (std::int64_t i = 0; i < lanes; ++i) {
@@ -50,7 +50,7 @@ Lanes philox(std::uint64_t seed, std::uint64_t first) {
   return state;
 }
 
-// Calls write(first element, words of one block) for each block that n elements take.
+// Calls write(first element, words of one block) for each block needed by n elements.
 template <class Write>
 void for_each_block(const Generator& generator, std::int64_t n, std::int64_t per_block, Write write) {
   const std::int64_t blocks = (n + per_block - 1) / per_block;
@@ -82,7 +82,7 @@ thread_local Generator* guarded = nullptr;
 
 std::mutex default_mutex;
 Generator default_generator;
-// A fork waits until no thread holds the lock, since the child has none of the threads that would release it.
+// A fork waits until the lock is free, since the child has none of the threads that would release it.
 [[maybe_unused]] const int fork_handlers = ::pthread_atfork(
     [] { default_mutex.lock(); }, [] { default_mutex.unlock(); }, [] { default_mutex.unlock(); });
 
@@ -90,7 +90,7 @@ Generator default_generator;
 
 std::uint64_t Generator::below(std::uint64_t bound) {
   if (bound == 0) throw ValueError("Generator::below: the bound must be at least 1");
-  // Values from the incomplete last stretch of 2^64 are drawn again.
+  // Values in the incomplete last multiple of `bound` below 2^64 are drawn again.
   const std::uint64_t limit = ~0ULL - (~0ULL % bound + 1) % bound;
   for (;;) {
     const Lanes drawn = philox(seed_, advance(1));
@@ -155,8 +155,7 @@ void fill_uniform(std::span<T> out, const Generator& generator, double low, doub
   const auto n = static_cast<std::int64_t>(out.size());
   const T from = static_cast<T>(low);
   const T width = static_cast<T>(high - low);
-  // Rounding must not leave the interval: the first and the last T in it. An empty one has the single value
-  // low.
+  // Rounding must not leave the interval: the first and last T in it. An empty interval contains only `low`.
   T first = from;
   if (static_cast<double>(first) < low) first = std::nextafter(first, std::numeric_limits<T>::infinity());
   T last = static_cast<T>(high);
@@ -177,7 +176,7 @@ void fill_normal(std::span<T> out, const Generator& generator) {
   constexpr std::int64_t per_block = draws_per_block<T>;
   const auto n = static_cast<std::int64_t>(out.size());
   for_each_block(generator, n, per_block, [&](std::int64_t first, const Words& words) {
-    // Box and Muller, in pairs; 1 - u is never 0.
+    // Box–Muller transform, in pairs; 1 - u is never 0.
     for (std::int64_t i = 0; i < per_block && first + i < n; i += 2) {
       const double radius = std::sqrt(-2 * std::log(1.0 - static_cast<double>(unit<T>(words, i))));
       const double angle = 2 * std::numbers::pi * static_cast<double>(unit<T>(words, i + 1));

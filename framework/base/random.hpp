@@ -1,6 +1,6 @@
 // Random numbers: the counter-based generator Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy
-// as 1, 2, 3", 2011). A draw is a function of seed and position alone, so results depend neither on the
-// number of threads nor on the compiler.
+// as 1, 2, 3", 2011). A draw depends only on seed and position, so results are independent of the number of
+// threads and of the compiler.
 #pragma once
 
 #include <cstdint>
@@ -9,34 +9,36 @@
 
 #include "retort/framework/base/dtype.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
-/// A stream of random numbers: a seed and a position in it. Not shared between threads, except the default
-/// one.
+/// A stream of random numbers, defined by a seed and a position. Not thread-safe, except for the default
+/// generator.
 class Generator {
  public:
   explicit Generator(std::uint64_t seed = 0) : seed_(seed) {}
 
-  /// Starts the stream of another seed at its beginning.
+  /// Sets the seed and rewinds to the beginning of its stream.
   void manual_seed(std::uint64_t seed) {
     seed_ = seed;
     position_ = 0;
   }
   /// The seed.
   std::uint64_t seed() const { return seed_; }
-  /// Blocks of four 32-bit words drawn so far; with the seed, the whole state.
+  /// Number of blocks of four 32-bit words drawn so far. Seed and position are the whole state.
   std::uint64_t position() const { return position_; }
+  /// Continues with the block of that number.
   void set_position(std::uint64_t position) { position_ = position; }
-  /// Sets `blocks` blocks aside and returns the position of the first.
+  /// Reserves `blocks` blocks and returns the position of the first.
   std::uint64_t advance(std::uint64_t blocks) {
     const std::uint64_t first = position_;
     position_ += blocks;
     return first;
   }
 
-  /// A uniform integer in [0, bound), without bias. ValueError for bound 0.
+  /// Draws an unbiased uniform integer from [0, bound).
+  /// Throws: ValueError if bound is 0.
   std::uint64_t below(std::uint64_t bound);
-  /// A uniform number in [0, 1) with 53 random bits.
+  /// Draws a uniform number from [0, 1) with 53 random bits.
   double uniform();
 
  private:
@@ -44,10 +46,9 @@ class Generator {
   std::uint64_t position_ = 0;
 };
 
-/// For its lifetime, rand, randn, dropout, initialisers and loaders without a seed draw from `generator` on
-/// this thread, instead of the default one; other threads are not affected. Guards may be nested. A
-/// Checkpoint keeps and restores the generator that is in force on its thread. The generator must outlive the
-/// guard.
+/// For its lifetime, replaces the default generator on this thread: rand, randn, dropout, initialisers and
+/// loaders without a seed draw from `generator`. Other threads are not affected. Guards may be nested. A
+/// Checkpoint saves and restores the generator in use on its thread. The generator must outlive the guard.
 ///
 ///     rt::Generator noise(7);
 ///     const rt::GeneratorGuard guard(noise);
@@ -64,24 +65,24 @@ class GeneratorGuard {
 
 /// Seeds the default generator of rand, randn, dropout, initialisers and shuffling loaders.
 void manual_seed(std::uint64_t seed);
-/// The default generator's seed and position, to keep and to restore.
+/// The default generator's seed and position.
 Generator generator_state();
+/// Sets the default generator's seed and position.
 void set_generator_state(const Generator& state);
 
-/// 0 … n-1 in random order (Fisher–Yates).
+/// Returns 0 … n-1 in random order (Fisher–Yates).
 std::vector<std::int64_t> random_permutation(std::int64_t n, Generator& generator);
 
 namespace detail {
-/// Sets blocks of the generator in force on this thread aside, for one draw; safe to call from several
-/// threads.
+/// Reserves blocks of the generator in use on this thread for one draw. Thread-safe.
 Generator take_from_default(std::uint64_t blocks);
 /// The generator of this thread's innermost GeneratorGuard, or null.
 Generator* guarded_generator();
-/// Blocks that n draws of an element type use up.
+/// Number of blocks used by n draws of an element type.
 std::uint64_t blocks_for(std::int64_t n, DType dtype);
-/// Fill `out` from the generator's position on, with draws uniform in [low, high), never high itself if
-/// low < high; standard normal ones; `scale`
-/// with probability `keep_probability` and 0 otherwise (four draws a block for every type).
+/// Fill `out` from the generator's position: uniform draws from [low, high), never `high` itself if low <
+/// high; standard normal draws; `scale` with probability `keep_probability` and otherwise 0 (four draws per
+/// block for every type).
 template <class T>
 void fill_uniform(std::span<T> out, const Generator& generator, double low, double high);
 template <class T>

@@ -1,14 +1,16 @@
-// Shared ownership of objects that live in pool memory: a count inside the object, so that a handle is one
-// pointer.
+// Shared ownership of objects in pool memory. The count is inside the object, so a handle is one pointer.
 #pragma once
 
 #include <cstdint>
 #include <utility>
 
-namespace retort::detail {
+#include "retort/framework/base/export.hpp"
 
-/// The base of every object that a Ref owns. The count is atomic, since tensors cross threads. It uses the
-/// compiler's builtins: <atomic> would add about 15 % to the lines that a user's file has to parse.
+namespace [[RETORT_EXPORT]] retort {
+namespace detail {
+
+/// Base class of objects owned by a Ref. The count is atomic, since tensors are shared between threads. It
+/// uses compiler builtins: <atomic> would add about 15 % to the lines that a user's file has to parse.
 class RefCounted {
  public:
   RefCounted() = default;
@@ -16,9 +18,9 @@ class RefCounted {
   RefCounted& operator=(const RefCounted&) = delete;
 
   void acquire() const noexcept { __atomic_fetch_add(&references_, 1, __ATOMIC_RELAXED); }
-  /// True when this was the last reference.
+  /// Returns true if this was the last reference.
   bool drop() const noexcept {
-    // The only owner needs no read-modify-write: nobody else can be counting.
+    // The sole owner needs no read-modify-write: no other thread can be counting.
     if (__atomic_load_n(&references_, __ATOMIC_ACQUIRE) == 1) return true;
     return __atomic_fetch_sub(&references_, 1, __ATOMIC_ACQ_REL) == 1;
   }
@@ -33,7 +35,7 @@ template <class T>
 class Ref {
  public:
   Ref() = default;
-  /// Takes over the reference that a new object is born with.
+  /// Takes over the initial reference of a new object.
   explicit Ref(T* adopted) noexcept : pointer_(adopted) {}
   static Ref share(T* pointer) noexcept {
     if (pointer) pointer->acquire();
@@ -55,11 +57,12 @@ class Ref {
   T* operator->() const noexcept { return pointer_; }
   T& operator*() const noexcept { return *pointer_; }
   explicit operator bool() const noexcept { return pointer_ != nullptr; }
-  /// Gives the reference up to the caller.
+  /// Transfers the reference to the caller.
   T* release() noexcept { return std::exchange(pointer_, nullptr); }
 
  private:
   T* pointer_ = nullptr;
 };
 
-}  // namespace retort::detail
+}  // namespace detail
+}  // namespace retort

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <ostream>
 
+#include "retort/framework/base/dtype.hpp"
 #include "retort/framework/base/error.hpp"
 
 namespace retort {
@@ -26,7 +27,7 @@ std::int64_t element_count(const Shape& shape) {
     overflow |= __builtin_mul_overflow(count, extent, &count);
   }
   if (empty) return 0;
-  // 2^56 elements are past what any machine addresses, and sizes in bytes must not wrap.
+  // 2^56 elements exceed any machine's address space; sizes in bytes must not overflow.
   if (overflow || count > (std::int64_t{1} << 56))
     throw ShapeError(message("shape {}: too many elements", shape));
   return count;
@@ -41,6 +42,8 @@ std::string to_string(const Shape& shape) {
   text += ')';
   return text;
 }
+
+std::ostream& operator<<(std::ostream& stream, DType dtype) { return stream << name(dtype); }
 
 std::ostream& operator<<(std::ostream& stream, const Shape& shape) { return stream << to_string(shape); }
 

@@ -9,11 +9,14 @@
 #include <string>
 #include <vector>
 
-namespace retort {
+#include "retort/framework/base/export.hpp"
 
-/// The extents of a row-major array, used like a std::vector<std::int64_t>: `Shape{2, 3}`; `Shape{}` is a
-/// scalar's. The extents are in the object itself, so that making a tensor costs no allocation for them; a
-/// shape has at most `max_dims` dimensions (ShapeError beyond). Streams as `()`, `(3)`, `(2, 3)`.
+namespace [[RETORT_EXPORT]] retort {
+
+/// The extents of a row-major array, used like a std::vector<std::int64_t>: `Shape{2, 3}`; a scalar has
+/// `Shape{}`. The extents are stored in the object itself, so no allocation is needed. Streams as `()`,
+/// `(3)`, `(2, 3)`.
+/// Throws: ShapeError if there are more than `max_dims` dimensions.
 class Shape {
  public:
   /// The largest number of dimensions.
@@ -88,26 +91,27 @@ class Shape {
   std::uint32_t size_ = 0;
 };
 
-/// Number of elements of an array of that shape: the product of the extents, 1 for a scalar's.
-/// ShapeError for a negative extent or a product that does not fit.
+/// The number of elements of an array: the product of the extents, 1 for a scalar.
+/// Throws: ShapeError if an extent is negative or the product does not fit.
 std::int64_t element_count(const Shape& shape);
 
 /// The shape as text, `(2, 3)`.
 std::string to_string(const Shape& shape);
-/// Appends to_string(shape): how message() writes a shape.
+/// Appends to_string(shape), for message().
 void append_text(std::string& text, const Shape& shape);
+/// Prints to_string(shape).
 std::ostream& operator<<(std::ostream& stream, const Shape& shape);
 
 namespace detail {
-/// The extent of `shape` at position i of `rank` dimensions; shapes are aligned at their last dimension.
+/// Extent i of `shape` padded with leading ones to `rank` dimensions.
 inline std::int64_t extent_at(const Shape& shape, std::size_t i, std::size_t rank) {
   const std::size_t missing = rank - shape.size();
   return i < missing ? 1 : shape[i - missing];
 }
 /// True if an array of shape `from` broadcasts to shape `to`.
 bool broadcasts(const Shape& from, const Shape& to);
-/// The shape that a and b broadcast to, by NumPy's rule. Throws: ShapeError naming `operation` and both
-/// shapes.
+/// Returns the shape that a and b broadcast to, by NumPy's rules.
+/// Throws: ShapeError naming `operation` and both shapes.
 Shape broadcast_shapes(const char* operation, const Shape& a, const Shape& b);
 }  // namespace detail
 

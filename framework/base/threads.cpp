@@ -40,11 +40,11 @@ std::atomic<int>& thread_count() {
   return count;
 }
 
-/// True on a thread that runs a chunk: what it calls in turn stays on it.
+/// True on a thread that is running a chunk: nested loops stay on that thread.
 thread_local bool inside = false;
 
-/// One job at a time. The caller opens it, works, closes it and waits for those who entered: a worker that
-/// wakes too late finds it closed and is not waited for.
+/// Runs one job at a time. The caller opens it, works, closes it and waits for the workers that entered. A
+/// worker that wakes too late finds it closed and is not waited for.
 class Pool {
  public:
   void run(std::int64_t n, std::int64_t chunk, RangeFunction f, int threads) {
@@ -64,11 +64,11 @@ class Pool {
     }
   }
 
-  std::mutex mutex;  // held by whoever runs a job
+  std::mutex mutex;  // held by the caller that runs a job
 
  private:
   static constexpr unsigned open = 1u << 31;
-  static constexpr int spins_before_sleep = 2000;  // some ten microseconds
+  static constexpr int spins_before_sleep = 2000;  // about ten microseconds
 
   void work() {
     const bool outer = inside;
@@ -109,8 +109,8 @@ class Pool {
     for (int i = 0; i < workers; ++i) workers_.emplace_back([this, seen] { wait_for_jobs(seen); });
   }
 
-  alignas(64) std::atomic<unsigned> ticket_{0};  // goes up by one for each job
-  alignas(64) std::atomic<unsigned> state_{0};   // `open`, and how many workers have entered
+  alignas(64) std::atomic<unsigned> ticket_{0};  // incremented for each job
+  alignas(64) std::atomic<unsigned> state_{0};   // `open`, and the number of workers that entered
   alignas(64) std::atomic<std::int64_t> next_{0};
   alignas(64) std::atomic<bool> stop_{false};
   std::int64_t n_ = 0;
@@ -119,8 +119,8 @@ class Pool {
   std::vector<std::thread> workers_;
 };
 
-/// Never destroyed, so that it outlives whatever runs at exit. A forked child, which has none of the workers,
-/// gets a pool of its own.
+/// Never destroyed, so that it outlives code that runs at exit. A forked child has none of the workers and
+/// gets a new pool.
 Pool*& pool() {
   static Pool* instance = [] {
     pthread_atfork(nullptr, nullptr, [] { pool() = new Pool; });

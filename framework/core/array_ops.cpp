@@ -31,8 +31,7 @@ void add_in_place(Array& a, const Array& b) {
 
 Array summed_to(const Array& x, const Shape& shape) {
   const Shape& from = x.shape();
-  // Runs of neighbouring dimensions that were repeated, from the last to the first, so that offsets remain
-  // valid.
+  // Adjacent repeated dimensions are handled together, from last to first, so that offsets remain valid.
   Array value = x;
   Index inner = 1;
   for (std::size_t i = from.size(); i-- > 0;) {

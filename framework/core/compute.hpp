@@ -1,4 +1,4 @@
-// From tensors to typed pointers: how an operation reaches its kernel, the library's own and a user's.
+// From tensors to typed pointers: how operations, the library's and the user's, call their kernels.
 #pragma once
 
 #include <initializer_list>
@@ -6,9 +6,9 @@
 
 #include "retort/framework/core/factories.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
-/// A tensor that compute_into() hands to its kernel for writing: `T*`, or null if it is undefined.
+/// A tensor that compute_into() passes to its kernel for writing, as `T*`; null if undefined.
 struct Writable {
   const Tensor& tensor;
 };
@@ -27,7 +27,7 @@ T* elements(Writable out) {
   return out.tensor.defined() ? out.tensor.template mutable_data<T>().data() : nullptr;
 }
 
-/// Throws: TypeError naming `operation` unless `dtype` is float32 or float64 and the defined arguments have
+/// Throws: TypeError naming `operation` unless `dtype` is float32 or float64 and all defined arguments have
 /// it.
 void check_element_types(const char* operation, DType dtype, std::initializer_list<const Tensor*> arguments);
 
@@ -38,18 +38,18 @@ void call_kernel(const char* operation, DType dtype, Kernel&& kernel, const Argu
 }
 }  // namespace detail
 
-/// Calls kernel(pointers…) with T = float or double for `dtype`: `const T*` for a Tensor and `T*` for a
-/// Writable, each null if the tensor is undefined. Nothing is recorded.
-/// Throws: TypeError for int64, or if a tensor has another element type than `dtype`.
+/// Calls kernel(pointers…) with T = float or double for `dtype`: `const T*` for a Tensor, `T*` for a
+/// Writable, and null for an undefined tensor. Nothing is recorded.
+/// Throws: TypeError if `dtype` is int64 or a tensor has another element type.
 template <class Kernel, class... Arguments>
 void compute_into(DType dtype, Kernel&& kernel, const Arguments&... arguments) {
   detail::call_kernel("compute_into", dtype, std::forward<Kernel>(kernel), arguments...);
 }
 
-/// A new tensor of `shape` without history, filled by kernel(out, inputs…): `T* out`, `const T*` for each
-/// input, with T = float or double for `dtype`. An undefined input is passed as a null pointer. The kernel
-/// writes every element.
-/// Throws: TypeError for int64, or if an input has another element type than `dtype`.
+/// Returns a new tensor of `shape`, without history, filled by kernel(out, inputs…) with T = float or double
+/// for `dtype`: `T* out`, and `const T*` for each input, null if undefined. The kernel must write every
+/// element.
+/// Throws: TypeError if `dtype` is int64 or an input has another element type.
 template <class Kernel, class... Inputs>
 [[nodiscard]] Tensor compute(const Shape& shape, DType dtype, Kernel&& kernel, const Inputs&... inputs) {
   const Tensor out = empty(shape, dtype);

@@ -15,13 +15,13 @@ namespace retort {
 namespace detail {
 namespace {
 
-// The gradient that has reached a leaf. Leaves may belong to graphs that other threads walk, so nothing is
-// written into them before the end.
+// The gradient that has reached a leaf. Other threads may run backward through the same leaves, so leaves are
+// written only at the end.
 struct LeafEntry {
   Ref<Node> leaf;
   Tensor gradient;
   std::size_t uses =
-      0;  // as an input of operations still to be visited; counted where leaves are received early
+      0;  // inputs of unfinished operations that refer to the leaf; counted if leaves are received early
 };
 
 struct Visit {
@@ -33,13 +33,13 @@ struct Visit {
   std::size_t result_count() const { return std::max<std::size_t>(operation().part_count, 1); }
 };
 
-// Null for a leaf.
+// Returns null for a leaf.
 Operation* operation_of(Node* node) {
   if (node->kind == Node::Kind::part) node = static_cast<Part*>(node)->whole.get();
   return node->kind == Node::Kind::leaf ? nullptr : static_cast<Operation*>(node);
 }
 
-// The gradient that an output starts with.
+// The initial gradient of an output.
 Tensor starting_gradient(const char* caller, const Tensor& output, const Tensor& given, bool record) {
   require_defined(caller, "the output", output);
   if (!output.requires_grad())
@@ -61,8 +61,8 @@ Tensor starting_gradient(const char* caller, const Tensor& output, const Tensor&
   return record ? gradient : gradient.detach();
 }
 
-// One walk from outputs to leaves: collects the operations that are reachable and lead to a wanted tensor,
-// and visits them in the order of decreasing ids, which is the reverse of a topological order.
+// One backward pass. Collects the operations that are reachable and lead to a wanted tensor, and runs their
+// rules in order of decreasing ids, which is a reverse topological order.
 class Backward {
  public:
   Backward(const char* caller, bool retain_graph, bool create_graph)
@@ -97,11 +97,7 @@ class Backward {
 
     std::ranges::sort(leaves);
     leaves.erase(std::unique(leaves.begin(), leaves.end()), leaves.end());
-    for (Node* const leaf : leaves) {
-      static_cast<Leaf*>(leaf)->hint.store(static_cast<std::uint32_t>(leaves_.size()),
-                                           std::memory_order_relaxed);
-      leaves_.push_back({Ref<Node>::share(leaf), {}});
-    }
+    for (Node* const leaf : leaves) leaves_.push_back({Ref<Node>::share(leaf), {}});
     const auto id = [](const Visit& visit) { return visit.node->id; };
     if (!std::ranges::is_sorted(visits_, std::greater(), id)) std::ranges::sort(visits_, std::greater(), id);
     std::size_t results = 0;
@@ -113,7 +109,7 @@ class Backward {
     if (inputs) prune(*inputs);
   }
 
-  // Walks back from the outputs, whose gradients are given.
+  // Propagates the given gradients of the outputs.
   void run(const Tensors& outputs, Tensors&& gradients) {
     {
       const GradMode mode(record_);
@@ -125,7 +121,7 @@ class Backward {
       if (!visit.needed) continue;
       Operation& operation = visit.operation();
       const std::span<Tensor> flowed(&gradients_[visit.first], visit.result_count());
-      // An operation that only is an input of grad() itself remains as it is, for a later walk.
+      // An operation that is only an input of grad() is kept for a later pass.
       if (find_slots(operation)) {
         if (std::ranges::any_of(flowed, &Tensor::defined)) apply(operation, flowed);
         if (receive_) hand_out_leaves(operation);
@@ -136,7 +132,7 @@ class Backward {
     }
   }
 
-  // Where the gradient of a tensor gathers; null if it is not needed.
+  // The slot that accumulates the gradient of a tensor; null if it is not needed.
   Tensor* slot_of(Node* node) {
     if (Operation* const operation = operation_of(node)) {
       if (operation->run != run_ || !visits_[operation->position].needed) return nullptr;
@@ -147,8 +143,7 @@ class Backward {
     return entry ? &entry->gradient : nullptr;
   }
 
-  // Hands out each leaf's gradient as soon as no operation that is still to be visited has the leaf as an
-  // input.
+  // Passes on each leaf's gradient as soon as no unfinished operation has the leaf as an input.
   void receive_early(const LeafGradient& receive) {
     receive_ = &receive;
     for (const Visit& visit : visits_)
@@ -161,7 +156,7 @@ class Backward {
 
  private:
   void add(Operation& operation) {
-    if (operation.spent)
+    if (operation.is_spent())
       throw GraphError(
           message("{}: the graph of '{}' was spent by an earlier backward; pass .retain_graph = true to "
                   "the earlier one",
@@ -171,8 +166,6 @@ class Backward {
   }
 
   LeafEntry* entry_of(Node* leaf) {
-    const std::size_t hint = static_cast<Leaf*>(leaf)->hint.load(std::memory_order_relaxed);
-    if (hint < leaves_.size() && leaves_[hint].leaf.get() == leaf) return &leaves_[hint];
     const auto found =
         std::ranges::lower_bound(leaves_, leaf, {}, [](const LeafEntry& entry) { return entry.leaf.get(); });
     return found != leaves_.end() && found->leaf.get() == leaf ? &*found : nullptr;
@@ -196,7 +189,7 @@ class Backward {
       visit.needed = find_slots(visit.operation()) || visit.wanted;
   }
 
-  // Finds where the gradients of an operation's inputs gather. False if none is needed.
+  // Finds the slots of the gradients of an operation's inputs. Returns false if none is needed.
   bool find_slots(const Operation& operation) {
     slots_.clear();
     bool found = false;
@@ -217,9 +210,9 @@ class Backward {
     }
   }
 
-  // Runs the rule of `operation` for the gradients of its results, with the slots of its inputs found.
+  // Runs the rule of `operation` for the gradients of its results. The slots of its inputs must be set.
   void apply(Operation& operation, std::span<const Tensor> flowed) {
-    Rule& rule = choose_rule(operation);
+    RuleBody& rule = choose_rule(operation);
     Tensors connected;
     for (std::size_t i = 0; record_ && i < operation.results.size(); ++i)
       connected.push_back(operation.connected(i));
@@ -229,29 +222,29 @@ class Backward {
     given_.assign(slots_.size(), Tensor());
     const Scoped mode(thread_state.mode,
                       {record_, operation.id, operation.name, record_ ? nullptr : slots_.data()});
-    const std::size_t count = rule(
+    const std::size_t count = rule.call(
         {flowed, record_ ? connected : std::span<const Tensor>(operation.results), Needs(needs), given_});
     if (count != given_.size())
       throw GraphError(
           message("backward of '{}': the rule gave {} gradients for {} inputs; give one per input, "
-                  "undefined where nothing flows",
+                  "undefined where there is none",
                   operation.name, count, given_.size()));
     for (std::size_t i = 0; i < slots_.size(); ++i)
       if (slots_[i] && given_[i].defined()) accumulate(*slots_[i], fitted(operation, i));
   }
 
-  Rule& choose_rule(Operation& operation) {
+  RuleBody& choose_rule(Operation& operation) {
     if (!record_ && operation.fast_vjp && !(thread_state.plain_rules && operation.vjp))
-      return operation.fast_vjp;
+      return *operation.fast_vjp;
     if (!operation.vjp)
-      throw GraphError(
-          message("backward of '{}': its rule cannot be derived again (it has a .fast_vjp only); give it "
-                  "a .vjp",
-                  operation.name));
-    return operation.vjp;
+      throw GraphError(message(
+          "backward of '{}': its rule cannot be differentiated again (it has a .fast_vjp only); give it "
+          "a .vjp",
+          operation.name));
+    return *operation.vjp;
   }
 
-  // The gradient that the rule gave for input i in the input's shape and type: undoes broadcasting and
+  // Converts the rule's gradient for input i to the input's shape and type: undoes broadcasting and
   // promotion.
   Tensor fitted(const Operation& operation, std::size_t i) {
     const Node& input = *operation.inputs[i];
@@ -278,12 +271,12 @@ class Backward {
   const LeafGradient* receive_ = nullptr;
   std::vector<Visit> visits_;
   std::vector<LeafEntry> leaves_;  // sorted
-  Tensors gradients_;              // what has flowed into the results of the visited operations
-  std::vector<Tensor*> slots_;     // scratch: per input of an operation where its gradient gathers
-  Tensors given_;                  // scratch: per input what the rule gave
+  Tensors gradients_;              // gradients of the results of the collected operations
+  std::vector<Tensor*> slots_;     // scratch: per input of an operation, the slot of its gradient
+  Tensors given_;                  // scratch: per input, the gradient from the rule
 };
 
-// Adds what flowed into a leaf to its .grad, whose buffer belongs to the leaf alone.
+// Adds a gradient to a leaf's .grad, whose buffer is never shared.
 void deposit(Leaf& leaf, Tensor&& gradient, bool record) {
   Tensor old;  // freed after the lock is released, since a graph may be freed with it
   const std::lock_guard lock(leaf.mutex);
@@ -306,24 +299,23 @@ std::vector<const Node*> leaves(const Tensor& output) {
   return found;
 }
 
-void backward(const Tensor& output, const Tensor& given, BackwardOptions options) {
+void backward(const Tensor& output, const Tensor& given, BackwardOptions options,
+              const LeafGradient& receive) {
   Tensors gradients{starting_gradient("backward", output, given, options.create_graph)};
   Backward walk("backward", options.retain_graph, options.create_graph);
   walk.collect({output});
+  if (receive) walk.receive_early(receive);
   walk.run({output}, std::move(gradients));
   const GradMode mode(options.create_graph);
-  for (auto& [leaf, gradient, uses] : walk.leaves())
-    if (gradient.defined()) deposit(static_cast<Leaf&>(*leaf), std::move(gradient), options.create_graph);
-}
-
-void backward_into(const Tensor& output, const Tensor& given, const LeafGradient& receive) {
-  Tensors gradients{starting_gradient("backward", output, given, false)};
-  Backward walk("backward", false, false);
-  walk.collect({output});
-  walk.receive_early(receive);
-  walk.run({output}, std::move(gradients));
-  for (auto& [leaf, gradient, uses] : walk.leaves())  // the output itself, if it is a leaf
-    if (gradient.defined()) receive(static_cast<Leaf&>(*leaf), std::move(gradient));
+  for (LeafEntry& entry : walk.leaves()) {  // with `receive` only the output itself, if it is a leaf
+    if (!entry.gradient.defined()) continue;
+    Leaf& leaf = static_cast<Leaf&>(*entry.leaf);
+    if (receive) {
+      receive(leaf, std::move(entry.gradient));
+    } else {
+      deposit(leaf, std::move(entry.gradient), options.create_graph);
+    }
+  }
 }
 
 }  // namespace detail

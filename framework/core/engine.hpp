@@ -9,34 +9,33 @@
 #include "retort/framework/core/grad_mode.hpp"
 #include "retort/framework/core/tensor.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 struct GradOptions {
   Tensors grad_outputs =
-      {};  ///< one per output, of its shape; left out or undefined for an output of one element
-  bool retain_graph = false;  ///< keep the values saved by rules, so that the graph can be walked again
-  bool create_graph = false;  ///< record the derivatives, so that they can be derived; implies retain_graph
+      {};  ///< one per output, of its shape; may be omitted or undefined for an output of one element
+  bool retain_graph = false;  ///< keep the values saved by rules, so that backward can run again
+  bool create_graph = false;  ///< record the derivatives for higher orders; implies retain_graph
   bool allow_unused = false;  ///< return an undefined tensor for an input that no output depends on
 };
 
-/// d(sum over outputs of sum(output · grad_output)) / d(input) for each input, leaf or not. Writes no .grad.
-/// Gradients are right to any order. A graph belongs to one backward at a time; leaves may be shared by
-/// threads.
-/// Throws: GraphError for an output without history, a graph already spent, values changed since they were
-/// recorded, or (without allow_unused) an input that no output depends on, named by its position.
+/// Computes d(sum over outputs of sum(output · grad_output)) / d(input) for each input, leaf or not, without
+/// writing to .grad. Gradients are differentiable to any order. Only one backward pass at a time may use a
+/// graph; threads may share leaves.
+/// Throws: GraphError if an output has no history, the graph was freed by an earlier backward, a saved value
+/// has changed, or (without allow_unused) no output depends on an input, which is named by its position.
 [[nodiscard]] Tensors grad(const Tensors& outputs, const Tensors& inputs, GradOptions options = {});
 
 namespace detail {
-/// Tensor::backward.
-void backward(const Tensor& output, const Tensor& gradient, BackwardOptions options);
 class Leaf;
 /// Receives a leaf and its gradient, whose buffer may be shared.
 using LeafGradient = std::function<void(const Leaf&, Tensor)>;
-/// Backward from `output`, starting with `gradient`, that hands each leaf's gradient to `receive` as soon as
-/// it is complete, while the walk continues, instead of adding it to the leaf's .grad. Each leaf comes once,
-/// in an order that depends on the graph alone; leaves that nothing flows into do not come.
-void backward_into(const Tensor& output, const Tensor& gradient, const LeafGradient& receive);
-/// The leaves that `output` depends on and that require a gradient, in the order of their creation.
+/// Tensor::backward. If `receive` is given, each leaf's gradient is passed to it as soon as it is complete,
+/// while the pass continues, and is not added to the leaf's .grad. Each leaf that a gradient reaches appears
+/// once, in an order that depends only on the graph.
+void backward(const Tensor& output, const Tensor& gradient, BackwardOptions options,
+              const LeafGradient& receive = {});
+/// The leaves that `output` depends on and that require a gradient, in order of creation.
 std::vector<const Node*> leaves(const Tensor& output);
 }  // namespace detail
 

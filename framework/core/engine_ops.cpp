@@ -34,7 +34,7 @@ Tensor sum_to(const Tensor& x, const Shape& shape) {
                  .vjp = [from = x.shape()](const Tensor& g, Needs) { return broadcast_to(g, from); }});
 }
 
-// The engine sums the gradient back to x's shape.
+// The engine reduces the gradient to x's shape.
 Tensor broadcast_to(const Tensor& x, const Shape& shape) {
   detail::require_defined("broadcast_to", x);
   if (x.shape() == shape) return x;

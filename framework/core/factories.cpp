@@ -46,8 +46,7 @@ Tensor full(const Shape& shape, Scalar value, DType dtype) {
     throw ValueError(message(
         "full: {} is not an int64; give a number of its range, or a floating-point dtype", value.value()));
   Array array(shape, dtype);
-  visit_dtype(dtype, [&](auto zero) {
-    using T = decltype(zero);
+  visit_dtype(dtype, [&]<class T>(T) {
     const auto out = array.fill<T>();
     std::fill(out.begin(), out.end(), value.as<T>());
   });
@@ -65,8 +64,7 @@ Tensor ones(const Shape& shape, DType dtype) { return full(shape, 1, dtype); }
 Tensor arange(std::int64_t n, DType dtype) {
   if (n < 0) throw ValueError(message("arange: n is {}; it must not be negative", n));
   Array array({n}, dtype);
-  visit_dtype(dtype, [&](auto zero) {
-    using T = decltype(zero);
+  visit_dtype(dtype, [&]<class T>(T) {
     const auto out = array.fill<T>();
     std::iota(out.begin(), out.end(), T{0});
   });

@@ -1,4 +1,4 @@
-// Functions that make tensors: from literals, constants and random draws.
+// Functions that create tensors from literals, constants and random draws.
 #pragma once
 
 #include <cstddef>
@@ -10,7 +10,7 @@
 
 #include "retort/framework/core/tensor.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 class Generator;
 
@@ -32,8 +32,8 @@ template <class T>
 }
 }  // namespace detail
 
-/// A tensor of `values` in row-major order. T is float, double or an integer type (which makes int64).
-/// Throws: ShapeError if their number does not fit the shape.
+/// A tensor of `values` in row-major order. T is float, double or an integer type (which gives int64).
+/// Throws: ShapeError if their number does not match the shape.
 template <class T>
 [[nodiscard]] Tensor tensor(const std::vector<T>& values, const Shape& shape) {
   return detail::make_tensor(values.data(), values.size(), shape);
@@ -52,26 +52,37 @@ template <class T>
   return detail::make_tensor(values.begin(), values.size(), {static_cast<std::int64_t>(values.size())});
 }
 
-/// A tensor whose values are not initialised.
+/// A tensor with uninitialised values.
 [[nodiscard]] Tensor empty(const Shape& shape, DType dtype = DType::float32);
+/// A tensor of zeros.
 [[nodiscard]] Tensor zeros(const Shape& shape, DType dtype = DType::float32);
+/// A tensor of ones.
 [[nodiscard]] Tensor ones(const Shape& shape, DType dtype = DType::float32);
-/// `value` everywhere; for int64 a fraction is cut off. Throws: ValueError if int64 cannot hold it.
+/// A tensor filled with `value`; int64 truncates fractions.
+/// Throws: ValueError if `value` is out of the range of int64.
 [[nodiscard]] Tensor full(const Shape& shape, Scalar value, DType dtype = DType::float32);
-/// Uniform draws in [0, 1) and standard normal draws from `generator`, or from the default one of
-/// manual_seed.
-/// Throws: TypeError for int64.
+/// Uniform draws from [0, 1), from `generator` or the default generator.
+/// Throws: TypeError if `dtype` is int64.
 [[nodiscard]] Tensor rand(const Shape& shape, DType dtype = DType::float32);
 [[nodiscard]] Tensor rand(const Shape& shape, DType dtype, Generator& generator);
+/// Standard normal draws, from `generator` or the default generator.
+/// Throws: TypeError if `dtype` is int64.
 [[nodiscard]] Tensor randn(const Shape& shape, DType dtype = DType::float32);
 [[nodiscard]] Tensor randn(const Shape& shape, DType dtype, Generator& generator);
-/// 0, 1, …, n-1 [n]. Throws: ValueError for a negative n.
+/// 0, 1, …, n-1 [n].
+/// Throws: ValueError if n is negative.
 [[nodiscard]] Tensor arange(std::int64_t n, DType dtype = DType::int64);
+/// A tensor with uninitialised values and the shape and element type of `like`.
 [[nodiscard]] Tensor empty_like(const Tensor& like);
+/// A tensor of zeros with the shape and element type of `like`.
 [[nodiscard]] Tensor zeros_like(const Tensor& like);
+/// A tensor of ones with the shape and element type of `like`.
 [[nodiscard]] Tensor ones_like(const Tensor& like);
+/// As full(), with the shape and element type of `like`.
 [[nodiscard]] Tensor full_like(const Tensor& like, Scalar value);
+/// As rand(), with the shape and element type of `like`.
 [[nodiscard]] Tensor rand_like(const Tensor& like);
+/// As randn(), with the shape and element type of `like`.
 [[nodiscard]] Tensor randn_like(const Tensor& like);
 
 }  // namespace retort

@@ -6,7 +6,7 @@
 
 #include "retort/framework/core/tensor.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 /// True if operations on this thread are recorded.
 bool is_grad_enabled() noexcept;

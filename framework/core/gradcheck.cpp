@@ -21,7 +21,7 @@ double dot(const Tensor& a, const Tensor& b) {
   return sum;
 }
 
-// Fixed, so that a check gives the same answer each time and leaves the default generator alone.
+// A fixed seed gives reproducible results and leaves the default generator unchanged.
 Tensor fixed_cotangent(const Tensor& like, std::uint64_t seed) {
   Generator generator(seed);
   return randn(like.shape(), DType::float64, generator);
@@ -35,7 +35,7 @@ Tensor evaluate(const char* caller, const DifferentiableFunction& f, const Tenso
   return y;
 }
 
-// The inputs to check with: those given when one requires a gradient, else copies that all do.
+// The inputs to check: those given if one requires a gradient, otherwise copies that all do.
 Tensors prepared(const char* caller, const Tensors& inputs) {
   for (std::size_t i = 0; i < inputs.size(); ++i)
     if (is_floating_point(inputs[i].dtype()) && inputs[i].dtype() != DType::float64)
@@ -66,7 +66,7 @@ bool close(double analytic, double numeric, const GradcheckOptions& options) {
   return std::abs(analytic - numeric) <= options.atol + options.rtol * std::abs(numeric);
 }
 
-// Central difference of sum(f · v) in one element, which is put back.
+// Central difference of sum(f · v) in one element, which is restored.
 double difference(const DifferentiableFunction& f, const Tensors& inputs, const Tensor& v, std::size_t input,
                   std::size_t element, double eps) {
   const double value = inputs[input].data<double>()[element];
@@ -90,8 +90,7 @@ double element(const Tensor& gradient, Index i) {
   return gradient.defined() ? gradient.data<double>()[static_cast<std::size_t>(i)] : 0.0;
 }
 
-// The gradients of sum(y · v), where y is f of the inputs, by the plain rules or by the fast ones where there
-// are any.
+// The gradients of sum(y · v) with y = f(inputs), by the plain rules or, where available, the fast ones.
 Tensors gradients(const DifferentiableFunction& f, const char* caller, const Tensors& inputs,
                   const std::vector<std::size_t>& positions, Tensor& v, bool plain) {
   const GradMode recording(true);
@@ -143,7 +142,8 @@ GradcheckReport gradgradcheck(const DifferentiableFunction& f, const Tensors& gi
                               GradcheckOptions options) {
   const Tensors inputs = prepared("gradgradcheck", given);
   const std::vector<std::size_t> positions = wanted_positions(inputs);
-  // The gradients that are derived here are those of the plain rules, which must give what the fast ones do.
+  // The gradients differentiated below are those of the plain rules, which must equal those of the fast
+  // rules.
   Tensor v;
   const Tensors fast = gradients(f, "gradgradcheck", inputs, positions, v, false);
   const Tensors plain = gradients(f, "gradgradcheck", inputs, positions, v, true);
@@ -174,7 +174,7 @@ GradcheckReport gradgradcheck(const DifferentiableFunction& f, const Tensors& gi
     const Tensors first =
         grad({y}, chosen(x, positions),
              {.grad_outputs = {current.back()}, .create_graph = true, .allow_unused = true});
-    // Their sum weighted by fixed numbers, as one op: its gradients are the weights themselves.
+    // Their sum weighted by fixed numbers, as one op: its gradients are the weights.
     Tensors parts;
     Tensors weights;
     double value = 0;

@@ -1,4 +1,4 @@
-// Numerical checks of derivatives.
+// Numerical checks of gradients.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +8,7 @@
 
 #include "retort/framework/core/factories.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 struct GradcheckOptions {
   double eps = 1e-6;   ///< step of the central difference
@@ -16,34 +16,33 @@ struct GradcheckOptions {
   double rtol = 1e-3;
 };
 
-/// What a check found; tests as bool and streams the first mismatch.
+/// The result of a check; converts to bool and streams the first mismatch.
 struct GradcheckReport {
-  /// The result.
+  /// True if no mismatch was found.
   bool passed = true;
   std::int64_t input = -1;    ///< position of the input
   std::int64_t element = -1;  ///< flat index of its element
-  /// The two values that differ.
-  double analytic = 0;
-  double numeric = 0;
-  std::string what = {};  ///< in words; empty when passed
+  double analytic = 0;        ///< the derivative of the rule
+  double numeric = 0;         ///< the central difference
+  std::string what = {};      ///< description of the mismatch; empty if passed
 
-  /// True if no mismatch was found.
+  /// Returns `passed`.
   explicit operator bool() const { return passed; }
 };
-/// Prints the result, with the first mismatch if there is one.
+/// Prints the result, with the first mismatch if any.
 std::ostream& operator<<(std::ostream& stream, const GradcheckReport& report);
 
-/// A function of tensors to be checked.
+/// A function to check.
 using DifferentiableFunction = std::function<Tensor(const std::vector<Tensor>&)>;
 
-/// Compares the gradient of every input that requires one (of all inputs when none does) with central
-/// differences (f(x + eps) - f(x - eps)) / 2 eps, for a fixed random cotangent of the output. Both rules of
-/// an operation are checked, its .vjp and its .fast_vjp. Inputs are float64 (TypeError otherwise); their
-/// values are the same afterwards. f must be deterministic.
+/// Compares the gradients of the inputs that require one (of all inputs if none does) with central
+/// differences (f(x + eps) - f(x - eps)) / 2 eps, for a fixed random cotangent of the output. Checks both
+/// rules of an operation, .vjp and .fast_vjp. f must be deterministic. The values of the inputs are restored.
+/// Throws: TypeError if an input is not float64.
 GradcheckReport gradcheck(const DifferentiableFunction& f, const Tensors& inputs,
                           GradcheckOptions options = {});
-/// The same for the derivatives of the gradients, with respect to the inputs and to the cotangent.
-/// The derivatives are of the .vjp rules; their gradients must also equal those of the .fast_vjp rules.
+/// As gradcheck(), for the derivatives of the gradients with respect to the inputs and the cotangent. The
+/// .vjp rules are differentiated; their gradients must also equal those of the .fast_vjp rules.
 GradcheckReport gradgradcheck(const DifferentiableFunction& f, const Tensors& inputs,
                               GradcheckOptions options = {});
 

@@ -13,7 +13,8 @@ Node::Node(Kind of, const Tensor& value)
 }
 
 void destroy(Node* node) noexcept {
-  // Not through a reference: g++ 12 with -fsanitize=null takes that to a thread-local variable for null.
+  // Not through a reference: with -fsanitize=null, g++ 12 takes a reference to a thread-local variable for
+  // null.
   node->next_dead = std::exchange(thread_state.dead, node);
   if (thread_state.destroying) return;
   thread_state.destroying = true;
@@ -32,7 +33,7 @@ Operation::Operation(const char* of, const Inputs& from, std::span<const Tensor>
       vjp(std::move(rule)),
       fast_vjp(std::move(fast_rule)),
       inputs(from.size()),
-      results(vjp.wants_results() || fast_vjp.wants_results() ? values.size() : 0) {
+      results((vjp && vjp->wants_results) || (fast_vjp && fast_vjp->wants_results) ? values.size() : 0) {
   for (std::size_t i = 0; i < from.size(); ++i)
     if (from[i].requires_grad()) inputs[i] = Ref<Node>::share(Access::node(from[i]));
   for (std::size_t i = 0; i < results.size(); ++i)
@@ -40,9 +41,7 @@ Operation::Operation(const char* of, const Inputs& from, std::span<const Tensor>
 }
 
 void Operation::spend() noexcept {
-  spent = true;
-  vjp.reset();
-  fast_vjp.reset();
+  vjp = fast_vjp = {};
   for (Tensor& result : results) result = {};
   for (Ref<Node>& input : inputs) input = {};
 }

@@ -1,4 +1,4 @@
-// Nodes of the graph: leaves, which hold a gradient, and operations, which hold a rule. Internal.
+// Graph nodes: leaves, which hold a gradient, and operations, which hold a rule. Internal.
 #pragma once
 
 #include <atomic>
@@ -10,7 +10,7 @@
 
 namespace retort::detail {
 
-/// The place of a tensor in the graph. Ids increase in the order of creation, which is a topological order.
+/// The graph node of a tensor. Ids increase in order of creation, which is a topological order.
 class Node : public RefCounted {
  public:
   enum class Kind : std::uint8_t { leaf, operation, part };
@@ -20,26 +20,25 @@ class Node : public RefCounted {
   static void operator delete(void* node, std::size_t bytes) noexcept { pool_free(node, bytes); }
 
   const Kind kind;
-  const DType dtype;  ///< of the tensor, and so of its gradient
+  const DType dtype;  ///< element type of the tensor and of its gradient
   std::atomic<bool> requires_grad = true;
   const std::uint64_t id;
   const Shape shape;
   Node* next_dead = nullptr;
 };
-/// Frees a node and what it alone owned, without recursion, however long the chain.
+/// Frees a node and everything that only it owned, without recursion.
 void destroy(Node* node) noexcept;
 
-/// The node of a tensor that no operation made and that requires a gradient, or did. Threads share leaves.
+/// The node of a tensor that is not the result of an operation and that requires, or required, a gradient.
+/// Leaves may be shared by threads.
 class Leaf : public Node {
  public:
   explicit Leaf(const Tensor& value) : Node(Kind::leaf, value) {}
-  std::mutex mutex;  ///< held while grad is read or written
+  std::mutex mutex;  ///< guards grad
   Tensor grad;
-  std::atomic<std::uint32_t> hint =
-      0;  ///< its position among the leaves of the last walk, if that was this thread's
 };
 
-/// A fixed number of T, kept in the object itself up to `inline_count`.
+/// A fixed number of T, stored in the object itself up to `inline_count`.
 template <class T, std::size_t inline_count>
 class FixedArray : public std::span<T> {
  public:
@@ -57,13 +56,14 @@ class FixedArray : public std::span<T> {
 /// A recorded operation.
 class Operation : public Node {
  public:
-  /// `part_count` is the number of results if each has a Part as its node, or 0 if this node is that of the
-  /// only result.
+  /// `part_count` is the number of results if each has a Part as its node, or 0 if there is one result, whose
+  /// node is this one.
   Operation(const char* name, const Inputs& inputs, std::span<const Tensor> values, std::size_t part_count,
             Rule&& vjp, Rule&& fast_vjp);
-  /// Frees everything that the rules needed; the operation cannot be walked through again.
+  /// Frees everything saved for the rules; backward cannot run through the operation again.
   void spend() noexcept;
-  /// Result i as a rule needs it to be derived again: connected to this node.
+  bool is_spent() const noexcept { return !vjp && !fast_vjp; }
+  /// Result i connected to this node, for rules that differentiate through it.
   Tensor connected(std::size_t i);
 
   const char* const name;
@@ -71,13 +71,12 @@ class Operation : public Node {
   Rule vjp;
   Rule fast_vjp;
   FixedArray<Ref<Node>, 3> inputs;  ///< null for an input that does not require a gradient
-  FixedArray<Tensor, 1> results;    ///< without history; empty unless a rule asks for them
-  bool spent = false;
-  std::uint64_t run = 0;  ///< the last walk that reached this node, and its position there
+  FixedArray<Tensor, 1> results;    ///< without history; empty unless a rule uses them
+  std::uint64_t run = 0;            ///< the last backward pass that reached this node, and its position there
   std::size_t position = 0;
 };
 
-/// The node of one of several results of an operation.
+/// The node of one result of an operation with several results.
 class Part : public Node {
  public:
   Part(const Tensor& value, Ref<Node> of, std::size_t position)

@@ -1,4 +1,4 @@
-// Everything for a new operation: record(), rules, and rules by reference.
+// Includes everything for defining an operation: record(), rules, and rules by reference.
 #pragma once
 
 #include "retort/framework/core/factories.hpp"

@@ -1,4 +1,4 @@
-// Printing tensors in NumPy's manner.
+// Printing tensors in the style of NumPy.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -13,7 +13,7 @@ constexpr std::int64_t shorten_above = 1000;  // elements
 constexpr std::int64_t edge_items = 3;        // kept at each end of a shortened dimension
 constexpr int max_decimals = 4;
 
-// How all elements of one tensor are written, so that columns line up.
+// The number format of one tensor, so that columns line up.
 struct Format {
   bool scientific = false;
   int decimals = 0;
@@ -54,7 +54,7 @@ class Printer {
   }
 
  private:
-  // Calls visit(offset) for each element that is printed.
+  // Calls visit(offset) for each printed element.
   template <class Visit>
   void for_each_printed(std::size_t d, std::int64_t offset, Visit&& visit) {
     if (d == shape_.size()) return visit(offset);

@@ -16,7 +16,7 @@ Tensor without_history(Tensor&& value) {
   return value.defined() && Access::node(value) ? value.detach() : std::move(value);
 }
 
-// True if an operation with these inputs is recorded. It must then have a rule.
+// Returns true if an operation with these inputs is recorded, which requires a rule.
 template <class AnyOp>
 bool is_recorded(const AnyOp& op) {
   if (!is_grad_enabled()) return false;

@@ -27,7 +27,7 @@ Tensors reference_gradients(const Tensor& y, const Tensors& inputs, const Tensor
   for (std::size_t i = 0; i < inputs.size(); ++i)
     if (needs[i] && inputs[i].requires_grad()) wanted.push_back(identities[i]);
   Tensors gradients(inputs.size());
-  // A reference may be constant in its inputs, and then nothing flows.
+  // If the reference does not depend on its inputs, there are no gradients.
   if (wanted.empty() || !y.requires_grad()) return gradients;
   Tensors given =
       grad({y}, wanted, {.grad_outputs = {g}, .create_graph = is_grad_enabled(), .allow_unused = true});

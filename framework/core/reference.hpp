@@ -1,4 +1,4 @@
-// The rule of a fused operation, from a plain reference made of operations.
+// Rules of fused operations, derived from a reference made of operations.
 #pragma once
 
 #include <utility>
@@ -6,26 +6,28 @@
 #include "retort/framework/core/grad_mode.hpp"
 #include "retort/framework/core/rule.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 namespace detail {
-/// For each input that requires a gradient a tensor of its own with the same values; the others themselves.
+/// Returns a new tensor with the same values for each input that requires a gradient, and the others
+/// unchanged.
 Tensors fresh_identities(const Tensors& inputs, Needs needs);
-/// The gradients of y, which was computed from `identities`, with respect to each input, for g.
+/// The gradients for g of y, which was computed from `identities`, with respect to each input.
 Tensors reference_gradients(const Tensor& y, const Tensors& inputs, const Tensors& identities,
                             const Tensor& g, Needs needs);
 }  // namespace detail
 
-/// The rule of a fused op that has a plain reference made of ops: derives `reference(inputs)`, a callable
-/// from `const Tensors&` to Tensor that computes the same value. It is right to any order. Each input is
-/// given an identity of its own, so that a tensor that is passed twice gets the share of each place once.
+/// Returns the rule of a fused op, derived from a reference made of ops: `reference` is a callable from
+/// `const Tensors&` to Tensor that computes the same value. The rule is differentiable to any order. Each
+/// input is passed through an identity, so that a tensor passed twice gets separate gradients for its two
+/// places.
 template <class Reference>
 auto vjp_by_reference(Reference reference, Tensors inputs) {
   return [reference = std::move(reference), inputs = std::move(inputs)](const Tensor& g, Needs needs) {
     const Tensors identities = detail::fresh_identities(inputs, needs);
     Tensor y;
     {
-      const GradMode recording(true);  // also if no higher order is asked for
+      const GradMode recording(true);  // even if no higher order is requested
       y = reference(identities);
     }
     return detail::reference_gradients(y, inputs, identities, g, needs);

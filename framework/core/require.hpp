@@ -1,4 +1,4 @@
-// A check at an operation's entry. Internal.
+// A check for the entry of operations. Internal.
 #pragma once
 
 #include "retort/framework/core/tensor.hpp"
@@ -8,8 +8,8 @@ namespace retort::detail {
 /// Throws: ValueError naming `operation` and the argument `what` if the tensor is undefined.
 inline void require_defined(const char* operation, const char* what, const Tensor& x) {
   if (!x.defined())
-    throw ValueError(
-        message("{}: {} is undefined (default-constructed, or a gradient that never came)", operation, what));
+    throw ValueError(message(
+        "{}: {} is undefined (default-constructed, or a gradient that was never computed)", operation, what));
 }
 inline void require_defined(const char* operation, const Tensor& x) {
   require_defined(operation, "the input", x);

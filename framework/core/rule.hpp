@@ -12,13 +12,13 @@
 #include "retort/framework/base/pool.hpp"
 #include "retort/framework/core/tensor.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
-/// The inputs of an operation that require a gradient: a rule does no work for the others.
+/// The inputs of an operation that require a gradient. A rule skips the others.
 class Needs {
  public:
   explicit constexpr Needs(std::uint64_t bits) : bits_(bits) {}
-  /// True if input i requires a gradient, and for all inputs after the 64th.
+  /// Returns true if input i requires a gradient; always true from the 65th input on.
   constexpr bool operator[](std::size_t i) const { return i >= 64 || (bits_ >> i & 1) != 0; }
 
  private:
@@ -27,7 +27,7 @@ class Needs {
 
 namespace detail {
 
-/// The arguments of a rule: one gradient per result, and the results themselves if it asks for them.
+/// The arguments of a rule: one gradient per result, and the results if it takes them.
 struct RuleCall {
   std::span<const Tensor> gradients;
   std::span<const Tensor> results;
@@ -36,40 +36,21 @@ struct RuleCall {
 };
 
 /// A type-erased rule.
-class Rule {
- public:
-  Rule() = default;
-  Rule(Rule&& other) noexcept : body_(std::exchange(other.body_, nullptr)) {}
-  Rule& operator=(Rule&& other) noexcept {
-    std::swap(body_, other.body_);
-    return *this;
-  }
-  ~Rule() { delete body_; }
-
-  explicit operator bool() const noexcept { return body_ != nullptr; }
-  bool wants_results() const noexcept { return body_ && body_->wants_results; }
-  void reset() noexcept { delete std::exchange(body_, nullptr); }
-  /// Returns how many gradients the rule gave.
-  std::size_t operator()(const RuleCall& call) { return body_->call(call); }
-
- protected:
-  struct Body {
-    explicit Body(bool with_results) noexcept : wants_results(with_results) {}
-    virtual ~Body() = default;
-    virtual std::size_t call(const RuleCall& call) = 0;
-    static void* operator new(std::size_t bytes) { return pool_allocate(bytes); }
-    static void operator delete(void* body, std::size_t bytes) noexcept { pool_free(body, bytes); }
-    const bool wants_results;
-  };
-  explicit Rule(Body* body) noexcept : body_(body) {}
-
- private:
-  Body* body_ = nullptr;
+struct RuleBody : RefCounted {
+  explicit RuleBody(bool with_results) noexcept : wants_results(with_results) {}
+  virtual ~RuleBody() = default;
+  /// Returns the number of gradients that the rule returned.
+  virtual std::size_t call(const RuleCall& call) = 0;
+  static void* operator new(std::size_t bytes) { return pool_allocate(bytes); }
+  static void operator delete(void* body, std::size_t bytes) noexcept { pool_free(body, bytes); }
+  const bool wants_results;
 };
+inline void destroy(RuleBody* body) noexcept { delete body; }
+using Rule = Ref<RuleBody>;
 
 /// A callable `(g, needs)` or `(g, y, needs)` that returns one gradient per input: Tensors, a std::array of
-/// tensors, or for an operation of one input a Tensor. `Value` is Tensor, or Tensors for an operation with
-/// several results.
+/// tensors, or a single Tensor for an operation of one input. `Value` is Tensor, or Tensors for an operation
+/// with several results.
 template <class Value>
 class RuleOf : public Rule {
  public:
@@ -77,16 +58,16 @@ class RuleOf : public Rule {
   template <class F>
     requires(!std::is_same_v<std::remove_cvref_t<F>, RuleOf>)
   RuleOf(F&& f)
-      : Rule(new Callable<std::remove_cvref_t<F>>(std::forward<F>(f))) {}  // NOLINT: made to be implicit
+      : Rule(new Callable<std::remove_cvref_t<F>>(std::forward<F>(f))) {}  // NOLINT: implicit by design
 
  private:
   template <class F>
-  struct Callable final : Body {
+  struct Callable final : RuleBody {
     static constexpr bool takes_results = std::is_invocable_v<F&, const Value&, const Value&, Needs>;
     static_assert(takes_results || std::is_invocable_v<F&, const Value&, Needs>,
                   "a rule is called as (g, needs) or (g, y, needs)");
     template <class G>
-    explicit Callable(G&& function) : Body(takes_results), f(std::forward<G>(function)) {}
+    explicit Callable(G&& function) : RuleBody(takes_results), f(std::forward<G>(function)) {}
     std::size_t call(const RuleCall& call) override {
       if constexpr (takes_results) {
         return give(call.out, f(as_value(call.gradients), as_value(call.results), call.needs));
@@ -115,12 +96,12 @@ class RuleOf : public Rule {
   }
 };
 
-/// The inputs of an operation during a record() call: pointers, so that no reference is counted.
+/// The inputs of an operation during a record() call. Holds pointers, so that no reference is counted.
 class Inputs {
  public:
   static constexpr std::size_t inline_count = 6;
   struct Item {
-    Item(const Tensor& input) : tensor(&input) {}  // NOLINT: made to be implicit
+    Item(const Tensor& input) : tensor(&input) {}  // NOLINT: implicit by design
     const Tensor* tensor;
   };
 

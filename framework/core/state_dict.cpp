@@ -91,8 +91,8 @@ namespace {
 
 using Names = std::set<std::string_view>;
 
-// The part of the first name that has to be removed to find it in `known`, such as "module.", if all names
-// begin so.
+// The prefix of the first name, such as "module.", whose removal gives a name in `known`; empty unless all
+// names start with it.
 std::string_view common_prefix(const Names& names, const Names& known) {
   for (const std::string_view name : names)
     for (std::size_t dot = name.find('.'); dot != std::string_view::npos; dot = name.find('.', dot + 1))
@@ -164,10 +164,8 @@ void detail::check_label(std::string_view operation, const StateDict& state, std
 
 void detail::copy_values(const Tensor& from, const Tensor& to) {
   const Tensor converted = from.detach().to(to.dtype());
-  visit_dtype(to.dtype(), [&](auto zero) {
-    using T = decltype(zero);
-    std::ranges::copy(converted.data<T>(), to.mutable_data<T>().begin());
-  });
+  visit_dtype(to.dtype(),
+              [&]<class T>(T) { std::ranges::copy(converted.data<T>(), to.mutable_data<T>().begin()); });
 }
 
 }  // namespace retort

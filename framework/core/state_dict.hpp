@@ -1,4 +1,4 @@
-// Named tensors in order: what modules, optimisers and weight files exchange.
+// Named tensors in order, as exchanged by modules, optimisers and weight files.
 #pragma once
 
 #include <cstddef>
@@ -10,11 +10,10 @@
 
 #include "retort/framework/core/factories.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
-/// A map from names to tensors that is iterated in the order of insertion. As in std::map, references and
-/// iterators stay valid while other entries are added and removed, names are constant, and a lookup takes
-/// logarithmic time.
+/// A map from names to tensors, iterated in insertion order. As in std::map, references and iterators stay
+/// valid while other entries are added and removed, names are constant, and a lookup takes logarithmic time.
 class StateDict {
   struct Link {
     Link* previous = this;
@@ -53,16 +52,19 @@ class StateDict {
   const_iterator find(std::string_view name) const;
   bool contains(std::string_view name) const;
   std::size_t count(std::string_view name) const { return contains(name) ? 1 : 0; }
-  /// The tensor of that name. Throws IndexError when there is none.
+  /// The tensor of that name.
+  /// Throws: IndexError if there is none.
   Tensor& at(std::string_view name);
   const Tensor& at(std::string_view name) const { return const_cast<StateDict&>(*this).at(name); }
-  /// The tensor of that name; an undefined one is appended when there is none.
+  /// The tensor of that name. Appends an undefined one if there is none.
   Tensor& operator[](std::string_view name);
-  /// Appends the entry. Returns false and changes nothing when the name is taken.
+  /// Appends the entry. Returns false and changes nothing if the name exists already.
   bool insert(value_type entry);
-  /// Removes the entry of that name and returns how many there were, 0 or 1.
+  /// Removes the entry of that name and returns the number of entries removed: 0 or 1.
   std::size_t erase(std::string_view name);
+  /// Removes all entries.
   void clear() { *this = {}; }
+  /// Exchanges the entries with those of `other`.
   void swap(StateDict& other) noexcept;
 
  private:
@@ -89,7 +91,7 @@ class StateDict::Iterator {
   using iterator_category = std::bidirectional_iterator_tag;
 
   Iterator() = default;
-  Iterator(const Iterator<value_type>& other) : link_(other.link_) {}  // NOLINT: made to be implicit
+  Iterator(const Iterator<value_type>& other) : link_(other.link_) {}  // NOLINT: implicit by design
   reference operator*() const { return static_cast<Node*>(link_)->entry; }
   pointer operator->() const { return &**this; }
   Iterator& operator++() { return link_ = link_->next, *this; }
@@ -117,21 +119,23 @@ namespace detail {
 struct ExpectedEntry {
   std::string name = {};
   Shape shape = {};
-  bool may_be_empty = false;  ///< a tensor of shape (0) is accepted, too: "not set yet"
+  bool may_be_empty = false;  ///< also accept a tensor of shape (0), which means "not set yet"
 };
 
-/// Throws a ValueError that lists every entry of `state` that is missing, unexpected or of another shape than
-/// expected.
+/// Checks that the entries of `state` have the expected names and shapes.
+/// Throws: ValueError listing all missing, unexpected and misshaped entries.
 void check_state(std::string_view what, const StateDict& state, const std::vector<ExpectedEntry>& expected);
 
-/// An entry without numbers that says what a state belongs to: "schedule.StepLR".
+/// An entry without numbers that labels the owner of a state, such as "schedule.StepLR".
 StateDict::value_type label(std::string_view what, std::string_view own);
-/// Throws: ValueError if the state has a label that says `what` but not `own`. Otherwise adds the label to
-/// the expected entries, if there is one: earlier versions did not write labels.
+/// Checks the label `what` of a state, and adds it to the expected entries if there is one; earlier versions
+/// did not write labels.
+/// Throws: ValueError if the label differs from `own`.
 void check_label(std::string_view operation, const StateDict& state, std::string_view what,
                  std::string_view own, std::vector<ExpectedEntry>& expected);
 
-/// Writes the values of `from`, which has as many elements, to `to`, converted to its element type.
+/// Copies the values of `from`, which has the same number of elements, to `to`, converted to its element
+/// type.
 void copy_values(const Tensor& from, const Tensor& to);
 
 }  // namespace detail

@@ -3,7 +3,8 @@
 namespace retort {
 
 void Tensor::undefined() {
-  throw ValueError("tensor: this tensor is undefined (default-constructed, or a gradient that never came)");
+  throw ValueError(
+      "tensor: this tensor is undefined (default-constructed, or a gradient that was never computed)");
 }
 
 std::int64_t Tensor::size(std::int64_t d) const {
@@ -17,6 +18,6 @@ void Tensor::check_single_element() const {
   if (size() != 1) throw ShapeError(message("item: shape {} has {} elements, not one", shape(), size()));
 }
 
-Tensor Tensor::detach() const { return detail::Access::make(impl_array()); }
+Tensor Tensor::detach() const { return detail::Access::make(array()); }
 
 }  // namespace retort

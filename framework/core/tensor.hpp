@@ -1,4 +1,4 @@
-// Tensor: an n-dimensional array and its place in the graph of operations.
+// Tensor: an n-dimensional array and its graph node.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +14,7 @@
 #include "retort/framework/base/scalar.hpp"
 #include "retort/framework/base/shape.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 class Tensor;
 class Generator;
@@ -25,7 +25,7 @@ namespace detail {
 class Node;
 struct Access;
 
-/// The shared state behind a Tensor: its numbers and, if it requires a gradient, its graph node.
+/// The shared state of Tensor handles: the array and, if it requires a gradient, the graph node.
 struct TensorImpl : RefCounted {
   TensorImpl(Array values, Ref<Node> history) noexcept;
   ~TensorImpl();
@@ -45,50 +45,54 @@ struct XtensorBridge {
 }  // namespace detail
 
 struct BackwardOptions {
-  bool retain_graph = false;  ///< keep the values saved by rules, so that the graph can be walked again
-  bool create_graph = false;  ///< record the derivatives, so that they can be derived; implies retain_graph
+  bool retain_graph = false;  ///< keep the values saved by rules, so that backward can run again
+  bool create_graph = false;  ///< record the derivatives for higher orders; implies retain_graph
 };
 
-/// A cheap handle to an n-dimensional row-major array and its place in the graph. Copies share both.
-/// Constness is shallow, as in PyTorch: a const Tensor is a handle that cannot be made to refer to another
-/// tensor, while its values and its gradient can be written. A default-constructed tensor is undefined: every
-/// call except defined() and assignment throws a ValueError.
+/// A cheap handle to an n-dimensional row-major array and its graph node. Copies share both. Constness is
+/// shallow, as in PyTorch: a const Tensor cannot be made to refer to another tensor, but its values and its
+/// gradient can be written. A default-constructed tensor is undefined: every call except defined() and
+/// assignment throws a ValueError.
 class Tensor {
  public:
   Tensor() = default;
-  explicit Tensor(Array array);  // internal
 
   /// False for a default-constructed tensor.
   bool defined() const noexcept { return static_cast<bool>(impl_); }
-  /// The shape, and the number of dimensions.
+  /// The shape.
   const Shape& shape() const { return array().shape(); }
+  /// The number of dimensions.
   std::int64_t dim() const { return static_cast<std::int64_t>(shape().size()); }
   /// The number of elements.
   std::int64_t size() const { return array().size(); }
-  /// The extent of dimension d; a negative d counts from the end. Throws: IndexError if d is out of range.
+  /// The extent of dimension d; a negative d counts from the end.
+  /// Throws: IndexError if d is out of range.
   std::int64_t size(std::int64_t d) const;
+  /// The element type.
   DType dtype() const { return array().dtype(); }
 
-  /// The elements in row-major order. They are valid while a handle lives, so a temporary is refused at
-  /// compile time: give it a name, or use values() or item(). Throws: TypeError if T is not the element type.
+  /// The elements in row-major order. The span is valid while a handle exists, so calls on a temporary do not
+  /// compile: name the tensor, or use values() or item().
+  /// Throws: TypeError if T is not the element type.
   template <class T>
   std::span<const T> data() const& {
     return array().template data<T>();
   }
   template <class T>
   std::span<const T> data() const&& = delete;
-  /// The same for writing, also of a leaf. The values count as changed: a later backward through an operation
-  /// that was recorded before and needs the old ones throws a GraphError.
+  /// As data(), for writing; allowed for leaves too. Marks the values as changed: a later backward pass
+  /// through an operation that saved the old values throws a GraphError.
   template <class T>
   std::span<T> mutable_data() const& {
-    const std::span<T> elements = impl_array().template fill<T>();
-    impl_array().stamp();
+    const std::span<T> elements = array().template fill<T>();
+    array().stamp();
     return elements;
   }
   template <class T>
   std::span<T> mutable_data() const&& = delete;
   /// The only element, converted to T. A floating-point value beyond the range of an integer T becomes the
-  /// nearest T, and NaN becomes 0. Throws: ShapeError if there is not exactly one element.
+  /// nearest T, and NaN becomes 0.
+  /// Throws: ShapeError if the number of elements is not 1.
   template <class T>
   T item() const {
     check_single_element();
@@ -105,7 +109,7 @@ class Tensor {
     });
   }
   /// A read-only xtensor adaptor over the elements, without a copy. It is valid while this tensor or a copy
-  /// of its handle lives, so a temporary is refused at compile time. It needs #include
+  /// of its handle exists, so calls on a temporary do not compile. Requires #include
   /// <retort/framework/xtensor.hpp>.
   /// Throws: TypeError if T is not the element type.
   template <class T>
@@ -116,45 +120,37 @@ class Tensor {
   void view() const&& = delete;
 
   /// The same values in another element type; differentiable between float types. Returns this tensor if it
-  /// has that type already. A value beyond the range of int64 becomes the nearest int64, and NaN becomes 0.
+  /// already has that type. A value beyond the range of int64 becomes the nearest int64, and NaN becomes 0.
   [[nodiscard]] Tensor to(DType dtype) const;
   /// The same values (shared) without history.
   [[nodiscard]] Tensor detach() const;
   /// A copy of the values, with history.
   [[nodiscard]] Tensor clone() const;
 
-  /// True if derivatives with respect to this tensor, or through it, are recorded.
+  /// True if operations on this tensor are recorded for differentiation.
   bool requires_grad() const noexcept;
   /// Makes this leaf require a gradient, or not, and returns it.
-  /// Throws: GraphError for the result of an operation, TypeError for int64.
+  /// Throws: GraphError if it is the result of an operation; TypeError if it is int64.
   Tensor set_requires_grad(bool value = true) const;
   /// True if this tensor is not the result of a recorded operation.
   bool is_leaf() const noexcept;
-  /// The gradient that backward() accumulated; undefined until there is one.
+  /// The gradient accumulated by backward(); undefined if there is none.
   [[nodiscard]] Tensor grad() const;
-  /// Replaces the gradient; an undefined one removes it. Throws: ShapeError or TypeError if it does not fit.
+  /// Replaces the gradient; an undefined tensor removes it.
+  /// Throws: ShapeError or TypeError if it does not match this tensor.
   void set_grad(const Tensor& gradient) const;
-  /// Makes grad() undefined again.
+  /// Makes grad() undefined.
   void zero_grad() const;
 
-  /// Accumulates d(sum(this · grad))/d(leaf) into the .grad of every leaf that this tensor depends on.
-  /// `grad` [shape of this] may be left out for a tensor of one element.
-  /// Throws: GraphError without history, or if an earlier call without retain_graph has spent the graph.
+  /// Accumulates d(sum(this · grad))/d(leaf) into the .grad of every leaf that this tensor depends on. `grad`
+  /// [shape of this] may be omitted for a tensor of one element.
+  /// Throws: GraphError if there is no history, or if an earlier call without retain_graph has freed the
+  /// graph.
   void backward(const Tensor& grad = {}, BackwardOptions options = {}) const;
-
-  /// @cond
-  // Internal: the numbers and the node of the graph.
-  const Array& array() const { return impl_array(); }
-  Array& mutable_array() const { return impl_array(); }
-  detail::Node* node() const noexcept { return impl_ ? impl_->node.get() : nullptr; }
-  bool is(const Tensor& other) const noexcept { return impl_.get() == other.impl_.get(); }
-  bool unique() const noexcept { return impl_ && impl_->unique() && impl_->array.unique(); }
-  void replace_array(Array array) const;
-  /// @endcond
 
  private:
   friend struct detail::Access;
-  Array& impl_array() const {
+  Array& array() const {
     if (!impl_) undefined();
     return impl_->array;
   }
@@ -165,29 +161,30 @@ class Tensor {
 };
 
 namespace detail {
-/// The internals of a Tensor, for the library's own sources.
+/// Internals of Tensor, for the library's own sources.
 struct Access {
-  /// A tensor over `array`, without history or at `node` of the graph.
+  /// Creates a tensor over `array`, without history or with the given node.
   [[nodiscard]] static Tensor make(Array array);
   [[nodiscard]] static Tensor make(Array array, Ref<Node> node);
-  static Array& array(const Tensor& tensor) { return tensor.impl_array(); }
+  static Array& array(const Tensor& tensor) { return tensor.array(); }
   static Node* node(const Tensor& tensor) noexcept {
     return tensor.impl_ ? tensor.impl_->node.get() : nullptr;
   }
   static void set_node(const Tensor& tensor, Ref<Node> node);
-  /// True if both are handles of one tensor.
+  /// True if both are handles to the same tensor.
   static bool same(const Tensor& a, const Tensor& b) noexcept { return a.impl_.get() == b.impl_.get(); }
-  /// True if this handle is the only one of the tensor; the buffer may be shared.
+  /// True if this is the only handle to the tensor; the buffer may be shared.
   static bool only_handle(const Tensor& tensor) noexcept { return tensor.impl_ && tensor.impl_->unique(); }
-  /// True if this handle is also the only owner of the buffer.
+  /// True if this is the only handle and the only owner of the buffer.
   static bool unique(const Tensor& tensor) noexcept { return only_handle(tensor) && array(tensor).unique(); }
-  /// Gives all handles of a leaf another array. Its gradient, which may have the old type, is dropped.
+  /// Replaces the array of a leaf for all handles. Drops its gradient, which may have the old type.
   static void replace_array(const Tensor& leaf, Array array);
 };
 }  // namespace detail
 
-/// Prints values, shape and dtype in NumPy's manner; long tensors are shortened.
+/// Prints values, shape and dtype in the style of NumPy; long tensors are abbreviated.
 std::ostream& operator<<(std::ostream& stream, const Tensor& tensor);
+/// The text that operator<< prints.
 std::string to_string(const Tensor& tensor);
 
 }  // namespace retort

@@ -1,4 +1,4 @@
-// The members of Tensor that need its graph: they use the units above tensor.hpp.
+// The members of Tensor that need its graph node and so depend on headers above tensor.hpp.
 #include <mutex>
 #include <new>
 
@@ -45,7 +45,7 @@ Leaf* leaf_of(const Tensor& tensor) {
   return tensor.is_leaf() ? static_cast<Leaf*>(Access::node(tensor)) : nullptr;
 }
 
-// The old gradient is freed after the lock is released, since a graph may be freed with it.
+// The old gradient is destroyed after the lock is released, since that may free a graph.
 void replace_grad(Leaf& leaf, Tensor gradient) {
   const std::lock_guard lock(leaf.mutex);
   std::swap(leaf.grad, gradient);
@@ -55,16 +55,13 @@ void replace_grad(Leaf& leaf, Tensor gradient) {
 
 using detail::Access, detail::leaf_of, detail::replace_grad;
 
-Tensor::Tensor(Array array) : Tensor(Access::make(std::move(array))) {}
-void Tensor::replace_array(Array array) const { Access::replace_array(*this, std::move(array)); }
-
 // The engine converts the gradient back.
 Tensor Tensor::to(DType dtype) const {
   detail::require_defined("to", *this);
   if (this->dtype() == dtype) return *this;
   return record({.name = "to",
                  .inputs = {*this},
-                 .value = Access::make(detail::converted(impl_array(), dtype)),
+                 .value = Access::make(detail::converted(array(), dtype)),
                  .vjp = [](const Tensor& g, Needs) { return g; }});
 }
 
@@ -72,7 +69,7 @@ Tensor Tensor::clone() const {
   detail::require_defined("clone", *this);
   return record({.name = "clone",
                  .inputs = {*this},
-                 .value = Access::make(detail::copied(impl_array())),
+                 .value = Access::make(detail::copied(array())),
                  .vjp = [](const Tensor& g, Needs) { return g; }});
 }
 

@@ -24,15 +24,15 @@ Tensor join(std::string_view name, const Tensors& rows, double value) {
                   name, rows.front().shape(), row.shape()));
   }
   shape[0] = static_cast<std::int64_t>(rows.size());
-  Array joined = full(shape, value, rows.front().dtype()).array();
+  Array joined = detail::Access::array(full(shape, value, rows.front().dtype()));
   auto* out = static_cast<std::byte*>(joined.write());
   const std::size_t stride = joined.byte_size() / rows.size();
   for (const Tensor& row : rows) {
-    const std::size_t bytes = row.array().byte_size();
-    if (bytes > 0) std::memcpy(out, row.array().read(), bytes);
+    const std::size_t bytes = detail::Access::array(row).byte_size();
+    if (bytes > 0) std::memcpy(out, detail::Access::array(row).read(), bytes);
     out += stride;
   }
-  return Tensor(std::move(joined));
+  return detail::Access::make(std::move(joined));
 }
 
 }  // namespace

@@ -13,10 +13,10 @@ namespace retort {
 namespace detail {
 namespace {
 
-constexpr std::size_t chunk = 256 << 10;         // bytes that are read at a time
+constexpr std::size_t chunk = 256 << 10;         // bytes read at a time
 constexpr std::size_t longest_row = 64UL << 20;  // bytes
 
-// Where the quote that opens at `at` closes; npos if it does not.
+// Returns the position of the quote that closes the one at `at`, or npos.
 std::size_t closing_quote(std::string_view text, std::size_t at) {
   do {
     at = text.find('"', at + 1);
@@ -39,7 +39,7 @@ std::size_t CsvRows::row_end(std::string_view text, char delimiter, bool is_whol
     while (at < text.size() && is_csv_space(text[at], delimiter)) ++at;
     if (at < text.size() && text[at] == '"') {
       at = closing_quote(text, at);
-      // The next piece may begin with the second of two doubled quotes.
+      // The next piece may start with the second of two doubled quotes.
       if (at == std::string_view::npos || (at + 1 == text.size() && !is_whole)) return none;
     }
     while (at < text.size() && text[at] != delimiter && text[at] != '\n') ++at;
@@ -56,7 +56,7 @@ CsvRows::CsvRows(const Input& input, char delimiter) : input_(input), delimiter_
   if (std::string_view(mark, sizeof(mark)) == "\xEF\xBB\xBF") read_ = sizeof(mark);  // a byte order mark
 }
 
-// False at the end of the file. A row that is longer than the buffer makes it grow.
+// Returns false at the end of the file. Grows the buffer for a row that is longer.
 bool CsvRows::read_more() {
   if (read_ == input_.size()) return false;
   std::copy(buffer_.begin() + static_cast<std::ptrdiff_t>(begin_),
@@ -153,7 +153,7 @@ Dataset read_csv(const Input& input, const CsvOptions& options) {
     std::span<T> next = inputs.fill<T>();
     std::span<L> label = labels.fill<L>();
     for (detail::CsvRows rows = table.first_row(); rows.next();) {
-      // A file that grew meanwhile has more.
+      // The file has grown in the meantime.
       if (label.empty()) break;
       if (!table.encode(rows.text(), rows.line(), next.data(), label.front())) continue;
       next = next.subspan(static_cast<std::size_t>(table.width()));
@@ -161,7 +161,7 @@ Dataset read_csv(const Input& input, const CsvOptions& options) {
     }
     if (!label.empty()) input.fail("changed while it was read");
   });
-  return Dataset(Tensor(std::move(inputs)), Tensor(std::move(labels)));
+  return Dataset(detail::Access::make(std::move(inputs)), detail::Access::make(std::move(labels)));
 }
 
 }  // namespace
@@ -186,7 +186,7 @@ struct CsvSource::State {
     offsets.shrink_to_fit();
   }
 
-  // The text of a row, which is read into `buffer`.
+  // The text of a row, read into `buffer`.
   std::string_view text_of(std::int64_t row, std::string& buffer) const {
     const std::uint64_t begin = offsets[static_cast<std::size_t>(row)];
     const std::uint64_t end =
@@ -204,7 +204,7 @@ struct CsvSource::State {
     }
   }
 
-  // The line that a row begins at. It is needed for an error only, so that lines are not kept.
+  // The line on which the row begins. Only needed for errors, so lines are not stored.
   std::int64_t line_of(std::int64_t row) const {
     detail::CsvRows rows = table.first_row();
     while (rows.next())
@@ -245,14 +245,15 @@ Batch CsvSource::fetch(std::span<const std::int64_t> rows) const {
       try {
         if (!table.encode(text, 0, input, *label)) state_->input.fail("changed while it was read");
       } catch (const IoError&) {
-        table.encode(text, state_->line_of(row), input, *label);  // throws the same with the line
+        table.encode(text, state_->line_of(row), input, *label);  // throws the same error with the line
         throw;
       }
       input += table.width();
       ++label;
     }
   });
-  return {.input = Tensor(std::move(inputs)), .target = Tensor(std::move(labels))};
+  return {.input = detail::Access::make(std::move(inputs)),
+          .target = detail::Access::make(std::move(labels))};
 }
 
 }  // namespace retort

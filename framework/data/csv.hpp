@@ -1,4 +1,4 @@
-// Tables as text.
+// Tables in text files.
 #pragma once
 
 #include <cstdint>
@@ -12,33 +12,33 @@
 #include "retort/framework/base/dtype.hpp"
 #include "retort/framework/data/dataset.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
-/// How a missing cell is treated.
+/// The treatment of missing cells.
 enum class CsvMissing : std::uint8_t {
-  error,     ///< it is an error, as any cell that is not a number
-  nan,       ///< a number becomes NaN, a category becomes no category
-  mean,      ///< a number becomes the mean of its column, a category becomes no category
-  skip_row,  ///< the row is left out
+  error,     ///< an error, as any cell that is not a number
+  nan,       ///< numbers become NaN, categories become "no category"
+  mean,      ///< numbers become the mean of their column, categories become "no category"
+  skip_row,  ///< the row is skipped
 };
 
-/// How a category that is not in the column's list is treated.
+/// The treatment of a category that is not in the column's list.
 enum class CsvUnknown : std::uint8_t {
-  error,        ///< it is an error that names the category
-  no_category,  ///< one-hot columns are all 0, a code is -1
+  error,        ///< an error naming the category
+  no_category,  ///< the one-hot columns are all 0, a code is -1
 };
 
-/// How a categorical column becomes numbers.
+/// The encoding of a categorical column.
 enum class CsvEncoding : std::uint8_t {
   one_hot,  ///< one column of 0 and 1 per category
-  code,     ///< one column that holds the category's place in the list, from 0
+  code,     ///< one column with the category's index in the list
 };
 
-/// A column of categories instead of numbers.
+/// A column of categories.
 struct CsvCategorical {
   std::string column = {};  ///< its name, or its number from 0
   std::vector<std::string> categories =
-      {};  ///< empty: those of the file in alphabetical order, at most 1,000
+      {};  ///< if empty: the categories in the file in alphabetical order, at most 1,000
   CsvEncoding encoding = CsvEncoding::one_hot;
 };
 
@@ -50,48 +50,46 @@ enum class CsvTarget : std::uint8_t {
 };
 
 struct CsvOptions {
-  /// Whether the first line names the columns. Absent: it does when none of its cells is a number.
+  /// True if the first line names the columns. If absent, it is a header unless one of its cells is a number.
   std::optional<bool> header = {};
-  std::int64_t label_column = -1;         ///< counted from 0, or from the end when negative
-  std::string label_name = {};            ///< names the label column instead; needs a header
+  std::int64_t label_column = -1;         ///< counted from 0, or from the end if negative
+  std::string label_name = {};            ///< the label column by name instead; requires a header
   DType dtype = DType::float32;           ///< of the inputs: float32 or float64
-  std::optional<DType> label_dtype = {};  ///< absent: `.target` decides
+  std::optional<DType> label_dtype = {};  ///< if absent, determined by `.target`
   char delimiter = ',';
   CsvTarget target = CsvTarget::automatic;
   CsvMissing missing = CsvMissing::error;
   /// The spellings of a missing cell. (`nan` is a number.)
   std::vector<std::string> missing_values = {"", "NA", "N/A", "null", "?"};
-  /// The label column may be one of them: its targets are codes, int64.
+  /// If the label column is one of them, the targets are int64 codes.
   std::vector<CsvCategorical> categorical = {};
   CsvUnknown unknown = CsvUnknown::error;
-  /// For CsvMissing::mean, the number for each column of the file; empty: the mean of the column in this
-  /// file, which must then have a value.
+  /// For CsvMissing::mean, one number per column of the file. If empty, the means of the columns in this
+  /// file, which must then contain a value.
   std::vector<double> means = {};
 };
 
 /// Reads a table: inputs [rows, columns - 1] (more with one-hot columns), targets [rows] from the label
-/// column. Cells may be quoted and have spaces around them; a number too small for its type is 0; lines end
-/// in LF or CRLF, the last one or not; empty lines are skipped. A missing label is an error, or leaves out
-/// its row with CsvMissing::skip_row.
-/// Throws: IoError that names the file and, for a cell that cannot be read or a row of another length, line
-/// and column (from 1), for unknown categories all of them; also for a file without rows or with one column,
-/// and a column that is not in the file. TypeError for int64 inputs; ValueError for a delimiter that is a
-/// quote or a line end.
+/// column. Cells may be quoted and surrounded by spaces; a number too small for its type is 0. Lines end in
+/// LF or CRLF, optionally also the last; empty lines are skipped. A missing label is an error, or with
+/// CsvMissing::skip_row its row is skipped.
+/// Throws: IoError naming the file and, for an unreadable cell or a row of another length, line and column
+/// (from 1), or all unknown categories; also if the file has no rows, a single column, or lacks a named
+/// column. TypeError if dtype is int64; ValueError if the delimiter is a quote or a line end.
 Dataset load_csv(const std::string& path, const CsvOptions& options = {});
-/// The same from text in memory; messages give `name` as the file.
+/// As load_csv, from text in memory; errors use `name` as the file name.
 Dataset parse_csv(std::string_view text, const CsvOptions& options = {}, std::string_view name = "memory");
 
-/// The options with everything that is learnt from the file filled in: the categories of each categorical
+/// Returns the options with everything learnt from the file filled in: the categories of each categorical
 /// column and the means of the others. With the options of the training file, a test file is read in the same
 /// way: `const CsvOptions fitted = fit_csv("train.csv", options);`.
 CsvOptions fit_csv(const std::string& path, const CsvOptions& options = {});
 
 /// A table that stays in its file, which may be larger than memory. The constructor reads the file once and
-/// keeps eight bytes per row; fetch() reads the rows that it is asked for. The file must not change
-/// meanwhile. May be used by several threads at the same time.
+/// keeps eight bytes per row; fetch() reads the requested rows. The file must not change. Thread-safe.
 class CsvSource : public RowSource {
  public:
-  /// Throws: as load_csv, but for cells that are not numbers, which fetch() finds.
+  /// Throws: the errors of load_csv, except for cells that are not numbers, which fetch() reports.
   explicit CsvSource(const std::string& path, const CsvOptions& options = {});
   ~CsvSource() override;
   CsvSource(CsvSource&& other) noexcept : state_(std::exchange(other.state_, nullptr)) {}
@@ -102,7 +100,7 @@ class CsvSource : public RowSource {
 
   std::int64_t size() const override;
   Batch fetch(std::span<const std::int64_t> rows) const override;
-  /// The options with everything that was learnt from the file, as fit_csv returns them.
+  /// The options with everything learnt from the file, as returned by fit_csv.
   const CsvOptions& options() const;
 
  private:

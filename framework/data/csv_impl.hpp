@@ -1,4 +1,4 @@
-// The parts of the CSV reader: rows of a file, cells of a row, and the numbers of a cell. Internal.
+// Parts of the CSV reader: the rows of a file, the cells of a row, and the numbers in cells. Internal.
 #pragma once
 
 #include <set>
@@ -9,19 +9,19 @@
 
 namespace retort::detail {
 
-/// The rows of a file from first to last, read in pieces. The format is RFC 4180's: cells between delimiters,
-/// quoted ones may contain delimiters, line ends and doubled quotes.
+/// The rows of a file in order, read in pieces. The format is RFC 4180: cells between delimiters; quoted
+/// cells may contain delimiters, line ends and doubled quotes.
 class CsvRows {
  public:
   CsvRows(const Input& input, char delimiter);
-  /// Moves to the next row that is not empty; false at the end.
+  /// Moves to the next non-empty row. Returns false at the end.
   bool next();
   std::string_view text() const { return text_; }  ///< without the line end; valid until next()
   std::uint64_t offset() const { return offset_; }
-  std::int64_t line() const { return line_; }  ///< where the row begins, from 1
+  std::int64_t line() const { return line_; }  ///< first line of the row, from 1
 
-  /// Where the row at the beginning of `text` ends: at a line end outside of quotes, or, if no more text
-  /// follows, at the end. npos if more text is needed.
+  /// Returns the end of the row at the beginning of `text`: a line end outside of quotes, or, if no more text
+  /// follows, the end of the text. npos if more text is needed.
   static std::size_t row_end(std::string_view text, char delimiter, bool is_whole);
 
  private:
@@ -30,9 +30,9 @@ class CsvRows {
   const Input& input_;
   char delimiter_;
   std::vector<char> buffer_;
-  std::size_t begin_ = 0;  // of what was not returned yet, in the buffer
+  std::size_t begin_ = 0;  // start of the rows not returned yet, in the buffer
   std::size_t end_ = 0;
-  std::uint64_t read_ = 0;  // bytes of the file that were read
+  std::uint64_t read_ = 0;  // bytes of the file read so far
   std::string_view text_;
   std::uint64_t offset_ = 0;
   std::int64_t line_ = 1;
@@ -40,18 +40,18 @@ class CsvRows {
 };
 
 struct CsvCell {
-  std::string_view text;  // without quotes and the space around them; doubled quotes stay doubled
+  std::string_view text;  // without quotes and surrounding spaces; doubled quotes stay doubled
   std::int64_t line = 0;
   std::int64_t column = 0;  // from 0
   bool quoted = false;
 };
 
-/// Cuts a row into cells.
+/// Splits a row into cells.
 class CsvCells {
  public:
   CsvCells(const Input& input, std::string_view row, std::int64_t line, char delimiter)
       : input_(input), rest_(row), delimiter_(delimiter), line_(line) {}
-  /// Takes the next cell; false at the end of the row.
+  /// Reads the next cell. Returns false at the end of the row.
   bool next(CsvCell& cell);
 
  private:
@@ -69,14 +69,14 @@ class CsvCells {
 
 bool is_csv_space(char c, char delimiter);
 
-/// Reads all of `text` as a number. What is too small for a T is 0.
+/// Parses all of `text` as a number. A number too small for a T is 0.
 template <class T>
 bool parse_number(std::string_view text, T& value);
 
-/// The columns of a table, what is learnt from its rows, and how a row becomes numbers.
+/// The columns of a table, the values learnt from its rows, and the conversion of rows to numbers.
 class CsvTable {
  public:
-  /// Reads the file once. Calls kept(row) for each row that is not left out.
+  /// Reads the file once. Calls kept(row) for each row that is not skipped.
   template <class Kept>
   CsvTable(const Input& input, const CsvOptions& options, Kept kept) : CsvTable(input, options) {
     for (CsvRows rows = first_row(); rows.next();)
@@ -86,11 +86,11 @@ class CsvTable {
 
   const CsvOptions& options() const { return options_; }
   std::int64_t rows() const { return rows_; }
-  std::int64_t width() const { return width_; }  ///< of the inputs
+  std::int64_t width() const { return width_; }  ///< number of input columns
   DType label_dtype() const;
   /// The rows after the header.
   CsvRows first_row() const;
-  /// Writes the numbers of a row; false, with nothing useful written, for one that is left out.
+  /// Writes the numbers of a row. Returns false, with undefined contents, for a skipped row.
   template <class T, class L>
   bool encode(std::string_view row, std::int64_t line, T* inputs, L& label) const;
   /// Calls f(zero of the inputs' type, zero of the labels' type).
@@ -106,7 +106,7 @@ class CsvTable {
     std::string name;
     CsvCategorical* categorical = nullptr;                    // in options_
     std::vector<std::pair<std::string, std::int64_t>> codes;  // of its categories, sorted
-    std::set<std::string, std::less<>> seen;  // the categories of the file, where they are learnt
+    std::set<std::string, std::less<>> seen;  // the categories of the file, if they are learnt
     double sum = 0;
     std::int64_t count = 0;
   };

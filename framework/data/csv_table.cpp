@@ -14,7 +14,7 @@ namespace {
 constexpr std::size_t most_categories = 1000;  // learnt from a file, per column
 constexpr std::size_t most_unknown = 8;        // named in a message
 
-// Whether a decimal number that does not fit into its type is too small for it rather than too large.
+// Returns true if a decimal number out of the range of its type is too small rather than too large.
 bool is_tiny(std::string_view text) {
   const std::size_t e = std::min(text.find_first_of("eE"), text.size());
   std::int64_t exponent = 0;
@@ -22,7 +22,8 @@ bool is_tiny(std::string_view text) {
     std::string_view digits = text.substr(e + 1);
     if (digits.starts_with('+')) digits.remove_prefix(1);
     const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), exponent);
-    if (error != std::errc()) return digits.starts_with('-');  // more digits than any text makes up for
+    // The exponent has too many digits for the mantissa to compensate.
+    if (error != std::errc()) return digits.starts_with('-');
   }
   const std::string_view number = text.substr(0, e);
   const std::size_t first = std::min(number.find_first_of("123456789"), number.size());
@@ -30,7 +31,7 @@ bool is_tiny(std::string_view text) {
   return exponent < static_cast<std::int64_t>(first) - static_cast<std::int64_t>(point);
 }
 
-// Labels that are asked for as int64 may be written 3.0.
+// Labels requested as int64 may be written as 3.0.
 bool parse_label(std::string_view text, std::int64_t& value) {
   if (parse_number(text, value)) return true;
   double number = 0;
@@ -39,7 +40,7 @@ bool parse_label(std::string_view text, std::int64_t& value) {
   return true;
 }
 
-// The text of a category or a column's name.
+// The text of a category or a column name.
 std::string unquoted(const CsvCell& cell) {
   std::string text(cell.text);
   if (cell.quoted)
@@ -71,7 +72,7 @@ CsvTable::CsvTable(const Input& input, const CsvOptions& options) : input_(input
   describe();
 }
 
-// Finds columns, header and label column from the first row.
+// Determines columns, header and label column from the first row.
 void CsvTable::describe() {
   bool has_number = false;
   std::int64_t named = -1;
@@ -146,7 +147,7 @@ bool CsvTable::is_missing(const CsvCell& cell) const {
          std::ranges::find(options_.missing_values, cell.text) != options_.missing_values.end();
 }
 
-// The place of the cell's category in the column's list, or -1.
+// The index of the cell's category in the column's list, or -1.
 std::int64_t CsvTable::code_of(const Column& column, const CsvCell& cell) const {
   const auto find = [&](std::string_view text) {
     const auto found = std::ranges::lower_bound(
@@ -157,7 +158,7 @@ std::int64_t CsvTable::code_of(const Column& column, const CsvCell& cell) const 
   return doubled ? find(unquoted(cell)) : find(cell.text);
 }
 
-// Takes note of one row of the first reading. False for a row that is left out.
+// Processes one row of the first pass. Returns false for a skipped row.
 bool CsvTable::learn(const CsvRows& row) {
   const auto for_each_cell = [&](auto visit) {
     CsvCells cells(input_, row.text(), row.line(), options_.delimiter);

@@ -17,11 +17,12 @@
 
 #include "retort/framework/base/error.hpp"
 #include "retort/framework/base/threads.hpp"
+#include "retort/framework/data/shards_impl.hpp"
 
 namespace retort {
 namespace {
 
-// Copying less than this takes less time than handing it to another thread and back.
+// Copying less than this is faster than passing the work to another thread.
 constexpr std::size_t prefetch_bytes = 1 << 20;
 
 std::uint64_t draw_seed() {
@@ -30,8 +31,7 @@ std::uint64_t draw_seed() {
   return high << 32 | generator.below(std::uint64_t{1} << 32);
 }
 
-// Threads that prepare batches, which are taken in the order in which they were asked for. One other thread
-// uses it.
+// Threads that prepare batches, which are returned in the order of the requests. Used by one other thread.
 class Workers {
  public:
   explicit Workers(std::function<Batch(const LoaderPosition&)> prepare) : prepare_(std::move(prepare)) {}
@@ -44,13 +44,14 @@ class Workers {
     for (std::thread& thread : threads_) thread.join();
   }
 
-  // Whether a fork has left this process without the threads.
+  // True in a forked process, which does not have the threads.
   bool lost() const { return !threads_.empty() && process_ != ::getpid(); }
-  std::size_t count() const { return tasks_.size(); }  // of batches asked for; other threads do not change it
+  // Number of requested batches; other threads do not change it.
+  std::size_t count() const { return tasks_.size(); }
   const LoaderPosition& first() const { return tasks_.front().at; }
   const LoaderPosition& last() const { return tasks_.back().at; }
 
-  // Asks for one more batch. Throws std::system_error when no thread can be started.
+  // Requests one more batch. Throws std::system_error if no thread can be started.
   void add(const LoaderPosition& at, std::size_t most_threads) {
     if (threads_.size() < std::min(most_threads, tasks_.size() + 1)) add_thread();
     {
@@ -59,7 +60,7 @@ class Workers {
     }
     changed_.notify_all();
   }
-  // Waits for the first batch; throws what preparing it threw.
+  // Waits for the first batch. Rethrows the exception of its preparation.
   Batch take() {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [this] { return tasks_.front().stage == Stage::done; });
@@ -68,7 +69,7 @@ class Workers {
     if (task.error) std::rethrow_exception(task.error);
     return task.batch;
   }
-  // Drops all batches, once none of them is being prepared.
+  // Drops all batches, after those in preparation have finished.
   void discard() {
     std::unique_lock lock(mutex_);
     for (Task& task : tasks_)
@@ -106,7 +107,7 @@ class Workers {
         return stop_ || task != tasks_.end();
       });
       if (stop_) return;
-      Task& own = *task;  // stays in its place while others are added and taken
+      Task& own = *task;  // its address is stable while others are added and taken
       own.stage = Stage::running;
       lock.unlock();
       Batch batch;
@@ -130,7 +131,7 @@ class Workers {
   std::deque<Task> tasks_;
   bool stop_ = false;
   std::vector<std::thread> threads_;
-  pid_t process_ = 0;  // that the threads belong to
+  pid_t process_ = 0;  // the process to which the threads belong
 };
 
 }  // namespace
@@ -142,16 +143,16 @@ struct DataLoader::State {
 
   detail::SourceHandle source;
   DataLoaderOptions options;
-  std::int64_t rows = 0;  // in an epoch
+  std::int64_t rows = 0;  // per epoch
   std::int64_t size = 0;
   LoaderPosition position;
-  bool in_pass = false;    // a pass has begun and not come to its end
-  std::uint64_t pass = 0;  // its number, so that iterators of an earlier one are found out
+  bool in_pass = false;    // a pass has begun and not ended
+  std::uint64_t pass = 0;  // its number, for detecting iterators of earlier passes
   Batch current;
 
-  std::vector<std::int64_t> order;  // of the epoch that order_of names; not used for the order of the source
+  std::vector<std::int64_t> order;  // of epoch order_of; unused for the order of the source
   LoaderPosition order_of{0, -1, 0};
-  std::unique_ptr<Workers> workers;  // last: its threads end before what they read is destroyed
+  std::unique_ptr<Workers> workers;  // last, so that its threads end before the data they read is destroyed
 
   ~State() {
     if (workers->lost()) static_cast<void>(workers.release());
@@ -161,7 +162,7 @@ struct DataLoader::State {
     workers = std::make_unique<Workers>([this](const LoaderPosition& at) { return prepare(at); });
   }
 
-  // A thread may have held the lock, or have been writing anywhere, when the process forked: the workers are
+  // When the process forked, a thread may have held the lock or been writing anywhere, so the workers are
   // leaked.
   void forget_lost_workers() {
     if (!workers->lost()) return;
@@ -182,22 +183,56 @@ struct DataLoader::State {
     return chosen;
   }
 
-  // Reads nothing that changes while it may run on a worker.
+  // Reads nothing that changes while workers may run.
   Batch prepare(const LoaderPosition& at) const {
     std::vector<std::int64_t> chosen = rows_of(at);
+    const std::uint64_t key = epoch_key(at);
+    const std::uint64_t seed = detail::mix(key, static_cast<std::uint64_t>(at.batch) + 1);
+    if (options.shards.count == 0) return prepare(std::move(chosen), key, seed);
+    Batch batch;
+    for (std::int64_t shard = options.shards.begin; shard < options.shards.end; ++shard) {
+      const detail::ShardRange range =
+          detail::rows_of_shard(static_cast<std::int64_t>(chosen.size()), options.shards.count, shard);
+      batch.shards.emplace_back();
+      if (range.size() > 0)
+        batch.shards.back() = prepare({chosen.begin() + range.begin, chosen.begin() + range.end}, key,
+                                      detail::mix(seed, static_cast<std::uint64_t>(shard)));
+    }
+    batch.rows = std::move(chosen);
+    batch.key = key;
+    return batch;
+  }
+
+  Batch prepare(std::vector<std::int64_t> chosen, std::uint64_t key, std::uint64_t seed) const {
     Batch batch;
     if (options.collate) {
       std::vector<Batch> single;
-      for (const std::int64_t& row : chosen) single.push_back(source->fetch({&row, 1}));
+      for (const std::int64_t& row : chosen)
+        single.push_back(detail::fetch_checked("DataLoader", *source, {&row, 1}));
       batch = options.collate(single);
     } else {
-      batch = source->fetch(chosen);
+      batch = detail::fetch_checked("DataLoader", *source, chosen);
     }
     batch.rows = std::move(chosen);
-    batch.key = epoch_key(at);
+    batch.key = key;
     if (!options.transform) return batch;
-    Generator generator(detail::mix(epoch_key(at), static_cast<std::uint64_t>(at.batch) + 1));
-    return options.transform(std::move(batch), generator);
+    Generator generator(seed);
+    batch = options.transform(std::move(batch), generator);
+    check_rows(batch);
+    return batch;
+  }
+
+  // All tensors that a transform returns have the same number of rows. A further tensor may also be a number.
+  static void check_rows(const Batch& batch) {
+    const auto rows = [](const Tensor& x) { return x.dim() == 0 ? -1 : x.size(0); };
+    NamedTensors all = batch.others;
+    std::erase_if(all, [](const auto& other) { return !other.second.defined() || other.second.dim() == 0; });
+    for (const Tensor& own : {batch.input, batch.target})
+      if (own.defined()) all.emplace_back("", own);
+    for (const auto& [name, tensor] : all)
+      if (rows(tensor) < 0 || rows(tensor) != rows(all.front().second))
+        throw ShapeError(message("DataLoader: .transform returned {}; they must have the same number of rows",
+                                 detail::shapes_of(batch)));
   }
 
   static std::uint64_t epoch_key(const LoaderPosition& at) {
@@ -220,13 +255,18 @@ struct DataLoader::State {
     order_of = wanted;
   }
 
-  // The number of batches to prepare ahead.
+  static std::size_t bytes_of(const Batch& batch) {
+    return batch.input.defined() ? detail::Access::array(batch.input).byte_size() : 0;
+  }
+
+  // Number of batches to prepare ahead.
   std::int64_t ahead() const {
     if (options.prefetch) return *options.prefetch;
     if (options.num_workers) return 2 * *options.num_workers;
     if (get_num_threads() < 2) return 0;
-    const bool large = current.input.defined() && current.input.array().byte_size() >= prefetch_bytes;
-    return options.transform || options.collate || large ? 1 : 0;
+    std::size_t bytes = bytes_of(current);
+    for (const Batch& shard : current.shards) bytes += bytes_of(shard);
+    return options.transform || options.collate || bytes >= prefetch_bytes ? 1 : 0;
   }
 
   // Makes the batch at the position the current one.
@@ -271,6 +311,10 @@ DataLoader::DataLoader(detail::SourceHandle source, DataLoaderOptions options) {
       throw ValueError(message("DataLoader: {} is {}; it must not be negative", name, *value));
   if (options.shuffle && options.sampler.order)
     throw ValueError("DataLoader: a sampler is given together with shuffle; it decides the order itself");
+  const OwnShards& shards = options.shards;
+  if (shards.begin < 0 || shards.end < shards.begin || shards.count < shards.end)
+    throw ValueError(message("DataLoader: shards {} to {} of {}; it must be that 0 <= begin <= end <= count",
+                             shards.begin, shards.end, shards.count));
   const std::int64_t rows = options.sampler.order ? options.sampler.size : source->size();
   const std::uint64_t seed = options.seed ? *options.seed : draw_seed();
   state_ = new State(std::move(source), std::move(options));

@@ -9,15 +9,16 @@
 namespace retort {
 namespace {
 
-// Copies rows of `from`, runs of neighbours at once.
+// Copies rows of `from`; adjacent rows are copied together.
 Tensor gather_rows(const Tensor& from, std::span<const std::int64_t> indices) {
   Shape shape = from.shape();
   const std::int64_t rows = shape[0];
   shape[0] = static_cast<std::int64_t>(indices.size());
   Array array(shape, from.dtype());
-  const std::size_t row = rows == 0 ? 0 : from.array().byte_size() / static_cast<std::size_t>(rows);
-  if (row == 0) return Tensor(std::move(array));
-  const auto* source = static_cast<const std::byte*>(from.array().read());
+  const std::size_t row =
+      rows == 0 ? 0 : detail::Access::array(from).byte_size() / static_cast<std::size_t>(rows);
+  if (row == 0) return detail::Access::make(std::move(array));
+  const auto* source = static_cast<const std::byte*>(detail::Access::array(from).read());
   auto* out = static_cast<std::byte*>(array.write());
   for (std::size_t i = 0; i < indices.size();) {
     std::size_t run = 1;
@@ -25,7 +26,7 @@ Tensor gather_rows(const Tensor& from, std::span<const std::int64_t> indices) {
     std::memcpy(out + i * row, source + static_cast<std::size_t>(indices[i]) * row, run * row);
     i += run;
   }
-  return Tensor(std::move(array));
+  return detail::Access::make(std::move(array));
 }
 
 }  // namespace

@@ -13,36 +13,43 @@
 #include "retort/framework/core/tensor.hpp"
 #include "retort/framework/data/row_source.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
-/// Inputs [N, …] and targets [N, …], and any number of further tensors [N, …] with names. Row i of one
-/// belongs to row i of the others. Copies share the values.
+/// Inputs [N, …], targets [N, …], and any number of further named tensors [N, …], which share their row
+/// numbers. Copies share the values.
 class Dataset : public RowSource {
  public:
   Dataset() = default;
   /// Shares the values, without history.
-  /// Throws: ShapeError for a tensor of shape (), or if the first dimensions differ.
+  /// Throws: ShapeError if a tensor has shape () or the first dimensions differ.
   Dataset(const Tensor& inputs, const Tensor& targets);
-  /// The same for tensors with names, such as `Dataset({{"input", x}, {"target", y}, {"mask", m}})`. The
-  /// names "input" and "target" become inputs() and targets(), which are undefined where they are not given.
-  /// Throws: ValueError for an empty name, or a name that is given twice.
+  /// As above, for named tensors: `Dataset({{"input", x}, {"target", y}, {"mask", m}})`. The names "input"
+  /// and "target" become inputs() and targets(), which are otherwise undefined.
+  /// Throws: ValueError if a name is empty or given twice.
   Dataset(std::initializer_list<std::pair<std::string, Tensor>> tensors);
   explicit Dataset(const NamedTensors& tensors);
 
   /// Number of rows N; 0 for a default-constructed dataset.
   std::int64_t size() const override { return size_; }
   bool empty() const { return size() == 0; }
+  /// The inputs [N, …].
   const Tensor& inputs() const { return all_.input; }
+  /// The targets [N, …].
   const Tensor& targets() const { return all_.target; }
-  /// The tensor of that name. Throws: IndexError when there is none.
+  /// The tensor of that name.
+  /// Throws: IndexError if there is none.
   const Tensor& operator[](std::string_view name) const { return all_[name]; }
 
-  /// Copies of the rows at `indices`, in that order; a row may occur more than once.
-  /// Throws: IndexError outside 0 … N-1.
+  /// Copies of the rows at `indices`, in that order; rows may be repeated.
+  /// Throws: IndexError if an index is outside 0 … N-1.
   Batch rows(std::span<const std::int64_t> indices) const;
+  /// As rows(), for loaders.
   Batch fetch(std::span<const std::int64_t> rows) const override { return this->rows(rows); }
+  /// A dataset of copies of the rows at `indices`, in that order.
+  /// Throws: IndexError if an index is outside 0 … N-1.
   Dataset subset(const std::vector<std::int64_t>& indices) const;
-  /// A copy of rows begin … end-1. Throws: IndexError unless 0 <= begin <= end <= N.
+  /// A copy of rows begin … end-1.
+  /// Throws: IndexError unless 0 <= begin <= end <= N.
   Dataset slice(std::int64_t begin, std::int64_t end) const;
 
  private:

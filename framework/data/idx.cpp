@@ -24,7 +24,7 @@ using detail::Input;
 constexpr std::size_t chunk = 64 << 10;  // bytes
 constexpr std::uint64_t megabyte = 1 << 20;
 
-// The bytes of a file from first to last, inflated where it is gzip.
+// The bytes of a file in order, decompressed if it is gzip.
 class Stream {
  public:
   explicit Stream(const Input& input) : input_(input) {
@@ -44,7 +44,7 @@ class Stream {
 
   bool compressed() const { return compressed_; }
 
-  // Reads up to `count` bytes; fewer only when there are no more.
+  // Reads up to `count` bytes; fewer only at the end.
   std::size_t read(std::byte* to, std::size_t count) {
     if (compressed_) return inflate_some(to, count);
     const auto now = static_cast<std::size_t>(std::min<std::uint64_t>(count, input_.size() - offset_));
@@ -59,8 +59,7 @@ class Stream {
     while (done < count) {
       if (zlib_.avail_in == 0) refill();
       if (member_ended_) {
-        // As in gzip, members that follow each other are one stream, and zero bytes after a member are
-        // padding.
+        // As in gzip, consecutive members form one stream, and zero bytes after a member are padding.
         for (; zlib_.avail_in > 0 && *zlib_.next_in == 0; --zlib_.avail_in) ++zlib_.next_in;
         if (zlib_.avail_in == 0 && offset_ < input_.size()) continue;
         if (zlib_.avail_in == 0) break;
@@ -117,7 +116,7 @@ void convert_pixels(const std::byte* from, std::size_t count, void* to, std::siz
 
 struct ElementType {
   std::size_t size;
-  DType dtype;  // of the tensor
+  DType dtype;  // of the resulting tensor
   void (*convert)(const std::byte* from, std::size_t count, void* to, std::size_t at);
 };
 
@@ -158,14 +157,14 @@ Header read_header(const Input& input, Stream& stream) {
     header.shape.push_back(from_big_endian<std::uint32_t>(extent.data()));
   }
   const auto bytes = detail::byte_count(header.shape, header.type.size);
-  // The tensor's bytes must be a number too.
+  // The number of bytes of the tensor must not overflow.
   if (!bytes || !detail::byte_count(header.shape, 8)) input.fail("has the impossible shape {}", header.shape);
   header.bytes = *bytes;
   return header;
 }
 
-// Reads the elements and hands them to use(bytes, count of elements, position) chunk by chunk; checks that
-// they are all there and that nothing follows.
+// Reads the elements and passes them to use(bytes, count of elements, position) in chunks. Checks that they
+// are complete and that nothing follows.
 template <class Use>
 void read_elements(const Input& input, Stream& stream, const Header& header, Use use) {
   std::vector<std::byte> buffer(static_cast<std::size_t>(std::min<std::uint64_t>(chunk, header.bytes)));
@@ -184,11 +183,10 @@ void read_elements(const Input& input, Stream& stream, const Header& header, Use
                header.shape);
 }
 
-// A header can state anything. Memory is set aside only once the data is known to be there: for a plain file
-// by its length, for a compressed one by inflating it without keeping anything, unless so little is needed
-// that it does not matter. Inflation ends one byte after what the header states. A compressed file may take
-// 64 MB and four times what it states, which labels reach: some of that is left to zlib and to the pool,
-// which rounds up.
+// A header can state any size. Memory is allocated only after the data is known to exist: for a plain file by
+// its length, for a compressed one by a first decompression without storing, unless little memory is needed.
+// Decompression stops one byte after the stated size. A compressed file may need 64 MB and four times the
+// stated size (int64 labels reach this bound); the remainder is headroom for zlib and allocator rounding.
 void check_amount(const Input& input, const Stream& stream, const Header& header) {
   const std::uint64_t needed = *detail::byte_count(header.shape, size_of(header.type.dtype));
   if (!stream.compressed()) {
@@ -199,7 +197,7 @@ void check_amount(const Input& input, const Stream& stream, const Header& header
   }
   if (needed > 40 * megabyte + 4 * header.bytes)
     input.fail(
-        "states {} bytes, which take {} as {}; so much is refused from a compressed file "
+        "states {} bytes, which take {} as {}; this much is refused from a compressed file "
         "(decompress it first)",
         header.bytes, needed, header.type.dtype);
   if (needed <= megabyte + 16 * input.size()) return;
@@ -216,7 +214,7 @@ Tensor read_idx(const Input& input) {
   read_elements(input, stream, header, [&](const std::byte* bytes, std::size_t count, std::size_t at) {
     header.type.convert(bytes, count, array.write(), at);
   });
-  return Tensor(std::move(array));
+  return detail::Access::make(std::move(array));
 }
 
 std::string find_file(const std::string& folder, const std::string& stem, const std::string& kind) {
@@ -249,7 +247,7 @@ Dataset load_set(const std::string& folder, const std::string& stem) {
                           labels_path, labels.size(0)),
                   labels_path);
   const Shape flat{images.size(0), images.size(1) * images.size(2)};
-  return Dataset(Tensor(images.array().reshaped(flat)), labels);
+  return Dataset(detail::Access::make(detail::Access::array(images).reshaped(flat)), labels);
 }
 
 }  // namespace

@@ -2,11 +2,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <typeinfo>
 
 #include "retort/framework/base/error.hpp"
 #include "retort/framework/base/random.hpp"
+#include "retort/framework/core/engine.hpp"
 #include "retort/framework/data/dataset.hpp"
+#include "retort/framework/ops/shape_ops.hpp"
 
 namespace retort {
 namespace {
@@ -18,12 +21,17 @@ const Tensor* find(const Batch& batch, std::string_view name) {
   return found == batch.others.end() ? nullptr : &found->second;
 }
 
-// A copy of a source whose copies share what is large; null for others. A derived class would lose its own
-// part.
+// Returns a copy of a source whose copies share their data; null for others. A derived class would be sliced.
 const RowSource* cheap_copy(const RowSource& source) {
   if (typeid(source) == typeid(Dataset)) return new Dataset(static_cast<const Dataset&>(source));
   if (typeid(source) == typeid(RowSubset)) return new RowSubset(static_cast<const RowSubset&>(source));
   return nullptr;
+}
+
+std::vector<std::int64_t> range(std::int64_t begin, std::int64_t end) {
+  std::vector<std::int64_t> rows(static_cast<std::size_t>(end - begin));
+  std::iota(rows.begin(), rows.end(), begin);
+  return rows;
 }
 
 }  // namespace
@@ -58,7 +66,48 @@ std::uint64_t mix(std::uint64_t a, std::uint64_t b) {
   return z ^ (z >> 31);
 }
 
+Batch fetch_checked(std::string_view operation, const RowSource& source, std::span<const std::int64_t> rows) {
+  Batch batch = source.fetch(rows);
+  const auto fits = [&](const Tensor& x) {
+    return !x.defined() || (x.dim() > 0 && x.size(0) == static_cast<std::int64_t>(rows.size()));
+  };
+  if (!fits(batch.input) || !fits(batch.target) ||
+      !std::ranges::all_of(batch.others, [&](const auto& other) { return fits(other.second); }))
+    throw ShapeError(message("{}: fetch was asked for {} row{} but returned {}", operation, rows.size(),
+                             rows.size() == 1 ? "" : "s", shapes_of(batch)));
+  return batch;
+}
+
+std::string shapes_of(const Batch& batch) {
+  NamedTensors all{{"input", batch.input}, {"target", batch.target}};
+  all.insert(all.end(), batch.others.begin(), batch.others.end());
+  std::erase_if(all, [](const auto& entry) { return !entry.second.defined(); });
+  std::string text;
+  for (std::size_t i = 0; i < all.size(); ++i)
+    text += message("{}'{}' of shape {}",
+                    i == 0                ? ""
+                    : i + 1 == all.size() ? " and "
+                                          : ", ",
+                    all[i].first, all[i].second.shape());
+  return text;
+}
+
 }  // namespace detail
+
+Batch fetch_all(const RowSource& source) {
+  return detail::fetch_checked("fetch_all", source, range(0, source.size()));
+}
+
+Tensor fetch_all(const RowSource& source, std::string_view name) {
+  constexpr std::int64_t part = 1024;
+  const NoGradGuard guard;
+  Tensors parts;
+  const std::int64_t size = source.size();
+  for (std::int64_t begin = 0; begin == 0 || begin < size; begin += part)
+    parts.push_back(
+        detail::fetch_checked("fetch_all", source, range(begin, std::min(begin + part, size)))[name]);
+  return parts.size() == 1 ? parts.front() : concat(parts, 0);
+}
 
 RowSubset::RowSubset(detail::SourceHandle source, const std::vector<std::int64_t>& rows)
     : source_(std::move(source)), rows_(tensor(rows)) {
@@ -90,7 +139,7 @@ std::vector<RowSubset> split(const detail::SourceHandle& source, const std::vect
     if (!(fraction >= 0 && fraction <= 1))
       throw ValueError(message("split: fraction {} is outside [0, 1]", fraction));
     sum += fraction;
-    // One ulp below a whole number, as 0.29 · 100 is, counts as that number.
+    // A value one ulp below an integer, such as 0.29 · 100, counts as that integer.
     counts.push_back(
         std::min(left, static_cast<std::int64_t>(fraction * static_cast<double>(rows) * (1 + 1e-12))));
     left -= counts.back();

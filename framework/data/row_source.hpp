@@ -1,4 +1,4 @@
-// Rows of examples, wherever they are stored.
+// Rows of examples from any storage.
 #pragma once
 
 #include <array>
@@ -14,28 +14,38 @@
 #include "retort/framework/base/ref.hpp"
 #include "retort/framework/core/tensor.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
-/// Tensors with names, in order.
+/// Named tensors, in order.
 using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
 
-/// Some rows of a source: input [B, …], target [B, …], and any number of further tensors by name.
+/// Rows of a source: input [B, …], target [B, …], and any number of further named tensors.
 struct Batch {
   Tensor input = {};         ///< [B, …]
   Tensor target = {};        ///< [B, …]
-  NamedTensors others = {};  ///< the tensors whose names are neither "input" nor "target"
-  /// The numbers of the rows in their source, where a DataLoader made the batch; random transforms draw by
-  /// them.
+  NamedTensors others = {};  ///< tensors with names other than "input" and "target"
+  /// Row numbers in the source, if a DataLoader made the batch; random transforms draw by them.
   std::vector<std::int64_t> rows = {};
-  std::uint64_t key = 0;  ///< a function of the loader's seed and the epoch, which those draws start from
+  std::uint64_t key = 0;  ///< a function of the loader's seed and the epoch, the seed of those draws
+  /// From a DataLoader with `.shards`, instead of the tensors: this process's shards of the batch, in order.
+  /// A shard without rows is an empty batch. `rows` contains the rows of all shards.
+  std::vector<Batch> shards = {};
 
-  /// The tensor of that name. Throws: IndexError that lists the names when there is none.
+  /// The tensor of that name.
+  /// Throws: IndexError listing the names if there is none.
   const Tensor& operator[](std::string_view name) const;
   /// True if the batch has a tensor of that name.
   bool contains(std::string_view name) const;
 };
 
-/// Lets `auto& [input, target] = batch;` take these two members.
+/// The shards of each batch that a process prepares: those numbered begin to end - 1 of `count`.
+struct OwnShards {
+  std::int64_t count = 0;  ///< 0: batches are not split
+  std::int64_t begin = 0;
+  std::int64_t end = 0;
+};
+
+/// Makes `auto& [input, target] = batch;` bind these two members.
 template <std::size_t I, class B>
   requires std::same_as<std::remove_cvref_t<B>, Batch>
 decltype(auto) get(B&& batch) {
@@ -45,14 +55,14 @@ decltype(auto) get(B&& batch) {
     return (std::forward<B>(batch).target);
 }
 
-/// A source of examples by row number, such as a Dataset, a file that is larger than memory, or a user's own
-/// class. A DataLoader with workers calls fetch from several threads at the same time.
+/// A source of examples by row number, such as a Dataset, a file larger than memory, or a user's own class. A
+/// DataLoader with workers calls fetch from several threads at the same time.
 class RowSource {
  public:
   virtual ~RowSource() = default;
-  /// The number of rows.
+  /// Number of rows.
   virtual std::int64_t size() const = 0;
-  /// The rows of those numbers, each in [0, size()), in that order; a row may occur more than once.
+  /// The rows with those numbers, each in [0, size()), in that order; rows may be repeated.
   virtual Batch fetch(std::span<const std::int64_t> rows) const = 0;
 };
 
@@ -69,8 +79,8 @@ class SourceHandle {
 
  public:
   /// Copies a Dataset or RowSubset, which is cheap; refers to any other source.
-  SourceHandle(const RowSource& source);  // NOLINT: made to be implicit
-  /// Takes over a temporary source.
+  SourceHandle(const RowSource& source);  // NOLINT: implicit by design
+  /// Takes ownership of a temporary source.
   template <std::derived_from<RowSource> Source>
     requires(!std::is_const_v<Source>)
   SourceHandle(Source&& source) : SourceHandle(new Source(std::move(source))) {}  // NOLINT: the same
@@ -85,20 +95,26 @@ class SourceHandle {
   const RowSource* source_;
 };
 
-/// A well-spread function of both numbers, to make the seeds of many generators from one.
+/// Hashes both numbers, for deriving many seeds from one.
 std::uint64_t mix(std::uint64_t a, std::uint64_t b);
+
+/// source.fetch(rows).
+/// Throws: ShapeError if a tensor of the result has another number of rows.
+Batch fetch_checked(std::string_view operation, const RowSource& source, std::span<const std::int64_t> rows);
+/// The names and shapes of the tensors of a batch, for errors.
+std::string shapes_of(const Batch& batch);
 
 }  // namespace detail
 
-/// Chosen rows of another source, which must outlive this one unless it is a Dataset, a RowSubset or a
+/// Selected rows of another source, which must outlive this one unless it is a Dataset, a RowSubset or a
 /// temporary.
 class RowSubset : public RowSource {
  public:
-  /// Throws: IndexError for a row outside the source.
+  /// Throws: IndexError if a row is outside the source.
   RowSubset(detail::SourceHandle source, const std::vector<std::int64_t>& rows);
   std::int64_t size() const override { return rows_.size(); }
   Batch fetch(std::span<const std::int64_t> rows) const override;
-  /// The number in the underlying source of each row.
+  /// For each row, its number in the underlying source.
   std::span<const std::int64_t> rows() const { return rows_.data<std::int64_t>(); }
 
  private:
@@ -106,10 +122,19 @@ class RowSubset : public RowSource {
   Tensor rows_;  // int64
 };
 
-/// Divides the rows of a source at random, for instance into training and validation rows: `auto [train,
-/// valid] = split(source, {0.9, 0.1}, seed);`. Each part keeps the order of the source. Which rows it gets
-/// depends on the seed, the fractions and the number of rows only. Row counts are rounded down, and the rows
-/// that are left go to the first parts, one each.
+/// All rows of a source in one batch: `const rt::Batch all = rt::fetch_all(part);`.
+/// Throws: ShapeError if fetch returns another number of rows.
+[[nodiscard]] Batch fetch_all(const RowSource& source);
+/// One tensor of all rows of a source, such as the "target" of a part returned by split(), or the "lengths"
+/// that length_sampler needs. The rows are fetched in parts, and the other tensors are not kept.
+/// Throws: the errors of Batch::operator[]; ShapeError if the parts differ in more than their number of rows,
+/// as padded inputs may.
+[[nodiscard]] Tensor fetch_all(const RowSource& source, std::string_view name);
+
+/// Randomly splits the rows of a source, for instance into training and validation rows: `auto [train, valid]
+/// = split(source, {0.9, 0.1}, seed);`. Each part keeps the order of the source. The rows of each part depend
+/// only on the seed, the fractions and the number of rows. Row counts are rounded down; the remaining rows go
+/// to the first parts, one each.
 /// Throws: ValueError unless the fractions are at least 0 and sum to 1.
 [[nodiscard]] std::vector<RowSubset> split(const detail::SourceHandle& source,
                                            const std::vector<double>& fractions, std::uint64_t seed);

@@ -16,19 +16,19 @@ namespace {
 
 using Weights = std::vector<double>;
 
-// Draws from the partial sums of the weights by bisection.
+// Samples from the cumulative sums of the weights by bisection.
 std::vector<std::int64_t> with_replacement(const Weights& sums, std::int64_t size, Generator& generator) {
   std::vector<std::int64_t> rows(static_cast<std::size_t>(size));
   for (std::int64_t& row : rows) {
-    // A draw below the whole sum falls into a row of positive weight, since sums do not grow over others.
+    // A draw below the total falls into a row of positive weight, since only those increase the sums.
     const double draw = std::min(generator.uniform() * sums.back(), std::nextafter(sums.back(), 0.0));
     row = std::ranges::upper_bound(sums, draw) - sums.begin();
   }
   return rows;
 }
 
-// The rows with the smallest -log(u) / weight, in that order, are drawn one after the other (Efraimidis and
-// Spirakis 2006, "Weighted random sampling with a reservoir").
+// The rows with the smallest -log(u) / weight, in that order, are successive draws without replacement
+// (Efraimidis and Spirakis 2006, "Weighted random sampling with a reservoir").
 std::vector<std::int64_t> without_replacement(const Weights& weights, std::int64_t size,
                                               Generator& generator) {
   std::vector<std::pair<double, std::int64_t>> keys;
@@ -81,7 +81,7 @@ Sampler length_sampler(const Tensor& lengths, std::int64_t batch_size, std::int6
   const auto order = [=](Generator& generator) {
     const auto length = lengths.data<std::int64_t>();
     std::vector<std::int64_t> rows = random_permutation(n, generator);
-    const std::int64_t whole = n / batch_size;  // the smaller batch that may be left stays at the end
+    const std::int64_t whole = n / batch_size;  // the smaller last batch, if any, stays at the end
     for (std::int64_t first = 0; first < whole; first += pool) {
       const auto end = rows.begin() + std::min(whole, first + pool) * batch_size;
       std::stable_sort(rows.begin() + first * batch_size, end, [&](std::int64_t a, std::int64_t b) {

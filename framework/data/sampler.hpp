@@ -1,4 +1,4 @@
-// Which rows an epoch has, and the balance between classes.
+// Selection of the rows of an epoch, and class balancing.
 #pragma once
 
 #include <cstdint>
@@ -9,43 +9,42 @@
 #include "retort/framework/base/random.hpp"
 #include "retort/framework/core/tensor.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
-/// Chooses the rows of each epoch of a DataLoader.
+/// Selects the rows of each epoch of a DataLoader.
 struct Sampler {
-  std::int64_t size = 0;  ///< the number of rows in an epoch
-  /// Returns `size` row numbers. The generator depends on the loader's seed and the epoch only, so that a
+  std::int64_t size = 0;  ///< number of rows per epoch
+  /// Returns `size` row numbers. The generator depends only on the loader's seed and the epoch, so that a
   /// resumed run sees the same rows.
   std::function<std::vector<std::int64_t>(Generator&)> order = {};
 };
 
 struct WeightedSamplerOptions {
-  std::optional<std::int64_t> size = {};  ///< rows in an epoch; absent: as many as there are weights
-  bool replacement = true;                ///< whether a row may be drawn more than once in an epoch
+  std::optional<std::int64_t> size = {};  ///< rows per epoch; the number of weights if absent
+  bool replacement = true;                ///< allow a row to be drawn more than once per epoch
 };
 
-/// Draws row i with probability weights[i] / Σ weights, as PyTorch's WeightedRandomSampler does.
+/// Draws row i with probability weights[i] / Σ weights, as PyTorch's WeightedRandomSampler.
 /// Shapes: weights (N), of a floating-point type.
-/// Throws: ShapeError, TypeError; ValueError for a weight that is negative or not finite, for weights that
-/// sum to 0, and without replacement for fewer positive weights than rows in an epoch.
+/// Throws: ShapeError; TypeError; ValueError if a weight is negative or not finite, the weights sum to 0, or,
+/// without replacement, there are fewer positive weights than rows per epoch.
 [[nodiscard]] Sampler weighted_sampler(const Tensor& weights, const WeightedSamplerOptions& options = {});
 
-/// Every row once, in batches of rows of similar lengths, which waste little on padding: the rows are
-/// shuffled, those of every `pool` batches are sorted by length, and the batches are shuffled again. Give the
-/// loader the same batch size; its last batch may be smaller.
+/// Draws every row once, in batches of similar lengths to reduce padding: the rows are shuffled, those of
+/// every `pool` batches are sorted by length, and the batches are shuffled again. Give the loader the same
+/// batch size; its last batch may be smaller.
 /// Shapes: lengths int64 (N).
-/// Throws: ShapeError, TypeError; ValueError for a batch size or pool below 1.
+/// Throws: ShapeError; TypeError; ValueError if the batch size or pool is less than 1.
 [[nodiscard]] Sampler length_sampler(const Tensor& lengths, std::int64_t batch_size, std::int64_t pool = 50);
 
-/// How often each class 0 … classes-1 occurs, int64 (classes).
-/// Throws: TypeError unless labels are int64; ValueError for a label out of range.
+/// The number of occurrences of each class 0 … classes-1, int64 (classes).
+/// Throws: TypeError if labels are not int64; ValueError if a label is out of range.
 [[nodiscard]] Tensor class_counts(const Tensor& labels, std::int64_t classes);
 
 /// Weights that balance classes: w_c = Σ counts / (K · counts_c), where K is the number of classes that
-/// occur. They can be the `.weight` of a loss, and with `gather(weights, 0, labels)` the weights of a
-/// sampler.
+/// occur. Use them as the `.weight` of a loss, or as `gather(weights, 0, labels)` for a sampler.
 /// Edge cases: a class that does not occur has weight 0.
-/// Throws: ValueError for a negative count, or when all are 0.
+/// Throws: ValueError if a count is negative or all are 0.
 [[nodiscard]] Tensor class_weights(const Tensor& counts, DType dtype = DType::float32);
 
 }  // namespace retort

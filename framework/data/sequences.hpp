@@ -1,4 +1,4 @@
-// Sequences of tokens as rows.
+// Token sequences as rows.
 #pragma once
 
 #include <cstdint>
@@ -8,10 +8,10 @@
 
 #include "retort/framework/data/row_source.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 /// Sequences of int64 tokens of unequal lengths, such as the words or bytes of sentences, and further tensors
-/// with one row per sequence. A batch of them is padded at the end to its longest sequence:
+/// with one row per sequence. Batches are padded at the end to their longest sequence:
 ///
 /// | tensor | content |
 /// |---|---|
@@ -20,13 +20,12 @@ namespace retort {
 /// | `batch["mask"]` | int64 (B, L), 1 where there is a token: a `key_mask`, or the `.mask` of a loss |
 /// | `batch["positions"]` | int64 (B, L), the number of the token among those of all sequences, or 0 |
 ///
-/// By the positions, `index_select(table, 0, reshape(positions, {-1}))` takes what was computed once for each
-/// token, such as a teacher's answers. A sampler that pads little is `length_sampler(data.lengths(),
-/// batch_size)`.
+/// `index_select(table, 0, reshape(positions, {-1}))` selects values computed once per token, such as a
+/// teacher's logits. The sampler `length_sampler(data.lengths(), batch_size)` reduces padding.
 class SequenceDataset : public RowSource {
  public:
-  /// Throws: ValueError or ShapeError, as Dataset, for `others`: names that are reserved (the three above and
-  /// "input") or repeated, or a number of rows that differs from the number of sequences.
+  /// Throws: ValueError or ShapeError, as Dataset, if a name in `others` is reserved (the three above and
+  /// "input") or repeated, or the number of rows differs from the number of sequences.
   explicit SequenceDataset(const std::vector<std::vector<std::int64_t>>& sequences,
                            const NamedTensors& others = {}, std::int64_t padding = 0);
 
@@ -34,17 +33,19 @@ class SequenceDataset : public RowSource {
   Batch fetch(std::span<const std::int64_t> rows) const override;
   /// int64 (N).
   const Tensor& lengths() const { return lengths_; }
-  /// A further tensor, such as "target". Throws: IndexError when there is none of that name.
+  /// A further tensor, such as "target".
+  /// Throws: IndexError if there is none of that name.
   const Tensor& operator[](std::string_view name) const;
-  /// The number of tokens of all sequences.
+  /// Total number of tokens.
   std::int64_t tokens() const { return tokens_.size(); }
-  /// The sequences of these rows as a data set of their own. Throws: IndexError for a row out of range.
+  /// The sequences of these rows as a new data set.
+  /// Throws: IndexError if a row is out of range.
   SequenceDataset subset(std::span<const std::int64_t> rows) const;
 
  private:
   std::span<const std::int64_t> sequence(std::int64_t row) const;
 
-  Tensor tokens_ = {};   // of all sequences, one after the other
+  Tensor tokens_ = {};   // of all sequences, concatenated
   Tensor lengths_ = {};  // int64 (N)
   std::vector<std::int64_t> begins_ = {};
   NamedTensors others_ = {};

@@ -13,7 +13,7 @@ namespace {
 
 struct ImageShape {
   std::int64_t count;
-  std::int64_t planes;  // of one image
+  std::int64_t planes;  // per image
   std::int64_t rows;
   std::int64_t columns;
 };
@@ -25,7 +25,7 @@ ImageShape image_shape(std::string_view name, const Shape& shape) {
   }
   if (shape.size() < 3)
     throw ShapeError(
-        message("{}: inputs of shape {} are no images; they must be [N, …, rows, columns] "
+        message("{}: inputs of shape {} are not images; they must be [N, …, rows, columns] "
                 "or square images in rows [N, side·side]",
                 name, shape));
   std::int64_t planes = 1;
@@ -62,7 +62,7 @@ class RowDraws {
   std::uint64_t key_ = 0;
 };
 
-// Writes one plane of bytes moved down and right; zero bytes are the number zero in every element type.
+// Writes one plane of bytes shifted down and right; zero bytes represent 0 in every element type.
 void shift_plane(const std::byte* from, std::byte* to, std::int64_t rows, std::int64_t row_bytes,
                  std::int64_t down, std::int64_t right_bytes) {
   const std::int64_t kept = std::max<std::int64_t>(row_bytes - std::abs(right_bytes), 0);
@@ -76,11 +76,11 @@ void shift_plane(const std::byte* from, std::byte* to, std::int64_t rows, std::i
   }
 }
 
-// Calls change(plane's pixels, shape of the images, bytes per pixel, number of the image) for a copy of each
-// plane.
+// Calls change(pixels of the plane, shape of the images, bytes per pixel, number of the image) for a copy of
+// each plane.
 template <class Draw, class Change>
 Batch change_images(const char* name, Batch batch, Draw draw, Change change) {
-  const Array& images = batch.input.array();
+  const Array& images = detail::Access::array(batch.input);
   const ImageShape shape = image_shape(name, images.shape());
   Array changed(images.shape(), images.dtype());
   const auto element = static_cast<std::int64_t>(size_of(images.dtype()));
@@ -94,7 +94,7 @@ Batch change_images(const char* name, Batch batch, Draw draw, Change change) {
       change(from + offset, to + offset, shape, element, drawn);
     }
   }
-  batch.input = Tensor(std::move(changed));
+  batch.input = detail::Access::make(std::move(changed));
   return batch;
 }
 
@@ -103,7 +103,7 @@ struct Place {
   std::int64_t column;
 };
 
-// A move by at most `most` in each direction. Further than its extent an image is gone in any case.
+// A shift of at most `most` in each direction. A shift beyond its extent removes the whole image anyway.
 Place draw_move(std::int64_t most, const ImageShape& shape, Generator& generator) {
   const auto draw = [&] {
     return static_cast<std::int64_t>(generator.below(2 * static_cast<std::uint64_t>(most) + 1)) - most;
@@ -133,7 +133,7 @@ double draw_gamma(double alpha, Generator& generator) {
   }
 }
 
-// From Beta(alpha, alpha), by Jöhnk's method where alpha is at most 1.
+// Draws from Beta(alpha, alpha), by Jöhnk's method if alpha is at most 1.
 double draw_beta(double alpha, Generator& generator) {
   if (alpha == 0) return 1;
   alpha = std::max(alpha, 1e-300);  // keeps the logarithms below finite
@@ -165,7 +165,7 @@ Tensor mix_rows(const Tensor& x, const std::vector<double>& lambda, const std::v
       for (std::size_t k = 0; k < row; ++k) out[i * row + k] = a * own[k] + b * with[k];
     }
   });
-  return Tensor(std::move(mixed));
+  return detail::Access::make(std::move(mixed));
 }
 
 }  // namespace
@@ -281,7 +281,7 @@ BatchTransform normalize(std::vector<double> mean, std::vector<double> std) {
           out[i] = (in[i] - shift) / scale;
       }
     });
-    batch.input = Tensor(std::move(changed));
+    batch.input = detail::Access::make(std::move(changed));
     return batch;
   };
 }
@@ -290,7 +290,7 @@ BatchTransform normalize(double mean, double std) { return normalize(std::vector
 
 BatchTransform detail::compose_all(std::vector<BatchTransform> transforms) {
   return [transforms = std::move(transforms)](Batch batch, Generator& generator) {
-    // A transform may have made a new batch and left these out.
+    // A transform may have created a new batch without these.
     const std::vector<std::int64_t> rows = batch.rows;
     const std::uint64_t key = batch.key;
     for (std::size_t i = 0; i < transforms.size(); ++i) {

@@ -17,7 +17,7 @@
 namespace retort::detail {
 namespace {
 
-// Eight independent lanes of 64 bits, so that the multiplications overlap.
+// Eight independent 64-bit lanes, so that the multiplications overlap.
 std::uint64_t hash_chunk(const std::byte* bytes, std::size_t count, std::uint64_t seed) {
   constexpr std::uint64_t factor = 0x9E3779B97F4A7C15U;
   std::array<std::uint64_t, 8> lanes;
@@ -79,7 +79,7 @@ std::string structure_difference(int rank, const std::vector<std::string>& own,
   return {};
 }
 
-// The difference between rank 0 and this rank, the first that differs.
+// Returns a description of the first difference between rank 0 and this rank.
 std::string difference(int rank, const ModelReport& own, const ModelReport& first,
                        const std::vector<std::string>& lines, const std::vector<std::string>& first_lines) {
   if (own.build != first.build)
@@ -116,12 +116,14 @@ std::uint64_t hash_bytes(const void* bytes, std::size_t count, std::uint64_t see
 std::uint64_t hash_tensor(const Tensor& tensor, std::uint64_t seed) {
   if (!tensor.defined()) return mix(seed, 1);
   const std::uint64_t kind = hash_text(message("{} {}", tensor.dtype(), tensor.shape()), seed);
-  return hash_bytes(tensor.array().read(), tensor.array().byte_size(), kind);
+  return hash_bytes(detail::Access::array(tensor).read(), detail::Access::array(tensor).byte_size(), kind);
 }
 
 std::uint64_t hash_batch(const Batch& batch) {
   std::uint64_t hash = hash_tensor(batch.target, hash_tensor(batch.input));
   for (const auto& [name, tensor] : batch.others) hash = hash_tensor(tensor, hash_text(name, hash));
+  if (!batch.input.defined())
+    hash = hash_bytes(batch.rows.data(), batch.rows.size() * sizeof(std::int64_t), hash);
   return mix(hash, batch.key);
 }
 

@@ -24,9 +24,9 @@ using detail::Transport;
 std::atomic<bool> exists{false};
 std::terminate_handler previous_terminate = nullptr;
 std::atomic<Transport*> terminating{
-    nullptr};  // what the terminate handler and the exit of a failed process end
+    nullptr};  // ended by the terminate handler and at exit of a failed process
 
-// The number of processes that the launcher says it has started, or 0 without one.
+// Number of processes according to the launcher; 0 without one.
 int launched_processes() {
   for (const char* const name :
        {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "MPI_LOCALNRANKS"})
@@ -63,9 +63,9 @@ void abort_at_exit() {
   if (Transport* const transport = terminating.load()) transport->abort();
 }
 
-// Called while an exception leaves the Communicator's scope. Whoever catches it prints its message and ends
-// the process, which then ends the others. A process that does not end is ended, too, since the others wait
-// for it.
+// Called while an exception leaves the Communicator's scope. The code that catches it prints its message and
+// ends the process, which then ends all ranks. A process that does not end is terminated, since the other
+// ranks wait for it.
 void abort_soon(Transport* transport) {
   terminating = transport;
   std::atexit(abort_at_exit);
@@ -172,8 +172,7 @@ Tensor Communicator::broadcast(const Tensor& tensor, int root) const {
 Tensor Communicator::all_reduce(const Tensor& tensor, ReduceOp op) const {
   if (size_ == 1) return tensor;
   check_same("all_reduce", tensor);
-  visit_dtype(tensor.dtype(), [&](auto zero) {
-    using T = decltype(zero);
+  visit_dtype(tensor.dtype(), [&]<class T>(T) {
     const std::span<T> own = tensor.mutable_data<T>();
     const Tensor other = empty(tensor.shape(), tensor.dtype());
     const std::span<T> received = other.mutable_data<T>();
@@ -196,8 +195,7 @@ Tensor Communicator::all_gather(const Tensor& tensor) const {
   std::vector<std::int64_t> extents{size_};
   extents.insert(extents.end(), tensor.shape().begin(), tensor.shape().end());
   const Tensor all = empty(Shape(extents), tensor.dtype());
-  visit_dtype(tensor.dtype(), [&](auto zero) {
-    using T = decltype(zero);
+  visit_dtype(tensor.dtype(), [&]<class T>(T) {
     const std::span<const T> own = tensor.data<T>();
     const std::span<T> gathered = all.mutable_data<T>();
     if (size_ > 1) {

@@ -6,6 +6,7 @@
 #include <exception>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <thread>
 #include <unordered_map>
@@ -24,7 +25,13 @@ namespace {
 
 using detail::ShardRange;
 
+// True of a batch whose loader has prepared this process's shards alone.
+bool in_shards(const Batch& batch) {
+  return !batch.input.defined() && !batch.target.defined() && batch.others.empty() && !batch.rows.empty();
+}
+
 std::int64_t rows_of(const Batch& batch) {
+  if (in_shards(batch)) return static_cast<std::int64_t>(batch.rows.size());
   std::int64_t rows = -1;
   const auto count = [&rows](std::string_view name, const Tensor& tensor) {
     if (!tensor.defined()) return;
@@ -46,15 +53,16 @@ std::int64_t rows_of(const Batch& batch) {
   return rows;
 }
 
-// A copy of the rows; the tensor itself for all of them.
+// A copy of the rows; for all rows, the tensor itself.
 Tensor rows_of(const Tensor& tensor, const ShardRange& range) {
   if (!tensor.defined() || range.size() == tensor.size(0)) return tensor;
   Shape shape = tensor.shape();
   shape[0] = range.size();
   const Tensor rows = empty(shape, tensor.dtype());
-  const std::size_t row_bytes = tensor.array().byte_size() / static_cast<std::size_t>(tensor.size(0));
-  std::memcpy(rows.mutable_array().write(),
-              static_cast<const std::byte*>(tensor.array().read()) +
+  const std::size_t row_bytes =
+      detail::Access::array(tensor).byte_size() / static_cast<std::size_t>(tensor.size(0));
+  std::memcpy(detail::Access::array(rows).write(),
+              static_cast<const std::byte*>(detail::Access::array(tensor).read()) +
                   static_cast<std::size_t>(range.begin) * row_bytes,
               static_cast<std::size_t>(range.size()) * row_bytes);
   return rows;
@@ -70,8 +78,9 @@ Batch rows_of(const Batch& batch, const ShardRange& range) {
 }
 
 bool same_bits(const Tensor& a, const Tensor& b) {
-  return a.array().byte_size() == 0 ||
-         std::memcmp(a.array().read(), b.array().read(), a.array().byte_size()) == 0;
+  return detail::Access::array(a).byte_size() == 0 ||
+         std::memcmp(detail::Access::array(a).read(), detail::Access::array(b).read(),
+                     detail::Access::array(a).byte_size()) == 0;
 }
 
 }  // namespace
@@ -79,22 +88,23 @@ bool same_bits(const Tensor& a, const Tensor& b) {
 struct DataParallel::State {
   Tensors parameters, buffers;
   std::unique_ptr<detail::Exchange> exchange = nullptr;
-  std::uint64_t layout = 0;  // of the exchange: which parameters require a gradient, and the element types
+  // A hash of the element types and of which parameters require a gradient.
+  std::uint64_t layout = 0;
 };
 
 namespace {
-// What the ranks must agree on before a step.
+// The values on which the ranks must agree before a step.
 struct Question {
   std::uint64_t batch, generator, layout;
 };
-// What a rank has to tell after its own shards; its losses follow.
+// The report of a rank after its own shards, followed by its losses.
 struct Answer {
   std::int64_t failed = 0;
 };
 }  // namespace
 
-// One call of backward. Items are the parameters that require a gradient, the last first, since theirs is
-// complete first; then the buffers.
+// One call of backward. The items are the parameters that require a gradient, last first, since the last
+// one's gradient is complete first; then the buffers.
 class DataParallel::Step {
  public:
   Step(DataParallel& parallel, const Batch& batch)
@@ -162,7 +172,7 @@ class DataParallel::Step {
     }
   }
 
-  // Compares what the step begins with, while the first shards are computed.
+  // Compares the preconditions of the step while the first shards are computed.
   void ask() {
     transport_->clear();
     question_ = {detail::hash_batch(batch_), key_, layout_};
@@ -170,7 +180,7 @@ class DataParallel::Step {
     asked_ = transport_->start_all_gather(&question_, questions_.data(), sizeof question_);
   }
 
-  // Every rank sees the same questions, and so throws or not as the others do.
+  // Every rank sees the same questions, so all or none throw.
   void require_agreement() {
     while (!transport_->done(asked_)) transport_->progress(true);
     for (std::size_t rank = 1; rank < questions_.size(); ++rank) {
@@ -208,7 +218,7 @@ class DataParallel::Step {
   void compute(std::int64_t shard, const std::function<Tensor(const Batch&)>& f) {
     const bool last = shard + 1 == own_.end;
     Node node{{shard, shard + 1}, Tensors(targets_.size())};
-    // The complete nodes that end where this one begins, and are its left siblings one after the other.
+    // Complete nodes to the left of this one: adjacent left siblings that can be combined with it.
     std::size_t siblings = 0;
     for (ShardRange range = node.range; siblings < nodes_.size(); ++siblings) {
       range.begin = nodes_[nodes_.size() - 1 - siblings].range.begin;
@@ -235,7 +245,7 @@ class DataParallel::Step {
       for (std::size_t i = 0; i < state_.buffers.size(); ++i)
         if (!same_bits(state_.buffers[i], buffers_before_[i]))
           detail::copy_values(buffers_before_[i], state_.buffers[i]);
-      const Tensor loss = f(rows_of(batch_, range));
+      const Tensor loss = in_shards(batch_) ? f(own_shard(shard, range)) : f(rows_of(batch_, range));
       if (!loss.defined() || loss.size() != 1)
         throw ShapeError(
             message("DataParallel::backward: the function's loss {}; it must have one element, such as the "
@@ -244,8 +254,8 @@ class DataParallel::Step {
       losses_[static_cast<std::size_t>(shard)] = weight * loss.item<double>();
       if (last && transport_) require_agreement();
       const NoGradGuard no_grad;
-      detail::backward_into(
-          loss, full(loss.shape(), weight, loss.dtype()), [&](const detail::Leaf& leaf, Tensor gradient) {
+      detail::backward(
+          loss, full(loss.shape(), weight, loss.dtype()), {}, [&](const detail::Leaf& leaf, Tensor gradient) {
             const auto found = leaves_.find(&leaf);
             if (found == leaves_.end())
               throw ValueError(
@@ -270,7 +280,18 @@ class DataParallel::Step {
     nodes_.push_back(std::move(node));
   }
 
-  // What a shard contributes to a buffer; undefined if it has left the buffer alone.
+  const Batch& own_shard(std::int64_t shard, const ShardRange& range) const {
+    const auto at = static_cast<std::size_t>(shard - own_.begin);
+    if (static_cast<std::int64_t>(batch_.shards.size()) != own_.size() ||
+        !std::ranges::equal(batch_.shards[at].rows,
+                            std::span(batch_.rows).subspan(range.begin, range.size())))
+      throw ValueError(
+          "DataParallel::backward: the batch was loaded for other shards; give the loader .shards = "
+          "parallel.own_shards()");
+    return batch_.shards[at];
+  }
+
+  // The contribution of a shard to a buffer; undefined if it has not changed the buffer.
   Tensor change_of_buffer(std::size_t i, double weight) const {
     const Tensor &after = state_.buffers[i], &before = buffers_before_[i];
     if (same_bits(after, before)) return {};
@@ -325,7 +346,7 @@ class DataParallel::Step {
       if (theirs.failed != 0) {
         text = detail::broadcast_text(*transport_, text, rank);
         if (failure) std::rethrow_exception(failure);
-        std::this_thread::sleep_for(std::chrono::milliseconds(200));  // the rank that failed speaks first
+        std::this_thread::sleep_for(std::chrono::milliseconds(200));  // the failed rank prints first
         throw Error(message("DataParallel::backward: rank {} failed: {}", rank, text));
       }
       const ShardRange shards = detail::shards_of_rank(options_.shards, transport_->size(), rank);
@@ -346,12 +367,12 @@ class DataParallel::Step {
       } else if (const Tensor before = target.grad(); before.defined()) {
         target.set_grad(before + sum);
       } else {
-        target.set_grad(sum.unique() ? std::move(sum) : sum.clone());
+        target.set_grad(detail::Access::unique(sum) ? std::move(sum) : sum.clone());
       }
     }
   }
 
-  // The sum of the weighted losses at a node; nothing for shards without rows.
+  // The sum of the weighted losses at a node; empty for shards without rows.
   std::optional<double> loss(const ShardRange& node) const {
     if (node.size() == 1) {
       if (detail::rows_of_shard(rows_, options_.shards, node.begin).size() == 0) return {};
@@ -365,11 +386,11 @@ class DataParallel::Step {
   const DataParallelOptions& options_;
   State& state_;
   DataParallelStatistics& statistics_;
-  detail::Transport* const transport_;  // null in one process
+  detail::Transport* const transport_;  // null for one process
   const Batch& batch_;
   const std::int64_t rows_;
   const ShardRange own_;
-  const bool averaged_;  // buffers, since more than one shard has rows
+  const bool averaged_;  // buffers are averaged, since more than one shard has rows
   std::vector<double> losses_;
   std::uint64_t key_ = 0;
   Tensors buffers_before_;
@@ -378,7 +399,7 @@ class DataParallel::Step {
   std::size_t parameters_ = 0;
   std::unordered_map<const detail::Leaf*, std::size_t> leaves_;
   std::uint64_t layout_ = 0;
-  std::vector<Node> nodes_;  // complete ones, from left to right, none the sibling of the next
+  std::vector<Node> nodes_;  // complete nodes from left to right, with no adjacent siblings
 
   Question question_{};
   std::vector<Question> questions_;
@@ -405,6 +426,11 @@ DataParallel::DataParallel(Module& model, const Communicator& world, DataParalle
 }
 
 DataParallel::~DataParallel() { delete state_; }
+
+OwnShards DataParallel::own_shards() const noexcept {
+  const ShardRange own = detail::shards_of_rank(options_.shards, world_.size(), world_.rank());
+  return {options_.shards, own.begin, own.end};
+}
 
 double DataParallel::backward(const Batch& batch, const std::function<Tensor(const Batch&)>& f) {
   return Step(*this, batch).run(f);

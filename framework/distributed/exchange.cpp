@@ -12,8 +12,8 @@ namespace retort::detail {
 Tensor add_nodes(Tensor left, const Tensor& right) {
   if (!left.defined()) return right;
   if (!right.defined() || left.dtype() == DType::int64) return left;
-  if (!left.unique()) return retort::add(left, right);
-  add_in_place(left.mutable_array(), right.array());
+  if (!detail::Access::unique(left)) return retort::add(left, right);
+  add_in_place(detail::Access::array(left), detail::Access::array(right));
   return left;
 }
 
@@ -70,7 +70,7 @@ void Exchange::fill_buckets(std::int64_t bucket_bytes) {
   }
 }
 
-// Appends this rank's steps towards the sum at `node`, and returns where that sum is.
+// Appends this rank's steps for the sum at `node`, and returns the place of that sum.
 Exchange::Place Exchange::plan(Bucket& bucket, std::size_t number, const ShardRange& node, int depth) {
   const int me = transport_.rank();
   const int first = owners_[static_cast<std::size_t>(node.begin)];
@@ -103,7 +103,7 @@ std::size_t Exchange::data_bytes(const Bucket& bucket) const {
 }
 
 std::byte* Exchange::memory(const Bucket& bucket, std::size_t slot) const {
-  return static_cast<std::byte*>(bucket.slots[slot].mutable_array().write());
+  return static_cast<std::byte*>(detail::Access::array(bucket.slots[slot]).write());
 }
 
 void Exchange::start() {
@@ -126,10 +126,10 @@ void Exchange::pack(const Bucket& bucket, const Piece& piece, std::size_t which,
   flags(bucket, slot)[which] = std::byte{value.defined()};
   if (!value.defined()) return;
   const std::size_t width = size_of(bucket.dtype);
-  std::memcpy(
-      memory(bucket, slot) + static_cast<std::size_t>(piece.begin) * width,
-      static_cast<const std::byte*>(value.array().read()) + static_cast<std::size_t>(piece.offset) * width,
-      static_cast<std::size_t>(piece.count) * width);
+  std::memcpy(memory(bucket, slot) + static_cast<std::size_t>(piece.begin) * width,
+              static_cast<const std::byte*>(detail::Access::array(value).read()) +
+                  static_cast<std::size_t>(piece.offset) * width,
+              static_cast<std::size_t>(piece.count) * width);
 }
 
 void Exchange::put(std::size_t item, std::span<const Tensor> sums) {
@@ -147,10 +147,9 @@ void Exchange::put(std::size_t item, std::span<const Tensor> sums) {
   advance();
 }
 
-// The sum at a node, piece by piece, as add_nodes makes it.
+// Adds the sums at a node piece by piece, as add_nodes does.
 void Exchange::add(const Bucket& bucket, const Step& step) {
-  visit_dtype(bucket.dtype, [&](auto zero) {
-    using T = decltype(zero);
+  visit_dtype(bucket.dtype, [&]<class T>(T) {
     for (std::size_t which = 0; which < bucket.pieces.size(); ++which) {
       const Piece& piece = bucket.pieces[which];
       const auto values = [&](std::size_t slot) {
@@ -194,7 +193,7 @@ void Exchange::advance() {
   const auto is_done = [this](Transport::Request request) { return transport_.done(request); };
   for (; next_broadcast_ < buckets_.size(); ++next_broadcast_) {
     Bucket& bucket = buckets_[next_broadcast_];
-    // What is being sent must not be overwritten.
+    // Data being sent must not be overwritten.
     if (bucket.missing > 0 || bucket.next_step < bucket.steps.size() ||
         !std::ranges::all_of(bucket.sends, is_done))
       return;
@@ -218,7 +217,7 @@ Tensors Exchange::finish() {
       const Piece& piece = bucket.pieces[which];
       Tensor& sum = sums[piece.item];
       if (!sum.defined()) sum = empty(items_[piece.item].shape, bucket.dtype);
-      std::memcpy(static_cast<std::byte*>(sum.mutable_array().write()) +
+      std::memcpy(static_cast<std::byte*>(detail::Access::array(sum).write()) +
                       static_cast<std::size_t>(piece.offset) * width,
                   memory(bucket, bucket.result) + static_cast<std::size_t>(piece.begin) * width,
                   static_cast<std::size_t>(piece.count) * width);

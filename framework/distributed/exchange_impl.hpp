@@ -1,5 +1,5 @@
-// Adds tensors over the tree of shards, wherever the shards were computed, while others are still being
-// computed. Internal.
+// Adds tensors over the tree of shards, across processes, while other tensors are still being computed.
+// Internal.
 #pragma once
 
 #include <cstddef>
@@ -13,27 +13,27 @@
 
 namespace retort::detail {
 
-/// left + right, in this order; one of them if the other is undefined, and `left` for int64. May write into
-/// `left` where nobody else holds it.
+/// left + right, in this order; the defined one if the other is undefined, and `left` for int64. May write
+/// into `left` if nobody else owns its buffer.
 Tensor add_nodes(Tensor left, const Tensor& right);
 
-/// One tensor of each item per shard is to be added. The items are packed into buckets of a bounded size, in
-/// order; an item may span several buckets. A bucket whose items are complete leaves at once.
+/// Adds one tensor per item and shard. The items are packed, in order, into buckets of a bounded size; an
+/// item may span several buckets. A bucket is sent as soon as its items are complete.
 ///
-/// The processes of both children of a node have a sum; one of them sends it to the other, which adds. Which
-/// one depends on the bucket, so that the work is spread, and the sum's bits do not depend on it. The process
-/// that has the sum of the root broadcasts it, in the order of the buckets.
+/// The processes of both children of a node have a sum; one of them sends it to the other, which adds. The
+/// receiver depends on the bucket, so that the work is distributed; the sum's bits do not depend on it. The
+/// process with the root's sum broadcasts it, in the order of the buckets.
 class Exchange {
  public:
   struct Item {
     Shape shape;
     DType dtype = DType::float32;
-    bool late = false;  ///< begins a bucket, if the item before it is not late
+    bool late = false;  ///< starts a bucket unless the previous item is late too
   };
   struct Traffic {
-    std::int64_t messages = 0;   ///< sent by this process to one other
+    std::int64_t messages = 0;   ///< sent by this process to another
     std::int64_t sent = 0;       ///< their bytes
-    std::int64_t broadcast = 0;  ///< bytes of the sums that every process gets
+    std::int64_t broadcast = 0;  ///< bytes of the sums that every process receives
   };
 
   Exchange(Transport& transport, std::int64_t shards, std::vector<Item> items, std::int64_t bucket_bytes);
@@ -41,13 +41,13 @@ class Exchange {
   /// The largest nodes whose shards this process computes, in order.
   const std::vector<ShardRange>& local_nodes() const { return local_nodes_; }
 
-  /// Gets ready to receive. The calls between start() and finish() are made once per item, in any order.
+  /// Prepares to receive. Between start() and finish(), call put() once per item, in any order.
   void start();
-  /// Gives an item's sum at each local node; undefined where no shard has one.
+  /// Provides an item's sum at each local node; undefined if no shard has one.
   void put(std::size_t item, std::span<const Tensor> sums);
-  /// Whether put() was called for the item since start().
+  /// True if put() was called for the item since start().
   bool has(std::size_t item) const { return given_[item]; }
-  /// Waits for all buckets and returns the items' sums over all shards, undefined where no shard has one.
+  /// Waits for all buckets and returns the items' sums over all shards; undefined if no shard has one.
   Tensors finish();
 
   const Traffic& traffic() const { return traffic_; }
@@ -60,9 +60,9 @@ class Exchange {
   };
   struct Step {
     enum class Kind { send, receive, add } kind;
-    std::size_t slot = 0;   // what is sent or received, or the left operand
+    std::size_t slot = 0;   // the value to send or receive, or the left operand
     std::size_t right = 0;  // the right operand
-    std::size_t out = 0;    // where the sum goes
+    std::size_t out = 0;    // the sum
     int peer = 0;
     Transport::Request request = 0;
   };
@@ -71,7 +71,7 @@ class Exchange {
     std::int64_t elements = 0;
     std::vector<Piece> pieces = {};
     std::vector<Step> steps = {};
-    Tensors slots = {};  // memory for the values at nodes: the local ones first, then those received
+    Tensors slots = {};  // memory for values at nodes: first the local ones, then those received
     std::size_t result = 0;
     int root = 0;
     // State of the current round.

@@ -97,7 +97,7 @@ class MpiTransport : public Transport {
     const int n = static_cast<int>(count);
     return started(MPI_Iallgather(own, n, MPI_BYTE, all, n, MPI_BYTE, world_, add()), "MPI_Iallgather");
   }
-  // MPI sets a request that is done to MPI_REQUEST_NULL.
+  // MPI sets completed requests to MPI_REQUEST_NULL.
   void progress(bool wait) override {
     const int n = static_cast<int>(requests_.size());
     int finished = 0;
@@ -121,7 +121,7 @@ class MpiTransport : public Transport {
   }
 
  private:
-  static constexpr int blocking_tag = 32767;  // the largest tag that every MPI has
+  static constexpr int blocking_tag = 32767;  // the largest tag that every MPI supports
 
   void check(int code, const char* call) const {
     if (code == MPI_SUCCESS) return;
@@ -148,7 +148,8 @@ class MpiTransport : public Transport {
   int rank_ = 0;
   int size_ = 1;
   MPI_Comm world_ = MPI_COMM_NULL;
-  MPI_Comm broadcasts_ = MPI_COMM_NULL;  // so that they match whatever else is under way
+  // A separate communicator, so that broadcasts match regardless of other traffic.
+  MPI_Comm broadcasts_ = MPI_COMM_NULL;
   std::vector<MPI_Request> requests_;
   std::vector<int> indices_;
 };

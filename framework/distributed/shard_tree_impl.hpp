@@ -1,29 +1,23 @@
-// The tree over which the parts of a batch are added, and which process computes which part. Internal.
+// The tree over which the parts of a batch are added, and the assignment of parts to processes. Internal.
 //
-// A node is a range of shards [begin, end). Its left child ends, and its right child begins, at middle(node);
-// a node of one shard is a leaf. So the tree depends on the number of shards alone.
+// A node is a range of shards [begin, end), split at middle(node) into its left and right child; a node of
+// one shard is a leaf. The tree depends only on the number of shards.
 #pragma once
 
-#include <algorithm>
 #include <bit>
 #include <cstdint>
 #include <vector>
 
+#include "retort/framework/data/shards_impl.hpp"
+
 namespace retort::detail {
 
-struct ShardRange {
-  std::int64_t begin = 0;
-  std::int64_t end = 0;
-  std::int64_t size() const { return end - begin; }
-  friend bool operator==(const ShardRange&, const ShardRange&) = default;
-};
-
-/// The left child is the largest full binary tree that leaves something for the right one.
+/// The left child is the largest full binary tree that leaves a shard for the right child.
 inline std::int64_t middle(const ShardRange& node) {
   return node.begin + static_cast<std::int64_t>(std::bit_floor(static_cast<std::uint64_t>(node.size() - 1)));
 }
 
-/// Whether `range` is a node of the tree over `shards` shards.
+/// Returns true if `range` is a node of the tree over `shards` shards.
 inline bool is_node(const ShardRange& range, std::int64_t shards) {
   ShardRange node{0, shards};
   while (node != range) {
@@ -40,15 +34,7 @@ inline bool is_node(const ShardRange& range, std::int64_t shards) {
   return true;
 }
 
-/// The rows of shard i when `rows` rows are cut into `shards` contiguous parts whose sizes differ by at most
-/// one.
-inline ShardRange rows_of_shard(std::int64_t rows, std::int64_t shards, std::int64_t i) {
-  const std::int64_t size = rows / shards, larger = rows % shards;
-  const std::int64_t begin = i * size + std::min(i, larger);
-  return {begin, begin + size + (i < larger ? 1 : 0)};
-}
-
-/// The shards that a rank computes: contiguous, and about as many for each rank.
+/// The shards that a rank computes: contiguous, and about equally many per rank.
 inline ShardRange shards_of_rank(std::int64_t shards, int ranks, int rank) {
   return {rank * shards / ranks, (rank + 1) * shards / ranks};
 }

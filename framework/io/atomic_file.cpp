@@ -50,8 +50,8 @@ AtomicFile::AtomicFile(std::string_view operation, const std::string& path)
     throw IoError(message("{}: {}: is not a regular file", operation_, name_), name_);
 
   static std::atomic<unsigned> serial{0};
-  // A killed process of the same number may have left such a file: take the next name then. The name is short
-  // and does not contain the path's, which may be as long as a name can be.
+  // A killed process with the same id may have left such a file; the next name is then used. The name is
+  // short and does not contain the path's, which may have the maximum length.
   for (int attempt = 0; attempt < 1000 && descriptor_ < 0; ++attempt) {
     temporary_ = message("{}{}{}-{}{}", folder_of(path_), temporary_prefix,
                          static_cast<std::int64_t>(::getpid()), std::size_t{serial++}, temporary_suffix);
@@ -65,21 +65,20 @@ AtomicFile::AtomicFile(std::string_view operation, const std::string& path)
     fail("cannot create a file in that folder", error);
   }
   if (!replaces) return;
-  // The file that is replaced hands on its permissions and, where that is allowed, owner and group. Programs
-  // that run as their owner must not come to run as another one.
+  // The new file inherits the permissions of the old one and, where allowed, owner and group. Programs with
+  // set-user-id must not end up running as another user.
   const bool kept = ::fchown(descriptor_, old.st_uid, old.st_gid) == 0;
   if (!kept && ::fchown(descriptor_, static_cast<uid_t>(-1), old.st_gid) != 0) errno = 0;
   if (::fchmod(descriptor_, old.st_mode & (kept ? 07777U : 0777U)) != 0) errno = 0;
 }
 
-// The last link may point at a file that is still to be made, which realpath(3) refuses.
+// The last link may point to a file that does not exist yet, which realpath(3) rejects.
 void AtomicFile::follow_links() {
   std::array<char, PATH_MAX> target;
   for (int links = 0; links < 40; ++links) {
     const ssize_t size = ::readlink(path_.c_str(), target.data(), target.size());
-    if (size < 0) return;  // not a link, or nothing there
-    // Links below /proc stand for open descriptors: replacing the file would take it from whoever writes to
-    // it.
+    if (size < 0) return;  // not a link, or does not exist
+    // Links below /proc represent open descriptors: replacing the file would detach it from its writers.
     std::array<char, PATH_MAX> folder;
     if (::realpath(folder_of(path_).c_str(), folder.data()) &&
         std::string_view(folder.data()).starts_with("/proc/"))
@@ -107,7 +106,7 @@ void AtomicFile::write(std::span<const std::byte> bytes) {
 void AtomicFile::commit() {
   if (flush(descriptor_) != 0) fail("cannot write to the disk", errno);
   const int descriptor = descriptor_;
-  descriptor_ = -1;  // a close that fails has closed all the same
+  descriptor_ = -1;  // a failed close closes the descriptor anyway
   if (::close(descriptor) != 0 && errno != EINTR) fail("cannot write", errno);
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail("cannot put the file into place", errno);
   temporary_.clear();
@@ -129,7 +128,7 @@ void AtomicFile::remove_stale(std::string_view operation, const std::string& fol
     const std::string_view rest = name.substr(temporary_prefix.size());
     pid_t process = 0;
     std::from_chars(rest.data(), rest.data() + rest.size(), process);
-    // A number that is our own was another's before: containers give the same one again and again.
+    // A file with our own process id is from an earlier process: containers reuse the same ids.
     const bool alive = process > 0 && process != ::getpid() && (::kill(process, 0) == 0 || errno == EPERM);
     if (!alive && ::unlinkat(::dirfd(entries), entry->d_name, 0) != 0 && errno != ENOENT) error = errno;
   }
@@ -142,7 +141,7 @@ int detail::flush_folder(const std::string& folder) {
   if (descriptor < 0) return errno;
   const int error = flush(descriptor) == 0 ? 0 : errno;
   ::close(descriptor);
-  // Some file systems know no fsync for folders.
+  // Some file systems do not support fsync for folders.
   return error == EINVAL || error == ENOTSUP ? 0 : error;
 }
 

@@ -1,4 +1,4 @@
-// Files that are there as a whole or not at all.
+// Files that are written completely or not at all.
 #pragma once
 
 #include <cstddef>
@@ -6,17 +6,19 @@
 #include <string>
 #include <string_view>
 
-namespace retort {
+#include "retort/framework/base/export.hpp"
 
-/// Writes a file through a temporary one in the same folder, which commit() puts into place: whatever
-/// happens, and also after a power failure, the path holds the old content or the new, never a part. Without
-/// commit() nothing has changed and the temporary file is removed. A file that is replaced keeps its
-/// permissions and, where the system allows it, its owner and group. Throws: IoError "operation: file: cause"
-/// for every failure.
+namespace [[RETORT_EXPORT]] retort {
+
+/// Writes a file through a temporary one in the same folder, which commit() renames. Even after a power
+/// failure, the path has either the complete old or the complete new content. Without commit() nothing
+/// changes, and the temporary file is removed. A replaced file keeps its permissions and, where the system
+/// allows it, its owner and group.
+/// Throws: IoError "operation: file: cause" on every failure.
 class AtomicFile {
  public:
-  /// A symbolic link stays one: its target is replaced, or made where it does not exist yet. Anything else
-  /// than a regular file (a folder, device, pipe or socket) is refused.
+  /// A symbolic link is kept: its target is replaced, or created if it does not exist. Anything other than a
+  /// regular file (a folder, device, pipe or socket) is rejected.
   AtomicFile(std::string_view operation, const std::string& path);
   ~AtomicFile();
   AtomicFile(const AtomicFile&) = delete;
@@ -25,11 +27,11 @@ class AtomicFile {
   /// Appends to the temporary file.
   void write(std::span<const std::byte> bytes);
   void write(std::string_view text) { write(std::as_bytes(std::span(text.data(), text.size()))); }
-  /// Flushes to the disk, renames over the path, and flushes the folder. To be called once, at the end.
+  /// Flushes to the disk, renames over the path, and flushes the folder. Call it once, at the end.
   void commit();
 
-  /// Removes temporary files left by killed processes. Files of live processes are kept. Do not call this
-  /// while the process is writing to the folder.
+  /// Removes temporary files left by killed processes. Files of live processes are kept. Do not call it while
+  /// this process is writing to the folder.
   static void remove_stale(std::string_view operation, const std::string& folder);
 
  private:
@@ -44,7 +46,7 @@ class AtomicFile {
 };
 
 namespace detail {
-/// Flushes a folder's list of names to the disk. 0, or what errno would be.
+/// Flushes a folder's directory entries to the disk. Returns 0 or an errno value.
 int flush_folder(const std::string& folder);
 }  // namespace detail
 

@@ -1,4 +1,4 @@
-// Element types that files have and tensors do not. Internal.
+// Element types of files that tensors do not have. Internal.
 #pragma once
 
 #include <bit>
@@ -12,13 +12,12 @@ struct BFloat16 {
   BFloat16() = default;
   explicit BFloat16(float value) {
     const auto word = std::bit_cast<std::uint32_t>(value);
-    // To nearest, ties to even: a carry into the exponent is right, up to infinity. A NaN must not be carried
-    // there.
+    // Rounds to nearest, ties to even. A carry into the exponent is correct, up to infinity, but NaN must not
+    // become infinity.
     bits = static_cast<std::uint16_t>(value != value ? (word >> 16) | 0x40U
                                                      : (word + 0x7FFFU + (word >> 16 & 1U)) >> 16);
   }
-  // Rounds to float towards an odd last bit first, so that the second rounding sees whether anything was cut
-  // off.
+  // First rounds to float with round-to-odd, so that the second rounding knows whether bits were lost.
   explicit BFloat16(double value) : BFloat16(to_odd(value)) {}
   explicit operator float() const { return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16); }
 
@@ -39,7 +38,7 @@ struct Bool {
   std::uint8_t byte = 0;
 };
 
-// Converts `count` elements at `from`, aligned to nothing, into elements at `to`.
+// Converts `count` elements at `from`, which may be unaligned, to elements at `to`.
 using Convert = void (*)(const std::byte* from, std::size_t count, std::byte* to);
 
 template <class From, class To>

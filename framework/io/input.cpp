@@ -13,7 +13,7 @@
 namespace retort::detail {
 
 Input::Input(std::string_view operation, const std::string& path) : operation_(operation), name_(path) {
-  // Without O_NONBLOCK opening a pipe would wait for a writer; on regular files the flag does nothing.
+  // Without O_NONBLOCK, opening a pipe would wait for a writer; the flag has no effect on regular files.
   const int descriptor = open_above_standard(path.c_str(), O_RDONLY | O_NONBLOCK);
   if (descriptor < 0) fail_call("cannot open", errno);
   struct stat status {};
@@ -75,7 +75,7 @@ Array allocate(const Input& input, std::string_view what, const Shape& shape, DT
   try {
     return Array(shape, dtype);
   } catch (const std::bad_alloc&) {
-  } catch (const ShapeError&) {  // so many elements that it did not even try
+  } catch (const ShapeError&) {  // too many elements to attempt an allocation
   }
   input.fail("{}{}has shape {}, which as {} takes more memory than there is", what, what.empty() ? "" : " ",
              shape, dtype);
@@ -85,7 +85,7 @@ std::string shown_name(std::string_view name) {
   constexpr std::size_t most = 80;
   std::string text = "'";
   std::size_t shown = std::min(name.size(), most);
-  // A cut never falls into a UTF-8 sequence: continuation bytes are 10xxxxxx.
+  // Never cuts a UTF-8 sequence: continuation bytes are 10xxxxxx.
   if (shown < name.size())
     while (shown > 0 && (static_cast<unsigned char>(name[shown]) & 0xC0U) == 0x80U) --shown;
   for (const char c : name.substr(0, shown))

@@ -28,7 +28,7 @@ constexpr std::size_t piece = 64 << 10;  // bytes converted at a time
 struct StoredType {
   std::string_view name;  // without the byte order
   std::size_t size;
-  DType dtype;  // of the tensor that it is read into
+  DType dtype;  // of the resulting tensor
   detail::Convert convert;
 };
 
@@ -57,7 +57,7 @@ std::string_view descr_of(DType dtype) {
   return dtype == DType::float32 ? "<f4" : dtype == DType::float64 ? "<f8" : "<i8";
 }
 
-// Reads the dictionary from left to right.
+// Parses the dictionary from left to right.
 class HeaderParser {
  public:
   HeaderParser(const NpyStream& input, std::string_view text) : input_(input), rest_(text) {}
@@ -93,7 +93,7 @@ class HeaderParser {
     skip_space();
     if (rest_.starts_with('[')) input_.fail("holds a structured array; only plain numbers can be read");
     const std::string_view descr = quoted();
-    const std::string_view order("<>=|");  // "=" and "|" are this machine's, or none for single bytes
+    const std::string_view order("<>=|");  // "=" and "|" are native order, or none for single bytes
     const auto found = std::ranges::find(stored_types, descr.substr(std::min<std::size_t>(descr.size(), 1)),
                                          &StoredType::name);
     if (found == stored_types.end() || order.find(descr[0]) == std::string_view::npos ||
@@ -117,7 +117,7 @@ class HeaderParser {
       skip_space();
       std::int64_t extent = 0;
       const auto [end, error] = std::from_chars(rest_.data(), rest_.data() + rest_.size(), extent);
-      // from_chars would take -0 and 02.
+      // from_chars would accept -0 and 02.
       const bool signed_or_padded =
           rest_.starts_with('-') || (rest_.starts_with('0') && end != rest_.data() + 1);
       if (error != std::errc() || signed_or_padded)
@@ -151,7 +151,7 @@ class HeaderParser {
   void expect(char c) {
     if (!take(c)) malformed();
   }
-  // No escapes: none of the words that are accepted needs one.
+  // Escapes are not supported: no accepted word needs one.
   std::string_view quoted() {
     skip_space();
     if (rest_.empty() || (rest_[0] != '\'' && rest_[0] != '"')) malformed();
@@ -197,7 +197,7 @@ void swap_bytes(std::span<std::byte> bytes, std::size_t size) {
     std::reverse(element, element + static_cast<std::ptrdiff_t>(size));
 }
 
-// The values of a file in Fortran order, which `from` holds as they are, in C order.
+// Converts `from`, which contains the values in Fortran order, to C order.
 Array in_c_order(const Array& from, Array to) {
   const Shape& shape = to.shape();
   std::array<std::int64_t, Shape::max_dims> strides{};
@@ -245,7 +245,7 @@ Tensor detail::read_npy(NpyStream& stream) {
   }
   if (header.fortran_order && header.shape.size() > 1 && array.size() > 0)
     array = in_c_order(array, stream.allocate(header.shape, type.dtype));
-  return Tensor(std::move(array));
+  return detail::Access::make(std::move(array));
 }
 
 namespace {
@@ -267,7 +267,7 @@ std::string detail::npy_header(const Tensor& tensor) {
   for (const std::int64_t extent : tensor.shape()) header += std::to_string(extent) + ", ";
   if (tensor.dim() > 1) header.resize(header.size() - 2);
   header += "), }";
-  // The elements begin at a multiple of 64; the header ends in a newline.
+  // The elements start at a multiple of 64; the header ends with a newline.
   const std::size_t start = magic.size() + 4;
   header.resize((start + header.size() + 1 + 63) / 64 * 64 - start - 1, ' ');
   header += '\n';
@@ -281,7 +281,7 @@ void save_npy(const std::string& path, const Tensor& tensor) {
   if (!tensor.defined()) throw ValueError("save_npy: the tensor is undefined");
   AtomicFile file("save_npy", path);
   file.write(detail::npy_header(tensor));
-  const Array& array = tensor.array();
+  const Array& array = detail::Access::array(tensor);
   file.write(std::span(static_cast<const std::byte*>(array.read()), array.byte_size()));
   file.commit();
 }

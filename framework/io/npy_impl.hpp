@@ -1,4 +1,4 @@
-// The .npy format for readers of containers. Internal.
+// The .npy format, for readers of containers. Internal.
 #pragma once
 
 #include <functional>
@@ -9,10 +9,10 @@
 
 namespace retort::detail {
 
-/// The bytes of one .npy file from first to last, wherever they come from.
+/// The bytes of one .npy file in order, from any source.
 class NpyStream {
  public:
-  /// `what` names an entry in messages ("" for the file as a whole); read(to, count) copies the next bytes.
+  /// `what` names an entry in errors ("" for the whole file); read(to, count) copies the next bytes.
   NpyStream(const Input& input, std::string what, std::uint64_t size,
             std::function<void(void*, std::size_t)> read)
       : input_(input), what_(std::move(what)), left_(size), read_(std::move(read)) {}
@@ -34,10 +34,11 @@ class NpyStream {
   std::function<void(void*, std::size_t)> read_;
 };
 
-/// Reads a whole .npy file. Throws: IoError.
+/// Reads a complete .npy file.
+/// Throws: IoError.
 Tensor read_npy(NpyStream& stream);
 
-/// The bytes of a .npy file before its elements.
+/// The part of a .npy file before its elements.
 std::string npy_header(const Tensor& tensor);
 
 }  // namespace retort::detail

@@ -1,7 +1,7 @@
 // The format is ZIP (APPNOTE.TXT of PKWARE, version 6.3): for each entry a local header and the bytes, stored
-// or deflated; then the central directory, which repeats the headers with the offset of each; then a record
-// that ends the file and locates the directory. Sizes and offsets beyond 32 bits are in the records of ZIP64.
-// Each entry is a .npy file. The central directory is what is read.
+// or deflated; then the central directory, which repeats the headers with the offset of each; then an end
+// record that locates the directory. Sizes and offsets beyond 32 bits are in the ZIP64 records. Each entry is
+// a .npy file. The reader uses the central directory.
 #include "retort/framework/io/npz.hpp"
 
 #include <zlib.h>
@@ -24,7 +24,7 @@ using detail::shown_name;
 constexpr std::size_t max_entries = 16'384;
 constexpr std::uint64_t buffer_size = 64 << 10;
 constexpr std::uint64_t megabyte = 1 << 20;
-constexpr std::uint64_t largest_ratio = 1032;  // of bytes that deflate can make of one
+constexpr std::uint64_t largest_ratio = 1032;  // maximum compression ratio of deflate
 constexpr std::uint64_t in_zip64 = 0xFFFFFFFF;
 constexpr std::uint32_t local_magic = 0x04034B50;
 constexpr std::uint32_t central_magic = 0x02014B50;
@@ -102,7 +102,7 @@ Directory find_directory(const Input& input) {
   return directory;
 }
 
-// Takes the numbers that do not fit into 32 bits from an entry's extra fields.
+// Reads the numbers that do not fit into 32 bits from an entry's extra fields.
 void read_zip64(const Input& input, std::string_view extra, Entry& entry) {
   while (extra.size() >= 4) {
     const auto size = number_at<std::uint16_t>(extra, 2);
@@ -168,7 +168,7 @@ std::vector<Entry> read_directory(const Input& input) {
   return entries;
 }
 
-// Entries that share bytes would let a small file state any amount of data.
+// With entries that share bytes, a small file could contain any amount of data.
 void check_overlaps(const Input& input, const std::vector<Entry>& entries) {
   std::vector<const Entry*> sorted;
   for (const Entry& entry : entries) sorted.push_back(&entry);
@@ -178,7 +178,7 @@ void check_overlaps(const Input& input, const std::vector<Entry>& entries) {
       input.fail("{} overlaps the entry before it", sorted[i]->shown());
 }
 
-// The bytes of an entry from first to last.
+// The bytes of an entry in order.
 class EntryBytes {
  public:
   EntryBytes(const Input& input, const Entry& entry) : input_(input), entry_(entry) {
@@ -201,7 +201,7 @@ class EntryBytes {
     }
     crc_ = crc32_z(crc_, static_cast<const Bytef*>(to), count);
   }
-  // Checks that the data ends here, and its checksum.
+  // Checks that the data ends at this point, and its checksum.
   void finish() {
     if (entry_.method == deflated && !ended_) {
       Bytef extra = 0;
@@ -245,7 +245,7 @@ class EntryBytes {
 
   const Input& input_;
   const Entry& entry_;
-  std::uint64_t taken_ = 0;  // bytes of the entry that were read
+  std::uint64_t taken_ = 0;  // bytes of the entry read so far
   uLong crc_ = 0;
   bool ended_ = false;
   std::vector<Bytef> buffer_;
@@ -253,8 +253,7 @@ class EntryBytes {
 };
 
 Tensor read_entry(const Input& input, const Entry& entry) {
-  // Inflates without keeping anything, where the file's length does not account for the memory that is
-  // needed.
+  // Decompresses once without storing if the file's length does not justify the memory needed.
   if (entry.method == deflated && entry.size > megabyte + 2 * input.size()) {
     EntryBytes trial(input, entry);
     std::vector<std::byte> buffer(buffer_size);
@@ -307,7 +306,7 @@ std::uint32_t or_in_zip64(std::uint64_t number) {
   return static_cast<std::uint32_t>(std::min(number, in_zip64));
 }
 
-// Deflates header and data together.
+// Deflates header and data as one stream.
 std::vector<Bytef> deflate_both(std::string_view header, std::span<const std::byte> data) {
   z_stream zlib{};
   if (deflateInit2(&zlib, Z_DEFAULT_COMPRESSION, Z_DEFLATED, -MAX_WBITS, 8, Z_DEFAULT_STRATEGY) != Z_OK)
@@ -344,7 +343,7 @@ std::vector<Bytef> deflate_both(std::string_view header, std::span<const std::by
 void save_npz(const std::string& path, const StateDict& tensors, const NpzOptions& options) {
   constexpr std::uint16_t version = 45;  // the first with ZIP64
   constexpr std::uint32_t first_day =
-      0x00210000;  // 1 January 1980, so that the same arguments give the same bytes
+      0x00210000;  // 1 January 1980, so that equal arguments give the same bytes
   if (tensors.size() > max_entries)
     throw ValueError(
         message("save_npz: {} entries are given; a file holds at most {}", tensors.size(), max_entries));
@@ -361,7 +360,7 @@ void save_npz(const std::string& path, const StateDict& tensors, const NpzOption
   for (const auto& [name, tensor] : tensors) {
     const std::string file_name = name + ".npy";
     const std::string header = detail::npy_header(tensor);
-    const Array& array = tensor.array();
+    const Array& array = detail::Access::array(tensor);
     const std::span data(static_cast<const std::byte*>(array.read()), array.byte_size());
     const uLong header_crc = crc32_z(0, reinterpret_cast<const Bytef*>(header.data()), header.size());
     const auto crc = static_cast<std::uint32_t>(

@@ -1,13 +1,13 @@
 // The format (https://github.com/huggingface/safetensors): eight bytes of header length, little-endian; the
 // header, a JSON object {"name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}, …,
-// "__metadata__": {"key": "value"}}, which may end in spaces; the data. A file is accepted when
-//   - the header is at most 100 MB, as long as stated, begins with '{', and is JSON and UTF-8 throughout;
-//   - names and keys occur once, each entry has those three fields (others are ignored), and the metadata
-//     holds strings only or is null;
-//   - shape × element size, without overflow, is the length of the entry's bytes. Of an entry whose dtype is
-//     not supported the length is not checked, and the entry is an error only when it is asked for by name;
-//   - the entries' bytes, sorted by position, cover the data from its first byte to the file's last without a
-//     gap or an overlap. (The header may list them in any order; Python's older writers did.)
+// "__metadata__": {"key": "value"}}, possibly followed by spaces; the data. A file is accepted if
+//   - the header is at most 100 MB, as long as stated, starts with '{', and is valid JSON and UTF-8;
+//   - names and keys are unique, each entry has those three fields (others are ignored), and the metadata
+//     contains only strings or is null;
+//   - shape × element size, without overflow, is the length of the entry's bytes. For an unsupported dtype
+//     the length is not checked, and the entry is an error only if it is requested by name;
+//   - the entries' bytes, sorted by position, cover the data from its first byte to the end of the file
+//     without gaps or overlaps. (The header may list them in any order; Python's older writers did.)
 #include "retort/framework/io/safetensors.hpp"
 
 #include <algorithm>
@@ -44,8 +44,8 @@ using detail::convert_each;
 struct StoredType {
   std::string_view name;
   std::size_t size;
-  DType dtype;      // of the tensor that it is read into
-  Convert convert;  // null where the bytes are the same
+  DType dtype;      // of the resulting tensor
+  Convert convert;  // null if the bytes are the same
 };
 
 constexpr std::array stored_types{
@@ -68,18 +68,18 @@ constexpr std::array stored_types{
 struct Entry {
   std::string name;
   std::string dtype;
-  const StoredType* type = nullptr;  // null if it is not supported
+  const StoredType* type = nullptr;  // null if not supported
   Shape shape;
-  std::array<std::uint64_t, 2> range{};  // from the first byte after the header
+  std::array<std::uint64_t, 2> range{};  // bytes [begin, end) after the header
 };
 
 struct Header {
   std::vector<Entry> entries;
   Metadata metadata;
-  std::uint64_t data = 0;  // where it begins in the file
+  std::uint64_t data = 0;  // its offset in the file
 };
 
-// Takes the header's tokens as they come; no document is built. Everything out of place throws.
+// Processes the header's tokens as they are parsed; no document is built. Throws on anything unexpected.
 class HeaderParser final : public nlohmann::json::json_sax_t {
  public:
   HeaderParser(const Input& input, Header& header) : input_(input), header_(header) {}
@@ -193,15 +193,15 @@ class HeaderParser final : public nlohmann::json::json_sax_t {
                                const Args&... args) const {
     input_.fail("entry {} {}", shown_name(entry_.name), detail::formatted(format.text, args...));
   }
-  // Whether the token is part of an ignored field's value; `change` tells how it changes the depth in that
-  // value.
+  // Returns true if the token is part of an ignored field's value; `change` is the token's change of depth in
+  // it.
   bool ignored(int change = 0) {
     if (!ignoring_) return false;
     ignored_depth_ += change;
     ignoring_ = ignored_depth_ > 0;
     return true;
   }
-  // Whether the value that begins at depth 1 is the metadata.
+  // True if the value that begins at depth 1 is the metadata.
   bool begins_metadata() {
     if (entry_.name != "__metadata__") return false;
     if (std::exchange(seen_metadata_, true)) input_.fail("has the entry '__metadata__' twice");
@@ -227,7 +227,7 @@ class HeaderParser final : public nlohmann::json::json_sax_t {
   std::size_t offsets_ = 0;
 };
 
-// A name that occurs twice, or nothing.
+// Returns a name that occurs twice, if any.
 template <class Entries, class Name>
 const std::string* find_duplicate(const Entries& entries, Name name) {
   std::vector<const std::string*> names;
@@ -272,7 +272,7 @@ Header read_header(const Input& input) {
     input.fail("truncated: states a header of {} bytes, but has {}", length, input.size() - sizeof(length));
   std::string text(length, '\0');
   input.read(sizeof(length), text.data(), text.size());
-  // The parser would skip a byte order mark, and take a NUL for the end.
+  // The parser would skip a byte order mark and treat NUL as the end.
   if (text.empty() || text.front() != '{') input.fail("the header does not begin with '{'");
   if (text.find('\0') != std::string::npos) input.fail("the header contains a NUL byte");
 
@@ -304,7 +304,7 @@ Tensor read_tensor(const Input& input, const Entry& entry, std::uint64_t data) {
       entry.type->convert(buffer.data(), now, to + done * size_of(array.dtype()));
     }
   }
-  return Tensor(std::move(array));
+  return detail::Access::make(std::move(array));
 }
 
 StateDict read_safetensors(const Input& input, Metadata* metadata) {
@@ -373,7 +373,7 @@ std::string json_string(const std::string& text) {
 }
 
 void write_tensor(AtomicFile& file, const Written& how) {
-  const Array& array = how.tensor->array();
+  const Array& array = detail::Access::array(*how.tensor);
   const std::span bytes(static_cast<const std::byte*>(array.read()), array.byte_size());
   if (!how.convert) {
     file.write(bytes);

@@ -21,18 +21,18 @@ StateDict without_prefix(StateDict state, const std::string& prefix) {
   return stripped;
 }
 
-// Adds the entries of tied tensors that are there under another of their names.
+// Adds the entries of tied tensors that are present under another of their names.
 void add_tied(StateDict& state, const Members& members) {
   for (const detail::Member& member : members) {
     if (state.contains(member.name)) continue;
     const auto tied = std::ranges::find_if(members, [&](const detail::Member& other) {
-      return other.tensor.is(member.tensor) && state.contains(other.name);
+      return detail::Access::same(other.tensor, member.tensor) && state.contains(other.name);
     });
     if (tied != members.end()) state[member.name] = Tensor(state.at(tied->name));
   }
 }
 
-// Removes what is unexpected and adds the module's own values where an entry is missing.
+// Removes unexpected entries, and adds the module's own values for missing ones.
 LoadReport fit(StateDict& state, const Members& members) {
   LoadReport report;
   for (const auto& [name, tensor] : state)
@@ -47,7 +47,7 @@ LoadReport fit(StateDict& state, const Members& members) {
   return report;
 }
 
-// Throws the error of an entry that is in the file, but of a type that cannot be read.
+// Throws the error for an entry that exists in the file with an unsupported type.
 void refuse_unsupported(const std::string& path, const StateDict& state, const Members& members,
                         const std::string& prefix) {
   if (std::ranges::all_of(members, [&](const auto& member) { return state.contains(member.name); })) return;
@@ -64,7 +64,7 @@ void refuse_unsupported(const std::string& path, const StateDict& state, const M
 }  // namespace
 
 void save(const Module& module, const std::string& path) {
-  // "format" is what Python's loaders look at to know whose layout the tensors have.
+  // Python's loaders read "format" to determine the framework of the tensors.
   save_safetensors(path, module.state_dict(), {{"format", "pt"}});
 }
 
@@ -77,7 +77,7 @@ LoadReport load(Module& module, const std::string& path, const LoadOptions& opti
     add_tied(state, members);
     LoadReport report;
     if (!options.strict) report = fit(state, members);
-    // Converted before the first value is written, so that nothing has changed if memory runs out.
+    // Converted before the first value is written, so that nothing changes if memory runs out.
     for (const detail::Member& member : members)
       if (const auto found = state.find(member.name); found != state.end())
         found->second = found->second.to(member.tensor.dtype());

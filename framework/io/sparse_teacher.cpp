@@ -25,7 +25,7 @@ std::string text_of(T number) {
   return {text.data(), std::to_chars(text.data(), text.data() + text.size(), number).ptr};
 }
 
-/// The number that all of the text of a key is.
+/// Parses the whole text of a key as a number.
 template <class T>
 std::optional<T> number_of(const Metadata& metadata, std::string_view key) {
   for (const auto& [name, text] : metadata) {
@@ -43,8 +43,8 @@ double mass(const double* log_probs, Index kept) {
   return sum;
 }
 
-/// The first reason why the teacher cannot be used, or an empty text. `slack` is how far a row's sum may be
-/// from 1; it includes the tail if that is defined, and may be smaller otherwise.
+/// Returns the first reason why the teacher is invalid, or an empty text. `slack` is the allowed deviation of
+/// a row's sum from 1; the sum includes the tail if defined, and otherwise may be smaller.
 std::string fault_of(const SparseTeacher& teacher, double slack) {
   if (teacher.classes < 1 || teacher.classes > std::numeric_limits<std::int32_t>::max())
     return message("the number of classes is {}; it must be between 1 and 2147483647", teacher.classes);
@@ -83,7 +83,7 @@ std::string fault_of(const SparseTeacher& teacher, double slack) {
   return {};
 }
 
-/// Sets the tails to the rest of the rows.
+/// Sets the tails to the remaining probability of the rows.
 void complete(SparseTeacher& teacher) {
   const Index kept = teacher.indices.size(-1);
   std::vector<double> values = teacher.log_probs.values<double>(), tails;
@@ -151,7 +151,7 @@ void save_sparse_teacher(const std::string& path, const SparseTeacher& teacher, 
     all.emplace_back(key, value);
   }
   Tensor log_probs = teacher.log_probs.detach().to(DType::float32);
-  // Where nothing is left, float16 rounds upwards: a sum below 1 would be read as a tail that is not there.
+  // If nothing remains, float16 rounds upwards: a sum below 1 would be read as a nonexistent tail.
   if (floats == FloatStorage::float16)
     log_probs = log_probs * where(equal(unsqueeze(teacher.log_tail.detach(), -1), -infinity), 1 - 0x1p-11,
                                   ones({1}, DType::float32));

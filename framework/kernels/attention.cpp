@@ -10,28 +10,28 @@
 namespace retort::kernels {
 namespace {
 
-// Scores are computed turned over, [keys][queries]: a lane is a query, so that nothing is added or compared
-// across lanes, and all of K and V is read as it is stored. A tile of them and its operands fit the second
-// cache.
+// Scores are computed transposed, [keys][queries]: each lane is a query, so no sums or comparisons cross
+// lanes, and K and V are read as stored. A tile of scores and its operands fit into the second-level cache.
 constexpr Index query_tile = 64, key_tile = 64;
 
 struct Tile {
   Index head, first_query, queries, first_key, keys;
 };
 
-/// Calls f(first, count) for the tiles of `size` that [begin, end) is cut into.
+/// Calls f(first, count) for tiles of `size` covering [begin, end).
 template <class F>
 void in_tiles(Index begin, Index end, Index size, F f) {
   for (Index first = begin; first < end; first += size) f(first, std::min(size, end - first));
 }
 
-/// Where the rows of a head begin in an array [batch, rows, heads, width].
+/// The first row of a head in an array [batch, rows, heads, width].
 template <class T>
 T* head_of(const AttentionShape& of, T* x, Index head, Index rows, Index width) {
   return x + (head / of.heads * rows * of.heads + head % of.heads) * width;
 }
 
-/// The rows of a tile, `from` apart, as columns of [width][query_tile], times a factor; missing ones are 0.
+/// Writes the rows of a tile, with distance `from`, as columns of [width][query_tile], times a factor;
+/// missing rows are 0.
 template <class T>
 void turn_queries(const T* x, Index from, Index count, Index width, T factor, T* y) {
   if (count < query_tile) std::fill_n(y, width * query_tile, T{0});
@@ -40,7 +40,8 @@ void turn_queries(const T* x, Index from, Index count, Index width, T factor, T*
   for (Index i = 0; i < width * query_tile; i += lanes<T>) store<T>(y + i, load(y + i) * Batch<T>(factor));
 }
 
-/// Scratch memory for one tile: [width][query_tile] queries, [keys][query_tile] scores, and rows to turn.
+/// Scratch memory for one tile: [width][query_tile] queries, [keys][query_tile] scores, and rows to
+/// transpose.
 template <class T>
 struct Buffers {
   T *queries, *upstream, *result, *scores, *slopes, *factors, *row, *statistics;
@@ -64,13 +65,13 @@ struct Buffers {
   }
 };
 
-/// Registers of queries that hold any.
+/// Number of registers that contain queries.
 template <class T>
 Index columns_of(const Tile& tile) {
   return (tile.queries + lanes<T> - 1) / lanes<T> * lanes<T>;
 }
 
-/// Adds the mask to the scores of a tile; a forbidden key has -infinity.
+/// Adds the mask to the scores of a tile; an excluded key gets -infinity.
 template <class T>
 void apply_mask(const AttentionShape& of, const AttentionMask<T>& mask, const Tile& tile,
                 const Buffers<T>& in) {
@@ -107,7 +108,7 @@ void apply_mask(const AttentionShape& of, const AttentionMask<T>& mask, const Ti
       }
     }
   }
-  if (of.is_causal)  // query i sees key j <= i
+  if (of.is_causal)  // query i attends to key j <= i
     for (Index key = 0; key < tile.keys; ++key) {
       const Index hidden = std::clamp<Index>(tile.first_key + key - tile.first_query, Index{0}, tile.queries);
       std::fill_n(in.scores + key * query_tile, hidden, -infinity<T>);
@@ -132,7 +133,7 @@ void draw_dropout(const AttentionShape& of, const Tile& tile, const Buffers<T>& 
   turn(in.row, key_tile, tile.queries, tile.keys, in.factors, query_tile);
 }
 
-/// The scores of a tile, [keys][query_tile]; the queries have the scale in them.
+/// The scores of a tile, [keys][query_tile]; the queries are already scaled.
 template <class T>
 void score(const AttentionShape& of, const AttentionMask<T>& mask, const T* k, const Tile& tile,
            const Buffers<T>& in) {
@@ -143,8 +144,8 @@ void score(const AttentionShape& of, const AttentionMask<T>& mask, const T* k, c
   apply_mask(of, mask, tile, in);
 }
 
-/// One register of queries: their greatest scores and sums of exponentials meet the scores of another tile,
-/// which become exponentials; what was summed before is to be multiplied by the returned factor.
+/// Updates the maxima and sums of exponentials of one register of queries with another tile of scores, and
+/// replaces these by their exponentials. Returns the factor by which the previous sums must be multiplied.
 template <class T>
 Batch<T> meet(T* scores, Index keys, T* greatest, T* sums) {
   std::array<Batch<T>, 4> most;
@@ -174,7 +175,7 @@ Batch<T> meet(T* scores, Index keys, T* greatest, T* sums) {
   return factor[0];
 }
 
-/// Results and logarithms for one tile of queries.
+/// Results and log-sums of one tile of queries.
 template <class T>
 void attend(const AttentionShape& of, const T* q, const T* k, const T* v, const AttentionMask<T>& mask, T* y,
             T* log_sums, Tile tile) {
@@ -220,8 +221,8 @@ void attend(const AttentionShape& of, const T* q, const T* k, const T* v, const 
   std::copy_n(sums, tile.queries, log_sums + tile.head * of.queries + tile.first_query);
 }
 
-/// The probabilities of a tile and the slopes of its scores, for [keys][query_tile]: p = exp(score - log_sum)
-/// and p · (dp - Σ p·dp). With dropout the probabilities get its factors afterwards.
+/// The probabilities of a tile and the gradients of its scores, [keys][query_tile]: p = exp(score - log_sum)
+/// and p · (dp - Σ p·dp). The dropout factors are then applied to the probabilities.
 template <class T>
 void slopes_of(const AttentionShape& of, const AttentionGradients<T>& arrays, const AttentionMask<T>& mask,
                const Tile& tile, const Buffers<T>& in) {
@@ -257,8 +258,8 @@ void slopes_of(const AttentionShape& of, const AttentionGradients<T>& arrays, co
   }
 }
 
-/// Makes a tile of queries ready for slopes_of(): turned queries and upstream gradients, and per query the
-/// logarithm and the sum of y · dy.
+/// Prepares a tile of queries for slopes_of(): transposed queries and upstream gradients, and per query the
+/// log-sum and the sum of y · dy.
 template <class T>
 void prepare(const AttentionShape& of, const AttentionGradients<T>& arrays, const Tile& tile,
              const Buffers<T>& in) {
@@ -282,12 +283,12 @@ void prepare(const AttentionShape& of, const AttentionGradients<T>& arrays, cons
   std::copy_n(arrays.log_sums + tile.head * of.queries + tile.first_query, tile.queries, log_sums);
 }
 
-/// The first query that sees any key from `first_key` on, cut down to a tile's.
+/// The first query that attends to any key from `first_key` on, rounded down to a tile.
 Index first_query_for(const AttentionShape& of, Index first_key) {
   return of.is_causal ? std::min(first_key, of.queries) / query_tile * query_tile : 0;
 }
 
-/// Gradients for the keys [begin, end) of a head: dk and dv complete, dq what these keys add to it.
+/// Gradients for the keys [begin, end) of a head: all of dk and dv, and the contribution of these keys to dq.
 template <class T>
 void differentiate(const AttentionShape& of, const AttentionGradients<T>& arrays,
                    const AttentionMask<T>& mask, Index head, Index begin, Index end, T* dq) {
@@ -331,8 +332,7 @@ void differentiate(const AttentionShape& of, const AttentionGradients<T>& arrays
   });
 }
 
-/// Gradient of the mask for the heads `first` to `last` of `order`, which share one, and the keys [begin,
-/// end).
+/// Gradient of the mask shared by `heads`, for the keys [begin, end).
 template <class T>
 void differentiate_mask(const AttentionShape& of, const AttentionGradients<T>& arrays,
                         const AttentionMask<T>& mask, std::span<const Index> heads, Index begin, Index end) {
@@ -353,7 +353,7 @@ void differentiate_mask(const AttentionShape& of, const AttentionGradients<T>& a
     });
 }
 
-/// Into how many parts the keys of a head are cut, for threads: by the sizes alone.
+/// Number of parts into which the keys of a head are split for threads; depends only on the sizes.
 Index parts_of(const AttentionShape& of) {
   constexpr Index items = 8;
   const Index tiles = (of.keys + key_tile - 1) / key_tile;
@@ -407,7 +407,7 @@ void attention_backward(const AttentionShape& of, const AttentionGradients<T>& a
       }
     });
   if (arrays.dmask == nullptr) return;
-  // Heads with one mask follow each other, in a fixed order.
+  // Heads with the same mask are adjacent, in a fixed order.
   std::vector<Index> order(of.mask_at.size()), starts;
   std::iota(order.begin(), order.end(), Index{0});
   std::stable_sort(order.begin(), order.end(),

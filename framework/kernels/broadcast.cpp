@@ -4,7 +4,7 @@ namespace retort::kernels::detail {
 
 int plan_walk(const Shape* const* operands, int count, const Shape& y, Extents& extents, Extents* strides) {
   const int y_rank = static_cast<int>(y.size());
-  // A stride is 1 here where the operand walks along the dimension.
+  // At this stage the stride is 1 wherever the operand is not repeated.
   int rank = 0;
   for (int d = 0; d < y_rank; ++d) {
     if (y[d] == 1) continue;

@@ -1,4 +1,4 @@
-// How several arrays are walked together under NumPy's broadcasting.
+// Simultaneous iteration over several arrays with NumPy's broadcasting.
 #pragma once
 
 #include <array>
@@ -11,13 +11,13 @@ namespace retort::kernels {
 namespace detail {
 inline constexpr int max_rank = static_cast<int>(Shape::max_dims);
 using Extents = std::array<Index, max_rank>;
-/// Fills the extents and strides of the walk of `count` operands over `y`; returns its rank.
+/// Computes the extents and strides for iterating `count` operands over `y`; returns the rank.
 int plan_walk(const Shape* const* operands, int count, const Shape& y, Extents& extents, Extents* strides);
 }  // namespace detail
 
-/// The walk of N row-major operands over a row-major result: dimensions of extent 1 are dropped, neighbours
-/// that all operands walk alike are merged. A stride is in elements, and 0 where the operand is repeated;
-/// along the last dimension each is 0 or 1. Same shapes give rank 1.
+/// Iteration of N row-major operands over a row-major result. Dimensions of extent 1 are dropped, and
+/// adjacent dimensions that are contiguous (or repeated) in all operands are merged. Strides are in elements,
+/// and 0 where the operand is repeated; in the last dimension each is 0 or 1. Equal shapes give rank 1.
 template <int N>
 struct Broadcast {
   int rank = 1;
@@ -26,7 +26,7 @@ struct Broadcast {
   Index size = 0;  ///< elements of the result
 
   Broadcast() = default;
-  /// The operands' shapes broadcast to y's: the caller has checked.
+  /// The caller has checked that the operands' shapes broadcast to y's.
   Broadcast(const std::array<const Shape*, N>& operands, const Shape& y) {
     bool same = true;
     for (const Shape* operand : operands) same = same && *operand == y;
@@ -37,7 +37,7 @@ struct Broadcast {
     size = element_count(y);
     rank = detail::plan_walk(operands.data(), N, y, extents, strides.data());
   }
-  /// The walk over arrays of n elements each.
+  /// Iteration over arrays of n elements each.
   static Broadcast same_shape(Index n) {
     Broadcast plan;
     plan.extents[0] = plan.size = n;
@@ -56,8 +56,8 @@ struct Broadcast {
   }
 };
 
-/// The offsets of the operands' first elements for the rows of the result (runs along its last dimension),
-/// from row `row` on.
+/// The offsets of the operands' first elements for the rows of the result (along its last dimension),
+/// starting at row `row`.
 template <int N>
 class RowWalk {
  public:

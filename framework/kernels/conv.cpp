@@ -43,8 +43,8 @@ Correlation forward_correlation(const Convolution& of) {
   return c;
 }
 
-/// The parts of one dimension of the adjoint. With a stride, elements of x that have the same remainder
-/// modulo the stride are reached by the same taps, and only by those.
+/// Splits one dimension of the adjoint by stride: elements of x with the same remainder modulo the stride are
+/// reached by the same taps, and only by those.
 std::vector<Line> adjoint_lines(Index extent, Index kernel, Index stride, Index padding, Index dilation,
                                 Index positions) {
   std::vector<Line> lines;
@@ -75,7 +75,8 @@ std::vector<Line> adjoint_lines(Index extent, Index kernel, Index stride, Index 
   return lines;
 }
 
-/// Without taps that tell rows apart, a plane is one long row: fewer and longer segments.
+/// With a 1×1 kernel and neither stride nor padding, a small plane is treated as one long row: fewer and
+/// longer segments.
 void flatten(Correlation& c) {
   Line &h = c.h, &w = c.w;
   const auto plain = [](const Line& line) {

@@ -1,5 +1,5 @@
-// Convolution as matrix products whose panels are packed straight from the images: no im2col matrix is
-// stored. The bits of a result depend on the shapes alone. Explicitly instantiated for float and double.
+// Convolution as matrix products whose panels are packed directly from the images, without an im2col matrix.
+// The bits of a result depend only on the shapes. Explicitly instantiated for float and double.
 #pragma once
 
 #include "retort/framework/kernels/windows.hpp"
@@ -17,12 +17,12 @@ struct Convolution {
 template <class T>
 void convolve(const T* x, const T* weight, const T* bias, T* y, const Convolution& of);
 
-/// The adjoint for x of g [y's shape], plus bias [groups·in], which may be null: the value of a transposed
-/// convolution and the gradient of convolve() for x.
+/// The adjoint in x, applied to g [y's shape], plus bias [groups·in], which may be null: the value of a
+/// transposed convolution, and the gradient of convolve() for x.
 template <class T>
 void convolve_transposed(const T* g, const T* weight, const T* bias, T* x, const Convolution& of);
 
-/// The adjoint for the weight: the gradient of convolve() for the weight when g is that of y.
+/// The adjoint in the weight: the gradient of convolve() for the weight, where g is the gradient of y.
 template <class T>
 void convolve_weight_gradient(const T* x, const T* g, T* weight, const Convolution& of);
 

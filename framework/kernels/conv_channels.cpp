@@ -1,4 +1,4 @@
-// Convolution of channels: the input is packed panel by panel for the micro-kernel.
+// Convolution of channels: the input is packed in panels for the micro-kernel.
 #include "retort/framework/base/threads.hpp"
 #include "retort/framework/kernels/conv_impl.hpp"
 #include "retort/framework/kernels/micro_kernel_impl.hpp"
@@ -9,8 +9,8 @@ namespace {
 template <class T>
 inline constexpr Index width = 2 * lanes<T>;
 
-/// Neighbouring positions of one image row: `count` of them from column `at` of a panel on, which read the
-/// source from `from` on and are stored from `to` on.
+/// `count` adjacent positions of one image row: columns of a panel from `at` on, read from the source at
+/// `from` and stored at `to`.
 struct Segment {
   Index at, count, from, to;
 };
@@ -18,11 +18,11 @@ template <class T>
 struct Segments {
   Segment list[width<T>];
   int count = 0;
-  bool contiguous = true;  ///< the whole panel is one run of the destination
+  bool contiguous = true;  ///< the whole panel is contiguous in the destination
 };
 
-/// One panel: row p has the elements at offsets[p] of each segment, side by side. An exact one reads nothing
-/// that follows a segment.
+/// Packs one panel: row p contains the elements at offsets[p] of each segment, contiguously. If Exact,
+/// nothing after a segment is read.
 template <bool Exact, class T>
 void pack_b(const T* x, const Index* offsets, Index depth, const Segments<T>& segments, T* panel) {
   if (segments.count == 1 && segments.list[0].count == width<T>) {
@@ -31,7 +31,7 @@ void pack_b(const T* x, const Index* offsets, Index depth, const Segments<T>& se
       for (Index k = 0; k < width<T>; k += lanes<T>) store(panel + k, load(x + offsets[p] + k));
     return;
   }
-  // A store may reach into the next segment or row: both are written later.
+  // A store may overlap the next segment or row, which are both written later.
   for (Index p = 0; p < depth; ++p, panel += width<T>)
     for (int s = 0; s < segments.count; ++s) {
       const Segment& of = segments.list[s];
@@ -42,8 +42,8 @@ void pack_b(const T* x, const Index* offsets, Index depth, const Segments<T>& se
     }
 }
 
-/// Rows × Registers results: added to the destination, or stored there with the bias for the first step. b(p)
-/// has the panel's elements for step p.
+/// Rows × Registers results: added to the destination, or in the first step stored with the bias. b(p) has
+/// the panel's elements for step p.
 template <int Rows, int Registers, class T, class B>
 void micro_kernel(const T* a, B b, Index depth, const T* bias, bool first, T* y, Index plane,
                   const Segments<T>& segments, Index columns, Index step) {
@@ -76,8 +76,8 @@ void micro_kernel(const T* a, B b, Index depth, const T* bias, bool first, T* y,
   }
 }
 
-/// How a correlation is cut into jobs: by images, bands of rows of positions, groups and blocks of out
-/// channels.
+/// The division of a correlation into jobs: by images, bands of rows of positions, groups and blocks of
+/// output channels.
 struct Jobs {
   Index images, image_chunks, bands, row_blocks, count;
   explicit Jobs(const Correlation& c) {
@@ -94,8 +94,8 @@ struct Jobs {
   Index band(const Correlation& c, Index i) const { return c.h.positions * i / bands; }
 };
 
-/// The weights of all groups: block after block of rows and `deepest` steps, tile after tile, as the
-/// micro-kernel reads them.
+/// Packs the weights of all groups in the micro-kernel's order: by blocks of rows and `deepest` steps, then
+/// by tiles.
 template <class T>
 void pack_a(const T* weight, const Correlation& c, const Jobs& jobs, Index deepest, T* packed) {
   const Index taps = c.taps(), depth = c.in * taps;
@@ -127,8 +127,8 @@ template <class T>
 void correlate_channels(const T* x, const T* weight, const T* bias, T* y, const Correlation& c) {
   const Jobs jobs(c);
   const Source source(c, divide_up(c.h.positions, jobs.bands));
-  // Few out channels use a panel too seldom to pay for packing it. They read the padded copies, and compute
-  // the columns between two lines along with the others.
+  // With few output channels, packing a panel does not pay off. They read the padded copies instead, and also
+  // compute the columns between two image rows.
   const bool few = c.out < 4 || (c.out <= 2 * tile_rows && c.w.positions < width<T>);
   const bool packs = source.direct || c.h.stride != 1 || !few;
   const Index depth = c.in * c.taps(),
@@ -144,7 +144,7 @@ void correlate_channels(const T* x, const T* weight, const T* bias, T* y, const 
                 last_n = std::min(c.images, n + jobs.images);
     const Index row = jobs.row(c, block), last_row = jobs.row(c, block + 1);
     const Index top = jobs.band(c, band), height = jobs.band(c, band + 1) - top;
-    const Index columns = (height - 1) * span + c.w.positions;  // of one image
+    const Index columns = (height - 1) * span + c.w.positions;  // per image
     const T* const from = read_images(x, c, source, group, n, last_n, top, 0, c.in);
     T* const to = y + (n * c.groups + group) * c.out * c.plane();
     const auto segments_at = [&](Index column, Index count) {

@@ -1,4 +1,4 @@
-// The form that the convolution kernels share: correlations of padded images.
+// The common form of convolutions: correlations of padded images.
 #pragma once
 
 #include <algorithm>
@@ -11,12 +11,12 @@ namespace retort::kernels {
 
 inline Index divide_up(Index a, Index b) { return (a + b - 1) / b; }
 
-/// One dimension of a correlation. Position p reads the source elements p·stride + offset - padding, one for
-/// each tap, and its result is stored at first + p·step of the destination.
+/// One dimension of a correlation. Position p reads the source elements p·stride + offset - padding, one per
+/// tap, and its result is stored at first + p·step of the destination.
 struct Line {
   Index source = 1, positions = 1, stride = 1, padding = 0;
   std::vector<Index> offsets{0};
-  std::vector<Index> taps{0};  ///< which taps of the kernel these are
+  std::vector<Index> taps{0};  ///< indices of the taps in the kernel
   Index extent = 1, first = 0, step = 1;
 
   Index reach() const { return *std::max_element(offsets.begin(), offsets.end()); }
@@ -24,12 +24,13 @@ struct Line {
   bool stays_inside() const { return padding <= 0 && (positions - 1) * stride + reach() - padding < source; }
 };
 
-/// Images [images, groups·in, h.source, w.source] to [images, groups·out, h.extent, w.extent].
+/// A correlation of images [images, groups·in, h.source, w.source] to [images, groups·out, h.extent,
+/// w.extent].
 struct Correlation {
   Index images, groups, in, out;
   Line h, w;
   Index weight_in, weight_out,
-      kernel_w;  ///< distances between the weights of neighbouring channels and tap rows
+      kernel_w;  ///< distances between the weights of adjacent channels and tap rows
 
   Index taps() const { return static_cast<Index>(h.offsets.size() * w.offsets.size()); }
   Index source_plane() const { return h.source * w.source; }
@@ -38,9 +39,8 @@ struct Correlation {
   Index weights_of_group() const { return std::max(weight_in * in, weight_out * out); }
 };
 
-/// Where the elements that a job reads are: in the images themselves, or in padded copies. In a copy, columns
-/// are grouped by their remainder modulo the stride, so that neighbouring positions read neighbouring
-/// elements.
+/// The location of a job's input: the images themselves, or padded copies. In a copy, columns are grouped by
+/// their remainder modulo the stride, so that adjacent positions read adjacent elements.
 struct Source {
   bool direct;
   Index rows, row, phase, phases, channel, image;
@@ -66,7 +66,7 @@ struct Source {
   }
 };
 
-/// The padded copy of one plane, from source row first_row (which may be negative) on.
+/// Copies one plane with padding, starting at source row first_row (which may be negative).
 template <class T>
 void pad_plane(const T* x, T* to, const Correlation& c, const Source& s, Index first_row) {
   for (Index phase = 0; phase < s.phases; ++phase) {
@@ -81,8 +81,8 @@ void pad_plane(const T* x, T* to, const Correlation& c, const Source& s, Index f
   }
 }
 
-/// The elements of channels [first, last) of one group for images [n, end) from row of positions y on, as `s`
-/// describes them.
+/// The input of channels [first, last) of one group for images [n, end) from row of positions y on, in the
+/// layout of `s`.
 template <class T>
 const T* read_images(const T* x, const Correlation& c, const Source& s, Index group, Index n, Index end,
                      Index y, Index first, Index last) {
@@ -100,14 +100,14 @@ const T* read_images(const T* x, const Correlation& c, const Source& s, Index gr
 /// y = x correlated with the weight, plus the bias unless it is null.
 template <class T>
 void correlate_channels(const T* x, const T* weight, const T* bias, T* y, const Correlation& c);
-/// The same for groups of one channel in and out.
+/// The same for groups with one input and one output channel.
 template <class T>
 void correlate_planes(const T* x, const T* weight, const T* bias, T* y, const Correlation& c);
 
 /// The gradient of the weight for gradients g of the results.
 template <class T>
 void weight_gradient_of_channels(const T* x, const T* g, T* weight, const Correlation& c);
-/// The same for groups of one channel in and out.
+/// The same for groups with one input and one output channel.
 template <class T>
 void weight_gradient_of_planes(const T* x, const T* g, T* weight, const Correlation& c);
 

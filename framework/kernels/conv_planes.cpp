@@ -1,16 +1,16 @@
-// Depthwise convolution: plane by plane.
+// Depthwise convolution, plane by plane.
 #include "retort/framework/base/threads.hpp"
 #include "retort/framework/kernels/conv_impl.hpp"
 
 namespace retort::kernels {
 namespace {
 
-/// Planes that one thread takes at a time.
+/// Number of planes per thread and chunk.
 Index planes_at_once(const Correlation& c) {
   return std::max<Index>(1, 65536 / std::max<Index>(1, c.taps() * c.positions()));
 }
 
-/// One row of positions: the sum over taps, the number of which is fixed unless Taps is 0.
+/// One row of positions: the sum over the taps, whose number is a constant unless Taps is 0.
 template <int Taps, class T>
 inline void correlate_row(const T* x, const Index* offsets, const T* weight, Index taps, T bias, T* y,
                           Index n) {

@@ -1,4 +1,4 @@
-// The gradient of a convolution's weight: taps × out channels, summed over positions.
+// The gradient of a convolution's weight: taps × output channels, summed over positions.
 #include "retort/framework/base/threads.hpp"
 #include "retort/framework/kernels/conv_impl.hpp"
 
@@ -36,7 +36,7 @@ void weight_tile(const T* x, const Index* offsets, Index x_row, const T* g, Inde
     for (int j = 0; j < Registers; ++j) store(sums + i * room + j * lanes<T>, sum[i][j]);
 }
 
-/// All tiles of `rows` taps and one panel of out channels.
+/// All tiles of `rows` taps and one panel of output channels.
 template <int Registers, class T>
 void weight_tiles(const T* x, const Index* offsets, Index rows, Index x_row, const T* g, Index lines,
                   Index positions, Index room, T* sums) {
@@ -55,7 +55,7 @@ void weight_tiles(const T* x, const Index* offsets, Index rows, Index x_row, con
 template <class T>
 void weight_gradient_of_channels(const T* x, const T* g, T* weight, const Correlation& c) {
   const Index taps = c.taps(), depth = c.in * taps, room = divide_up(c.out, lanes<T>) * lanes<T>;
-  // Jobs sum over their own images, for some of the in channels. Their sums are added in a fixed order.
+  // Jobs sum over their own images, for some of the input channels. Their sums are added in a fixed order.
   const Index size = c.groups * depth * room;
   const Index image_chunks = std::clamp<Index>((Index{1} << 20) / size, 1, std::min<Index>(c.images, 8));
   const Index channel_chunks = std::min(c.in, divide_up(8, image_chunks * c.groups));

@@ -10,7 +10,7 @@
 namespace retort::kernels {
 namespace {
 
-/// The logarithms of the two probabilities of {label, rest} from a/T and the logarithm of the rest.
+/// The log-probabilities of {label, rest} given a/T and the logarithm of the rest.
 struct Choice {
   Choice(double a, double b) {
     const double high = std::max(a, b), sum = high + std::log(std::exp(a - high) + std::exp(b - high));
@@ -20,8 +20,8 @@ struct Choice {
   double log_label, log_rest;
 };
 
-/// Writes the gradient of the student's row unless null, times `upstream`. Returns the loss, or NaN for a
-/// row that is not regular.
+/// Writes the gradient of the student's row unless null, times `upstream`. Returns the loss, or NaN for an
+/// irregular row.
 template <class T>
 double decoupled_row(const Setting<T>& setting, const DecoupledRows<T>& call, Index index, double upstream) {
   const Index n = call.classes, room = (n + 63) / 64 * 64, block = RunningShift<T>::block_of(n);

@@ -9,7 +9,7 @@
 namespace retort::kernels {
 namespace {
 
-/// One row of a call: its logits, where its gradients go (or null), and the gradient of its loss.
+/// One row of a call: its logits, the destinations of its gradients (or null), and the gradient of its loss.
 template <class T>
 struct Place {
   const T *s, *t;
@@ -18,7 +18,7 @@ struct Place {
   double upstream;
 };
 
-/// Writes the gradients of a row, and returns its loss.
+/// Writes the gradients of a row and returns its loss.
 template <class T>
 double long_row(const Setting<T>& setting, const Place<T>& at) {
   const Index n = setting.call.classes, room = (n + 63) / 64 * 64, block = RunningShift<T>::block_of(n);
@@ -40,8 +40,8 @@ double long_row(const Setting<T>& setting, const Place<T>& at) {
   else if (ce)
     row.template visit<false, false>(setting);
   if (kl && forward && n > block && !std::isfinite(row.x)) {
-    // The sums may be infinite only because of an early shift: a class that the student lacks and the
-    // teacher nearly does. The second visit starts from the true maxima.
+    // Infinite sums may result from an early shift (a class that the student lacks and the teacher almost
+    // lacks). The second pass starts from the true maxima.
     row.shift_s.expect(row_max(row.s, n));
     row.shift_t.expect(row_max(row.t, n));
     row.template visit<true, true>(setting);
@@ -63,7 +63,7 @@ double long_row(const Setting<T>& setting, const Place<T>& at) {
   }
   if (ce) loss += setting.ce_weight * (log_1 - static_cast<double>(at.s[at.label] - row.shift_s.greatest()));
 
-  // The student's gradient is a·exp(s/T) + b·(exp(t/T), or the rule's values) + c·exp(s) - one at the label.
+  // The student's gradient is a·exp(s/T) + b·(exp(t/T), or the rule's values) + c·exp(s) - (1 at the label).
   const double weight = at.upstream * setting.kl_weight;
   const double of_s = at.upstream * ((kl ? setting.kl_weight * (forward ? 1 : -sums.by_q) / row.zs : 0) +
                                      (ce && !own ? setting.ce_weight / row.zs : 0));
@@ -119,7 +119,7 @@ double long_row(const Setting<T>& setting, const Place<T>& at) {
     const Batch<T> factor(static_cast<T>(of_t * down_t)), rest(static_cast<T>(log_s - log_t - sums.term));
     const Batch<T> inverse(setting.inverse), zero(T{0});
     const Batch<T> max_s(row.shift_s.greatest()), max_t(row.shift_t.greatest());
-    // A class without probability gets 0, unless NaN or +inf in the teacher's row makes all of it NaN.
+    // A class without probability gets 0, unless NaN or +inf in the teacher's row makes the whole row NaN.
     const Batch<T> absent(std::isnan(row.zt) ? std::numeric_limits<T>::quiet_NaN() : T{0});
     fill_row<T, 2>(at.gt + begin, length, setting.streamed, [&]<int K>(Index i, Index count) {
       auto result = load_each<K>(et + i, count, T{0});
@@ -137,7 +137,7 @@ double long_row(const Setting<T>& setting, const Place<T>& at) {
   return loss;
 }
 
-/// y = (x - mean) / (std + 1e-7) over the elements of a row that are not -infinity, which stay.
+/// y = (x - mean) / (std + 1e-7) over the elements of a row that are not -infinity; those are kept.
 template <class T>
 class Standardized {
  public:
@@ -152,7 +152,7 @@ class Standardized {
     };
     count_ = sum_of([&](const Batch<T>&) { return one; });
     const auto mean = static_cast<T>(sum_of([](const Batch<T>& v) { return v; }) / count_);
-    // The rounding of the mean to T is made up for.
+    // Corrects for the rounding of the mean to T.
     const double rest = sum_of([&](const Batch<T>& v) { return v - Batch<T>(mean); }) / count_;
     const double squares = sum_of([&](const Batch<T>& v) {
       const Batch<T> apart = v - Batch<T>(mean);
@@ -166,7 +166,7 @@ class Standardized {
       return v;
     });
   }
-  /// Turns the gradient of y into that of x, in place.
+  /// Converts the gradient of y to that of x, in place.
   void pull_back(T* g) const {
     const Batch<T> zero(T{0}), absent(-infinity<T>);
     const auto sum_of = [&](auto f) {
@@ -196,7 +196,7 @@ class Standardized {
   double count_ = 0, std_ = 0;
 };
 
-/// long_row, the divergence of standardized logits.
+/// long_row for the divergence of standardized logits.
 template <class T>
 double standardized_row(const Setting<T>& divergence, const Setting<T>& entropy, const Place<T>& at) {
   const Index n = divergence.call.classes;
@@ -222,25 +222,25 @@ double standardized_row(const Setting<T>& divergence, const Setting<T>& entropy,
   return loss;
 }
 
-// ---- Short rows: a register of them at a time, a lane each, in [classes][lanes].
+// ---- Short rows: a register of rows at a time, one per lane, in [classes][lanes].
 
 template <class T>
 using Turned = T[short_row * lanes<T>];
 
-/// RuleSums of a register of rows.
+/// RuleSums for a register of rows.
 template <class T>
 struct ShortSums {
   Batch<T> term = Batch<T>(T{0}), by_q = Batch<T>(T{0}), by_p = Batch<T>(T{0});
 };
 
-/// A register of visited rows: logits, their maxima, exponentials, and the sums of these with their
-/// logarithms.
+/// A register of rows after the first pass: logits, their maxima, exponentials, and the sums of these with
+/// their logarithms.
 template <class T>
 struct ShortRows {
   const T *s, *t, *es, *et;
   Batch<T> max_s, max_t, zs, zt, log_zs, log_zt, inverse;
 
-  /// apply_rule() of these rows.
+  /// apply_rule() for these rows.
   template <class Rule>
   ShortSums<T> apply(Index n, const Rule& rule, T* w, T* v) const {
     const Batch<T> one(T{1}), of_s = one / zs, of_t = one / zt;
@@ -278,7 +278,7 @@ ShortSums<T> apply_rule(const Setting<T>& setting, const ShortRows<T>& rows, T* 
   return with_rule(setting, [&](const auto& rule) { return rows.apply(setting.call.classes, rule, w, v); });
 }
 
-/// differences() of a register of rows; `term` is the mean of the squares and `by_q` the number of classes.
+/// differences() for a register of rows; `term` is the mean square and `by_q` the number of classes.
 template <class T>
 ShortSums<T> differences(Index n, const T* s, const T* t, T* w) {
   const Batch<T> zero(T{0}), one(T{1}), absent(-infinity<T>);
@@ -307,7 +307,7 @@ void short_rows(const Setting<T>& setting, Index first) {
   if (kl || mse) turn_in(call.teacher + first * n, n, count, t);
   alignas(64) T upstream[width] = {}, label_logit[width] = {};
   for (Index r = 0; r < count; ++r) {
-    if (!setting.in(first + r))  // zeros in the place of what may be anything
+    if (!setting.in(first + r))  // zeros replace the arbitrary values of excluded rows
       for (Index j = 0; j < n; ++j) s[j * width + r] = t[j * width + r] = T{0};
     else if (ce)
       label_logit[r] = s[call.labels[first + r] * width + r];
@@ -395,7 +395,8 @@ void short_rows(const Setting<T>& setting, Index first) {
   if (call.teacher_gradient != nullptr) {
     alignas(64) Turned<T> gradient;
     const Batch<T> rest = (logs[0] - logs[1]) - sums.term, of_p = -b * sums.by_p;
-    const Batch<T> absent = select(zt == zt, zero, zt);  // NaN or +inf in the teacher's row: NaN everywhere
+    // NaN or +inf in the teacher's row makes the whole row NaN.
+    const Batch<T> absent = select(zt == zt, zero, zt);
     for (Index j = 0; j < n; ++j) {
       if (mse || (kl && !forward)) {
         store<T>(gradient + j * width,

@@ -1,4 +1,4 @@
-// The distillation losses from logits, a few visits of each row. Explicitly instantiated for float and
+// Distillation losses from logits, in a few passes over each row. Explicitly instantiated for float and
 // double.
 #pragma once
 
@@ -6,26 +6,25 @@
 
 namespace retort {
 
-/// How far a student's distribution q = softmax(s/T) is from its teacher's p = softmax(t/T), for logits s and
-/// t.
+/// The divergence between a student's distribution q = softmax(s/T) and its teacher's p = softmax(t/T), for
+/// logits s and t.
 enum class Divergence {
   forward_kl,       ///< Σ p (log p - log q): Hinton, Vinyals and Dean 2015
   reverse_kl,       ///< Σ q (log q - log p): Gu et al. 2023, MiniLLM
   jensen_shannon,   ///< β KL(p ‖ m) + (1 - β) KL(q ‖ m), m = βp + (1 - β)q: Agarwal et al. 2023, GKD
   skew_kl,          ///< KL(p ‖ βp + (1 - β)q): Ko et al. 2024, DistiLLM
-  skew_reverse_kl,  ///< KL(q ‖ (1 - β)p + βq): the same
+  skew_reverse_kl,  ///< KL(q ‖ (1 - β)p + βq): same source
   total_variation,  ///< ½ Σ |p - q|: Wen et al. 2023
   logit_mse,        ///< mean of (s - t)² over the classes: Ba and Caruana 2014
 };
 
 namespace kernels {
 
-/// The arguments of one call. Arrays are row-major [rows, classes]; pointers marked "or null" may be left
-/// out.
+/// The arguments of one call. Arrays are row-major [rows, classes]; pointers marked "or null" are optional.
 ///   loss_i = alpha·c·D_i + (1 - alpha)·(-log_softmax(student_i)[label_i])
-/// with c = 1 for total_variation and logit_mse, otherwise T². A class that is -inf in both logits takes no
-/// part. With alpha = 1 labels are not read, with alpha = 0 the teacher is not. NaN, or +inf in a row that
-/// counts, gives NaN. Without the teacher's gradient, numbers too small to be normal may count as 0.
+/// with c = 1 for total_variation and logit_mse, otherwise T². A class that is -inf in both logits is
+/// excluded. Labels are not read if alpha = 1, the teacher is not read if alpha = 0. NaN, or +inf in an
+/// included row, gives NaN. Without the teacher's gradient, denormal numbers may be flushed to 0.
 template <class T>
 struct DistillationRows {
   Index rows = 0;
@@ -34,18 +33,18 @@ struct DistillationRows {
   double alpha = 1;
   Divergence divergence = Divergence::forward_kl;
   double beta = 0.5;
-  bool standardize = false;  ///< the divergence sees (x - mean) / (std + 1e-7) of each row of logits
+  bool standardize = false;  ///< compute the divergence from (x - mean) / (std + 1e-7) of each row of logits
   const T* student = nullptr;
   const T* teacher = nullptr;
   const Index* labels = nullptr;  ///< [rows] or null
-  const Index* mask = nullptr;    ///< [rows] of 0 and 1, or null: a row of 0 has loss 0 and gradient 0
+  const Index* mask = nullptr;    ///< [rows] of 0 and 1, or null; rows with 0 have loss 0 and gradient 0
   T* loss = nullptr;              ///< [rows] or null
   /// Gradients of sum_i g_i·loss_i, or null. One call may compute the loss and both gradients. The student's
-  /// gradient may be written over the student if the teacher's is null.
+  /// gradient may overwrite the student if the teacher's is null.
   T* student_gradient = nullptr;
   T* teacher_gradient = nullptr;
   const T* g = nullptr;  ///< [rows], or null for 1 everywhere
-  double scale = 1;      ///< a further factor of every gradient
+  double scale = 1;      ///< a further factor of all gradients
 };
 
 template <class T>

@@ -9,20 +9,20 @@
 
 namespace retort::kernels {
 
-// In one row, s and t are the logits less their maxima, zs the sum of exp(s/T), zt that of exp(t/T), z1 that
-// of exp(s) and x = sum(exp(t/T)·(t - s)). Then
+// In one row, s and t are the logits minus their maxima, zs the sum of exp(s/T), zt that of exp(t/T), z1 that
+// of exp(s), and x = sum(exp(t/T)·(t - s)). Then
 //   KL = x/(T·zt) + log zs - log zt,   q = exp(s/T)/zs,   p = exp(t/T)/zt,
 // and the gradients of T²·KL are T·(q - p) for s and T·p·((t - s)/T + log zs - log zt - KL) for t.
 
-/// sum + e·(t - s); a class that the teacher does not have takes no part, whatever the student says.
+/// sum + e·(t - s); a class with teacher probability 0 contributes nothing, whatever the student's logit.
 template <class T>
 inline Batch<T> add_cross_term(const Batch<T>& sum, const Batch<T>& e, const Batch<T>& t, const Batch<T>& s) {
   const Batch<T> zero(T{0});
   return fma<T>(e, select(e == zero, zero, t - s), sum);
 }
 
-/// How exp(s) comes from e = exp(s/T): not at all where T = 1 or cross-entropy has no weight, as a
-/// power where T is a small integer, else by an exponential of its own.
+/// The computation of exp(s) from e = exp(s/T): none if T = 1 or cross-entropy has no weight, a power if T is
+/// a small integer, otherwise a separate exponential.
 enum class Second { none, square, cube, fourth, exponential };
 
 template <class T>
@@ -31,7 +31,7 @@ inline Batch<T> power(Second second, const Batch<T>& e) {
   return second == Second::square ? square : second == Second::cube ? square * e : square * square;
 }
 
-/// The values that all rows of a call share.
+/// Values shared by all rows of a call.
 template <class T>
 struct Setting {
   explicit Setting(const DistillationRows<T>& of)
@@ -59,7 +59,7 @@ struct Setting {
                : temperature == 4 ? Second::fourth
                                   : Second::exponential;
   }
-  /// The same call without its labels' term, or without its divergence.
+  /// The same call without the label term, or without the divergence.
   Setting alone(bool divergence_only) const {
     Setting part = *this;
     if (divergence_only) {
@@ -81,32 +81,32 @@ struct Setting {
 
   const DistillationRows<T>& call;
   Divergence divergence;
-  bool kl, mse, ce;  // terms that the loss has: a divergence of distributions, of logits, and cross-entropy
+  bool kl, mse, ce;  // terms of the loss: divergence of distributions, divergence of logits, cross-entropy
   double temperature;
   T inverse;
   double kl_weight, kl_loss;  // factors of q·∂D/∂q in the gradient, and of the divergence itself
   double ce_weight;
   ScaledExp<T> exponential;  // exp(x/T)
   bool streamed;
-  bool flushes;  // not where a gradient multiplies small probabilities by large logarithms
+  bool flushes;  // false if a gradient multiplies small probabilities by large logarithms
   Second second = Second::none;
 };
 
-// ---- Long rows: one visit, block by block. The exponentials wait in scratch for their sums.
+// ---- Long rows: one pass in blocks. The exponentials are kept in scratch memory until their sums are known.
 
 template <class T>
 struct LongRow {
-  // Not an aggregate: initialising one would zero the shifts, two thousand bytes a row.
+  // Not an aggregate: initialising one would zero the shifts, two thousand bytes per row.
   LongRow(const T* student, const T* teacher, Index classes) : s(student), t(teacher), n(classes) {}
 
   const T *s, *t;
   Index n;
-  T *es = nullptr, *et = nullptr, *e1 = nullptr;  // room for exponentials, or null
+  T *es = nullptr, *et = nullptr, *e1 = nullptr;  // memory for exponentials, or null
   RunningShift<T> shift_s, shift_t;
   double zs = 0, zt = 0, z1 = 0, x = 0;
 
-  /// Sets the sums, x only if `crossed`, and the exponentials relative to the shift of their block. The
-  /// teacher is read if `kl`, which is setting.kl.
+  /// Computes the sums (x only if `crossed`) and the exponentials relative to the shift of their block. The
+  /// teacher is read if `kl`, which equals setting.kl.
   template <bool kl, bool crossed>
   void visit(const Setting<T>& setting);
 };
@@ -173,11 +173,11 @@ void LongRow<T>::visit(const Setting<T>& setting) {
   }
 }
 
-// ---- The other divergences are sums over classes of a term D(p, q); its rule gives the term, q·∂D/∂q and
-// p·∂D/∂p, the latter two up to multiples of q and p, which the softmax removes: with W = sum(q·∂D/∂q), the
-// gradient for s is (q·∂D/∂q - q·W)/T.
+// ---- The other divergences are sums over classes of a term D(p, q). A rule gives the term, q·∂D/∂q and
+// p·∂D/∂p. The latter two may be off by multiples of q and p, which the softmax removes: with W =
+// sum(q·∂D/∂q), the gradient for s is (q·∂D/∂q - q·W)/T.
 
-/// K registers of classes: the probabilities, their logarithms where a rule asks for them, and its results.
+/// K registers of classes: the probabilities, their logarithms if the rule needs them, and its results.
 template <class T, std::size_t K>
 struct Classes {
   std::array<Batch<T>, K> p, q, log_p, log_q, term, by_q, by_p;
@@ -210,7 +210,7 @@ struct JensenShannon {
   Batch<T> of_p, of_q;  // weights in the mixture
   template <std::size_t K>
   void operator()(Classes<T, K>& c) const {
-    const Batch<T> least(std::numeric_limits<T>::lowest());  // in place of -infinity, times 0
+    const Batch<T> least(std::numeric_limits<T>::lowest());  // replaces -infinity, which is multiplied by 0
     std::array<Batch<T>, K> log_m;
     for (std::size_t k = 0; k < K; ++k) log_m[k] = fma<T>(of_p, c.p[k], of_q * c.q[k]);
     log_each_above_least<T>(log_m);
@@ -262,13 +262,13 @@ struct TotalVariation {
   }
 };
 
-/// Sums over a row of the terms and of what the rule gives for q and p.
+/// Row sums of the terms and of the rule's values for q and p.
 struct RuleSums {
   double term = 0, by_q = 0, by_p = 0;
 };
 
-/// Applies a rule to a visited row. Writes its values for q to w and, for_teacher, for p to v; they may be
-/// where the row keeps its exponentials.
+/// Applies a rule to a row after the first pass. Writes its values for q to w and, if for_teacher, for p to
+/// v; these may be the row's buffers of exponentials.
 template <bool for_teacher, class T, class Rule>
 RuleSums apply_rule(const Setting<T>& setting, const LongRow<T>& row, const Rule& rule, T* w, T* v) {
   const Index block = RunningShift<T>::block_of(row.n);
@@ -337,8 +337,8 @@ RuleSums apply_rule(const Setting<T>& setting, const LongRow<T>& row, T* w, T* v
   });
 }
 
-/// Sets w to s - t, 0 for a class that is -infinity in both; gives the sum of squares and the number of
-/// classes that take part.
+/// Sets w to s - t, 0 for a class that is -infinity in both. Returns the sum of squares and the number of
+/// included classes.
 template <class T>
 std::array<double, 2> differences(const T* s, const T* t, T* w, Index n) {
   const Batch<T> zero(T{0}), one(T{1}), absent(-infinity<T>);

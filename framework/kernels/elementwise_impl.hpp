@@ -1,5 +1,5 @@
-// Elementwise loops. The caller gives the formula as a generic callable; float and double run it on registers
-// (simd_impl.hpp), the rest of a row included, so that an element's bits do not depend on its place.
+// Elementwise loops over a generic callable. float and double are computed in registers (simd_impl.hpp),
+// including the remainder of a row, so that an element's bits do not depend on its position.
 #pragma once
 
 #include <algorithm>
@@ -12,12 +12,12 @@
 
 namespace retort::kernels {
 
-/// Elements that one thread takes at a time: some ten microseconds of a light operation.
+/// Elements per thread and chunk: about ten microseconds of a light operation.
 inline constexpr std::int64_t elementwise_grain = 65536;
 
 namespace detail {
 
-/// Whether arrays of n elements lie in memory rather than in the caches.
+/// True if arrays of n elements exceed the caches.
 template <class T>
 constexpr bool is_far(std::int64_t n) {
   return n * static_cast<std::int64_t>(sizeof(T)) >= streamed_bytes;
@@ -35,7 +35,7 @@ template <int StepA, int StepB, class T, class U, class F>
 void zip_row(const T* a, const T* b, U* y, std::int64_t n, bool far, const F& f) {
   if constexpr (std::is_floating_point_v<T> && std::is_same_v<T, U>) {
     const Batch<T> first_a(*a), first_b(*b);
-    const bool streamed = far && is_aligned(y) && y != a && y != b;  // what is written over is fetched anyway
+    const bool streamed = far && is_aligned(y) && y != a && y != b;  // overwritten inputs are fetched anyway
     std::int64_t i = 0;
     for (; i + lanes<T> <= n; i += lanes<T>) {
       Batch<T> va = first_a, vb = first_b;
@@ -138,7 +138,7 @@ void map(const T* x, T* y, std::int64_t n, F f) {
   });
 }
 
-/// y[i] = f(x[i]) where the result has another type; f is called with one element.
+/// y[i] = f(x[i]) for a result of another type; f is called with one element.
 template <class T, class U, class F>
 void map_to(const T* x, U* y, std::int64_t n, F f) {
   parallel_for(n, elementwise_grain, [&](std::int64_t begin, std::int64_t end) {
@@ -146,15 +146,15 @@ void map_to(const T* x, U* y, std::int64_t n, F f) {
   });
 }
 
-/// y = f(a, b) elementwise under `plan`. f is called with two Batch<T>, or with two elements where T is int64
-/// or the result has another type.
+/// y = f(a, b) elementwise according to `plan`. f is called with two Batch<T>, or with two elements if T is
+/// int64 or the result has another type.
 template <class T, class U, class F>
 void zip(const T* a, const T* b, U* y, const Broadcast<2>& plan, F f) {
   detail::zip_any(a, b, y, plan, f);
 }
 
 namespace detail {
-/// A mask of the lanes whose condition is 0.
+/// A mask of the lanes where the condition is 0.
 template <class T>
 inline auto zero_lanes(const std::int64_t* c) {
 #if defined(__AVX512F__)
@@ -183,7 +183,7 @@ inline auto zero_lanes(const std::int64_t* c) {
   return Batch<T>::load_aligned(chosen.data()) != Batch<T>(T{0});
 #endif
 }
-/// b where the mask of zero_lanes() is set, a elsewhere.
+/// b where the mask of zero_lanes() is set, otherwise a.
 template <class T, class M>
 inline Batch<T> choose_lanes(const M& zero, const Batch<T>& a, const Batch<T>& b) {
 #if defined(__AVX512F__)
@@ -219,7 +219,7 @@ void choose_row(const std::int64_t* c, Index c_step, const T* a, Index a_step, c
 }
 }  // namespace detail
 
-/// y = c != 0 ? a : b elementwise under `plan`.
+/// y = c != 0 ? a : b elementwise according to `plan`.
 template <class T>
 void choose(const std::int64_t* c, const T* a, const T* b, T* y, const Broadcast<3>& plan) {
   if (plan.size == 0) return;
@@ -265,7 +265,7 @@ void split_by(const std::int64_t* c, const T* x, T* yes, T* no, Index n) {
   });
 }
 
-/// Gradients of y[r][i] = x[r][i]·column[r] for the gradient g of y, in one visit. dx and d_column may be
+/// Gradients of y[r][i] = x[r][i]·column[r] for the gradient g of y, in one pass. dx and d_column may be
 /// null.
 template <class T>
 void scale_rows_backward(const T* x, const T* column, const T* g, T* dx, T* d_column, Index rows, Index n) {

@@ -10,7 +10,7 @@
 #include "retort/framework/base/threads.hpp"
 #include "retort/framework/kernels/micro_kernel_impl.hpp"
 
-// OpenBLAS has them, other libraries don't.
+// OpenBLAS has this function, other libraries do not.
 extern "C" __attribute__((weak)) void openblas_set_num_threads(int threads);
 extern "C" __attribute__((weak)) int openblas_get_parallel();
 extern "C" __attribute__((weak)) char* openblas_get_corename();
@@ -18,13 +18,16 @@ extern "C" __attribute__((weak)) char* openblas_get_corename();
 namespace retort::kernels {
 namespace {
 
-// ---- The product panel by panel, for all but the narrowest shapes.
+// ---- Panel-by-panel product, for all but the narrowest shapes.
 
-// Rows of A that stay in the second-level cache while panels of B pass.
-constexpr std::int64_t block_rows = 768;
+// Rows of A that stay in the second-level cache while panels of B are processed, and steps of a panel of B,
+// which stays there too.
+constexpr std::int64_t block_rows = 512, most_depth = 512;
+// Minimum number of rows for which a row-major B is worth copying into a contiguous panel.
+constexpr std::int64_t copied_rows = 128;
 
-/// Where op(A) and op(B) find their elements: A[i, p] = a[i·row + p·step], B[p, j] = b[p·step + j·column]. Of
-/// each pair of distances one is 1.
+/// The strides of op(A) and op(B): A[i, p] = a[i·row + p·step], B[p, j] = b[p·step + j·column]. One stride of
+/// each pair is 1.
 template <class T>
 struct Product {
   const T* a;
@@ -33,7 +36,7 @@ struct Product {
   std::int64_t b_step, b_column;
   std::int64_t m, n, k;
   T alpha, beta;
-  const T* bias;  // [n], added, or null
+  const T* bias;  // [n] to add, or null
   T* c;
   std::int64_t ldc;
 };
@@ -54,122 +57,166 @@ inline Batch<T> bias_of(const Product<T>& of, std::int64_t column, bool wanted) 
                                       : Batch<T>(T{0});
 }
 
-/// The elements [*][step] of a panel: where the first stands, and how far apart steps and their elements are.
+/// The elements [*][step] of a block of A or B: the first one, and the strides of steps and elements.
 template <class T>
 struct Panel {
   const T* elements;
   std::int64_t step, apart;
 };
 
-/// Rows x Registers sums over `depth` steps, of rows of A and columns of B that are side by side; `first`
-/// counts the steps before. A packed panel of A has its rows side by side.
-template <int Rows, int Registers, bool Packed, class T>
-void tile(const Product<T>& of, std::int64_t row, std::int64_t column, std::int64_t first, std::int64_t depth,
-          const Panel<T>& of_a, const Panel<T>& of_b) {
-  Batch<T> sums[Rows][Registers];
-  for (auto& of_row : sums)
-    for (Batch<T>& sum : of_row) sum = Batch<T>(T{0});
-  for (int i = 0; i < Rows; ++i)  // C is far away by the time the next panel comes to it
-    for (int j = 0; j < Registers; ++j)
-      __builtin_prefetch(of.c + (row + i) * of.ldc + column + j * lanes<T>, 1);
-  const auto row_of_b = [&](std::int64_t p) { return of_b.elements + p * of_b.step; };
-  accumulate(depth, of_a.elements, Packed ? Rows : of_a.step, Packed ? 1 : of_a.apart, row_of_b, sums);
-  for (int j = 0; j < Registers && column + j * lanes<T> < of.n; ++j) {
+/// The slow path of tile(), at the right edge of C or with beta != 0: writes sums [rows][registers].
+template <class T>
+[[gnu::noinline]] void write_edge(const Product<T>& of, std::int64_t row, std::int64_t column, bool starts,
+                                  const Batch<T>* sums, std::int64_t rows, std::int64_t registers) {
+  for (std::int64_t j = 0; j < registers; ++j) {
     const std::int64_t at = column + j * lanes<T>;
-    const Batch<T> bias = bias_of(of, at, first == 0), alpha(of.alpha);
-    if (first == 0 && of.beta == T{0} && at + lanes<T> <= of.n) {
-      for (int i = 0; i < Rows; ++i)
-        store<T>(of.c + (row + i) * of.ldc + at, fma<T>(sums[i][j], alpha, bias));
-    } else {
-      for (int i = 0; i < Rows; ++i) write(of, row + i, at, sums[i][j], first == 0 ? of.beta : T{1}, bias);
-    }
+    const Batch<T> bias = bias_of(of, at, starts);
+    for (std::int64_t i = 0; i < rows; ++i)
+      write(of, row + i, at, sums[i * registers + j], starts ? of.beta : T{1}, bias);
   }
 }
 
-/// All tiles of rows [begin, end) against a panel of B; packed_a, where not null, is what pack_a() left.
-template <int Registers, class T>
-void tiles(const Product<T>& of, std::int64_t begin, std::int64_t end, std::int64_t column,
-           std::int64_t first, std::int64_t depth, const T* packed_a, const Panel<T>& of_b) {
-  if (packed_a != nullptr)
-    for_tiles(begin, end, [&]<int Rows>(std::int64_t row) {
-      tile<Rows, Registers, true>(of, row, column, first, depth,
-                                  Panel<T>{packed_a + (row - begin) * depth, Rows, 1}, of_b);
+/// Rows x Registers sums over `depth` steps of rows of A and adjacent columns of B; `starts` is true for the
+/// first steps. With Copies, the columns are also written to `copy`.
+template <int Rows, int Registers, bool Copies, class T>
+[[gnu::flatten]] void tile(const Product<T>& of, std::int64_t row, std::int64_t column, bool starts,
+                           std::int64_t depth, const Panel<T>& of_a, const Panel<T>& of_b,
+                           [[maybe_unused]] T* copy) {
+  Batch<T> sums[Rows][Registers];
+  T* const c = of.c + row * of.ldc + column;
+  unrolled<Rows>([&](auto i) {
+    unrolled<Registers>([&](auto j) {
+      sums[i][j] = Batch<T>(T{0});
+      __builtin_prefetch(c + i * of.ldc + j * lanes<T>,
+                         1);  // C is out of cache by the time of the next panel
     });
-  else
-    for_tiles(begin, end, [&]<int Rows>(std::int64_t row) {
-      tile<Rows, Registers, false>(of, row, column, first, depth,
-                                   Panel<T>{of.a + row * of.a_row + first * of.a_step, of.a_step, of.a_row},
-                                   of_b);
-    });
-}
-
-/// Rows [begin, end) of A, `depth` steps from `first` on: tile after tile, its rows side by side.
-template <class T>
-void pack_a(const Product<T>& of, std::int64_t begin, std::int64_t end, std::int64_t first,
-            std::int64_t depth, T* packed) {
-  for_tiles(begin, end, [&]<int Rows>(std::int64_t row) {
-    const T* a = of.a + row * of.a_row + first * of.a_step;
-    T* to = packed + (row - begin) * depth;
-    if (of.a_step == 1) return turn(a, of.a_row, Rows, depth, to, Rows);
-    for (std::int64_t p = 0; p < depth; ++p, a += of.a_step, to += Rows) {
-      prefetch(a + 2 * Rows);  // of a tile to come
-      std::copy_n(a, Rows, to);
+  });
+  const T *a = of_a.elements, *b = of_b.elements;
+  const std::int64_t a_step = of_a.step, a_row = of_a.apart, b_step = of_b.step;
+  for (std::int64_t p = 0; p < depth; ++p, a += a_step, b += b_step) {
+    Batch<T> columns[Registers];
+    unrolled<Registers>([&](auto j) { columns[j] = load(b + j * lanes<T>); });
+    if constexpr (Copies) {
+      unrolled<Registers>([&](auto j) {
+        store(copy + j * lanes<T>, columns[j]);
+        prefetch(b + (Registers + j) * lanes<T>);  // of the next panel
+      });
+      copy += Registers * lanes<T>;
     }
+    unrolled<Rows>([&](auto i) {
+      const Batch<T> factor(a[i * a_row]);
+      unrolled<Registers>([&](auto j) { sums[i][j] = fma<T>(factor, columns[j], sums[i][j]); });
+    });
+  }
+  if (column + Registers * lanes<T> > of.n || (starts && of.beta != T{0})) {
+    Batch<T> copies[Rows][Registers];
+    unrolled<Rows>([&](auto i) { unrolled<Registers>([&](auto j) { copies[i][j] = sums[i][j]; }); });
+    return write_edge(of, row, column, starts, copies[0], Rows, Registers);
+  }
+  const Batch<T> alpha(of.alpha);
+  const std::int64_t ldc = of.ldc;
+  unrolled<Registers>([&](auto j) {
+    const bool biased = starts && of.bias != nullptr;
+    const Batch<T> bias = biased ? load(of.bias + column + j * lanes<T>) : Batch<T>(T{0});
+    unrolled<Rows>([&](auto i) {
+      T* const at = c + i * ldc + j * lanes<T>;
+      store<T>(at, fma<T>(sums[i][j], alpha, starts ? bias : load(at)));
+    });
   });
 }
 
-/// Columns of B side by side, zeros behind the last: [depth][two registers].
+/// Multiplies the tiles of rows [begin, end) with a panel of B. If `copy` is not null, the first tile copies
+/// the panel there, and the later tiles read the copy.
+template <int Registers, class T>
+void tiles(const Product<T>& of, std::int64_t begin, std::int64_t end, std::int64_t column,
+           std::int64_t first, std::int64_t depth, const T* packed_a, Panel<T> of_b, T* copy) {
+  for_low_tiles(begin, end, [&]<int Rows>(std::int64_t row) {
+    const Panel<T> of_a = packed_a != nullptr
+                              ? Panel<T>{packed_a + (row - begin) * depth, Rows, 1}
+                              : Panel<T>{of.a + row * of.a_row + first * of.a_step, of.a_step, of.a_row};
+    if constexpr (Registers == panel_registers && Rows >= low_rows - 1)
+      if (copy != nullptr) {
+        tile<Rows, Registers, true>(of, row, column, first == 0, depth, of_a, of_b, copy);
+        of_b = {copy, Registers * lanes<T>, 1};
+        copy = nullptr;
+        return;
+      }
+    tile<Rows, Registers, false>(of, row, column, first == 0, depth, of_a, of_b, copy);
+  });
+}
+
+/// Packs rows [begin, end) of a column-major A for `depth` steps from `first` on: tile by tile, with the
+/// elements of one step contiguous. Processes a few steps at a time, so that whole cache lines are read.
 template <class T>
-void pack_b(const Product<T>& of, const T* b, std::int64_t columns, std::int64_t depth, T* panel) {
-  constexpr std::int64_t width = 2 * lanes<T>, line = 64 / sizeof(T);
+void pack_a(const Product<T>& of, std::int64_t begin, std::int64_t end, std::int64_t first,
+            std::int64_t depth, T* packed) {
+  constexpr std::int64_t steps = 8;
+  for (std::int64_t from = 0; from < depth; from += steps)
+    for_low_tiles(begin, end, [&]<int Rows>(std::int64_t row) {
+      const T* a = of.a + row + (first + from) * of.a_step;
+      T* to = packed + (row - begin) * depth + from * Rows;
+      for (std::int64_t p = from; p < std::min(depth, from + steps); ++p, a += of.a_step, to += Rows)
+        std::copy_n(a, Rows, to);
+    });
+}
+
+/// Packs columns of B, zero-padded: [depth][width].
+template <class T>
+void pack_b(const Product<T>& of, const T* b, std::int64_t columns, std::int64_t width, std::int64_t depth,
+            T* panel) {
   if (of.b_column != 1) {
     if (columns < width) std::fill_n(panel, depth * width, T{0});
     turn(b, of.b_column, columns, depth, panel, width);
-  } else if (columns > lanes<T>) {
-    for (std::int64_t p = 0; p < depth; ++p) {
-      for (std::int64_t i = width; i < 2 * width; i += line)
-        prefetch(b + p * of.b_step + i);  // of the next panel
-      store(panel + p * width, load(b + p * of.b_step));
-      store(panel + p * width + lanes<T>, load_lanes(b + p * of.b_step + lanes<T>, columns - lanes<T>, T{0}));
-    }
   } else {
     for (std::int64_t p = 0; p < depth; ++p)
-      store(panel + p * width, load_lanes(b + p * of.b_step, columns, T{0}));
+      for (std::int64_t i = 0; i < columns; i += lanes<T>)
+        store(panel + p * width + i,
+              load_lanes(b + p * of.b_step + i, std::min(lanes<T>, columns - i), T{0}));
   }
 }
 
-/// The product block by block of rows, panel by panel: columns of B side by side in a buffer, then all rows
-/// of the block against them.
+/// The product by blocks of rows and panels: columns of B are packed into a buffer where that pays, then
+/// multiplied with all rows of the block.
 template <class T>
 void panel_product(const Product<T>& of) {
-  constexpr std::int64_t width = 2 * lanes<T>;
-  alignas(64) T buffer[panel_depth * width];
-  const std::int64_t panels = (of.k + panel_depth - 1) / panel_depth, deepest = (of.k + panels - 1) / panels;
-  const bool packs_a = of.n > 2 * width && of.m > 1;
-  const std::int64_t blocks = (of.m + block_rows - 1) / block_rows, highest = (of.m + blocks - 1) / blocks;
-  T* const packed = packs_a ? scratch<T>(highest * deepest) : nullptr;
+  const auto parts_of = [](std::int64_t n, std::int64_t most) { return (n + most - 1) / most; };
+  const std::int64_t deepest = parts_of(of.k, parts_of(of.k, most_depth)),
+                     highest = parts_of(of.m, parts_of(of.m, block_rows)),
+                     registers = parts_of(of.n, lanes<T>);
+  const bool packs_a = of.a_row == 1 && of.a_step != 1 && of.n > 2 * panel_registers * lanes<T>;
+  T* const buffer = scratch<T>(panel_registers * lanes<T> * deepest + (packs_a ? highest * deepest : 0));
+  T* const packed = packs_a ? buffer + panel_registers * lanes<T> * deepest : nullptr;
   for (std::int64_t begin = 0; begin < of.m; begin += highest) {
     const std::int64_t end = std::min(of.m, begin + highest);
     for (std::int64_t first = 0; first < of.k; first += deepest) {
       const std::int64_t depth = std::min(deepest, of.k - first);
       if (packs_a) pack_a(of, begin, end, first, depth, packed);
-      for (std::int64_t column = 0; column < of.n; column += width) {
-        const std::int64_t columns = std::min(width, of.n - column);
+      for (std::int64_t at = 0, wide; at < registers; at += wide) {
+        // One register alone would leave the last panel with few sums, which wait for each other.
+        wide = std::min<std::int64_t>(panel_registers, registers - at);
+        if (registers - at == panel_registers + 1) wide = (panel_registers + 2) / 2;
+        const std::int64_t column = at * lanes<T>, width = wide * lanes<T>,
+                           columns = std::min(width, of.n - column);
         Panel<T> of_b{of.b + first * of.b_step + column * of.b_column, of.b_step, 1};
-        if (of.b_column != 1 || columns < width || end - begin > 2 * low_rows) {
-          pack_b(of, of_b.elements, columns, depth, buffer);
+        T* copy = nullptr;
+        if (of.b_column != 1 || columns < width) {
+          pack_b(of, of_b.elements, columns, width, depth, buffer);
           of_b = {buffer, width, 1};
+        } else if (end - begin >= copied_rows) {
+          copy = buffer;
         }
-        if (columns > lanes<T>)
-          tiles<2>(of, begin, end, column, first, depth, packed, of_b);
-        else
-          tiles<1>(of, begin, end, column, first, depth, packed, of_b);
+        const auto run = [&]<int Registers>() {
+          if (wide == Registers) tiles<Registers>(of, begin, end, column, first, depth, packed, of_b, copy);
+        };
+        [&]<int... I>(std::integer_sequence<int, I...>) {
+          (run.template operator()<I + 1>(), ...);
+        }(std::make_integer_sequence<int, panel_registers>());
       }
     }
   }
 }
 
-/// A product whose op(B) is stored by columns and whose few rows do not pay for turning it: dot products,
+/// A product whose op(B) is stored by columns and has too few rows to justify transposing it: dot products,
 /// four columns at a time. A is contiguous along k.
 template <class T>
 void dot_products(const Product<T>& of) {
@@ -195,7 +242,7 @@ void dot_products(const Product<T>& of) {
   }
 }
 
-/// One row of A against a B stored by rows: sums of B's rows, some registers of columns at a time.
+/// One row of A times a B stored by rows: sums of B's rows, several registers of columns at a time.
 template <class T>
 void row_times_matrix(const Product<T>& of) {
   const auto some = [&]<int Registers>(std::int64_t column) {
@@ -228,11 +275,11 @@ void multiply_here(const Product<T>& of) {
     panel_product(of);
 }
 
-// ---- Very large products: the library, where it is the faster one.
+// ---- Very large products use the BLAS library where it is faster.
 
-/// Held for the length of a call into the library. Its own threads would fight with ours: it gets one. Its
-/// sequential build hands the same work space to two threads that enter at once, and both get wrong results,
-/// so there one call waits for the other; the threaded builds need no lock.
+/// Held during a call of the library, which is limited to one thread, since its threads would compete with
+/// ours. The sequential build gives the same workspace to two threads that enter at once, with wrong results
+/// for both, so calls are serialised; the threaded builds need no lock.
 std::unique_lock<std::mutex> enter_library() {
   static std::mutex mutex;
   static const bool sequential = [] {
@@ -242,8 +289,8 @@ std::unique_lock<std::mutex> enter_library() {
   return sequential ? std::unique_lock(mutex) : std::unique_lock<std::mutex>();
 }
 
-/// Whether the library's kernels use registers as wide as ours. Debian's OpenBLAS 0.3.21 takes processors
-/// that are younger than itself for very old ones, and is then four times slower.
+/// Returns true if the library's kernels use registers as wide as ours. Debian's OpenBLAS 0.3.21 treats
+/// processors newer than itself as very old ones and is then four times slower.
 bool library_knows_processor() {
 #if defined(__AVX2__)
   static const bool knows = [] {
@@ -258,11 +305,12 @@ bool library_knows_processor() {
 #endif
 }
 
-/// Where it is the faster one. Beside wide registers: from about 1024 x 1024 x 1024 on, by a tenth. It is
-/// made for many processors, we for the one that the build names: narrow registers leave it far ahead.
+/// Returns true where the library is faster: never with AVX-512; with AVX2 only for large products (a few per
+/// cent from 1024 x 1024 x 1024 on); with narrower registers much earlier, since it selects its kernels at
+/// run time.
 bool belongs_to_library(std::int64_t m, std::int64_t n, std::int64_t k) {
   constexpr std::int64_t least = std::int64_t{1} << (lanes<float> >= 8 ? 29 : 22);
-  return m * n * k >= least && std::min({m, n, k}) >= 64 && library_knows_processor();
+  return lanes<float> < 16 && m * n * k >= least && std::min({m, n, k}) >= 64 && library_knows_processor();
 }
 
 template <class T>
@@ -272,7 +320,7 @@ void multiply_by_library(const Product<T>& of) {
   const auto i = [](std::int64_t size) { return static_cast<blasint>(size); };
   const bool turned_a = of.a_step != 1, turned_b = of.b_column != 1;
   const std::int64_t lda = turned_a ? of.a_step : of.a_row, ldb = turned_b ? of.b_column : of.b_step;
-  // The library adds its product to the bias that stands there; with beta = 0 it would write zeros first.
+  // The library adds its product to the bias stored in C; with beta = 0 it would first write zeros.
   const T beta = of.bias != nullptr ? T{1} : of.beta;
   for (std::int64_t row = 0; row < of.m && of.bias != nullptr; ++row)
     std::copy_n(of.bias, of.n, of.c + row * of.ldc);
@@ -286,10 +334,10 @@ void multiply_by_library(const Product<T>& of) {
     call(cblas_dgemm);
 }
 
-/// How many strips of the longer side of an [m, n] result threads compute apart, by what the work is worth.
-/// Every strip copies the other matrix again, so they are not narrow.
+/// Number of strips of the longer side of an [m, n] result that threads compute separately, by the amount of
+/// work. Each strip packs the other matrix again, so strips are not narrow.
 std::int64_t strips_of(std::int64_t m, std::int64_t n, std::int64_t k) {
-  constexpr std::int64_t work = 1'500'000;  // of a strip, at least
+  constexpr std::int64_t work = 1'500'000;  // minimum per strip
   const auto width = [](std::int64_t strips) { return strips == 1 ? 64 : strips == 2 ? 192 : 512; };
   std::int64_t strips = 1;
   while (2 * strips <= m * n * k / work && 2 * strips * width(strips) <= std::max(m, n)) strips *= 2;
@@ -299,7 +347,7 @@ std::int64_t strips_of(std::int64_t m, std::int64_t n, std::int64_t k) {
 template <class T>
 void multiply(const Product<T>& of) {
   const bool by_rows = of.m >= of.n, by_library = belongs_to_library(of.m, of.n, of.k);
-  const std::int64_t side = std::max(of.m, of.n), unit = by_rows ? tile_rows : 2 * lanes<T>,
+  const std::int64_t side = std::max(of.m, of.n), unit = by_rows ? low_rows : panel_registers * lanes<T>,
                      units = (side + unit - 1) / unit, strips = strips_of(of.m, of.n, of.k);
   parallel_for(strips, 1, [&](std::int64_t first, std::int64_t last) {
     for (std::int64_t i = first; i < last; ++i) {

@@ -1,4 +1,4 @@
-// Matrix products, cut into strips by shape so that the bits do not depend on the threads.
+// Matrix products, split into strips by shape so that the bits do not depend on the number of threads.
 // Explicitly instantiated for float and double.
 #pragma once
 
@@ -6,14 +6,14 @@
 
 namespace retort::kernels {
 
-/// C [m, n] = alpha · op(A) · op(B) + beta · C, row-major; op(A) is [m, k], op(B) is [k, n], op transposes
-/// where asked. lda, ldb, ldc are the row lengths as stored. With beta = 0 C is not read. k = 0 gives beta ·
-/// C.
+/// C [m, n] = alpha · op(A) · op(B) + beta · C, row-major; op(A) is [m, k], op(B) is [k, n], where op
+/// optionally transposes. lda, ldb, ldc are the row lengths as stored. With beta = 0, C is not read. k = 0
+/// gives beta · C.
 template <class T>
 void gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, double alpha,
           const T* a, std::int64_t lda, const T* b, std::int64_t ldb, double beta, T* c, std::int64_t ldc);
 
-/// y [rows, out] = x [rows, in] · w [out, in]ᵀ + bias [out] (or null), the bias added while y is in cache.
+/// y [rows, out] = x [rows, in] · w [out, in]ᵀ + bias [out] (or null); the bias is added while y is in cache.
 template <class T>
 void linear(const T* x, const T* w, const T* bias, T* y, std::int64_t rows, std::int64_t in,
             std::int64_t out);

@@ -11,13 +11,13 @@ namespace {
 constexpr std::int64_t grain = 16384;
 constexpr std::int64_t most_parts = 256;
 
-/// Where x is a number 0, else NaN: what a class without target comes to.
+/// 0 if x is not NaN, otherwise NaN: the term of a class without target.
 template <class T>
 inline Batch<T> nothing(const Batch<T>& x) {
   return select(x == x, Batch<T>(T{0}), x);
 }
 
-/// terms of K registers: t·(log t - x), or exp(t)·(t - x).
+/// Terms of K registers: t·(log t - x), or exp(t)·(t - x).
 template <bool LogTarget, class T, std::size_t K>
 inline std::array<Batch<T>, K> terms(const std::array<Batch<T>, K>& x, const std::array<Batch<T>, K>& t) {
   const Batch<T> zero(T{0}), one(T{1}), least(-infinity<T>);
@@ -28,7 +28,7 @@ inline std::array<Batch<T>, K> terms(const std::array<Batch<T>, K>& x, const std
     for (std::size_t k = 0; k < K; ++k) y[k] = select(t[k] == least, nothing<T>(x[k]), y[k] * (t[k] - x[k]));
   } else {
     for (std::size_t k = 0; k < K; ++k)
-      y[k] = select(t[k] == zero, one, t[k]);  // log is fast on normal numbers only
+      y[k] = select(t[k] == zero, one, t[k]);  // log is fast only for normal numbers
     log_each<T>(y);
     for (std::size_t k = 0; k < K; ++k) y[k] = select(t[k] == zero, nothing<T>(x[k]), t[k] * (y[k] - x[k]));
   }
@@ -85,7 +85,7 @@ double sum_terms(const T* x, const T* t, std::int64_t n, bool* positive_input) {
   double parts[most_parts];
   bool positive[most_parts];
   parallel_for(n, chunk, [&](std::int64_t begin, std::int64_t end) {
-    // A lane that is filled up has no target.
+    // Padding lanes have no target.
     constexpr T no_target = LogTarget ? -infinity<T> : T{0};
     Batch<T> greatest(T{0});
     parts[begin / chunk] = row_sum<T, 4>(end - begin, [&]<int K>(std::int64_t i, std::int64_t count) {
@@ -123,7 +123,7 @@ void write_gradients(const T* x, const T* t, const T* g, std::int64_t g_size, do
       }
       return v;
     };
-    // Two walks over a chunk that stays in cache.
+    // Two passes over a chunk that stays in cache.
     if (dx != nullptr)
       fill_row<T, 4>(dx + begin, end - begin, streamed, [&]<int K>(std::int64_t i, std::int64_t count) {
         return input_gradients<LogTarget, T>(load_each<K>(t + begin + i, count, T{1}),

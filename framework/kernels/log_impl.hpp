@@ -1,5 +1,4 @@
-// Logarithms and inverses that are faster than those of simd_impl.hpp and ask for arguments within the normal
-// range.
+// Logarithms and inverses that are faster than those of simd_impl.hpp but restricted to normal arguments.
 #pragma once
 
 #include <array>
@@ -26,14 +25,15 @@ inline Batch<T> inverse_of(const Batch<T>& x) {
   return Batch<T>(T{1}) / x;
 }
 
-/// Each x[k] = ln x[k] within about 2 ulp of the greater of |ln x[k]| and 1, for x not above the greatest
-/// number; below the least normal number, and for NaN, the result is a finite number of no meaning.
+/// Each x[k] = ln x[k] within about 2 ulp of max(|ln x[k]|, 1), for finite normal x. Below the least normal
+/// number, and for NaN, the result is finite but meaningless.
 template <class T, std::size_t K>
 inline void log_each_above_least(std::array<Batch<T>, K>& x) {
   for (Batch<T>& v : x) v = max_of<T>(v, Batch<T>(std::numeric_limits<T>::min()));
 #if defined(__AVX512F__)
   if constexpr (std::is_same_v<T, float>) {
-    // x = 2^e·c·(1 + r), c the centre of one of sixteen intervals of [1, 2), but 1 and 2 for the outermost.
+    // x = 2^e·c·(1 + r), where c is the centre of one of sixteen intervals of [1, 2), except 1 and 2 for the
+    // outermost.
     alignas(64) static constexpr float inverses[16] = {1.0f,         0.914285719f, 0.864864886f, 0.820512831f,
                                                        0.780487776f, 0.744186044f, 0.711111128f, 0.680851042f,
                                                        0.653061211f, 0.627451003f, 0.603773594f, 0.581818163f,
@@ -45,7 +45,7 @@ inline void log_each_above_least(std::array<Batch<T>, K>& x) {
     const Batch<T> of_inverses = load(inverses), of_logs = load(logs), ln2(0.693147182f);
     std::array<Batch<T>, K> base, r, p;
     for (std::size_t k = 0; k < K; ++k) {
-      // permutexvar reads the four lowest bits of each index: the first four of the fraction.
+      // permutexvar uses the four lowest bits of each index: the first four of the fraction.
       const __m512i index = _mm512_srli_epi32(_mm512_castps_si512(x[k]), 19);
       const Batch<T> exponent = _mm512_getexp_ps(x[k]),
                      fraction = _mm512_getmant_ps(x[k], _MM_MANT_NORM_1_2, _MM_MANT_SIGN_src);

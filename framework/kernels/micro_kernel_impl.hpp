@@ -1,22 +1,28 @@
-// The register tiles that matrix products and convolutions are made of.
+// Register tiles for matrix products and convolutions.
 #pragma once
 
 #include <algorithm>
+#include <type_traits>
+#include <utility>
 
 #include "retort/framework/kernels/rows_impl.hpp"
 
 namespace retort::kernels {
 
-/// Rows of a full tile. With two registers of columns, their sums fit into the registers along with the
-/// operands.
+/// Rows of a full tile with two registers of columns: sums and operands fit into the registers.
 #if defined(__AVX512F__)
 inline constexpr int tile_rows = 12;
 #else
 inline constexpr int tile_rows = 6;
 #endif
-/// The most rows of a tile below the full ones.
+/// The maximum number of rows of a lower tile, and of a tile with panel_registers registers of columns.
 inline constexpr int low_rows = 6;
-/// Steps of a packed panel of B, two registers wide: it fills the first-level cache.
+#if defined(__AVX512F__)
+inline constexpr int panel_registers = 4;
+#else
+inline constexpr int panel_registers = 2;
+#endif
+/// Steps of a packed panel of B, two registers wide: fills the first-level cache.
 inline constexpr std::int64_t panel_depth = 384;
 
 /// sums[i][j] += Σ over `depth` steps p of a[p·a_step + i·a_row] · b(p)[j·lanes …].
@@ -34,12 +40,18 @@ template <int Rows, int Registers, class T, class B>
   }
 }
 
-/// Calls f.operator()<Rows>(row) for the tiles that rows [begin, end) are cut into: full ones, then lower
-/// ones that are all about as high.
+/// Calls f(0), …, f(N - 1) with compile-time constants, so that arrays indexed by them stay in registers.
+template <int N, class F>
+[[gnu::always_inline]] inline void unrolled(F f) {
+  [&]<int... I>(std::integer_sequence<int, I...>) {
+    (f(std::integral_constant<int, I>()), ...);
+  }(std::make_integer_sequence<int, N>());
+}
+
+/// Calls f.operator()<Rows>(row) for the tiles of rows [begin, end), of about equal height and at most
+/// low_rows rows each.
 template <class F>
-void for_tiles(std::int64_t begin, std::int64_t end, F f) {
-  if constexpr (tile_rows > low_rows)
-    for (; end - begin >= tile_rows; begin += tile_rows) f.template operator()<tile_rows>(begin);
+void for_low_tiles(std::int64_t begin, std::int64_t end, F f) {
   const std::int64_t rest = end - begin, count = (rest + low_rows - 1) / low_rows;
   for (std::int64_t i = 0; i < count; ++i) {
     const std::int64_t row = begin + rest * i / count;
@@ -52,6 +64,14 @@ void for_tiles(std::int64_t begin, std::int64_t end, F f) {
       default: f.template operator()<6>(row); break;
     }
   }
+}
+
+/// The same, after as many full tiles as there are.
+template <class F>
+void for_tiles(std::int64_t begin, std::int64_t end, F f) {
+  if constexpr (tile_rows > low_rows)
+    for (; end - begin >= tile_rows; begin += tile_rows) f.template operator()<tile_rows>(begin);
+  for_low_tiles(begin, end, f);
 }
 
 }  // namespace retort::kernels

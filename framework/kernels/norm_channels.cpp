@@ -1,6 +1,6 @@
-// Batch and group norm. An array [batch, channels, inner] is cut into pieces of one channel each: stretches
-// of a run of `inner` elements, or for inner = 1 blocks of rows of which each column is a piece. The pieces'
-// sums form a table [parts, channels], from which those of each set follow in a fixed order.
+// Batch and group norm. An array [batch, channels, inner] is split into pieces of one channel each: parts of
+// a run of `inner` elements, or for inner = 1 the columns of blocks of rows. The pieces' sums form a table
+// [parts, channels], from which those of each set follow in a fixed order.
 #include "retort/framework/base/threads.hpp"
 #include "retort/framework/kernels/norm_impl.hpp"
 
@@ -12,12 +12,11 @@ using detail::norm_gradient;
 using detail::Statistics;
 using detail::Sums;
 
-constexpr Index rows_in_piece = 64;    // where inner = 1
-constexpr Index run_in_piece = 16384;  // elements of a run
-constexpr Index cached_bytes =
-    384 << 10;  // a set of this size is still in the cache when it is visited again
+constexpr Index rows_in_piece = 64;        // if inner = 1
+constexpr Index run_in_piece = 16384;      // elements of a run
+constexpr Index cached_bytes = 384 << 10;  // a set of this size is still in the cache for the second pass
 
-/// How an array is cut. Part p of channel c is the piece (p, c).
+/// The division of an array. Part p of channel c is the piece (p, c).
 struct Pieces {
   explicit Pieces(const NormChannels& of) : layout(of), columns(of.inner == 1) {
     length = columns ? rows_in_piece : std::min(of.inner, run_in_piece);
@@ -30,7 +29,7 @@ struct Pieces {
     const Index begin = part % each * length;
     return std::min(length, (columns ? layout.batch : layout.inner) - begin);
   }
-  /// The first element; along columns its row's first one is at channel 0.
+  /// The offset of the first element; for column pieces, of the first element of its row (channel 0).
   Index offset(Index part, Index channel) const {
     if (columns) return part * length * layout.channels + channel;
     return (part / each * layout.channels + channel) * layout.inner + part % each * length;
@@ -40,7 +39,7 @@ struct Pieces {
     const Index sample = columns ? 0 : part / each;
     return sample * layout.groups + channel / (layout.channels / layout.groups);
   }
-  /// The element relative to which the moments of a set are taken.
+  /// The element relative to which the moments of a set are computed.
   Index origin(Index set) const {
     if (layout.groups == 0) return set * layout.inner;
     return set * (layout.channels / layout.groups) * layout.inner;
@@ -55,8 +54,7 @@ struct Pieces {
     for (Index part = from; part < to; ++part)
       for (Index channel = first; channel < first + width; ++channel) f(part, channel);
   }
-  /// Calls f(part, channel) for all pieces that are runs, on all threads, as they follow each other in
-  /// memory.
+  /// Calls f(part, channel) for all pieces that are runs, on all threads, in memory order.
   template <class F>
   void each_run(const F& f) const {
     const Index channels = layout.channels;
@@ -69,8 +67,8 @@ struct Pieces {
                    finish_stores();
                  });
   }
-  /// True if a set lies together in memory and is visited as a whole while the cache holds it: `arrays` of
-  /// its elements.
+  /// True if a set is contiguous and `arrays` of its elements fit into the cache, so that sets are processed
+  /// one by one.
   bool set_by_set(Index arrays, std::size_t element) const {
     const Index bytes =
         layout.size() / std::max<Index>(1, layout.sets()) * arrays * static_cast<Index>(element);
@@ -94,7 +92,7 @@ struct Pieces {
 
 // ---- sums of columns ------------------------------------------------------------------------------------
 
-/// The columns of one part, a few registers at a time: f.operator()<K>(first column, lanes).
+/// The columns of one part, several registers at a time: f.operator()<K>(first column, lanes).
 template <class T, class F>
 void each_column(const Pieces& pieces, const F& f) {
   parallel_for(pieces.parts,

@@ -1,4 +1,4 @@
-// The parts that kernels of normalisation share: moments of a stretch of numbers, and the two formulas.
+// Shared parts of the normalisation kernels: moments of contiguous numbers, and the two formulas.
 #pragma once
 
 #include <algorithm>
@@ -9,15 +9,15 @@
 
 namespace retort::kernels::detail {
 
-/// Elements that stay in the first cache between two visits.
+/// Number of elements that stay in the first-level cache between two passes.
 inline constexpr Index norm_block = 4096;
 
-/// The mean, relative to an origin, and the sum of squares around it.
+/// The mean, relative to an origin, and the sum of squares around the mean.
 struct Moments {
   double mean = 0, squares = 0;
 };
 
-/// Sums of a stretch of numbers, K registers at a time, in T.
+/// Sums of contiguous numbers, K registers at a time, in T.
 template <class T>
 struct Sums {
   std::array<Batch<T>, 4> v;
@@ -25,8 +25,8 @@ struct Sums {
   double total() const { return static_cast<double>(sum_lanes<T>((v[0] + v[1]) + (v[2] + v[3]))); }
 };
 
-/// The moments of x [n], n <= norm_block, relative to `origin`. The second visit is around a number close to
-/// the mean, and exactly around the elements where they are all equal to the origin.
+/// The moments of x [n], n <= norm_block, relative to `origin`. The second pass is relative to a number close
+/// to the mean, which is exact if all elements equal the origin.
 template <class T>
 inline Moments moments_of(const T* x, Index n, T origin) {
   Sums<T> sum;
@@ -82,7 +82,7 @@ struct Statistics {
   }
 };
 
-/// x less its mean.
+/// x minus its mean.
 template <class T>
 inline Batch<T> less_mean(const Batch<T>& x, const Batch<T>& high, const Batch<T>& low) {
   return (x - high) - low;

@@ -9,14 +9,14 @@ using detail::norm_block;
 using detail::Statistics;
 using detail::Sums;
 
-constexpr Index most_parts = 64;      // sums of the weights' gradients that exist at a time
-constexpr Index rows_in_floats = 16;  // rows that are added up in T before the sums become double
+constexpr Index most_parts = 64;      // maximum number of partial sums of the weights' gradients
+constexpr Index rows_in_floats = 16;  // rows summed in T before they are added to doubles
 
 Index rows_in_part(const NormRows& layout) {
   const Index parts = std::min(most_parts, std::max<Index>(4, layout.rows / rows_in_floats));
   const Index rows = (layout.rows + parts - 1) / parts;
   const Index least = rows_at_a_time(layout.n);
-  // A part begins with the first line of the weights.
+  // Each part starts with the first row of the weights.
   return (std::max(rows, least) + layout.period - 1) / layout.period * layout.period;
 }
 
@@ -40,7 +40,7 @@ Statistics<T> row_statistics(const T* x, T* statistics, Index row, const NormRow
   return Statistics<T>::store(statistics, row, rows, x[0], mean, squares / static_cast<double>(n), eps);
 }
 
-/// The contribution of one row to the gradients of weight and bias, and the means that its dx needs.
+/// The contribution of one row to the gradients of weight and bias, and the means needed for its dx.
 template <class T>
 struct RowMeans {
   T g, gx;

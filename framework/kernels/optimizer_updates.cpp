@@ -8,11 +8,10 @@
 namespace retort::kernels {
 namespace {
 
-constexpr std::int64_t grain = 65536;  // some ten microseconds
+constexpr std::int64_t grain = 65536;  // about ten microseconds
 
-/// Calls f(i, count) for the registers of n elements, on all threads. The averages of a unit that gets no
-/// gradient any more fade: they end at 0, not in denormal numbers, among which rounding would hold them for
-/// ever.
+/// Calls f(i, count) for the registers of n elements, on all threads. Moving averages of units that no longer
+/// get a gradient decay to 0 instead of denormal numbers, in which rounding would keep them forever.
 template <class T, class F>
 void for_registers(std::int64_t n, F f) {
   parallel_for(n, grain, [&](std::int64_t begin, std::int64_t end) {
@@ -28,7 +27,7 @@ Batch<T> constant(double value) {
   return Batch<T>(static_cast<T>(value));
 }
 
-/// The gradient as an update sees it: negated to maximize, then with the weight decay of the parameter.
+/// The gradient used by an update: negated to maximise, then with the parameter's weight decay added.
 template <class T>
 class Gradient {
  public:
@@ -88,7 +87,7 @@ void adam(T* parameter, const T* gradient, T* m, T* v, T* v_max, std::int64_t n,
     store_lanes(v + i, square, count);
     if (v_max != nullptr) {
       const Batch<T> greatest = load_lanes(v_max + i, count, T{0});
-      square = select(square == square, max_of<T>(square, greatest), square);  // NaN is not forgotten
+      square = select(square == square, max_of<T>(square, greatest), square);  // NaN is kept
       store_lanes(v_max + i, square, count);
     }
     store_lanes<T>(parameter + i, fma<T>(rate, mean / (xsimd::sqrt(square) / root + eps), p * keep), count);
@@ -110,7 +109,7 @@ void rmsprop(T* parameter, const T* gradient, T* square_average, T* average, T* 
     if (average != nullptr) {
       const Batch<T> mean = fma<T>(rest, g, alpha * load_lanes(average + i, count, T{0}));
       store_lanes(average + i, mean, count);
-      square = max_of<T>(Batch<T>(T{0}), square - mean * mean);  // a variance, but for rounding; NaN stays
+      square = max_of<T>(Batch<T>(T{0}), square - mean * mean);  // a variance, up to rounding; NaN is kept
     }
     Batch<T> step = g / (xsimd::sqrt(square) + eps);
     if (buffer != nullptr) {
@@ -148,7 +147,7 @@ void lion(T* parameter, const T* gradient, T* m, std::int64_t n, const LionUpdat
     const Batch<T> g = gradients.at(i, count, p);
     const Batch<T> direction = fma<T>(rest1, g, beta1 * mean);
     const Batch<T> sign =
-        select(direction > zero, one, select(direction < zero, -one, direction));  // NaN stays
+        select(direction > zero, one, select(direction < zero, -one, direction));  // NaN is kept
     store_lanes<T>(m + i, fma<T>(rest2, g, beta2 * mean), count);
     store_lanes<T>(parameter + i, fma<T>(rate, sign, p * keep), count);
   });

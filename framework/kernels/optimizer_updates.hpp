@@ -1,6 +1,6 @@
 // Optimiser updates, each in one pass over a parameter of n elements and its state. The gradient is never
-// written. Explicitly instantiated for float and double; arithmetic in T with the factors rounded once.
-// The order of operations follows PyTorch 2 (sources: the algorithm boxes of torch.optim's documentation).
+// written. Explicitly instantiated for float and double; arithmetic in T, with factors rounded once. The
+// order of operations is that of PyTorch 2 (the algorithms in torch.optim's documentation).
 #pragma once
 
 #include <cstdint>
@@ -10,9 +10,9 @@ namespace retort::kernels {
 struct SgdUpdate {
   double lr, momentum, dampening, weight_decay;
   bool nesterov, maximize;
-  bool first;  ///< the momentum buffer is not yet filled: it becomes the gradient, undamped
+  bool first;  ///< the momentum buffer is not yet initialised and becomes the undamped gradient
 };
-/// `buffer` may be null when momentum is 0.
+/// `buffer` may be null if momentum is 0.
 template <class T>
 void sgd(T* parameter, const T* gradient, T* buffer, std::int64_t n, const SgdUpdate& update);
 
@@ -22,7 +22,7 @@ struct AdamUpdate {
   bool maximize;
   std::int64_t step;  ///< from 1
 };
-/// m and v are the running moments; v_max (or null) the largest v so far, for amsgrad.
+/// m and v are the moments; v_max (or null) the largest v so far, for amsgrad.
 /// parameter -= lr/(1-beta1^step) · m / (sqrt(v)/sqrt(1-beta2^step) + eps)
 template <class T>
 void adam(T* parameter, const T* gradient, T* m, T* v, T* v_max, std::int64_t n, const AdamUpdate& update);
@@ -31,7 +31,7 @@ struct RmspropUpdate {
   double lr, alpha, eps, weight_decay, momentum;
   bool centered, maximize;
 };
-/// `average` (mean gradient) when centered, `buffer` when momentum > 0, else null.
+/// `average` (mean gradient) is null unless centered, `buffer` unless momentum > 0.
 template <class T>
 void rmsprop(T* parameter, const T* gradient, T* square_average, T* average, T* buffer, std::int64_t n,
              const RmspropUpdate& update);
@@ -60,7 +60,7 @@ void move_average(T* average, const T* value, std::int64_t n, double decay);
 /// x *= factor; used by clip_grad_norm.
 template <class T>
 void scale_in_place(T* x, std::int64_t n, double factor);
-/// x = min(max(x, -limit), limit), NaN kept.
+/// x = min(max(x, -limit), limit); NaN is kept.
 template <class T>
 void clamp_in_place(T* x, std::int64_t n, double limit);
 

@@ -9,7 +9,7 @@
 namespace retort::kernels {
 namespace {
 
-/// Calls f(plane) for all planes, some at a time on each thread.
+/// Calls f(plane) for all planes, several at a time per thread.
 template <class F>
 void for_planes(Index planes, Index work, F f) {
   parallel_for(planes, std::max<Index>(1, 32768 / std::max<Index>(1, work)), [&](Index begin, Index end) {
@@ -17,8 +17,8 @@ void for_planes(Index planes, Index work, F f) {
   });
 }
 
-/// Whether `best` stays the maximum after `here`: a NaN replaces a number, and a NaN that was found stays.
-/// For numbers and for registers.
+/// Returns true if `best` remains the maximum after `here`: a NaN replaces a number, and the first NaN is
+/// kept. For numbers and registers.
 template <class V>
 auto stays(const V& here, const V& best) {
   return (here <= best) | !(best == best);  // xsimd 8.1 has an ordered !=, false for NaN
@@ -28,8 +28,8 @@ T greater(T here, T best) {
   return stays(here, best) ? best : here;
 }
 
-/// The taps of one dimension of a window that meet the plane at some position, and where the first of them
-/// is.
+/// The taps of one dimension of a window that intersect the plane at some position, and the position of the
+/// first of them.
 struct Taps {
   Index first, count, dilation;
   Taps(Index extent, Index kernel, Index stride, Index padding, Index step, Index positions)
@@ -41,8 +41,8 @@ struct Taps {
   }
 };
 
-/// The places of a plane where the maxima of its windows are. Columns with the same remainder modulo the
-/// stride are copied next to each other, so that a register holds one tap of neighbouring windows.
+/// Finds the positions of the maxima of a plane's windows. Columns with the same remainder modulo the stride
+/// are copied next to each other, so that a register contains one tap of adjacent windows.
 template <class T>
 class Maxima {
  public:
@@ -55,8 +55,8 @@ class Maxima {
     phases_ = std::min(w.stride_w, reach + 1);
   }
 
-  /// Calls f(y, z, count, maxima, tap rows, tap columns) for `count` windows at a time, from window (y, z)
-  /// on. The taps are -1 where no element is greater than -infinity.
+  /// Calls f(y, z, count, maxima, tap rows, tap columns) for `count` windows at a time, starting at window
+  /// (y, z). The taps are -1 if no element is greater than -infinity.
   template <class F>
   void visit(const T* plane, F f) const {
     const Index padded = phases_ * row_;
@@ -85,7 +85,7 @@ class Maxima {
       }
   }
 
-  /// Calls f(output position, position in the plane of the maximum or -1) for each window of a plane.
+  /// Calls f(output position, position of the maximum in the plane, or -1) for each window of a plane.
   template <class F>
   void for_places(const T* plane, F f) const {
     visit(plane, [&](Index y, Index z, Index count, const Batch<T>&, const Batch<T>& i, const Batch<T>& j) {
@@ -104,7 +104,7 @@ class Maxima {
   }
 
  private:
-  /// The first place of a window whose tap 0 is at (top, left), or -1 where all of it is padding.
+  /// The first position of a window whose tap 0 is at (top, left), or -1 if it contains only padding.
   Index first_place(Index top, Index left) const {
     for (Index i = 0, row = top; i < rows_.count; ++i, row += rows_.dilation)
       for (Index j = 0, column = left; j < columns_.count; ++j, column += columns_.dilation)
@@ -117,7 +117,7 @@ class Maxima {
   Index row_, phases_;
 };
 
-/// Windows of 2×2 that neither overlap nor leave elements out, but for a last row or column.
+/// True for adjacent, non-overlapping 2×2 windows that cover the plane except for a last row or column.
 bool is_halving(const Windows& w) {
   return w.kernel_h == 2 && w.kernel_w == 2 && w.stride_h == 2 && w.stride_w == 2 && w.padding_h == 0 &&
          w.padding_w == 0 && w.dilation_h == 1 && w.dilation_w == 1 && 2 * w.out_h <= w.height &&
@@ -125,7 +125,7 @@ bool is_halving(const Windows& w) {
 }
 
 #if defined(__AVX2__)
-/// The elements of even and of odd position of two registers, and the way back.
+/// Splits two registers into the elements at even and at odd positions; and the inverse.
 template <class T>
 std::array<Batch<T>, 2> split_pairs(const Batch<T>& a, const Batch<T>& b) {
 #if defined(__AVX512F__)
@@ -199,7 +199,7 @@ void halve_rows_gradient(const T* top, const T* bottom, const T* g, T* gx_top, T
   for (; i + lanes<T> <= n; i += lanes<T>) {
     const auto [a, b] = split_pairs<T>(load(top + 2 * i), load(top + 2 * i + lanes<T>));
     const auto [c, d] = split_pairs<T>(load(bottom + 2 * i), load(bottom + 2 * i + lanes<T>));
-    // A later element takes the gradient over from those before.
+    // A later maximum replaces earlier ones as the receiver of the gradient.
     const auto not_b = stays(b, a);
     const Batch<T> ab = select(not_b, a, b);
     const auto not_c = stays(c, ab);
@@ -222,7 +222,7 @@ void halve_rows_gradient(const T* top, const T* bottom, const T* g, T* gx_top, T
   }
 }
 
-/// True for windows of 2×2 side by side, all divided by the same number.
+/// True for adjacent 2×2 windows with a common divisor.
 bool is_halving(const Spans& s) {
   for (Index i = 0; i < s.size(); ++i)
     if (s.begin[i] != 2 * i || s.end[i] != 2 * i + 2 || s.divisor[i] != 2) return false;

@@ -1,4 +1,4 @@
-// Pooling over planes of images. Explicitly instantiated for float and double.
+// Pooling over image planes. Explicitly instantiated for float and double.
 #pragma once
 
 #include <vector>
@@ -12,12 +12,12 @@ namespace retort::kernels {
 template <class T>
 void max_pool(const T* x, T* y, Index planes, const Windows& windows);
 
-/// gx [planes, height, width]: each element of g [planes, positions] added to the first maximum of its
-/// window, or to its first NaN; 0 elsewhere.
+/// gx [planes, height, width]: adds each element of g [planes, positions] to the first maximum of its window,
+/// or to its first NaN; 0 elsewhere.
 template <class T>
 void max_pool_gradient(const T* x, const T* g, T* gx, Index planes, const Windows& windows);
 
-/// index [planes, positions]: the position in its plane of the element that max_pool() picks; -1 if there is
+/// index [planes, positions]: the position in its plane of the element selected by max_pool(); -1 if there is
 /// none.
 template <class T>
 void max_pool_index(const T* x, Index* index, Index planes, const Windows& windows);
@@ -29,8 +29,8 @@ struct Spans {
   Index size() const { return static_cast<Index>(begin.size()); }
 };
 
-/// y [planes, h.size(), w.size()]: the sum of each window of x [planes, h.extent, w.extent] over the product
-/// of the divisors.
+/// y [planes, h.size(), w.size()]: the sum of each window of x [planes, h.extent, w.extent] divided by the
+/// product of the divisors.
 template <class T>
 void avg_pool(const T* x, T* y, Index planes, const Spans& h, const Spans& w);
 

@@ -8,12 +8,12 @@
 namespace retort::kernels {
 namespace {
 
-// Sequences that one thread takes through all steps.
+// Number of sequences that one thread processes through all steps.
 constexpr Index block_rows = 16;
 template <class T>
-constexpr Index panel_width = 2 * lanes<T>;
+constexpr Index panel_width = panel_registers * lanes<T>;
 
-/// tanh of each, within some ulp: t / (t + 2) of t = 1 - e^(-2|x|), which is accurate for small x.
+/// tanh of each, within a few ulp: t / (t + 2) with t = 1 - e^(-2|x|), accurate for small x.
 template <class T, std::size_t K>
 void tanh_each(std::array<Batch<T>, K>& x) {
   using F = detail::Format<T>;
@@ -50,7 +50,7 @@ void sigmoid_each(std::array<Batch<T>, K>& x) {
   exp_each<T>(x);
   for (Batch<T>& v : x) v = Batch<T>(T{1}) / (Batch<T>(T{1}) + v);
 }
-/// The slope of sigmoid and of tanh where they are y.
+/// The derivatives of sigmoid and tanh in terms of their value y.
 template <class T>
 Batch<T> sigmoid_slope(const Batch<T>& y) {
   return y * (Batch<T>(T{1}) - y);
@@ -72,8 +72,8 @@ void store_gates(T* y, Index hidden, Index i, Index count, const std::array<Batc
   for (int k = 0; k < Gates; ++k) store_lanes(y + k * hidden + i, v[k], count);
 }
 
-/// One step of one sequence: from the input products in `gates` and the hidden ones in `products` to the
-/// gates, the state h and, in `inner`, c or the hidden part of n.
+/// One step of one sequence: from the input products in `gates` and the hidden ones in `products` computes
+/// the gates, the state h and, in `inner`, c or the hidden part of n.
 template <class T>
 void step(const RecurrentShape& of, const T* products, const T* bias, T* gates, T* inner, T* h, T* c) {
   const auto biased = [&](const T* x, int gate, Index i, Index count) {
@@ -105,8 +105,8 @@ void step(const RecurrentShape& of, const T* products, const T* bias, T* gates, 
   });
 }
 
-/// The reverse of step(): dh and dc become what reaches the state before, but for the part of dh through the
-/// weights, which the gradients of the hidden products give.
+/// The reverse of step(): dh and dc become the gradients of the previous state, except for the part of dh
+/// through the weights, which follows from the gradients of the hidden products.
 template <class T>
 void step_back(const RecurrentShape& of, const T* gates, const T* inner, const T* c_before, const T* h_before,
                const T* dy, T* dh, T* dc, T* dgates, T* dproducts) {
@@ -215,7 +215,7 @@ void recurrent_backward(const RecurrentShape& of, const RecurrentGradients<T>& a
     }
   }
   for_blocks(of, [&](Index first, Index rows) {
-    const FlushToZero guard(true);  // gradients that fade over many steps
+    const FlushToZero guard(true);  // gradients that vanish over many steps
     T *const dh = scratch<T>(rows * (2 * hidden + width)), *const dc = dh + rows * hidden,
              *const products = dc + rows * hidden;
     copy_state(arrays.dh, first, rows, hidden, dh);

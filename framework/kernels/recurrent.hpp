@@ -9,8 +9,8 @@ namespace retort::kernels {
 
 enum class RecurrentCell { lstm, gru };
 
-/// Sizes of a recurrent layer over sequences [rows, steps]. Steps from a row's length on leave its state as
-/// it is and give 0.
+/// Sizes of a recurrent layer over sequences [rows, steps]. Steps past a row's length keep its state and give
+/// 0.
 struct RecurrentShape {
   RecurrentCell cell = RecurrentCell::lstm;
   Index rows = 0, steps = 0, hidden = 0;
@@ -22,14 +22,14 @@ struct RecurrentShape {
   Index length(Index row) const { return lengths == nullptr ? steps : lengths[row]; }
 };
 
-/// Elements that the weights [gates · hidden, hidden] need in the order that the steps read them.
+/// Number of elements of the weights [gates · hidden, hidden] packed in the order of the steps.
 template <class T>
 Index packed_weight_size(const RecurrentShape& of);
 
-/// The arrays that the steps read and write. `gates` [rows, steps, gates · hidden] holds the input products
-/// with their bias, and afterwards the gates: i, f, g, o of an LSTM, r, z, n of a GRU. `inner` [rows, steps,
-/// hidden] gets the cell of an LSTM, and of a GRU the hidden part of n. `packed` has packed_weight_size()
-/// elements.
+/// The arrays that the steps read and write. `gates` [rows, steps, gates · hidden] contains the input
+/// products with their bias, and afterwards the gates: i, f, g, o of an LSTM; r, z, n of a GRU. `inner`
+/// [rows, steps, hidden] receives the cell of an LSTM, or the hidden part of n of a GRU. `packed` has
+/// packed_weight_size() elements.
 template <class T>
 struct RecurrentArrays {
   const T *weight, *bias, *h0, *c0;  // bias, h0 and c0 may be null: zeros
@@ -38,7 +38,7 @@ struct RecurrentArrays {
 template <class T>
 void recurrent(const RecurrentShape& of, const RecurrentArrays<T>& arrays);
 
-/// The backward through time. Null upstream gradients are zeros. Writes the gradients of the input products
+/// Backward pass through time. Null upstream gradients are zeros. Writes the gradients of the input products
 /// `dgates` and, for a GRU, of the hidden products `dhidden`, the states before each step `h_before`, and dh0
 /// and dc0.
 template <class T>

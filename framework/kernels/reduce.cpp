@@ -10,10 +10,10 @@
 namespace retort::kernels {
 namespace {
 
-constexpr Index grain = 32768;     // elements that one thread takes at a time
+constexpr Index grain = 32768;     // elements per thread and chunk
 constexpr Index block = 1024;      // elements summed in T before they are added to a double
-constexpr Index most_parts = 256;  // parts of one long row
-constexpr Index width = 256;       // columns summed side by side
+constexpr Index most_parts = 256;  // of one long row
+constexpr Index width = 256;       // columns summed in parallel
 constexpr Index row_block = 64;    // rows of columns summed in T before they are added to a double
 
 Index rows_per_chunk(Index row) { return std::max<Index>(1, grain / std::max<Index>(1, row)); }
@@ -84,7 +84,7 @@ void for_rows(const Axis& axis, F f) {
   });
 }
 
-/// Calls f(outer, first, columns) for the strips of at most `width` columns of [outer, n, inner].
+/// Calls f(outer, first, columns) for strips of at most `width` columns of [outer, n, inner].
 template <class F>
 void for_columns(const Axis& axis, F f) {
   const Index strips = (axis.inner + width - 1) / width;
@@ -108,7 +108,7 @@ T scaled(Total<T> total, [[maybe_unused]] double scale) {
     return total;
 }
 
-/// Few long columns: the rows of each strip are cut into parts.
+/// Few long columns: the rows of each strip are split into parts.
 template <class T>
 void sum_long_columns(const T* x, T* y, Index n, Index inner, double scale) {
   constexpr Index parts = 16;
@@ -127,7 +127,7 @@ void sum_long_columns(const T* x, T* y, Index n, Index inner, double scale) {
   }
 }
 
-/// The maximum of a row with Sign 1, the minimum with Sign -1; NaN if there is one.
+/// The maximum of a row (Sign 1) or minimum (Sign -1); NaN if any element is NaN.
 template <int Sign, class T>
 T row_extremum(const T* x, Index n) {
   if constexpr (std::is_floating_point_v<T>) {
@@ -156,7 +156,7 @@ T row_extremum(const T* x, Index n) {
   }
 }
 
-/// Whether `value` replaces `best`: it is greater (less with Sign -1), or the first NaN.
+/// True if `value` replaces `best`: it is greater (less for Sign -1), or the first NaN.
 template <int Sign, class T>
 bool replaces(T value, T best) {
   return (Sign > 0 ? value > best : value < best) || (value != value && best == best);
@@ -195,7 +195,7 @@ Index row_position(const T* x, Index n) {
   }
 }
 
-/// Position along n of the first maximum, or minimum with Sign -1, or NaN.
+/// The position along n of the first maximum (minimum for Sign -1), or of the first NaN.
 template <int Sign, class T>
 void position(const T* x, std::int64_t* y, const Axis& axis) {
   const auto [outer, n, inner] = axis;
@@ -229,9 +229,9 @@ double sum_terms(Index n, F term) {
   return sums[0];
 }
 
-/// A mean in two parts: an element, and the mean of the differences from it. Elements that are all equal
-/// differ by exactly 0, and an offset common to all elements costs no accuracy. Sums of equal floats are
-/// exact in double, so that floats need no origin.
+/// A mean in two parts: an element, and the mean of the differences from it. If all elements are equal, the
+/// differences are exactly 0, and a common offset costs no accuracy. Sums of equal floats are exact in
+/// double, so floats need no origin.
 struct Centre {
   double origin = 0, mean = 0;
 
@@ -248,7 +248,7 @@ struct Centre {
   }
 };
 
-/// The centre of `runs` rows of n elements, `stride` apart; at least one element.
+/// The centre of `runs` rows of n elements with the given stride; at least one element.
 template <class T>
 Centre row_centre(const T* x, Index runs, Index stride, Index n) {
   Centre centre = Centre::at(x[0]);

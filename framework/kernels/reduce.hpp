@@ -1,7 +1,6 @@
-// Reductions over the middle extent of arrays [outer, n, inner]; results are [outer, inner]. Sums are
-// accumulated so that the error stays below 4 eps·sum|x| for 10^7 terms (blocks, pairwise or double), in
-// chunks that depend on the sizes alone. Explicitly instantiated for float and double, where stated for int64
-// too.
+// Reductions over the middle dimension of arrays [outer, n, inner]; results are [outer, inner]. Sums are
+// accumulated (in blocks, pairwise or in double) with an error below 4 eps·sum|x| for 10^7 terms, in chunks
+// that depend only on the sizes. Explicitly instantiated for float and double, and for int64 where stated.
 #pragma once
 
 #include "retort/framework/kernels/axis.hpp"
@@ -12,24 +11,24 @@ namespace retort::kernels {
 template <class T>
 void sum(const T* x, T* y, const Axis& axis, double scale = 1);
 
-/// y = max(x) or min(x), n >= 1; NaN if an element is NaN. Also int64.
+/// y = max(x) or min(x), n >= 1; NaN if any element is NaN. Also int64.
 template <class T>
 void amax(const T* x, T* y, const Axis& axis);
 template <class T>
 void amin(const T* x, T* y, const Axis& axis);
 
-/// Position along n of the first maximum or minimum (of the first NaN if there is one), n >= 1. Also int64.
+/// The position along n of the first maximum or minimum (or of the first NaN), n >= 1. Also int64.
 template <class T>
 void argmax(const T* x, std::int64_t* y, const Axis& axis);
 template <class T>
 void argmin(const T* x, std::int64_t* y, const Axis& axis);
 
 /// y = sum((x - mean(x))²) / divisor, in two passes over each row; exactly 0 if all elements are equal,
-/// whatever their offset. NaN for n = 0.
+/// whatever their offset. NaN if n = 0.
 template <class T>
 void variance(const T* x, T* y, const Axis& axis, double divisor);
 
-/// An array [groups, batch, channels, inner] that is normalised by group and channel.
+/// An array [groups, batch, channels, inner], normalised per group and channel.
 struct Channels {
   Index groups = 1;
   Index batch = 1;
@@ -42,7 +41,7 @@ struct Channels {
 template <class T>
 void centre(const T* x, T* y, const Channels& layout);
 
-/// sum(|x|^p), max|x| for p = inf, over all n elements, in double: the parts of a gradient norm.
+/// sum(|x|^p), or max|x| for p = inf, over all n elements, in double: one term of a gradient norm.
 template <class T>
 double power_sum(const T* x, Index n, double p);
 

@@ -1,7 +1,6 @@
-// A register of float or double for any instruction set, and its mathematics: what
-// <retort/framework/fused.hpp> computes with, in the library and in users' programs. It is made of the
-// compiler's vector types, so that it is as wide as the flags of the translation unit allow, or as a
-// function's target attribute.
+// A register of float or double for any instruction set, and its mathematical functions, for
+// <retort/framework/fused.hpp> in the library and in users' programs. It uses the compiler's vector types, so
+// that it is as wide as the flags of the translation unit or a function's target attribute allow.
 #pragma once
 
 #include <array>
@@ -11,6 +10,8 @@
 #include <limits>
 #include <type_traits>
 #include <utility>
+
+#include "retort/framework/kernels/series.hpp"
 
 #ifdef __FAST_MATH__
 #error "retort/framework/fused.hpp needs IEEE arithmetic: compile this file without -ffast-math"
@@ -29,86 +30,7 @@ inline namespace baseline {
 inline constexpr int native_bytes = 16;
 #endif
 
-/// The bit patterns of a number, and the series of exp, log, erf and erfc for its precision.
-template <class T>
-struct Series;
-template <>
-struct Series<float> {
-  using Bits = std::uint32_t;
-  using Integer = std::int32_t;
-  using Wide = double;
-  using WideBits = std::uint64_t;
-  static constexpr int fraction_bits = 23;
-  static constexpr Bits bias = 127;
-  // ln 2 in two parts; a small integer times the first is exact.
-  static constexpr float ln2_high = 0.693359375f, ln2_low = -0.00021219444005469057f;
-  static constexpr float exp_low = -104.0f, exp_high = 89.0f;  // 0 and infinity beyond them
-  static constexpr float log_scale = 33554432.0f,
-                         log_scale_exponent = 25.0f;  // 2^25 lifts any denormal number
-  // exp(r) on |r| <= ln 2 / 2.
-  static constexpr std::array<float, 7> exp_series{1.0f,
-                                                   1.0f,
-                                                   0.5f,
-                                                   0.16666576989698775f,
-                                                   0.041666554617204574f,
-                                                   0.008363179052722578f,
-                                                   0.0013926183587713494f};
-  // (ln(1 + f) - f + f²/2) / f³ on sqrt(1/2) <= 1 + f <= sqrt(2).
-  static constexpr std::array<float, 9> log_series{
-      0.33333331180030046f,  -0.24999996957950882f, 0.200007157488921f,
-      -0.16667802319501254f, 0.1424905764569748f,   -0.12425687331451106f,
-      0.1168541992348674f,   -0.11479733846637635f, 0.06971611471451178f};
-  // erf(x)/x in x² on |x| <= 1, and (1 + 2x)·exp(x²)·erfc(x) in (x - centre)/(x + centre) on 0 <= x <=
-  // erfc_end: interpolated at the Chebyshev nodes.
-  static constexpr float erfc_centre = 3, erfc_end = 12;
-  static constexpr int expm1_terms = 8;
-  static constexpr std::array<float, 7> erf_series{1.12837911f,    -0.37612626f,   0.112835944f,
-                                                   -0.0268542115f, 0.00518908724f, -0.00080168643f,
-                                                   7.87587487e-05f};
-  static constexpr std::array<float, 11> erfc_series{
-      1.25300801f,    -0.13562116f,   -0.0475625023f, 0.129647031f,     -0.119268902f,   0.0682931319f,
-      -0.0238100924f, 0.00256325305f, 0.00202250341f, -0.000753347995f, -0.000260164321f};
-};
-template <>
-struct Series<double> {
-  using Bits = std::uint64_t;
-  using Integer = std::int64_t;
-  using Wide = double;
-  using WideBits = std::uint64_t;
-  static constexpr int fraction_bits = 52;
-  static constexpr Bits bias = 1023;
-  static constexpr double ln2_high = 0.6931471803691238, ln2_low = 1.9082149292705877e-10;
-  static constexpr double exp_low = -746.0, exp_high = 710.0;
-  static constexpr double log_scale = 18014398509481984.0, log_scale_exponent = 54.0;  // 2^54
-  static constexpr std::array<double, 12> exp_series{1.0,
-                                                     1.0,
-                                                     0.5000000000000001,
-                                                     0.16666666666666669,
-                                                     0.04166666666662413,
-                                                     0.008333333333330062,
-                                                     0.0013888888917213717,
-                                                     0.00019841269863053618,
-                                                     2.4801521295954376e-05,
-                                                     2.7557268459997064e-06,
-                                                     2.7620088445409746e-07,
-                                                     2.510038549551032e-08};
-  static constexpr double erfc_centre = 4, erfc_end = 28;
-  static constexpr int expm1_terms = 14;
-  static constexpr std::array<double, 13> erf_series{
-      1.1283791670955126,     -0.3761263890318375,     0.11283791670954879,    -0.026866170645076792,
-      0.0052239776248180145,  -0.000854832698083379,   0.0001205533111164271,  -1.4925595266831182e-05,
-      1.6461000484121368e-06, -1.6350312701054695e-07, 1.4659775274047436e-08, -1.1372848856791674e-09,
-      5.957176147748911e-11};
-  static constexpr std::array<double, 24> erfc_series{
-      1.2329951186255526,     -0.13962111684056253,    0.015379652102619558,    0.06809705425469323,
-      -0.10103906603629459,   0.09373283499833023,     -0.0663303658124095,     0.03716751553777026,
-      -0.01619773405599449,   0.005031969975753176,    -0.0007577732973669146,  -0.00019925668432389153,
-      0.00015062169704678355, -2.439924428312988e-05,  -1.1222046316669005e-05, 5.709784760966506e-06,
-      2.9377854943443786e-07, -8.254699744871162e-07,  7.471952780500971e-08,   1.1005996198640057e-07,
-      -1.799947545903142e-08, -1.4091982822555755e-08, 1.868487385473519e-09,   1.263782858042137e-09};
-};
-
-/// Compound assignment for what has + - * /.
+/// Compound assignment for types with + - * /.
 template <class D>
 struct Arithmetic {
   friend D& operator+=(D& a, const D& b) { return a = a + b; }
@@ -119,7 +41,7 @@ struct Arithmetic {
 };
 
 /// `bytes` of lanes of T. Numbers convert to it; comparisons give a Register::Condition. The copy constructor
-/// keeps it from being passed in registers, which functions of different targets would disagree about.
+/// prevents passing in registers, for which functions of different targets have different conventions.
 template <class T, int bytes>
 class Register : public Arithmetic<Register<T, bytes>> {
   using S = Series<T>;
@@ -131,7 +53,7 @@ class Register : public Arithmetic<Register<T, bytes>> {
  public:
   static constexpr int size = bytes / static_cast<int>(sizeof(T));
 
-  /// A truth value per lane.
+  /// A boolean per lane.
   class Condition {
    public:
     explicit Condition(const Integers& lanes_) : lanes(lanes_) {}
@@ -153,7 +75,7 @@ class Register : public Arithmetic<Register<T, bytes>> {
   Register() : v{} {}
   template <class N>
     requires std::is_arithmetic_v<N>
-  Register(N number) : v(static_cast<T>(number) - Vector{}) {}  // NOLINT: made to be implicit
+  Register(N number) : v(static_cast<T>(number) - Vector{}) {}  // NOLINT: implicit by design
   Register(const Register& other) : v(other.v) {}
   Register& operator=(const Register& other) {
     v = other.v;
@@ -178,7 +100,7 @@ class Register : public Arithmetic<Register<T, bytes>> {
   friend Condition operator==(const Register& a, const Register& b) { return Condition(a.v == b.v); }
   friend Condition operator!=(const Register& a, const Register& b) { return Condition(a.v != b.v); }
 
-  /// a where the condition holds, b elsewhere.
+  /// a where the condition is true, otherwise b.
   friend Register where(const Condition& c, const Register& a, const Register& b) {
     return Register(c.lanes ? a.v : b.v);
   }
@@ -195,11 +117,11 @@ class Register : public Arithmetic<Register<T, bytes>> {
     return y;
   }
 
-  /// e^x within about 1 ulp, denormal results included.
+  /// e^x within about 1 ulp, including denormal results.
   friend Register exp(const Register& x) {
     const Reduced at(x.v);
     const Vector p = polynomial(S::exp_series, at.r).v;
-    // Times 2^n in two factors, neither of which leaves the normal range.
+    // Multiplies by 2^n in two factors, both in the normal range.
     const BitVector all = (BitVector)at.shifted, half = all >> 1;
     return Register(p * (Vector)(half << S::fraction_bits) * (Vector)((all - half) << S::fraction_bits));
   }
@@ -219,7 +141,7 @@ class Register : public Arithmetic<Register<T, bytes>> {
     return y.signed_like(x);
   }
 
-  /// ln x within about 1 ulp, denormal x included.
+  /// ln x within about 1 ulp, including denormal x.
   friend Register log(const Register& x) {
     const Integers tiny = x.v < std::numeric_limits<T>::min();
     const Vector normal = tiny ? x.v * S::log_scale : x.v;
@@ -228,11 +150,10 @@ class Register : public Arithmetic<Register<T, bytes>> {
     constexpr Bits root_half = std::bit_cast<Bits>(static_cast<T>(0.70710678118654752440));
     constexpr Bits one = S::bias << S::fraction_bits, units = (S::bias + S::fraction_bits)
                                                               << S::fraction_bits;
-    constexpr T unit = static_cast<T>(Bits{1} << S::fraction_bits) + T(S::bias);
     const BitVector shifted = (BitVector)normal + (one - root_half);
     const Vector f = (Vector)((shifted & fraction) + root_half) - T(1);
     const Vector e = (Vector)((shifted >> S::fraction_bits) | units) -
-                     (tiny ? (unit + S::log_scale_exponent) - Vector{} : unit - Vector{});
+                     (tiny ? (S::log_unit + S::log_scale_exponent) - Vector{} : S::log_unit - Vector{});
     Vector p;
     if constexpr (std::is_same_v<T, float>) {
       // ln(1 + f) = f - f²/2 + f³·p(f)
@@ -278,7 +199,7 @@ class Register : public Arithmetic<Register<T, bytes>> {
     Register bell;
     return erfc(x, bell);
   }
-  /// The same, and exp(-x²), of which its derivative is made.
+  /// As above, and exp(-x²), for its derivative.
   friend Register erfc(const Register& x, Register& bell) {
     const Register y = erfc_of_positive(abs(x), bell);
     return where(x < Register(0), Register(2) - y, y);
@@ -331,8 +252,8 @@ class Register : public Arithmetic<Register<T, bytes>> {
   }();
   /// 2/3, 2/5, …: (2·artanh(s)/s - 2)/s² in s².
   static constexpr auto artanh_series = [] {
-    std::array<T, 10> series{};
-    for (int i = 0; i < 10; ++i) series[i] = T(2) / static_cast<T>(2 * i + 3);
+    std::array<T, artanh_terms> series{};
+    for (int i = 0; i < artanh_terms; ++i) series[i] = T(2) / static_cast<T>(2 * i + 3);
     return series;
   }();
 
@@ -350,7 +271,7 @@ class Register : public Arithmetic<Register<T, bytes>> {
     }
     Vector r, n, shifted;
   };
-  /// a^y for positive normal a, within 2^-30: both factors of 2^(y·log2 a) in double.
+  /// a^y for positive normal a, within 2^-30; y·log2 a is computed in double.
   static Register positive_power(const Register& a, const Register& y) {
     typedef T Half __attribute__((vector_size(bytes / 2)));
     typedef typename S::Wide Wide __attribute__((vector_size(bytes)));
@@ -370,7 +291,7 @@ class Register : public Arithmetic<Register<T, bytes>> {
       Wide p = z * (2.0 / 15) + 2.0 / 13;
       for (int k = 11; k > 0; k -= 2) p = p * z + 2.0 / k;
       Wide t = __builtin_convertvector(exponent[i], Wide) * (e * 0.69314718055994530942 + s * p);
-      t = t > 200.0 ? 200.0 - Wide{} : t;  // infinity and 0 in float from here on
+      t = t > 200.0 ? 200.0 - Wide{} : t;  // gives infinity or 0 in float beyond
       t = t < -200.0 ? -200.0 - Wide{} : t;
       const Wide rounded = t * 1.44269504088896340736 + magic, n = rounded - magic;
       const Wide r = t - n * 0.69314718055994530942;
@@ -382,7 +303,7 @@ class Register : public Arithmetic<Register<T, bytes>> {
     __builtin_memcpy(&power.v, result, bytes);
     return power;
   }
-  /// std::pow of each lane, special values included.
+  /// std::pow per lane, including special values.
   static Register float_power(const Register& x, const Register& y) {
     const Register zero(0), one(1), endless(std::numeric_limits<T>::infinity()), a = abs(x),
                                                                                  size_of_y = abs(y);
@@ -403,11 +324,11 @@ class Register : public Arithmetic<Register<T, bytes>> {
   }
   static Register erfc_of_positive(const Register& x, Register& bell) {
     const Register z = where(x > Register(S::erfc_end), S::erfc_end, x);
-    // Both quotients, (z - centre)/(z + centre) and 1/(1 + 2z), by one division.
+    // Both quotients, (z - centre)/(z + centre) and 1/(1 + 2z), with one division.
     const Register above = z + Register(S::erfc_centre), scale = Register(1) + z + z;
     const Register inverse = Register(1) / (above * scale),
                    q = ((z - Register(S::erfc_centre)) * scale) * inverse;
-    // z² = square + lost, of the halves of z; the product of the upper ones is exact.
+    // z² = square + lost, from the halves of z; the product of the upper halves is exact.
     constexpr Bits lower = (Bits{1} << (S::fraction_bits / 2 + 1)) - 1;
     const Register high = Register((Vector)((BitVector)z.v & ~lower)), low = z - high, square = z * z;
     const Register lost = ((high * high - square) + Register(2) * high * low) + low * low;
@@ -416,7 +337,7 @@ class Register : public Arithmetic<Register<T, bytes>> {
     return bell * polynomial(S::erfc_series, q.v) * (above * inverse);
   }
 
-  // By the compilers' own names: <immintrin.h> would cost each user's file more than this header does.
+  // Compiler builtins: including <immintrin.h> would cost a user's file more than this header.
 #if defined(__clang__) && __has_builtin(__builtin_elementwise_sqrt)
   static void square_root(const Vector& x, Vector& y) { y = __builtin_elementwise_sqrt(x); }
 #elif defined(__GNUC__) && !defined(__clang__) && defined(__SSE2__)

@@ -1,5 +1,4 @@
-// How the softmax family and the losses on it walk their rows. Shared by softmax.cpp, kl.cpp,
-// distillation.cpp.
+// Iteration over rows for the softmax family and its losses. Shared by softmax.cpp, kl.cpp, distillation.cpp.
 #pragma once
 
 #include <algorithm>
@@ -12,17 +11,16 @@
 
 namespace retort::kernels {
 
-/// Elements whose exponentials one thread computes at a time: some ten microseconds.
+/// Elements per thread and chunk in exponentials: about ten microseconds.
 inline constexpr std::int64_t row_grain = 16384;
-/// Elements that are added up in T before the sum goes to a double, and that stay in the first cache
-/// meanwhile.
+/// Elements summed in T before the sum is added to a double; they stay in the first-level cache.
 inline constexpr std::int64_t row_block = 1024;
 
 inline std::int64_t rows_at_a_time(std::int64_t row) {
   return std::max<std::int64_t>(1, row_grain / std::max<std::int64_t>(1, row));
 }
 
-/// The `count` lanes from x, or all of them; the others are `fill`.
+/// Loads `count` lanes from x, or all of them; the others are `fill`.
 template <class T>
 inline Batch<T> load_lanes(const T* x, std::int64_t count, T fill) {
   return count == lanes<T> ? load(x) : load_partial(x, count, fill);
@@ -35,14 +33,14 @@ inline void store_lanes(T* y, const Batch<T>& v, std::int64_t count) {
     store_partial(y, v, count);
 }
 
-/// Fetches K registers that follow each other.
+/// Prefetches K adjacent registers.
 template <int K, class T>
 inline void prefetch_each(const T* x) {
   constexpr std::int64_t line = 64 / sizeof(T);
   for (std::int64_t i = 0; i < K * lanes<T>; i += line) prefetch(x + i);
 }
 
-/// K registers that follow each other; for K = 1 `count` lanes of one.
+/// Loads K adjacent registers; for K = 1, `count` lanes of one.
 template <int K, class T>
 inline std::array<Batch<T>, K> load_each(const T* x, std::int64_t count, T fill) {
   std::array<Batch<T>, K> v;
@@ -60,7 +58,7 @@ inline void store_each(T* y, const std::array<Batch<T>, K>& v, std::int64_t coun
     for (std::size_t k = 0; k < K; ++k) store<T>(y + static_cast<std::int64_t>(k) * lanes<T>, v[k]);
 }
 
-/// Walks n elements K registers at a time, f.operator()<K>(i, lanes), then register by register,
+/// Processes n elements K registers at a time with f.operator()<K>(i, lanes), then one at a time with
 /// f.operator()<1>(i, count), the last of which may have fewer lanes.
 template <class T, int K, class F>
 inline void walk(std::int64_t n, F f) {
@@ -79,7 +77,7 @@ inline std::array<double, 4> log_four(std::array<double, 4> x) {
   return x;
 }
 
-/// Calls f.operator()<4>(j) for each fourth j < n, then f.operator()<1>(j) for the rest.
+/// Calls f.operator()<4>(j) for every fourth j < n, then f.operator()<1>(j) for the remainder.
 template <class F>
 inline void in_fours(std::int64_t n, F f) {
   std::int64_t j = 0;
@@ -87,7 +85,7 @@ inline void in_fours(std::int64_t n, F f) {
   for (; j < n; ++j) f.template operator()<1>(j);
 }
 
-/// y[i] = f.operator()<L>(i, count), K registers at a time; `streamed` writes past the caches where y is
+/// y[i] = f.operator()<L>(i, count), K registers at a time; `streamed` uses non-temporal stores where y is
 /// aligned.
 template <class T, int K, class F>
 inline void fill_row(T* y, std::int64_t n, bool streamed, F f) {
@@ -103,7 +101,7 @@ inline void fill_row(T* y, std::int64_t n, bool streamed, F f) {
     });
 }
 
-/// The maximum of x [n], -infinity for none. NaN is passed over: the exponentials show it.
+/// The maximum of x [n]; -infinity if n = 0. NaN is ignored, since it shows in the exponentials.
 template <class T>
 T row_max(const T* x, std::int64_t n) {
   std::array<Batch<T>, 4> m;
@@ -115,7 +113,7 @@ T row_max(const T* x, std::int64_t n) {
   return max_lanes<T>(max_of<T>(max_of<T>(m[0], m[1]), max_of<T>(m[2], m[3])));
 }
 
-/// The sum of what add.operator()<K>(i, count) gives for K registers (zeros in the lanes beyond count).
+/// The sum of the results of add.operator()<K>(i, count) for K registers (zeros in the lanes beyond count).
 template <class T, int K, class F>
 double row_sum(std::int64_t n, F add) {
   double total = 0;
@@ -135,19 +133,19 @@ double row_sum(std::int64_t n, F add) {
   return total;
 }
 
-/// ln x, of one number.
+/// ln x of one number.
 template <class T>
 inline T log_of(double x) {
   return static_cast<T>(log<double>(Batch<double>(x)).get(0));
 }
 
-/// Rows of at most this many elements are turned, a register of rows at a time, so that a lane is a row:
-/// nothing is then added across lanes, and no lane stays empty.
+/// Rows of at most this many elements are transposed, a register of rows at a time, so that each lane is a
+/// row: no sums cross lanes, and no lane is empty.
 inline constexpr std::int64_t short_row = 64;
 
 namespace detail {
 #if defined(__AVX__)
-/// A square of 8 rows of floats or 4 of doubles, turned over its diagonal; rows are `from` and `to` apart.
+/// Transposes a square of 8 × 8 floats or 4 × 4 doubles; the rows have strides `from` and `to`.
 inline void turn_square(const float* x, std::int64_t from, float* y, std::int64_t to) {
   __m256 r[8], s[8];
   for (int i = 0; i < 8; ++i) r[i] = _mm256_loadu_ps(x + i * from);
@@ -180,20 +178,19 @@ inline void turn_square(const double* x, std::int64_t from, double* y, std::int6
 #endif
 }  // namespace detail
 
-/// y [columns][rows] = x [rows][columns] turned over, rows of x `from` apart, those of y `to`.
+/// y [columns][rows] = transpose of x [rows][columns]; the rows of x have stride `from`, those of y `to`.
 template <class T>
 inline void turn(const T* x, std::int64_t from, std::int64_t rows, std::int64_t columns, T* y,
                  std::int64_t to) {
 #if defined(__AVX__)
   constexpr std::int64_t side = 32 / sizeof(T);
   if (rows >= side && columns >= side) {
-    // The last square of each direction may overlap the one before: it then writes the same again.
+    // The last square in each direction may overlap the previous one and then rewrites the same values.
     for (std::int64_t r = 0; r < rows; r += side) {
       const T* const strip = x + std::min(r, rows - side) * from;
       for (std::int64_t c = 0; c < columns; c += side) {
         const std::int64_t first = std::min(c, columns - side);
-        // Short runs of many rows, where the hardware sees no streams: the next strip is fetched along with
-        // this one.
+        // The hardware detects no streams in short runs of many rows, so the next strip is prefetched.
         if (c % (2 * side) == 0)
           for (std::int64_t i = 0; i < side; ++i) prefetch(strip + (side + i) * from + c);
         detail::turn_square(strip + first, from, y + first * to + std::min(r, rows - side), to);
@@ -205,24 +202,24 @@ inline void turn(const T* x, std::int64_t from, std::int64_t rows, std::int64_t 
   for (std::int64_t r = 0; r < rows; ++r)
     for (std::int64_t c = 0; c < columns; ++c) y[c * to + r] = x[r * from + c];
 }
-/// y [n][lanes] from `count` rows of x [lanes][n]; the lanes of missing rows are 0.
+/// Transposes `count` rows of x [lanes][n] to y [n][lanes]; missing rows are 0.
 template <class T>
 inline void turn_in(const T* x, std::int64_t n, std::int64_t count, T* y) {
   if (count < lanes<T>) std::fill_n(y, n * lanes<T>, T{0});
   turn(x, n, count, n, y, lanes<T>);
 }
-/// The way back.
+/// The inverse.
 template <class T>
 inline void turn_out(const T* x, std::int64_t n, std::int64_t count, T* y) {
   turn(x, lanes<T>, n, count, y, n);
 }
 
-/// The shift of the exponentials of a long row: block by block the greatest element so far, so
-/// that one visit does. A factor corrects the blocks before a greater one.
+/// The shift of the exponentials of a long row: the running maximum per block, so that one pass suffices. A
+/// factor corrects the blocks before a larger maximum.
 template <class T>
 class RunningShift {
  public:
-  /// Elements of a block, and what a row has at most of them.
+  /// The block size, and the maximum number of blocks per row.
   static constexpr std::int64_t most_blocks = 256;
   static std::int64_t block_of(std::int64_t n) {
     return std::max(row_block, ((n + most_blocks - 1) / most_blocks + 63) / 64 * 64);
@@ -230,21 +227,20 @@ class RunningShift {
 
   RunningShift() {}  // the shifts are written before they are read
 
-  /// Starts block `index`, whose maximum is `max`; gives by how much the shift falls: 0, or the old less the
-  /// new. It does not fall after blocks of -infinity, whose exponentials are 0 for any shift.
+  /// Starts block `index`, whose maximum is `max`. Returns the change of the shift: 0, or the old minus the
+  /// new shift. It is 0 after blocks of only -infinity, whose exponentials are 0 for any shift.
   T next(std::int64_t index, T max) {
     const bool starts = index == 0 || greatest_ == -infinity<T>;
     greatest_ = std::max(greatest_, max);
-    shifts_[index] =
-        greatest_ == -infinity<T> ? T{0} : greatest_;  // -infinity would make -inf - -inf of -inf
+    shifts_[index] = greatest_ == -infinity<T> ? T{0} : greatest_;  // avoids -inf - -inf
     return starts ? T{0} : shifts_[index - 1] - shifts_[index];
   }
-  /// Starts from a maximum that is known.
+  /// Starts from a known maximum.
   void expect(T max) { greatest_ = max; }
 
   T at(std::int64_t index) const { return shifts_[index]; }
   T greatest() const { return greatest_; }
-  /// What the exponentials of a block still have to be multiplied by; `scale` is 1/temperature.
+  /// The remaining factor of a block's exponentials; `scale` is 1/temperature.
   T factor(std::int64_t index, T scale) const {
     const T fall = shifts_[index] - greatest_;
     return fall >= T{0} ? T{1} : exp<T>(Batch<T>(fall * scale)).get(0);
@@ -255,7 +251,7 @@ class RunningShift {
   std::array<T, most_blocks> shifts_;
 };
 
-/// Room for n elements, 64-byte aligned, kept by each thread for its next call with the same slot.
+/// Thread-local memory for n elements, 64-byte aligned, reused by later calls with the same slot.
 template <class T, int Slot = 0>
 T* scratch(std::int64_t n) {
   struct alignas(64) Line {

@@ -1,5 +1,5 @@
-// One register of float or double, how rows of any length are walked with it, and exp and log for it. What is
-// used of xsimd 8.1 is limited to operations that are right on SSE2, AVX2 and AVX-512 alike.
+// One register of float or double, iteration over rows of any length, and exp and log. The parts of xsimd 8.1
+// used are those that are correct on SSE2, AVX2 and AVX-512.
 #pragma once
 
 #include <array>
@@ -12,12 +12,14 @@
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#pragma GCC diagnostic ignored "-Wuninitialized"  // by g++ 12 of its own AVX-512 header
+#pragma GCC diagnostic ignored "-Wuninitialized"  // false positives of g++ 12 in its own AVX-512 header
 #endif
 #include <xsimd/xsimd.hpp>
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic pop
 #endif
+
+#include "retort/framework/kernels/series.hpp"
 
 namespace retort::kernels {
 
@@ -31,7 +33,7 @@ inline constexpr std::int64_t lanes = static_cast<std::int64_t>(Batch<T>::size);
 template <class T>
 inline constexpr T infinity = std::numeric_limits<T>::infinity();
 
-/// a·b + c, fused where the machine can (xsimd 8.1 does not fuse on AVX-512).
+/// a·b + c, fused if the machine supports it (xsimd 8.1 does not fuse on AVX-512).
 template <class T>
 inline Batch<T> fma(const Batch<T>& a, const Batch<T>& b, const Batch<T>& c) {
 #if defined(__AVX512F__)
@@ -53,23 +55,23 @@ inline void store(T* y, const Batch<T>& v) {
   v.store_unaligned(y);
 }
 
-/// Asks for what is read some steps later; the hardware would not look beyond the page.
+/// Prefetches data needed some steps later; the hardware prefetcher stops at the page boundary.
 template <class T>
 inline void prefetch(const T* x) {
   __builtin_prefetch(x);
 }
-/// Elements between what is computed and what is fetched, where long rows are walked.
+/// Prefetch distance in elements, for long rows.
 inline constexpr std::int64_t ahead = 2048;
 
-/// A result of this many bytes will not be found in the cache again: it is written past it.
+/// Results of at least this many bytes exceed the caches and use non-temporal stores.
 inline constexpr std::int64_t streamed_bytes = std::int64_t{16} << 20;
 template <class T>
 inline bool is_aligned(const T* y) {
   return reinterpret_cast<std::uintptr_t>(y) % (static_cast<std::size_t>(lanes<T>) * sizeof(T)) == 0;
 }
 
-/// Stores past the caches, for results too large to be found there again. y is aligned to the register. What
-/// wrote so calls finish_stores() before another thread may read it.
+/// A non-temporal store, for results that exceed the caches. y is aligned to the register. Call
+/// finish_stores() before another thread reads them.
 template <class T>
 inline void store_past_cache(T* y, const Batch<T>& v) {
 #if defined(__AVX512F__)
@@ -99,7 +101,8 @@ alignas(64) inline constexpr std::int32_t first_lanes[16] = {-1, -1, -1, -1, -1,
 }
 #endif
 
-/// The first `count` lanes from x (0 < count < lanes), `fill` in the others. Reads nothing behind x + count.
+/// Loads the first `count` lanes from x (0 < count < lanes), `fill` in the others. Reads nothing past x +
+/// count.
 template <class T>
 inline Batch<T> load_partial(const T* x, std::int64_t count, T fill) {
 #if defined(__AVX512F__)
@@ -121,7 +124,7 @@ inline Batch<T> load_partial(const T* x, std::int64_t count, T fill) {
 #endif
 }
 
-/// Stores the first `count` lanes (0 < count < lanes) and touches nothing behind them.
+/// Stores the first `count` lanes (0 < count < lanes) and writes nothing past them.
 template <class T>
 inline void store_partial(T* y, const Batch<T>& v, std::int64_t count) {
 #if defined(__AVX512F__)
@@ -144,8 +147,8 @@ inline void store_partial(T* y, const Batch<T>& v, std::int64_t count) {
 #endif
 }
 
-/// While it lives and where it is wanted, this thread's results too small for a normal number are 0:
-/// computing with denormal ones takes a hundred times as long. For sums that they do not change.
+/// During its lifetime, if enabled, denormal results on this thread are flushed to 0, since arithmetic with
+/// denormals is a hundred times slower. For sums in which they are negligible.
 class FlushToZero {
  public:
 #if defined(__SSE2__)
@@ -165,7 +168,7 @@ class FlushToZero {
 };
 
 namespace detail {
-/// The lanes folded by an operation that has an overload for each register width.
+/// Reduces the lanes with an operation that has an overload for each register width.
 template <class T, class Operation>
 inline T fold(const Batch<T>& v, Operation operation) {
 #if defined(__AVX512F__)
@@ -225,14 +228,14 @@ template <class T>
 inline T sum_lanes(const Batch<T>& v) {
   return detail::fold(v, detail::Add{});
 }
-/// The greatest lane; of registers without NaN.
+/// The largest lane of a register without NaN.
 template <class T>
 inline T max_lanes(const Batch<T>& v) {
   return detail::fold(v, detail::Max{});
 }
 
-/// a > b ? a : b; so where a is NaN b comes out, and where b is NaN it comes out. max_of(x, acc) forgets NaN
-/// in x, max_of(acc, x) lets the last one through.
+/// a > b ? a : b, so the result is b if either is NaN. max_of(x, acc) ignores NaN in x; in max_of(acc, x) the
+/// last one passes.
 template <class T>
 inline Batch<T> max_of(const Batch<T>& a, const Batch<T>& b) {
   return xsimd::max(a, b);
@@ -245,61 +248,11 @@ using xsimd::select;  // select(condition, yes, no)
 
 namespace detail {
 template <class T>
-struct Format;  // the bit pattern of a number, and the series that exp and log need for it
-template <>
-struct Format<float> {
-  using Bits = std::uint32_t;
-  static constexpr int fraction_bits = 23;
-  static constexpr Bits bias = 127;
-  // ln 2 in two parts; a small integer times the first is exact.
-  static constexpr float ln2_high = 0.693359375f, ln2_low = -0.00021219444005469057f;
-  static constexpr float exp_low = -104.0f, exp_high = 89.0f;  // 0 and infinity beyond them
-  static constexpr float log_scale = 33554432.0f;  // 2^25 lifts any denormal into the normal range
-  static constexpr float log_scale_exponent = 25.0f, log_unit = 8388608.0f + 127.0f;
-  // exp(r) on |r| <= ln 2 / 2: from r² on interpolated at the Chebyshev nodes, 2^-26.6 of exp(r).
-  static constexpr std::array<float, 7> exp_series{1.0f,
-                                                   1.0f,
-                                                   0.5f,
-                                                   0.16666576989698775f,
-                                                   0.041666554617204574f,
-                                                   0.008363179052722578f,
-                                                   0.0013926183587713494f};
-  // (ln(1 + f) - f + f²/2) / f³ on sqrt(1/2) <= 1 + f <= sqrt(2), likewise: 2^-28 of ln(1 + f).
-  static constexpr std::array<float, 9> log_series{
-      0.33333331180030046f,  -0.24999996957950882f, 0.200007157488921f,
-      -0.16667802319501254f, 0.1424905764569748f,   -0.12425687331451106f,
-      0.1168541992348674f,   -0.11479733846637635f, 0.06971611471451178f};
-};
-template <>
-struct Format<double> {
-  using Bits = std::uint64_t;
-  static constexpr int fraction_bits = 52;
-  static constexpr Bits bias = 1023;
-  static constexpr double ln2_high = 0.6931471803691238, ln2_low = 1.9082149292705877e-10;
-  static constexpr double exp_low = -746.0, exp_high = 710.0;
-  static constexpr double log_scale = 18014398509481984.0;  // 2^54
-  static constexpr double log_scale_exponent = 54.0, log_unit = 4503599627370496.0 + 1023.0;
-  static constexpr std::array<double, 12> exp_series{1.0,
-                                                     1.0,
-                                                     0.5000000000000001,
-                                                     0.16666666666666669,
-                                                     0.04166666666662413,
-                                                     0.008333333333330062,
-                                                     0.0013888888917213717,
-                                                     0.00019841269863053618,
-                                                     2.4801521295954376e-05,
-                                                     2.7557268459997064e-06,
-                                                     2.7620088445409746e-07,
-                                                     2.510038549551032e-08};  // 2^-55.7
-  static constexpr int log_terms = 10;
-};
-}  // namespace detail
-
-namespace detail {
+using Format = retort::lanes::Series<T>;
 template <class T>
 inline constexpr T log2_e = static_cast<T>(1.44269504088896340735992468100189214);
 
-/// v·2^n for the integer n in the low bits of `shifted`, twice the exponent's bias added to it.
+/// v·2^n for the integer n in the low bits of `shifted`, to which twice the exponent's bias is added.
 template <class T>
 inline Batch<T> times_power_of_2(const Batch<T>& v, [[maybe_unused]] const Batch<T>& n,
                                  [[maybe_unused]] const Batch<T>& shifted) {
@@ -309,7 +262,7 @@ inline Batch<T> times_power_of_2(const Batch<T>& v, [[maybe_unused]] const Batch
   else
     return _mm512_scalef_pd(v, n);
 #else
-  // In two factors, neither of which leaves the normal range.
+  // In two factors, both in the normal range.
   using Bits = xsimd::batch<typename Format<T>::Bits>;
   constexpr int fraction_bits = Format<T>::fraction_bits;
   const Bits bits = xsimd::bitwise_cast<Bits>(shifted);
@@ -319,7 +272,7 @@ inline Batch<T> times_power_of_2(const Batch<T>& v, [[maybe_unused]] const Batch
 #endif
 }
 
-/// Each x[k] = e^(factor·x[k]), from constants that have the factor in them; x within what they allow.
+/// Each x[k] = e^(factor·x[k]), with the factor included in the constants; x must be in their range.
 template <class T, std::size_t K, class Constants>
 inline void exp_with(std::array<Batch<T>, K>& x, const Constants& constants) {
   using F = Format<T>;
@@ -335,7 +288,7 @@ inline void exp_with(std::array<Batch<T>, K>& x, const Constants& constants) {
   for (std::size_t k = 0; k < K; ++k) x[k] = times_power_of_2<T>(p[k], n[k], shifted[k]);
 }
 
-/// For e^x itself.
+/// The constants of e^x.
 template <class T>
 struct ExpConstants {
   static Batch<T> to_exponent() { return Batch<T>(log2_e<T>); }
@@ -345,28 +298,28 @@ struct ExpConstants {
 };
 }  // namespace detail
 
-/// Each x[k] = e^x[k] within about 1 ulp, denormal results included: 0 at -infinity, infinity on overflow,
-/// NaN stays. Several registers step by step together keep the processor's pipes full.
+/// Each x[k] = e^x[k] within about 1 ulp, including denormal results: 0 at -infinity, infinity on overflow,
+/// NaN for NaN. Several registers are interleaved to fill the processor's pipelines.
 template <class T, std::size_t K>
 inline void exp_each(std::array<Batch<T>, K>& x) {
   using F = detail::Format<T>;
   for (Batch<T>& v : x) v = max_of<T>(Batch<T>(F::exp_low), min_of<T>(Batch<T>(F::exp_high), v));
   detail::exp_with<T>(x, detail::ExpConstants<T>{});
 }
-/// The same for no x above 0.
+/// As above, for x <= 0.
 template <class T, std::size_t K>
 inline void exp_each_below_0(std::array<Batch<T>, K>& x) {
   for (Batch<T>& v : x) v = max_of<T>(Batch<T>(detail::Format<T>::exp_low), v);
   detail::exp_with<T>(x, detail::ExpConstants<T>{});
 }
 
-/// e^(factor·x) for no x above 0, as fast as e^x: the positive factor goes into the constants.
+/// e^(factor·x) for x <= 0, as fast as e^x: the positive factor is included in the constants.
 template <class T>
 class ScaledExp {
  public:
   explicit ScaledExp(double factor) {
     using F = detail::Format<T>;
-    // Its powers would not fit beyond these; then it is multiplied.
+    // Beyond these bounds the scaled constants would overflow, and x is multiplied by the factor instead.
     if (!(factor >= 1e-4 && factor <= 1e4)) {
       before_ = Batch<T>(static_cast<T>(factor));
       multiplies_ = true;
@@ -444,13 +397,14 @@ inline void log_of_normal(std::array<Batch<T>, K>& x, const std::array<Batch<T>,
     for (std::size_t k = 0; k < K; ++k) p[k] = fma<T>(p[k], z[k], e[k] * Batch<T>(F::ln2_low));
     for (std::size_t k = 0; k < K; ++k) p[k] = fma<T>(z[k], Batch<T>(T(-0.5)), p[k]);
   } else {
+    using retort::lanes::artanh_terms;
     // ln(1 + f) = 2·artanh(s) with s = f/(2 + f); written as f - f²/2 + s·(f²/2 + s²·p(s²)), which keeps f
     // exact.
     std::array<Batch<T>, K> s;
     for (std::size_t k = 0; k < K; ++k) s[k] = x[k] / (x[k] + Batch<T>(T{2}));
     for (std::size_t k = 0; k < K; ++k) z[k] = s[k] * s[k];
-    for (std::size_t k = 0; k < K; ++k) p[k] = Batch<T>(T{2} / T{2 * F::log_terms + 1});
-    for (int i = F::log_terms - 1; i > 0; --i)
+    for (std::size_t k = 0; k < K; ++k) p[k] = Batch<T>(T{2} / T{2 * artanh_terms + 1});
+    for (int i = artanh_terms - 1; i > 0; --i)
       for (std::size_t k = 0; k < K; ++k)
         p[k] = fma<T>(p[k], z[k], Batch<T>(T{2} / static_cast<T>(2 * i + 1)));
     for (std::size_t k = 0; k < K; ++k) {
@@ -462,7 +416,7 @@ inline void log_of_normal(std::array<Batch<T>, K>& x, const std::array<Batch<T>,
   for (std::size_t k = 0; k < K; ++k) x[k] = fma<T>(e[k], Batch<T>(F::ln2_high), p[k] + x[k]);
 }
 
-/// ln x of any x.
+/// ln x for any x.
 template <class T>
 inline Batch<T> log_of_any(const Batch<T>& x) {
   using F = Format<T>;
@@ -477,8 +431,8 @@ inline Batch<T> log_of_any(const Batch<T>& x) {
 }
 }  // namespace detail
 
-/// Each x[k] = ln x[k] within about 1 ulp, denormal x included: -infinity at 0, infinity at infinity, NaN
-/// below 0 and for NaN.
+/// Each x[k] = ln x[k] within about 1 ulp, including denormal x: -infinity at 0, infinity at infinity, NaN
+/// for negative x and NaN.
 template <class T, std::size_t K>
 inline void log_each(std::array<Batch<T>, K>& x) {
   const Batch<T> least(std::numeric_limits<T>::min()), greatest(std::numeric_limits<T>::max());

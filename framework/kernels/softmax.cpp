@@ -6,8 +6,8 @@
 namespace retort::kernels {
 namespace {
 
-/// Elements [n][stride] of which `count` lanes are columns of their own: the walk over classes where inner >
-/// 1, and over short rows that were turned.
+/// Elements [n][stride] of which `count` lanes are independent columns: iterates over classes if inner > 1,
+/// and over transposed short rows.
 template <class T>
 struct Columns {
   std::int64_t n, stride, count;
@@ -22,7 +22,7 @@ struct Columns {
   void put(T* y, std::int64_t j, const Batch<T>& v) const { store_lanes(y + j * stride, v, count); }
 };
 
-/// A sum down a column whose error does not grow with the number of terms (Kahan, over sums of 8).
+/// Column sums whose error does not grow with the number of terms (Kahan, over sums of 8).
 template <class T>
 class ColumnSum {
  public:
@@ -38,7 +38,8 @@ class ColumnSum {
  private:
   void flush() {
     const Batch<T> corrected = part_ - lost_, next = sum_ + corrected, zero(T{0});
-    lost_ = select(next - next == zero, (next - sum_) - corrected, zero);  // an infinite sum loses nothing
+    // An infinite sum has no correction.
+    lost_ = select(next - next == zero, (next - sum_) - corrected, zero);
     sum_ = next;
     part_ = zero;
   }
@@ -53,8 +54,8 @@ Batch<T> column_max(const Columns<T>& columns, const T* x) {
   return max;
 }
 
-/// The sum of exp(x - shift) down each column; the exponentials go to y if it isn't null. Without a bound the
-/// shift is not always the maximum.
+/// The sum of exp(x - shift) down each column; the exponentials are written to y unless null. Unless Bounded,
+/// the shift may not be the maximum.
 template <class T, bool Bounded = true>
 Batch<T> exp_sum(const Columns<T>& columns, const T* x, const Batch<T>& shift, T* y) {
   ColumnSum<T> sum;
@@ -73,8 +74,8 @@ Batch<T> exp_sum(const Columns<T>& columns, const T* x, const Batch<T>& shift, T
   return sum.value();
 }
 
-/// The maximum of a row and the sum of exp(x - max). The exponentials go to e if it isn't null, those of
-/// block b still to be multiplied by shift.factor(b, 1).
+/// The maximum of a row and the sum of exp(x - max). The exponentials are written to e unless null; those of
+/// block b must still be multiplied by shift.factor(b, 1).
 template <class T>
 double exp_sum(const T* x, std::int64_t n, RunningShift<T>& shift, T* e) {
   const std::int64_t block = RunningShift<T>::block_of(n);
@@ -96,17 +97,17 @@ double exp_sum(const T* x, std::int64_t n, RunningShift<T>& shift, T* e) {
   return total;
 }
 
-/// The number that logsumexp subtracts before exp. It is finite: inf - inf would be NaN.
+/// The number that logsumexp subtracts before exp; finite, since inf - inf would be NaN.
 template <class T>
 Batch<T> finite_shift(const Batch<T>& max) {
   return select(xsimd::abs(max) == Batch<T>(infinity<T>), Batch<T>(T{0}), max);
 }
 
-/// Runs an operation y [outer, n, inner] = f(a, b): each long row by row(a, b, y), short rows and inner > 1
-/// in registers of columns by columns(Columns, a, b, y, position in [outer, inner]). b may be null.
+/// Computes y [outer, n, inner] = f(a, b): long rows one by one with row(a, b, y); short rows and inner > 1
+/// in registers of columns with columns(Columns, a, b, y, position in [outer, inner]). b may be null.
 template <class T, class Row, class Column>
-void run(const T* a, const T* b, T* y, std::int64_t outer, std::int64_t n, std::int64_t inner, Row row,
-         Column column) {
+void run(const T* a, const T* b, T* y, const Axis& axis, Row row, Column column) {
+  const auto [outer, n, inner] = axis;
   if (outer * n * inner == 0) return;
   if (inner > 1) {
     const std::int64_t strips = (inner + lanes<T> - 1) / lanes<T>;
@@ -144,9 +145,9 @@ void run(const T* a, const T* b, T* y, std::int64_t outer, std::int64_t n, std::
 
 template <class T>
 void softmax(const T* x, T* y, const Axis& axis) {
-  const auto [outer, classes, inner] = axis;
+  const Index classes = axis.n;
   run<T>(
-      x, nullptr, y, outer, classes, inner,
+      x, nullptr, y, axis,
       [classes](const T* from, const T*, T* to, std::int64_t, bool streamed) {
         T* e = streamed ? scratch<T>(classes) : to;
         RunningShift<T> shift;
@@ -170,9 +171,9 @@ void softmax(const T* x, T* y, const Axis& axis) {
 
 template <class T>
 void log_softmax(const T* x, T* y, const Axis& axis) {
-  const auto [outer, classes, inner] = axis;
+  const Index classes = axis.n;
   run<T>(
-      x, nullptr, y, outer, classes, inner,
+      x, nullptr, y, axis,
       [classes](const T* from, const T*, T* to, std::int64_t, bool streamed) {
         RunningShift<T> shift;
         const Batch<T> rest(log_of<T>(exp_sum<T>(from, classes, shift, nullptr))), max(shift.greatest());
@@ -194,12 +195,13 @@ void logsumexp(const T* x, T* y, const Axis& axis) {
   const auto [outer, classes, inner] = axis;
   if (classes == 0) std::fill_n(y, outer * inner, -infinity<T>);
   run<T>(
-      x, nullptr, nullptr, outer, classes, inner,
+      x, nullptr, nullptr, axis,
       [y, classes](const T* from, const T*, T*, std::int64_t i, bool) {
         RunningShift<T> shift;
         const double sum = exp_sum<T>(from, classes, shift, nullptr);
         const T max = shift.greatest();
-        // Beside an infinite maximum the sum is 0 or NaN; it is NaN only where x is, once +inf is set aside.
+        // If the maximum is infinite, the sum is 0 or NaN. Except for +inf, it is NaN only if an element is
+        // NaN.
         if (max == -infinity<T>)
           y[i] = sum == 0 ? max : static_cast<T>(sum);
         else if (max == infinity<T>)
@@ -218,9 +220,9 @@ void logsumexp(const T* x, T* y, const Axis& axis) {
 
 template <class T>
 void softmax_backward(const T* y, const T* g, T* dx, const Axis& axis) {
-  const auto [outer, classes, inner] = axis;
+  const Index classes = axis.n;
   run<T>(
-      y, g, dx, outer, classes, inner,
+      y, g, dx, axis,
       [classes](const T* p, const T* from, T* to, std::int64_t, bool streamed) {
         const Batch<T> zero(T{0});
         const Batch<T> dot(
@@ -256,9 +258,9 @@ void softmax_backward(const T* y, const T* g, T* dx, const Axis& axis) {
 
 template <class T>
 void log_softmax_backward(const T* y, const T* g, T* dx, const Axis& axis) {
-  const auto [outer, classes, inner] = axis;
+  const Index classes = axis.n;
   run<T>(
-      y, g, dx, outer, classes, inner,
+      y, g, dx, axis,
       [classes](const T* log_p, const T* from, T* to, std::int64_t, bool streamed) {
         const Batch<T> sum(
             static_cast<T>(row_sum<T, 4>(classes, [=]<int K>(std::int64_t i, std::int64_t count) {
@@ -290,7 +292,7 @@ template <class T>
 void logsumexp_backward(const T* x, const T* y, const T* g, T* dx, const Axis& axis) {
   const auto [outer, classes, inner] = axis;
   run<T>(
-      x, nullptr, dx, outer, classes, inner,
+      x, nullptr, dx, axis,
       [=](const T* from, const T*, T* to, std::int64_t row, bool streamed) {
         const Batch<T> total(y[row]), factor(g[row]);
         fill_row<T, 4>(to, classes, streamed, [=]<int K>(std::int64_t i, std::int64_t count) {

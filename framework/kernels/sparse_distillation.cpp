@@ -18,15 +18,15 @@ struct Scratch {
       : soft(static_cast<std::size_t>(call.classes)), kept(static_cast<std::size_t>(call.kept)) {}
 
   struct Kept {
-    double z, log_p, p, q;  // softened logit less its shift, and both probabilities
+    double z, log_p, p, q;  // softened logit minus its shift, and both probabilities
   };
   std::vector<T> soft;   // exponentials of all classes, 0 for the kept ones
-  std::vector<T> plain;  // exponentials at temperature 1, where they are no power of `soft`
+  std::vector<T> plain;  // exponentials at temperature 1, if they are not powers of `soft`
   std::vector<Kept> kept;
 };
 
-/// The values that all rows of a call share. The exponentials that are visited are exp(s/T), or exp(s) if
-/// only the labels need them; those of the labels are their power of T.
+/// Values shared by all rows of a call. The exponentials of the first pass are exp(s/T), or exp(s) if only
+/// the labels need them; those of the labels are their T-th power.
 template <class T>
 struct Setting {
   explicit Setting(const SparseDistillationRows<T>& of)
@@ -45,7 +45,7 @@ struct Setting {
   bool needs_rest, labels;
   double temperature;
   ScaledExp<T> exponential;
-  int power;  // 0: the exponentials of the labels are computed by themselves
+  int power;  // 0: the labels' exponentials are computed separately
   bool streamed;
 };
 
@@ -71,7 +71,7 @@ class Row {
         label_(call_.labels != nullptr ? call_.labels[row] : 0),
         scratch_(scratch) {}
 
-  /// The loss; then gradient() may be called.
+  /// Returns the loss; gradient() may be called afterwards.
   double loss() {
     const double T2 = call_.temperature * call_.temperature;
     if (setting_.needs_rest || setting_.labels) visit();
@@ -81,7 +81,7 @@ class Row {
     return value + (1 - call_.alpha) * entropy;
   }
 
-  /// Writes `factor` times the gradient of the loss; `out` may be the student's row.
+  /// Writes the gradient of the loss times `factor`; `out` may be the student's row.
   void gradient(T* out, double factor) {
     const double soft = factor * call_.alpha * call_.temperature, hard = factor * (1 - call_.alpha);
     // All classes that are not kept have the same multiple of their exponential.
@@ -90,7 +90,7 @@ class Row {
       rest =
           soft * (mass_ * q_rest_ - (call_.tail == SparseTail::bucket ? std::exp(log_tail_) : 0)) / sum_rest_;
     const double of_plain = setting_.labels ? hard / sum_plain_ : 0;
-    // The kept classes are read before they are written over.
+    // The kept classes are read before they are overwritten.
     for (Index k = 0; k < call_.kept && setting_.labels; ++k)
       kept(k).z = of_plain * std::exp(static_cast<double>(student_[indices_[k]] - shift_.greatest()));
     if (rest == 0 && of_plain == 0)
@@ -107,8 +107,8 @@ class Row {
   auto& kept(Index k) { return scratch_.kept[static_cast<std::size_t>(k)]; }
   Index end_of_block(Index begin) const { return std::min(begin + block_, classes_); }
 
-  /// Sets the exponentials of the classes that are not kept, relative to the shift of their block, and the
-  /// sums.
+  /// Computes the exponentials of the classes that are not kept, relative to the shift of their block, and
+  /// the sums.
   void visit() {
     Index next = 0;  // kept class
     T* const soft = scratch_.soft.data();
@@ -143,8 +143,8 @@ class Row {
     if (setting_.labels && power_ == 0) visit_plain();
   }
 
-  /// Sets the exponentials relative to the greatest class that is not kept, where all of these are so much
-  /// less probable than a kept one that their exponentials have vanished.
+  /// Recomputes the exponentials relative to the largest class that is not kept, if all of them have
+  /// underflowed next to a kept class.
   void visit_rest() {
     T* const soft = scratch_.soft.data();
     const double greatest = static_cast<double>(shift_.greatest());

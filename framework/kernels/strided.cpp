@@ -23,7 +23,7 @@ void copy_row(const T* x, std::int64_t stride, T* y, std::int64_t n) {
     for (std::int64_t i = 0; i < n; ++i) y[i] = x[i * stride];
 }
 
-/// One block of a transpose: y [rows, n], its rows y_stride apart, from x [n, rows], its rows `stride` apart.
+/// One block of a transpose: y [rows, n] with row stride y_stride from x [n, rows] with row stride `stride`.
 template <class T>
 void transpose_block(const T* x, std::int64_t stride, T* y, std::int64_t y_stride, std::int64_t rows,
                      std::int64_t n) {
@@ -39,7 +39,7 @@ void transpose_block(const T* x, std::int64_t stride, T* y, std::int64_t y_strid
 
 template <class T>
 void strided_copy(const T* x, T* y, int rank, const std::int64_t* extents, const std::int64_t* strides) {
-  // Dimensions of extent 1 dropped, neighbours that are walked as one merged.
+  // Drops dimensions of extent 1 and merges adjacent dimensions with matching strides.
   std::array<std::int64_t, 8> extent{}, stride{};
   int dims = 0;
   std::int64_t size = 1;
@@ -61,7 +61,7 @@ void strided_copy(const T* x, T* y, int rank, const std::int64_t* extents, const
     return;
   }
   const std::int64_t n = extent[dims - 1], along = stride[dims - 1];
-  // A dimension next to which x is contiguous, where the last one isn't: together they are a transpose.
+  // A dimension along which x is contiguous if the last one is not: together they are a transpose.
   int down = -1;
   if (along != 0 && along != 1)
     for (int d = 0; d < dims - 1; ++d)
@@ -75,7 +75,7 @@ void strided_copy(const T* x, T* y, int rank, const std::int64_t* extents, const
     });
     return;
   }
-  // The items: every other dimension, and within a transpose its blocks.
+  // The work items: all other dimensions, and the blocks of a transpose.
   const std::int64_t width = down < 0 ? n : block, row_blocks = (rows + block - 1) / block,
                      column_blocks = (n + width - 1) / width, outer = size / (n * rows);
   const std::int64_t item = std::min(n, width) * std::min(rows, block);

@@ -1,4 +1,4 @@
-// The geometry of windows that slide over images, which convolution and pooling share.
+// Geometry of sliding windows over images, shared by convolution and pooling.
 #pragma once
 
 #include <algorithm>
@@ -7,15 +7,14 @@
 
 namespace retort::kernels {
 
-/// Windows of kernel_h × kernel_w (dilated) that slide over planes of height × width with padding around
-/// them.
+/// Windows of kernel_h × kernel_w (dilated) that slide over planes of height × width with padding.
 struct Windows {
   Index height = 0, width = 0;
   Index kernel_h = 1, kernel_w = 1;
   Index stride_h = 1, stride_w = 1;
   Index padding_h = 0, padding_w = 0;
   Index dilation_h = 1, dilation_w = 1;
-  Index out_h = 0, out_w = 0;  ///< window positions; windows may reach beyond the padding
+  Index out_h = 0, out_w = 0;  ///< window positions; windows may extend past the padding
 
   Index plane() const { return height * width; }
   Index window() const { return kernel_h * kernel_w; }
@@ -33,7 +32,7 @@ class Columns {
         end_(shift >= extent ? begin_ : std::clamp<Index>((extent - 1 - shift) / stride + 1, begin_, count)) {
   }
 
-  /// Columns outside of the row are `fill`.
+  /// Columns outside the row are `fill`.
   template <class T>
   void read(const T* row, T fill, T* to) const {
     std::fill_n(to, begin_, fill);

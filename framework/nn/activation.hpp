@@ -6,9 +6,9 @@
 #include "retort/framework/nn/module.hpp"
 #include "retort/framework/ops/elementwise.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
-/// A module that does what a function of one tensor does.
+/// A module that applies a function of one tensor.
 template <Tensor (*function)(const Tensor&)>
 class Activation : public Module {
  public:
@@ -24,7 +24,7 @@ using Sigmoid = Activation<sigmoid>;
 /// silu(x).
 using SiLU = Activation<silu>;
 
-/// A module that does what a function of a tensor and one further argument does.
+/// A module that applies a function of a tensor and a number.
 template <Tensor (*function)(const Tensor&, double)>
 class ScaledActivation : public Module {
  public:
@@ -53,7 +53,7 @@ struct GELUOptions {
   GeluApproximation approximate = GeluApproximation::none;
 };
 
-/// gelu(x), exactly or by the tanh approximation.
+/// gelu(x), exact or with the tanh approximation.
 class GELU : public Module {
  public:
   explicit GELU(GELUOptions options = {}) : approximate_(options.approximate) {}
@@ -75,7 +75,7 @@ class Softplus : public Module {
   SoftplusOptions options_;
 };
 
-/// softmax(x, dim). The dimension must be named: PyTorch's implicit choice is not supported.
+/// softmax(x, dim). `dim` is required: PyTorch's implicit choice is not supported.
 class Softmax : public Module {
  public:
   explicit Softmax(std::int64_t dim) : dim_(dim) {}
@@ -95,15 +95,15 @@ class LogSoftmax : public Module {
   std::int64_t dim_;
 };
 
-/// Its input.
+/// Returns its input.
 class Identity : public Module {
  public:
   Tensor operator()(const Tensor& x) const { return output(x); }
 };
 
-/// In training, each element is 0 with probability p and divided by 1 - p otherwise; the input itself in
-/// evaluation.
-/// Throws: ValueError for p outside [0, 1].
+/// In training, sets each element to 0 with probability p and otherwise divides it by 1 - p; in evaluation,
+/// returns its input.
+/// Throws: ValueError if p is outside [0, 1].
 class Dropout : public Module {
  public:
   explicit Dropout(double p = 0.5);
@@ -113,7 +113,7 @@ class Dropout : public Module {
   double p_;
 };
 
-/// Joins the dimensions from start_dim to end_dim into one: images [N, C, H, W] become rows [N, C·H·W].
+/// Joins the dimensions from start_dim to end_dim: images [N, C, H, W] become rows [N, C·H·W].
 class Flatten : public Module {
  public:
   explicit Flatten(std::int64_t start_dim = 1, std::int64_t end_dim = -1)

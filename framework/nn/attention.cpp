@@ -19,7 +19,7 @@ namespace {
 
 constexpr const char* operation = "MultiheadAttention";
 
-// The mask of keys and the other one as one, or undefined.
+// Combines the key mask with the other mask; undefined if there is neither.
 Tensor merged_mask(const AttentionMasks& masks, const Tensor& key) {
   Tensor mask = masks.mask;
   if (masks.key_mask.defined()) {
@@ -91,8 +91,8 @@ MultiheadAttention::MultiheadAttention(std::int64_t embed_dim, std::int64_t head
 }
 
 Tensors MultiheadAttention::projected(const Tensor& query, const Tensor& key, const Tensor& value) const {
-  // One product serves all three of a self-attention.
-  if (in_proj_weight.defined() && query.is(key) && key.is(value))
+  // Self-attention needs a single product for all three projections.
+  if (in_proj_weight.defined() && detail::Access::same(query, key) && detail::Access::same(key, value))
     return chunk(linear(query, in_proj_weight, in_proj_bias), 3, -1);
   const Tensors weights = in_proj_weight.defined() ? chunk(in_proj_weight, 3)
                                                    : Tensors{q_proj_weight, k_proj_weight, v_proj_weight};
@@ -163,7 +163,7 @@ Tensor MultiheadAttention::operator()(const Tensor& x, AttentionCache& cache) co
   const Tensor keys = is_first ? in[1] : concat({cache.keys, in[1]}, 1);
   const Tensor values = is_first ? in[2] : concat({cache.values, in[2]}, 1);
   ScaledDotProductAttentionOptions options{.is_causal = is_first, .dropout_p = is_training() ? dropout_ : 0};
-  // is_causal counts queries from the first key on; those after a past see all of it as well.
+  // is_causal counts queries from the first key; after a cached prefix, queries also attend to all of it.
   if (!is_first && length > 1) options.mask = tril(ones({length, past + length}, DType::int64), past);
   const Tensor y = out_proj(detail::attention_of_heads(operation, in[0], keys, values, heads_, options));
   cache = {keys, values};

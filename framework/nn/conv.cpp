@@ -8,7 +8,7 @@
 namespace retort {
 namespace {
 
-/// Checks the sizes of `module` and makes its parameters: a weight [rows, columns / groups, kernel] and a
+/// Checks the sizes of `module` and creates its parameters: a weight [rows, columns / groups, kernel] and a
 /// bias [out].
 void make_parameters(const char* module, std::int64_t in, std::int64_t out, const Shape& kernel,
                      std::int64_t groups, bool transposes, Tensor& weight, Tensor* bias) {

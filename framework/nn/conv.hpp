@@ -6,7 +6,7 @@
 #include "retort/framework/nn/module.hpp"
 #include "retort/framework/ops/conv.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 struct Conv1dOptions {
   std::int64_t stride = 1;
@@ -16,9 +16,9 @@ struct Conv1dOptions {
   bool bias = true;
 };
 
-/// conv1d with weight [out, in / groups, kernel size] and bias [out], which is undefined without one. Both
-/// start uniform within ±1/sqrt(in / groups · kernel size), as in PyTorch.
-/// Throws: ValueError for sizes or options out of range.
+/// conv1d with weight [out, in / groups, kernel size] and optional bias [out]. Both start uniform within
+/// ±1/sqrt(in / groups · kernel size), as in PyTorch.
+/// Throws: ValueError if a size or option is out of range.
 class Conv1d : public Module {
  public:
   Conv1d(std::int64_t in, std::int64_t out, std::int64_t kernel_size, Conv1dOptions options = {});
@@ -39,9 +39,9 @@ struct Conv2dOptions {
   bool bias = true;
 };
 
-/// conv2d with weight [out, in / groups, kernel height, kernel width] and bias [out], which is undefined
-/// without one. Both start uniform within ±1/sqrt(in / groups · kernel height · kernel width), as in PyTorch.
-/// Throws: ValueError for sizes or options out of range.
+/// conv2d with weight [out, in / groups, kernel height, kernel width] and optional bias [out]. Both start
+/// uniform within ±1/sqrt(in / groups · kernel height · kernel width), as in PyTorch.
+/// Throws: ValueError if a size or option is out of range.
 class Conv2d : public Module {
  public:
   Conv2d(std::int64_t in, std::int64_t out, Size2d kernel_size, Conv2dOptions options = {});
@@ -63,10 +63,9 @@ struct ConvTranspose2dOptions {
   Size2d dilation = 1;
 };
 
-/// conv_transpose2d with weight [in, out / groups, kernel height, kernel width] and bias [out], which is
-/// undefined without one. Both start uniform within ±1/sqrt(out / groups · kernel height · kernel width), as
-/// in PyTorch.
-/// Throws: ValueError for sizes or options out of range.
+/// conv_transpose2d with weight [in, out / groups, kernel height, kernel width] and optional bias [out]. Both
+/// start uniform within ±1/sqrt(out / groups · kernel height · kernel width), as in PyTorch.
+/// Throws: ValueError if a size or option is out of range.
 class ConvTranspose2d : public Module {
  public:
   ConvTranspose2d(std::int64_t in, std::int64_t out, Size2d kernel_size, ConvTranspose2dOptions options = {});
@@ -79,7 +78,7 @@ class ConvTranspose2d : public Module {
   ConvTranspose2dFunctionalOptions options_;
 };
 
-/// max_pool2d with its options fixed.
+/// max_pool2d with fixed options.
 class MaxPool2d : public Module {
  public:
   /// Throws: ValueError for options out of range.
@@ -91,7 +90,7 @@ class MaxPool2d : public Module {
   MaxPool2dOptions options_;
 };
 
-/// avg_pool2d with its options fixed.
+/// avg_pool2d with fixed options.
 class AvgPool2d : public Module {
  public:
   /// Throws: ValueError for options out of range.
@@ -103,7 +102,7 @@ class AvgPool2d : public Module {
   AvgPool2dOptions options_;
 };
 
-/// adaptive_avg_pool2d with its size fixed.
+/// adaptive_avg_pool2d with a fixed size.
 class AdaptiveAvgPool2d : public Module {
  public:
   /// Throws: ValueError for a size below 1.

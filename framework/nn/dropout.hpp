@@ -1,4 +1,4 @@
-// Dropout, under its earlier header.
+// Former header of Dropout, kept for compatibility.
 #pragma once
 
 #include "retort/framework/nn/activation.hpp"

@@ -6,11 +6,12 @@
 #include "retort/framework/nn/module.hpp"
 #include "retort/framework/ops/indexing.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
-/// weight[index]: a vector of `dim` numbers for each int64 index; [any shape] gives [that shape, dim]. weight
-/// [count, dim] starts standard normal, but the row padding_idx, which gets no gradient, starts as zeros.
-/// ValueError for a negative size, IndexError for a padding_idx out of range.
+/// weight[index]: one row of weight [count, dim] per int64 index; an index of [any shape] gives [that shape,
+/// dim]. The weight starts standard normal, except for row padding_idx, which starts at zero and gets no
+/// gradient.
+/// Throws: ValueError if a size is negative; IndexError if padding_idx is out of range.
 class Embedding : public Module {
  public:
   Embedding(std::int64_t count, std::int64_t dim, EmbeddingOptions options = {});

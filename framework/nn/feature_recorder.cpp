@@ -8,7 +8,7 @@ FeatureRecorder::FeatureRecorder(const Module& module, const std::vector<std::st
     for (std::string rest = name; !rest.empty() && found;) {
       const Module* next = nullptr;
       std::string below;
-      for (const detail::Member& member : found->members()) {  // a name may itself hold a dot: "blocks.1"
+      for (const detail::Member& member : found->members()) {  // a name may itself contain a dot: "blocks.1"
         if (!member.child || !rest.starts_with(member.name)) continue;
         if (rest.size() > member.name.size() && rest[member.name.size()] != '.') continue;
         next = member.child;
@@ -40,7 +40,8 @@ Tensor FeatureRecorder::operator[](const std::string& name) const {
         "of your own return this->output(y)",
         name));
   }
-  throw ValueError(message("FeatureRecorder: '{}' is not recorded; name it when the recorder is made", name));
+  throw ValueError(
+      message("FeatureRecorder: '{}' is not recorded; name it when the recorder is constructed", name));
 }
 
 }  // namespace retort

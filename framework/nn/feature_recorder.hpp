@@ -1,4 +1,4 @@
-// The outputs of modules inside a module.
+// Records the outputs of submodules.
 #pragma once
 
 #include <string>
@@ -7,14 +7,14 @@
 
 #include "retort/framework/nn/module.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
-/// Keeps the last output of some modules inside `module`, with its history, for as long as it lives:
+/// Records the last output, with its history, of the named modules inside `module` during its lifetime:
 /// `FeatureRecorder features(teacher, {"blocks.1", "head"}); teacher(x); features["head"]`.
 ///
-/// It works for all of the library's modules, and for a module of your own whose call operator returns
-/// `this->output(y)`. The name "" is the module itself.
-/// Throws: ValueError for a name that no module has.
+/// Works for all modules of the library, and for user-defined modules whose call operator returns
+/// `this->output(y)`. The name "" is `module` itself.
+/// Throws: ValueError if there is no module with one of the names.
 class FeatureRecorder {
  public:
   FeatureRecorder(const Module& module, const std::vector<std::string>& names);
@@ -22,9 +22,9 @@ class FeatureRecorder {
   FeatureRecorder(const FeatureRecorder&) = delete;
   FeatureRecorder& operator=(const FeatureRecorder&) = delete;
 
-  /// The last output of that module.
-  /// Throws: ValueError for a name that is not recorded, and if the module has given no output since the
-  /// recorder was made.
+  /// The last output of the module with that name.
+  /// Throws: ValueError if the name is not recorded, or the module has produced no output since the recorder
+  /// was created.
   Tensor operator[](const std::string& name) const;
 
  private:

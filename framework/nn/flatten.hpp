@@ -1,4 +1,4 @@
-// Flatten, under its earlier header.
+// Former header of Flatten, kept for compatibility.
 #pragma once
 
 #include "retort/framework/nn/activation.hpp"

@@ -19,7 +19,7 @@ Tensor write(const char* name, const Tensor& tensor, F f) {
   return tensor;
 }
 
-/// A generator set aside for one draw per element.
+/// Reserves one draw per element.
 Generator draws_for(const Tensor& tensor) {
   return detail::take_from_default(detail::blocks_for(tensor.size(), tensor.dtype()));
 }
@@ -51,7 +51,7 @@ double xavier_std(const char* name, const Tensor& tensor, double gain) {
   return found.in + found.out > 0 ? gain * std::sqrt(2 / (found.in + found.out)) : 0;
 }
 
-/// Uniform with that standard deviation around 0.
+/// Uniform around 0 with the given standard deviation.
 Tensor uniform_of_std(const Tensor& tensor, double std) {
   const double bound = std::sqrt(3.0) * std;
   return uniform_(tensor, -bound, bound);
@@ -61,7 +61,7 @@ Tensor uniform_of_std(const Tensor& tensor, double std) {
 
 Tensor uniform_(const Tensor& tensor, double low, double high) {
   if (!(low <= high) || !std::isfinite(low) || !std::isfinite(high))
-    throw ValueError(message("uniform_: no interval from {} to {}", low, high));
+    throw ValueError(message("uniform_: the interval from {} to {} is empty or not finite", low, high));
   return write("uniform_", tensor, [&](auto values) {
     using T = typename decltype(values)::value_type;
     if (!std::isfinite(static_cast<T>(low)) || !std::isfinite(static_cast<T>(high)))
@@ -97,7 +97,7 @@ double calculate_gain(std::string_view nonlinearity, double param) {
   if (nonlinearity == "relu") return std::sqrt(2.0);
   if (nonlinearity == "leaky_relu") return std::sqrt(2 / (1 + param * param));
   if (nonlinearity == "selu") return 0.75;
-  throw ValueError(message("calculate_gain: no gain is known for '{}'", nonlinearity));
+  throw ValueError(message("calculate_gain: unknown nonlinearity '{}'", nonlinearity));
 }
 
 Tensor kaiming_uniform_(const Tensor& tensor, double a, std::string_view mode,

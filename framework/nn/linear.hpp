@@ -5,14 +5,15 @@
 
 #include "retort/framework/nn/module.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 struct LinearOptions {
   bool bias = true;
 };
 
-/// y [..., out] = x [..., in] · weightᵀ + bias, with weight [out, in] and bias [out], which is undefined
-/// without one. Both start uniform in ±1/sqrt(in), as in PyTorch. ValueError for a negative size.
+/// y [..., out] = x [..., in] · weightᵀ + bias, with weight [out, in] and optional bias [out]. Both start
+/// uniform in ±1/sqrt(in), as in PyTorch.
+/// Throws: ValueError if a size is negative.
 class Linear : public Module {
  public:
   Linear(std::int64_t in, std::int64_t out, LinearOptions options = {});

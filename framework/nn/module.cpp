@@ -53,7 +53,9 @@ std::vector<detail::Member> detail::MemberAccess::state(const Module& module) { 
 std::vector<std::pair<std::string, Tensor>> Module::named(bool buffers) const {
   std::vector<std::pair<std::string, Tensor>> result;
   for (detail::Member& member : state()) {
-    const auto same = [&](const auto& earlier) { return earlier.second.is(member.tensor); };
+    const auto same = [&](const auto& earlier) {
+      return detail::Access::same(earlier.second, member.tensor);
+    };
     if (member.is_buffer == buffers && std::ranges::none_of(result, same))
       result.emplace_back(std::move(member.name), std::move(member.tensor));
   }
@@ -77,7 +79,8 @@ std::vector<std::pair<std::string, Tensor>> Module::named_buffers() const { retu
 
 std::vector<std::pair<std::string, Module*>> Module::named_children() {
   std::vector<std::pair<std::string, Module*>> children;
-  // The list of members is const for all callers; what a module that may be changed holds may be changed.
+  // The list of members is const for all callers; here the module itself is not const, so its members may
+  // change.
   for (detail::Member& member : members())
     if (member.child) children.emplace_back(std::move(member.name), const_cast<Module*>(member.child));
   return children;
@@ -109,7 +112,7 @@ void Module::to(DType dtype) {
     if (!tensor.is_leaf())
       throw GraphError(
           message("Module::to: {} is the result of an operation; a member must be a leaf", member.name));
-    const auto same = [&](const Conversion& earlier) { return earlier.tensor.is(tensor); };
+    const auto same = [&](const Conversion& earlier) { return detail::Access::same(earlier.tensor, tensor); };
     if (!is_floating_point(tensor.dtype()) || tensor.dtype() == dtype ||
         std::ranges::any_of(conversions, same))
       continue;
@@ -118,7 +121,7 @@ void Module::to(DType dtype) {
         {tensor, tensor.detach().to(dtype), gradient.defined() ? gradient.detach().to(dtype) : Tensor()});
   }
   for (const auto& [tensor, values, gradient] : conversions) {
-    tensor.replace_array(values.array());
+    detail::Access::replace_array(tensor, detail::Access::array(values));
     if (gradient.defined()) tensor.set_grad(gradient);
   }
 }

@@ -1,4 +1,4 @@
-// Module: members that learn, and a call.
+// Module: parameters, buffers and submodules, and a call operator.
 #pragma once
 
 #include <cstddef>
@@ -12,12 +12,12 @@
 #include "retort/framework/core/state_dict.hpp"
 #include "retort/framework/core/tensor.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 class Module;
 
 namespace detail {
-/// Where a FeatureRecorder gets a module's output, for as long as it lives.
+/// Receives a module's outputs for a FeatureRecorder during its lifetime.
 struct Recording : RefCounted {
   Tensor output = {};
   bool is_active = true;
@@ -25,20 +25,20 @@ struct Recording : RefCounted {
 void destroy(Recording* recording) noexcept;
 }  // namespace detail
 
-/// A tensor that belongs to a module's state but isn't learnt, such as a running mean: it is saved, loaded
-/// and converted with the module, and no optimiser gets it.
+/// A tensor in a module's state that is not trained, such as a running mean. It is saved, loaded and
+/// converted with the module, but no optimiser receives it.
 class Buffer : public Tensor {
  public:
   Buffer() = default;
-  Buffer(Tensor tensor) : Tensor(std::move(tensor)) {}  // NOLINT: made to be implicit
+  Buffer(Tensor tensor) : Tensor(std::move(tensor)) {}  // NOLINT: implicit by design
 };
 
 namespace detail {
 
-/// A member that RETORT_MEMBERS lists, or one element of it.
+/// A member listed in RETORT_MEMBERS, or one element of it.
 struct Member {
   std::string name = {};
-  Tensor tensor = {};  ///< of a parameter or buffer
+  Tensor tensor = {};  ///< a parameter or buffer
   bool is_buffer = false;
   const Module* child = nullptr;
 };
@@ -54,8 +54,8 @@ concept MemberPointer = requires(const T& pointer) {
   *pointer;
 };
 
-/// Appends what `member` holds: itself, what it points at, or its elements as `name.0`, `name.1`, …
-/// Undefined tensors and empty pointers hold nothing.
+/// Appends `member` itself, what it points to, or its elements as `name.0`, `name.1`, … Undefined tensors and
+/// null pointers are skipped.
 template <class T>
 void append_member(std::vector<Member>& members, std::string name, const T& member) {
   if constexpr (std::is_base_of_v<Tensor, T>) {
@@ -73,7 +73,7 @@ void append_member(std::vector<Member>& members, std::string name, const T& memb
   }
 }
 
-/// Takes the first name off a list "a, b, c".
+/// Removes the first name from a list "a, b, c" and returns it.
 std::string take_name(const char*& names);
 
 template <class... Ts>
@@ -81,21 +81,21 @@ void append_members(std::vector<Member>& members, [[maybe_unused]] const char* n
   (append_member(members, take_name(names), each), ...);
 }
 
-/// Calls a class's own list of members, wherever in the class RETORT_MEMBERS stands.
+/// Calls a class's own member list, whatever the access specifier of RETORT_MEMBERS.
 struct MemberAccess {
   template <class M>
   static void append(const M& module, std::vector<Member>& members) {
     module.M::retort_members(members);
   }
-  /// All parameters and buffers with their full names; a tied tensor occurs under each of its names.
+  /// All parameters and buffers with their full names; a tied tensor appears under each of its names.
   static std::vector<Member> state(const Module& module);
 };
 
 }  // namespace detail
 
-/// Base of everything that learns: a class with tensors, buffers and other modules as members, which it lists
-/// in RETORT_MEMBERS, and a call operator of any signature. Names are those of PyTorch: `hidden.weight`.
-/// Movable, not copyable: two modules never share a parameter by accident.
+/// Base class of modules: a class with tensors, buffers and other modules as members, listed in
+/// RETORT_MEMBERS, and a call operator of any signature. Names are as in PyTorch: `hidden.weight`. Movable
+/// but not copyable, so that two modules never share a parameter by accident.
 class Module {
  public:
   Module() = default;
@@ -105,42 +105,48 @@ class Module {
   Module(Module&&) = default;
   Module& operator=(Module&&) = default;
 
-  /// The parameters, children's included, in the order of RETORT_MEMBERS; frozen ones too. A tensor in
-  /// several places (tied weights) comes once, under its first name. They are the module's own.
+  /// The parameters, including those of submodules and frozen ones, in the order of RETORT_MEMBERS. A tensor
+  /// that appears in several places (tied weights) is listed once. The handles refer to the module's own
+  /// tensors.
   Tensors parameters() const;
+  /// The parameters with their names, such as "0.weight".
   std::vector<std::pair<std::string, Tensor>> named_parameters() const;
-  /// The same for buffers.
+  /// As parameters(), for buffers.
   Tensors buffers() const;
+  /// The buffers with their names, such as "1.running_mean".
   std::vector<std::pair<std::string, Tensor>> named_buffers() const;
-  /// The modules that are direct members, with their names.
+  /// The direct submodules with their names.
   std::vector<std::pair<std::string, Module*>> named_children();
 
-  /// Sets this module and all below it to training (true) or evaluation: dropout and batch norm differ.
+  /// Sets training (true) or evaluation mode for this module and all submodules; affects dropout and batch
+  /// norm.
   void train(bool mode = true);
+  /// Sets evaluation mode: train(false).
   void eval() { train(false); }
+  /// True in training mode, the default.
   bool is_training() const { return training_; }
 
-  /// Sets whether the floating-point parameters require a gradient; false freezes a teacher.
+  /// Makes the floating-point parameters require a gradient, or not; false freezes the module.
   void set_requires_grad(bool value = true);
-  /// Drops the gradients of all parameters.
+  /// Removes the gradients of all parameters.
   void zero_grad();
-  /// Converts floating-point parameters, their gradients, and buffers in place: handles that an optimiser
-  /// holds stay valid. TypeError for int64, GraphError when a member is the result of an operation.
+  /// Converts floating-point parameters, their gradients, and buffers in place: handles held by an optimiser
+  /// stay valid.
+  /// Throws: TypeError if `dtype` is int64; GraphError if a member is the result of an operation.
   void to(DType dtype);
 
-  /// All parameters and buffers by name: a snapshot. The tensors are copies without history, so that training
-  /// on does not change them (in PyTorch they share with the module). Tied weights stand under each of their
-  /// names.
+  /// A snapshot of all parameters and buffers by name: copies without history, unaffected by further training
+  /// (unlike PyTorch's, which share memory with the module). Tied weights appear under each of their names.
   StateDict state_dict() const;
-  /// Writes `state` into the parameters and buffers, converted to their element types. ValueError that lists
-  /// all names that are missing, unexpected or of another shape; then nothing has changed.
+  /// Copies `state` to the parameters and buffers, converted to their element types.
+  /// Throws: ValueError listing all missing, unexpected and misshaped entries; nothing is then changed.
   void load_state_dict(const StateDict& state);
 
  protected:
-  /// Returns y, and shows it to the FeatureRecorders of this module: a call operator ends with `return
-  /// this->output(y);` to make the module's output available to them. All of the library's modules do.
+  /// Returns y and passes it to the FeatureRecorders of this module. End a call operator with `return
+  /// this->output(y);` to make its output available to them, as all modules of the library do.
   Tensor output(Tensor y) const;
-  /// Appends this module's own members; RETORT_MEMBERS writes it.
+  /// Appends this module's own members; defined by RETORT_MEMBERS.
   virtual void retort_members(std::vector<detail::Member>&) const {}
 
  private:
@@ -157,16 +163,16 @@ class Module {
 
 }  // namespace retort
 
-/// Stands in a module's class and lists its members: `RETORT_MEMBERS(hidden, out)`. A Tensor is a parameter,
-/// a Buffer a buffer, a Module a child; vectors, arrays, optionals and pointers of these are walked
-/// (`layers.0.weight`).
+/// Lists the members of a module inside its class: `RETORT_MEMBERS(hidden, out)`. A Tensor is a parameter, a
+/// Buffer a buffer, a Module a submodule. The elements of vectors, arrays, optionals and pointers of these
+/// are included (`layers.0.weight`).
 #define RETORT_MEMBERS(...)                                                                  \
   friend struct ::retort::detail::MemberAccess;                                              \
   void retort_members(std::vector<::retort::detail::Member>& retort_found) const override {  \
     ::retort::detail::append_members(retort_found, #__VA_ARGS__ __VA_OPT__(, ) __VA_ARGS__); \
   }
 
-/// The same in a class derived from `Base`, which has members of its own: they come first.
+/// The same for a class derived from `Base`, whose members are listed first.
 #define RETORT_MEMBERS_OF(Base, ...)                                                         \
   friend struct ::retort::detail::MemberAccess;                                              \
   void retort_members(std::vector<::retort::detail::Member>& retort_found) const override {  \

@@ -44,7 +44,7 @@ GroupNorm::GroupNorm(std::int64_t groups, std::int64_t channels, GroupNormOption
   if (groups < 1 || channels < 1 || channels % groups != 0)
     throw ValueError(
         message("GroupNorm: {} channels and {} groups; the number of channels must be a positive multiple "
-                "of that of groups",
+                "of the number of groups",
                 channels, groups));
   detail::require_at_least_0("GroupNorm", "eps", eps_);
   if (!options.affine) return;

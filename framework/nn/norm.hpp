@@ -7,7 +7,7 @@
 #include "retort/framework/nn/module.hpp"
 #include "retort/framework/ops/norm.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 struct LayerNormOptions {
   double eps = 1e-5;
@@ -15,8 +15,7 @@ struct LayerNormOptions {
   bool bias = true;
 };
 
-/// layer_norm over the last dimensions, with weight (ones) and bias (zeros) of their shape, undefined if not
-/// affine.
+/// layer_norm over the last dimensions, with weight (ones) and bias (zeros) of their shape if affine.
 class LayerNorm : public Module {
  public:
   explicit LayerNorm(const Shape& normalized_shape, LayerNormOptions options = {});
@@ -33,11 +32,11 @@ class LayerNorm : public Module {
 };
 
 struct RMSNormOptions {
-  std::optional<double> eps = {};  ///< the machine epsilon of the input's type if absent
+  std::optional<double> eps = {};  ///< machine epsilon of the input's type if absent
   bool elementwise_affine = true;
 };
 
-/// rms_norm over the last dimensions, with weight (ones) of their shape, undefined if not affine.
+/// rms_norm over the last dimensions, with weight (ones) of their shape if affine.
 class RMSNorm : public Module {
  public:
   explicit RMSNorm(const Shape& normalized_shape, RMSNormOptions options = {});
@@ -57,7 +56,7 @@ struct GroupNormOptions {
   bool affine = true;
 };
 
-/// group_norm with weight (ones) and bias (zeros) per channel, undefined if not affine.
+/// group_norm with weight (ones) and bias (zeros) per channel if affine.
 class GroupNorm : public Module {
  public:
   /// Throws: ValueError if `channels` is not a positive multiple of `groups`.
@@ -83,7 +82,7 @@ using BatchNorm1dOptions = BatchNormOptions;
 using BatchNorm2dOptions = BatchNormOptions;
 
 /// batch_norm over channels, with weight (ones) and bias (zeros), and the buffers running_mean, running_var
-/// and num_batches_tracked. In evaluation the running statistics are used if they are tracked.
+/// and num_batches_tracked. Evaluation uses the running statistics if they are tracked.
 class BatchNorm : public Module {
  public:
   Tensor operator()(const Tensor& x);
@@ -101,14 +100,14 @@ class BatchNorm : public Module {
   double eps_;
 };
 
-/// For [N, C] and [N, C, L].
+/// Batch normalisation of [N, C] and [N, C, L].
 class BatchNorm1d : public BatchNorm {
  public:
   explicit BatchNorm1d(std::int64_t channels, BatchNormOptions options = {})
       : BatchNorm(channels, options, false) {}
 };
 
-/// For [N, C, H, W].
+/// Batch normalisation of [N, C, H, W].
 class BatchNorm2d : public BatchNorm {
  public:
   explicit BatchNorm2d(std::int64_t channels, BatchNormOptions options = {})

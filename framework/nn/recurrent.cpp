@@ -83,7 +83,7 @@ Tensors Recurrent::run(const Tensor& input, const Tensors& states, const Tensor&
       if (length < 0 || length > steps)
         throw ValueError(
             message("{}: a length is {}; it must be between 0 and L = {}", name_, length, steps));
-    // Values beyond a row's length have no influence, whatever they are.
+    // Values past a row's length have no effect, even NaN.
     x = where(less(reshape(arange(steps), {1, steps, 1}), reshape(lengths, {rows, 1, 1})), x, 0);
   }
   std::vector<Tensors> initial;

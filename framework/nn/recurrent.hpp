@@ -7,20 +7,20 @@
 #include "retort/framework/nn/module.hpp"
 #include "retort/framework/ops/recurrent.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 struct RecurrentOptions {
   std::int64_t num_layers = 1;
   bool bias = true;
-  double dropout = 0;  ///< of each layer's output but the last, in training
+  double dropout = 0;  ///< dropout probability of each layer's output except the last, in training
   bool bidirectional = false;
 };
 using LSTMOptions = RecurrentOptions;
 using GRUOptions = RecurrentOptions;
 
-/// The common base of LSTM and GRU. The parameters are weight_ih_l0, weight_hh_l0, bias_ih_l0 and bias_hh_l0,
-/// those of the backward direction …_l0_reverse, of further layers …_l1, all with PyTorch's initial
-/// distributions.
+/// Common base class of LSTM and GRU. The parameters are weight_ih_l0, weight_hh_l0, bias_ih_l0 and
+/// bias_hh_l0, with the suffix _reverse for the backward direction and l1, … for further layers, all with
+/// PyTorch's initial distributions.
 class Recurrent : public Module {
  public:
   /// One element per layer and direction.
@@ -29,7 +29,8 @@ class Recurrent : public Module {
  protected:
   Recurrent(const char* name, std::int64_t gates, std::int64_t input, std::int64_t hidden,
             RecurrentOptions options);
-  /// The output, and the last states of all layers and directions; `states` are h0 and, for an LSTM, c0.
+  /// Returns the output and the last states of all layers and directions. `states` are h0 and, for an LSTM,
+  /// c0.
   Tensors run(const Tensor& x, const Tensors& states, const Tensor& lengths) const;
   void retort_members(std::vector<detail::Member>& found) const override;
 
@@ -39,22 +40,22 @@ class Recurrent : public Module {
   RecurrentOptions options_;
 };
 
-/// Initial states and lengths of an LSTM's rows.
+/// Initial states and sequence lengths of an LSTM.
 struct LSTMInputs {
-  Tensor h0 = {}, c0 = {};  ///< (num_layers · directions, N, hidden); zeros if they are left out
-  Tensor lengths = {};      ///< int64 (N): steps of each row that count; all if it is left out
+  Tensor h0 = {}, c0 = {};  ///< (num_layers · directions, N, hidden); zeros if omitted
+  Tensor lengths = {};      ///< int64 (N): number of steps of each row; all if omitted
 };
 /// The result of an LSTM.
 struct LSTMOutput {
-  Tensor output = {};     ///< (N, L, directions · hidden), 0 beyond a row's length
+  Tensor output = {};     ///< (N, L, directions · hidden), 0 past a row's length
   Tensor h = {}, c = {};  ///< the last states (num_layers · directions, N, hidden)
 };
 
 /// Long short-term memory over (N, L, input) (Hochreiter and Schmidhuber, 1997): i, f, o = σ(W x + b + U h +
 /// b'), g = tanh(W x + b + U h + b'), c' = f · c + i · g, h' = o · tanh(c').
-/// Edge cases: steps beyond a row's length leave its state alone, as in PyTorch's packed sequences; a length
-/// may be 0; the backward direction starts at the row's last step.
-/// Throws: ShapeError for shapes that do not fit, ValueError for lengths outside [0, L] and options out of
+/// Edge cases: steps past a row's length do not change its state, as in PyTorch's packed sequences. A length
+/// may be 0. The backward direction starts at the row's last step.
+/// Throws: ShapeError if shapes do not fit; ValueError if a length is outside [0, L] or an option is out of
 /// range.
 class LSTM : public Recurrent {
  public:
@@ -63,19 +64,19 @@ class LSTM : public Recurrent {
   LSTMOutput operator()(const Tensor& x, const LSTMInputs& inputs = {}) const;
 };
 
-/// Initial state and lengths of a GRU's rows.
+/// Initial state and sequence lengths of a GRU.
 struct GRUInputs {
-  Tensor h0 = {};       ///< (num_layers · directions, N, hidden); zeros if it is left out
-  Tensor lengths = {};  ///< int64 (N): steps of each row that count; all if it is left out
+  Tensor h0 = {};       ///< (num_layers · directions, N, hidden); zeros if omitted
+  Tensor lengths = {};  ///< int64 (N): number of steps of each row; all if omitted
 };
 /// The result of a GRU.
 struct GRUOutput {
-  Tensor output = {};  ///< (N, L, directions · hidden), 0 beyond a row's length
+  Tensor output = {};  ///< (N, L, directions · hidden), 0 past a row's length
   Tensor h = {};       ///< the last states (num_layers · directions, N, hidden)
 };
 
-/// Gated recurrent unit over (N, L, input) (Cho et al., 2014): r, z = σ(W x + b + U h + b'),
-/// n = tanh(W x + b + r · (U h + b')), h' = (1 - z) · n + z · h. Edge cases and errors are those of LSTM.
+/// Gated recurrent unit over (N, L, input) (Cho et al., 2014): r, z = σ(W x + b + U h + b'), n = tanh(W x + b
+/// + r · (U h + b')), h' = (1 - z) · n + z · h. Edge cases and errors as for LSTM.
 class GRU : public Recurrent {
  public:
   GRU(std::int64_t input, std::int64_t hidden, GRUOptions options = {})

@@ -1,4 +1,4 @@
-// Sequential: modules in a row.
+// Sequential: a chain of modules.
 #pragma once
 
 #include <cstddef>
@@ -9,11 +9,11 @@
 
 #include "retort/framework/nn/module.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 namespace detail {
 
-/// A module that is called with one tensor and gives one.
+/// A module that maps one tensor to one tensor.
 template <class M>
 concept Layer = std::is_base_of_v<Module, M> && std::is_move_constructible_v<M> &&
                 std::is_invocable_r_v<Tensor, M&, const Tensor&>;
@@ -43,12 +43,12 @@ class AnyLayer {
 
 }  // namespace detail
 
-/// Calls its modules one after another: `Sequential(Linear(784, 30), ReLU(), Linear(30, 10))`. It takes them
-/// over by move; their names are "0", "1", … An empty one returns its input.
+/// Calls its modules in order: `Sequential(Linear(784, 30), ReLU(), Linear(30, 10))`. Takes ownership by
+/// move; the names are "0", "1", … Without modules it returns its input.
 class Sequential : public Module {
  public:
   Sequential() = default;
-  /// Takes over the modules.
+  /// Takes ownership of the modules.
   template <class... Layers>
     requires(sizeof...(Layers) > 0 && (std::is_base_of_v<Module, Layers> && ...) &&
              !(sizeof...(Layers) == 1 && (std::is_same_v<Sequential, Layers> && ...)))  // that is a move
@@ -56,13 +56,15 @@ class Sequential : public Module {
     (append(std::move(layers)), ...);
   }
 
-  /// Adds a module at the end.
+  /// Appends a module.
   template <detail::Layer M>
   void append(M&& layer) {
     layers_.emplace_back(std::move(layer));
   }
+  /// Number of modules.
   std::size_t size() const { return layers_.size(); }
-  /// Module i. IndexError when there is none.
+  /// Module i.
+  /// Throws: IndexError if there is none.
   Module& operator[](std::size_t i) const;
 
   Tensor operator()(const Tensor& x) const;

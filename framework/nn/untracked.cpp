@@ -9,7 +9,7 @@ namespace retort {
 
 std::vector<std::string> untracked_parameters(const Tensor& loss, const Module& module) {
   std::unordered_set<const detail::Node*> tracked;
-  for (const Tensor& parameter : module.parameters()) tracked.insert(parameter.node());
+  for (const Tensor& parameter : module.parameters()) tracked.insert(detail::Access::node(parameter));
   std::vector<std::string> found;
   for (const detail::Node* leaf : detail::leaves(loss))
     if (!tracked.contains(leaf))

@@ -1,4 +1,4 @@
-// Finds what a module's RETORT_MEMBERS forgot.
+// Finds parameters missing from RETORT_MEMBERS.
 #pragma once
 
 #include <string>
@@ -6,11 +6,11 @@
 
 #include "retort/framework/nn/module.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
-/// Describes, one line each, the leaves that `loss` depends on and that require a gradient but are not
-/// parameters of `module`: tensors that no optimiser of module.parameters() would update and no state dict
-/// would hold. Empty when nothing was forgotten. To be called before backward(), which frees the graph.
+/// Describes, one per element, the leaves that `loss` depends on and that require a gradient but are not
+/// parameters of `module`: tensors missing from module.parameters() and from its state dict. Empty if there
+/// are none. Call it before backward(), which frees the graph.
 std::vector<std::string> untracked_parameters(const Tensor& loss, const Module& module);
 
 }  // namespace retort

@@ -39,7 +39,7 @@ bool broadcasts_to(const Shape& from, const Shape& to) {
   return true;
 }
 
-// Where the mask of each head begins, and its steps; 0 along repeated dimensions.
+// Computes the offset of each head's mask and the mask's strides, which are 0 along repeated dimensions.
 void place_mask(Plan& plan, const Shape& mask) {
   const std::size_t rank = plan.scores.size(), missing = rank - mask.size();
   std::vector<Index> steps(rank, 0);
@@ -64,7 +64,7 @@ kernels::AttentionMask<T> mask_of(const Tensor& mask) {
   return {.added = mask.data<T>().data()};
 }
 
-// The definition: what the kernel computes, with every array held.
+// The reference for the kernel; keeps all intermediate arrays.
 Tensor reference(const Plan& plan, const Tensors& inputs, const Tensor& integer_mask) {
   const kernels::AttentionShape& of = plan.sizes;
   const auto by_head = [&](const Tensor& x, Index rows, Index width) {
@@ -85,7 +85,7 @@ Tensor reference(const Plan& plan, const Tensors& inputs, const Tensor& integer_
     seen = seen * possible;
     scores = scores + where(possible, inputs[3], 0);
   }
-  // Scores of a query without a key are all 0, and its weights are then taken away.
+  // All scores of a query without keys are 0; its weights are then set to 0.
   const Tensor any = greater(sum(seen, -1, true), 0);
   Tensor weights = where(seen, softmax(where(any, where(seen, scores, -infinity), 0), -1), 0);
   if (of.dropout_p > 0) {
@@ -151,7 +151,7 @@ Tensor attend(const char* operation, Plan plan, const Shape& shape, Tensors inpu
        }});
 }
 
-// The inputs in one type.
+// Converts the inputs to a common type.
 Tensors promoted(const char* operation, const Tensor& q, const Tensor& k, const Tensor& v, Tensor& mask) {
   for (const auto& [what, x] : {std::pair<const char*, const Tensor&>("query", q), {"key", k}, {"value", v}})
     detail::require_floating(operation, what, x);

@@ -1,4 +1,4 @@
-// The parts that variances and normalisations share. Internal.
+// Shared parts of variances and normalisations. Internal.
 #pragma once
 
 #include "retort/framework/core/tensor.hpp"
@@ -6,7 +6,7 @@
 
 namespace retort::detail {
 
-/// x less its mean, which is taken in double by group and channel; exactly 0 where all elements are equal.
+/// x minus its mean per group and channel, computed in double; exactly 0 where all elements are equal.
 [[nodiscard]] Tensor centred(const Tensor& x, const kernels::Channels& layout);
 
 }  // namespace retort::detail

@@ -24,7 +24,7 @@ Reduced reduced_dims(const char* operation, const Shape& shape, const Dims& dims
   std::array<bool, Shape::max_dims> gone{};
   for (const std::int64_t dim : dims.list()) {
     bool& one = gone[checked_dim(operation, dim, shape)];
-    if (one) throw ValueError(message("{}: dim {} is named twice", operation, dim));
+    if (one) throw ValueError(message("{}: dim {} appears twice", operation, dim));
     one = true;
   }
   if (dims.all()) gone.fill(true);

@@ -28,24 +28,24 @@ inline void require_parameter(const char* operation, const char* what, const Ten
         message("{}: {} has shape {}; it must be {}", operation, what, parameter.shape(), shape));
 }
 
-/// Indices, labels and conditions are int64.
+/// Throws: TypeError unless x (indices, labels or conditions) is int64.
 inline void require_int64(const char* operation, const char* what, const Tensor& x) {
   require_defined(operation, what, x);
   if (x.dtype() != DType::int64)
     throw TypeError(message("{}: the {} must be int64, not {}", operation, what, x.dtype()));
 }
 
-/// A shape as seen from one dimension.
+/// A shape seen from one dimension: [outer, n, inner].
 using Split = kernels::Axis;
 kernels::Axis split_at(const Shape& shape, std::size_t dim);
 
-/// The shape and counts after a reduction over some dimensions, or over all.
+/// Shapes and counts of a reduction over some dimensions or all.
 struct Reduced {
-  Shape kept;      ///< the result's shape with keepdim
-  Shape squeezed;  ///< and without
-  Dims order;      ///< the permutation that brings the reduced dimensions to the back
+  Shape kept;      ///< shape of the result with keepdim
+  Shape squeezed;  ///< shape of the result without keepdim
+  Dims order;      ///< permutation that moves the reduced dimensions to the end
 };
-/// Throws IndexError for a dimension out of range and ValueError for one named twice.
+/// Throws: IndexError if a dimension is out of range; ValueError if one appears twice.
 Reduced reduced_dims(const char* operation, const Shape& shape, const Dims& dims);
 
 /// The shape with the extent of one dimension replaced.

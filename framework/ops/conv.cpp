@@ -24,7 +24,8 @@ Tensor channel_sums(const Tensor& g) {
   return sum(sum(reshape(g, {g.size(0), g.size(1), g.size(2) * g.size(3)}), 2), 0);
 }
 
-// The three operations are linear in each input; the rule of each consists of the other two.
+// Convolution, its input gradient and its weight gradient are linear in each input; the rule of each uses the
+// other two.
 Tensor transposed(const Tensor& g, const Tensor& weight, const Tensor& bias, const Convolution& of,
                   const char* name = "conv2d backward");
 Tensor weight_gradient(const Tensor& x, const Tensor& g, const Convolution& of);
@@ -73,7 +74,7 @@ Tensor weight_gradient(const Tensor& x, const Tensor& g, const Convolution& of) 
                  }});
 }
 
-/// The arguments of a convolution, of one floating-point type and checked but for the geometry.
+/// The arguments of a convolution, converted to one floating-point type and checked except for the geometry.
 struct Arguments {
   Tensor x, weight, bias;
 };
@@ -110,7 +111,7 @@ Arguments checked(const char* operation, const Tensor& x, const Tensor& weight, 
   return {x.to(dtype), weight.to(dtype), bias.defined() ? bias.to(dtype) : bias};
 }
 
-// The extent of a transposed convolution's result along one dimension, at least 0.
+// The extent of a transposed convolution's result along one dimension; at least 0.
 std::int64_t transposed_extent(std::int64_t n, std::int64_t kernel, std::int64_t stride, std::int64_t padding,
                                std::int64_t output_padding, std::int64_t dilation) {
   std::int64_t steps = 0, reach = 0, extent = 0;

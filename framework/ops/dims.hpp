@@ -7,20 +7,21 @@
 
 #include "retort/framework/base/shape.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
-/// Which dimensions a reduction runs over: one integer, a brace list, or `{}` for all. Negative ones count
-/// from the end.
+/// The dimensions to reduce: one integer, a brace list, or `{}` for all. Negative dimensions count from the
+/// end.
 class Dims {
  public:
   Dims() = default;
-  Dims(int dim) : dims_{dim} {}           // NOLINT: made to be implicit
-  Dims(std::int64_t dim) : dims_{dim} {}  // NOLINT: made to be implicit
+  Dims(int dim) : dims_{dim} {}           // NOLINT: implicit by design
+  Dims(std::int64_t dim) : dims_{dim} {}  // NOLINT: implicit by design
   Dims(std::initializer_list<std::int64_t> dims) : dims_(dims) {}
-  Dims(const std::vector<std::int64_t>& dims) : dims_(dims) {}  // NOLINT: made to be implicit
+  Dims(const std::vector<std::int64_t>& dims) : dims_(dims) {}  // NOLINT: implicit by design
 
-  /// True for `{}`, and the dimensions as they were given.
+  /// True for `{}`.
   bool all() const { return dims_.size() == 0; }
+  /// The dimensions as given.
   const Shape& list() const { return dims_; }
 
  private:
@@ -28,7 +29,8 @@ class Dims {
 };
 
 namespace detail {
-/// `dim` counted from the front. A 0-dim tensor accepts 0 and -1. IndexError naming operation, dim and shape.
+/// Returns `dim` counted from the front. A 0-dim tensor accepts 0 and -1.
+/// Throws: IndexError naming operation, dim and shape.
 std::size_t checked_dim(const char* operation, std::int64_t dim, const Shape& shape);
 }  // namespace detail
 

@@ -16,7 +16,7 @@
 namespace retort {
 namespace {
 
-constexpr std::int64_t work_grain = 32768;  // pairs of numbers that are worth waking a thread
+constexpr std::int64_t work_grain = 32768;  // pairs of numbers that justify another thread
 
 Tensor power_sum(const Tensor& size, double p, const Dims& dims) {
   if (p == 1) return sum(size, dims, true);
@@ -24,8 +24,8 @@ Tensor power_sum(const Tensor& size, double p, const Dims& dims) {
   return pow(sum(pow(size, p), dims, true), 1 / p);
 }
 
-// The norm with keepdim, without history. Where powers overflow, or underflow as far as to lose digits, the
-// vector is divided by its largest element first, or for p < 0 by its smallest.
+// The norm with keepdim, without history. If powers would overflow or lose digits by underflow, the vector is
+// first divided by its largest element, or for p < 0 by its smallest.
 Tensor norm_value(const Tensor& x, double p, const Dims& dims) {
   const Tensor size = p == 2 ? x : abs(x);
   const Tensor y = power_sum(size, p, dims);
@@ -45,7 +45,8 @@ Tensor norm_value(const Tensor& x, double p, const Dims& dims) {
 // -1, 0 or 1, without history.
 Tensor sign(const Tensor& x) { return (greater(x, 0.0) - less(x, 0.0)).to(x.dtype()); }
 
-// dy/dx_i = sign(x_i) (|x_i| / y)^(p - 1), and 0 where y = 0: for p < 0 one element of 0 makes the norm 0.
+// dy/dx_i = sign(x_i) (|x_i| / y)^(p - 1), and 0 where y = 0: for p < 0 a single zero element makes the norm
+// 0.
 Tensor power_norm(const Tensor& x, double p, const Dims& dims) {
   return record({.name = "norm",
                  .inputs = {x},
@@ -66,8 +67,8 @@ Tensor norm_of(const char* operation, const Tensor& x, double p, const Dims& dim
   if (std::isnan(p)) throw ValueError(message("{}: p is nan; it must be a number", operation));
   const detail::Reduced reduced = detail::reduced_dims(operation, x.shape(), dims);
   if (x.size() == 0 && element_count(reduced.kept) > 0 && (p < 0 || std::isinf(p)))
-    throw ValueError(message("{}: shape {} has no element to reduce, which has no norm for p = {}", operation,
-                             x.shape(), p));
+    throw ValueError(message("{}: shape {} has no element to reduce; the norm for p = {} is undefined",
+                             operation, x.shape(), p));
   Tensor y;
   if (std::isinf(p)) {
     y = p > 0 ? amax(abs(x), dims, true) : amin(abs(x), dims, true);
@@ -82,8 +83,7 @@ Tensor norm_of(const char* operation, const Tensor& x, double p, const Dims& dim
   return keepdim ? y : reshape(y, reduced.squeezed);
 }
 
-// The distance of a [M] from a column b [M] with elements `stride` apart, where squares overflow or
-// underflow.
+// The distance of a [M] from a column b [M] of stride `stride`, for squares that overflow or underflow.
 template <class T>
 T scaled_distance(const T* a, const T* b, std::int64_t stride, std::int64_t M) {
   T most = 0, sum = 0;
@@ -96,8 +96,8 @@ T scaled_distance(const T* a, const T* b, std::int64_t stride, std::int64_t M) {
   return scale * std::sqrt(sum);
 }
 
-// y [rows, R]: the distance of row i of a [rows, M] from each column of b [batch, M, R], one of `per_batch`
-// rows to a batch. Columns, so that R distances are summed side by side.
+// y [rows, R]: the distance of row i of a [rows, M] from each column of b [batch, M, R], with `per_batch`
+// rows per batch. Columns allow R distances to be summed in parallel.
 template <class T>
 void distances(const T* a, const T* b, T* y, std::int64_t rows, std::int64_t per_batch, std::int64_t R,
                std::int64_t M) {
@@ -122,7 +122,7 @@ void distances(const T* a, const T* b, T* y, std::int64_t rows, std::int64_t per
                });
 }
 
-// da [rows, M]: Σ_j g_ij (a_i - b_j) / y_ij for b [batch, R, M], without the pairs that lie at distance 0.
+// da [rows, M]: Σ_j g_ij (a_i - b_j) / y_ij for b [batch, R, M], skipping pairs at distance 0.
 template <class T>
 void distances_backward(const T* a, const T* b, const T* y, const T* g, T* da, std::int64_t rows,
                         std::int64_t per_batch, std::int64_t R, std::int64_t M) {
@@ -145,8 +145,8 @@ void distances_backward(const T* a, const T* b, const T* y, const T* g, T* da, s
                });
 }
 
-// Euclidean distances without the array of all differences, a [..., P, M] and b [..., R, M] of one type and
-// with equal leading dimensions.
+// Euclidean distances without storing all differences. a [..., P, M] and b [..., R, M] have one type and
+// equal leading dimensions.
 Tensor euclidean(const Tensor& a, const Tensor& b, const Shape& shape) {
   const std::int64_t P = a.size(-2), R = b.size(-2), M = a.size(-1), rows = M == 0 ? 0 : a.size() / M;
   const auto differences = [](const Tensors& in) {
@@ -220,7 +220,7 @@ Tensor cdist(const Tensor& a, const Tensor& b, double p) {
   const Tensor from = whole(a), to = whole(b);
   if (p == 2 && from.size() > 0 && to.size() > 0) return euclidean(from, to, shape);
   const Tensor differences = unsqueeze(from, -2) - unsqueeze(to, -3);
-  // Vectors without elements are equal.
+  // Empty vectors are equal.
   return a.size(-1) == 0 ? sum(differences, -1) : norm_of("cdist", differences, p, -1, false);
 }
 

@@ -12,12 +12,12 @@ Tensor dropout(const Tensor& x, double p, bool training) {
   detail::require_floating("dropout", x);
   if (!training || p == 0) return x;
   Array mask(x.shape(), x.dtype());
-  // The mask takes as many words for either float type, so that a seed drops the same elements.
+  // Both float types use the same number of words, so that a seed drops the same elements.
   const Generator source = detail::take_from_default(detail::blocks_for(x.size(), DType::float32));
   visit_floating(x.dtype(), [&](auto zero) {
     detail::fill_kept(mask.fill<decltype(zero)>(), source, 1 - p, p == 1 ? 0 : 1 / (1 - p));
   });
-  return x * Tensor(std::move(mask));
+  return x * detail::Access::make(std::move(mask));
 }
 
 }  // namespace retort

@@ -3,11 +3,12 @@
 
 #include "retort/framework/core/factories.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
-/// In training each element is 0 with probability p and x / (1 - p) otherwise, drawn from the default
-/// generator; x itself otherwise. p = 1 gives zeros. ValueError for p outside [0, 1]. (Srivastava et al.,
-/// 2014)
+/// In training, sets each element to 0 with probability p and otherwise to x / (1 - p), using the default
+/// generator. Otherwise returns x. p = 1 gives zeros.
+/// Throws: ValueError if p is outside [0, 1].
+/// Source: Srivastava et al., 2014.
 [[nodiscard]] Tensor dropout(const Tensor& x, double p = 0.5, bool training = true);
 
 }  // namespace retort

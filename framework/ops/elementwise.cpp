@@ -21,14 +21,14 @@ Tensor compare(const char* operation, const Tensor& a, const Tensor& b, F f) {
   visit_dtype(pair.a.dtype(), [&]<class T>(T) {
     kernels::zip(pair.a.data<T>().data(), pair.b.data<T>().data(), out.fill<std::int64_t>().data(), plan, f);
   });
-  return Tensor(std::move(out));
+  return detail::Access::make(std::move(out));
 }
 
-// x if the other operand's gradient needs it, else nothing.
+// x if the other operand's gradient needs it, otherwise undefined.
 Tensor saved_if(bool wanted, const Tensor& x) { return wanted ? x : Tensor(); }
 
-// g where the mask (numbers without history) is 1, g times it in between, exactly 0 where it is 0: infinite
-// and NaN gradients do not leak through. Linear in g, so that it is its own derivative.
+// g where the mask (without history) is 1, g times the mask for values in between, and exactly 0 where it is
+// 0: infinite and NaN gradients do not leak through. Linear in g, so that it is its own derivative.
 Tensor masked(const Tensor& g, const Tensor& mask) {
   const Pair pair = pair_of("masked", g, mask);
   return record({.name = "masked",
@@ -41,8 +41,7 @@ Tensor masked(const Tensor& g, const Tensor& mask) {
                  .vjp = [mask](const Tensor& gg, Needs) { return masked(gg, mask); }});
 }
 
-// The weight of a in maximum or minimum, 1, 1/2 or 0; where either is NaN neither loses, and both count
-// whole.
+// The weight of a in maximum or minimum: 1, 1/2 or 0. If either is NaN, both have weight 1.
 template <class Loses>
 Tensor tie_weights(const Tensor& a, const Tensor& b, Loses loses) {
   return zip(pair_of("maximum", a.detach(), b.detach()), [loses](const auto& u, const auto& v) {
@@ -65,20 +64,20 @@ Tensor extremum(const char* operation, const Tensor& a, const Tensor& b, Pick pi
                  }});
 }
 
-// Whether 1/b is exact, so that a product with it has the quotient's bits, in a quarter of the time: powers
-// of two.
+// True for powers of two: 1/b is exact, so that multiplying by it gives the quotient's bits in a quarter of
+// the time.
 bool has_exact_reciprocal(Scalar b) {
   int exponent = 0;
   return std::fabs(std::frexp(b.value(), &exponent)) == 0.5 && std::abs(exponent) < 100;
 }
 
-// Whether y has one element for each row of x, so that x·y scales rows.
+// True if y has one element per row of x, so that x·y scales rows.
 bool is_column_of(const Tensor& y, const Tensor& x) {
   if (!is_floating_point(x.dtype()) || x.dim() == 0 || x.dim() != y.dim() || x.size(-1) < 2) return false;
   return y.size(-1) == 1 && std::equal(x.shape().begin(), x.shape().end() - 1, y.shape().begin());
 }
 
-// The gradients of x·column in one visit; that of x is left out unless it is asked for.
+// The gradients of x·column in one pass; that of x only if `with_x`.
 std::array<Tensor, 2> scaled_gradients(const Tensor& x, const Tensor& column, const Tensor& g, bool with_x) {
   const std::array<Tensor, 2> out{with_x ? empty(x.shape(), x.dtype()) : Tensor(),
                                   empty(column.shape(), x.dtype())};
@@ -139,7 +138,7 @@ Tensor mul(const Tensor& a, const Tensor& b) {
           .inputs = {pair.a, pair.b},
           .value = zip(pair, [](const auto& u, const auto& v) { return u * v; }),
           .vjp = by_operations};
-  for (const bool first : {false, true}) {  // whether the column is the first operand
+  for (const bool first : {false, true}) {  // true if the column is the first operand
     const Tensor &whole = first ? pair.b : pair.a, &column = first ? pair.a : pair.b;
     if (column.requires_grad() && is_column_of(column, whole))
       made.fast_vjp = [whole = whole.detach(), column = column.detach(), first, by_operations](
@@ -232,7 +231,7 @@ Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
   });
   return record({.name = "where",
                  .inputs = {pair.a, pair.b},
-                 .value = Tensor(std::move(out)),
+                 .value = detail::Access::make(std::move(out)),
                  .vjp = by_operations,
                  .fast_vjp = [condition, by_operations](const Tensor& g, Needs needs) {
                    if (condition.shape() != g.shape()) return by_operations(g, needs);

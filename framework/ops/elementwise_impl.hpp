@@ -1,4 +1,4 @@
-// The parts of the elementwise operations: values without history, and operands in their common type.
+// Shared parts of the elementwise operations: values without history, and operands in their common type.
 #pragma once
 
 #include <type_traits>
@@ -15,7 +15,7 @@ using kernels::Batch;
 
 enum class Elements { all, floats };
 
-/// f of each element: of registers for float types. With Elements::floats f does not take int64.
+/// f of each element, called with registers for float types. With Elements::floats, int64 is not supported.
 template <Elements elements = Elements::all, class F>
 Tensor map(const Tensor& x, F f) {
   Array out(x.shape(), x.dtype());
@@ -23,19 +23,19 @@ Tensor map(const Tensor& x, F f) {
     if constexpr (elements == Elements::all || std::is_floating_point_v<T>)
       kernels::map(x.data<T>().data(), out.fill<T>().data(), x.size(), f);
   });
-  return Tensor(std::move(out));
+  return detail::Access::make(std::move(out));
 }
 
-/// f of one element at a time, with a result of type U.
+/// f of each element, one at a time, with a result of type U.
 template <class U, class F>
 Tensor map_elements(const Tensor& x, F f) {
   Array out(x.shape(), dtype_of<U>);
   visit_dtype(x.dtype(),
               [&]<class T>(T) { kernels::map_to(x.data<T>().data(), out.fill<U>().data(), x.size(), f); });
-  return Tensor(std::move(out));
+  return detail::Access::make(std::move(out));
 }
 
-/// Both operands in the type that they promote to.
+/// Both operands in their common type.
 struct Pair {
   Tensor a, b;
   Shape shape;
@@ -55,17 +55,17 @@ Tensor zip(const Pair& pair, F f) {
     if constexpr (elements == Elements::all || std::is_floating_point_v<T>)
       kernels::zip(pair.a.data<T>().data(), pair.b.data<T>().data(), out.fill<T>().data(), plan, f);
   });
-  return Tensor(std::move(out));
+  return detail::Access::make(std::move(out));
 }
 
-/// int64 as float32, for what is defined on float types.
+/// int64 converted to float32, for functions defined on float types.
 inline Tensor floating(const Tensor& x) { return is_floating_point(x.dtype()) ? x : x.to(DType::float32); }
 inline Tensor floating(const char* operation, const Tensor& x) {
   require_defined(operation, x);
   return floating(x);
 }
 
-/// x in the type that an expression with `s` has.
+/// x in the result type of an expression with `s`.
 inline Tensor with_scalar(const char* operation, const Tensor& x, Scalar s) {
   require_defined(operation, x);
   return s.integral() ? x : floating(x);
@@ -75,7 +75,7 @@ inline Tensor scalar_beside(const char* operation, const Tensor& x, Scalar s) {
   return full({}, s, s.integral() || is_floating_point(x.dtype()) ? x.dtype() : DType::float32);
 }
 
-/// A scalar as an operand of a register or an int64.
+/// A scalar as an operand for a register or an int64.
 template <class T>
 Batch<T> constant(const Batch<T>&, Scalar s) {
   return Batch<T>(s.as<T>());

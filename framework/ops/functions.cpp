@@ -15,8 +15,8 @@ using namespace detail::elementwise;
 
 namespace {
 
-// g where open(v) holds, exactly 0 elsewhere: infinite and NaN gradients do not leak through. Linear
-// in g, so that it is its own derivative.
+// g where open(v) is true, exactly 0 elsewhere: infinite and NaN gradients do not leak through. Linear in g,
+// so that it is its own derivative.
 template <class Open>
 Tensor gate(const Tensor& g, const Tensor& v, Open open) {
   const auto pass = [open](const auto& value, const auto& at) {
@@ -30,17 +30,17 @@ Tensor gate(const Tensor& g, const Tensor& v, Open open) {
                  .vjp = [v = v.detach(), open](const Tensor& gg, Needs) { return gate(gg, v, open); }});
 }
 
-// (1 + tanh u)/2 is sigmoid(2u), which keeps its digits where it is small.
+// (1 + tanh u)/2 = sigmoid(2u), which keeps its precision where it is small.
 Tensor gelu_by_tanh(const Tensor& x) {
   const auto f = [](const auto& v) {
     constexpr double scale = 2 * std::numbers::sqrt2 * std::numbers::inv_sqrtpi;
-    const auto u = max(min(v, 30), -30);  // the sigmoid is 0 or 1 beyond, and u³ does not overflow
+    const auto u = max(min(v, 30), -30);  // beyond these bounds the sigmoid is 0 or 1, and u³ could overflow
     return v * sigmoid(u * (scale + (scale * 0.044715) * (u * u)));
   };
   return fused("gelu", f, x);
 }
 
-// std::pow of each lane.
+// std::pow per lane.
 template <class T>
 Batch<T> pow_lanes(const Batch<T>& base, const Batch<T>& exponent) {
   using R = lanes::Register<T, static_cast<int>(sizeof(Batch<T>))>;
@@ -59,7 +59,7 @@ Batch<T> by_lane(const Batch<T>& v, F f) {
   return Batch<T>::load_aligned(x.data());
 }
 
-// Exact powers of int64, modulo 2^64 like its products.
+// Exact powers of int64, modulo 2^64 as its products.
 Tensor int64_pow(const Tensor& a, const Tensor& b) {
   for (const std::int64_t exponent : b.data<std::int64_t>())
     if (exponent < 0)
@@ -72,13 +72,13 @@ Tensor int64_pow(const Tensor& a, const Tensor& b) {
         if (rest & 1) power *= square;
       return static_cast<std::int64_t>(power);
     } else {
-      return base;  // int64 alone comes here
+      return base;  // int64
     }
   });
 }
 
-// The input of clamp in the type of the result, and bounds of that type. An int64 tensor stays one unless a
-// bound is a fraction or beyond what int64 holds on the side where it would be the result.
+// The input of clamp in the type of the result, with bounds of that type. An int64 tensor stays int64 unless
+// a bound is a fraction, or is out of the range of int64 and could be the result.
 struct Bounded {
   Tensor x;
   Scalar low, high;
@@ -96,6 +96,16 @@ Bounded bounded(const Tensor& input, std::optional<double> lo, std::optional<dou
   using Limits = std::numeric_limits<std::int64_t>;
   return {input, low < -beyond_int64 ? Scalar(Limits::min()) : Scalar(static_cast<std::int64_t>(low)),
           high >= beyond_int64 ? Scalar(Limits::max()) : Scalar(static_cast<std::int64_t>(high))};
+}
+
+// v within the bound, else the bound. NaN propagates, and a NaN bound gives NaN.
+template <class V>
+V at_least(const V& v, Scalar low) {
+  return either(v >= constant(v, low), v, either(v == v, constant(v, low), v));
+}
+template <class V>
+V at_most(const V& v, Scalar high) {
+  return either(v <= constant(v, high), v, either(v == v, constant(v, high), v));
 }
 
 }  // namespace
@@ -123,7 +133,7 @@ Tensor tanh(const Tensor& input) {
                  .value = map<Elements::floats>(
                      x,
                      []<class V>(const V& v) {
-                       // xsimd converts a part of its argument to an integer: keep that in range.
+                       // xsimd converts part of its argument to an integer, which must stay in range.
                        const V most(typename V::value_type(20));  // the result is 1 from here on
                        const auto number = v == v;
                        const V bounded = kernels::max_of(-most, kernels::min_of(most, v));
@@ -180,7 +190,8 @@ Tensor abs(const Tensor& x) {
 
 Tensor relu(const Tensor& x) {
   detail::require_defined("relu", x);
-  const auto positive = [](const auto& v) { return !(v <= constant(v, 0)); };  // written so that NaN passes
+  // The negated comparison makes NaN propagate.
+  const auto positive = [](const auto& v) { return !(v <= constant(v, 0)); };
   return record({.name = "relu",
                  .inputs = {x},
                  .value = map(x, [=](const auto& v) { return either(positive(v), v, constant(v, 0)); }),
@@ -305,14 +316,14 @@ Tensor pow(const Tensor& a, const Tensor& b) {
        .vjp = [x = pair.a, y = pair.b](const Tensor& g, const Tensor& z, Needs needs) {
          std::array<Tensor, 2> gradients;
          if (needs[0]) {
-           // At y = 0 the slope is 0, also where x^(y - 1) or g is not finite; its derivative in y is 1/x
-           // elsewhere.
+           // At y = 0 the slope in x is 0, even where x^(y - 1) or g is not finite; its derivative in y is
+           // 1/x elsewhere.
            const Tensor ordinary = mul(isfinite(div(1, x.detach())), isfinite(g));
            const Tensor flat = mul(equal(y, 0), equal(ordinary, 0));
            gradients[0] = where(flat, 0, g * (y * pow(where(flat, 1, x), y - 1)));
          }
          if (needs[1]) {
-           // At x = 0 with y >= 0 the power is flat in y; log 0 must not reach it.
+           // At x = 0 with y >= 0 the power is constant in y; log 0 must not enter.
            const Tensor flat = mul(equal(x, 0), greater_equal(y, 0));
            gradients[1] = where(flat, 0, g * (z * log(where(flat, 1, x))));
          }
@@ -326,18 +337,14 @@ Tensor pow(Scalar base, const Tensor& exponent) {
 
 Tensor clamp(const Tensor& input, std::optional<double> lo, std::optional<double> hi) {
   const auto [x, low, high] = bounded(input, lo, hi);
-  const auto rising = [low = low](const auto& v) { return v >= constant(v, low); };
-  const auto falling = [high = high](const auto& v) { return v <= constant(v, high); };
-  const auto value = [=, low = low, high = high](const auto& v) {  // NaN passes, and a bound of NaN wins
-    const auto above = either(rising(v), v, either(v == v, constant(v, low), v));
-    return either(falling(above), above, either(above == above, constant(v, high), above));
+  const auto value = [low = low, high = high](const auto& v) { return at_most(at_least(v, low), high); };
+  const auto inside = [low = low, high = high](const auto& v) {
+    return both(v >= constant(v, low), v <= constant(v, high));
   };
   return record({.name = "clamp",
                  .inputs = {x},
                  .value = map(x, value),
-                 .vjp = [=, x = x.detach()](const Tensor& g, Needs) {
-                   return gate(g, x, [=](const auto& v) { return both(rising(v), falling(v)); });
-                 }});
+                 .vjp = [=, x = x.detach()](const Tensor& g, Needs) { return gate(g, x, inside); }});
 }
 
 }  // namespace retort

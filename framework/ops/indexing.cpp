@@ -22,7 +22,7 @@ void check_indices(const char* operation, const Tensor& index, std::int64_t boun
                                operation, values[i], i, bound));
 }
 
-// Calls visit(position in the index, position in x) for the elements that gather reads.
+// Calls visit(position in the index, position in x) for the elements read by gather.
 template <class Visit>
 void for_each_gathered(const Shape& x, std::size_t dim, const Tensor& index, Visit visit) {
   const auto picks = index.data<std::int64_t>();
@@ -44,12 +44,11 @@ void for_each_gathered(const Shape& x, std::size_t dim, const Tensor& index, Vis
 
 Tensor gather_unchecked(const Tensor& x, std::size_t dim, const Tensor& index);
 
-// g added in place to `out`, or to zeros if it is undefined, at the gathered positions: the gradient of
-// gather.
+// The gradient of gather: adds g in place to `out`, or to zeros if it is undefined, at the gathered
+// positions.
 Tensor scatter(Tensor out, const Tensor& g, const Shape& shape, std::size_t dim, const Tensor& index) {
   if (!out.defined()) out = zeros(shape, g.dtype());
-  visit_dtype(g.dtype(), [&](auto zero) {
-    using T = decltype(zero);
+  visit_dtype(g.dtype(), [&]<class T>(T) {
     const auto from = g.data<T>();
     const auto to = out.mutable_data<T>();
     for_each_gathered(shape, dim, index, [&](std::size_t i, std::size_t at) { to[at] += from[i]; });
@@ -62,15 +61,14 @@ Tensor scatter(Tensor out, const Tensor& g, const Shape& shape, std::size_t dim,
 
 Tensor gather_unchecked(const Tensor& x, std::size_t dim, const Tensor& index) {
   Array out(index.shape(), x.dtype());
-  visit_dtype(x.dtype(), [&](auto zero) {
-    using T = decltype(zero);
+  visit_dtype(x.dtype(), [&]<class T>(T) {
     const auto from = x.data<T>();
     const auto to = out.fill<T>();
     for_each_gathered(x.shape(), dim, index, [&](std::size_t i, std::size_t at) { to[i] = from[at]; });
   });
   return record({.name = "gather",
                  .inputs = {x},
-                 .value = Tensor(std::move(out)),
+                 .value = detail::Access::make(std::move(out)),
                  .vjp = [shape = x.shape(), dim, index](const Tensor& g, Needs) {
                    return scatter(detail::gathered_gradient(0, shape, g.dtype()), g, shape, dim, index);
                  }});
@@ -79,15 +77,14 @@ Tensor gather_unchecked(const Tensor& x, std::size_t dim, const Tensor& index) {
 enum class AtSkipped { read, zero };
 Tensor pick_rows(const Tensor& x, std::size_t dim, const Tensor& index, std::int64_t skipped, AtSkipped);
 
-// The rows of g added in place to `out`, or to zeros if it is undefined, at the picked positions except
+// Adds the rows of g in place to `out`, or to zeros if it is undefined, at the selected positions except
 // `skipped`.
 Tensor add_rows(Tensor out, const Tensor& g, const Shape& shape, std::size_t dim, const Tensor& index,
                 std::int64_t skipped) {
   if (!out.defined()) out = zeros(shape, g.dtype());
   const Split s = split_at(shape, dim);
   const auto picks = index.data<std::int64_t>();
-  visit_dtype(g.dtype(), [&](auto zero) {
-    using T = decltype(zero);
+  visit_dtype(g.dtype(), [&]<class T>(T) {
     const T* from = g.data<T>().data();
     T* to = out.mutable_data<T>().data();
     for (std::int64_t o = 0; o < s.outer; ++o)
@@ -105,14 +102,14 @@ Tensor add_rows(Tensor out, const Tensor& g, const Shape& shape, std::size_t dim
                  }});
 }
 
-// Rows of x along dim. The row at position `skipped` gets no gradient; it is read as x has it, or as zero.
+// Rows of x along dim. The row at position `skipped` gets no gradient.
 Tensor pick_rows(const Tensor& x, std::size_t dim, const Tensor& index, std::int64_t skipped,
                  AtSkipped at_skipped) {
   const Split s = split_at(x.shape(), dim);
   const auto picks = index.data<std::int64_t>();
   Array out(detail::with_extent(x.shape(), dim, index.size()), x.dtype());
   const std::size_t row = static_cast<std::size_t>(s.inner) * size_of(x.dtype());
-  const auto* from = static_cast<const std::byte*>(x.array().read());
+  const auto* from = static_cast<const std::byte*>(detail::Access::array(x).read());
   auto* to = static_cast<std::byte*>(out.write());
   if (row > 0)
     for (std::int64_t o = 0; o < s.outer; ++o)
@@ -126,7 +123,7 @@ Tensor pick_rows(const Tensor& x, std::size_t dim, const Tensor& index, std::int
       }
   return record({.name = "index_select",
                  .inputs = {x},
-                 .value = Tensor(std::move(out)),
+                 .value = detail::Access::make(std::move(out)),
                  .vjp = [shape = x.shape(), dim, index, skipped](const Tensor& g, Needs) {
                    return add_rows(detail::gathered_gradient(0, shape, g.dtype()), g, shape, dim, index,
                                    skipped);
@@ -232,7 +229,7 @@ Tensor one_hot(const Tensor& labels, std::int64_t classes) {
   shape.push_back(classes);
   Tensor out = zeros(shape, DType::int64);
   const auto values = labels.data<std::int64_t>();
-  const auto to = out.mutable_array().fill<std::int64_t>();
+  const auto to = detail::Access::array(out).fill<std::int64_t>();
   for (std::size_t i = 0; i < values.size(); ++i)
     to[i * static_cast<std::size_t>(classes) + static_cast<std::size_t>(values[i])] = 1;
   return out;

@@ -20,14 +20,14 @@ namespace {
 
 using Counts = std::vector<std::int64_t>;
 
-// tril, or triu. The rule is the operation itself.
+// tril or triu. The rule is the operation itself.
 Tensor triangle(const char* operation, const Tensor& x, std::int64_t k, bool lower) {
   detail::require_defined(operation, x);
   if (x.dim() < 2)
     throw ShapeError(
         message("{}: the input has shape {}; it must have two or more dimensions", operation, x.shape()));
   const Index rows = x.size(-2), columns = x.size(-1);
-  // A diagonal beyond the corners is taken at the corner, where differences cannot overflow.
+  // Diagonals beyond the corners are clamped, so that differences cannot overflow.
   const std::int64_t diagonal = std::clamp(k, -rows - 1, columns + 1);
   const Tensor value = empty(x.shape(), x.dtype());
   visit_dtype(x.dtype(), [&]<class T>(T) {
@@ -62,7 +62,7 @@ Tensor flip_along(const Tensor& x, std::size_t d) {
                  .vjp = [d](const Tensor& g, Needs) { return flip_along(g, d); }});
 }
 
-// Dimension d made longer, or for negative numbers shorter, in front and behind. The rule is its own inverse.
+// Pads dimension d on both sides; negative numbers crop. The rule is the same operation with opposite signs.
 Tensor pad_along(const Tensor& x, std::size_t d, std::int64_t before, std::int64_t after, Scalar value) {
   const std::int64_t n = x.shape()[d];
   std::int64_t extent = 0;
@@ -71,13 +71,13 @@ Tensor pad_along(const Tensor& x, std::size_t d, std::int64_t before, std::int64
       __builtin_add_overflow(extent, n, &extent) || extent < 0)
     throw ShapeError(message("pad: {} and {} do not fit dim {} of shape {}", before, after, d, x.shape()));
   const Tensor out = full(detail::with_extent(x.shape(), d, extent), value, x.dtype());
-  const std::int64_t first = std::clamp<std::int64_t>(-before, 0, n);  // of the elements that stay
+  const std::int64_t first = std::clamp<std::int64_t>(-before, 0, n);  // first remaining element
   const std::int64_t last = std::clamp<std::int64_t>(n + std::min<std::int64_t>(after, 0), first, n);
   const std::int64_t place = std::max<std::int64_t>(before, 0);
   if (out.size() > 0 && last > first) {
     const detail::Split s = detail::split_at(x.shape(), d);
     const std::int64_t from = s.n * s.inner, to = extent * s.inner, count = (last - first) * s.inner;
-    // Padding is part of training on images: assigned between views of xtensor it takes twenty times as long.
+    // Padding is part of image training: with xtensor views it would take twenty times as long.
     visit_dtype(x.dtype(), [&]<class T>(T) {
       const T* in = x.data<T>().data() + first * s.inner;
       T* kept = out.mutable_data<T>().data() + place * s.inner;
@@ -97,7 +97,7 @@ Tensor flip(const Tensor& x, const Dims& dims) {
   Tensor y = x;
   for (const std::int64_t dim : dims.list()) {
     const std::size_t d = detail::checked_dim("flip", dim, x.shape());
-    if (flipped[d]) throw ValueError(message("flip: dim {} is named twice", dim));
+    if (flipped[d]) throw ValueError(message("flip: dim {} appears twice", dim));
     flipped[d] = true;
     y = flip_along(y, d);
   }
@@ -109,7 +109,7 @@ Tensor pad(const Tensor& x, const Counts& padding, Scalar value) {
   const std::size_t rank = x.shape().size();
   if (padding.size() % 2 != 0 || padding.size() > 2 * rank)
     throw ShapeError(
-        message("pad: {} numbers for an input of shape {}; give two for each dimension, the last first",
+        message("pad: {} numbers for an input of shape {}; give two per dimension, the last dimension first",
                 padding.size(), x.shape()));
   if (x.dtype() == DType::int64 && !value.integral() && value.value() != std::floor(value.value()))
     throw TypeError(message(
@@ -130,11 +130,11 @@ Tensor repeat(const Tensor& x, const Counts& times) {
   Shape shape;
   for (std::size_t i = 0; i < rank; ++i) {
     if (times[i] < 0)
-      throw ValueError(message("repeat: {} times; the number must not be negative", times[i]));
+      throw ValueError(message("repeat: {} times; the number of repeats must not be negative", times[i]));
     const std::size_t added = rank - x.shape().size();
     shape.push_back(i < added ? 1 : x.shape()[i - added]);
   }
-  // One dimension after another, seen as [outer, 1, n]: the copies are a broadcast of the middle.
+  // Repeats one dimension after another, seen as [outer, 1, n]: the copies broadcast the middle dimension.
   Shape result = shape;
   bool fits = true;
   for (std::size_t d = 0; d < rank; ++d)

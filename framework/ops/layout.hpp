@@ -1,4 +1,4 @@
-// Operations that mirror, pad, repeat or blank elements.
+// Operations that flip, pad, repeat or mask elements.
 #pragma once
 
 #include <cstdint>
@@ -7,30 +7,33 @@
 #include "retort/framework/core/factories.hpp"
 #include "retort/framework/ops/dims.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
-/// The elements in reverse order along each of `dims`.
-/// Throws: IndexError for a dimension out of range, ValueError for one named twice.
+/// Reverses the order of the elements along each of `dims`.
+/// Throws: IndexError if a dimension is out of range; ValueError if one appears twice.
 [[nodiscard]] Tensor flip(const Tensor& x, const Dims& dims);
 
-/// x with `value` around it. `padding` holds pairs (before, after), the last dimension's first: {left, right,
-/// top, bottom, …}. A negative number cuts elements off, whose gradient is 0. As torch.nn.functional.pad.
-/// Throws: ShapeError for an odd count, more pairs than dimensions or an extent that would be negative.
+/// Pads x with `value`. `padding` holds pairs (before, after), starting with the last dimension: {left,
+/// right, top, bottom, …}. Negative numbers crop; cropped elements have gradient 0. As
+/// torch.nn.functional.pad.
+/// Throws: ShapeError if the count is odd, there are more pairs than dimensions, or an extent would be
+/// negative.
 [[nodiscard]] Tensor pad(const Tensor& x, const std::vector<std::int64_t>& padding, Scalar value = 0);
 
-/// x side by side with itself, times[i] times along dimension i. More numbers than dimensions add leading
-/// dimensions, 0 makes the result empty.
-/// Throws: ShapeError for fewer numbers than dimensions, ValueError for a negative one.
+/// Repeats x times[i] times along dimension i. Additional numbers add leading dimensions; 0 gives an empty
+/// result.
+/// Throws: ShapeError if there are fewer numbers than dimensions; ValueError if one is negative.
 [[nodiscard]] Tensor repeat(const Tensor& x, const std::vector<std::int64_t>& times);
 
-/// The matrices x [..., rows, columns] with 0 above diagonal k (tril) or below it (triu): k = 0 is the main
-/// diagonal, a larger k lies above it. NaN and inf are blanked, too.
-/// Throws: ShapeError for fewer than two dimensions.
+/// The matrices x [..., rows, columns] with 0 above diagonal k. k = 0 is the main
+/// diagonal; a larger k is above it. NaN and inf are also set to 0.
+/// Throws: ShapeError if x has fewer than two dimensions.
 [[nodiscard]] Tensor tril(const Tensor& x, std::int64_t k = 0);
+/// As tril(), with 0 below diagonal k.
 [[nodiscard]] Tensor triu(const Tensor& x, std::int64_t k = 0);
 
-/// `value` where the int64 mask is not 0, elsewhere x. Both broadcast. The gradient is 0 at masked elements.
-/// Throws: TypeError for a mask that is not int64, ShapeError if the shapes do not broadcast.
+/// `value` where the int64 mask is not 0, otherwise x. Both broadcast. The gradient is 0 at masked elements.
+/// Throws: TypeError if the mask is not int64; ShapeError if the shapes do not broadcast.
 [[nodiscard]] Tensor masked_fill(const Tensor& x, const Tensor& mask, Scalar value);
 
 }  // namespace retort

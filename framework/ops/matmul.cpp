@@ -24,8 +24,8 @@ Matrices matrices_of(const Tensor& x) {
   return {shape[rank - 2], shape[rank - 1], Shape(shape.begin(), shape.begin() + rank - 2)};
 }
 
-// op(a) · op(b) for [..., rows, columns] of one type, op transposing the matrices where told. The rule needs
-// no copy of a transposed matrix: every gradient is such a product again.
+// op(a) · op(b) for [..., rows, columns] of one type, where op optionally transposes. Each gradient is again
+// such a product, so the rule copies no transposed matrix.
 Tensor product(const Tensor& a, const Tensor& b, bool transpose_a, bool transpose_b) {
   const Matrices left = matrices_of(a);
   const Matrices right = matrices_of(b);
@@ -34,7 +34,7 @@ Tensor product(const Tensor& a, const Tensor& b, bool transpose_a, bool transpos
   const std::int64_t n = transpose_b ? right.rows : right.columns;
   Shape shape = detail::broadcast_shapes("matmul", left.batch, right.batch);
   const std::int64_t count = element_count(shape);
-  // Batch dimensions that are repeated are walked by strides of 0.
+  // Repeated batch dimensions have stride 0.
   std::array<std::int64_t, Shape::max_dims> a_step{}, b_step{};
   const auto steps = [&](const Matrices& x, auto& step) {
     std::int64_t stride = x.rows * x.columns;
@@ -50,12 +50,11 @@ Tensor product(const Tensor& a, const Tensor& b, bool transpose_a, bool transpos
   shape.push_back(m);
   shape.push_back(n);
   Array out(shape, a.dtype());
-  visit_floating(a.dtype(), [&](auto zero) {
-    using T = decltype(zero);
+  visit_floating(a.dtype(), [&]<class T>(T) {
     const T* x = a.data<T>().data();
     const T* y = b.data<T>().data();
     T* z = out.fill<T>().data();
-    // Large products are shared out by the kernel itself, small ones some at a time.
+    // The kernel itself divides large products among threads; small ones are grouped.
     constexpr std::int64_t large = 1 << 24, few = 1 << 18;
     const std::int64_t work = std::max<std::int64_t>(1, m * n * std::max<std::int64_t>(1, k));
     parallel_for(count, work >= large ? count : std::max<std::int64_t>(1, few / work),
@@ -73,7 +72,7 @@ Tensor product(const Tensor& a, const Tensor& b, bool transpose_a, bool transpos
   });
   return record({.name = "matmul",
                  .inputs = {a, b},
-                 .value = Tensor(std::move(out)),
+                 .value = detail::Access::make(std::move(out)),
                  .vjp = [a, b, transpose_a, transpose_b](const Tensor& g, Needs needs) {
                    std::array<Tensor, 2> gradients;
                    if (needs[0])
@@ -102,10 +101,10 @@ Tensor matmul(const Tensor& a, const Tensor& b) {
   const DType dtype = promote(a.dtype(), b.dtype());
   Tensor x = a.to(dtype);
   Tensor y = b.to(dtype);
-  // Vectors are a row at the left and a column at the right; the result loses those dimensions again.
+  // A vector is a row on the left and a column on the right; the result drops these dimensions.
   if (a.dim() == 1) x = reshape(x, {1, a.size()});
   if (b.dim() == 1) y = reshape(y, {b.size(), 1});
-  // A batch times one matrix is one larger product.
+  // A batch times one matrix is a single larger product.
   Shape batch;
   if (x.dim() > 2 && y.dim() == 2) {
     batch = Shape(x.shape().begin(), x.shape().end() - 1);
@@ -148,15 +147,14 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   shape.back() = out;
   const std::int64_t rows = element_count(Shape(x.shape().begin(), x.shape().end() - 1));
   Array value(shape, dtype);
-  visit_floating(dtype, [&](auto zero) {
-    using T = decltype(zero);
+  visit_floating(dtype, [&]<class T>(T) {
     kernels::linear<T>(input.data<T>().data(), w.data<T>().data(), b.defined() ? b.data<T>().data() : nullptr,
                        value.fill<T>().data(), rows, in, out);
   });
   return record(
       {.name = "linear",
        .inputs = {input, w, b},
-       .value = Tensor(std::move(value)),
+       .value = detail::Access::make(std::move(value)),
        .vjp = [input, w, rows, in, out](const Tensor& g, Needs needs) {
          std::array<Tensor, 3> gradients;
          const Tensor flat = g.dim() == 2 ? g : reshape(g, {rows, out});

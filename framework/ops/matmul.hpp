@@ -3,13 +3,14 @@
 
 #include "retort/framework/core/factories.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
-/// a · b as NumPy has it: [m, k]·[k, n], vectors at either side, leading dimensions as batches that
-/// broadcast. ShapeError when the inner extents differ; TypeError for int64.
+/// The matrix product by NumPy's rules: [m, k]·[k, n], vectors on either side, and leading dimensions as
+/// batches that broadcast.
+/// Throws: ShapeError if the inner extents differ; TypeError if an input is int64.
 [[nodiscard]] Tensor matmul(const Tensor& a, const Tensor& b);
 
-/// y [..., out] = x [..., in] · weight [out, in]ᵀ + bias [out]; an undefined bias is none.
+/// y [..., out] = x [..., in] · weight [out, in]ᵀ + bias [out]; the bias may be undefined.
 [[nodiscard]] Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias = {});
 
 }  // namespace retort

@@ -30,7 +30,7 @@ void check_parameter(const char* operation, const Tensor& x, const char* what, c
                              what, parameter.shape(), shape));
 }
 
-/// Input and parameters in the type that they promote to; an undefined weight is 1, an undefined bias 0.
+/// Input and parameters in their common type; an undefined weight is 1, an undefined bias 0.
 struct Operands {
   Tensor x, weight, bias;
   Operands(const Tensor& input, const Tensor& w, const Tensor& b, const Shape& shape, DType dtype) {
@@ -50,16 +50,16 @@ std::array<Tensor, 3> gradients_like(const Tensor& x, const Tensor& weight, Need
   return {wanted(0, x), wanted(1, weight), wanted(2, weight)};
 }
 
-/// The mean of squares over the last dimension of [sets, n], as a column.
+/// The mean square over the last dimension of [sets, n], as a column.
 Tensor mean_square(const Tensor& x) { return mean(x * x, -1, true); }
 
-/// Each row of [sets, n] with mean 0 and variance 1, in ops.
+/// Standardises each row of [sets, n] to mean 0 and variance 1, written in ops.
 Tensor standardised(const Tensor& rows, double eps) {
   const Tensor centred = detail::centred(rows, {.channels = rows.size(0), .inner = rows.size(1)});
   return centred / sqrt(mean_square(centred) + eps);
 }
 
-/// A norm of rows; `reference` computes the same value from {x, weight, bias} in ops.
+/// A norm over rows; `reference` computes the same value from {x, weight, bias} in ops.
 template <class Reference>
 Tensor norm_by_rows(const char* name, const Operands& in, const NormRows& layout,
                     const Reference& reference) {
@@ -92,7 +92,7 @@ Tensor norm_by_rows(const char* name, const Operands& in, const NormRows& layout
        }});
 }
 
-/// The statistics [4, sets] by which channels are normalised.
+/// Normalises channels by the statistics [4, sets].
 template <class Reference>
 Tensor norm_by_channels(const char* name, const Operands& in, const Tensor& y, const Tensor& statistics,
                         bool fixed, const NormChannels& layout, const Reference& reference) {
@@ -118,7 +118,7 @@ Tensor norm_by_channels(const char* name, const Operands& in, const Tensor& y, c
                  }});
 }
 
-/// y and the statistics of x itself.
+/// y and the batch statistics of x.
 std::pair<Tensor, Tensor> channels_forward(const Operands& in, const NormChannels& layout) {
   const DType dtype = in.x.dtype();
   const Tensor y = empty(in.x.shape(), dtype),
@@ -133,8 +133,8 @@ std::pair<Tensor, Tensor> channels_forward(const Operands& in, const NormChannel
   return {y, statistics};
 }
 
-/// running = (1 - momentum)·running + momentum·factor·observed, in place; `observed` is one row of the
-/// statistics.
+/// Updates in place: running = (1 - momentum)·running + momentum·factor·observed, where `observed` is one row
+/// of the statistics.
 void update_running(const Tensor& running, const Tensor& statistics, std::int64_t row, double factor,
                     double momentum) {
   if (!running.defined()) return;
@@ -151,7 +151,7 @@ void update_running(const Tensor& running, const Tensor& statistics, std::int64_
   });
 }
 
-/// The statistics of running mean and variance.
+/// Statistics made from the running mean and variance.
 Tensor running_statistics(const Tensor& mean, const Tensor& variance, DType dtype, double eps) {
   const std::vector<double> means = mean.values<double>(), variances = variance.values<double>();
   const std::int64_t channels = mean.size();
@@ -167,7 +167,7 @@ Tensor running_statistics(const Tensor& mean, const Tensor& variance, DType dtyp
   });
 }
 
-/// The number of elements of normalized_shape, in which x must end.
+/// Returns the number of elements of normalized_shape, after checking that x's shape ends in it.
 std::int64_t checked_row(const char* operation, const Tensor& x, const Shape& normalized_shape) {
   detail::require_floating(operation, x);
   const std::size_t rank = normalized_shape.size();
@@ -202,7 +202,7 @@ Tensor scaled_channels(const Tensor& y, const Tensor& weight, const Tensor& bias
 }  // namespace
 
 namespace detail {
-// A linear operation, and its own adjoint.
+// Linear and self-adjoint.
 Tensor centred(const Tensor& x, const kernels::Channels& layout) {
   return record({.name = "centred",
                  .inputs = {x},
@@ -293,7 +293,7 @@ Tensor batch_norm(const Tensor& x, const Tensor& running_mean, const Tensor& run
           kernels::norm_channels(from, w, b, found, out, layout);
         },
         in.x, in.weight, in.bias, statistics);
-    // The running statistics may be updated before the gradients are computed.
+    // The running statistics may be updated before the gradients are computed, so the rule keeps copies.
     const auto reference = [statistics](const Tensors& inputs) {
       const Shape shape = by_channel(inputs[0]);
       const auto row = [&](std::int64_t i) { return reshape(select(statistics, 0, i), shape); };

@@ -37,7 +37,7 @@ Shape with_plane(Shape shape, Index height, Index width) {
   return shape;
 }
 
-// The maxima as picked elements: the definition, from which higher derivatives follow.
+// The reference: the maxima as selected elements, from which higher derivatives follow.
 Tensor max_pool_reference(const Tensor& x, const Windows& windows) {
   const Index planes = x.size() / windows.plane();
   const Tensor picks = empty({planes, windows.positions()}, DType::int64);
@@ -47,7 +47,7 @@ Tensor max_pool_reference(const Tensor& x, const Windows& windows) {
         kernels::max_pool_index(from, picks.mutable_data<std::int64_t>().data(), planes, windows);
       },
       x);
-  // A window that holds only padding has no element.
+  // A window that contains only padding has no element.
   const Tensor outside = less(picks, 0);
   const Tensor images = reshape(x, {planes, windows.plane()});
   const Tensor y = where(outside, -std::numeric_limits<double>::infinity(),
@@ -92,7 +92,7 @@ Spans window_spans(Index extent, Index positions, Index kernel, Index stride, In
 Spans adaptive_spans(Index extent, Index positions) {
   Spans spans{.extent = extent, .begin = {}, .end = {}, .divisor = {}};
   for (Index i = 0; i < positions; ++i) {
-    // floor(i · extent / positions) and the ceiling of the next, without the product of large numbers.
+    // floor(i · extent / positions) and the ceiling of the next, without products that could overflow.
     const Index each = extent / positions, rest = extent % positions;
     spans.begin.push_back(i * each + i * rest / positions);
     spans.end.push_back((i + 1) * each + ((i + 1) * rest + positions - 1) / positions);
@@ -134,7 +134,8 @@ Tensor adaptive_avg_pool2d(const Tensor& x, Size2d size) {
   detail::check_adaptive("adaptive_avg_pool2d", size);
   if (x.size(-2) == 0 || x.size(-1) == 0)
     throw ShapeError(message("adaptive_avg_pool2d: input has shape {}; its images are empty", x.shape()));
-  (void)element_count(with_plane(x.shape(), size.height, size.width));  // refuses too many
+  // Throws if there are too many elements.
+  (void)element_count(with_plane(x.shape(), size.height, size.width));
   return averaged(x, adaptive_spans(x.size(-2), size.height), adaptive_spans(x.size(-1), size.width));
 }
 

@@ -27,7 +27,7 @@ kernels::RecurrentShape shape_of(RecurrentCell cell, const Tensors& in, const Te
           lengths.defined() ? lengths.data<std::int64_t>().data() : nullptr};
 }
 
-// The definition, step by step.
+// The reference, step by step.
 Tensors reference(RecurrentCell cell, const Tensors& in, const Tensor& lengths, bool is_reverse) {
   const std::int64_t rows = in[x_in].size(0), steps = in[x_in].size(1), hidden = in[weight_hh].size(1);
   const Tensor none = zeros({rows, hidden}, in[x_in].dtype());
@@ -78,7 +78,8 @@ Tensors recurrent_layer(const char* name, RecurrentCell cell, const Tensors& in,
   const bool is_lstm = cell == RecurrentCell::lstm;
   const Shape state{of.rows, of.hidden}, sequence{of.rows, of.steps, of.hidden};
   const Tensor gates =
-      no_grad([&] { return linear(in[x_in], in[weight_ih], in[bias_ih]); });  // the products of all steps
+      // The input products of all steps.
+      no_grad([&] { return linear(in[x_in], in[weight_ih], in[bias_ih]); });
   const Tensor inner = empty(sequence, dtype), y = empty(sequence, dtype), h = empty(state, dtype),
                c = is_lstm ? empty(state, dtype) : Tensor();
   compute_into(

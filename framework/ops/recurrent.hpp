@@ -1,4 +1,4 @@
-// One recurrent layer in one direction. nn/recurrent.hpp makes networks of them.
+// One recurrent layer in one direction, used by nn/recurrent.hpp.
 #pragma once
 
 #include <cstdint>
@@ -7,20 +7,20 @@
 
 namespace retort::detail {
 
-/// The weights of a layer in PyTorch's order of gates: i, f, g, o for an LSTM, r, z, n for a GRU.
+/// The weights of a layer, with gates in PyTorch's order: i, f, g, o for an LSTM; r, z, n for a GRU.
 struct RecurrentWeights {
   Tensor weight_ih = {}, weight_hh = {};  ///< (gates · hidden, input) and (gates · hidden, hidden)
   Tensor bias_ih = {}, bias_hh = {};      ///< (gates · hidden), or undefined
 };
 
-/// The states of an LSTM over x (N, L, input) from h0 and c0 (N, hidden; undefined: zeros): y (N, L, hidden),
-/// h and c. Steps from a row's length (N; undefined: L) on leave its state as it is and give 0. `is_reverse`
-/// runs from the last step to the first. One recorded operation. All tensors have one element type, and the
-/// shapes are the caller's care. (Hochreiter and Schmidhuber, 1997)
+/// One direction of an LSTM layer over x (N, L, input), starting from h0 and c0 (N, hidden; undefined:
+/// zeros): returns y (N, L, hidden), h and c, as one recorded operation. `lengths` are (N); undefined: L.
+/// Steps past a row's length give 0 and keep its state. `is_reverse` runs from the last step to the first.
+/// All tensors have one element type; the caller checks the shapes. (Hochreiter and Schmidhuber, 1997)
 [[nodiscard]] Tensors lstm_layer(const Tensor& x, const RecurrentWeights& weights, const Tensor& h0,
                                  const Tensor& c0, const Tensor& lengths, bool is_reverse);
-/// The same for a GRU, without c: h' = (1 - z) · n + z · h with n = tanh(W x + b + r · (U h + b')). (Cho et
-/// al., 2014)
+/// As lstm_layer, for a GRU, without c: h' = (1 - z) · n + z · h with n = tanh(W x + b + r · (U h + b')).
+/// (Cho et al., 2014)
 [[nodiscard]] Tensors gru_layer(const Tensor& x, const RecurrentWeights& weights, const Tensor& h0,
                                 const Tensor& lengths, bool is_reverse);
 

@@ -19,13 +19,13 @@ namespace {
 
 using detail::require_floating;
 
-// A reduction as the kernels see it. Dimensions that are not neighbours are first brought together at the
+// The layout of a reduction for the kernels. Reduced dimensions that are not adjacent are first moved to the
 // end.
 struct Plan {
   std::array<bool, Shape::max_dims> reduced{};
   kernels::Axis axis;
-  Shape kept;      // the result's shape with keepdim
-  Shape squeezed;  // and without
+  Shape kept;      // shape of the result with keepdim
+  Shape squeezed;  // shape of the result without keepdim
   bool needs_permute = false;
   Dims order;  // of the permutation
 
@@ -36,12 +36,12 @@ Plan plan_reduction(const char* operation, const Shape& shape, const Dims& dims)
   Plan plan;
   for (const std::int64_t dim : dims.list()) {
     const std::size_t d = detail::checked_dim(operation, dim, shape);
-    if (plan.reduced[d]) throw ValueError(message("{}: dim {} is named twice", operation, dim));
+    if (plan.reduced[d]) throw ValueError(message("{}: dim {} appears twice", operation, dim));
     plan.reduced[d] = true;
   }
   if (dims.all()) plan.reduced.fill(true);
   std::vector<std::int64_t> front, back;
-  int runs = 0;  // of neighbouring reduced dimensions longer than 1
+  int runs = 0;  // runs of adjacent reduced dimensions longer than 1
   bool inside = false;
   for (std::size_t i = 0; i < shape.size(); ++i) {
     plan.kept.push_back(plan.reduced[i] ? 1 : shape[i]);
@@ -62,21 +62,18 @@ Plan plan_reduction(const char* operation, const Shape& shape, const Dims& dims)
   return plan;
 }
 
-// The numbers of x in the order that the kernels want.
+// x with its dimensions in the order of the plan.
 Tensor arranged(const Tensor& x, const Plan& plan) {
   return plan.needs_permute ? permute(x.detach(), plan.order) : x.detach();
 }
 
-// Calls kernel(in, out) on the elements and gives the result its shape.
+// Calls kernel(in, out) on the elements and reshapes the result.
 template <class Kernel>
 Tensor reduce(const Tensor& x, const Plan& plan, bool keepdim, Kernel kernel) {
   const Tensor in = arranged(x, plan);
   Array out(plan.result(keepdim), x.dtype());
-  visit_dtype(x.dtype(), [&](auto zero) {
-    using T = decltype(zero);
-    kernel(in.data<T>().data(), out.fill<T>().data());
-  });
-  return Tensor(std::move(out));
+  visit_dtype(x.dtype(), [&]<class T>(T) { kernel(in.data<T>().data(), out.fill<T>().data()); });
+  return detail::Access::make(std::move(out));
 }
 
 template <class Kernel>
@@ -86,7 +83,7 @@ Tensor reduce_floating(const Tensor& x, const Plan& plan, bool keepdim, Kernel k
       arranged(x, plan));
 }
 
-// x less its mean.
+// x minus its mean.
 Tensor centred(const Tensor& x, const Plan& plan) {
   if (plan.needs_permute) {
     std::vector<std::int64_t> back(x.shape().size());
@@ -112,7 +109,7 @@ Tensor scaled_sum(const char* operation, const Tensor& x, const Plan& plan, bool
                  }});
 }
 
-// Whether an extremum is NaN.
+// True if any value is NaN.
 bool has_nan(const Tensor& values) {
   bool found = false;
   visit_dtype(values.dtype(), [&]<class T>(T) {
@@ -121,7 +118,7 @@ bool has_nan(const Tensor& values) {
   return found;
 }
 
-// amax and amin: ties share the gradient. The ties of NaN are the elements that are NaN.
+// amax and amin. Ties share the gradient; if the result is NaN, all NaN elements tie.
 template <class Kernel>
 Tensor extreme(const char* operation, const Tensor& x, const Dims& dims, bool keepdim, Kernel kernel) {
   detail::require_defined(operation, x);
@@ -165,7 +162,7 @@ Tensor position(const char* operation, const Tensor& x, std::int64_t dim, bool k
   Array out(shape, DType::int64);
   visit_dtype(x.dtype(),
               [&]<class T>(T) { kernel(x.data<T>().data(), out.fill<std::int64_t>().data(), axis); });
-  return Tensor(std::move(out));
+  return detail::Access::make(std::move(out));
 }
 
 ValuesAndIndices extreme_along(const Tensor& x, std::int64_t dim, bool keepdim, const Tensor& indices) {
@@ -186,7 +183,7 @@ Tensor mean(const Tensor& x, Dims dims, bool keepdim) {
   detail::require_defined("mean", x);
   require_floating("mean", x);
   const Plan plan = plan_reduction("mean", x.shape(), dims);
-  // Of nothing: 0 · NaN, the mean that nothing has.
+  // The mean of an empty tensor is 0 · NaN.
   const double scale =
       plan.axis.n == 0 ? std::numeric_limits<double>::quiet_NaN() : 1.0 / static_cast<double>(plan.axis.n);
   return scaled_sum("mean", x, plan, keepdim, scale);

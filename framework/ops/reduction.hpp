@@ -1,39 +1,44 @@
-// Reductions over some dimensions or all. `keepdim` keeps the reduced ones with extent 1.
-// IndexError for a dimension out of range, ValueError for one named twice.
+// Reductions over some dimensions or all. `keepdim` keeps the reduced dimensions with extent 1. All throw
+// IndexError if a dimension is out of range and ValueError if one appears twice.
 #pragma once
 
 #include "retort/framework/core/factories.hpp"
 #include "retort/framework/ops/dims.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
-/// Of nothing 0. float sums are accurate to about 4 eps of the sum of |x|.
+/// The sum of elements; 0 for an empty tensor. float32 sums are accurate to about 4 eps of the sum of |x|.
 [[nodiscard]] Tensor sum(const Tensor& x, Dims dims = {}, bool keepdim = false);
-/// sum / number of elements; NaN for an empty tensor. TypeError for int64.
+/// sum / number of elements; NaN for an empty tensor.
+/// Throws: TypeError if x is int64.
 [[nodiscard]] Tensor mean(const Tensor& x, Dims dims = {}, bool keepdim = false);
-/// sum((x - mean)²) / (n - 1), or / n when not unbiased. TypeError for int64.
+/// The variance sum((x - mean)²) / (n - 1), or / n if not unbiased.
+/// Throws: TypeError if x is int64.
 [[nodiscard]] Tensor var(const Tensor& x, Dims dims = {}, bool keepdim = false, bool unbiased = true);
-/// log(sum(exp(x))) without overflow; -inf where all of x is -inf (and dx NaN). dx = g · exp(x - y).
+/// log(sum(exp(x))) without overflow; -inf if all elements are -inf (and dx NaN). dx = g · exp(x - y).
 [[nodiscard]] Tensor logsumexp(const Tensor& x, Dims dims = {}, bool keepdim = false);
-/// The largest and the smallest element, NaN if there is one; ties share the gradient evenly. ValueError of
-/// nothing.
+/// The largest element; NaN if any is. Ties share the gradient evenly.
+/// Throws: ValueError if there is no element to reduce.
 [[nodiscard]] Tensor amax(const Tensor& x, Dims dims = {}, bool keepdim = false);
+/// The smallest element, with the conventions of amax().
 [[nodiscard]] Tensor amin(const Tensor& x, Dims dims = {}, bool keepdim = false);
 
-/// Values and, as int64, their positions along the dimension.
+/// Values, and their int64 positions along the dimension.
 struct ValuesAndIndices {
   Tensor values = {};
   Tensor indices = {};
 };
-/// The largest (smallest) element along `dim` and the position of the first such; the gradient goes there
-/// alone.
+/// The largest element along `dim` and its first position, which alone receives the gradient.
 [[nodiscard]] ValuesAndIndices max(const Tensor& x, std::int64_t dim, bool keepdim = false);
+/// The smallest element along `dim` and its first position, which alone receives the gradient.
 [[nodiscard]] ValuesAndIndices min(const Tensor& x, std::int64_t dim, bool keepdim = false);
-/// amax and amin over everything.
+/// amax() over all elements.
 [[nodiscard]] Tensor max(const Tensor& x);
+/// amin() over all elements.
 [[nodiscard]] Tensor min(const Tensor& x);
 
-/// Position of the first maximum along `dim`, int64 [without dim]; of all elements, flat, without a dim.
+/// The int64 position of the first maximum along `dim` [without dim]; without `dim`, the flat position among
+/// all elements.
 [[nodiscard]] Tensor argmax(const Tensor& x, std::int64_t dim, bool keepdim = false);
 [[nodiscard]] Tensor argmax(const Tensor& x);
 

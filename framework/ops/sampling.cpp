@@ -14,7 +14,7 @@
 namespace retort {
 namespace {
 
-// [rows, classes] in float64.
+// The probabilities as [rows, classes] in float64.
 Tensor checked_rows(const Tensor& probabilities, std::int64_t n, bool replacement) {
   detail::require_floating("multinomial", probabilities);
   if (n < 0) throw ValueError(message("multinomial: n is {}; it must not be negative", n));
@@ -49,7 +49,7 @@ Tensor draw(const Tensor& probabilities, std::int64_t n, bool replacement, Gener
   const Tensor uniform = generator ? rand(drawn, DType::float64, *generator) : rand(drawn, DType::float64);
   const double* weights = p.data<double>().data();
   if (!replacement) {
-    // The waiting time for class c is exponential with rate p[c]: the first n to arrive are the draws.
+    // The waiting time of class c is exponential with rate p[c]: the first n arrivals are the draws.
     double* times = uniform.mutable_data<double>().data();
     for (std::int64_t i = 0; i < rows * classes; ++i)
       times[i] =
@@ -61,9 +61,9 @@ Tensor draw(const Tensor& probabilities, std::int64_t n, bool replacement, Gener
   const double* u = uniform.data<double>().data();
   std::vector<double> up_to(static_cast<std::size_t>(classes));
   for (std::int64_t row = 0; row < rows; ++row, weights += classes) {
-    // Divided by the largest, so that the sum is finite. A class ends where the sum up to it does, so one
-    // without probability is never met; a draw that rounds up to the total belongs to the last class that has
-    // any.
+    // Divided by the largest weight, so that the sum is finite. A class ends at its cumulative sum, so a
+    // class without probability is never drawn. A draw that rounds up to the total belongs to the last class
+    // with a positive probability.
     const double most = classes == 0 ? 0 : *std::max_element(weights, weights + classes);
     double sum = 0;
     for (std::int64_t c = 0; c < classes; ++c) up_to[static_cast<std::size_t>(c)] = sum += weights[c] / most;

@@ -19,11 +19,11 @@ namespace {
 
 using kernels::Axis;
 
-// The type that sums and products of elements of type T are taken in.
+// The accumulator type for sums and products of T.
 template <class T>
 using Wide = std::conditional_t<std::is_same_v<T, float>, double, T>;
 
-// Sums from the first element on, or from the last back: each is the other's rule.
+// Cumulative sums, forward or backward: each direction is the other's rule.
 Tensor running_sum(const Tensor& x, const Axis& axis, bool backward) {
   const Tensor value = detail::evaluate(x.shape(), x.dtype(), [&]<class T>(T) {
     const auto in = detail::axis_view<T>(x, axis);
@@ -36,7 +36,8 @@ Tensor running_sum(const Tensor& x, const Axis& axis, bool backward) {
        }});
 }
 
-// Products of the rows of x [rows, n] as a tree of multiplications: right to every order, zeros or not.
+// Products of the rows of x [rows, n] as a tree of multiplications: differentiable to any order, zeros
+// included.
 Tensor product_tree(Tensor y) {
   while (y.size(1) > 1) {
     const std::int64_t n = y.size(1), half = n / 2;
@@ -46,7 +47,7 @@ Tensor product_tree(Tensor y) {
   return reshape(y, {y.size(0)});
 }
 
-// A product whose intermediate values neither overflow nor underflow: fraction · 2^exponent.
+// A product as fraction · 2^exponent, whose intermediate values neither overflow nor underflow.
 class Product {
  public:
   explicit Product(double x) { *this *= x; }
@@ -66,7 +67,7 @@ class Product {
   std::int64_t exponent_ = 0;
 };
 
-// g times the product of the other elements of the row: those before, then those behind.
+// g times the product of the row's other elements: those before, then those after.
 template <class T>
 void product_backward(const T* x, const T* g, T* dx, std::int64_t rows, std::int64_t n) {
   std::vector<Product> before;

@@ -1,4 +1,4 @@
-// Running sums, and products.
+// Cumulative sums, and products.
 #pragma once
 
 #include <cstdint>
@@ -6,15 +6,15 @@
 #include "retort/framework/core/factories.hpp"
 #include "retort/framework/ops/dims.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 /// y[i] = x[0] + … + x[i] along `dim`. float32 is summed in double.
-/// Throws: IndexError for a dimension out of range.
+/// Throws: IndexError if `dim` is out of range.
 [[nodiscard]] Tensor cumsum(const Tensor& x, std::int64_t dim);
 
-/// The product over `dims`, or over everything. An empty product is 1. The gradient, g times the product of
-/// the other elements, is exact where elements are 0.
-/// Throws: IndexError for a dimension out of range, ValueError for one named twice.
+/// The product over `dims`, or over all elements; 1 for an empty tensor. The gradient, g times the product of
+/// the other elements, is exact even where elements are 0.
+/// Throws: IndexError if a dimension is out of range; ValueError if one appears twice.
 [[nodiscard]] Tensor prod(const Tensor& x, Dims dims = {}, bool keepdim = false);
 
 }  // namespace retort

@@ -28,25 +28,24 @@ Strides strides_of(const Shape& shape) {
   return strides;
 }
 
-// Copies elements as what they are, bits: one instantiation for each size.
+// Copies elements as bits: one instantiation per element size.
 Tensor strided(const Tensor& x, const Shape& shape, const Strides& strides, std::int64_t offset) {
   Array out(shape, x.dtype());
-  visit_dtype(x.dtype(), [&](auto zero) {
-    using T = decltype(zero);
+  visit_dtype(x.dtype(), [&]<class T>(T) {
     kernels::strided_copy(x.data<T>().data() + offset, out.fill<T>().data(), static_cast<int>(shape.size()),
                           shape.data(), strides.data());
   });
-  return Tensor(std::move(out));
+  return detail::Access::make(std::move(out));
 }
 
-// The dimension's extent, resolved start and step of a slice.
+// The extent of the dimension and the resolved start and step of a slice.
 struct Range {
   std::size_t dim;
   std::int64_t start, length, step;
 };
 
-// g added in place to `out`, or to zeros if it is undefined, at the positions of a slice: the gradient of the
-// slice.
+// The gradient of a slice: adds g in place to `out`, or to zeros if it is undefined, at the slice's
+// positions.
 Tensor unslice(Tensor out, const Tensor& g, const Shape& shape, const Range& range);
 
 Tensor take(const Tensor& x, const Range& range) {
@@ -67,7 +66,7 @@ Tensor unslice(Tensor out, const Tensor& g, const Shape& shape, const Range& ran
   if (first) out = empty(shape, g.dtype());
   const detail::Split s = detail::split_at(shape, range.dim);
   const std::int64_t row = s.n * s.inner;
-  // Elements [begin, end) of row o: zero outside the slice, g inside it. A step of 1 makes the slice one run.
+  // Elements [begin, end) of row o: g inside the slice, otherwise 0. With step 1 the slice is contiguous.
   const auto place = [&]<class T>(T* to, const T* from, std::int64_t o, std::int64_t begin,
                                   std::int64_t end) {
     to += o * row;
@@ -127,8 +126,8 @@ Shape resolved_shape(const Tensor& x, const Shape& shape) {
   return resolved;
 }
 
-// Consecutive parts of these extents along a dimension, each under `shape` if that is given: one operation
-// with all of them as its results, so that a loop over the parts costs what they cost, to any order.
+// Consecutive parts of the given extents along a dimension, reshaped to `shape` if given. All parts are
+// results of one operation, so that a loop over them has linear cost, to any order.
 Tensors parts_of(const char* operation, const Tensor& x, std::size_t dim,
                  const std::vector<std::int64_t>& sizes, const Shape* shape = nullptr) {
   const Strides strides = strides_of(x.shape());
@@ -137,7 +136,7 @@ Tensors parts_of(const char* operation, const Tensor& x, std::size_t dim,
   for (const std::int64_t size : sizes) {
     const Tensor part =
         strided(x, detail::with_extent(x.shape(), dim, size), strides, size == 0 ? 0 : start * strides[dim]);
-    parts.push_back(shape ? Tensor(part.array().reshaped(*shape)) : part);
+    parts.push_back(shape ? detail::Access::make(detail::Access::array(part).reshaped(*shape)) : part);
     start += size;
   }
   return record_many({.name = operation,
@@ -159,7 +158,7 @@ Tensor reshape(const Tensor& x, const Shape& shape) {
   detail::require_defined("reshape", x);
   return record({.name = "reshape",
                  .inputs = {x},
-                 .value = Tensor(x.array().reshaped(resolved_shape(x, shape))),
+                 .value = detail::Access::make(detail::Access::array(x).reshaped(resolved_shape(x, shape))),
                  .vjp = [from = x.shape()](const Tensor& g, Needs) { return reshape(g, from); }});
 }
 
@@ -168,8 +167,7 @@ Tensor flatten(const Tensor& x, std::int64_t start_dim, std::int64_t end_dim) {
   if (x.dim() == 0) return reshape(x, {1});
   const std::size_t start = detail::checked_dim("flatten", start_dim, x.shape());
   const std::size_t end = detail::checked_dim("flatten", end_dim, x.shape());
-  if (start > end)
-    throw ValueError(message("flatten: start_dim {} lies behind end_dim {}", start_dim, end_dim));
+  if (start > end) throw ValueError(message("flatten: start_dim {} is after end_dim {}", start_dim, end_dim));
   Shape shape(x.shape().begin(), x.shape().begin() + start);
   shape.push_back(1);
   for (std::size_t i = start; i <= end; ++i) shape.back() *= x.shape()[i];
@@ -199,7 +197,7 @@ Tensor permute(const Tensor& x, const Dims& dims) {
   detail::require_defined("permute", x);
   const Shape& order = dims.list();
   if (order.size() != x.shape().size())
-    throw ValueError(message("permute: dims {} name {} dimensions but the input has shape {}", order,
+    throw ValueError(message("permute: dims {} list {} dimensions but the input has shape {}", order,
                              order.size(), x.shape()));
   const Strides from = strides_of(x.shape());
   Strides strides{};
@@ -207,7 +205,7 @@ Tensor permute(const Tensor& x, const Dims& dims) {
   std::vector<std::int64_t> inverse(order.size(), -1);
   for (std::size_t i = 0; i < order.size(); ++i) {
     const std::size_t d = detail::checked_dim("permute", order[i], x.shape());
-    if (inverse[d] != -1) throw ValueError(message("permute: dims {} name dimension {} twice", order, d));
+    if (inverse[d] != -1) throw ValueError(message("permute: dims {} contain dimension {} twice", order, d));
     inverse[d] = static_cast<std::int64_t>(i);
     shape.push_back(x.shape()[d]);
     strides[i] = from[d];
@@ -256,7 +254,7 @@ Tensor select(const Tensor& x, std::int64_t dim, std::int64_t index) {
 
 Tensors unbind(const Tensor& x, std::int64_t dim) {
   detail::require_defined("unbind", x);
-  if (x.dim() == 0) throw IndexError("unbind: a 0-dim tensor has no dimension to take apart");
+  if (x.dim() == 0) throw IndexError("unbind: a 0-dim tensor has no dimension to unbind");
   const std::size_t d = detail::checked_dim("unbind", dim, x.shape());
   Shape shape = x.shape();
   shape.erase(shape.begin() + d);
@@ -300,7 +298,7 @@ Tensors split(const Tensor& x, const std::vector<std::int64_t>& sizes, std::int6
 
 Tensors chunk(const Tensor& x, std::int64_t n, std::int64_t dim) {
   detail::require_defined("chunk", x);
-  if (x.dim() == 0) throw IndexError("chunk: a 0-dim tensor has no dimension to cut");
+  if (x.dim() == 0) throw IndexError("chunk: a 0-dim tensor has no dimension to split");
   const std::int64_t extent = x.shape()[detail::checked_dim("chunk", dim, x.shape())];
   if (n < 1) throw ValueError(message("chunk: n is {}; it must be at least 1", n));
   // An extent of 0 gives n empty parts, as in PyTorch.
@@ -337,7 +335,7 @@ Tensor concat(const Tensors& xs, std::int64_t dim) {
     const Tensor part = x.detach().to(dtype);
     const std::int64_t length = part.shape()[d];
     const std::size_t row = static_cast<std::size_t>(length) * item;
-    const auto* from = static_cast<const std::byte*>(part.array().read());
+    const auto* from = static_cast<const std::byte*>(detail::Access::array(part).read());
     if (row > 0)
       parallel_for(s.outer, std::max<std::int64_t>(1, 131072 / static_cast<std::int64_t>(row)),
                    [&](std::int64_t begin, std::int64_t end) {
@@ -350,7 +348,7 @@ Tensor concat(const Tensors& xs, std::int64_t dim) {
   }
   return record({.name = "concat",
                  .inputs = xs,
-                 .value = Tensor(std::move(out)),
+                 .value = detail::Access::make(std::move(out)),
                  .vjp = [sizes = std::move(sizes), d](const Tensor& g, Needs needs) {
                    bool all = true;
                    for (std::size_t i = 0; i < sizes.size(); ++i) all = all && needs[i];

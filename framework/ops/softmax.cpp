@@ -19,7 +19,7 @@ Tensor softmax(const Tensor& input, std::int64_t dim, std::optional<DType> dtype
        .inputs = {x},
        .value = compute(
            x.shape(), x.dtype(), [&](auto* y, auto* in) { kernels::softmax(in, y, axis); }, x),
-       // A probability of exactly 0 takes no part, whatever its upstream gradient is.
+       // A probability of exactly 0 contributes nothing, whatever its upstream gradient.
        .vjp =
            [dim](const Tensor& g, const Tensor& y, Needs) {
              const Tensor present = not_equal(y, 0), seen = where(present, g, 0);

@@ -6,15 +6,16 @@
 
 #include "retort/framework/core/factories.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
-/// y = exp(x - max) / sum(exp(x - max)) along dim; the error is a few eps relative to y for any offset of x.
-/// An entry of -inf gives 0; a slice that holds only -inf, or one with +inf or NaN, gives NaN. `dtype` casts
-/// x first. dx = y · (g - sum(g · y)). TypeError for int64 without a dtype.
+/// y = exp(x - max) / sum(exp(x - max)) along dim; dx = y · (g - sum(g · y)). The relative error is a few eps
+/// for any offset of x. `dtype` converts x first.
+/// Edge cases: an entry of -inf gives 0; a slice with only -inf, or with +inf or NaN, gives NaN.
+/// Throws: TypeError if x is int64 and no dtype is given.
 [[nodiscard]] Tensor softmax(const Tensor& x, std::int64_t dim, std::optional<DType> dtype = {});
 
-/// y = x - max - log(sum(exp(x - max))) along dim. An entry of -inf stays -inf next to a finite one.
-/// dx = g - exp(y) · sum(g).
+/// y = x - max - log(sum(exp(x - max))) along dim; dx = g - exp(y) · sum(g). An entry of -inf stays -inf next
+/// to a finite one.
 [[nodiscard]] Tensor log_softmax(const Tensor& x, std::int64_t dim, std::optional<DType> dtype = {});
 
 }  // namespace retort

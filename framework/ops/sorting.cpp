@@ -13,14 +13,14 @@
 namespace retort {
 namespace {
 
-// Whether a comes before b in ascending order, where NaN is the largest.
+// True if a precedes b in ascending order, with NaN as the largest.
 template <class T>
 bool before(T a, T b) {
   return a < b || (b != b && a == a);
 }
 
-// Positions of the first k elements along dim in order: [shape of x with extent k]. xtensor's sort and
-// argsort are not stable and give NaN no place.
+// The positions of the first k elements along dim in sorted order: [shape of x with extent k]. xtensor's sort
+// and argsort are not stable and do not order NaN.
 Tensor first_positions(const Tensor& x, std::size_t dim, std::int64_t k, bool descending) {
   const auto d = static_cast<std::int64_t>(dim);
   if (x.dim() > 1 && d != x.dim() - 1)

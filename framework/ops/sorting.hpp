@@ -6,18 +6,18 @@
 #include "retort/framework/core/factories.hpp"
 #include "retort/framework/ops/reduction.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
-/// The elements in order along `dim`, and the positions that they had. Stable: equal elements keep their
-/// order, in descending order, too. NaN counts as the largest. The gradient goes to the positions.
-/// Throws: IndexError for a dimension out of range.
+/// The elements sorted along `dim`, and their original positions. The sort is stable, also in descending
+/// order. NaN is the largest. The gradient goes to the original positions.
+/// Throws: IndexError if `dim` is out of range.
 [[nodiscard]] ValuesAndIndices sort(const Tensor& x, std::int64_t dim = -1, bool descending = false);
-/// The positions alone, int64.
+/// Only the positions, int64.
 [[nodiscard]] Tensor argsort(const Tensor& x, std::int64_t dim = -1, bool descending = false);
 
-/// The k largest (or smallest) elements along `dim` in order, the best first, and their positions. Of equal
-/// elements the lower position comes first. NaN counts as the largest.
-/// Throws: IndexError for a dimension out of range, ValueError unless 0 <= k <= the extent of `dim`.
+/// The k largest (or smallest) elements along `dim`, in sorted order, and their positions. Equal elements are
+/// ordered by position. NaN is the largest.
+/// Throws: IndexError if `dim` is out of range; ValueError unless 0 <= k <= the extent of `dim`.
 [[nodiscard]] ValuesAndIndices topk(const Tensor& x, std::int64_t k, std::int64_t dim = -1,
                                     bool largest = true);
 

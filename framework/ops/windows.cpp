@@ -31,15 +31,15 @@ WindowOptions checked_pooling(const char* operation, const WindowOptions& option
   return options;
 }
 
-// Window positions along one dimension; 0 if the kernel does not fit. In ceil mode the last window may reach
-// beyond the padding, but it starts inside the image or the padding before it. Every option may be as large
-// as an int64.
+// Number of window positions along one dimension; 0 if the kernel does not fit. In ceil mode the last window
+// may extend past the padding, but must start inside the image or the padding before it. Every option may be
+// as large as an int64.
 std::int64_t positions(Wide extent, Wide kernel, Wide stride, Wide padding, Wide dilation, bool ceil_mode) {
   const Wide room = extent + 2 * padding - dilation * (kernel - 1) - 1;
   if (room <= -stride || (room < 0 && !ceil_mode)) return 0;
   Wide count = (room + (ceil_mode ? stride - 1 : 0)) / stride + 1;
   if (ceil_mode && (count - 1) * stride >= extent + padding) --count;
-  // A result of that many positions is refused later for its size.
+  // A result with this many positions is rejected later for its size.
   return static_cast<std::int64_t>(std::min<Wide>(count, std::numeric_limits<std::int64_t>::max()));
 }
 
@@ -101,7 +101,7 @@ kernels::Windows plan_windows(const char* operation, const Shape& x, const Shape
     throw ShapeError(
         message("{}: input has shape {}, too small for a kernel of {} with padding {} and dilation {}",
                 operation, x, kernel, shown(o.padding, o.is_line), shown(o.dilation, o.is_line)));
-  // A single position has no stride, however large the option is.
+  // A single position uses no stride, however large the option is.
   if (windows.out_h == 1) windows.stride_h = 1;
   if (windows.out_w == 1) windows.stride_w = 1;
   return windows;

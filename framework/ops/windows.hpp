@@ -7,19 +7,19 @@
 
 namespace retort::detail {
 
-/// How windows slide: everything but the image.
+/// The parameters of sliding windows, without the image.
 struct WindowOptions {
   Size2d kernel, stride, padding = 0, dilation = 1;
   bool ceil_mode = false;
   bool is_line = false;  ///< of one dimension: height 1, and errors speak of the width alone
 };
 
-/// Throws: ValueError for options out of range.
+/// Throws: ValueError if an option is out of range.
 void check_windows(const char* operation, const WindowOptions& options);
 
-/// The windows over the last two dimensions of shape x, or the last one of a line; `kernel` is what an error
-/// calls the kernel.
-/// Throws: ValueError for options out of range, ShapeError if there is no window or the image is empty.
+/// The windows over the last two dimensions of shape x, or over the last one of a line; `kernel` is the
+/// kernel as shown in errors.
+/// Throws: ValueError if an option is out of range; ShapeError if there is no window or the image is empty.
 kernels::Windows plan_windows(const char* operation, const Shape& x, const Shape& kernel,
                               const WindowOptions& options);
 

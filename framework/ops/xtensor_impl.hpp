@@ -1,5 +1,5 @@
-// xtensor over tensors' memory: the language of values for operations that are no hot loop. These headers
-// cost seconds, so such operations share a few source files. Private to the library.
+// xtensor over tensors' memory, for operations that are not hot. These headers take seconds to compile, so
+// such operations share a few source files. Private to the library.
 #pragma once
 
 #include <array>
@@ -12,7 +12,7 @@
 
 namespace retort::detail {
 
-/// Elements seen as [outer, n, inner]: three fixed dimensions are faster than a list of them.
+/// Elements seen as [outer, n, inner]: three fixed dimensions are faster than a dynamic list.
 template <class T>
 auto adapt_axis(T* elements, const kernels::Axis& axis) {
   const std::array<std::size_t, 3> shape{static_cast<std::size_t>(axis.outer),
@@ -20,24 +20,13 @@ auto adapt_axis(T* elements, const kernels::Axis& axis) {
                                          static_cast<std::size_t>(axis.inner)};
   return xt::adapt(elements, static_cast<std::size_t>(axis.size()), xt::no_ownership(), shape);
 }
-/// Those of a tensor, and of one that its maker fills.
+/// As above, for a tensor.
 template <class T>
 auto axis_view(const Tensor& x, const kernels::Axis& axis) {
   return adapt_axis(x.data<T>().data(), axis);
 }
-template <class T>
-auto writable_axis_view(const Tensor& x, const kernels::Axis& axis) {
-  return adapt_axis(x.mutable_data<T>().data(), axis);
-}
 
-template <class T>
-auto adapt_matrix(T* elements, std::int64_t rows, std::int64_t columns) {
-  const std::array<std::size_t, 2> shape{static_cast<std::size_t>(rows), static_cast<std::size_t>(columns)};
-  return xt::adapt(elements, shape[0] * shape[1], xt::no_ownership(), shape);
-}
-
-/// The tensor that f(zero) makes with from_xtensor() for an element type, under another shape of as many
-/// elements.
+/// The tensor created by f(zero) with from_xtensor() for an element type, reshaped to a shape of equal size.
 template <class F>
 [[nodiscard]] Tensor evaluate(const Shape& shape, DType dtype, F f) {
   return reshape(visit_dtype(dtype, f), shape);

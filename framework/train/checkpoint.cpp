@@ -39,7 +39,7 @@ constexpr const char* format = "1";
   throw IoError(message("Checkpoint::{}: {}: {}", operation, path, cause), path);
 }
 
-// Throws when there was an error, which is a value of errno.
+// Throws if `error`, a value of errno, is not 0.
 void check(int error, const std::string& path, std::string_view cause) {
   if (error != 0) detail::throw_io_error("Checkpoint::save", path, cause, error);
 }
@@ -52,7 +52,7 @@ struct File {
   std::string name = {};
 };
 
-// Takes a number off the front of the text.
+// Parses a number at the start of the text and removes it.
 template <class T>
 bool take(std::string_view& text, T& number) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
@@ -80,7 +80,7 @@ std::string make_name(std::uint64_t serial, std::int64_t step, bool best) {
   return message("{}-step-{}{}.safetensors", number, step, best ? "-best" : "");
 }
 
-// The newest first. A folder that isn't there holds none.
+// Newest first; empty if the folder does not exist.
 std::vector<File> files_in(const std::string& folder) {
   std::vector<File> files;
   std::error_code error;
@@ -101,27 +101,27 @@ std::vector<File>::const_iterator find_best(const std::vector<File>& files) {
   return std::find_if(files.begin(), files.end(), [](const File& file) { return file.best; });
 }
 
-// Makes the folder and those above it, each durable in the one above.
+// Creates the folder and its parents, each flushed to its parent.
 void make_folder(const fs::path& folder) {
   std::error_code error;
   if (folder.empty() || fs::is_directory(folder, error)) return;
   make_folder(folder.parent_path());
   if (!fs::create_directory(folder, error)) {
     check(error.value(), folder.string(), "cannot make the folder");
-    return;  // "runs/" is there once "runs" is
+    return;  // if "runs" exists, so does "runs/"
   }
   const std::string parent = folder.has_parent_path() ? folder.parent_path().string() : ".";
   check(detail::flush_folder(parent), parent, "cannot flush the folder to the disk");
 }
 
-// Makes `link` in the folder point at that file, from one moment to the next.
+// Atomically makes `link` in the folder point to the file.
 void point(const std::string& folder, const std::string& link, const std::string& name) {
   std::error_code error;
   const std::string path = join(folder, link);
   if (fs::read_symlink(path, error) == name) return;
   const std::string temporary = join(folder, ".retort-" + std::to_string(::getpid()) + "-link.tmp");
   ::unlink(temporary.c_str());
-  // They are there for people; a file system without links serves as well.
+  // The links are for convenience; a file system without links works too.
   if (::symlink(name.c_str(), temporary.c_str()) != 0) {
     if (errno == EPERM || errno == ENOTSUP || errno == ENOSYS) return;
     check(errno, path, "cannot make the link");
@@ -134,18 +134,19 @@ void point(const std::string& folder, const std::string& link, const std::string
 
 // ---- a file's content -----------------------------------------------------------------------------------
 
-// safetensors has none of its own, and a run that continues from a flipped bit is worse than one that stops.
+// safetensors has no checksum, and continuing from corrupted data is worse than stopping.
 std::string checksum(const StateDict& state, std::int64_t step, const std::string& json) {
   uLong sum = ::crc32_z(0, nullptr, 0);
   const auto add = [&sum](const void* bytes, std::size_t count) {
     if (count > 0)
-      sum = ::crc32_z(sum, static_cast<const Bytef*>(bytes), count);  // a null pointer starts again
+      // A null pointer would restart the checksum.
+      sum = ::crc32_z(sum, static_cast<const Bytef*>(bytes), count);
   };
   const auto add_text = [&add](const std::string& text) { add(text.data(), text.size()); };
   add_text(message("{} {}", step, json));
   for (const auto& [name, tensor] : state) {
     add_text(message("{} {} {}", name, tensor.dtype(), tensor.shape()));
-    add(tensor.array().read(), tensor.array().byte_size());
+    add(detail::Access::array(tensor).read(), detail::Access::array(tensor).byte_size());
   }
   return message("crc32:{}", std::size_t{sum});
 }
@@ -172,7 +173,7 @@ Tensor encoded(const DataLoader& loader) {
   return tensor({as_signed(at.seed), at.epoch, at.batch, loader.size(), loader.source().size()});
 }
 
-// The integers of an entry that must hold `count` of them.
+// The integers of an entry that must contain `count` of them.
 std::vector<std::int64_t> integers(const StateDict& state, const std::string& path, const char* name,
                                    std::int64_t count) {
   const auto found = state.find(name);
@@ -209,7 +210,7 @@ struct Content {
   Checkpoint::Loaded loaded;
 };
 
-// IoError for a file that is no checkpoint or isn't sound.
+// Throws IoError if the file is not a valid checkpoint.
 Content read(const std::string& path) {
   Content content;
   Metadata metadata;
@@ -219,7 +220,7 @@ Content read(const std::string& path) {
     const auto found =
         std::find_if(metadata.begin(), metadata.end(), [&](const auto& pair) { return pair.first == key; });
     if (found == metadata.end())
-      fail("load", path, message("is not a checkpoint: its metadata lack {}", key));
+      fail("load", path, message("is not a checkpoint: its metadata lacks {}", key));
     return found->second;
   };
   if (value("retort_checkpoint") != format)
@@ -232,7 +233,7 @@ Content read(const std::string& path) {
   return content;
 }
 
-// The newest sound checkpoint, if there is any.
+// The newest valid checkpoint, if any.
 std::optional<Content> read_newest(const std::string& folder) {
   std::string newest_error;
   for (const File& file : files_in(folder)) {
@@ -255,7 +256,7 @@ detail::Transport* transport_of(const CheckpointParts& parts) {
   return parts.world && parts.world->size() > 1 ? parts.world->transport() : nullptr;
 }
 
-// f() on rank 0. What it throws there is thrown on every rank, elsewhere as an IoError.
+// Calls f() on rank 0. Its exception is thrown on every rank, as an IoError on the others.
 template <class F>
 void on_first_rank(detail::Transport& transport, F f) {
   std::exception_ptr failure;
@@ -273,7 +274,7 @@ void on_first_rank(detail::Transport& transport, F f) {
   if (!text.empty()) throw IoError(message("{} (on rank 0)", text));
 }
 
-// What rank 0 has read, on every rank.
+// Copies the content read by rank 0 to every rank.
 void broadcast(detail::Transport& transport, Content& content) {
   const auto send_text = [&](std::string& text) { text = detail::broadcast_text(transport, text, 0); };
   transport.broadcast(&content.loaded.step, sizeof content.loaded.step, 0);
@@ -298,7 +299,7 @@ void broadcast(detail::Transport& transport, Content& content) {
     header.resize(numbers);
     transport.broadcast(header.data(), numbers * sizeof header[0], 0);
     if (!sends) tensor = empty(Shape(header.begin() + 1, header.end()), static_cast<DType>(header[0]));
-    transport.broadcast(tensor.mutable_array().write(), tensor.array().byte_size(), 0);
+    transport.broadcast(detail::Access::array(tensor).write(), detail::Access::array(tensor).byte_size(), 0);
     if (!sends) content.state[name] = tensor;
   }
 }
@@ -331,8 +332,8 @@ std::string Checkpoint::save(std::int64_t step, const std::string& json, bool be
     throw ValueError("Checkpoint::save: the text to be kept is not valid JSON; \"{}\" keeps nothing");
   if (parts_.average && parts_.average->is_applied())
     throw ValueError(
-        "Checkpoint::save: the averages are in the module, so that its own weights would be lost; end the "
-        "lifetime of what apply() returned first");
+        "Checkpoint::save: the averages are in the module, so that its own weights would be lost; "
+        "destroy the result of apply() first");
   detail::Transport* const transport = transport_of(parts_);
   if (!transport) return write(step, json, best);
   std::vector<std::int64_t> steps(static_cast<std::size_t>(transport->size()));
@@ -365,7 +366,7 @@ std::string Checkpoint::write(std::int64_t step, const std::string& json, bool b
                     {"json", json},
                     {"checksum", checksum(state, step, json)}});
 
-  // The new file is durable now. The links must be, too, before what they pointed at goes.
+  // The new file is durable now. The links must be too before their old targets are removed.
   point(folder_, "last.safetensors", files.front().name);
   const auto newest_best = find_best(files);
   if (newest_best != files.end()) point(folder_, "best.safetensors", newest_best->name);
@@ -412,12 +413,12 @@ void Checkpoint::load_states(const StateDict& state) {
   for (std::size_t i = 0; i < parts_.schedulers.size(); ++i) {
     StateDict part = part_of(state, message("scheduler.{}.", i));
     if (part.empty() && dynamic_cast<ReduceLROnPlateau*>(parts_.schedulers[i]))
-      part = part_of(state, "plateau.");  // as earlier versions named it
+      part = part_of(state, "plateau.");  // the name in earlier versions
     parts_.schedulers[i]->load_state_dict(part);
   }
   if (parts_.average) parts_.average->load_state_dict(part_of(state, "average."));
   if (parts_.early_stopping) parts_.early_stopping->load_state_dict(part_of(state, "early_stopping."));
-  // Loading a schedule sets the optimiser's rate, which may have been another one.
+  // Loading a schedule sets the optimiser's rate, which may have been different.
   if (parts_.optimizer) parts_.optimizer->load_state_dict(part_of(state, "optimizer."));
 }
 

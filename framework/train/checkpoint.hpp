@@ -1,4 +1,4 @@
-// Where a training run stands, kept on disk so that it survives anything.
+// Checkpoints of training runs, safe against interruption.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +8,7 @@
 
 #include "retort/framework/core/state_dict.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 class Communicator;
 class DataLoader;
@@ -19,66 +19,68 @@ class LRScheduler;
 class Module;
 class Optimizer;
 
-/// The parts of a run that a checkpoint keeps and restores; one that is not named is left alone. The default
-/// generator, which dropout draws from, is always kept, and so is the one of a GeneratorGuard in force. The
-/// parts must outlive the Checkpoint.
+/// The parts of a run that a checkpoint saves and restores; those not given are ignored. The default
+/// generator, which dropout uses, is always included, as is that of an active GeneratorGuard. The parts must
+/// outlive the Checkpoint.
 struct CheckpointParts {
   Module* module = nullptr;
   Optimizer* optimizer = nullptr;
-  std::vector<LRScheduler*> schedulers = {};  ///< of that optimiser, in the order in which they step
-  Generator* generator = nullptr;             ///< one of the run's own, in addition to the default one
+  std::vector<LRScheduler*> schedulers = {};  ///< of that optimiser, in the order of their steps
+  Generator* generator = nullptr;             ///< a generator of the run, in addition to the default one
   DataLoader* loader = nullptr;
   ExponentialMovingAverage* average = nullptr;
   EarlyStopping* early_stopping = nullptr;
-  /// The processes of the run, where it has several: rank 0 alone reads and writes files.
+  /// The processes of the run, if there are several: only rank 0 reads and writes files.
   const Communicator* world = nullptr;
 };
 
 struct CheckpointOptions {
-  std::int64_t keep = 3;  ///< how many of the newest stay; the best stays in addition
+  std::int64_t keep = 3;  ///< number of newest checkpoints to keep; the best is kept in addition
 };
 
 /// A folder of checkpoints, one safetensors file each, named `000012-step-3400.safetensors` (the first number
-/// counts the saves) or `…-best.safetensors`; the links last.safetensors and best.safetensors point at them.
-/// A run that was stopped anywhere and resumed gives the bits of an undisturbed one, on the same machine and
-/// build: weights, optimiser, schedule, order of the batches and random numbers.
+/// counts the saves) or `…-best.safetensors`; the links last.safetensors and best.safetensors point to them.
+/// A run that is stopped anywhere and resumed has the same bits as an uninterrupted one, on the same machine
+/// and build: weights, optimiser, schedule, order of the batches and random numbers.
 ///
-/// A file is written under another name, flushed and renamed, and older ones go only after that: whatever
-/// happens, and also after a power failure, load() finds the newest checkpoint or the one before it. The
-/// folder belongs to one run and one process at a time; others may read.
+/// A file is written under a temporary name, flushed and renamed, and older ones are removed only afterwards:
+/// even after a power failure, load() finds the newest checkpoint or the previous one. The folder belongs to
+/// one run and one process at a time; others may read.
 ///
 /// With a Communicator among the parts, all ranks call save() and load(), at the same step. Rank 0 writes its
 /// state, or reads a file and sends its content to the others, so that only rank 0 needs the folder. An error
-/// on rank 0 is thrown on every rank. A run may be resumed with another number of processes.
+/// on rank 0 is thrown on every rank. A run may be resumed with a different number of processes.
 class Checkpoint {
  public:
-  /// The content of a checkpoint apart from the state of its parts.
+  /// The content of a checkpoint except for the state of its parts.
   struct Loaded {
     std::int64_t step = 0;
     std::string json = {};
     std::string path = {};  ///< of the file
   };
 
-  /// Touches no file. ValueError for a `keep` below 1 or a scheduler that is null.
+  /// Does not access any file.
+  /// Throws: ValueError if `keep` is less than 1 or a scheduler is null.
   Checkpoint(std::string folder, CheckpointParts parts, CheckpointOptions options = {});
 
-  /// Writes a checkpoint, with `json` for whatever else the run must remember, and returns its path. `best`
-  /// marks it as the best so far. The folder is created if necessary; files that a killed process left
-  /// incomplete are removed.
-  /// Throws: ValueError for a negative step, a text that is not JSON, or while the averages are in the
-  /// module; IoError if writing fails: the earlier checkpoints are then still there, unless only removing old
-  /// ones failed, which the next save tries again.
+  /// Writes a checkpoint, with `json` for any further data of the run, and returns its path. `best` marks it
+  /// as the best so far. Creates the folder if necessary, and removes incomplete files left by killed
+  /// processes.
+  /// Throws: ValueError if the step is negative, the text is not JSON, or averages are applied to the module;
+  /// IoError if writing fails. The earlier checkpoints then still exist, unless only removing old ones
+  /// failed, which the next save retries.
   std::string save(std::int64_t step, const std::string& json = "{}", bool best = false);
 
-  /// Restores the newest checkpoint whose file is sound (a checksum tells), with a warning for each that is
-  /// skipped. Nothing when there is none. IoError when none is sound, or when the parts do not fit what the
-  /// file holds; then nothing has changed. Not to be called within a pass over the loader.
+  /// Restores the newest valid checkpoint, verified by a checksum, and warns about each one skipped. Returns
+  /// nothing if there are none. Do not call it during a pass over the loader.
+  /// Throws: IoError if none is valid, or the parts do not match the file; nothing is then changed.
   std::optional<Loaded> load();
-  /// The same for one file, such as best().
+  /// As load(), for one file, such as best().
   Loaded load(const std::string& path);
 
-  /// Path of the newest checkpoint, and of the newest that was saved as the best.
+  /// The path of the newest checkpoint.
   std::optional<std::string> last() const;
+  /// The path of the newest checkpoint that was saved as best.
   std::optional<std::string> best() const;
 
  private:

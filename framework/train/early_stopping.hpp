@@ -1,4 +1,4 @@
-// The end of a training run that no longer improves.
+// Early stopping of training runs.
 #pragma once
 
 #include <cstdint>
@@ -6,15 +6,15 @@
 
 #include "retort/framework/core/state_dict.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 struct EarlyStoppingOptions {
-  std::int64_t patience = 5;  ///< how many metrics in a row may fail to improve before the run is to stop
-  double min_delta = 0;       ///< an improvement must be larger than this
+  std::int64_t patience = 5;  ///< number of consecutive metrics without improvement after which to stop
+  double min_delta = 0;       ///< minimum improvement (exclusive)
   std::string mode = "min";   ///< "min" if a smaller metric is better, or "max"
 };
 
-/// Watches a metric, usually of the validation set after each epoch:
+/// Monitors a metric, usually on the validation set after each epoch:
 ///
 ///     rt::EarlyStopping stop({.patience = 5});
 ///     for (…) {
@@ -25,25 +25,25 @@ struct EarlyStoppingOptions {
 ///     }
 ///
 /// Edge cases: a NaN metric is not an improvement; a patience of 0 counts as 1.
-/// Throws: ValueError for a negative patience or min_delta and for another mode.
-/// Prechelt, "Early stopping - but when?" (1998).
+/// Throws: ValueError if patience or min_delta is negative, or the mode is unknown.
+/// Source: Prechelt, "Early stopping - but when?" (1998).
 class EarlyStopping {
  public:
   explicit EarlyStopping(EarlyStoppingOptions options = {});
 
-  /// Takes the metric in. Returns true if the last `patience` metrics were no improvement on the best one.
+  /// Records the metric. Returns true if none of the last `patience` metrics improved on the best one.
   bool step(double metric);
-  /// What the last step() returned: true after training has ended, also in a resumed run.
+  /// The result of the last step(): true after training has ended, also in a resumed run.
   bool stopped() const { return waited_ > 0 && waited_ >= options_.patience; }
-  /// True if the last metric is the best so far, by more than min_delta.
+  /// True if the last metric improved on all others by more than min_delta.
   bool improved() const { return improved_; }
-  /// The best metric so far; before the first, infinity with the sign of the worst.
+  /// The best metric so far; initially +infinity for mode "min" and -infinity for "max".
   double best() const { return best_; }
 
-  /// A copy of all that the next step() depends on.
+  /// A copy of the state needed by the next step().
   StateDict state_dict() const;
-  /// Throws: ValueError for the state of the other mode, or that lists what is missing, unexpected or of
-  /// another shape; then nothing has changed.
+  /// Restores a state_dict().
+  /// Throws: ValueError listing all missing, unexpected and misshaped entries; nothing is then changed.
   void load_state_dict(const StateDict& state);
 
  private:

@@ -15,7 +15,7 @@
 namespace retort {
 namespace {
 
-// One token (N, 1) per row of the logits (N, C).
+// Selects one token (N, 1) per row of the logits (N, C).
 Tensor next_token(const Tensor& logits, const GenerateOptions& options) {
   if (sum(isnan(logits)).item<std::int64_t>() > 0) throw ValueError("generate: the model's logits are NaN");
   if (options.temperature == 0) return unsqueeze(argmax(logits, 1), 1);

@@ -17,14 +17,14 @@ namespace retort {
 namespace {
 
 std::atomic<bool> guarded{false};
-std::atomic<bool> came{false};  // lock-free, so that a handler may write it
+std::atomic<bool> came{false};  // lock-free, so that a signal handler may write it
 static_assert(std::atomic<bool>::is_always_lock_free);
 constexpr std::array<int, 2> signals{SIGINT, SIGTERM};
 std::array<struct sigaction, signals.size()> before{};
 
 extern "C" void retort_note_interrupt(int) { came.store(true, std::memory_order_relaxed); }
 
-// Puts the first `count` actions back.
+// Restores the first `count` actions.
 void restore(std::size_t count) {
   for (std::size_t i = 0; i < count; ++i) ::sigaction(signals[i], &before[i], nullptr);
 }
@@ -37,7 +37,8 @@ InterruptGuard::InterruptGuard() {
   came = false;
   struct sigaction action {};
   action.sa_handler = retort_note_interrupt;
-  // One signal and the default is back, so that the next one kills; reads and writes continue undisturbed.
+  // The first signal resets the default, so that the next one kills; interrupted reads and writes are
+  // restarted.
   action.sa_flags = SA_RESTART | static_cast<int>(SA_RESETHAND);
   ::sigemptyset(&action.sa_mask);
   for (std::size_t i = 0; i < signals.size(); ++i) {

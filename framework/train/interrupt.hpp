@@ -1,13 +1,15 @@
-// Ctrl-C and SIGTERM that let a run finish its step.
+// Lets a run finish its step on Ctrl-C or SIGTERM.
 #pragma once
 
-namespace retort {
+#include "retort/framework/base/export.hpp"
+
+namespace [[RETORT_EXPORT]] retort {
 
 class Communicator;
 
-/// While it lives, the first Ctrl-C (SIGINT) or SIGTERM, which launchers and batch systems send, only makes
-/// interrupted() true. The second signal of the same kind ends the process at once, as it does without a
-/// guard. A process that ignored a signal (nohup) continues to ignore it.
+/// During its lifetime, the first Ctrl-C (SIGINT) or SIGTERM, which launchers and batch systems send, only
+/// makes interrupted() true. The second signal of the same kind ends the process immediately. A process that
+/// ignored a signal (nohup) continues to ignore it.
 /// Throws: Error if there is one already.
 class InterruptGuard {
  public:
@@ -18,12 +20,12 @@ class InterruptGuard {
 };
 
 /// True if SIGINT or SIGTERM has arrived since the last InterruptGuard was constructed. Check it after each
-/// step; if true, save a checkpoint, print how to resume, and exit with 130, as shells expect. It costs a
-/// read.
+/// step; if true, save a checkpoint, print how to resume, and exit with status 130, as shells expect. Costs
+/// one read.
 bool interrupted() noexcept;
 
-/// True on every rank if interrupted() is true on any of them. All ranks call it after the same step, and so
-/// stop together. It costs one small exchange.
+/// True on every rank if interrupted() is true on any of them. All ranks must call it after the same step,
+/// and so stop together. Costs one small exchange.
 bool interrupted(const Communicator& world);
 
 }  // namespace retort

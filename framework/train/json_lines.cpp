@@ -13,7 +13,7 @@
 namespace retort {
 namespace {
 
-/// Bytes that are not UTF-8, as in names of files, are replaced.
+/// Bytes that are not UTF-8, as in file names, are replaced.
 std::string json_text(const nlohmann::json& value) {
   return value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
@@ -26,8 +26,9 @@ JsonValue::JsonValue(std::uint64_t number) : text_(json_text(number)) {}
 JsonValue::JsonValue(std::string_view text) : text_(json_text(text)) {}
 
 JsonLines::JsonLines(std::string path, std::int64_t size) : path_(std::move(path)), size_(size) {
-  // Without O_NONBLOCK opening a pipe would wait for a reader; on regular files the flag does nothing.
-  descriptor_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK, 0666);
+  // Without O_NONBLOCK, opening a pipe would wait for a reader; the flag has no effect on regular files.
+  const int create = size_ == 0 ? O_CREAT : 0;  // a log that is missing cannot be resumed
+  descriptor_ = ::open(path_.c_str(), O_WRONLY | create | O_APPEND | O_CLOEXEC | O_NONBLOCK, 0666);
   if (descriptor_ < 0) fail("cannot be opened", errno);
   try {
     struct stat status {};

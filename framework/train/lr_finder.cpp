@@ -13,7 +13,7 @@ void require(bool fits, const char* option, double value, const char* range) {
   if (!fits) throw ValueError(message("find_lr: {} is {}; it must be {}", option, value, range));
 }
 
-/// Restores a module and its optimiser.
+/// Restores a module and its optimiser on destruction.
 class Restored {
  public:
   Restored(Module& module, Optimizer& optimizer)
@@ -56,7 +56,7 @@ FoundLR find_lr(Module& module, Optimizer& optimizer, const std::function<double
     optimizer.set_lr(rate);
     const double loss = loss_of_step();
     if (i == 0) require(std::isfinite(loss), "the first loss", loss, "finite");
-    // The average of the losses so far, without a bias to 0 at the start.
+    // Moving average of the losses, with bias correction.
     average = smoothing * average + (1 - smoothing) * loss;
     const double smoothed = average / (1 - std::pow(smoothing, static_cast<double>(i + 1)));
     if (!std::isfinite(smoothed)) break;
@@ -75,7 +75,7 @@ FoundLR find_lr(Module& module, Optimizer& optimizer, const std::function<double
     if (at(i) < at(lowest)) lowest = i;
     if (at(i) - at(i - 1) < slope) {
       slope = at(i) - at(i - 1);
-      steepest = i - 1;  // the rate of the step that led from one loss to the next
+      steepest = i - 1;  // the rate of the step between the two losses
     }
   }
   found.lowest = found.rates[lowest];

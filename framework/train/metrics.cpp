@@ -40,7 +40,7 @@ class Rows {
     return log_probabilities_.data<double>().subspan(i * width, width);
   }
   std::int64_t label(std::size_t i) const { return labels_.data<std::int64_t>()[i]; }
-  /// Absent for a row that contains a NaN: log_softmax has spread it over the row.
+  /// Empty for a row that contains a NaN, since log_softmax propagates it to the whole row.
   std::optional<std::int64_t> predicted(std::size_t i) const {
     const auto values = row(i);
     if (std::isnan(values.front())) return std::nullopt;
@@ -70,7 +70,7 @@ std::vector<ReliabilityBin> reliability_of(const char* metric, const Rows& rows,
   return filled;
 }
 
-/// Rows of each class: with that label, with that prediction, and with both.
+/// Number of rows of each class: with that label, with that prediction, and with both.
 struct Counts {
   Counts(const char* metric, const Tensor& logits, const Tensor& labels) {
     const Rows rows(metric, logits, labels);
@@ -135,7 +135,7 @@ double top_k_accuracy(const Tensor& logits, const Tensor& labels, std::int64_t k
     const auto values = rows.row(i);
     const auto label = static_cast<std::size_t>(rows.label(i));
     if (std::isnan(values[label])) continue;
-    std::int64_t before = 0;  // classes that are more probable, or as probable and lower
+    std::int64_t before = 0;  // classes that are more probable, or equally probable and lower
     for (std::size_t c = 0; c < values.size(); ++c)
       before += values[c] > values[label] || (values[c] == values[label] && c < label);
     right += before < k;

@@ -7,7 +7,7 @@
 
 #include "retort/framework/core/state_dict.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 class Module;
 
@@ -15,7 +15,7 @@ struct ExponentialMovingAverageOptions {
   double decay = 0.999;  ///< weight of the average in each update
 };
 
-/// A running average of a module's parameters, a = decay·a + (1 - decay)·p at each update(), that starts at
+/// A moving average of a module's parameters, a = decay·a + (1 - decay)·p at each update(), starting from
 /// their current values. Buffers, such as running means, are copied. The averaged model often generalises
 /// better than the last one.
 ///
@@ -26,13 +26,13 @@ struct ExponentialMovingAverageOptions {
 ///     …
 ///     { const auto averaged = ema.apply(); accuracy = evaluate(model); }
 ///
-/// It holds handles to the parameters and buffers, not the module itself.
-/// Throws: ValueError for a decay outside [0, 1].
-/// Polyak and Juditsky, "Acceleration of stochastic approximation by averaging" (1992), with exponential
-/// weights.
+/// It holds handles to the parameters and buffers, not to the module.
+/// Throws: ValueError if decay is outside [0, 1].
+/// Source: Polyak and Juditsky, "Acceleration of stochastic approximation by averaging" (1992), with
+/// exponential weights.
 class ExponentialMovingAverage {
  public:
-  /// While it lives, the module holds the averages; then its own values again.
+  /// During its lifetime the module has the averages; then its own values again.
   class Applied {
    public:
     ~Applied();
@@ -49,24 +49,25 @@ class ExponentialMovingAverage {
   ExponentialMovingAverage(const ExponentialMovingAverage&) = delete;
   ExponentialMovingAverage& operator=(const ExponentialMovingAverage&) = delete;
 
-  /// Takes the current values in; to be called after each step of the optimiser.
-  /// Throws: ValueError while the averages are in the module.
+  /// Adds the current values to the averages. Call it after each step of the optimiser.
+  /// Throws: ValueError while the averages are applied.
   void update();
-  /// Puts the averages into the module for the lifetime of what it returns.
-  /// Throws: ValueError if they are there already.
+  /// Puts the averages into the module for the lifetime of the result.
+  /// Throws: ValueError if they are applied already.
   [[nodiscard]] Applied apply();
-  /// True while the averages are in the module.
+  /// True while the averages are applied.
   bool is_applied() const { return applied_; }
 
-  /// The averages under the names of the module's state dict; tied weights are listed once.
+  /// The averages, named as in the module's state dict; tied weights are listed once.
   StateDict state_dict() const;
-  /// Throws: ValueError that lists what is missing, unexpected or of another shape; then nothing has changed.
+  /// Restores a state_dict().
+  /// Throws: ValueError listing all missing, unexpected and misshaped entries; nothing is then changed.
   void load_state_dict(const StateDict& state);
 
  private:
   struct Entry {
     std::string name;
-    Tensor source;   ///< the module's own handle
+    Tensor source;   ///< the module's handle
     Tensor average;  ///< while applied, the module's own values
     bool averaged;   ///< false for a buffer
   };

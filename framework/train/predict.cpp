@@ -15,7 +15,7 @@ EvaluationMode::EvaluationMode(Module& module) {
 }
 
 EvaluationMode::~EvaluationMode() {
-  // train() also sets the children, so parents are restored first.
+  // train() also sets the submodules, so parents are restored first.
   for (const auto& [module, mode] : modes_) module->train(mode);
 }
 
@@ -26,10 +26,10 @@ void EvaluationMode::remember(Module& module) {
 
 namespace {
 
-/// Calls the model with the rows begin … end-1 of each batch, which `rows` returns, and concatenates its
-/// results.
+/// Calls the model with the inputs of the batches of rows that `fetch` returns, transformed, and concatenates
+/// the results.
 Tensor predict_rows(std::int64_t size, const PredictOptions& options,
-                    const std::function<Tensor(std::int64_t, std::int64_t)>& rows,
+                    const std::function<Batch(const std::vector<std::int64_t>&)>& fetch,
                     const std::function<Tensor(const Tensor&)>& model) {
   if (options.batch_size < 1)
     throw ValueError(message("predict: batch_size is {}; expected at least 1", options.batch_size));
@@ -38,12 +38,23 @@ Tensor predict_rows(std::int64_t size, const PredictOptions& options,
   std::int64_t begin = 0;
   do {
     const std::int64_t end = std::min(begin + options.batch_size, size);
-    parts.push_back(model(rows(begin, end)));
-    const Shape& shape = parts.back().shape();
-    if (shape.empty() || shape[0] != end - begin)
+    std::vector<std::int64_t> rows(static_cast<std::size_t>(end - begin));
+    std::iota(rows.begin(), rows.end(), begin);
+    const auto fits = [&](const Tensor& x) { return x.dim() > 0 && x.size(0) == end - begin; };
+    Batch batch = fetch(rows);
+    if (options.transform) {
+      batch.rows = std::move(rows);
+      Generator generator(mix(0, static_cast<std::uint64_t>(begin)));
+      batch = options.transform(std::move(batch), generator);
+      if (!batch.input.defined() || !fits(batch.input))
+        throw ShapeError(message("predict: .transform returned {} for {} rows; expected an input per row",
+                                 batch.input.defined() ? shapes_of(batch) : "no input", end - begin));
+    }
+    parts.push_back(model(batch.input));
+    if (!fits(parts.back()))
       throw ShapeError(
-          message("predict: the model returned shape {} for {} rows; expected one row per input row", shape,
-                  end - begin));
+          message("predict: the model returned shape {} for {} rows; expected one row per input row",
+                  parts.back().shape(), end - begin));
     begin = end;
   } while (begin < size);
   return parts.size() == 1 ? parts.front() : concat(parts, 0);
@@ -54,17 +65,17 @@ Tensor predict_rows(std::int64_t size, const PredictOptions& options,
 Tensor predict_batches(const Tensor& inputs, const PredictOptions& options,
                        const std::function<Tensor(const Tensor&)>& model) {
   if (inputs.dim() == 0) throw ShapeError("predict: the inputs are 0-dimensional; expected rows, [N, ...]");
-  return predict_rows(
-      inputs.size(0), options,
-      [&](std::int64_t begin, std::int64_t end) { return slice(inputs, 0, begin, end); }, model);
+  const auto fetch = [&](const std::vector<std::int64_t>& rows) -> Batch {
+    const std::int64_t begin = rows.empty() ? 0 : rows.front();
+    return {.input = slice(inputs, 0, begin, begin + static_cast<std::int64_t>(rows.size()))};
+  };
+  return predict_rows(inputs.size(0), options, fetch, model);
 }
 
 Tensor predict_batches(const RowSource& source, const PredictOptions& options,
                        const std::function<Tensor(const Tensor&)>& model) {
-  const auto fetch = [&](std::int64_t begin, std::int64_t end) {
-    std::vector<std::int64_t> rows(static_cast<std::size_t>(end - begin));
-    std::iota(rows.begin(), rows.end(), begin);
-    return source.fetch(rows).input;
+  const auto fetch = [&](const std::vector<std::int64_t>& rows) {
+    return fetch_checked("predict", source, rows);
   };
   return predict_rows(source.size(), options, fetch, model);
 }

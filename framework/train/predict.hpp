@@ -1,4 +1,4 @@
-// Outputs of a model for a whole data set, computed in batches.
+// Model outputs for a whole data set, computed in batches.
 #pragma once
 
 #include <cstdint>
@@ -8,13 +8,17 @@
 #include <vector>
 
 #include "retort/framework/data/dataset.hpp"
+#include "retort/framework/data/transforms.hpp"
 #include "retort/framework/nn/module.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 /// Options of predict().
 struct PredictOptions {
   std::int64_t batch_size = 1024;  ///< rows per call of the model; bounds the memory of hidden layers
+  /// Applied to each batch before the model is called, as by a DataLoader: for instance the normalisation of
+  /// the training images. Random transforms draw the same numbers in every call.
+  BatchTransform transform = {};
 };
 
 namespace detail {
@@ -33,19 +37,19 @@ class EvaluationMode {
 
  private:
   void remember(Module& module);
-  std::vector<std::pair<Module*, bool>> modes_ = {};  // parents before their children
+  std::vector<std::pair<Module*, bool>> modes_ = {};  // parents before their submodules
 };
 }  // namespace detail
 
-/// model(inputs) for all rows of `inputs`, without history: the model is called with consecutive batches of
-/// rows, and its results are concatenated. A module is in evaluation mode meanwhile (no dropout, running
-/// statistics unchanged); afterwards every submodule is in the mode that it was in. A const module is called
-/// as it is.
+/// Returns model(inputs) for all rows of `inputs`, without history: calls the model with consecutive batches
+/// of rows and concatenates the results. A module is put into evaluation mode (no dropout, running statistics
+/// unchanged), and then each submodule is returned to its previous mode. A const module is called in its
+/// current mode.
 ///
 /// Shapes: inputs [N, …], result [N, …]: the model must return one row per input row.
 /// Edge cases: without rows the model is called once with an empty batch.
-/// Throws: ValueError for batch_size < 1; ShapeError if inputs are 0-dimensional or the model returns another
-/// number of rows; and what the model throws.
+/// Throws: ValueError if batch_size < 1; ShapeError if inputs are 0-dimensional or the transform or the model
+/// returns a different number of rows; exceptions of both.
 template <class Model>
 [[nodiscard]] Tensor predict(Model& model, const Tensor& inputs, PredictOptions options = {}) {
   const auto call = [&](const Tensor& batch) { return model(batch); };
@@ -57,8 +61,8 @@ template <class Model>
   }
 }
 
-/// predict() for the inputs of all rows of a source, in order, such as a part that split() returned. The rows
-/// are fetched batch by batch.
+/// predict() for the inputs of all rows of a source, in order, such as a part returned by split(). The rows
+/// are fetched in batches, and the transform receives all tensors of a batch.
 template <class Model>
 [[nodiscard]] Tensor predict(Model& model, const RowSource& source, PredictOptions options = {}) {
   const auto call = [&](const Tensor& batch) { return model(batch); };
@@ -73,7 +77,8 @@ template <class Model>
 /// predict() for the inputs of a data set.
 template <class Model>
 [[nodiscard]] Tensor predict(Model& model, const Dataset& data, PredictOptions options = {}) {
-  return predict(model, data.inputs(), options);
+  if (options.transform) return predict(model, static_cast<const RowSource&>(data), std::move(options));
+  return predict(model, data.inputs(), std::move(options));
 }
 
 }  // namespace retort

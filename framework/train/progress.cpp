@@ -20,7 +20,7 @@ namespace {
 constexpr double bar_interval = 0.2;  // seconds
 constexpr double plain_interval = 10;
 constexpr double look_interval = 0.001;
-constexpr std::int64_t max_stride = 64;  // a step that suddenly takes long isn't noticed late
+constexpr std::int64_t max_stride = 64;  // bounds the delay in noticing a slow step
 constexpr std::int64_t min_bar = 6, max_bar = 40;
 
 double seconds() {
@@ -59,7 +59,7 @@ std::string counted(const char* unit, std::int64_t now, std::int64_t all) {
   return message("{}{}/{}", unit, text, total);
 }
 
-// Columns, a code point each.
+// Width in columns: one per code point.
 std::int64_t width_of(std::string_view text) {
   return std::count_if(text.begin(), text.end(),
                        [](char c) { return (static_cast<unsigned char>(c) & 0xC0U) != 0x80U; });
@@ -67,7 +67,7 @@ std::int64_t width_of(std::string_view text) {
 
 std::string cut(std::string text, std::int64_t width) {
   while (width_of(text) > width)
-    text.pop_back();  // the first byte of a code point is what counts, and goes last
+    text.pop_back();  // pops continuation bytes and then the first byte of a code point
   return text;
 }
 
@@ -76,7 +76,7 @@ bool is_set(const char* variable) {
   return value && *value != '\0';
 }
 
-// A terminal that can go back to the beginning of a line and clear the rest of it.
+// True for a terminal that supports returning to the start of a line and clearing the rest.
 bool is_terminal(int descriptor) {
   return ::isatty(descriptor) == 1 && is_set("TERM") && std::string_view(std::getenv("TERM")) != "dumb";
 }
@@ -109,7 +109,7 @@ Progress::~Progress() {
 
 void Progress::look() {
   const double now = seconds();
-  // As many steps as take a millisecond at the speed of the last ones.
+  // The number of steps that take one interval at the current speed.
   const double fit = look_interval / std::max(now - last_look_, 1e-9) * static_cast<double>(stride_);
   stride_ = std::clamp<std::int64_t>(static_cast<std::int64_t>(std::min(fit, 1e6)), 1,
                                      std::min(max_stride, 2 * stride_));
@@ -160,7 +160,7 @@ std::int64_t Progress::current_epoch() const {
   return std::max<std::int64_t>((done_ + options_.steps - 1) / options_.steps, 1);
 }
 
-// The count that moves: epochs, or steps in a run of one epoch.
+// The counter on display: epochs, or steps in a run of one epoch.
 std::string Progress::counter() const {
   return options_.epochs > 1 ? counted("epoch ", current_epoch(), options_.epochs)
                              : counted("step ", done_, options_.steps);
@@ -174,7 +174,7 @@ std::string Progress::bar_line(std::int64_t width, double now) const {
       done_ < total ? time_text(left(now)) + " left  " : "in " + time_text(now - start_) + "  ";
   std::int64_t room = 0;
   const auto fits = [&] {
-    room = width - width_of(name + where + rate + time + loss) - 3;  // brackets, and a space behind them
+    room = width - width_of(name + where + rate + time + loss) - 3;  // brackets, and a space after them
     return room >= min_bar;
   };
   if (!fits()) rate.clear();
@@ -192,7 +192,7 @@ std::string Progress::bar_line(std::int64_t width, double now) const {
 }
 
 void Progress::draw(double now) {
-  // The last column stays free: some terminals move to the next line there.
+  // The last column stays empty: some terminals wrap there.
   write(message("\r{}\x1b[K", bar_line(terminal_width(options_.descriptor) - 1, now)));
   shown_ = true;
 }

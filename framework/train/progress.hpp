@@ -1,42 +1,44 @@
-// Progress of a run on the terminal.
+// Progress display on the terminal.
 #pragma once
 
 #include <cstdint>
 #include <string>
 #include <string_view>
 
-namespace retort {
+#include "retort/framework/base/export.hpp"
+
+namespace [[RETORT_EXPORT]] retort {
 
 struct ProgressOptions {
   std::int64_t epochs = 1;
-  std::int64_t steps = 1;  ///< of an epoch
-  std::int64_t done = 0;   ///< steps made before, of a run that is resumed
-  bool quiet = false;      ///< write nothing at all
-  int descriptor = 2;      ///< where it is written to: stderr
+  std::int64_t steps = 1;  ///< per epoch
+  std::int64_t done = 0;   ///< steps already done by a resumed run
+  bool quiet = false;      ///< write nothing
+  int descriptor = 2;      ///< file descriptor for output: stderr
 };
 
-/// Shows how far training is: on a terminal one line with a bar, the rate, the time left and the loss, fitted
-/// to the width, a few times a second; elsewhere (a file, a pipe, TERM=dumb) a plain line for each epoch, and
-/// every ten seconds within a long one. Colour only on a terminal, and not with NO_COLOR in the environment.
-/// A failure to write is ignored. ValueError for epochs or steps below 1, or `done` outside [0, epochs ×
-/// steps].
+/// Displays the progress of training. On a terminal: one line with a bar, the rate, the time left and the
+/// loss, fitted to the width, updated a few times per second. Elsewhere (a file, a pipe, TERM=dumb): a plain
+/// line per epoch, and every ten seconds within a long one. Colour is used only on a terminal without
+/// NO_COLOR in the environment. Write failures are ignored.
+/// Throws: ValueError if epochs or steps is less than 1, or `done` is outside [0, epochs × steps].
 class Progress {
  public:
   explicit Progress(std::string name, ProgressOptions options);
-  /// Leaves the bar as it is and ends its line.
+  /// Keeps the bar and ends its line.
   ~Progress();
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
-  /// After each step, with the loss of its batch. Mostly this counts: the clock is read once in a
-  /// millisecond.
+  /// Call it after each step, with the loss of the batch. It mostly just counts: the clock is read about once
+  /// per millisecond.
   void step(double loss) {
     loss_ = loss;
     if (++done_ >= look_at_) look();
   }
-  /// After each epoch, with its mean loss.
+  /// Call it after each epoch, with the mean loss.
   void epoch(double mean_loss);
-  /// Writes a line of its own, above the bar.
+  /// Writes a separate line, above the bar.
   void say(std::string_view line);
 
  private:
@@ -51,14 +53,14 @@ class Progress {
 
   std::string name_;
   ProgressOptions options_;
-  bool bar_ = false;  // rather than plain lines
+  bool bar_ = false;  // instead of plain lines
   bool colour_ = false;
   bool shown_ = false;  // the bar's line has not been ended
   double loss_ = 0;
   std::int64_t done_ = 0;
-  std::int64_t look_at_ = 0;  // the number of steps at which the clock is read next
+  std::int64_t look_at_ = 0;  // number of steps at which the clock is next read
   std::int64_t stride_ = 1;
-  double start_ = 0;  // seconds, of a clock that only goes forward
+  double start_ = 0;  // seconds of a monotonic clock
   double last_look_ = 0;
   double last_shown_ = 0;
 };

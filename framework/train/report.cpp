@@ -7,6 +7,8 @@
 
 #include "retort/framework/base/error.hpp"
 #include "retort/framework/io/atomic_file.hpp"
+#include "retort/framework/ops/elementwise.hpp"
+#include "retort/framework/ops/reduction.hpp"
 #include "retort/framework/train/report_impl.hpp"
 
 namespace retort {
@@ -18,7 +20,7 @@ void append_big_endian(std::string& bytes, std::uint32_t value) {
   for (int shift = 24; shift >= 0; shift -= 8) bytes += static_cast<char>(value >> shift & 0xFFU);
 }
 
-/// Length, type, data, checksum of type and data.
+/// Appends length, type, data, and the checksum of type and data.
 void append_chunk(std::string& png, const std::string& type, const std::string& data) {
   const std::string summed = type + data;
   append_big_endian(png, static_cast<std::uint32_t>(data.size()));
@@ -79,7 +81,7 @@ std::string confusion_row(const std::vector<std::string>& names, std::size_t lab
       continue;
     }
     const double share = static_cast<double>(count) / static_cast<double>(total);
-    // An error of a fifth of a class has full strength: otherwise the diagonal alone would be visible.
+    // An error rate of 0.2 has full strength; otherwise only the diagonal would be visible.
     const double strength = label == answer ? 0.55 * share : std::min(0.85, 0.08 + 4 * share);
     row += message("<td class=\"{}\" style=\"--share:{}\" title=\"{} taken for {}: {} of {}\">{}</td>",
                    label == answer ? "right" : "wrong", printed("%.2f", strength), names[label],
@@ -136,7 +138,7 @@ Report& Report::table(const std::vector<std::vector<std::string>>& rows) {
   for (std::size_t r = 0; r < rows.size(); ++r) {
     table += "<tr>";
     for (std::size_t i = 0; i < rows[r].size(); ++i) {
-      // Deviation and interval stay in one piece when the line is too long.
+      // Deviation and interval are not broken across lines.
       const std::string& text = rows[r][i];
       const std::size_t end =
           i == 0 ? text.size() : std::min({text.find(" ["), text.find(" ±"), text.size()});
@@ -177,7 +179,11 @@ Report& Report::calibration(std::string_view title, const Tensor& logits, const 
   const auto all = static_cast<double>(labels.size());
   const std::string caption =
       message("{}: calibration error {}\u00A0%", title, printed("%.2f", 100 * metrics::ece(logits, labels)));
-  return figure(caption, detail::calibration_svg(caption, bins, all));
+  const std::string legend = message(
+      "<p class=\"legend\"><span><i style=\"background:{}\"></i>answers right</span>"
+      "<span><i style=\"background:currentColor\"></i>share of the answers</span></p>\n",
+      detail::series_color({}, 0));
+  return figure(caption, legend + detail::calibration_svg(caption, bins, all));
 }
 
 Report& Report::confusion(std::string_view title, const Tensor& counts, const std::vector<std::string>& names,
@@ -187,6 +193,12 @@ Report& Report::confusion(std::string_view title, const Tensor& counts, const st
   const auto classes = static_cast<std::size_t>(counts.size(0));
   if (names.size() != classes)
     throw ValueError(message("Report: confusion has {} classes, but {} names", classes, names.size()));
+  if (classes > 20) {  // too many for numbers
+    const Tensor shares =
+        counts.to(DType::float64) / clamp(sum(counts, {1}, true), 1.0, {}).to(DType::float64);
+    return figure(
+        title, "<div class=\"scroll\">" + detail::heat_map_svg(title, shares, names, names) + "</div>\n", id);
+  }
   std::vector<std::string> safe;
   for (const std::string& name : names) safe.push_back(escaped(name));
   std::string table = "<div class=\"scroll\"><table class=\"confusion\"><tr><td></td>";
@@ -226,7 +238,8 @@ Report& Report::heat_map(std::string_view title, const Tensor& values,
     if (!names->empty() && static_cast<std::int64_t>(names->size()) != count)
       throw ValueError(message("Report: the heat map of {} has {} names for {} rows or columns",
                                values.shape(), names->size(), count));
-  return figure(title, detail::heat_map_svg(title, values, row_names, column_names));
+  return figure(title, "<div class=\"scroll\">" +
+                           detail::heat_map_svg(title, values, row_names, column_names) + "</div>\n");
 }
 
 std::string Report::page() const {
@@ -260,14 +273,13 @@ std::string Report::escaped(std::string_view text) {
 std::string Report::png_address(std::span<const float> pixels, std::int64_t width) {
   std::string rows;
   for (std::size_t i = 0; i < pixels.size(); ++i) {
-    if (i % static_cast<std::size_t>(width) == 0) rows += '\0';  // each row begins with its filter: none
+    if (i % static_cast<std::size_t>(width) == 0) rows += '\0';  // each row starts with its filter: none
     rows += static_cast<char>(std::lround(255 * std::clamp(pixels[i], 0.0F, 1.0F)));
   }
   std::string header;
   append_big_endian(header, static_cast<std::uint32_t>(width));
   append_big_endian(header, static_cast<std::uint32_t>(pixels.size() / static_cast<std::size_t>(width)));
-  header +=
-      std::string("\x08\0\0\0\0", 5);  // 8 bits, grey; compression, filter and order: the only or plain ones
+  header += std::string("\x08\0\0\0\0", 5);  // 8 bits, grey; default compression, filter and interlace
   std::string png = "\x89PNG\r\n\x1A\n";
   append_chunk(png, "IHDR", header);
   append_chunk(png, "IDAT", compressed(rows));
@@ -276,7 +288,7 @@ std::string Report::png_address(std::span<const float> pixels, std::int64_t widt
 }
 
 std::string text_table(const std::vector<std::vector<std::string>>& rows) {
-  const auto width_of = [](const std::string& text) {  // bytes that continue a character are not counted
+  const auto width_of = [](const std::string& text) {  // UTF-8 continuation bytes are not counted
     return static_cast<std::size_t>(
         std::ranges::count_if(text, [](char c) { return (static_cast<unsigned char>(c) & 0xC0U) != 0x80U; }));
   };

@@ -1,4 +1,4 @@
-// Results as a page to look at.
+// Reports of results as HTML pages.
 #pragma once
 
 #include <cstdint>
@@ -10,20 +10,20 @@
 
 #include "retort/framework/core/tensor.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
-/// A line of a chart. A value that is NaN interrupts it.
+/// A line of a chart. NaN values interrupt it.
 struct ReportSeries {
   std::string name = {};
   std::vector<double> x = {};
   std::vector<double> y = {};
-  std::vector<double> low = {};  ///< with `high` a band around the line; may be left out
+  std::vector<double> low = {};  ///< with `high`, a band around the line; may be omitted
   std::vector<double> high = {};
-  std::string color = {};  ///< in CSS; absent: one of the report's own
+  std::string color = {};  ///< a CSS colour; if absent, one of the report's colours
   bool dashed = false;
 };
 
-/// A point of a scatter chart with its label.
+/// A labelled point of a scatter chart.
 struct ReportPoint {
   std::string name = {};
   double x = 0;
@@ -39,16 +39,16 @@ struct ReportAxes {
   bool log_y = false;
 };
 
-/// An example with what networks make of it.
+/// An example with model outputs.
 struct ReportSample {
   Tensor image = {};  ///< (H, W) grey in [0, 1]; undefined for a text
   std::string text = {};
   std::string caption = {};             ///< such as the true class
-  std::vector<std::string> notes = {};  ///< such as the answers, one line each
+  std::vector<std::string> notes = {};  ///< such as model outputs, one line each
 };
 
-/// A page of sections that needs no other file: no script, charts as inline SVG, images as inline PNG. It
-/// follows the reader's light or dark setting and fits phones and wide screens.
+/// A self-contained page of sections: no scripts, charts as inline SVG, images as inline PNG. It follows the
+/// reader's light or dark setting and fits phones and wide screens.
 ///
 ///     rt::Report report("Distillation on Fashion-MNIST");
 ///     report.section("Result", "Accuracy on the test set.");
@@ -57,51 +57,56 @@ struct ReportSample {
 ///                   {{.name = "teacher", .x = epochs, .y = losses}});
 ///     report.write("report.html");
 ///
-/// All text is escaped, except that of html(). Charts and images that follow each other share a grid.
+/// All text is escaped, except that of html(). Consecutive charts and images share a grid.
 class Report {
  public:
   explicit Report(std::string title, std::string_view introduction = {});
 
-  /// Begins a section with a heading and, where given, a paragraph.
+  /// Begins a section with a heading and, if given, a paragraph.
   Report& section(std::string_view title, std::string_view introduction = {});
+  /// Adds a paragraph.
   Report& text(std::string_view paragraph);
-  /// Rows of cells; the first row and the first column are titles.
-  /// In a cell, what follows " [" or " ±" is set small.
+  /// Adds rows of cells; the first row and the first column are headings. In a cell, text after " [" or " ±"
+  /// is set in small type.
   Report& table(const std::vector<std::vector<std::string>>& rows);
-  /// Names and values, such as options and facts about the machine.
+  /// Adds names and values, such as options and facts about the machine.
   Report& settings(std::string_view title, const std::vector<std::pair<std::string, std::string>>& entries);
+  /// Adds a chart with one line per series.
   Report& curves(std::string_view title, const ReportAxes& axes, const std::vector<ReportSeries>& series);
-  /// For instance accuracy against size or latency.
+  /// Adds a scatter chart, such as accuracy against size or latency.
   Report& scatter(std::string_view title, const ReportAxes& axes, const std::vector<ReportPoint>& points);
-  /// One dot per seed, their mean dashed and its 95 % interval shaded.
+  /// Adds one dot per seed, with a dashed mean and a shaded 95 % interval.
   Report& differences(std::string_view title, std::string_view unit, std::span<const double> values);
-  /// Accuracy by confidence, from logits (N, C) and labels (N).
+  /// Adds accuracy by confidence and the share of answers at each confidence, from logits (N, C) and labels
+  /// (N).
   Report& calibration(std::string_view title, const Tensor& logits, const Tensor& labels);
-  /// Counts int64 (C, C) of metrics::confusion_matrix in % of each row. `id` is the figure's name within the
-  /// page.
-  /// Throws: ShapeError unless the counts are square, ValueError unless there is a name per class.
+  /// Adds the int64 counts (C, C) of metrics::confusion_matrix in % of each row; for more than 20 classes as
+  /// shades without numbers. `id` is the figure's id in the page.
+  /// Throws: ShapeError unless the counts are square; ValueError unless there is one name per class.
   Report& confusion(std::string_view title, const Tensor& counts, const std::vector<std::string>& names,
                     std::string_view id = {});
+  /// Adds examples with their images.
   Report& samples(const std::vector<ReportSample>& samples);
-  /// A matrix (R, C), such as attention weights, each value as a shade from 0 to the largest. Names may be
-  /// left out.
-  /// Throws: ShapeError for another shape, ValueError for another number of names.
+  /// Adds a matrix (R, C), such as attention weights, with values as shades from 0 to the largest. Names may
+  /// be omitted.
+  /// Throws: ShapeError if the shape differs; ValueError if the number of names differs.
   Report& heat_map(std::string_view title, const Tensor& values,
                    const std::vector<std::string>& row_names = {},
                    const std::vector<std::string>& column_names = {});
-  /// HTML of your own, which is taken as it is; escaped() and png_address() help to make it.
+  /// Adds HTML verbatim; escaped() and png_address() help to create it.
   Report& html(std::string_view code);
-  /// The same as a figure with a caption, in the grid.
+  /// Adds HTML verbatim as a figure with a caption, in the grid.
   Report& figure(std::string_view caption, std::string_view code, std::string_view id = {});
 
-  /// The whole page.
+  /// Returns the whole page.
   [[nodiscard]] std::string page() const;
-  /// Writes the page, as a whole or not at all. Throws: IoError.
+  /// Writes the page, completely or not at all.
+  /// Throws: IoError on failure.
   void write(const std::string& path) const;
 
-  /// The text with &, <, >, " and ' escaped for text and attributes.
+  /// Escapes &, <, >, " and ' for use in text and attributes.
   [[nodiscard]] static std::string escaped(std::string_view text);
-  /// A grey image of values in [0, 1], row by row, as a data: address of a PNG file.
+  /// Encodes a grey image of values in [0, 1], in row-major order, as a data: URL of a PNG file.
   [[nodiscard]] static std::string png_address(std::span<const float> pixels, std::int64_t width);
 
  private:
@@ -114,7 +119,7 @@ class Report {
   bool section_ = false;  // one is open
 };
 
-/// The rows of Report::table() as text with aligned columns, for the terminal.
+/// Formats rows as by Report::table() as text with aligned columns, for the terminal.
 [[nodiscard]] std::string text_table(const std::vector<std::vector<std::string>>& rows);
 
 }  // namespace retort

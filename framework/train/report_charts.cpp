@@ -29,11 +29,11 @@ constexpr double width = 420, height = 280, left = 58, right = 24, top = 10, bot
 std::string at(double value) { return printed("%.1f", value); }
 std::string escaped(std::string_view text) { return Report::escaped(text); }
 
-/// One axis of a chart: data to pixels, and where its ticks are.
+/// One axis of a chart: maps data to pixels and places ticks.
 class Scale {
  public:
   Scale(double low, double high, bool log, double from, double to) : log_(log), from_(from), to_(to) {
-    if (!(low <= high)) low = 1, high = 10;  // nothing finite to show
+    if (!(low <= high)) low = 1, high = 10;  // no finite values
     if (log_) {
       low_ = std::log10(low);
       high_ = std::log10(high);
@@ -53,7 +53,7 @@ class Scale {
   std::vector<double> ticks() const {
     std::vector<double> result;
     if (log_) {
-      // 1, 2, 5 within a few powers of ten; powers alone where there are many.
+      // 1, 2, 5 within a few powers of ten; only powers over more.
       const bool dense = high_ - low_ < 2.2;
       for (double power = std::floor(low_); power <= high_; ++power)
         for (const double digit : {1.0, 2.0, 5.0}) {
@@ -77,7 +77,7 @@ class Scale {
   double from_, to_, low_ = 0, high_ = 1;
 };
 
-/// The least and the greatest of finite values; positive ones on a logarithmic axis.
+/// The minimum and maximum of finite values; of positive ones on a logarithmic axis.
 struct Range {
   double low = std::numeric_limits<double>::infinity(), high = -low;
   bool log = false;
@@ -93,7 +93,7 @@ std::string label(double x, double y, std::string_view anchor, std::string_view 
                  escaped(text));
 }
 
-/// Grid, ticks, titles; the chart's marks follow.
+/// Grid, ticks and titles; the chart's marks follow.
 std::string frame(std::string_view title, const ReportAxes& axes, const Scale& x, const Scale& y,
                   std::vector<double> x_ticks = {}) {
   std::string svg = message("<svg role=\"img\" aria-label=\"{}\" class=\"chart\" viewBox=\"0 0 {} {}\">\n",
@@ -117,7 +117,7 @@ std::string frame(std::string_view title, const ReportAxes& axes, const Scale& x
          label(13, middle, "middle", axes.y, message(" transform=\"rotate(-90 13 {})\"", at(middle)).c_str());
 }
 
-/// A step of an SVG path.
+/// One command of an SVG path.
 std::string point(bool first, double x, double y) {
   return message("{}{} {}", first ? "M" : "L", at(x), at(y));
 }
@@ -199,7 +199,7 @@ std::string scatter_svg(std::string_view title, const ReportAxes& axes,
     const double px = x(point.x), py = y(point.y), w = 6.8 * static_cast<double>(point.name.size());
     svg += message("<circle cx=\"{}\" cy=\"{}\" r=\"5\" fill=\"{}\"/>\n", at(px), at(py),
                    series_color(point.color, k));
-    // The first of these places that is free and within the picture.
+    // The first of these places that is free and inside the picture is used.
     std::vector<Box> places;
     for (const double down : {4.0, -9.0, 18.0, -24.0, 33.0, -39.0, 48.0})
       for (const double from : {px + 9, px - 9 - w, px - w / 2})
@@ -276,12 +276,16 @@ std::string heat_map_svg(std::string_view title, const Tensor& values,
   };
   const double x0 = row_names.empty() ? 4 : 10 + longest(row_names),
                y0 = column_names.empty() ? 4 : 10 + longest(column_names);
-  const double cell =
-      std::max(2.0, (width - x0 - 4) / static_cast<double>(std::max<std::int64_t>(columns, 1)));
-  const double total_height = y0 + cell * static_cast<double>(rows) + 4;
+  // Names of 12 pixels keep clear of each other; a drawing that gets wider than a chart scrolls.
+  const bool named = !row_names.empty() || !column_names.empty();
+  const double cell = std::max(named ? 12.5 : 2.0,
+                               (width - x0 - 4) / static_cast<double>(std::max<std::int64_t>(columns, 1)));
+  const double total_width = x0 + cell * static_cast<double>(columns) + 4,
+               total_height = y0 + cell * static_cast<double>(rows) + 4;
   std::string svg =
-      message("<svg role=\"img\" aria-label=\"{}\" class=\"chart\" viewBox=\"0 0 {} {}\">\n", escaped(title),
-              at(x0 + cell * static_cast<double>(columns) + 4), at(total_height));
+      message("<svg role=\"img\" aria-label=\"{}\" class=\"chart\" viewBox=\"0 0 {} {}\"{}>\n",
+              escaped(title), at(total_width), at(total_height),
+              total_width > 1.5 * width ? message(" style=\"width:{}px\"", at(total_width)) : std::string());
   const std::vector<double> numbers = values.to(DType::float64).values<double>();
   double most = 0;
   for (const double number : numbers)

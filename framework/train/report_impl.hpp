@@ -1,4 +1,4 @@
-// Internal: the charts and the frame of a report's page.
+// Charts and page template of reports. Internal.
 #pragma once
 
 #include <string>
@@ -10,12 +10,12 @@
 
 namespace retort::detail {
 
-/// The page with {title} twice and {sections} once.
+/// The page template, with {title} twice and {sections} once.
 extern const char* const report_page;
 
-/// Numbers printed as std::printf does it.
+/// Formats numbers as std::printf.
 std::string printed(const char* format, double value);
-/// The colour of series k, legible on light and on dark ground.
+/// The colour of series k, legible on light and dark backgrounds.
 std::string series_color(const std::string& chosen, std::size_t k);
 
 /// Each returns an <svg> element.

@@ -1,4 +1,4 @@
-// The frame of every report: page and style sheet.
+// The page template and style sheet of reports.
 #include "retort/framework/train/report_impl.hpp"
 
 namespace retort::detail {
@@ -38,7 +38,8 @@ div.tiles { display: grid; grid-template-columns: repeat(3, minmax(0, 210px)); g
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th { font-weight: 500; text-align: left; }
 .scroll { overflow-x: auto; }
-.scroll + .grid, .grid + .scroll { margin-top: 14px; }
+.scroll + .grid, .grid + .scroll, .scroll + .scroll { margin-top: 14px; }
+figure:has(svg[style]) { grid-column: 1 / -1; }
 .grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 390px), 1fr)); gap: 14px; }
 .narrow { grid-template-columns: repeat(auto-fill, minmax(min(100%, 245px), 1fr)); }
 figure { margin: 0; padding: 12px; background: var(--card); border: 1px solid var(--line);

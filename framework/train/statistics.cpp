@@ -10,8 +10,8 @@
 namespace retort {
 namespace {
 
-/// The 97.5 % quantile of Student's t: exact for few degrees of freedom, then by its expansion in 1 /
-/// freedom, whose error is below 0.001 (Abramowitz and Stegun, 26.7.5).
+/// The 97.5 % quantile of Student's t: exact for few degrees of freedom, otherwise by its expansion in 1 /
+/// freedom, with an error below 0.001 (Abramowitz and Stegun, 26.7.5).
 double t_quantile(std::int64_t freedom) {
   constexpr std::array<double, 6> exact = {12.706205, 4.302653, 3.182446, 2.776445, 2.570582, 2.446912};
   if (freedom <= static_cast<std::int64_t>(exact.size())) return exact[static_cast<std::size_t>(freedom - 1)];

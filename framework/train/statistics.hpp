@@ -1,4 +1,4 @@
-// Means over seeds, and how sure they are.
+// Means over seeds, with confidence intervals.
 #pragma once
 
 #include <cstdint>
@@ -6,28 +6,31 @@
 #include <string>
 #include <vector>
 
-namespace retort {
+#include "retort/framework/base/export.hpp"
 
-/// A sample of numbers, such as the accuracies of several seeds.
+namespace [[RETORT_EXPORT]] retort {
+
+/// Summary of a sample, such as the accuracies of several seeds.
 struct SampleSummary {
   std::int64_t count = 0;
-  double mean = 0;  ///< NaN for no numbers
+  double mean = 0;  ///< NaN without numbers
   double std = 0;   ///< with divisor count - 1; 0 for a single number
-  /// Half the width of the 95 % interval of the mean, by Student's t; NaN for fewer than two numbers.
+  /// Half the width of the 95 % confidence interval of the mean, by Student's t; NaN for fewer than two
+  /// numbers.
   double half_width = 0;
 };
 
-/// Mean, standard deviation and 95 % interval of the numbers.
+/// Returns mean, standard deviation and 95 % confidence interval of the numbers.
 [[nodiscard]] SampleSummary summarise(std::span<const double> numbers);
 
-/// b - a for each pair, of two ways that share their seeds; summarise() then gives the paired interval.
+/// Returns b - a for each pair, for two methods with the same seeds; summarise() then gives the paired
+/// interval.
 /// Throws: ValueError if the numbers of values differ.
 [[nodiscard]] std::vector<double> paired_differences(std::span<const double> a, std::span<const double> b);
 
-/// A number with that many digits after the point.
+/// Formats a number with that many decimals.
 [[nodiscard]] std::string fixed(double number, int digits);
-/// "mean ± half_width" of the numbers with that many digits after the point, or the mean alone of a single
-/// number.
+/// Formats "mean ± half_width" of the numbers with that many decimals; for a single number only the mean.
 [[nodiscard]] std::string mean_text(std::span<const double> numbers, int digits);
 
 }  // namespace retort

@@ -21,6 +21,8 @@
 #include "retort/framework/nn/module.hpp"
 #include "retort/framework/train/moving_average.hpp"
 #include "retort/framework/train/progress.hpp"
+#include "retort/optim/clip_grad.hpp"
+#include "retort/optim/lr_scheduler.hpp"
 #include "retort/optim/optimizer.hpp"
 
 namespace retort {
@@ -35,7 +37,7 @@ void write_whole(const std::string& path, const std::string& text) {
   file.commit();
 }
 
-/// The content of a small text file; nothing if there is none.
+/// The content of a small text file; empty if it does not exist.
 std::optional<std::string> text_of(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   if (!file) return std::nullopt;
@@ -51,7 +53,7 @@ std::string settings_text(const JsonFields& settings) {
   return settings.empty() ? "{}\n" : text + "\n}\n";
 }
 
-/// The first line in which two texts differ, as "a" instead of "b".
+/// Describes the first line that differs between two texts.
 std::string difference(const std::string& was, const std::string& is) {
   std::istringstream first(was), second(is);
   for (std::string a, b; std::getline(second, b);)
@@ -65,7 +67,8 @@ RunFolder::RunFolder(std::string path, const JsonFields& settings) : path_(std::
   std::error_code error;
   fs::create_directories(path_, error);
   if (error)
-    throw IoError(message("RunFolder: {}: cannot be made: {}", path_, error.message()), path_, error.value());
+    throw IoError(message("RunFolder: {}: cannot be created: {}", path_, error.message()), path_,
+                  error.value());
   lock_ = ::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (lock_ < 0)
     throw IoError(message("RunFolder: {}: {}", path_, detail::system_message(errno)), path_, errno);
@@ -121,11 +124,12 @@ struct Training::State {
       throw ValueError(message("Training: {}: the parts must have a module and a loader", name));
     if (name.empty() || name.find('/') != std::string::npos)
       throw ValueError(message("Training: the name must be usable as a file name, not '{}'", name));
-    if (options.epochs < 1 || options.log_every < 1 || !(options.checkpoint_every >= 0))
-      throw ValueError(
-          message("Training: {}: epochs and log_every must be at least 1 and checkpoint_every at least "
-                  "0; they are {}, {} and {}",
-                  name, options.epochs, options.log_every, options.checkpoint_every));
+    if (options.epochs < 1 || options.log_every < 1 || !(options.checkpoint_every >= 0) ||
+        !(options.clip_grad_norm >= 0))
+      throw ValueError(message(
+          "Training: {}: epochs and log_every must be at least 1, checkpoint_every and clip_grad_norm "
+          "at least 0; they are {}, {}, {} and {}",
+          name, options.epochs, options.log_every, options.checkpoint_every, options.clip_grad_norm));
     if (parts.loader->size() < 1)
       throw ValueError(
           message("Training: {}: the loader has no batches; give it rows, or a smaller batch size "
@@ -175,6 +179,11 @@ struct Training::State {
     log->write(fields);
   }
 
+  void require_more() const {
+    if (over)
+      throw ValueError(message("Training: {}: is done; check done() before each pass over the loader", name));
+  }
+
   void take(double loss) {
     ++step;
     sum += loss;
@@ -211,7 +220,7 @@ struct Training::State {
     saved = Clock::now();
   }
 
-  /// Everything is saved in a checkpoint; what follows may be repeated after a kill.
+  /// Everything has been saved in a checkpoint; the following may be repeated after a kill.
   void end() {
     progress.reset();
     write_whole(path(".json"), Json({{"steps", step}, {"seconds", seconds()}}).dump(2) + '\n');
@@ -244,7 +253,7 @@ struct Training::State {
   std::optional<Progress> progress = {};
   std::int64_t step = 0, total = 0;
   double sum = 0;          // of the losses since the last line of the log
-  std::int64_t count = 0;  // of those losses
+  std::int64_t count = 0;  // number of those losses
   double seconds_before = 0;
   bool over = false;
   Clock::time_point start = Clock::now(), saved = Clock::now();
@@ -257,10 +266,22 @@ Training::~Training() { delete state_; }
 
 bool Training::done() const { return state_->over; }
 
+void Training::learn(const Tensor& loss) {
+  state_->require_more();
+  const CheckpointParts& parts = state_->parts;
+  if (!parts.optimizer) throw ValueError(message("Training: {}: learn() needs an optimizer", state_->name));
+  parts.optimizer->zero_grad();
+  loss.backward();
+  if (state_->options.clip_grad_norm > 0)
+    clip_grad_norm(parts.module->parameters(), state_->options.clip_grad_norm);
+  parts.optimizer->step();
+  for (LRScheduler* const schedule : parts.schedulers) schedule->step();
+  if (parts.average) parts.average->update();
+  state_->take(loss.item<double>());
+}
+
 void Training::step(double loss) {
-  if (state_->over)
-    throw ValueError(
-        message("Training: {}: is done; ask done() before each pass over the loader", state_->name));
+  state_->require_more();
   state_->take(loss);
 }
 

@@ -1,4 +1,4 @@
-// A folder of trainings that can be stopped at any moment and resumed.
+// Training runs in a folder, which can be stopped at any time and resumed.
 #pragma once
 
 #include <cstdint>
@@ -8,11 +8,12 @@
 #include <vector>
 
 #include "retort/framework/base/error.hpp"
+#include "retort/framework/core/tensor.hpp"
 #include "retort/framework/train/checkpoint.hpp"
 #include "retort/framework/train/interrupt.hpp"
 #include "retort/framework/train/json_lines.hpp"
 
-namespace retort {
+namespace [[RETORT_EXPORT]] retort {
 
 /// Thrown by Training::step() after Ctrl-C, once the checkpoint is written. A program should then exit with
 /// status 130, as shells expect.
@@ -22,14 +23,14 @@ class Interrupted : public Error {
 };
 
 /// The folder of one run: its settings, and for each of its trainings a log, checkpoints and the final
-/// weights. It belongs to one process at a time, which turns Ctrl-C into Interrupted for as long as the
-/// object lives.
+/// weights. It belongs to one process at a time. During the object's lifetime, Ctrl-C throws Interrupted at
+/// the next step.
 class RunFolder {
  public:
-  /// Makes the folder if necessary. `settings` is everything that decides the results; it is kept in
-  /// settings.json.
-  /// Throws: ValueError if the folder holds a run with other settings, IoError if it cannot be used or
-  /// another process holds it.
+  /// Creates the folder if necessary. `settings` contains everything that determines the results; it is
+  /// stored in settings.json.
+  /// Throws: ValueError if the folder contains a run with other settings; IoError if it cannot be used or is
+  /// in use by another process.
   RunFolder(std::string path, const JsonFields& settings);
   ~RunFolder();
   RunFolder(const RunFolder&) = delete;
@@ -40,13 +41,13 @@ class RunFolder {
   /// The path of a file in the folder.
   std::string file(std::string_view name) const;
 
-  /// A column of a training's log: the values of one key, and the epochs that they belong to.
+  /// A column of a training's log: the values of one key, and their epochs.
   struct Column {
     std::vector<double> epochs = {};
     std::vector<double> values = {};
   };
-  /// Reads a key, such as "loss", from the log of a training. Empty when there is no log or no value.
-  /// Throws: IoError for a line that is not JSON.
+  /// Reads a key, such as "loss", from the log of a training. Empty if there is no log or no value.
+  /// Throws: IoError if a line is not JSON.
   Column column(std::string_view training, std::string_view key) const;
 
  private:
@@ -57,32 +58,28 @@ class RunFolder {
 
 struct TrainingOptions {
   std::int64_t epochs = 1;
-  std::int64_t log_every = 50;   ///< steps from one line of the log to the next
-  double checkpoint_every = 15;  ///< seconds from one checkpoint to the next; 0 saves one after each step
-  /// Called at the end of each epoch; its fields are added to the log. It must draw no random numbers.
+  std::int64_t log_every = 50;   ///< steps between lines of the log
+  double checkpoint_every = 15;  ///< seconds between checkpoints; 0 saves one after each step
+  double clip_grad_norm = 0;     ///< largest norm of all gradients together in learn(); 0: no limit
+  /// Called at the end of each epoch; its fields are added to the log. It must not draw random numbers.
   std::function<JsonFields()> evaluate = {};
-  bool quiet = false;  ///< shows no progress
+  bool quiet = false;  ///< show no progress
 };
 
-/// One training of a run, which takes care of all but the steps:
+/// One training of a run, which handles everything except the steps:
 ///
 ///     rt::Training training(run, "teacher", {.module = &model, .optimizer = &optimizer, .loader = &loader},
 ///                           {.epochs = 10});
 ///     while (!training.done())
-///       for (const rt::Batch& batch : loader) {
-///         const rt::Tensor loss = rt::cross_entropy(model(batch.input), batch.target);
-///         optimizer.zero_grad();
-///         loss.backward();
-///         optimizer.step();
-///         training.step(loss.item<double>());
-///       }
+///       for (const rt::Batch& batch : loader)
+///         training.learn(rt::cross_entropy(model(batch.input), batch.target));
 ///
-/// A training that was stopped resumes from its last checkpoint and ends with the same bits as one that was
-/// not; of one that has ended, the constructor loads the weights, and done() is true at once. The files are
-/// NAME.jsonl, the folder NAME.checkpoints as long as the training lasts, then NAME.safetensors. Where an
-/// average of the weights is among the parts, the final weights are the averages. The module is in training
-/// mode until the end and in evaluation mode afterwards. Draws are reproducible if manual_seed() is called
-/// before the model is made.
+/// A stopped training resumes from its last checkpoint and ends with the same bits as an uninterrupted one.
+/// If the training has ended, the constructor loads the weights, and done() is true. The files are
+/// NAME.jsonl, the folder NAME.checkpoints during training, and then NAME.safetensors. If the parts include
+/// averages, the final weights are the averages. The module is in training mode until the end and in
+/// evaluation mode afterwards. Results are reproducible if manual_seed() is called before the model is
+/// created.
 class Training {
  public:
   /// Throws: ValueError if the parts have no module or no loader, the name is not a file name, or an option
@@ -94,18 +91,24 @@ class Training {
 
   /// True once all epochs are done.
   bool done() const;
-  /// To be called after each step of the optimiser and the schedules, within the pass over the loader: logs
-  /// the loss, and saves a checkpoint from time to time.
-  /// Throws: ValueError if the loss is not finite, Interrupted after Ctrl-C, IoError.
+  /// Performs the step of a batch: gradients of the loss, clipped by the options; a step of the optimiser and
+  /// of each schedule; an update of the average; then step(). If a run needs anything else, such as a
+  /// schedule that steps once per epoch, perform these yourself and call step().
+  /// Throws: ValueError if the parts have no optimiser or training is done; the errors of backward() and
+  /// step().
+  void learn(const Tensor& loss);
+  /// Call it after each step of the optimiser and the schedules, within the pass over the loader. Logs the
+  /// loss, and saves a checkpoint from time to time.
+  /// Throws: ValueError if the loss is not finite; Interrupted after Ctrl-C; IoError if writing fails.
   void step(double loss);
-  /// The number of steps taken so far, those of earlier processes included.
+  /// Number of steps taken so far, including those of earlier processes.
   std::int64_t steps() const;
-  /// The seconds that the training took so far, in all processes.
+  /// Seconds of training so far, in all processes.
   double seconds() const;
 
  private:
   struct State;
-  State* state_;  // owned; <memory> would add a third to what a user's file parses
+  State* state_;  // owned; <memory> would add a third to the lines that a user's file parses
 };
 
 }  // namespace retort

@@ -259,7 +259,8 @@ class Run {
     }
   }
 
-  // All contenders for all numbers of threads in turn, so that a busy moment of the machine meets them alike.
+  // All contenders for all numbers of threads in turn, so that a busy moment of the machine affects all of
+  // them.
   std::vector<Json> measure_case(const Json& test) {
     const bool heavy = test.value("heavy", false);
     std::map<std::pair<int, std::string>, std::vector<double>> seconds;
@@ -389,7 +390,7 @@ std::string python_with_torch() {
   return {};
 }
 
-/// Debian's threaded OpenBLAS, where it stands beside the serial one: libtorch has no other threads for
+/// Debian's threaded OpenBLAS, if it is installed next to the serial one: libtorch has no other threads for
 /// products.
 std::string threaded_blas() {
   for (const auto& entry : std::filesystem::directory_iterator("/usr/lib"))
@@ -403,7 +404,7 @@ std::string threaded_blas() {
 
 int main(int argc, char** argv) {
   Plan plan;
-  CLI::App app("Measures Retort beside its peers and its limits.");
+  CLI::App app("Measures Retort next to its peers and its limits.");
   app.add_option("--cases", plan.filter,
                  "Only cases whose name matches this regular expression (start: the start-up)");
   app.add_option("--threads", plan.threads, "Numbers of threads (1,2)")

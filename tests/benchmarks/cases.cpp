@@ -23,7 +23,7 @@ void add_forward(Json& products, const std::string& net, const Extents& widths, 
                                widths[i], widths[i - 1]));
 }
 
-// The gradient of the input of the first layer is nobody's.
+// The first layer's input requires no gradient.
 void add_backward(Json& products, const std::string& net, const Extents& widths, std::int64_t batch) {
   for (std::size_t i = widths.size() - 1; i >= 1; --i) {
     const std::string layer = std::to_string(i), x = i == 1 ? "x" : net + "x" + layer,

@@ -1,6 +1,6 @@
-// What a step on several processes costs. `mpirun -n N distributed_bench [mlp|cnn] [batch] [steps] [shards]
-// [threads]` measures, and rank 0 prints time per step, what was exchanged, how long ranks waited, and what
-// the model of docs/guides/distributed.md predicts for more ranks.
+// The cost of a step on several processes. `mpirun -n N distributed_bench [mlp|cnn] [batch] [steps] [shards]
+// [threads]` measures, and rank 0 prints the time per step, the volume exchanged, the waiting time, and the
+// prediction of docs/guides/distributed.md for more ranks.
 #include <algorithm>
 #include <chrono>
 #include <cmath>

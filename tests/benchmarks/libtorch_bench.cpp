@@ -167,7 +167,7 @@ void bench::release_memory() { malloc_trim(0); }
 
 void bench::set_threads(int threads) {
   torch::set_num_threads(threads);
-  // libtorch does not tell OpenBLAS.
+  // libtorch does not pass its number of threads to OpenBLAS.
   if (const auto set = function<void(int)>("openblas_set_num_threads")) set(threads);
 }
 

@@ -1,4 +1,4 @@
-// What bounds a case: its bare matrix products, and the memory's speed.
+// The limits of a case: its bare matrix products, and the memory bandwidth.
 #include <cblas.h>
 
 #include <retort/framework/base/threads.hpp>
@@ -35,7 +35,7 @@ void in_strips(const Product& p) {
                        p.b->data(), p.transpose_b ? p.k : p.n, 0, p.c->data(), p.n);
 }
 
-// One call a thread.
+// One call per thread.
 void whole(const Product& p) {
   const std::int64_t side = std::max(p.m, p.n), threads = retort::get_num_threads();
   const auto i = [](std::int64_t size) { return static_cast<blasint>(size); };

@@ -55,7 +55,7 @@ Json measure(const Json& request) {
   reset_peak();
   const std::function<void()> work = bench::make_work(request);
   if (!work) return {{"skipped", true}};
-  if (request.contains("steps")) {  // a program of so many steps; the answer tells of the first
+  if (request.contains("steps")) {  // a program of this many steps; the answer describes the first
     work();
     std::cout << Json{{"first", true}} << std::endl;
     for (int step = 1; step < request["steps"]; ++step) work();

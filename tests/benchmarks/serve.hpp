@@ -1,5 +1,5 @@
-// What a benchmark program brings; serve.cpp holds its main(). A program reads one request a line from its
-// input, a JSON object that describes a case, and answers each with one line; `bench_table --list` prints
+// The interface of a benchmark program; serve.cpp holds its main(). A program reads one request per line from
+// its input, a JSON object that describes a case, and answers each with one line; `bench_table --list` prints
 // such requests.
 #pragma once
 
@@ -13,7 +13,7 @@ using Json = nlohmann::json;
 /// One call of the result does the case's work once; empty when this program has no such case or form.
 std::function<void()> make_work(const Json& request);
 
-/// Name and versions of what is measured.
+/// Name and versions of the library under test.
 Json about();
 
 /// Called before a case's data is made: gives memory that earlier cases left back to the system.
@@ -21,7 +21,7 @@ void release_memory();
 
 void set_threads(int threads);
 
-/// Called when the case is warm, and after it was timed: what the answer says beside the time.
+/// Called once the case is warm, and again after it was timed: further fields of the answer.
 void start_counting();
 Json counted();
 

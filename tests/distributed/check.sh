@@ -30,7 +30,7 @@ same_for_all_numbers() {  # same_for_all_numbers ARGUMENT...
   done
 }
 
-# fails_with TEXT N ARGUMENT...: the job ends with an error before the time is up, and a line has the text.
+# fails_with TEXT N ARGUMENT...: the job must fail within the time limit and print a line that contains TEXT.
 fails_with() {
   local text=$1 n=$2 start=$SECONDS
   shift 2
@@ -97,6 +97,74 @@ case $case in
     for n in 1 2 4; do
       mpi $n many-$n 60 >got && diff expected got || fail "$n processes"
       diff -r one many-$n || fail "$n processes write other files"
+    done
+    ;;
+  distill)  # the tool's run folder for each number of processes, after a kill and after SIGTERM
+    idx() {  # idx FILE COUNT SEED: images of 4 × 4 pixels in three classes, and their labels
+      local bytes
+      bytes=$(awk -v n="$2" -v state="$3" 'BEGIN {
+        for (i = 0; i < n * 16; ++i) {
+          state = (state * 75 + 74) % 65537
+          printf "\\%03o", state % 160 + (int(i % 16 / 5) == int(i / 16) % 3) * 60
+        }
+      }')
+      printf "$(printf '\\0\\0\\010\\003\\0\\0\\%03o\\%03o\\0\\0\\0\\004\\0\\0\\0\\004' $(($2 / 256)) $(($2 % 256)))$bytes" \
+        >"data/$1-images-idx3-ubyte"
+      bytes=$(awk -v n="$2" 'BEGIN { for (i = 0; i < n; ++i) printf "\\%03o", i % 3 }')
+      printf "$(printf '\\0\\0\\010\\001\\0\\0\\%03o\\%03o' $(($2 / 256)) $(($2 % 256)))$bytes" \
+        >"data/$1-labels-idx1-ubyte"
+    }
+    traces() { (cd "$1" && sha256sum ./*.safetensors metrics.jsonl && ls); }
+    mkdir data
+    idx train 400 1
+    idx t10k 100 2
+    flags=(--data data --epochs 2 --teacher-width 16 --student-width 8 --student-epochs 3 --student-images 90
+      --batch-size 30 --seeds 2 --log-steps 1 --checkpoint-seconds 0 --quiet)
+    for more in "" "--shards 8" "--shards 4 --divergence jensen_shannon" "--shards 3 --top-k 2"; do
+      rm -rf one
+      "$program" "${flags[@]}" $more --out one >expected || fail "one process"
+      for n in 2 4; do
+        rm -rf many
+        mpi $n "${flags[@]}" $more --out many >got || fail "$n processes"
+        diff <(sed '/^written/d' expected) <(sed '/^written/d' got) && diff <(traces one) <(traces many) ||
+          fail "$n processes $more leave another run folder"
+      done
+    done
+    flags+=(--shards 8 --student-epochs 6)
+    rm -rf one
+    "$program" "${flags[@]}" --out one >/dev/null || fail "one process"
+    step() {
+      local last
+      last=$(readlink stopped/checkpoints/last.safetensors) && last=${last##*-} && echo "${last%.*}" || echo 0
+    }
+    stop() {  # stop SIGNAL RANK STEPS ARGUMENT...: a signal to one of three processes, after that many steps
+      local signal=$1 rank=$2 until=$(($(step) + $3)) job process
+      shift 3
+      mpi 3 "$@" >got 2>&1 &
+      job=$!
+      while kill -0 $job 2>/dev/null && [ "$(step)" -lt "$until" ]; do sleep 0.02; done
+      for process in $(pgrep -f -- "$scratch/stopped"); do
+        tr '\0' '\n' <"/proc/$process/environ" 2>/dev/null | grep -Eq "^(OMPI_COMM_WORLD_RANK|PMI_RANK)=$rank\$" &&
+          kill -s "$signal" "$process"
+      done
+      wait $job
+    }
+    for signal in KILL TERM; do
+      rm -rf stopped
+      for try in 0 1 2; do
+        resume=--resume
+        [ $try -gt 0 ] || resume=
+        stop $signal $try 20 "${flags[@]}" --out "$scratch/stopped" $resume
+        echo "$signal to rank $try: status $? at step $(step): $(grep -m 1 "distill: \|signal" got)"
+        [ $signal = KILL ] || grep -q "distill: stopped; to resume:" got || fail "not stopped after a step"
+      done
+      mpi 2 "${flags[@]}" --out "$scratch/stopped" --resume >/dev/null || fail "resuming"
+      diff <(traces one) <(traces stopped) || fail "another run folder after $signal"
+    done
+    for wrong in "--epochs 0" "--data /no/such" "--divergence kl" "--out /proc/no"; do
+      mpi 3 "${flags[@]}" $wrong >got 2>&1 && fail "$wrong succeeded"
+      echo "$wrong: $(grep "^distill: " got)"
+      [ "$(grep -c "^distill: " got)" -eq 1 ] || { cat got; fail "$wrong: not one line"; }
     done
     ;;
   *) fail "no case $case" ;;

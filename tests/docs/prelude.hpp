@@ -20,6 +20,7 @@ extern rt::SGD optimizer;
 extern rt::Communicator world;
 extern rt::Dataset train, test;
 extern rt::Batch batch;
+extern rt::DataLoader loader;
 extern rt::Tensor x, y, hidden, answers, mask;
 extern std::uint64_t seed;
 void log_line(std::string_view text);

@@ -28,7 +28,7 @@ awk -v form="$form" 'BEGIN {
 "$program" --data "$work/text" --out "$work/undisturbed" --quiet "$@" > "$work/undisturbed.out"
 kills=0
 for seconds in 0.05 0.3 0.2 0.5 0.4 0.6; do
-  # Each process saves after every step, so that the next one goes on where it was killed.
+  # Each process saves after every step, so that the next one resumes where it was killed.
   if timeout --foreground -s KILL "$seconds" "$program" --data "$work/text" --out "$work/killed" --quiet --checkpoint-every 0 "$@" \
     > /dev/null; then
     break

@@ -96,7 +96,7 @@ BOOST_AUTO_TEST_CASE(a_view_outlives_the_copy_that_made_it) {
     const Tensor copy = x;
     return copy.view<float>();
   }();
-  Tensor noise = full({3}, 7);  // would take the buffer, had it been given back
+  Tensor noise = full({3}, 7);  // would reuse the buffer if it had been freed
   BOOST_TEST(view(1) == 2.0f);
   x.mutable_data<float>()[1] = 5;
   BOOST_TEST(view(1) == 5.0f);

@@ -12,7 +12,7 @@ using namespace retort;
 
 namespace {
 
-// The first character also chooses the options, so that a seed is nothing but a table.
+// The first character also chooses the options, so that a seed is a plain table.
 CsvOptions options_for(std::string_view text) {
   const unsigned choice = text.empty() ? 0 : static_cast<unsigned char>(text.front());
   CsvOptions options;
@@ -32,7 +32,7 @@ void append_number(std::string& text, T value) {
   text.append(digits.data(), std::to_chars(digits.data(), digits.data() + digits.size(), value).ptr);
 }
 
-// The table with the shortest digits that stand for just these numbers, labels last.
+// The table written with the shortest digits that identify each number, labels last.
 std::string written(const Dataset& table) {
   std::string text;
   const std::int64_t columns = table.inputs().size(1);

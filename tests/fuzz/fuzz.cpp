@@ -101,7 +101,9 @@ void check_message(std::string_view text) {
 
 bool same_bits(const Tensor& a, const Tensor& b) {
   if (a.dtype() != b.dtype() || a.shape() != b.shape()) return false;
-  return a.size() == 0 || std::memcmp(a.array().read(), b.array().read(), a.array().byte_size()) == 0;
+  return a.size() == 0 ||
+         std::memcmp(retort::detail::Access::array(a).read(), retort::detail::Access::array(b).read(),
+                     retort::detail::Access::array(a).byte_size()) == 0;
 }
 
 std::string scratch_file() {

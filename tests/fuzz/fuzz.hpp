@@ -1,4 +1,4 @@
-// What the fuzz targets check of a reader, beside what libFuzzer and the sanitizers see by themselves.
+// Checks of a reader in addition to those of libFuzzer and the sanitizers.
 #pragma once
 
 #include <cstddef>
@@ -15,16 +15,16 @@ namespace retort::fuzz {
 
 inline constexpr std::size_t megabyte = std::size_t{1} << 20;
 
-/// The name under which the targets hand their input to the reader.
+/// The file name that the targets give their input.
 inline constexpr std::string_view input_name = "fuzz-input";
 
-/// The most that a reader may take from the system for an input of `size` bytes.
+/// The largest amount of memory that a reader may request for an input of `size` bytes.
 constexpr std::size_t memory_bound(std::size_t size) { return 64 * megabyte + 16 * size; }
 
-/// Reports a finding: prints it and ends the program in a way that libFuzzer keeps the input.
+/// Reports a finding: prints it and aborts, so that libFuzzer keeps the input.
 [[noreturn]] void fail(std::string_view finding);
 
-/// Bytes that the program has from the system at the moment.
+/// The memory that the program currently holds, in bytes.
 struct Memory {
   std::int64_t all = 0;          ///< from malloc, new and the like, the pool's included
   std::int64_t pool_in_use = 0;  ///< handed out by the pool
@@ -36,10 +36,11 @@ Memory memory();
 std::int64_t peak_memory();
 void reset_peak();
 
-/// The same, once the pool is emptied when it keeps more than a megabyte: always would be half of the time.
+/// The same after emptying the pool if it caches more than a megabyte. Emptying it always would double the
+/// time.
 Memory tidied_memory();
 
-/// Fails unless the message of a refusal is fit to be printed: it names the input, is one line and short.
+/// Fails unless the message of a refusal is printable, short, one line, and names the input.
 void check_message(std::string_view text);
 
 inline std::span<const std::byte> bytes_of(const std::uint8_t* data, std::size_t size) {
@@ -49,7 +50,7 @@ inline std::span<const std::byte> bytes_of(const std::uint8_t* data, std::size_t
 /// Equal in type, shape and every bit.
 bool same_bits(const Tensor& a, const Tensor& b);
 
-/// A file in a folder of this process, for what a target writes.
+/// A file for a target's output, in a folder of this process.
 std::string scratch_file();
 
 /// Calls read(), which may throw a Refusal and nothing else, and check() with what it returns. Fails when
@@ -66,7 +67,7 @@ void run(std::size_t most, Read read, Check check) {
       } catch (const Refusal& refusal) {
         check_message(refusal.what());
       }
-      // What was cached may have been used without asking for it.
+      // Cached memory may have been reused without a request.
       const std::int64_t taken = peak_memory() - before.all + before.pool_cached;
       if (taken > static_cast<std::int64_t>(most))
         fail(message("reading took {} bytes; at most {} are allowed", taken, most));
@@ -74,7 +75,7 @@ void run(std::size_t most, Read read, Check check) {
     }
     const Memory after = tidied_memory();
     if (after.pool_in_use <= before.pool_in_use && after.elsewhere() <= before.elsewhere()) return;
-    // What is made once and kept explains that there is more, but not again and again.
+    // Objects created once explain growth the first time, but not every time.
     if (attempt == 3)
       fail(message("not given back: {} bytes of the pool, {} others", after.pool_in_use - before.pool_in_use,
                    after.elsewhere() - before.elsewhere()));

@@ -24,9 +24,9 @@ bool is_gzip(const std::uint8_t* data, std::size_t size) {
   return size >= 2 && data[0] == 0x1F && data[1] == 0x8B;
 }
 
-constexpr std::size_t most_content = 64 << 10;  // that the checks and the mutator look at
+constexpr std::size_t most_content = 64 << 10;  // the limit of the checks and the mutator
 
-// What the gzip members in `data` hold, up to `most` bytes or the first damage.
+// The contents of the gzip members in `data`, up to `most` bytes or the first error.
 Bytes inflated(const std::uint8_t* data, std::size_t size, std::size_t most) {
   static std::array<std::uint8_t, most_content> out;
   z_stream stream{};
@@ -46,7 +46,7 @@ Bytes inflated(const std::uint8_t* data, std::size_t size, std::size_t most) {
   return Bytes(out.data(), out.data() + most - stream.avail_out);
 }
 
-// Memory that stays: zlib asks for a quarter of a megabyte at each start, which costs more than what it does.
+// Memory that is kept: zlib requests a quarter of a megabyte at each start, which takes longer than its work.
 voidpf take_kept(voidpf used, uInt count, uInt size) {
   alignas(64) static std::array<std::uint8_t, 512 << 10> kept;
   auto& begin = *static_cast<std::size_t*>(used);
@@ -76,8 +76,8 @@ Bytes deflated(const Bytes& content, int level) {
   return out;
 }
 
-// The bytes of elements that the header in `content` states; 0 when it is none or they are no number of 60
-// bits.
+// The size of the elements stated by the header in `content`, in bytes; 0 if there is no valid header or the
+// size exceeds 60 bits.
 std::size_t stated_bytes(const Bytes& content) {
   if (content.size() < 4 || content.size() < 4 + 4 * std::size_t{content[3]}) return 0;
   constexpr std::size_t sizes[16] = {0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 0, 2, 4, 4, 8, 0};
@@ -90,7 +90,7 @@ std::size_t stated_bytes(const Bytes& content) {
   return bytes;
 }
 
-// For gzip the bound goes by what the header states: 16 times the input would be nothing.
+// For gzip the bound follows from the header: 16 times the input would be far too little.
 std::size_t memory_bound(const std::uint8_t* data, std::size_t size) {
   if (!is_gzip(data, size)) return fuzz::memory_bound(size);
   constexpr std::size_t longest_header = 4 + 4 * 255;
@@ -106,7 +106,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   fuzz::run(
       memory_bound(data, size), [&] { return read(data, size); },
       [&](const Tensor& loaded) {
-        if (!is_gzip(data, size) || loaded.array().byte_size() >= most_content / 2) return;
+        if (!is_gzip(data, size) || retort::detail::Access::array(loaded).byte_size() >= most_content / 2)
+          return;
         const Bytes content = inflated(data, size, most_content);
         if (!fuzz::same_bits(read(content.data(), content.size()), loaded))
           fuzz::fail("plain and compressed, it differs");
@@ -128,7 +129,7 @@ extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t s
   content.resize(most);
   content.resize(LLVMFuzzerMutate(content.data(), length, most));
   if (const std::size_t stated = stated_bytes(content); random() % 4 == 0 && stated <= most)
-    content.resize(4 + 4 * std::size_t{content[3]} + stated);  // so that it is whole
+    content.resize(4 + 4 * std::size_t{content[3]} + stated);  // to make it complete
   const bool plain = random() % 16 == 0;
   const Bytes mutant = plain ? content : deflated(content, static_cast<int>(random() % 3 * 4));
   if (mutant.empty() || mutant.size() > max_size) return LLVMFuzzerMutate(data, size, max_size);

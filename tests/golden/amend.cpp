@@ -74,7 +74,7 @@ void scale(NamedTensors& tensors, double factor) {
   }
 }
 
-/// For results that come out of float32 arithmetic, whatever type they end in: one rounding may differ.
+/// For results of float32 arithmetic, whatever their type: one rounding may differ.
 Amendment at_float32_tolerance(Case& golden, const char* reason) {
   golden.rtol = 2e-5;
   golden.atol = 2e-6;

@@ -1,4 +1,4 @@
-// Where API.md decides otherwise than the oracle, and where the oracle's own rounding is no measure.
+// Cases in which Retort deliberately differs from the oracle, or the oracle's own rounding is too coarse.
 #pragma once
 
 #include <string>
@@ -8,12 +8,12 @@
 namespace retort::golden {
 
 struct Amendment {
-  std::string reason = {};  ///< empty: the case stands as the oracle gave it
-  bool skip = false;        ///< there is no such call; otherwise the case now states what API.md says
+  std::string reason = {};  ///< empty: the case is unchanged
+  bool skip = false;        ///< there is no such call; otherwise the case has been rewritten
 };
 
-/// Rewrites the expectation of a case by API.md's rules where they differ from PyTorch 1.13.1's results. What
-/// the oracle computed in float32 under float64's tolerance is compared at float32's.
+/// Rewrites the expected results of a case where Retort's rules differ from PyTorch 1.13.1. Results that the
+/// oracle computed in float32 are compared at float32's tolerance.
 Amendment amend(Case& golden);
 
 }  // namespace retort::golden

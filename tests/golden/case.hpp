@@ -20,7 +20,7 @@ using Argument = std::variant<std::monostate, bool, double, std::string, std::ve
 class Arguments {
  public:
   void set(std::string name, Argument value) { values_[std::move(name)] = std::move(value); }
-  /// True for what is given and not null.
+  /// True if the argument is given and not null.
   bool has(const std::string& name) const;
   bool is_text(const std::string& name) const;
   double number(const std::string& name, double otherwise) const { return get(name, otherwise); }

@@ -21,7 +21,7 @@ using golden::Form;
 using golden::NamedTensors;
 using golden::Results;
 
-/// Empty when equal; else the first difference in words.
+/// Empty if equal; otherwise describes the first difference.
 std::string difference(const Tensor& got, const Tensor& want, const Case& golden) {
   std::ostringstream text;
   text.precision(17);
@@ -74,7 +74,8 @@ class Warnings {
   Warnings(const Warnings&) = delete;
   Warnings& operator=(const Warnings&) = delete;
 
-  /// The golden files' kinds, in order. The advice on inputs that are no log-probabilities has none there.
+  /// The golden files' kinds, in order. The warning about inputs that are not log-probabilities has no kind
+  /// there.
   std::vector<std::string> kinds() const {
     std::vector<std::string> result;
     for (const std::string& text : texts_) {
@@ -178,7 +179,7 @@ std::string check_error(const Case& golden, const Form& form) {
   return {};
 }
 
-/// Empty when the form gives all that the case states; else the first thing that differs.
+/// Empty if the form returns all results of the case; otherwise describes the first difference.
 std::string check(const Case& golden, const Form& form) {
   if (!golden.error.empty()) return check_error(golden, form);
   if (!golden.cotangents.empty()) {  // values alone, with nothing recorded
@@ -202,7 +203,7 @@ std::string check(const Case& golden, const Form& form) {
     if (!text.empty()) return text;
   }
   if (golden.grads.empty()) return {};
-  // the rules written in ops, and what they give when derived
+  // the recorded rules and their derivatives
   const Warnings unheard;
   const NamedTensors inputs = fresh_inputs(golden, true);
   NamedTensors cotangents;
@@ -221,7 +222,7 @@ std::ostream& operator<<(std::ostream& stream, const Count& count) {
   return stream << count.passed << " passed, " << count.failed << " failed, " << count.skipped << " skipped";
 }
 
-/// Whether the case passed in every public form of its operation.
+/// Returns true if the case passed in every public form of its operation.
 bool passes(const Case& golden) {
   const std::vector<Form> forms = golden::forms_of(golden.op);
   bool all = !forms.empty();

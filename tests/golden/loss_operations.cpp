@@ -148,12 +148,12 @@ Results linear_distillation(const Arguments& args, const NamedTensors& in) {
                                                    divergence_options(args))}}};
 }
 
-/// The same in plain losses; what the golden cases' further results are of.
+/// The same by plain losses, which give the further results of the golden cases.
 Results composed_distillation(const Arguments& args, const NamedTensors& in) {
   const DistillationLossOptions options = distillation_options(args);
   const double temperature = options.temperature;
   const Tensor student = in.at("student");
-  if (student.size() == 0) return fused_distillation(args, in);  // kl_div refuses the mean of nothing
+  if (student.size() == 0) return fused_distillation(args, in);  // kl_div refuses the mean of an empty batch
   const Tensor teacher = options.detach_teacher ? in.at("teacher").detach() : in.at("teacher");
   const Tensor kd = kl_div(log_softmax(student / temperature, 1), softmax(teacher / temperature, 1),
                            {.reduction = Reduction::batchmean});

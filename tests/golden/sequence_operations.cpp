@@ -1,4 +1,4 @@
-// Attention, recurrent nets and the modules made of them.
+// Attention, recurrent networks and their modules.
 #include "operations.hpp"
 #include "retort/framework/nn/attention.hpp"
 #include "retort/framework/nn/recurrent.hpp"

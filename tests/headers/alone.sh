@@ -32,8 +32,8 @@ if [ -n "$reached" ]; then
   echo "$header reaches $reached"
   exit 1
 fi
-# Kernels are for those who write ops; but for what calls itself internal, all else is in the header of
-# headers.
+# Kernels are for authors of operations. All other headers, except internal ones, are part of the umbrella
+# header.
 case $header in retort/retort.hpp | retort/framework/fused.hpp | retort/framework/kernels/*) exit 0 ;; esac
 if ! grep -q Internal <<<"$(head -n 3 "$header")" && ! grep -qF "/$header" <<<"$RETORT_HPP_INCLUDES"; then
   echo "retort/retort.hpp does not include $header"

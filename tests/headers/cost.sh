@@ -1,5 +1,5 @@
 #!/bin/bash
-# cost.sh COMPILER INCLUDE_ROOT: what a user's file pays for <retort/retort.hpp>, measured and bounded.
+# cost.sh COMPILER INCLUDE_ROOT: measures and bounds the cost of <retort/retort.hpp> for a user's file.
 set -euo pipefail
 compiler=$1
 include=$2

@@ -1,4 +1,4 @@
-// Refused by the compiler: the bridge to xtensor is not included, and the error must say so.
+// Must not compile: the bridge to xtensor is not included, and the error must name the missing header.
 #include <retort/retort.hpp>
 
 int main() {

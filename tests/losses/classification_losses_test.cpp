@@ -1,4 +1,4 @@
-// NLLLoss, CrossEntropyLoss and MSELoss: what the golden cases and the op table do not say.
+// NLLLoss, CrossEntropyLoss and MSELoss: cases that the golden files and the op table do not cover.
 #include <boost/test/unit_test.hpp>
 #include <cmath>
 #include <limits>

@@ -344,6 +344,23 @@ BOOST_AUTO_TEST_CASE(the_teacher_of_the_linear_form_is_given_once) {
                     ValueError);
 }
 
+BOOST_AUTO_TEST_CASE(the_temperature_of_the_linear_form_is_that_of_its_sparse_teacher) {
+  const Tensor hidden = uniform({3, 2}, 1), weight = uniform({4, 2}, 2);
+  const LinearDistillationInputs inputs{
+      .hidden = hidden, .weight = weight, .teacher_sparse = sparse_teacher(uniform({3, 4}, 3), 2, 2)};
+  const double loss = linear_distillation_loss(inputs).item<double>();
+  BOOST_TEST(linear_distillation_loss(inputs, {.temperature = 2}).item<double>() == loss);
+  try {
+    (void)linear_distillation_loss(inputs, {.temperature = 9});
+    BOOST_ERROR("a temperature other than the teacher's was accepted");
+  } catch (const ValueError& error) {
+    BOOST_TEST(
+        error.what() ==
+        std::string("linear_distillation_loss: .temperature is 9, but the sparse teacher was stored at 2; "
+                    "leave it out"));
+  }
+}
+
 BOOST_AUTO_TEST_CASE(the_linear_form_takes_a_sparse_teacher) {
   const Tensor hidden = uniform({300, 24}, 1).to(DType::float32).set_requires_grad();
   const Tensor weight = uniform({1000, 24}, 2).to(DType::float32).set_requires_grad();
@@ -353,15 +370,14 @@ BOOST_AUTO_TEST_CASE(the_linear_form_takes_a_sparse_teacher) {
   const Tensor factors = uniform({300}, 8, 0, 2).to(DType::float32);
   for (const Reduction reduction : {Reduction::none, Reduction::sum, Reduction::batchmean})
     for (const double alpha : {1.0, 0.8, 0.0}) {
-      const Tensor one =
-          linear_distillation_loss({.hidden = hidden,
-                                    .weight = weight,
-                                    .bias = bias,
-                                    .labels = labels,
-                                    .mask = mask,
-                                    .row_weight = factors,
-                                    .teacher_sparse = teacher},
-                                   {.temperature = -1, .alpha = alpha, .reduction = reduction});
+      const Tensor one = linear_distillation_loss({.hidden = hidden,
+                                                   .weight = weight,
+                                                   .bias = bias,
+                                                   .labels = labels,
+                                                   .mask = mask,
+                                                   .row_weight = factors,
+                                                   .teacher_sparse = teacher},
+                                                  {.alpha = alpha, .reduction = reduction});
       const Tensor two = sparse_distillation_loss({.student = linear(hidden, weight, bias),
                                                    .teacher = teacher,
                                                    .labels = labels,

@@ -18,7 +18,7 @@ constexpr double inf = std::numeric_limits<double>::infinity();
 constexpr double not_a_number = std::numeric_limits<double>::quiet_NaN();
 const Reduction all_reductions[] = {Reduction::none, Reduction::sum, Reduction::mean, Reduction::batchmean};
 
-/// The divergence's value and derivatives at one pair, each NaN where the table says so.
+/// The divergence's value and derivatives at one pair, each NaN where the table has NaN.
 struct Pair {
   double x, t;
   double value, dx, dt;  ///< of the term
@@ -60,7 +60,7 @@ void check_element(const Tensor& got, std::size_t i, double want, const std::str
   BOOST_CHECK_MESSAGE(equal, what << " is " << value << " instead of " << want);
 }
 
-/// Each pair in the middle of plain ones, so that full vectors, their ends and single elements are met.
+/// Places each pair among ordinary ones, so that full vectors, partial ones and single elements are covered.
 void check_pairs(const std::vector<Pair>& pairs, bool log_target) {
   for (const DType dtype : {DType::float64, DType::float32}) {
     for (const std::size_t size : {1, 3, 7, 17, 33}) {
@@ -99,7 +99,7 @@ void check_pairs(const std::vector<Pair>& pairs, bool log_target) {
   }
 }
 
-/// Installs a handler that keeps what was said, for its lifetime.
+/// Installs a handler that collects warnings during its lifetime.
 class Heard {
  public:
   Heard() {
@@ -384,7 +384,7 @@ BOOST_AUTO_TEST_CASE(the_class_does_what_the_function_does) {
         BOOST_TEST(by_function == by_class, boost::test_tools::per_element());
         BOOST_TEST((one.shape() == two.shape()));
         BOOST_TEST(one.values<double>() == two.values<double>(), boost::test_tools::per_element());
-        // The deprecated arguments decide as the table says, and the function divides by nothing further.
+        // The deprecated arguments select the reduction by the table; nothing else is divided.
         Reduction expected = reduction;
         if (size_average || reduce)
           expected = !reduce.value_or(true)        ? Reduction::none

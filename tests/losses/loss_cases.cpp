@@ -16,7 +16,7 @@ double positive_part(double t) { return t == 0 ? 0 : t * std::log(t); }
 
 Tensor scalar(double value) { return tensor(Doubles{value}, {}); }
 
-/// Terms put together as a loss does; `count` is what mean and batchmean divide by.
+/// The reduction of a loss's terms; `count` is the divisor of mean and batchmean.
 Tensor put_together(const Tensor& terms, Reduction reduction, double count) {
   if (reduction == Reduction::none) return terms;
   const double sum = total(terms.values<double>());
@@ -75,7 +75,7 @@ Index with_class(Index place, std::int64_t c) {
   return place;
 }
 
-/// -w[y]·x[y], 0 where ignored, and the weight that counts, for each target.
+/// -w[y]·x[y] (0 where ignored) and the effective weight per target.
 struct Picked {
   Tensor terms, weights;
 };

@@ -20,7 +20,7 @@ const double nan_value = std::nan("");
 
 using Loss = std::function<Tensor(const Tensors&)>;
 
-/// Ordinary numbers and special ones, which take the share `special`.
+/// Ordinary numbers, a fraction `special` of which is replaced by special values.
 class Draws {
  public:
   explicit Draws(std::uint64_t seed) : engine_(seed) {}
@@ -292,7 +292,7 @@ BOOST_AUTO_TEST_CASE(a_masked_row_is_left_alone) {
                                                   options);
                 },
                 {rows(3, 4)}, counts);
-            // The layer's gradients come from the rows that count alone.
+            // Only the rows that count contribute to the layer's gradients.
             for (const bool create_graph : {false, true}) {
               const Tensor w = weight.detach().set_requires_grad(),
                            b = uniform({classes}, 5).set_requires_grad();
@@ -348,7 +348,7 @@ BOOST_AUTO_TEST_CASE(a_row_left_out_of_some_is_left_alone_where_its_upstream_gra
   }
 }
 
-// A long row is visited in blocks; those before the first finite element have no maximum.
+// A long row is processed in blocks; those before the first finite element have no maximum.
 BOOST_AUTO_TEST_CASE(long_rows_may_begin_with_many_impossible_classes) {
   for (const DType dtype : {DType::float32, DType::float64})
     for (const double shift : {-90.0, -1000.0, 1000.0}) {

@@ -83,8 +83,8 @@ BOOST_AUTO_TEST_CASE(parameters_and_groups_are_told_apart) {
   check_forms<rt::Lion>(a, b);
 }
 
-// Figures of PyTorch 2.13. The curvature condition cannot hold at a kink, so that the search goes on until
-// its interval is short: it takes 37 evaluations.
+// Results of PyTorch 2.13. The curvature condition cannot hold at a kink, so the search continues until its
+// interval is short: it takes 37 evaluations.
 BOOST_AUTO_TEST_CASE(a_line_search_is_limited_by_max_eval_alone) {
   for (const auto& [max_eval, evaluations] : {std::pair(60, 38), std::pair(10, 11)}) {
     const rt::Tensor x = rt::tensor({-1.2}).set_requires_grad();

@@ -1,6 +1,6 @@
 #!/bin/bash
 # check.sh installed|subdirectory static|shared CMAKE COMPILER SOURCE_DIR BUILD_DIR SCRATCH_DIR
-# Builds the consumer project beside this script and runs its program, once for each way to take Retort.
+# Builds the consumer project next to this script and runs its program, once for each way to use Retort.
 set -euo pipefail
 way=$1 kind=$2 cmake=$3 compiler=$4 source=$5 build=$6 scratch=$7/$1
 consumer=$(dirname "$(realpath "$0")")/consumer
@@ -16,7 +16,24 @@ run() {  # run NAME PROGRAM
   "$2" "$scratch/student.safetensors"
 }
 
-# The prefix is moved after the installation: nothing in a package may remember where it was made.
+# A shared library exports what the marked namespaces of the installed headers declare. Beyond that there are only weak
+# and unique symbols and types of the C++ library: instances of templates, which each user's program makes for itself.
+check_exports() {  # check_exports PREFIX
+  local exported headers name
+  exported=$(nm -DC --defined-only "$(find "$1" -name libretort.so)" | cut -d' ' -f2- | grep '^[^Wu] ' | grep -v ' for std::')
+  if grep -vE '^. (retort::|(typeinfo|typeinfo name|vtable) for retort::|retort_cpu_is_checked$)' <<<"$exported" ||
+    grep -E 'retort::(kernels|lanes)|anonymous namespace' <<<"$exported"; then
+    echo "the shared library exports these"
+    return 1
+  fi
+  headers=$(grep -rl RETORT_EXPORT "$1/include")
+  for name in $(grep -oE 'retort::((detail|init|metrics)::)?[A-Za-z_0-9]+' <<<"$exported" | sed 's/.*:://' | sort -u); do
+    # shellcheck disable=SC2086  # a list of files
+    grep -qw "$name" $headers || { echo "the shared library exports $name, which no header declares"; return 1; }
+  done
+}
+
+# The prefix is moved after the installation: a package must not depend on its original location.
 check_installed() {  # check_installed BUILD_DIR
   "$cmake" --install "$1" --prefix "$scratch/first_prefix" >install.log
   mv first_prefix prefix
@@ -26,6 +43,7 @@ check_installed() {  # check_installed BUILD_DIR
     return 1
   fi
 
+  if [ "$kind" = shared ]; then check_exports "$prefix"; fi
   configure -B find_package -DCMAKE_PREFIX_PATH="$prefix"
   "$cmake" --build find_package
   run "find_package, $kind" find_package/consumer

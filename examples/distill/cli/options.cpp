@@ -69,6 +69,7 @@ void add_flags(CLI::App& app, Command command, const std::vector<Setting>& setti
         ->default_str(default_of(setting))
         ->type_name(std::holds_alternative<std::vector<double*>>(setting.targets)         ? "X"
                     : std::holds_alternative<std::vector<std::int64_t*>>(setting.targets) ? "N"
+                    : !setting.choices.empty()                                            ? "NAME"
                     : default_of(setting).empty()                                         ? "FILE"
                                                                                           : "DIR");
   }
@@ -121,6 +122,19 @@ std::string name(Command command) {
     case Command::report: return "report";
   }
   return {};
+}
+
+retort::DistillationLossOptions loss_options(const Options& options) {
+  return {.temperature = options.temperature,
+          .alpha = options.alpha,
+          .divergence = retort::divergence_from_string(options.divergence),
+          .beta = options.beta,
+          .standardize = options.standardize};
+}
+
+void require_plain(const Options& options, const std::string& what) {
+  if (options.standardize || options.divergence != "forward_kl")
+    throw ValueError(message("{} needs --divergence forward_kl without --standardize", what));
 }
 
 std::optional<Options> parse_options(int argc, const char* const* argv) {
@@ -181,6 +195,12 @@ std::optional<Options> parse_options(int argc, const char* const* argv) {
   apply_layer(sources.flags, settings);
   if (options.command == Command::teach && options.teacher_file.empty() == options.teacher_logits.empty())
     throw ValueError("teach: give one of --teacher FILE and --teacher-logits FILE");
+  if (options.top_k > 0) require_plain(options, "--top-k");
+  try {
+    retort::DistillationLoss{loss_options(options)};
+  } catch (const ValueError& error) {
+    throw ValueError(message("--beta: {}", error.what()));
+  }
   return options;
 }
 

@@ -3,6 +3,8 @@
 
 #include <cstdint>
 #include <optional>
+#include <retort/framework/distributed/communicator.hpp>
+#include <retort/losses/distillation_loss.hpp>
 #include <string>
 
 namespace distill {
@@ -35,6 +37,7 @@ struct Options {
   std::int64_t seeds = 10;
   std::int64_t threads = 0;  ///< 0: as many as there are processors
   std::int64_t batch_size = 128;
+  std::int64_t held_out = 0;  ///< training images that judge in place of the test images; 0: none
 
   std::int64_t teacher_width = 1200;
   Recipe teacher = {.lr = 1e-3, .epochs = 12, .weight_decay = 0.01, .dropout = 0.3};
@@ -45,6 +48,9 @@ struct Options {
   Recipe distilled = {.lr = 8e-3, .epochs = 120, .weight_decay = 0.01, .dropout = 0.0};
   double temperature = 2;
   double alpha = 1;
+  std::string divergence = "forward_kl";  ///< the name of a retort::Divergence
+  double beta = 0.5;                      ///< of the divergences that compare with a mixture
+  bool standardize = false;
   bool fused = false;
   std::int64_t top_k = 0;  ///< classes per image that are kept of the teacher's answers; 0: all
 
@@ -58,7 +64,18 @@ struct Options {
   bool resume = false;
   bool select = false;
   bool quiet = false;
+
+  std::int64_t shards = 0;                      ///< parts of a batch; 0: it is not divided
+  const retort::Communicator* world = nullptr;  ///< the processes of the run; null for one
+  /// True of the one process that writes files and prints.
+  bool writes() const { return !world || world->rank() == 0; }
 };
+
+/// The options of the distilled students' loss.
+retort::DistillationLossOptions loss_options(const Options& options);
+
+/// ValueError that `what`, a flag or a file, needs the plain divergence unless the options have that.
+void require_plain(const Options& options, const std::string& what);
 
 /// Reads the command line, and the file that --config names (for `report`: the run folder's config.json).
 /// Empty when --help was asked for, which is then printed. ValueError for what isn't known, of the wrong type

@@ -4,6 +4,7 @@
 #include <fstream>
 #include <limits>
 #include <retort/framework/base/error.hpp>
+#include <retort/losses/distillation_loss.hpp>
 #include <set>
 #include <sstream>
 
@@ -51,6 +52,19 @@ std::string shortened(std::string text) {
 
 std::string shown(const Json& value) { return shortened(value.dump()); }
 
+std::vector<std::string> divergences() {
+  std::vector<std::string> names;
+  for (int i = 0; i <= static_cast<int>(retort::Divergence::logit_mse); ++i)
+    names.emplace_back(name(static_cast<retort::Divergence>(i)));
+  return names;
+}
+
+std::string joined(const std::vector<std::string>& names) {
+  std::string text;
+  for (const std::string& name : names) text += (text.empty() ? "" : ", ") + name;
+  return text;
+}
+
 template <class T>
 bool fits(const Json& value) {
   if constexpr (std::is_same_v<T, std::int64_t>) {
@@ -93,7 +107,11 @@ void set(const Setting& setting, const Given& given) {
             throw ValueError(message("{} must be between {} and {}, not {}", where, shown(setting.low),
                                      shown(setting.high), shown(number)));
         } else if constexpr (std::is_same_v<T, std::string>) {
-          if (typed.empty()) throw ValueError(message("{} is empty; give a path", where));
+          if (typed.empty() && setting.choices.empty())
+            throw ValueError(message("{} is empty; give a path", where));
+          if (!setting.choices.empty() && std::ranges::count(setting.choices, typed) == 0)
+            throw ValueError(
+                message("{} must be one of {}, not {}", where, joined(setting.choices), shown(value)));
         }
         for (T* target : targets) *target = typed;
       },
@@ -136,10 +154,19 @@ std::vector<Setting> settings_of(Options& o) {
       {"threads", "threads", Integers{&o.threads}, "Threads; they do not change the result",
        trains | mask(Command::evaluate), 1, 1024, "all processors"},
       {"batch-size", "batch_size", Integers{&o.batch_size}, "Images in a batch", trains, 1, 1e6},
+      {"shards", "shards", Integers{&o.shards},
+       "Parts of a batch, which the processes of mpirun share; 0: none. The result depends on it, but not on "
+       "the number of processes",
+       trains, 0, 1e6},
       {"temperature", "distillation.temperature", Numbers{&o.temperature},
        "Temperature T that softens teacher and student", trains, 0.01, 1000},
       {"alpha", "distillation.alpha", Numbers{&o.alpha}, "Weight of the teacher; the labels have 1 - alpha",
        has_students, 0, 1},
+      {"divergence", "distillation.divergence", Texts{&o.divergence},
+       "How the distilled student is compared with the teacher: " + joined(divergences()), has_students},
+      {"beta", "distillation.beta", Numbers{&o.beta},
+       "Weight of the teacher in the mixture of jensen_shannon, skew_kl and skew_reverse_kl", has_students, 0,
+       1},
       {"top-k", "distillation.top_k", Integers{&o.top_k},
        "Keep only so many of the most probable classes of the teacher's answer to an image", trains, 1, 1e6,
        "all classes"},
@@ -159,6 +186,7 @@ std::vector<Setting> settings_of(Options& o) {
       {"student-images", "student.images", Integers{&o.student_images},
        "Training images that a student sees, drawn by the seed", has_students, 1, 1e9},
   };
+  std::ranges::find(settings, "divergence", &Setting::flag)->choices = divergences();
   const auto add_recipe = [&](const std::string& prefix, const std::string& section, const std::string& whose,
                               unsigned commands, const std::vector<Recipe*>& recipes) {
     Integers epochs;
@@ -186,6 +214,13 @@ std::vector<Setting> settings_of(Options& o) {
   add_recipe("distilled-", "distilled", "the distilled student", has_students, {&o.distilled});
   settings.push_back({"fused", "distillation.fused", Flags{&o.fused},
                       "Use DistillationLoss, the same loss in one operation", has_students});
+  settings.push_back({"standardize", "distillation.standardize", Flags{&o.standardize},
+                      "Compare logits of mean 0 and standard deviation 1 in each row", has_students});
+  settings.push_back(
+      {"held-out", "held_out", Integers{&o.held_out},
+       "Judge on this number of training images, which no network is trained on, in place of the "
+       "test images",
+       trains, 0, 1e9});
   settings.push_back({"log-steps", "log_steps", Integers{&o.log_steps},
                       "Steps from one line about the loss in metrics.jsonl to the next", trains, 1, 1e9});
   settings.push_back({"checkpoint-seconds", "checkpoint_seconds", Numbers{&o.checkpoint_seconds},
@@ -197,6 +232,10 @@ std::vector<Setting> settings_of(Options& o) {
   for (Setting& setting : settings)
     for (const char* key : {"data", "out", "threads", "teacher.save_logits", "checkpoint_seconds", "quiet"})
       if (setting.key == key) setting.changes_result = false;
+  for (Setting& setting : settings)
+    for (const char* key :
+         {"held_out", "shards", "distillation.divergence", "distillation.beta", "distillation.standardize"})
+      if (setting.key == key) setting.optional = true;
   return settings;
 }
 
@@ -256,14 +295,17 @@ Layer parse_config(std::string_view text, const std::string& path, const std::ve
 }
 
 Json config_of(const Options& options) {
-  Options copy = options;
+  Options copy = options, defaults;
   Json config = Json::object();
-  for (const Setting& setting : settings_of(copy))
+  const std::vector<Setting> settings = settings_of(copy), initial = settings_of(defaults);
+  for (std::size_t i = 0; i < settings.size(); ++i) {
+    const Setting& setting = settings[i];
     std::visit(
         [&](const auto& targets) {
           if (targets.size() > 1 || (setting.commands & mask(options.command)) == 0) return;
           using T = std::remove_pointer_t<typename std::decay_t<decltype(targets)>::value_type>;
           const T& value = *targets.front();
+          if (setting.optional && value == *std::get<std::vector<T*>>(initial[i].targets).front()) return;
           if constexpr (std::is_same_v<T, std::string>) {
             if (value.empty()) return;
           } else if constexpr (std::is_same_v<T, std::int64_t>) {
@@ -277,6 +319,7 @@ Json config_of(const Options& options) {
           }
         },
         setting.targets);
+  }
   return config;
 }
 

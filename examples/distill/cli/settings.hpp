@@ -26,8 +26,10 @@ struct Setting {
   unsigned commands = 0;  ///< those that have the flag: a sum of Command
   double low = 0;         ///< bounds of a number
   double high = 0;
-  std::string shown_default = {};  ///< absent: what the targets hold
-  bool changes_result = true;      ///< whether a run that is resumed must keep it
+  std::string shown_default = {};         ///< absent: what the targets hold
+  std::vector<std::string> choices = {};  ///< of a text; empty for a path
+  bool changes_result = true;             ///< whether a run that is resumed must keep it
+  bool optional = false;                  ///< config_of() leaves it out at its default
 };
 
 /// The settings of these options. What writes several networks' comes before what writes one, so that the

@@ -82,7 +82,7 @@ std::vector<std::vector<std::string>> cells_of(const Result& result) {
 }
 
 std::string table_of(const Result& result) {
-  std::string table = "On the test set: mean ± standard deviation over " +
+  std::string table = "On the " + result.judges + " set: mean ± standard deviation over " +
                       std::to_string(result.seeds.size()) + " seeds, difference with its 95 % interval\n\n";
   for (const std::vector<std::string>& row : cells_of(result)) {
     std::string line = padded(row.front(), 24);

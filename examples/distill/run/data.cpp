@@ -41,6 +41,19 @@ Data load_data(const std::string& folder) {
   return data;
 }
 
+Data hold_out(const Data& data, std::int64_t count) {
+  if (count == 0) return data;
+  if (count >= data.train.size())
+    throw retort::ValueError(
+        message("--held-out is {}, but the training set has {} images", count, data.train.size()));
+  std::vector<std::int64_t> rows = shuffled(data.train.size(), 0);
+  const auto middle = rows.begin() + count;
+  std::sort(rows.begin(), middle);
+  std::sort(middle, rows.end());
+  return {data.train.subset({middle, rows.end()}), data.train.subset({rows.begin(), middle}), data.pixels,
+          data.classes, "held-out training"};
+}
+
 std::string checksum_of(const retort::Dataset& data) {
   const auto images = std::as_bytes(data.inputs().data<float>());
   const auto labels = std::as_bytes(data.targets().data<std::int64_t>());

@@ -13,12 +13,17 @@ struct Data {
   retort::Dataset train = {};  ///< images [N, pixels] in [0, 1], labels int64 [N]
   retort::Dataset test = {};
   std::int64_t pixels = 0;
-  std::int64_t classes = 0;  ///< one more than the largest label
+  std::int64_t classes = 0;     ///< one more than the largest label
+  std::string judges = "test";  ///< kind of the images in `test`
 };
 
 /// Reads a folder of MNIST's four IDX files. IoError that names file and cause when one is missing, broken or
 /// empty, when training and test images differ in size, or when there are no two classes.
 Data load_data(const std::string& folder);
+
+/// The data with `count` of its training images, chosen at random but always the same, in place of the test
+/// images. Throws: ValueError if no training image would be left.
+Data hold_out(const Data& data, std::int64_t count);
 
 /// A checksum: "crc32:" and eight digits, of the images' bytes (float32) followed by the labels'
 /// (int64).

@@ -43,12 +43,22 @@ Metrics find_teacher(const Data& data, const Options& options, Run& run, const s
         options.command == Command::teach
             ? load_network(options.teacher_file, data.pixels, data.classes)
             : train_teacher({data.train.inputs(), data.train.targets(), {}}, data, options, run);
-    retort::save(teacher, run.path("teacher.safetensors"));
+    if (options.writes()) retort::save(teacher, run.path("teacher.safetensors"));
     logits = {logits_of(teacher, data.train.inputs()), logits_of(teacher, data.test.inputs())};
   }
-  save_logits(kept, logits, data);
+  if (options.writes()) save_logits(kept, logits, data);
   return logits.test.defined() ? measure(logits.test, data.test.targets())
                                : Metrics{unknown, unknown, unknown};
+}
+
+/// The values of the process that has the run's folder, on every process.
+void share(const Options& options, const retort::Tensor& values) {
+  if (options.world) options.world->broadcast(values);
+}
+std::int64_t shared(const Options& options, std::int64_t value) {
+  const retort::Tensor values = retort::tensor({value});
+  share(options, values);
+  return values.item<std::int64_t>();
 }
 
 /// The teacher, however it is given: its metrics, and its answers to the training images. Both are in the
@@ -59,16 +69,31 @@ Teacher teacher_of(const Data& data, const Options& options, Run& run) {
   const auto finished = run.finished("teacher", options.seed);
   Teacher teacher;
   teacher.metrics = finished.value_or(Metrics{unknown, unknown, unknown});
-  const bool sparse_only = finished ? !std::filesystem::exists(dense) : gives_sparse(options);
-  if (sparse_only && !finished)
+  const bool writes = options.writes();
+  const bool sparse_only =
+      shared(options, finished ? !std::filesystem::exists(dense) : gives_sparse(options)) != 0;
+  if (sparse_only && !finished && writes)
     save_sparse_answers(sparse, load_sparse_answers(options.teacher_logits, data, options), data);
   if (!sparse_only && !finished) teacher.metrics = find_teacher(data, options, run, dense);
   if (!finished) run.finish("teacher", options.seed, teacher.metrics);
-  if (!sparse_only) teacher.logits = load_logits(dense, data).train;
-  if (!sparse_only && options.top_k > 0)
+  if (!sparse_only) {
+    teacher.logits =
+        writes ? load_logits(dense, data).train : retort::empty({data.train.size(), data.classes});
+    share(options, teacher.logits);
+  }
+  if (!sparse_only && options.top_k > 0 && writes)
     save_sparse_answers(sparse, retort::sparse_teacher(teacher.logits, options.top_k, options.temperature),
                         data);
-  if (sparse_only || options.top_k > 0) teacher.sparse = load_sparse_answers(sparse, data, options);
+  if (sparse_only || options.top_k > 0) {
+    if (writes) teacher.sparse = load_sparse_answers(sparse, data, options);
+    const std::int64_t rows = data.train.size();
+    const std::int64_t kept = shared(options, writes ? teacher.sparse.indices.size(1) : 0);
+    if (!writes)
+      teacher.sparse = {retort::empty({rows, kept}, retort::DType::int64), retort::empty({rows, kept}),
+                        retort::empty({rows}), data.classes, options.temperature};
+    for (const auto& part : {teacher.sparse.indices, teacher.sparse.log_probs, teacher.sparse.log_tail})
+      share(options, part);
+  }
   return teacher;
 }
 
@@ -101,6 +126,7 @@ void check_teacher(const Data& data, const Options& options) {
 
 Metrics run_teacher(const Data& data, const Options& options, Run& run) {
   const Teacher teacher = teacher_of(data, options, run);
+  if (!options.writes()) return teacher.metrics;
   if (!options.save_logits.empty() && options.top_k > 0)
     save_sparse_answers(options.save_logits, teacher.sparse, data);
   else if (!options.save_logits.empty())
@@ -111,6 +137,7 @@ Metrics run_teacher(const Data& data, const Options& options, Run& run) {
 Result run_experiment(const Data& data, const Options& options, Run& run) {
   Examples all = {data.train.inputs(), data.train.targets()};
   Result result;
+  result.judges = data.judges;
   const Teacher teacher = teacher_of(data, options, run);
   result.teacher = teacher.metrics;
   all.teacher_logits = teacher.logits;
@@ -125,7 +152,8 @@ Result run_experiment(const Data& data, const Options& options, Run& run) {
       if (const auto metrics = run.finished(name(way), seed)) return *metrics;
       const Mlp student = train_student(way, recipe, seen, data, options, draws, run);
       const Metrics metrics = measure(logits_of(student, data.test.inputs()), data.test.targets());
-      if (seed == options.seed) retort::save(student, run.path(name(way) + ".safetensors"));
+      if (seed == options.seed && options.writes())
+        retort::save(student, run.path(name(way) + ".safetensors"));
       run.finish(name(way), seed, metrics);
       return metrics;
     };
@@ -134,7 +162,7 @@ Result run_experiment(const Data& data, const Options& options, Run& run) {
     run.say("student " + std::to_string(seed) + ": test accuracy alone " + percent(last.alone.accuracy) +
             ", distilled " + percent(last.distilled.accuracy));
   }
-  save_predictions(data, run);
+  if (options.writes()) save_predictions(data, run);
   return result;
 }
 

@@ -20,7 +20,8 @@ struct SeedResult {
 struct Result {
   Metrics teacher = {};  ///< NaN when only its answers to the training images are there
   std::vector<SeedResult> seeds = {};
-  double seconds = 0;  ///< all of it, reading the data included
+  std::string judges = "test";  ///< kind of the images that the networks were judged on
+  double seconds = 0;           ///< all of it, reading the data included
 };
 
 /// The result (but for its seconds) depends on data and options alone, not on the number of threads, nor on

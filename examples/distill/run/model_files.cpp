@@ -188,6 +188,7 @@ void save_sparse_answers(const std::string& path, const retort::SparseTeacher& t
 }
 
 retort::SparseTeacher load_sparse_answers(const std::string& path, const Data& data, const Options& options) {
+  require_plain(options, path);
   retort::Metadata metadata;
   retort::SparseTeacher teacher = retort::load_sparse_teacher(path, &metadata);
   check_checksum(metadata, "checksum", data.train, path);

@@ -18,6 +18,8 @@ struct Training {
   Recipe recipe = {};
   std::int64_t batch_size = 1;
   std::uint64_t seed = 0;  ///< of the batches
+  std::int64_t shards = 0;
+  const retort::Communicator* world = nullptr;  ///< needed for shards
 
   /// For people: "teacher", "student 3 alone".
   std::string title() const {

@@ -57,15 +57,16 @@ double seconds_since(Run::Clock::time_point start) {
 }  // namespace
 
 Run::Run(const Options& options, const Data& data, Clock::time_point start)
-    : ProgressObserver(options.quiet),
+    : ProgressObserver(options.quiet || !options.writes()),
       options_(options),
-      lock_(options.out, options.resume),
       data_(data),
       data_checksum_(checksum_of(data.train) + ' ' + checksum_of(data.test)),
-      start_(start),
-      state_(options.resume ? restored() : State()),
-      last_file_(options.out,
-                 options.command == Command::train_teacher ? "teacher.safetensors" : "result.json") {
+      start_(start) {
+  if (options.writes()) lock_.emplace(options.out, options.resume);
+  if (options.resume) state_ = restored();
+  if (!options.writes()) return;
+  last_file_.emplace(options.out,
+                     options.command == Command::train_teacher ? "teacher.safetensors" : "result.json");
   retort::AtomicFile::remove_stale("--out", options.out);
   if (!options.resume) save(1);  // removes checkpoints of an earlier run, whose log files are cut now
   metrics_.emplace(path("metrics.jsonl"), state_.metrics);
@@ -78,7 +79,7 @@ Run::Run(const Options& options, const Data& data, Clock::time_point start)
 
 Run::State Run::restored() const {
   const std::string folder = checkpoints_in(options_.out);
-  const auto loaded = retort::Checkpoint(folder, {}).load();
+  const auto loaded = retort::Checkpoint(folder, {.world = options_.world}).load();
   if (!loaded)
     throw IoError(message("--resume: {} holds no checkpoint; leave --resume out to begin", folder));
   const auto refuse = [&](const std::string& what, const auto& before, const auto& now) {
@@ -118,7 +119,12 @@ Run::State Run::restored() const {
   }
 }
 
+bool Run::interrupted() const {
+  return options_.world ? retort::interrupted(*options_.world) : retort::interrupted();
+}
+
 void Run::save(std::int64_t keep) {
+  if (!options_.writes()) return;
   if (metrics_) state_.metrics = metrics_->flush();
   if (timing_) state_.timing = timing_->flush();
   Json json = {{"command", name(options_.command)},
@@ -152,7 +158,9 @@ Position Run::begin(const Training& training, std::int64_t steps, const retort::
   parts_ = parts;
   epoch_start_ = Clock::now();
   if (state_.network == training.network && state_.seed == seed) {
-    retort::Checkpoint(checkpoints_in(options_.out), parts_).load(state_.checkpoint);
+    retort::CheckpointParts shared = parts_;
+    shared.world = options_.world;
+    retort::Checkpoint(checkpoints_in(options_.out), shared).load(state_.checkpoint);
     epoch_start_ -=
         std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(state_.epoch_seconds));
   } else {
@@ -168,7 +176,7 @@ Position Run::begin(const Training& training, std::int64_t steps, const retort::
 void Run::step(const Position& at, double loss) {
   ProgressObserver::step(at, loss);
   state_.at = at;
-  if (at.step % options_.log_steps == 0)
+  if (metrics_ && at.step % options_.log_steps == 0)
     metrics_->write({{"event", "step"},
                      {"network", training_.network},
                      {"seed", training_.seed},
@@ -177,12 +185,13 @@ void Run::step(const Position& at, double loss) {
                      {"loss", loss},
                      {"lr", lr_}});
   lr_ = parts_.optimizer->lr();
-  const bool stop = retort::interrupted();
+  const bool stop = interrupted();
   if (stop || seconds_since(last_save_) >= options_.checkpoint_seconds) save();
   if (stop) throw Interrupted();
 }
 
 void Run::epoch(const Position& at, double loss, const Mlp& model) {
+  if (!metrics_) return;
   timing_->write({{"network", training_.network},
                   {"seed", training_.seed},
                   {"epoch", at.epoch},
@@ -215,7 +224,7 @@ void Run::finish(const std::string& network, std::int64_t seed, const Metrics& m
   parts_ = {};
   epoch_start_ = Clock::now();
   save();
-  if (retort::interrupted()) throw Interrupted();
+  if (interrupted()) throw Interrupted();
 }
 
 std::string Run::path(const std::string& name) const { return (fs::path(options_.out) / name).string(); }

@@ -28,6 +28,8 @@ class Interrupted : public std::runtime_error {
 /// Keeps DIR/config.json, environment.json, metrics.jsonl (no clock in it), timing.jsonl and checkpoints/. A
 /// run that was stopped anywhere and is resumed ends with the bits of an undisturbed one.
 ///
+/// Of several processes the first alone has the folder.
+///
 /// A run is a sequence of networks, each trained and judged. A checkpoint holds the figures of those that are
 /// finished, and the whole state of the one in training.
 class Run : public ProgressObserver {
@@ -50,8 +52,8 @@ class Run : public ProgressObserver {
 
   /// Of a file in the run's folder.
   std::string path(const std::string& name) const;
-  /// The file that the run ends with.
-  const OutputFile& last_file() const { return last_file_; }
+  /// The file that the run ends with, on the process that writes.
+  const OutputFile& last_file() const { return *last_file_; }
   /// The time it took so far, with what came before it was resumed.
   double seconds() const;
 
@@ -75,17 +77,19 @@ class Run : public ProgressObserver {
     std::string checkpoint = {};  ///< its path
   };
 
+  /// Ctrl-C or SIGTERM has arrived on a process.
+  bool interrupted() const;
   State restored() const;
   /// Writes a checkpoint; the newest `keep` stay.
   void save(std::int64_t keep = retort::CheckpointOptions().keep);
 
   Options options_;
-  FolderLock lock_;
+  std::optional<FolderLock> lock_ = {};
   const Data& data_;
   std::string data_checksum_;
   Clock::time_point start_;
-  State state_;
-  OutputFile last_file_;
+  State state_ = {};
+  std::optional<OutputFile> last_file_ = {};
   std::optional<retort::JsonLines> metrics_ = {};
   std::optional<retort::JsonLines> timing_ = {};
   Training training_ = {};  ///< the current one

@@ -1,6 +1,7 @@
 #include "distill/run/training.hpp"
 
 #include <cmath>
+#include <optional>
 #include <retort/retort.hpp>
 
 namespace distill {
@@ -16,8 +17,8 @@ Loss label_loss(const Examples& examples) {
   };
 }
 
-Loss distillation_loss(const Examples& examples, double temperature, double alpha, bool fused) {
-  const double T = temperature;
+Loss distillation_loss(const Examples& examples, const rt::DistillationLossOptions& options, bool fused) {
+  const double T = options.temperature, alpha = options.alpha;
   if (examples.sparse.indices.defined()) {
     const rt::SparseDistillationLoss distill({.alpha = alpha});
     return [=](const Tensor& logits, const Tensor& rows) {
@@ -26,8 +27,8 @@ Loss distillation_loss(const Examples& examples, double temperature, double alph
                       .labels = rt::index_select(examples.labels, 0, rows)});
     };
   }
-  if (fused) {
-    const rt::DistillationLoss distill({.temperature = T, .alpha = alpha});
+  if (fused || options.standardize || options.divergence != rt::Divergence::forward_kl) {
+    const rt::DistillationLoss distill(options);
     return [=](const Tensor& logits, const Tensor& rows) {
       return distill({.student = logits,
                       .teacher = rt::index_select(examples.teacher_logits, 0, rows),
@@ -48,26 +49,35 @@ Loss distillation_loss(const Examples& examples, double temperature, double alph
 void train(Mlp& model, const Tensor& images, const Loss& loss, const Training& training, Observer& observer) {
   const Recipe& recipe = training.recipe;
   rt::AdamW optimizer(model.parameters(), {.lr = recipe.lr, .weight_decay = recipe.weight_decay});
+  std::optional<rt::DataParallel> parallel;
+  rt::DataLoaderOptions batches = {.batch_size = training.batch_size, .shuffle = true, .seed = training.seed};
+  if (training.shards > 0) {
+    parallel.emplace(model, *training.world, rt::DataParallelOptions{training.shards});
+    batches.shards = parallel->own_shards();
+  }
   // The target of an image is its row, by which the loss finds its label and teacher logits.
-  rt::DataLoader loader(rt::Dataset(images, rt::arange(images.size(0))),
-                        {.batch_size = training.batch_size, .shuffle = true, .seed = training.seed});
+  rt::DataLoader loader(rt::Dataset(images, rt::arange(images.size(0))), batches);
   const std::int64_t steps = recipe.epochs * loader.size();
   rt::CosineAnnealingLR schedule(optimizer, {.T_max = steps});
 
+  const auto loss_of = [&](const rt::Batch& rows) { return loss(model(rows.input), rows.target); };
+  const auto backward = [](const Tensor& value) {
+    value.backward();
+    return value.item<double>();
+  };
   model.train();
   Position at = observer.begin(
       training, steps,
       {.module = &model, .optimizer = &optimizer, .schedulers = {&schedule}, .loader = &loader});
   for (; at.epoch <= recipe.epochs; ++at.epoch, at.total = 0) {
     for (const rt::Batch& batch : loader) {
-      const Tensor value = loss(model(batch.input), batch.target);
       optimizer.zero_grad();
-      value.backward();
+      const double value = parallel ? parallel->backward(batch, loss_of) : backward(loss_of(batch));
       optimizer.step();
       schedule.step();
       ++at.step;
-      at.total += value.item<double>() * static_cast<double>(batch.input.size(0));
-      observer.step(at, value.item<double>());
+      at.total += value * static_cast<double>(batch.rows.size());
+      observer.step(at, value);
     }
     const double mean = at.total / static_cast<double>(images.size(0));
     if (!std::isfinite(mean))
@@ -88,7 +98,7 @@ Mlp train_teacher(const Examples& examples, const Data& data, const Options& opt
   Mlp teacher({data.pixels, options.teacher_width, options.teacher_width, data.classes},
               options.teacher.dropout);
   train(teacher, examples.images, label_loss(examples),
-        {"teacher", options.teacher, options.batch_size, seed}, observer);
+        {"teacher", options.teacher, options.batch_size, seed, options.shards, options.world}, observer);
   return teacher;
 }
 
@@ -98,10 +108,10 @@ Mlp train_student(Way way, const Recipe& recipe, const Examples& examples, const
                   const Options& options, std::uint64_t seed, Observer& observer) {
   rt::manual_seed(seed);
   Mlp student({data.pixels, options.student_width, data.classes}, recipe.dropout);
-  const Loss loss = way == Way::alone
-                        ? label_loss(examples)
-                        : distillation_loss(examples, options.temperature, options.alpha, options.fused);
-  train(student, examples.images, loss, {name(way), recipe, options.batch_size, seed}, observer);
+  const Loss loss = way == Way::alone ? label_loss(examples)
+                                      : distillation_loss(examples, loss_options(options), options.fused);
+  train(student, examples.images, loss,
+        {name(way), recipe, options.batch_size, seed, options.shards, options.world}, observer);
   return student;
 }
 

@@ -21,9 +21,9 @@ Loss label_loss(const Examples& examples);
 
 /// alpha·T²·KL(teacher ‖ student), both softened by the temperature T, plus (1 - alpha)·cross-entropy:
 /// Hinton, Vinyals and Dean (2015). Composed of KLDivLoss and CrossEntropyLoss; with `fused` it is
-/// DistillationLoss, the same. A sparse teacher has SparseDistillationLoss at the temperature that it was
-/// stored with.
-Loss distillation_loss(const Examples& examples, double temperature, double alpha, bool fused);
+/// DistillationLoss, the same, as it is for other divergences and with `standardize`. A sparse teacher has
+/// SparseDistillationLoss at the temperature that it was stored with.
+Loss distillation_loss(const Examples& examples, const retort::DistillationLossOptions& options, bool fused);
 
 /// Trains the model on images [n, pixels], and leaves it in evaluation mode. ValueError when the loss stops
 /// being a number; and what the observer throws.

@@ -1,5 +1,5 @@
-// The tool on a disk that fails: each system call of a whole run in turn. RETORT_FAULTS=all lets every one
-// fail with every error; otherwise some do.
+// The tool on a failing disk: each system call of a run fails in turn. RETORT_FAULTS=all tries every call
+// with every error; the default is a sample.
 #include <array>
 #include <boost/test/unit_test.hpp>
 #include <cerrno>
@@ -15,14 +15,14 @@
 #include "program.hpp"
 #include "tests_support.hpp"
 
-int distill_main(int argc, char** argv);  // its main, by the name that CMakeLists.txt gives it here
+int distill_main(int argc, char** argv);  // the tool's main(), renamed by CMakeLists.txt
 
 namespace {
 
 namespace fs = std::filesystem;
 using namespace retort::tests;
 
-/// The output to a stream during its lifetime.
+/// Captures the output to a stream during its lifetime.
 class Caught {
  public:
   explicit Caught(std::ostream& stream) : stream_(stream), before_(stream.rdbuf(text_.rdbuf())) {}
@@ -37,7 +37,7 @@ class Caught {
   std::streambuf* before_;
 };
 
-/// The program within this process, whose system calls can be made to fail. Arguments without spaces.
+/// Runs the tool within this process, where system calls can be made to fail. Arguments contain no spaces.
 Outcome run_here(const std::string& arguments) {
   std::vector<std::string> words = {"distill"};
   std::istringstream rest(arguments);
@@ -49,13 +49,13 @@ Outcome run_here(const std::string& arguments) {
   return {status, out.text(), err.text()};
 }
 
-/// In an empty folder, over a stopped run, or resuming it.
+/// How a run begins: in an empty folder, over a stopped run, or by resuming it.
 enum class Begin { fresh, again, resumed };
 
 struct Disk {
   Disk() { write_image_set(folder.path()); }
 
-  /// Lets the nth such call of a run fail and resumes the run. Returns true if there was such a call.
+  /// Makes the nth such call of a run fail, then resumes the run. Returns true if the call occurred.
   bool fail(const std::string& arguments, Begin begin, SystemCall call, int nth, int error, bool lasts) {
     const std::string out = folder / "out", flags = arguments + " --quiet --out " + out;
     Outcome outcome;
@@ -65,8 +65,8 @@ struct Disk {
       outcome = run_here(flags + (begin == Begin::resumed ? " --resume" : ""));
       happened = failing.happened();
     }
-    // A file that is only read, or closed after it was flushed, may fail to close; and for a newest
-    // checkpoint that cannot be opened the one before it serves.
+    // A file that is only read, or closed after it was flushed, may fail to close; and if the newest
+    // checkpoint cannot be opened, the previous one is used.
     const bool bearable = call == SystemCall::close || (call == SystemCall::open && begin == Begin::resumed);
     BOOST_TEST((outcome.status == 0 || (outcome.status == 1 && happened)));
     BOOST_TEST((outcome.status == 1 || !happened || bearable));
@@ -78,7 +78,7 @@ struct Disk {
       BOOST_TEST(contains(outcome.err, std::generic_category().message(error)), outcome.err);
       const auto loaded = retort::Checkpoint(out + "/checkpoints", {}).load();
       BOOST_TEST((loaded || begin == Begin::fresh));
-      // The disk is well again.
+      // The disk works again.
       outcome = run_here(flags + (loaded ? " --resume" : ""));
       BOOST_TEST(outcome.status == 0, outcome.err);
     }
@@ -112,7 +112,7 @@ BOOST_AUTO_TEST_CASE(whatever_call_fails_the_run_tells_and_can_be_resumed) {
     if (!fs::exists(disk.folder / "teacher"))
       for (const char* file : {"teacher", "teacher_logits"})
         fs::copy_file(whole + '/' + file + ".safetensors", disk.folder / file);
-    // A run that was stopped by such a failure.
+    // A run that such a failure stopped.
     fs::remove_all(half);
     {
       const FailingCall failing(SystemCall::fsync, 20, EIO);

@@ -94,7 +94,7 @@ struct Run {
     distill::write_html_report(folder.path(), data);
     return read_file(folder / "report.html");
   }
-  /// The page cannot be made; the message names `part`, and no page is left.
+  /// Checks that the page cannot be written, that the message contains `part`, and that no page remains.
   void check_refused(const std::string& part) const {
     const std::string text = thrown_text<IoError>([&] { page(); });
     BOOST_TEST(contains(text, part), text);
@@ -107,7 +107,7 @@ struct Run {
   json config;
 };
 
-/// Tags that are opened are closed in order; what is wrong, or nothing.
+/// Checks that tags are closed in order; returns the first mistake, or an empty string.
 std::string nesting_error(const std::string& page) {
   const std::set<std::string> empty = {"meta", "img", "br", "!DOCTYPE"};
   std::vector<std::string> open;
@@ -260,7 +260,7 @@ BOOST_AUTO_TEST_CASE(curves_are_read_by_network_and_seed) {
   BOOST_TEST(record.curves.at("teacher").size() == 1U);
   const distill::Curve& curve = record.curves.at("distilled").at(5);
   BOOST_REQUIRE(curve.steps.size() == 4U && curve.epochs.size() == 4U);
-  BOOST_TEST(curve.steps[1].epoch == 1.5);  // step 15 of 10 an epoch
+  BOOST_TEST(curve.steps[1].epoch == 1.5);  // step 15 at 10 steps per epoch
   BOOST_TEST(curve.epochs[1].epoch == 2.0);
   BOOST_TEST(curve.epochs[1].loss == 0.5);
   BOOST_TEST(curve.epochs[1].test_accuracy == 0.4);

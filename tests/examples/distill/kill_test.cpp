@@ -1,4 +1,4 @@
-// The tool on real images, killed at random moments: RETORT_KILLS says how often, 10 times unless it is set.
+// The tool on real images, killed at random moments: RETORT_KILLS sets how often (default 10).
 #include <zlib.h>
 
 #include <array>
@@ -21,7 +21,7 @@ namespace fs = std::filesystem;
 using namespace retort::tests;
 using Clock = std::chrono::steady_clock;
 
-/// The first of Fashion-MNIST's images or labels; false when they aren't there.
+/// The first of Fashion-MNIST's images or labels; false if they are missing.
 bool write_first(const std::string& folder, const std::string& name, std::uint32_t count,
                  std::uint32_t dimensions) {
   const gzFile file = ::gzopen((std::string(RETORT_FASHION_MNIST "/") + name + ".gz").c_str(), "rb");
@@ -50,7 +50,7 @@ void write_real_image_set(const std::string& folder) {
 /// A way to use the tool.
 struct Use {
   std::string name;
-  std::string flags;  ///< but for the run's folder
+  std::string flags;  ///< without the run's folder
   std::chrono::microseconds time = {};
 };
 
@@ -60,7 +60,7 @@ BOOST_AUTO_TEST_CASE(a_run_killed_at_random_moments_ends_with_the_bits_of_an_und
   const char* const wanted = std::getenv("RETORT_KILLS");
   const int kills = wanted ? std::atoi(wanted) : 10;
   const Variable no_pictures("PATH",
-                             "/no/gnuplot");  // they would take most of the time, and nothing hangs on them
+                             "/no/gnuplot");  // plots would take most of the time and do not matter here
   const TemporaryFolder folder;
   write_real_image_set(folder.path());
   const std::string logits = folder / "logits.safetensors", said = folder / "said";
@@ -93,7 +93,7 @@ BOOST_AUTO_TEST_CASE(a_run_killed_at_random_moments_ends_with_the_bits_of_an_und
     return last ? std::stoi(fs::path(*last).filename().string()) : 0;
   };
   for (std::size_t chain = 0; killed < kills || ended < static_cast<int>(uses.size()); ++chain) {
-    // Every other run starts again in the folder of the one before it.
+    // Every other run starts over in the folder of the previous one.
     Use& use = uses[chain / 2 % uses.size()];
     if (chain % 2 == 0) fs::remove_all(out);
     fs::remove(logits);
@@ -112,9 +112,9 @@ BOOST_AUTO_TEST_CASE(a_run_killed_at_random_moments_ends_with_the_bits_of_an_und
       end = WIFEXITED(status);
       BOOST_REQUIRE_MESSAGE((!end || WEXITSTATUS(status) == 0), flags << ": " << read_file(said));
       if (!end) ++killed;
-      // Some runs shall come to their end, but most be killed, however busy the machine is.
+      // Most runs are killed and some finish, however busy the machine is.
       use.time = end ? use.time * 9 / 10 : use.time * 21 / 20;
-      // The newest checkpoint loads, and is at least as new as the one before.
+      // The newest checkpoint loads and is at least as new as the previous one.
       const int number = newest_number();
       BOOST_TEST(number >= newest);
       newest = number;

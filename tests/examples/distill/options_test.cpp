@@ -25,7 +25,7 @@ Options parsed(std::vector<const char*> arguments) {
   return distill::parse_options(static_cast<int>(arguments.size()), arguments.data()).value();
 }
 
-/// The error for a configuration file with that text.
+/// Returns the error message for a configuration file with this text.
 std::string refusal(const std::string& text) {
   const TemporaryFolder folder;
   const std::string path = folder / "config.json";
@@ -148,7 +148,7 @@ BOOST_AUTO_TEST_CASE(a_file_too_long_for_a_configuration_is_refused_without_read
   BOOST_TEST(contains(thrown_text<Error>([] { parsed({"--config", "/"}); }), "cannot read /"));
 }
 
-// The parser looks at all that is there already whenever an object ends, and at all keys for each.
+// The parser rescans the whole document at the end of each object, and all keys for each key.
 BOOST_AUTO_TEST_CASE(a_file_of_too_many_parts_is_refused) {
   std::string list, keys;
   for (int i = 0; i < 5000; ++i) {
@@ -235,6 +235,31 @@ BOOST_AUTO_TEST_CASE(nonsense_on_the_command_line_is_refused_by_name) {
     const std::string named = arguments.size() == 3 ? arguments.back() : arguments.front();
     BOOST_TEST(contains(said, named), named << ": " << said);
     BOOST_TEST(!contains(said, "\n"), said);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(every_divergence_is_known_by_its_name) {
+  for (const char* name : {"forward_kl", "reverse_kl", "jensen_shannon", "skew_kl", "skew_reverse_kl",
+                           "total_variation", "logit_mse"}) {
+    const Options options = parsed({"--divergence", name, "--standardize", "--beta", "0.25"});
+    BOOST_TEST(retort::name(distill::loss_options(options).divergence) == name);
+    BOOST_TEST(distill::loss_options(options).standardize);
+    BOOST_TEST(distill::loss_options(options).beta == 0.25);
+  }
+  // What a run folder of an earlier version does not have is not written where it is at its default.
+  BOOST_TEST(!distill::config_of(parsed({}))["distillation"].contains("divergence"));
+  BOOST_TEST(distill::config_of(parsed({"--divergence", "skew_kl"}))["distillation"]["divergence"] ==
+             "skew_kl");
+  BOOST_TEST(contains(refusal(R"({"distillation": {"divergence": "kl"}})"),
+                      "distillation.divergence must be one of forward_kl, reverse_kl"));
+  for (const auto& [arguments, part] : std::vector<std::pair<std::vector<const char*>, const char*>>{
+           {{"--divergence", "jensen_shannon", "--beta", "0"}, "--beta"},
+           {{"--divergence", ""}, "must be one of"},
+           {{"--beta", "1.5"}, "--beta must be between 0 and 1"},
+           {{"--top-k", "2", "--standardize"}, "--top-k needs --divergence forward_kl"},
+           {{"train-teacher", "--divergence", "skew_kl"}, "--divergence"}}) {
+    const std::string said = thrown_text<Error>([&, words = arguments] { parsed(words); });
+    BOOST_TEST(contains(said, part), said);
   }
 }
 

@@ -27,7 +27,7 @@ struct Outcome {
   std::string err = {};
 };
 
-/// Runs a command of the shell.
+/// Runs a shell command.
 inline Outcome run_command(const std::string& words) {
   const TemporaryFolder folder;
   const std::string command = words + " >'" + (folder / "out") + "' 2>'" + (folder / "err") + "'";
@@ -37,7 +37,7 @@ inline Outcome run_command(const std::string& words) {
 
 inline Outcome run(const std::string& arguments) { return run_command("'" RETORT_DISTILL "' " + arguments); }
 
-/// The program in the background; what it says goes to the file `said`.
+/// The program in the background; its output goes to the file `said`.
 class Process {
  public:
   Process(const std::string& arguments, const std::string& said) : id_(::fork()) {
@@ -49,7 +49,7 @@ class Process {
     ::execl("/bin/sh", "sh", "-c", ("exec '" RETORT_DISTILL "' " + arguments).c_str(), nullptr);
     ::_exit(127);
   }
-  /// Its status as waitpid gives it.
+  /// Its status, as waitpid() returns it.
   int end_with(int signal) const {
     ::kill(id_, signal);
     int status = 0;
@@ -70,7 +70,7 @@ constexpr const char* quick_teacher = "--epochs 2 --teacher-width 16 --batch-siz
 constexpr const char* quick_students =
     "--student-width 8 --student-epochs 3 --student-images 60 --batch-size 32 ";
 
-/// Flags of a run that takes no time, on the images in `folder`.
+/// Flags of a very short run on the images in `folder`.
 inline std::string quick(const TemporaryFolder& folder, const std::string& out) {
   return places(folder, out) + quick_teacher + quick_students;
 }
@@ -79,8 +79,8 @@ inline nlohmann::json result_in(const TemporaryFolder& folder, const std::string
   return nlohmann::json::parse(read_file(folder / (out + "/result.json")));
 }
 
-/// The content of a run's folder, by file name: everything that an undisturbed run leaves, without times,
-/// and nothing of files that name the machine or the folder.
+/// The files of a run's folder by name, with times removed. Files that name the machine or the folder are
+/// left out.
 inline std::map<std::string, std::string> traces_of(const std::string& out) {
   std::map<std::string, std::string> traces;
   for (const auto& entry : std::filesystem::directory_iterator(out)) {
@@ -107,7 +107,7 @@ inline void check_same_run(const std::string& out, const std::string& expected) 
   for (const auto& [name, trace] : traces) BOOST_TEST(all.contains(name), name << " in " << out);
 }
 
-/// Exactly one line on stderr, which names `part`; nothing on stdout; and a status of failure.
+/// Checks for exactly one line on stderr, which contains `part`, nothing on stdout, and a failure status.
 inline void check_refused(const std::string& arguments, const std::string& part) {
   const Outcome outcome = run(arguments);
   BOOST_TEST_CONTEXT(arguments << ": " << outcome.err) {

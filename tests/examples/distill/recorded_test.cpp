@@ -18,7 +18,7 @@ using namespace retort::tests;
 using nlohmann::ordered_json;
 
 const std::string recorded = RETORT_GOLDEN_DIR "/../examples/distill/recorded/";
-/// The flags that the folder was recorded with.
+/// The flags with which the folder was recorded.
 const std::string flags =
     "--epochs 2 --teacher-width 16 --batch-size 32 --student-width 8 --student-epochs 3 --student-images 60 "
     "--seeds 2 --seed 3 --alpha 0.5 --log-steps 2 --quiet ";

@@ -18,7 +18,7 @@ namespace fs = std::filesystem;
 using namespace retort::tests;
 using distill::Options;
 
-/// Gets Ctrl-C at a step.
+/// Raises SIGINT at a given step.
 class StoppedRun : public distill::Run {
  public:
   StoppedRun(const Options& options, const distill::Data& data, std::int64_t stop)
@@ -50,7 +50,7 @@ struct Experiment {
     options.quiet = true;
   }
 
-  /// Runs until the step `stop`, counted from where it begins; returns whether it came to its end.
+  /// Runs until step `stop`, counted from the starting step; returns true if the run finished.
   bool run(const std::string& out, std::int64_t stop, bool resume) {
     options.out = folder / out;
     options.resume = resume;
@@ -75,14 +75,14 @@ struct Experiment {
 
 constexpr std::int64_t never = 1 << 30;
 
-/// The number of the newest checkpoint; 0 when there is none.
+/// The number of the newest checkpoint; 0 without one.
 int newest_in(const std::string& out) {
   std::error_code error;
   const std::string name = fs::read_symlink(out + "/checkpoints/last.safetensors", error).string();
   return error ? 0 : std::stoi(name);
 }
 
-/// Waits until there is one of at least that number.
+/// Waits for a checkpoint of at least this number.
 void wait_for(const std::string& out, int number) {
   for (int i = 0; i < 20000 && newest_in(out) < number; ++i)
     std::this_thread::sleep_for(std::chrono::microseconds(500));

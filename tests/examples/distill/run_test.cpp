@@ -1,4 +1,4 @@
-// The program itself: what it writes, and how it refuses.
+// The program: the files it writes and the input it refuses.
 #include <sys/stat.h>
 #include <algorithm>
 
@@ -24,7 +24,7 @@ BOOST_AUTO_TEST_CASE(a_run_writes_what_it_prints) {
   write_image_set(folder.path());
   const Outcome outcome = run(quick(folder, "deep/down") + "--seeds 3");
   BOOST_TEST(outcome.status == 0, outcome.err);
-  // A line for each epoch: of the teacher, and of three students trained in two
+  // A line per epoch: the teacher's, and those of three students, each trained in two
   // ways.
   std::size_t epochs = 0;
   for (std::size_t at = 0; (at = outcome.err.find("  epoch ", at)) != std::string::npos; ++at) ++epochs;

@@ -5,6 +5,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <retort/retort.hpp>
+#include <set>
 #include <sstream>
 
 #include "distill/run/model_files.hpp"
@@ -19,7 +20,7 @@ using namespace retort::tests;
 using nlohmann::json;
 using rt::Tensor;
 
-/// Layers of these sizes under those names.
+/// Layers of these sizes under these names.
 rt::StateDict layers(const std::vector<std::string>& names, const std::vector<std::int64_t>& sizes) {
   rt::StateDict state;
   for (std::size_t i = 0; i < names.size(); ++i) {
@@ -29,7 +30,7 @@ rt::StateDict layers(const std::vector<std::string>& names, const std::vector<st
   return state;
 }
 
-/// The output of the layers of those names, in order, with ReLU between them.
+/// The output of the named layers in order, with ReLU between them.
 Tensor applied(const rt::StateDict& state, const std::vector<std::string>& names, Tensor x) {
   for (std::size_t i = 0; i < names.size(); ++i) {
     if (i > 0) x = rt::relu(x);
@@ -147,7 +148,7 @@ BOOST_AUTO_TEST_CASE(logits_belong_to_their_data) {
   BOOST_TEST(
       contains(refusal({{"logits", train}, {"test_logits", test}}, right), "has no \"test_checksum\""));
 
-  // One pixel, or one label, makes other data.
+  // One other pixel or label makes it another data set.
   distill::Data other = distill::load_data(made.folder.path());
   Tensor labels = other.train.targets();
   labels.mutable_data<std::int64_t>()[7] += 1;
@@ -175,7 +176,7 @@ BOOST_AUTO_TEST_CASE(the_parts_give_what_the_whole_gives) {
     BOOST_TEST(result == whole, from);
     BOOST_TEST(read_file(folder / "taught/distilled.safetensors") ==
                read_file(folder / "whole/distilled.safetensors"));
-    // The width of a teacher that was not trained here is not the one that is set.
+    // The width of a teacher from a file is not the configured one.
     BOOST_TEST(!json::parse(read_file(folder / "taught/config.json"))["teacher"].contains("width"));
   }
 
@@ -227,6 +228,51 @@ BOOST_AUTO_TEST_CASE(students_learn_from_the_most_probable_classes) {
   check_refused(teach, "has no \"checksum\"");
   rt::save_sparse_teacher(answers, other, {{"checksum", distill::checksum_of(made.data.train)}});
   check_refused(teach, "of 4 classes");
+}
+
+BOOST_AUTO_TEST_CASE(students_learn_with_every_divergence) {
+  const WithImages made;
+  const auto taught = [&](const std::string& flags) {
+    const Outcome outcome = run(quick(made.folder, "out") + "--seeds 1 --temperature 3 " + flags);
+    BOOST_TEST(outcome.status == 0, outcome.err);
+    return read_file(made.folder / "out/distilled.safetensors");
+  };
+  std::set<std::string> students = {taught("--fused")};
+  BOOST_TEST(students.contains(taught("--fused --divergence forward_kl")));
+  for (const char* flags :
+       {"--standardize", "--divergence reverse_kl", "--divergence jensen_shannon",
+        "--divergence jensen_shannon --beta 0.25", "--divergence skew_kl", "--divergence skew_reverse_kl",
+        "--divergence total_variation", "--divergence logit_mse",
+        "--set distillation.divergence=logit_mse --standardize"})
+    BOOST_TEST(students.insert(taught(flags)).second, flags);
+  check_refused(quick(made.folder, "out") + "--resume", "has distillation.divergence \"logit_mse\"");
+
+  // A sparse teacher is compared by forward KL.
+  const std::string answers = made.folder / "answers.safetensors";
+  rt::save_sparse_teacher(answers, rt::sparse_teacher(rt::randn({300, 3}), 2, 2),
+                          {{"checksum", distill::checksum_of(made.data.train)}});
+  check_refused("teach " + places(made.folder, "out") + quick_students + "--divergence skew_kl " +
+                    "--teacher-logits '" + answers + "'",
+                answers + " needs --divergence forward_kl");
+}
+
+BOOST_AUTO_TEST_CASE(training_images_may_judge) {
+  const WithImages made;
+  const distill::Data held = distill::hold_out(made.data, 100);
+  BOOST_TEST(held.train.size() == 200);
+  BOOST_TEST(held.test.size() == 100);
+  const Outcome outcome = run(quick(made.folder, "out") + "--seeds 1 --held-out 100");
+  BOOST_TEST(outcome.status == 0, outcome.err);
+  BOOST_TEST(contains(outcome.out, "On the held-out training set"), outcome.out);
+  const rt::StateDict predictions = rt::load_safetensors(made.folder / "out/predictions.safetensors");
+  BOOST_TEST(predictions.at("labels").values<int>() == held.test.targets().values<int>());
+  const std::string page = read_file(made.folder / "out/report.html");
+  BOOST_TEST(contains(page, "100 held-out training images"));
+  std::filesystem::remove(made.folder / "out/report.html");
+  BOOST_TEST(run("report --out '" + (made.folder / "out") + "'").status == 0);
+  BOOST_TEST(read_file(made.folder / "out/report.html") == page);
+  check_refused(quick(made.folder, "out") + "--held-out 300",
+                "--held-out is 300, but the training set has 300");
 }
 
 BOOST_AUTO_TEST_CASE(a_teacher_may_be_known_by_its_training_logits_alone) {

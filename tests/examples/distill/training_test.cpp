@@ -16,7 +16,7 @@ namespace {
 using namespace distill;
 using retort::tests::thrown_text;
 
-/// Images whose class shows in their pixels, and a teacher that half knows it.
+/// Images whose pixels reveal their class, and a teacher that has learned half of it.
 struct Made {
   explicit Made(std::int64_t count) {
     retort::manual_seed(5);
@@ -65,8 +65,12 @@ BOOST_AUTO_TEST_CASE(fused_and_composed_losses_agree) {
   const retort::Tensor logits = retort::randn({40, 3});
   const retort::Tensor rows = retort::arange(40);
   for (const double alpha : {0.0, 0.3, 1.0}) {
-    const double composed = distillation_loss(made.examples, 3, alpha, false)(logits, rows).item<double>();
-    const double fused = distillation_loss(made.examples, 3, alpha, true)(logits, rows).item<double>();
+    const double composed =
+        distillation_loss(made.examples, {.temperature = 3, .alpha = alpha}, false)(logits, rows)
+            .item<double>();
+    const double fused =
+        distillation_loss(made.examples, {.temperature = 3, .alpha = alpha}, true)(logits, rows)
+            .item<double>();
     BOOST_TEST(composed == fused, boost::test_tools::tolerance(1e-5));
   }
 }
@@ -85,7 +89,7 @@ BOOST_AUTO_TEST_CASE(fused_and_composed_losses_train_the_same_student) {
 
 BOOST_AUTO_TEST_CASE(both_ways_begin_with_one_network_and_see_the_same_batches) {
   Made made(100);
-  made.options.alpha = 0;  // nothing of the teacher: what is left must be the student alone
+  made.options.alpha = 0;  // no teacher: the result must equal the student alone
   const Mlp alone = made.student(Way::alone, some_epochs);
   BOOST_TEST(largest_difference(alone, made.student(Way::distilled, some_epochs)) < 1e-6);
   BOOST_TEST(largest_difference(alone, made.student(Way::alone, some_epochs, 4)) > 1e-3);
@@ -121,7 +125,7 @@ BOOST_AUTO_TEST_CASE(logits_in_parts_are_the_logits) {
 
 BOOST_AUTO_TEST_CASE(a_draw_is_the_seeds_and_without_repetition) {
   Made made(50);
-  made.examples.labels = retort::arange(50);  // so that a row can be told by its label
+  made.examples.labels = retort::arange(50);  // the label identifies the row
   const auto first = draw(made.examples, 20, 1).labels.values<std::int64_t>();
   BOOST_TEST(draw(made.examples, 20, 1).labels.values<std::int64_t>() == first);
   BOOST_TEST(draw(made.examples, 20, 2).labels.values<std::int64_t>() != first);
@@ -136,7 +140,7 @@ BOOST_AUTO_TEST_CASE(a_draw_is_the_seeds_and_without_repetition) {
 
 BOOST_AUTO_TEST_CASE(selection_takes_the_best_of_its_grid_and_leaves_the_test_set_alone) {
   Made made(400);
-  made.data.test = retort::Dataset();  // whoever reads it fails
+  made.data.test = retort::Dataset();  // reading it fails
   made.options.student_images = 60;
   made.options.teacher_width = 16;
   made.options.teacher = {.lr = 0.01, .epochs = 10, .weight_decay = 0.0, .dropout = 0.0};

@@ -59,6 +59,9 @@ BOOST_AUTO_TEST_CASE(dtypes_have_names_and_promote) {
   BOOST_TEST(name(DType::float32) == "float32");
   BOOST_TEST(name(DType::float64) == "float64");
   BOOST_TEST(name(DType::int64) == "int64");
+  std::ostringstream stream;
+  stream << DType::float64 << ' ' << Reduction::batchmean << ' ' << Divergence::reverse_kl;
+  BOOST_TEST(stream.str() == "float64 batchmean reverse_kl");
   BOOST_TEST((promote(DType::float32, DType::float64) == DType::float64));
   BOOST_TEST((promote(DType::int64, DType::float32) == DType::float32));
   BOOST_TEST((promote(DType::int64, DType::int64) == DType::int64));

@@ -68,7 +68,7 @@ BOOST_AUTO_TEST_CASE(several_threads_may_call_at_once_while_the_number_changes) 
   BOOST_TEST(wrong == 0);
 }
 
-#if !defined(__SANITIZE_THREAD__)  // which does not take a fork of a process with threads
+#if !defined(__SANITIZE_THREAD__)  // ThreadSanitizer cannot fork a process with threads
 BOOST_AUTO_TEST_CASE(a_forked_child_has_threads_of_its_own) {
   Threads threads(2);
   const auto sum = [] {

@@ -16,7 +16,7 @@ namespace {
 
 Tensor leaf(const std::vector<double>& values) { return tensor(values).set_requires_grad(); }
 
-/// Runs f on a thread whose stack holds no deep recursion.
+/// Runs f on a thread whose stack is too small for deep recursion.
 void on_a_small_stack(std::function<void()> f) {
   pthread_attr_t attributes;
   BOOST_REQUIRE_EQUAL(pthread_attr_init(&attributes), 0);
@@ -97,9 +97,9 @@ BOOST_AUTO_TEST_CASE(a_value_used_in_many_places_gathers_every_share) {
   BOOST_TEST(x.grad().values<double>() == expected, boost::test_tools::per_element());
 }
 
-// Parts of x by several operations in a loop. Each rule adds only its part to x's gradient, which stays right
-// where something else has flowed in, where the same tensor flows into two places, and where the backward is
-// recorded.
+// Several operations take parts of x in a loop. Each rule adds only its own part to the gradient of x. The
+// gradient stays correct if other operations contribute, if a tensor is used twice, and if the backward pass
+// is recorded.
 BOOST_AUTO_TEST_CASE(parts_of_a_tensor_add_to_one_gradient) {
   const Tensor x = reshape(tensor({1.0, 2.0, 3.0, 4.0, 5.0, 6.0}), {2, 3}).detach().set_requires_grad();
   const auto f = [&](const Tensor& v) {
@@ -120,7 +120,7 @@ BOOST_AUTO_TEST_CASE(parts_of_a_tensor_add_to_one_gradient) {
   for (std::size_t i = 0; i < 6; ++i)
     BOOST_TEST(plain[0].values<double>()[i] == recorded[0].values<double>()[i],
                boost::test_tools::tolerance(1e-14));
-  // A gradient that somebody holds is not written into.
+  // A gradient that is referenced elsewhere is not modified.
   const Tensor given = ones({2, 3}, DType::float64);
   const Tensor y = x + 0.0;
   const Tensors gradients =
@@ -131,8 +131,7 @@ BOOST_AUTO_TEST_CASE(parts_of_a_tensor_add_to_one_gradient) {
     BOOST_TEST(gradient.values<double>() == std::vector<double>(6, 2.0), boost::test_tools::per_element());
 }
 
-// The padding row is a constant to every order: what flows back to it is dropped in the rule of the rule,
-// too.
+// The padding row is constant to every order: its gradient is dropped in the second-order rule as well.
 BOOST_AUTO_TEST_CASE(a_padding_row_has_no_gradient_of_any_order) {
   for (const std::int64_t padding : {0, -2}) {
     const Tensor w = reshape(tensor({1.0, 2.0}), {2, 1}).detach().set_requires_grad();

@@ -1,4 +1,4 @@
-// gradcheck and gradgradcheck find a wrong rule, and say where.
+// gradcheck and gradgradcheck find a wrong rule and report where it is wrong.
 #include <boost/test/unit_test.hpp>
 #include <sstream>
 
@@ -125,7 +125,7 @@ BOOST_AUTO_TEST_CASE(an_operation_with_a_fast_rule_only_is_checked_by_it) {
 BOOST_AUTO_TEST_CASE(inputs_that_require_no_gradient_are_all_checked_when_none_does) {
   const auto wrong = [](const Tensors& in) { return square_with_error(in[0], 0, 0.5) + in[1]; };
   BOOST_TEST(!bool(gradcheck(wrong, {tensor({1.0}), tensor({2.0})})));
-  BOOST_TEST(bool(gradcheck(wrong, {tensor({1.0}), leaf({2.0})})));  // only the second wants one
+  BOOST_TEST(bool(gradcheck(wrong, {tensor({1.0}), leaf({2.0})})));  // only the second requires a gradient
 }
 
 BOOST_AUTO_TEST_CASE(float32_inputs_are_refused) {

@@ -1,4 +1,4 @@
-// record(): what a user's operation may give, and what is refused.
+// record(): the results that a user's operation may return, and those that are refused.
 #include <array>
 #include <boost/test/unit_test.hpp>
 #include <string>
@@ -252,7 +252,7 @@ BOOST_AUTO_TEST_CASE(a_fused_operation_by_reference_with_one_tensor_in_both_plac
 BOOST_AUTO_TEST_CASE(by_reference_with_a_frozen_side_and_under_no_grad) {
   const Tensor x = leaf({3.0}), frozen = tensor({5.0});
   const Tensor y = product(frozen, x);
-  no_grad([&] { y.backward(); });  // the twin is recorded all the same
+  no_grad([&] { y.backward(); });  // the reference is recorded all the same
   BOOST_TEST(x.grad().item<double>() == 5.0);
   const auto f = [](const Tensors& in) { return product(in[0], in[1]); };
   const Tensors inputs{leaf({1.0, -2.0}), leaf({0.5, 4.0})};

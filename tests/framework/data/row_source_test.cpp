@@ -8,6 +8,7 @@
 #include "tests_support.hpp"
 
 using namespace retort;
+using retort::tests::contains;
 using retort::tests::thrown_text;
 
 namespace {
@@ -50,6 +51,58 @@ std::vector<float> values(const Tensor& x) { return x.values<float>(); }
 
 BOOST_AUTO_TEST_SUITE(row_source)
 
+// A process fetches the rows of its own shards; together they are the batch, with the same random numbers.
+BOOST_AUTO_TEST_CASE(a_loader_prepares_the_shards_of_its_process) {
+  class Counted : public Squares {
+   public:
+    using Squares::Squares;
+    Batch fetch(std::span<const std::int64_t> rows) const override {
+      fetched.insert(fetched.end(), rows.begin(), rows.end());
+      return Squares::fetch(rows);
+    }
+    mutable std::vector<std::int64_t> fetched = {};
+  };
+  const auto noise = [](Batch batch, Generator& generator) {
+    for (float& value : batch.input.mutable_data<float>()) value += static_cast<float>(generator.uniform());
+    return batch;
+  };
+  const auto pass = [&](const Counted& source, OwnShards shards) {
+    DataLoader loader(
+        source,
+        {.batch_size = 7, .shuffle = true, .seed = 3, .transform = noise, .prefetch = 0, .shards = shards});
+    std::vector<Batch> batches;
+    for (const Batch& batch : loader) batches.push_back(batch);
+    return batches;
+  };
+  const Counted all(17), first(17), second(17), none(17);
+  const std::vector<Batch> whole = pass(all, {4, 0, 4}), left = pass(first, {4, 0, 3}),
+                           right = pass(second, {4, 3, 4}), idle = pass(none, {4, 4, 4});
+  BOOST_TEST(all.fetched.size() == 17U);
+  BOOST_TEST(first.fetched.size() + second.fetched.size() == 17U);
+  BOOST_TEST(none.fetched.empty());
+  for (std::size_t i = 0; i < whole.size(); ++i) {
+    BOOST_TEST(!whole[i].input.defined());
+    BOOST_TEST(whole[i].rows == left[i].rows);
+    BOOST_TEST(whole[i].rows == idle[i].rows);
+    BOOST_REQUIRE_EQUAL(whole[i].shards.size(), 4U);
+    BOOST_REQUIRE_EQUAL(left[i].shards.size(), 3U);
+    BOOST_REQUIRE_EQUAL(right[i].shards.size(), 1U);
+    std::vector<std::int64_t> rows;
+    for (std::size_t shard = 0; shard < 4; ++shard) {
+      const Batch &expected = whole[i].shards[shard],
+                  &own = shard < 3 ? left[i].shards[shard] : right[i].shards[0];
+      BOOST_TEST(own.rows == expected.rows);
+      BOOST_TEST(own.key == whole[i].key);
+      BOOST_TEST(own.input.defined() == !own.rows.empty());
+      if (own.input.defined()) BOOST_TEST(values(own.input) == values(expected.input));
+      rows.insert(rows.end(), own.rows.begin(), own.rows.end());
+    }
+    BOOST_TEST(rows == whole[i].rows);
+  }
+  for (const OwnShards& wrong : {OwnShards{4, -1, 2}, OwnShards{4, 3, 2}, OwnShards{4, 0, 5}})
+    BOOST_TEST(contains(thrown_text<ValueError>([&] { DataLoader(all, {.shards = wrong}); }), "of 4"));
+}
+
 BOOST_AUTO_TEST_CASE(batches_of_named_tensors) {
   const Tensor x = arange(6, DType::float32);
   const Dataset data({{"input", x}, {"target", arange(6)}, {"mask", full({6, 2}, 1)}});
@@ -58,13 +111,13 @@ BOOST_AUTO_TEST_CASE(batches_of_named_tensors) {
   DataLoader loader(data, {.batch_size = 4});
   for (const Batch& batch : loader) {
     BOOST_TEST(batch["mask"].size(0) == batch.input.size(0));
-    BOOST_TEST(batch["input"].is(batch.input));
-    BOOST_TEST(batch["target"].is(batch.target));
+    BOOST_TEST(retort::detail::Access::same(batch["input"], batch.input));
+    BOOST_TEST(retort::detail::Access::same(batch["target"], batch.target));
     BOOST_TEST(thrown_text<IndexError>([&] { batch["masks"]; }).find("input, target, mask") !=
                std::string::npos);
     const auto& [input, target] = batch;
-    BOOST_TEST(input.is(batch.input));
-    BOOST_TEST(target.is(batch.target));
+    BOOST_TEST(retort::detail::Access::same(input, batch.input));
+    BOOST_TEST(retort::detail::Access::same(target, batch.target));
   }
   BOOST_TEST(data.slice(1, 3)["mask"].size(0) == 2);
   const Dataset other({{"ids", x}});
@@ -217,6 +270,75 @@ BOOST_AUTO_TEST_CASE(rows_are_drawn_by_weight) {
                     ValueError);
   BOOST_CHECK_THROW(DataLoader(Squares(2), {.sampler = weighted_sampler(ones({9}))}).begin(), IndexError);
   BOOST_CHECK_THROW(DataLoader(Squares(2), {.prefetch = -1}), ValueError);
+}
+
+// A source that returns one row too few of the targets, or of both tensors.
+class Short : public RowSource {
+ public:
+  explicit Short(bool both) : both_(both) {}
+  std::int64_t size() const override { return 8; }
+  Batch fetch(std::span<const std::int64_t> rows) const override {
+    const auto count = static_cast<std::int64_t>(rows.size());
+    return {.input = ones({both_ ? count - 1 : count, 2}), .target = arange(count - 1)};
+  }
+
+ private:
+  bool both_;
+};
+
+BOOST_AUTO_TEST_CASE(a_batch_has_the_rows_that_were_asked_for) {
+  const auto text_of = [](const DataLoaderOptions& options, auto source) {
+    return thrown_text<ShapeError>([&] {
+      DataLoader loader(std::move(source), options);
+      for (const Batch& batch : loader) (void)batch;
+    });
+  };
+  BOOST_TEST(
+      text_of({.batch_size = 4}, Short(true)) ==
+      "DataLoader: fetch was asked for 4 rows but returned 'input' of shape (3, 2) and 'target' of shape "
+      "(3)");
+  BOOST_TEST(
+      text_of({.batch_size = 4, .num_workers = 2}, Short(false)) ==
+      "DataLoader: fetch was asked for 4 rows but returned 'input' of shape (4, 2) and 'target' of shape "
+      "(3)");
+  BOOST_TEST(
+      text_of({.batch_size = 4, .collate = pad_sequences()}, Short(false)) ==
+      "DataLoader: fetch was asked for 1 row but returned 'input' of shape (1, 2) and 'target' of shape "
+      "(0)");
+  const auto halved = [](Batch batch, Generator&) {
+    batch.target = slice(batch.target, 0, 0, 2);
+    batch.others.emplace_back("mask", batch.target);
+    return batch;
+  };
+  BOOST_TEST(
+      text_of({.batch_size = 4, .transform = halved}, Squares(8)) ==
+      "DataLoader: .transform returned 'input' of shape (4, 2), 'target' of shape (2) and 'mask' of shape "
+      "(2); they must have the same number of rows");
+  // A transform may change the number of rows of all tensors, and add a number.
+  const auto twice = [](const Batch& batch, Generator&) {
+    return Batch{.input = concat({batch.input, batch.input}),
+                 .target = concat({batch.target, batch.target}),
+                 .others = {{"lambda", sum(ones({1}))}}};
+  };
+  DataLoader loader(Squares(8), {.batch_size = 4, .transform = twice});
+  BOOST_TEST((*loader.begin()).input.size(0) == 8);
+}
+
+BOOST_AUTO_TEST_CASE(all_rows_of_a_source_are_fetched) {
+  const auto [most, few] = split(Squares(3000), {0.9, 0.1}, 1);
+  const Batch all = fetch_all(most);
+  BOOST_TEST(all.input.shape() == (Shape{2700, 2}));
+  BOOST_TEST(all.target.size() == 2700);
+  BOOST_TEST(fetch_all(most, "target").values<std::int64_t>() == all.target.values<std::int64_t>(),
+             boost::test_tools::per_element());
+  BOOST_TEST(fetch_all(Squares(0), "input").shape() == (Shape{0, 2}));
+  BOOST_CHECK_THROW((void)fetch_all(few, "mask"), IndexError);
+  BOOST_CHECK_THROW((void)fetch_all(Short(true)), ShapeError);
+
+  const SequenceDataset sequences({{1, 2, 3}, {4}, {5, 6}});
+  const RowSubset part(sequences, {2, 0});
+  BOOST_TEST(fetch_all(part, "lengths").values<std::int64_t>() == (std::vector<std::int64_t>{2, 3}),
+             boost::test_tools::per_element());
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -60,7 +60,7 @@ BOOST_AUTO_TEST_CASE(images_are_moved_by_whole_pixels_and_filled_with_zeros) {
       const Batch moved = random_shift(2)({images, labels}, generator);
       BOOST_TEST((moved.input.dtype() == dtype));
       BOOST_TEST(moved.input.shape() == one.shape);
-      BOOST_TEST(moved.target.is(labels));
+      BOOST_TEST(retort::detail::Access::same(moved.target, labels));
       const std::vector<double> before = images.values<double>();
       const std::vector<double> after = moved.input.values<double>();
       const std::size_t size = before.size() / 200;

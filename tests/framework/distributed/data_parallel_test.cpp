@@ -86,6 +86,27 @@ BOOST_AUTO_TEST_CASE(shards_accumulate_to_the_gradient_of_the_batch) {
     }
 }
 
+BOOST_AUTO_TEST_CASE(a_loader_may_prepare_the_shards) {
+  Net net;
+  rt::DataParallel parallel(net, world, {.shards = 3});
+  const rt::Batch all = batch_of(7, 4);
+  const rt::Dataset data(all.input, all.target);
+  rt::DataLoader whole(data, {.batch_size = 5, .shuffle = true, .seed = 1});
+  rt::DataLoader cut(data, {.batch_size = 5, .shuffle = true, .seed = 1, .shards = parallel.own_shards()});
+  const auto loss = [&](const rt::Batch& shard) { return rt::mse_loss(net(shard.input), shard.target); };
+  auto batch = cut.begin();
+  for (const rt::Batch& expected : whole) {  // of 5 rows and of 2: the third shard is empty
+    BOOST_CHECK_EQUAL(parallel.backward(*batch, loss), parallel.backward(expected, loss));
+    ++batch;
+  }
+  rt::DataLoader other(data, {.batch_size = 5, .shards = {3, 0, 2}});
+  BOOST_CHECK(contains(thrown_text<rt::ValueError>([&] { parallel.backward(*other.begin(), loss); }),
+                       "loaded for other shards"));
+  rt::DataLoader finer(data, {.batch_size = 5, .shards = {5, 0, 3}});
+  BOOST_CHECK(contains(thrown_text<rt::ValueError>([&] { parallel.backward(*finer.begin(), loss); }),
+                       "parallel.own_shards()"));
+}
+
 BOOST_AUTO_TEST_CASE(one_shard_is_an_ordinary_step) {
   struct Normed : rt::Module {
     rt::Linear linear{4, 3};
@@ -220,7 +241,7 @@ BOOST_AUTO_TEST_CASE(leaves_are_handed_out_once_and_as_soon_as_possible) {
   std::vector<double> gradients;
   const rt::Tensor square = (a * b) * a;
   const rt::Tensor y = (square + c * frozen) * b;
-  rt::detail::backward_into(y, {}, [&](const rt::detail::Leaf& leaf, rt::Tensor gradient) {
+  rt::detail::backward(y, {}, {}, [&](const rt::detail::Leaf& leaf, rt::Tensor gradient) {
     order.push_back(&leaf);
     gradients.push_back(gradient.item<double>());
   });
@@ -233,7 +254,7 @@ BOOST_AUTO_TEST_CASE(leaves_are_handed_out_once_and_as_soon_as_possible) {
   }
   BOOST_CHECK(!a.grad().defined() && !b.grad().defined() && !c.grad().defined());
   int calls = 0;
-  rt::detail::backward_into(a, {}, [&](const rt::detail::Leaf&, rt::Tensor) { ++calls; });
+  rt::detail::backward(a, {}, {}, [&](const rt::detail::Leaf&, rt::Tensor) { ++calls; });
   BOOST_CHECK_EQUAL(calls, 1);
 }
 

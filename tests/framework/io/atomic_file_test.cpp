@@ -28,7 +28,7 @@ unsigned mode_of(const std::string& path) {
   return status.st_mode & 07777U;
 }
 
-/// Whether f, run in a child process, returns true.
+/// Returns true if f, run in a child process, returns true.
 template <class F>
 bool holds_in_child(F&& f) {
   const pid_t child = ::fork();
@@ -93,7 +93,7 @@ BOOST_AUTO_TEST_CASE(a_failing_call_leaves_the_old_file_and_no_other) {
 
 BOOST_AUTO_TEST_CASE(a_folder_that_cannot_be_flushed_is_told) {
   const TemporaryFolder folder;
-  for (const int error : {EIO, EINVAL}) {  // EINVAL: the file system has no such thing
+  for (const int error : {EIO, EINVAL}) {  // EINVAL: the file system does not support it
     const FailingCall failing(SystemCall::fsync, 1, error);
     AtomicFile file("test", folder / "a");
     file.write("new");
@@ -147,7 +147,7 @@ BOOST_AUTO_TEST_CASE(long_names_and_names_left_by_a_killed_process) {
   const std::string path = folder / std::string(255, 'n');
   AtomicFile("test", path).commit();
   BOOST_TEST(read_file(path).empty());
-  // Whatever the next temporary name is, the one after it will do.
+  // Whatever the next temporary name is, the one after it is free.
   for (int i = 0; i < 900; ++i)
     write_file(folder / (".retort-" + std::to_string(::getpid()) + "-" + std::to_string(i) + ".tmp"), "");
   AtomicFile file("test", path);
@@ -212,7 +212,7 @@ BOOST_AUTO_TEST_CASE(a_file_that_is_replaced_keeps_its_mode_and_owner) {
       AtomicFile file("test", folder / "a");
       file.write("new");
       for (const auto& entry : std::filesystem::directory_iterator(folder.path()))
-        BOOST_TEST((mode_of(entry.path().string()) & ~mode) == 0U);  // nor is the temporary file open to more
+        BOOST_TEST((mode_of(entry.path().string()) & ~mode) == 0U);  // and the temporary file no more
       file.commit();
     }
     BOOST_TEST(mode_of(folder / "a") == mode);
@@ -265,8 +265,8 @@ BOOST_AUTO_TEST_CASE(an_error_tells_programs_the_path_and_the_cause) {
   BOOST_TEST(IoError("a message").path().empty());
 }
 
-#if !defined(__SANITIZE_THREAD__)  // which does not take a fork of a process with threads
-// What a program prints to a closed stream must not end up in the file that got its number.
+#if !defined(__SANITIZE_THREAD__)  // ThreadSanitizer cannot fork a process with threads
+// Output to a closed stream must not end up in the file that reuses its descriptor.
 BOOST_AUTO_TEST_CASE(closed_standard_streams_do_not_write_into_a_file) {
   const TemporaryFolder folder;
   for (unsigned closed = 0; closed < 8; ++closed) {

@@ -1,4 +1,4 @@
-// System calls of the test program go through here: defined in a program, they stand before the C library's.
+// Wrappers of system calls: definitions in a program take precedence over those of the C library.
 #include <fcntl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -26,7 +26,7 @@ struct Faults {
 };
 thread_local Faults faults;
 
-// Whether this call is to fail; errno is set then.
+// Returns true, with errno set, if this call must fail.
 bool fails(SystemCall call) {
   if (!faults.armed || faults.call != call || (faults.happened && !faults.lasts)) return false;
   if (!faults.happened && faults.remaining-- != 0) return false;
@@ -35,7 +35,7 @@ bool fails(SystemCall call) {
   return true;
 }
 
-// Whether this transfer is to be interrupted; else `count` is cut.
+// Returns true if this transfer must be interrupted; otherwise may reduce `count`.
 bool interrupted(std::size_t& count) {
   if (faults.most == 0) return false;
   faults.interrupt = !faults.interrupt;
@@ -67,7 +67,7 @@ int open(const char* path, int flags, ...) {
   return static_cast<int>(::syscall(SYS_openat, AT_FDCWD, path, flags, mode));
 }
 
-// A close that fails has closed all the same.
+// A failed close() has closed the descriptor nevertheless.
 int close(int descriptor) {
   const auto result = static_cast<int>(::syscall(SYS_close, descriptor));
   return fails(SystemCall::close) ? -1 : result;

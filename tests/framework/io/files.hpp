@@ -16,7 +16,7 @@
 
 namespace retort::tests {
 
-/// A new folder, removed with all that is in it at the end.
+/// A new folder, removed with its contents at the end.
 class TemporaryFolder {
  public:
   TemporaryFolder() {
@@ -69,19 +69,19 @@ auto says(Texts... texts) {
 /// The calls of this thread that the test program can interfere with.
 enum class SystemCall { write, fsync, rename, open, close, ftruncate, pread };
 
-/// While it lives, the nth such call of this thread from now on (0: the next) fails with `error`; with
-/// `lasts` all after it do, too, as on a disk that is full.
+/// During its lifetime, the nth such call of this thread from now on (0: the next) fails with `error`. With
+/// `lasts`, all later ones fail as well, as on a full disk.
 class FailingCall {
  public:
   FailingCall(SystemCall call, int nth, int error, bool lasts = false);
   ~FailingCall();
   FailingCall(const FailingCall&) = delete;
   FailingCall& operator=(const FailingCall&) = delete;
-  /// Whether the call came.
+  /// True if the call occurred.
   bool happened() const;
 };
 
-/// While it lives, every other write and pread of this thread is interrupted and the rest transfer at most
+/// During its lifetime, every other write and pread of this thread is interrupted; the rest transfer at most
 /// `most` bytes.
 class Interruptions {
  public:

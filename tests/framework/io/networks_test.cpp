@@ -19,7 +19,7 @@ namespace {
 const std::string file =
     (std::filesystem::path(__FILE__).parent_path() / "data/networks.safetensors").string();
 
-/// Equal up to 1e-5 of the largest value. (The gradient of a bias before a batch norm is 0 but for rounding.)
+/// Equal up to 1e-5 of the largest value. (The gradient of a bias before a batch norm is 0 up to rounding.)
 void check_close(const Tensor& value, const Tensor& expected, const std::string& name) {
   BOOST_REQUIRE(value.defined());
   BOOST_TEST(value.shape() == expected.shape(), name);

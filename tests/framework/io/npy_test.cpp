@@ -169,7 +169,7 @@ BOOST_AUTO_TEST_CASE(broken_files_are_refused_with_their_cause) {
   BOOST_CHECK_EXCEPTION(load_npy(folder / "none.npy"), IoError, says(folder / "none.npy", "No such file"));
 }
 
-// A sparse file costs its maker nothing, however long it is.
+// A sparse file takes no disk space, however long it is.
 BOOST_AUTO_TEST_CASE(what_no_memory_can_hold_is_refused) {
   for (const std::uint64_t count : {std::uint64_t{1} << 45, std::uint64_t{1} << 57}) {
     const std::string file =

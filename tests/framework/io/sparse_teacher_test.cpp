@@ -41,7 +41,7 @@ double excess(const SparseTeacher& teacher) {
   return furthest(sums, ones(sums.shape(), DType::float64));
 }
 
-/// What load_sparse_teacher() says of a file with these contents.
+/// Returns the error of load_sparse_teacher() for a file with these contents.
 struct File {
   Tensor indices = tensor({0, 2, 1, 0}, {2, 2});
   Tensor log_probs = log(tensor({0.5F, 0.25F, 0.5F, 0.5F}, {2, 2}));

@@ -10,7 +10,7 @@ using retort::kernels::RowWalk;
 
 namespace {
 
-/// Where the walk finds an operand's element for each element of the result.
+/// The offset of an operand's element for each element of the result, by BroadcastLayout.
 template <int N>
 std::vector<std::int64_t> offsets(const Broadcast<N>& plan, int k) {
   std::vector<std::int64_t> found;
@@ -24,7 +24,7 @@ std::vector<std::int64_t> offsets(const Broadcast<N>& plan, int k) {
   return found;
 }
 
-/// The same from NumPy's rule.
+/// The same by NumPy's rule.
 std::vector<std::int64_t> by_rule(const std::vector<std::int64_t>& operand,
                                   const std::vector<std::int64_t>& result) {
   std::int64_t size = 1;

@@ -197,7 +197,7 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(edges, T, FloatTypes) {
   }
 }
 
-// The student lacks a class that only the teacher's later logits make improbable: one visit must not be
+// The student lacks a class that only the teacher's later logits make improbable: a single pass must not be
 // misled.
 BOOST_AUTO_TEST_CASE_TEMPLATE(a_row_that_rises_late, T, FloatTypes) {
   const std::int64_t classes = 4000;

@@ -1,4 +1,4 @@
-// What the tests of the kernels share: numbers, poison, and the check that threads do not change a bit.
+// Shared by the kernel tests: inputs, poisoned outputs, and the check that threads do not change a bit.
 #pragma once
 
 #include <boost/test/unit_test.hpp>
@@ -37,7 +37,7 @@ std::vector<T> random_values(std::int64_t n, double low, double high, unsigned s
   return values;
 }
 
-/// An output that no kernel may leave as it is.
+/// An output filled with a value that every kernel must overwrite.
 template <class T>
 std::vector<T> poisoned(std::int64_t n) {
   return std::vector<T>(static_cast<std::size_t>(n),
@@ -61,7 +61,7 @@ class Threads {
   int before_;
 };
 
-/// What run() returns, under 1, 2 and 4 threads; it must be the same to the bit.
+/// Returns the result of run(), after checking that it has the same bits under 1, 2 and 4 threads.
 template <class F>
 auto for_threads(F run) {
   Threads one(1);
@@ -73,7 +73,7 @@ auto for_threads(F run) {
   return result;
 }
 
-/// The worst of many errors, as a share of what each may be at most.
+/// The worst of many errors, each relative to its bound.
 class Worst {
  public:
   /// NaN must meet NaN, infinity the same infinity.

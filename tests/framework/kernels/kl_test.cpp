@@ -104,7 +104,7 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(every_pair_of_edges, T, FloatTypes) {
     kernels::kl_backward(x.data(), t.data(), &g, 1, 1.0, dx.data(), dt.data(), n, log_target);
     for (std::size_t i = 0; i < x.size(); ++i) {
       const Term want = term(static_cast<double>(x[i]), static_cast<double>(t[i]), 3, log_target);
-      // What only a double can hold comes out of T as an infinity.
+      // A value beyond the range of T becomes an infinity.
       const auto in_range = [](double v) { return static_cast<double>(static_cast<T>(v)); };
       const auto bound = [](double magnitude) {
         return std::isfinite(magnitude)

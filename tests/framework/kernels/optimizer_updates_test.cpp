@@ -11,7 +11,7 @@ namespace kernels = retort::kernels;
 
 namespace {
 
-/// A parameter, its gradients and up to three pieces of state, walked by the kernel in T and by one line per
+/// A parameter, its gradients and up to three pieces of state, updated by the kernel in T and by one line per
 /// element in double.
 template <class T, class Kernel, class Twin>
 void compare(const char* name, Kernel kernel, Twin twin) {

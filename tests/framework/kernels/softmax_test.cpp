@@ -213,7 +213,7 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(a_class_of_probability_zero_takes_no_part_backward
   }
 }
 
-// A sum that grows over blocks: the maximum comes last, first, or in steps.
+// A sum that grows over blocks: the maximum is last, first, or approached in steps.
 BOOST_AUTO_TEST_CASE_TEMPLATE(a_long_row_may_rise_or_fall, T, FloatTypes) {
   const std::int64_t n = 20'000;
   for (double slope : {1e-3, -1e-3, 0.5, -0.5, 100.0}) {

@@ -76,7 +76,7 @@ class Nothing : public rt::Module {
   RETORT_MEMBERS()
 };
 
-// The lists stand in private sections, with and without a semicolon, and what follows keeps its access.
+// The lists are in private sections, with and without a semicolon, and later members keep their access.
 class Base : public rt::Module {
  public:
   rt::Tensor first = parameter();
@@ -136,13 +136,13 @@ BOOST_AUTO_TEST_CASE(names_follow_the_list_and_walk_containers) {
                        "pair.0.scale", "pair.1.scale",  "list.0",       "list.1",         "maybe"};
   BOOST_TEST(parameters == expected, boost::test_tools::per_element());
   BOOST_TEST(module.parameters().size() == expected.size());
-  BOOST_TEST(module.parameters()[1].is(module.frozen));
+  BOOST_TEST(retort::detail::Access::same(module.parameters()[1], module.frozen));
 
   const Names buffers = names_of(module.named_buffers());
   BOOST_TEST(buffers.size() == 11U);
   BOOST_TEST(buffers.front() == "counts");
   BOOST_TEST(buffers.back() == "pair.1.mean");
-  BOOST_TEST(module.buffers()[1].is(module.block.mean));
+  BOOST_TEST(retort::detail::Access::same(module.buffers()[1], module.block.mean));
 
   const Names state = names_of(module.state_dict());
   BOOST_TEST(state.size() == expected.size() + buffers.size());
@@ -297,7 +297,7 @@ BOOST_AUTO_TEST_CASE(moving_keeps_the_parameters) {
   const rt::Tensor held = module.layers[1].scale;
   const Everything moved = std::move(module);
   BOOST_TEST(moved.named_parameters()[4].first == "layers.1.scale");
-  BOOST_TEST(moved.named_parameters()[4].second.is(held));
+  BOOST_TEST(retort::detail::Access::same(moved.named_parameters()[4].second, held));
   BOOST_TEST(!moved.is_training());
   static_assert(!std::is_copy_constructible_v<Everything>);
   static_assert(std::is_nothrow_move_constructible_v<rt::Linear>);

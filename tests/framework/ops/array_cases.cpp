@@ -1,5 +1,5 @@
-// Rows of the op table: framework/ops/layout.hpp, scan.hpp, sorting.hpp, distance.hpp, sampling.hpp, and what
-// indexing.hpp adds up.
+// Rows of the op table: framework/ops/layout.hpp, scan.hpp, sorting.hpp, distance.hpp, sampling.hpp, and the
+// sums of indexing.hpp.
 #include <cmath>
 
 #include "op_cases.hpp"
@@ -173,7 +173,7 @@ std::vector<OpCase> scans() {
             .twin = [=](In in) { return reduced(in[0], dims, keepdim, product); },
             .samples = std::move(samples)};
   };
-  // Rows with one zero, with two and of nothing else.
+  // Rows with one zero, with two, and with zeros only.
   const Tensor zeros_in_rows = tensor({2.0, -1.5, 0.5, 3.0, 0.0, 2.0, 0.0, -1.0, 0.0, 0.0, 0.0, 0.0}, {4, 3});
   std::vector<OpCase> rows{
       {.name = "cumsum",

@@ -1,5 +1,5 @@
-// Edges of the operations that arrange, scan, sort and measure: what the op table's smooth samples do not
-// show.
+// Edges of the operations that arrange, scan, sort and measure: cases that the smooth samples of the op table
+// miss.
 #include <boost/test/unit_test.hpp>
 #include <cmath>
 #include <limits>
@@ -112,7 +112,7 @@ BOOST_AUTO_TEST_CASE(norms_neither_overflow_nor_underflow) {
   check(norm(tensor({3e-170, 4e-170, 0.0}), 3), {1e-170 * std::cbrt(91.0)}, 1e-14);
   check(norm(tensor({3e30f, 4e30f})), {static_cast<double>(5e30f)}, 1e-6);
   check(norm(tensor({1e300, 1e300}), 0.5), {4e300}, 1e-14);
-  check(norm(leaf({3e200, 4e200, 0, 0}, {2, 2}), 2, 1), {5e200, 0}, 1e-15);  // beside a row of zeros
+  check(norm(leaf({3e200, 4e200, 0, 0}, {2, 2}), 2, 1), {5e200, 0}, 1e-15);  // next to a row of zeros
   check(gradient([](const Tensor& x) { return norm(x); }, leaf({3e-200, 4e-200})), {0.6, 0.8}, 1e-15);
   check(norm(tensor({inf, 1.0})), {inf});
   check(norm(tensor({nan, 1.0})), {nan});
@@ -208,7 +208,7 @@ BOOST_AUTO_TEST_CASE(draws_follow_the_probabilities) {
   for (std::size_t c = 0; c < 4; ++c)  // within five standard deviations
     BOOST_TEST(std::abs(counts[c] / n - p.values<double>()[c]) <= 5 * 0.5 / std::sqrt(n));
   BOOST_TEST(counts[1] == 0);
-  // Without replacement: the first draws have the probabilities, and none comes twice.
+  // Without replacement: the first draws follow the probabilities, and no class is drawn twice.
   Doubles first(4, 0.0);
   const Tensor rows = broadcast_to(p, {n, 4});
   const Integers draws = multinomial(rows, 3).values<std::int64_t>();

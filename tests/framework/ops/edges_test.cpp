@@ -1,4 +1,4 @@
-// What operations do at kinks, ties and infinities, where differences say nothing.
+// Operations at kinks, ties and infinities, where finite differences do not apply.
 #include <boost/test/unit_test.hpp>
 #include <cmath>
 #include <functional>
@@ -29,7 +29,7 @@ void check(const std::vector<double>& got, const std::vector<double>& want) {
 BOOST_AUTO_TEST_SUITE(operations_at_their_edges)
 
 BOOST_AUTO_TEST_CASE(gradients_at_kinks) {
-  for (const bool create_graph : {false, true}) {  // the fast rule and the one of ops
+  for (const bool create_graph : {false, true}) {  // the fast rule and the recorded one
     check(gradient([](const Tensor& x) { return relu(x); }, {-1, 0, 2, nan}, create_graph), {0, 0, 1, 1});
     check(gradient([](const Tensor& x) { return abs(x); }, {-3, 0, 2}, create_graph), {-1, 0, 1});
     check(gradient([](const Tensor& x) { return clamp(x, 0.0, 1.0); }, {-1, 0, 0.5, 1, 2}, create_graph),
@@ -45,7 +45,7 @@ BOOST_AUTO_TEST_CASE(logsumexp_of_masked_classes) {
   const auto of_rows = [](const Tensor& x) { return logsumexp(reshape(x, {2, 2}), 1); };
   const auto of_columns = [](const Tensor& x) { return logsumexp(reshape(x, {2, 1, 2}), {0, 1}); };
   for (const bool create_graph : {false, true}) {
-    check(gradient(of_rows, {-inf, -inf, 0, -inf}, create_graph), {nan, nan, 1, 0});  // the first of nothing
+    check(gradient(of_rows, {-inf, -inf, 0, -inf}, create_graph), {nan, nan, 1, 0});  // no predecessor
     check(gradient(of_columns, {-inf, 0, -inf, -inf}, create_graph), {nan, 1, nan, 0});
   }
 }

@@ -16,7 +16,7 @@ Function by_pair(F f) {
   return [f](const Tensors& in) { return each(in[0], in[1], f); };
 }
 
-/// A comparison and its twin.
+/// A comparison and its reference.
 template <class Call, class F>
 OpCase comparison(const char* name, Call call, F f) {
   std::vector<Tensors> samples = binary_samples();
@@ -256,7 +256,7 @@ std::vector<OpCase> functions() {
        .call = [](In in) { return dropout(in[0], 1.0, true); },
        .twin = by_element([](double) { return 0.0; }),
        .samples = unary_samples()},
-      // The mask of a seed is what dropout makes of ones with it.
+      // The mask of a seed is dropout(ones) with that seed.
       {.name = "dropout",
        .variant = "in training",
        .call =

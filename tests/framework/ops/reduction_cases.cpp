@@ -17,7 +17,7 @@ double variance(const Doubles& x, double divisor) {
 }
 double smallest(const Doubles& x) { return *std::min_element(x.begin(), x.end()); }
 
-/// Samples without an empty one, for what has no value of nothing.
+/// Samples without an empty one, for reductions that are undefined on empty tensors.
 std::vector<Tensors> filled_samples() {
   std::vector<Tensors> samples = unary_samples();
   std::erase_if(samples, [](In in) { return in[0].size() == 0; });

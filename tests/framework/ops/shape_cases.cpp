@@ -1,4 +1,5 @@
-// Rows of the op table: framework/ops/shape_ops.hpp, indexing.hpp, and what core/engine_ops.hpp moves about.
+// Rows of the op table: framework/ops/shape_ops.hpp, indexing.hpp, and the copying operations of
+// core/engine_ops.hpp.
 #include "op_cases.hpp"
 
 namespace retort::tests {

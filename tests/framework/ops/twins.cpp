@@ -73,7 +73,7 @@ Tensor reduced(const Tensor& x, const Index& dims, bool keepdim,
   std::vector<bool> gone(shape.size(), dims.empty());
   for (const std::int64_t dim : dims) gone[wrapped(dim, shape)] = true;
   Shape result;
-  std::vector<std::size_t> order;  // what stays, then what is reduced
+  std::vector<std::size_t> order;  // kept dimensions, then reduced ones
   std::int64_t count = 1;
   for (const bool last : {false, true})
     for (std::size_t d = 0; d < shape.size(); ++d)

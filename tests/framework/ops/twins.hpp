@@ -1,5 +1,5 @@
-// Plain twins for the op table: what an operation means, as xtensor expressions in float64, and inputs to try
-// it on.
+// References for the op table: the definition of each operation as an xtensor expression in float64, and
+// inputs for it.
 #pragma once
 
 #include <algorithm>

@@ -98,7 +98,7 @@ BOOST_AUTO_TEST_CASE(a_run_stops_when_it_no_longer_improves) {
   resumed.load_state_dict(stop.state_dict());
   BOOST_TEST(stop.step(0.8));
   BOOST_TEST(resumed.step(0.8));
-  BOOST_TEST(stop.step(0.8));  // it goes on saying so
+  BOOST_TEST(stop.step(0.8));  // it stays true
   BOOST_TEST(!stop.step(0.1));
 
   EarlyStopping largest({.patience = 0, .mode = "max"});

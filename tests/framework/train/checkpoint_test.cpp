@@ -27,7 +27,7 @@ Names names_in(const std::string& folder) {
   return names;
 }
 
-/// Takes the warnings while it lives.
+/// Collects warnings during its lifetime.
 class Warnings {
  public:
   Warnings() : before_(set_warning_handler([this](std::string_view text) { texts.emplace_back(text); })) {}
@@ -53,7 +53,8 @@ struct TwoSaved {
     });
   }
 
-  /// The step that a new process would go on from; checks that everything is as it was there, and at the end.
+  /// The step from which a new process would resume. Checks that all state equals that of the step, and of
+  /// the last step after training to the end.
   std::int64_t resumable_step() const {
     TrainingRun run(99);
     Checkpoint checkpoint(path, run.parts());
@@ -267,7 +268,7 @@ BOOST_AUTO_TEST_CASE(whatever_call_fails_the_newest_or_the_one_before_is_there) 
           const std::int64_t step = saved.resumable_step();
           set_generator_state(dropout);
           BOOST_TEST((step == 7 || (failed && step == 6)));
-          run.save(checkpoint);  // the disk is well again
+          run.save(checkpoint);  // the disk works again
           BOOST_TEST(saved.resumable_step() == 7);
           BOOST_TEST(names_in(saved.path).size() <= 4U);
           for (const auto& entry : fs::directory_iterator(saved.path)) BOOST_TEST(fs::exists(entry.path()));
@@ -321,7 +322,7 @@ BOOST_AUTO_TEST_CASE(a_damaged_newest_file_gives_way_to_the_one_before) {
     fs::resize_file(saved.files[1], size);
     check_skipped();
   }
-  save_safetensors(saved.files[1], run.model.state_dict());  // whole, but no checkpoint
+  save_safetensors(saved.files[1], run.model.state_dict());  // intact, but not a checkpoint
   check_skipped();
   {
     const Warnings none_is_printed;
@@ -361,7 +362,7 @@ BOOST_AUTO_TEST_CASE(a_checkpoint_of_another_run_changes_nothing) {
   Sequential precise(Linear(3, 8), ReLU(), Dropout(0.5), Linear(8, 2));
   precise.to(DType::float64);
   check_refused({.module = &precise}, "0.weight is float32 there, but float64 here");
-  // What fits is put back when a later part does not.
+  // Parts that fit are restored to their old values if a later part does not fit.
   TrainingRun other(98);
   SGD sgd(other.model.parameters(), {.lr = 0.1});
   check_refused({.optimizer = &sgd}, "does not fit", "SGD", "missing: ");

@@ -12,7 +12,7 @@ using namespace retort;
 
 namespace {
 
-/// The status with which a child ends that does this; 7 when it comes to its end.
+/// The exit status of a child process that runs f; 7 if f returns.
 template <class F>
 int status_of(F f) {
   const pid_t child = ::fork();
@@ -37,7 +37,7 @@ BOOST_AUTO_TEST_CASE(the_first_signal_is_noted) {
     std::raise(SIGINT);
     BOOST_TEST(interrupted());
   }
-  BOOST_TEST(interrupted());  // also for what asks behind the guard
+  BOOST_TEST(interrupted());  // also after the guard's end
   const InterruptGuard guard;
   BOOST_TEST(!interrupted());
   BOOST_CHECK_THROW(InterruptGuard(), Error);

@@ -57,6 +57,12 @@ BOOST_AUTO_TEST_CASE(what_is_not_a_file_is_refused) {
   BOOST_CHECK_THROW(JsonLines(folder.path()), IoError);
 }
 
+BOOST_AUTO_TEST_CASE(a_log_that_cannot_be_resumed_is_not_created) {
+  const TemporaryFolder folder;
+  for (const std::int64_t size : {10, -1}) BOOST_CHECK_THROW(JsonLines(folder / "log.jsonl", size), IoError);
+  BOOST_TEST(!std::filesystem::exists(folder / "log.jsonl"));
+}
+
 BOOST_AUTO_TEST_SUITE_END()
 
 }  // namespace

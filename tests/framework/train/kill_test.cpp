@@ -1,4 +1,4 @@
-// SIGKILL at random moments: RETORT_KILLS says how many, 20 unless it is set.
+// SIGKILL at random moments: RETORT_KILLS sets how many (default 20).
 #include <sys/mman.h>
 #include <sys/wait.h>
 
@@ -37,7 +37,7 @@ class SharedNumber {
 
 constexpr std::int64_t steps = 40;
 
-/// What a process does that is started anew after each kill: it resumes, goes on, and saves after every step.
+/// The work of a process that is restarted after each kill: it resumes, trains, and saves after every step.
 void train_in_process(const std::string& path, const SharedNumber& saved) {
   std::optional<TrainingRun> run(std::in_place, 99);
   std::optional<Checkpoint> checkpoint(std::in_place, path, run->parts());
@@ -53,7 +53,7 @@ void train_in_process(const std::string& path, const SharedNumber& saved) {
   });
 }
 
-/// Does it in a child, which is killed after that many microseconds, if any; whether it came to its end.
+/// Runs it in a child, which is killed after this many microseconds, if given. Returns true if it finished.
 bool finishes(const std::string& path, const SharedNumber& saved, std::optional<std::uint64_t> microseconds) {
   const pid_t child = ::fork();
   if (child == 0) {
@@ -99,7 +99,7 @@ BOOST_AUTO_TEST_CASE(a_run_killed_at_random_moments_ends_with_the_bits_of_an_und
       TrainingRun run(99);
       Checkpoint checkpoint(path, run.parts());
       const auto loaded = checkpoint.load();
-      BOOST_REQUIRE((loaded || *saved == 0));  // the first may not have been there yet
+      BOOST_REQUIRE((loaded || *saved == 0));  // the kill may have come before the first save
       if (!loaded) continue;
       BOOST_TEST((loaded->step == *saved || loaded->step == *saved + 1));
       *saved = loaded->step;

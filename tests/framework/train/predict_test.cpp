@@ -71,6 +71,31 @@ BOOST_AUTO_TEST_CASE(a_source_is_read_batch_by_batch) {
   }
 }
 
+BOOST_AUTO_TEST_CASE(inputs_are_transformed_as_in_training) {
+  manual_seed(1);
+  const Dataset data(randn({20, 3}), arange(20));
+  Linear model(3, 2);
+  const PredictOptions options{.batch_size = 6, .transform = normalize(0.5, 2)};
+  const std::vector<float> expected = predict(model, (data.inputs() - 0.5) / 2).values<float>();
+  const auto check = [&](const Tensor& got) {
+    BOOST_TEST(got.values<float>() == expected, boost::test_tools::tolerance(1e-5F)
+                                                    << boost::test_tools::per_element());
+  };
+  check(predict(model, data, options));
+  check(predict(model, data.inputs(), options));
+  std::vector<std::int64_t> rows(20);
+  for (std::size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<std::int64_t>(i);
+  check(predict(model, RowSubset(data, rows), options));
+
+  const auto half = [](Batch batch, Generator&) {
+    batch.input = slice(batch.input, 0, 0, batch.input.size(0) / 2);
+    return batch;
+  };
+  BOOST_TEST(tests::contains(
+      tests::thrown_text<ShapeError>([&] { (void)predict(model, data.inputs(), {.transform = half}); }),
+      "predict: .transform returned 'input' of shape (10, 3) for 20 rows"));
+}
+
 BOOST_AUTO_TEST_SUITE_END()
 
 }  // namespace

@@ -20,7 +20,7 @@ using namespace retort::tests;
 
 namespace {
 
-/// A terminal of that many columns, with the environment that one has.
+/// A terminal of this many columns, with a terminal's environment.
 class Terminal {
  public:
   explicit Terminal(unsigned short columns, const char* type = "xterm", const char* no_color = nullptr)
@@ -42,9 +42,9 @@ class Terminal {
     };
     BOOST_REQUIRE(::ioctl(screen_, TIOCSWINSZ, &size) == 0);
   }
-  /// What was written since the last call; the terminal makes "\r\n" of a line's end.
+  /// The output since the last call; the terminal turns "\n" into "\r\n".
   std::string written() const {
-    // What is written arrives a little later; a bell behind it tells when it has.
+    // Output arrives with a delay; a bell after it marks its end.
     BOOST_REQUIRE(::write(program_, "\a", 1) == 1);
     std::string text;
     while (!text.ends_with('\a')) {
@@ -62,7 +62,7 @@ class Terminal {
   int screen_ = -1, program_ = -1;
 };
 
-/// A file for what goes to no terminal.
+/// A file, for output that does not go to a terminal.
 class Output {
  public:
   Output() : descriptor_(::open((folder_ / "out").c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600)) {}
@@ -77,7 +77,7 @@ class Output {
   int descriptor_;
 };
 
-/// What stands on the line now: behind the last return, without what clears the rest.
+/// The visible text of the line: the text after the last carriage return, without the clearing sequence.
 std::string shown(std::string text) {
   const std::size_t clear = text.rfind("\x1b[K");
   BOOST_REQUIRE(clear != std::string::npos);
@@ -117,7 +117,7 @@ BOOST_AUTO_TEST_CASE(a_terminal_gets_a_bar_that_is_drawn_anew_in_place) {
     BOOST_TEST(shown(text).starts_with("student 0 alone  epoch 1/2 ["));
     BOOST_TEST(contains(text, " steps/s  "));
     BOOST_TEST(contains(text, " left  loss 0.7500"));
-    progress.step(0.5);  // at once: nothing is drawn
+    progress.step(0.5);  // too early: nothing is drawn
     BOOST_TEST(terminal.written().empty());
     std::this_thread::sleep_for(std::chrono::milliseconds(250));
     progress.step(0.25);

@@ -73,8 +73,10 @@ BOOST_AUTO_TEST_CASE(charts_without_values_are_empty) {
   Report page("Nothing");
   page.curves("none", {}, {}).scatter("none", {.log_x = true}, {}).differences("none", "", {});
   page.calibration("none", zeros({0, 2}), zeros({0}, DType::int64)).heat_map("none", zeros({0, 0}));
+  page.confusion("many", zeros({21, 21}, DType::int64), std::vector<std::string>(21, "<class>"), "many");
   BOOST_TEST(!contains(page.page(), "=\"nan"));
-  BOOST_TEST(count_of(page.page(), "</svg>") == 5U);
+  BOOST_TEST(!contains(page.page(), "<class>"));
+  BOOST_TEST(count_of(page.page(), "</svg>") == 6U);
 }
 
 BOOST_AUTO_TEST_CASE(a_text_table_is_aligned) {

@@ -15,7 +15,8 @@ inline std::string bytes_of(const StateDict& state) {
   std::string bytes;
   for (const auto& [name, tensor] : state) {
     bytes += message("{} {} {} ", name, tensor.dtype(), tensor.shape());
-    bytes.append(static_cast<const char*>(tensor.array().read()), tensor.array().byte_size());
+    bytes.append(static_cast<const char*>(retort::detail::Access::array(tensor).read()),
+                 retort::detail::Access::array(tensor).byte_size());
   }
   return bytes;
 }

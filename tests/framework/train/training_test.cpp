@@ -133,6 +133,57 @@ BOOST_AUTO_TEST_CASE(a_folder_belongs_to_one_run) {
   BOOST_TEST(contains(thrown_text<IoError>([&] { const RunFolder run(folder / "file", {}); }), "file"));
 }
 
+BOOST_AUTO_TEST_CASE(learn_takes_the_step_of_every_part) {
+  const TemporaryFolder folder;
+  const RunFolder run(folder / "run", {});
+  const Tensor x = reshape(arange(20, DType::float32), {10, 2}) / 20.0;
+  const auto trained = [&](const std::string& name, bool by_hand) {
+    manual_seed(3);
+    Linear model(2, 1);
+    SGD optimizer(model.parameters(), {.lr = 0.1});
+    LinearLR schedule(optimizer, {.total_iters = 4});
+    ExponentialMovingAverage average(model, {.decay = 0.5});
+    DataLoader loader(Dataset(x, ones({10, 1})), {.batch_size = 2, .shuffle = true, .seed = 5});
+    Training training(run, name,
+                      {.module = &model,
+                       .optimizer = &optimizer,
+                       .schedulers = {&schedule},
+                       .loader = &loader,
+                       .average = &average},
+                      {.epochs = 2, .clip_grad_norm = 0.3, .quiet = true});
+    while (!training.done())
+      for (const Batch& batch : loader) {
+        const Tensor loss = mse_loss(model(batch.input), batch.target);
+        if (!by_hand) {
+          training.learn(loss);
+          continue;
+        }
+        optimizer.zero_grad();
+        loss.backward();
+        clip_grad_norm(model.parameters(), 0.3);
+        optimizer.step();
+        schedule.step();
+        average.update();
+        training.step(loss.item<double>());
+      }
+    BOOST_TEST(contains(thrown_text<ValueError>([&] { training.learn(ones({})); }), "is done"));
+    return model.weight.values<float>();
+  };
+  BOOST_TEST(trained("a", true) == trained("b", false), boost::test_tools::per_element());
+}
+
+BOOST_AUTO_TEST_CASE(size_and_latency) {
+  Sequential model(Linear(2, 3), Linear(3, 1));
+  model.set_requires_grad(false);
+  BOOST_TEST(parameter_count(model) == 13);
+  BOOST_TEST(latency(model, ones({1, 2}), 3) > 0);
+  BOOST_TEST(model.is_training());
+  BOOST_TEST(contains(thrown_text<ValueError>([&] {
+                        static_cast<void>(latency(model, ones({1, 2}), 0));
+                      }),
+                      "at least 1, not 0"));
+}
+
 BOOST_AUTO_TEST_CASE(refusals) {
   const TemporaryFolder folder;
   const RunFolder run(folder / "run", {});
@@ -144,6 +195,9 @@ BOOST_AUTO_TEST_CASE(refusals) {
   BOOST_TEST(contains(text("a", {.module = &model}, {}), "a module and a loader"));
   BOOST_TEST(contains(text("a/b", {.module = &model, .loader = &loader}, {}), "'a/b'"));
   BOOST_TEST(contains(text("a", {.module = &model, .loader = &loader}, {.epochs = 0}), "epochs"));
+  BOOST_TEST(contains(text("a", {.module = &model, .loader = &loader}, {.clip_grad_norm = -1}), "-1"));
+  Training plain(run, "plain", {.module = &model, .loader = &loader}, {.quiet = true});
+  BOOST_TEST(contains(thrown_text<ValueError>([&] { plain.learn(ones({})); }), "needs an optimizer"));
   Training training(run, "nan", {.module = &model, .loader = &loader}, {.quiet = true});
   BOOST_TEST(contains(thrown_text<ValueError>([&] { training.step(std::nan("")); }), "lower learning rate"));
 }

@@ -1,0 +1,47 @@
+// Shared by the examples on images.
+#pragma once
+
+#include <algorithm>
+
+#include "common/program.hpp"
+
+namespace example {
+
+/// The option that all have.
+inline void add_rows(CLI::App& app, Options& options) {
+  app.add_option("--rows", options.rows, "use only the first images of each set, for one epoch")
+      ->check(CLI::PositiveNumber);
+}
+
+/// The training and test images of a folder of four IDX files, cut to `options.rows` each where that is not
+/// 0.
+inline std::pair<retort::Dataset, retort::Dataset> load_images(const Options& options) {
+  auto sets = retort::load_idx_pair(options.data);
+  if (options.rows > 0)
+    for (retort::Dataset* const set : {&sets.first, &sets.second})
+      *set = set->slice(0, std::min(options.rows, set->size()));
+  return sets;
+}
+
+/// The number of classes of a data set, whose labels are 0, 1, 2, …
+inline std::int64_t class_count(const retort::Dataset& data) {
+  return 1 + retort::max(data.targets()).item<std::int64_t>();
+}
+
+/// Adds the curve of the loss for each of these trainings to the report.
+inline void show_losses(retort::Report& report, const retort::RunFolder& run,
+                        const std::vector<std::string>& trainings) {
+  report.section("Training");
+  for (const std::string& name : trainings) {
+    const retort::RunFolder::Column loss = run.column(name, "loss");
+    report.curves(name + ": loss", {.x = "epoch", .y = "loss"}, {{.x = loss.epochs, .y = loss.values}});
+  }
+}
+
+/// Writes the report into the run's folder and prints where it is.
+inline void write_report(const retort::Report& report, const retort::RunFolder& run) {
+  report.write(run.file("report.html"));
+  std::printf("report: %s\n", run.file("report.html").c_str());
+}
+
+}  // namespace example
