@@ -1,5 +1,4 @@
 #include "retort/framework/ops/elementwise.hpp"
-
 #include "retort/framework/ops/reduction.hpp"
 #include "retort/framework/ops/shape_ops.hpp"
 #include "retort/losses/weighted_rows_impl.hpp"

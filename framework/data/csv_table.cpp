@@ -66,9 +66,9 @@ bool parse_number(std::string_view text, T& value) {
 
 CsvTable::CsvTable(const Input& input, const CsvOptions& options) : input_(input), options_(options) {
   if (!is_floating_point(options.dtype))
-    throw TypeError("load_csv: dtype is int64; inputs are float32 or float64");
+    throw TypeError(message("{}: dtype is int64; inputs are float32 or float64", input.operation()));
   if (std::string_view("\"\r\n").find(options.delimiter) != std::string_view::npos)
-    throw ValueError("load_csv: the delimiter cannot be a quote or a line end");
+    throw ValueError(message("{}: the delimiter cannot be a quote or a line end", input.operation()));
   describe();
 }
 
@@ -132,7 +132,7 @@ void CsvTable::index_categories(Column& column) {
   const auto twice =
       std::ranges::adjacent_find(column.codes, {}, &std::pair<std::string, std::int64_t>::first);
   if (twice != column.codes.end())
-    throw ValueError(message("load_csv: the category {} of column {} is given twice",
+    throw ValueError(message("{}: the category {} of column {} is given twice", input_.operation(),
                              shown_name(twice->first), shown_name(column.categorical->column)));
 }
 

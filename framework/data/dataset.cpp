@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "retort/framework/base/error.hpp"
+#include "retort/framework/core/require.hpp"
 
 namespace retort {
 namespace {
@@ -31,6 +32,8 @@ Tensor gather_rows(const Tensor& from, std::span<const std::int64_t> indices) {
 }  // namespace
 
 Dataset::Dataset(const Tensor& inputs, const Tensor& targets) {
+  detail::require_defined("Dataset", "the tensor of inputs", inputs);
+  detail::require_defined("Dataset", "the tensor of targets", targets);
   if (inputs.dim() == 0 || targets.dim() == 0 || inputs.shape()[0] != targets.shape()[0])
     throw ShapeError(
         message("Dataset: inputs have shape {} and targets {}; their first dimensions, the number of "

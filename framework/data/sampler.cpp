@@ -2,11 +2,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <memory>
 #include <numeric>
 
 #include "retort/framework/base/error.hpp"
+#include "retort/framework/base/options.hpp"
 #include "retort/framework/core/factories.hpp"
+#include "retort/framework/core/require.hpp"
 
 namespace retort {
 namespace {
@@ -42,6 +45,7 @@ std::vector<std::int64_t> without_replacement(const Weights& weights, std::int64
 }  // namespace
 
 Sampler weighted_sampler(const Tensor& weights, const WeightedSamplerOptions& options) {
+  detail::require_defined("weighted_sampler", "weights", weights);
   if (weights.dim() != 1)
     throw ShapeError(message("weighted_sampler: weights have shape {}; it must be (N)", weights.shape()));
   if (!is_floating_point(weights.dtype()))
@@ -65,6 +69,7 @@ Sampler weighted_sampler(const Tensor& weights, const WeightedSamplerOptions& op
 }
 
 Sampler length_sampler(const Tensor& lengths, std::int64_t batch_size, std::int64_t pool) {
+  detail::require_defined("length_sampler", "lengths", lengths);
   if (lengths.dim() != 1)
     throw ShapeError(message("length_sampler: lengths have shape {}; it must be (N)", lengths.shape()));
   if (lengths.dtype() != DType::int64)
@@ -95,7 +100,10 @@ Sampler length_sampler(const Tensor& lengths, std::int64_t batch_size, std::int6
 }
 
 Tensor class_counts(const Tensor& labels, std::int64_t classes) {
-  if (classes < 1) throw ValueError(message("class_counts: {} classes; there must be at least 1", classes));
+  detail::require_defined("class_counts", "labels", labels);
+  constexpr std::int64_t most = std::numeric_limits<std::int32_t>::max();
+  if (classes < 1 || classes > most)
+    throw ValueError(message("class_counts: {} classes; there must be between 1 and {}", classes, most));
   if (labels.dtype() != DType::int64)
     throw TypeError(message("class_counts: labels are {}; they must be int64", labels.dtype()));
   std::vector<std::int64_t> counts(static_cast<std::size_t>(classes));
@@ -108,11 +116,14 @@ Tensor class_counts(const Tensor& labels, std::int64_t classes) {
 }
 
 Tensor class_weights(const Tensor& counts, DType dtype) {
+  detail::require_defined("class_weights", "counts", counts);
+  if (!is_floating_point(dtype))
+    throw TypeError(message("class_weights: weights are float32 or float64, not {}", dtype));
   std::vector<double> weights = counts.values<double>();
   double sum = 0;
   double present = 0;
   for (const double count : weights) {
-    if (!(count >= 0)) throw ValueError(message("class_weights: the count {} is negative", count));
+    detail::require_at_least_0("class_weights", "a count", count);
     sum += count;
     present += count > 0 ? 1 : 0;
   }

@@ -5,6 +5,8 @@
 #include <cstring>
 
 #include "retort/framework/base/error.hpp"
+#include "retort/framework/base/options.hpp"
+#include "retort/framework/core/require.hpp"
 
 namespace retort {
 namespace {
@@ -29,6 +31,14 @@ ImageShape image_shape(std::string_view name, const Shape& shape) {
   std::int64_t planes = 1;
   for (std::size_t d = 1; d + 2 < shape.size(); ++d) planes *= shape[d];
   return {shape[0], planes, shape[shape.size() - 2], shape[shape.size() - 1]};
+}
+
+// The number of a batch's inputs.
+std::int64_t count_of(const char* name, const Batch& batch) {
+  detail::require_defined(name, "the batch's input", batch.input);
+  if (batch.input.dim() == 0)
+    throw ShapeError(message("{}: inputs have shape (); they must be [N, …]", name));
+  return batch.input.size(0);
 }
 
 // Generators for the rows of a batch, by row number.
@@ -69,7 +79,7 @@ void shift_plane(const std::byte* from, std::byte* to, std::int64_t rows, std::i
 // Calls change(pixels of the plane, shape of the images, bytes per pixel, number of the image) for a copy of
 // each plane.
 template <class Draw, class Change>
-Batch change_images(std::string_view name, Batch batch, Draw draw, Change change) {
+Batch change_images(const char* name, Batch batch, Draw draw, Change change) {
   const Array& images = detail::Access::array(batch.input);
   const ImageShape shape = image_shape(name, images.shape());
   Array changed(images.shape(), images.dtype());
@@ -174,7 +184,7 @@ BatchTransform random_shift(std::int64_t pixels) {
 BatchTransform random_crop(std::int64_t padding) {
   if (padding < 0) throw ValueError(message("random_crop: padding is {}; it must not be negative", padding));
   return [padding](const Batch& batch, Generator& generator) {
-    const RowDraws draws(batch, batch.input.size(0), generator);
+    const RowDraws draws(batch, count_of("random_crop", batch), generator);
     const auto draw = [&](std::int64_t image, const ImageShape& shape) {
       Generator own = draws(image, RowDraws::Salt::crop);
       return draw_move(padding, shape, own);
@@ -187,7 +197,7 @@ BatchTransform random_horizontal_flip(double p) {
   if (!(p >= 0 && p <= 1))
     throw ValueError(message("random_horizontal_flip: p is {}; it must be in [0, 1]", p));
   return [p](const Batch& batch, Generator& generator) {
-    const RowDraws draws(batch, batch.input.size(0), generator);
+    const RowDraws draws(batch, count_of("random_horizontal_flip", batch), generator);
     const auto draw = [&](std::int64_t image, const ImageShape&) {
       return draws(image, RowDraws::Salt::flip).uniform() < p;
     };
@@ -211,7 +221,7 @@ BatchTransform random_horizontal_flip(double p) {
 BatchTransform cutout(std::int64_t size) {
   if (size < 0) throw ValueError(message("cutout: size is {}; it must not be negative", size));
   return [size](const Batch& batch, Generator& generator) {
-    const RowDraws draws(batch, batch.input.size(0), generator);
+    const RowDraws draws(batch, count_of("cutout", batch), generator);
     const auto draw = [&](std::int64_t image, const ImageShape& shape) {
       if (shape.rows == 0 || shape.columns == 0) return Place{0, 0};
       Generator own = draws(image, RowDraws::Salt::cutout);
@@ -243,10 +253,12 @@ BatchTransform normalize(std::vector<double> mean, std::vector<double> std) {
         message("normalize: {} means and {} standard deviations are given; their numbers must "
                 "be equal and at least 1",
                 mean.size(), std.size()));
+  for (const double each : mean) detail::require_finite("normalize", "a mean", each);
   for (const double each : std)
     if (!(each > 0)) throw ValueError(message("normalize: standard deviation {} is not above 0", each));
   return [mean = std::move(mean), std = std::move(std)](Batch batch, Generator&) {
     const Tensor& x = batch.input;
+    detail::require_defined("normalize", "the batch's input", x);
     const auto channels = static_cast<std::int64_t>(mean.size());
     if (channels > 1 && (x.dim() < 2 || x.size(1) != channels))
       throw ShapeError(
@@ -295,8 +307,7 @@ BatchTransform detail::compose_all(std::vector<BatchTransform> transforms) {
 Batch mixup(const Batch& batch, double alpha) {
   if (!(alpha >= 0) || std::isinf(alpha))
     throw ValueError(message("mixup: alpha is {}; it must be finite and at least 0", alpha));
-  if (batch.input.dim() == 0)
-    throw ShapeError(message("mixup: inputs have shape {}; they must be [N, …]", batch.input.shape()));
+  (void)count_of("mixup", batch);
   if (!is_floating_point(batch.input.dtype()))
     throw TypeError("mixup: inputs are int64; they must be floating-point numbers");
   const std::int64_t count = batch.input.size(0);

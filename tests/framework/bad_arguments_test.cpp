@@ -20,7 +20,7 @@ constexpr std::int64_t huge = std::numeric_limits<std::int64_t>::max();
 template <class Expected, class F, class... Parts>
 void refused(F f, Parts... parts) {
   const std::string text = thrown_text<Expected>(f);
-  for (const std::string part : {std::string(parts)...})
+  for (const std::string& part : {std::string(parts)...})
     BOOST_TEST(contains(text, part), "'" << part << "' is not in: " << text);
 }
 
@@ -296,6 +296,34 @@ BOOST_AUTO_TEST_CASE(a_state_of_another_kind_is_refused_in_one_line) {
   rt::StateDict earlier = cosine.state_dict();
   BOOST_TEST(earlier.erase("schedule.CosineAnnealingLR") == 1);
   BOOST_CHECK_NO_THROW(cosine.load_state_dict(earlier));
+}
+
+BOOST_AUTO_TEST_CASE(data_functions_name_the_argument) {
+  const rt::Tensor none, x = rt::ones({3});
+  refused<rt::ValueError>([&] { rt::Dataset(none, x); }, "Dataset: the tensor of inputs is undefined");
+  refused<rt::ValueError>([&] { rt::Dataset(x, none); }, "Dataset: the tensor of targets is undefined");
+  refused<rt::ValueError>([&] { rt::weighted_sampler(none); }, "weighted_sampler: weights is undefined");
+  refused<rt::ValueError>([&] { rt::length_sampler(none, 1); }, "length_sampler: lengths is undefined");
+  refused<rt::ValueError>([&] { rt::class_counts(none, 2); }, "class_counts: labels is undefined");
+  refused<rt::ValueError>([&] { rt::class_counts(rt::zeros({1}, rt::DType::int64), huge); },
+                          "class_counts: 9223372036854775807 classes");
+  refused<rt::ValueError>(
+      [&] {
+        rt::class_weights(rt::tensor({infinity, 1.0}));
+      },
+      "class_weights: a count is inf; it must be finite");
+  refused<rt::TypeError>([&] { rt::class_weights(x, rt::DType::int64); }, "class_weights:", "not int64");
+  refused<rt::ValueError>([&] { rt::normalize({not_a_number}, {1}); }, "normalize: a mean is nan");
+  refused<rt::ValueError>([&] { rt::init::normal_(rt::ones({2}), not_a_number, 1); }, "normal_: the mean is");
+  rt::Generator generator(1);
+  for (const auto& [name, transform] :
+       {std::pair<const char*, rt::BatchTransform>{"random_crop", rt::random_crop(1)},
+        {"random_horizontal_flip", rt::random_horizontal_flip(0.5)},
+        {"cutout", rt::cutout(1)},
+        {"normalize", rt::normalize(0, 1)}})
+    refused<rt::ValueError>([&] { transform(rt::Batch{}, generator); }, name,
+                            ": the batch's input is undefined");
+  refused<rt::TypeError>([] { rt::parse_csv("1,2\n", {.dtype = rt::DType::int64}); }, "parse_csv: dtype is");
 }
 
 BOOST_AUTO_TEST_SUITE_END()
