@@ -17,6 +17,8 @@ void check_sparse_teacher(const char* operation, const SparseTeacher& teacher, c
                                     {".log_probs", teacher.log_probs},
                                     {".log_tail", teacher.log_tail}})
     if (!given.defined()) throw ValueError(message("{}: the teacher's {} is missing", operation, name));
+  if (teacher.classes == 0 && !logits.empty() && logits.back() != 0)
+    throw ValueError(message("{}: the teacher's .classes is missing", operation));
   check_distillation_options(operation, {.temperature = teacher.temperature});
   require_floating(operation, teacher.log_probs);
   require_floating(operation, teacher.log_tail);
