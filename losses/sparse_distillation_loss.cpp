@@ -148,6 +148,7 @@ SparseTeacher sparse_teacher(const Tensor& logits, Index k, double temperature) 
 Tensor dense_logits(const SparseTeacher& teacher) {
   const auto& [indices, log_probs, log_tail, classes, temperature] = teacher;
   detail::check_sparse_tensors("dense_logits", teacher);
+  if (classes == 0 && indices.size() > 0) throw ValueError("dense_logits: the teacher's .classes is missing");
   if (indices.dim() == 0 || log_probs.shape() != indices.shape() ||
       log_tail.shape() != detail::row_shape(indices.shape(), indices.dim() - 1) || indices.size(-1) > classes)
     throw ShapeError(

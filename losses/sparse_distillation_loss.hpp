@@ -27,7 +27,8 @@ struct SparseTeacher {
 /// Returns logits [..., C] whose softmax(t/T) is the teacher's distribution, with the remaining probability
 /// spread evenly over the other classes: for losses of dense logits, such as distillation_loss with any
 /// divergence. They are T times the log-probabilities.
-/// Throws: ShapeError if the tensors do not fit together; IndexError if a class is out of range.
+/// Throws: ShapeError if the tensors do not fit together; IndexError if a class is out of range; ValueError
+/// if .classes is missing.
 [[nodiscard]] Tensor dense_logits(const SparseTeacher& teacher);
 
 /// The treatment of the classes that a sparse teacher does not store.

@@ -30,6 +30,8 @@ void check_sparse_tensors(const char* operation, const SparseTeacher& teacher) {
 
 void check_sparse_teacher(const char* operation, const SparseTeacher& teacher, const Shape& logits) {
   check_sparse_tensors(operation, teacher);
+  if (teacher.classes == 0 && !logits.empty() && logits.back() != 0)
+    throw ValueError(message("{}: the teacher's .classes is missing", operation));
   if (logits.empty() || logits.back() != teacher.classes)
     throw ShapeError(message("{}: student has shape {} but the teacher has {} classes; expected (..., {})",
                              operation, logits, teacher.classes, teacher.classes));

@@ -14,6 +14,8 @@
 
 #include "retort/framework/base/error.hpp"
 
+#include "retort/framework/base/error.hpp"
+
 namespace retort {
 namespace detail {
 namespace {
@@ -29,6 +31,12 @@ int default_threads() {
     int threads = 0;
     const auto [end, error] = std::from_chars(text, text + std::strlen(text), threads);
     if (error == std::errc() && *end == '\0' && threads >= 1) return threads;
+    if (*text != '\0')
+      detail::warn_once(
+          "RETORT_NUM_THREADS",
+          message("RETORT_NUM_THREADS is '{}'; it is ignored, since it must be an integer of at "
+                  "least 1",
+                  text));
   }
   cpu_set_t processors;
   if (sched_getaffinity(0, sizeof(processors), &processors) == 0) return std::max(1, CPU_COUNT(&processors));

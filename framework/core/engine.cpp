@@ -45,7 +45,7 @@ Tensor starting_gradient(const char* caller, const Tensor& output, const Tensor&
   if (!output.requires_grad())
     throw GraphError(message(
         "{}: the tensor has no history: nothing it was computed from requires a gradient, or recording was "
-        "off",
+        "off; call set_requires_grad() on a leaf",
         caller));
   if (!given.defined() && output.size() == 1) return ones_like(output);
   if (!given.defined())
@@ -225,10 +225,10 @@ class Backward {
     const std::size_t count = rule.call(
         {flowed, record_ ? connected : std::span<const Tensor>(operation.results), Needs(needs), given_});
     if (count != given_.size())
-      throw GraphError(
-          message("backward of '{}': the rule gave {} gradients for {} inputs; give one per input, "
-                  "undefined where there is none",
-                  operation.name, count, given_.size()));
+      throw GraphError(message(
+          "backward of '{}': the rule gave {} gradient{} for {} input{}; give one per input, "
+          "undefined where there is none",
+          operation.name, count, count == 1 ? "" : "s", given_.size(), given_.size() == 1 ? "" : "s"));
     for (std::size_t i = 0; i < slots_.size(); ++i)
       if (slots_[i] && given_[i].defined()) accumulate(*slots_[i], fitted(operation, i));
   }
@@ -322,8 +322,9 @@ void backward(const Tensor& output, const Tensor& given, BackwardOptions options
 
 Tensors grad(const Tensors& outputs, const Tensors& inputs, GradOptions options) {
   if (!options.grad_outputs.empty() && options.grad_outputs.size() != outputs.size())
-    throw ValueError(
-        message("grad: {} grad_outputs for {} outputs", options.grad_outputs.size(), outputs.size()));
+    throw ValueError(message(
+        "grad: the number of grad_outputs is {}, but that of outputs {}; give one per output, or none",
+        options.grad_outputs.size(), outputs.size()));
   options.grad_outputs.resize(outputs.size());
   for (std::size_t i = 0; i < outputs.size(); ++i)
     options.grad_outputs[i] =

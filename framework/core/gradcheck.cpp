@@ -41,6 +41,8 @@ Tensors prepared(const char* caller, const Tensors& inputs) {
     if (is_floating_point(inputs[i].dtype()) && inputs[i].dtype() != DType::float64)
       throw TypeError(message("{}: input {} is {}; differences need float64, convert it with to()", caller, i,
                               inputs[i].dtype()));
+  if (std::ranges::none_of(inputs, [](const Tensor& x) { return is_floating_point(x.dtype()); }))
+    throw ValueError(message("{}: no input is float64, so there is nothing to check", caller));
   if (std::any_of(inputs.begin(), inputs.end(), [](const Tensor& x) { return x.requires_grad(); }))
     return inputs;
   Tensors copies;

@@ -15,7 +15,9 @@ std::int64_t Tensor::size(std::int64_t d) const {
 }
 
 void Tensor::check_single_element() const {
-  if (size() != 1) throw ShapeError(message("item: shape {} has {} elements, not one", shape(), size()));
+  if (size() != 1)
+    throw ShapeError(
+        message("item: shape {} has {} elements, not one; use values(), or reduce it", shape(), size()));
 }
 
 Tensor Tensor::detach() const { return detail::Access::make(array()); }

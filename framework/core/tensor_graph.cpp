@@ -88,7 +88,8 @@ Tensor Tensor::set_requires_grad(bool value) const {
     throw GraphError(
         "set_requires_grad: the result of an operation always follows its inputs; detach() it first");
   if (value && !is_floating_point(dtype()))
-    throw TypeError(message("set_requires_grad: a {} tensor has no gradient; convert with to()", dtype()));
+    throw TypeError(
+        message("set_requires_grad: a tensor of dtype {} has no gradient; convert it with to()", dtype()));
   if (detail::Leaf* leaf = leaf_of(*this)) {
     leaf->requires_grad = value;
   } else if (value) {

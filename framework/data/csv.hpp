@@ -75,7 +75,7 @@ struct CsvOptions {
 /// CsvMissing::skip_row its row is skipped.
 /// Throws: IoError naming the file and, for an unreadable cell or a row of another length, line and column
 /// (from 1), or all unknown categories; also if the file has no rows, a single column, or lacks a named
-/// column. TypeError if dtype is int64; ValueError if the delimiter is a quote or a line end.
+/// column or has it twice. TypeError if dtype is int64; ValueError if the delimiter is a quote or a line end.
 Dataset load_csv(const std::string& path, const CsvOptions& options = {});
 /// As load_csv, from text in memory; errors use `name` as the file name.
 Dataset parse_csv(std::string_view text, const CsvOptions& options = {}, std::string_view name = "memory");

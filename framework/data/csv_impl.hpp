@@ -121,7 +121,10 @@ class CsvTable {
   CsvTable(const CsvTable&) = delete;
   CsvTable& operator=(const CsvTable&) = delete;
   void describe();
-  void find_label(std::int64_t named);
+  [[noreturn]] void fail_single(std::string_view row) const;
+  std::string names_of_columns() const;
+  void check_once(const std::string& name) const;
+  void find_label();
   void find_categorical();
   bool learn(const CsvRows& row);
   void learn_category(Column& column, const CsvCell& cell);

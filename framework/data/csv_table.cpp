@@ -40,6 +40,22 @@ bool parse_label(std::string_view text, std::int64_t& value) {
   return true;
 }
 
+// Returns true for a number beyond the range of its type; for int64, only if it has no fraction.
+bool is_too_large(std::string_view text, DType dtype) {
+  if (text.starts_with('+') && !text.starts_with("+-")) text.remove_prefix(1);
+  double number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (end != text.data() + text.size() || text.empty()) return false;
+  if (error == std::errc::result_out_of_range) return !is_tiny(text);
+  if (error != std::errc() || !std::isfinite(number)) return false;
+  return dtype == DType::float32 ? std::abs(number) > std::numeric_limits<float>::max()
+                                 : dtype == DType::int64 && std::trunc(number) == number;
+}
+
+std::string shown_delimiter(std::string_view character) {
+  return character == "\t" ? "a tab" : message("'{}'", character);
+}
+
 // The text of a category or a column name.
 std::string unquoted(const CsvCell& cell) {
   std::string text(cell.text);
@@ -75,49 +91,80 @@ CsvTable::CsvTable(const Input& input, const CsvOptions& options) : input_(input
 // Determines columns, header and label column from the first row.
 void CsvTable::describe() {
   bool has_number = false;
-  std::int64_t named = -1;
   CsvRows rows(input_, options_.delimiter);
   if (!rows.next()) input_.fail("has no rows");
   CsvCells cells(input_, rows.text(), rows.line(), options_.delimiter);
   for (CsvCell cell; cells.next(cell);) {
     double number = 0;
     has_number = has_number || parse_number(cell.text, number);
-    if (named < 0 && cell.text == options_.label_name) named = cell.column;
     columns_.emplace_back().name = unquoted(cell);
   }
-  if (columns_.size() == 1) input_.fail("has one column only; inputs and a label are needed");
+  if (columns_.size() == 1) fail_single(rows.text());
   header_ = options_.header.value_or(!has_number);
   if (!header_)
     for (Column& column : columns_) column.name.clear();
-  find_label(named);
+  find_label();
   find_categorical();
   learns_means_ = options_.missing == CsvMissing::mean && options_.means.empty();
   if (!options_.means.empty() && options_.means.size() != columns_.size())
     input_.fail("has {} columns, but {} means are given", columns_.size(), options_.means.size());
 }
 
-void CsvTable::find_label(std::int64_t named) {
+// Names the character of the row that may be the delimiter.
+void CsvTable::fail_single(std::string_view row) const {
+  const std::string_view given(&options_.delimiter, 1);
+  const std::size_t other = row.find_first_of(";\t|,:");
+  input_.fail("has one column only; inputs and a label are needed (.delimiter is {}{})",
+              shown_delimiter(given),
+              other == row.npos ? "" : ", but line 1 contains " + shown_delimiter(row.substr(other, 1)));
+}
+
+std::string CsvTable::names_of_columns() const {
+  constexpr std::size_t most = 20;
+  std::string names;
+  for (std::size_t i = 0; i < std::min(columns_.size(), most); ++i)
+    names += (i > 0 ? ", " : "") + shown_name(columns_[i].name);
+  return names + (columns_.size() > most ? " and others" : "");
+}
+
+// Refuses a name that two columns have.
+void CsvTable::check_once(const std::string& name) const {
+  const auto first = std::ranges::find(columns_, name, &Column::name);
+  if (first == columns_.end()) return;
+  const auto second = std::ranges::find(first + 1, columns_.end(), name, &Column::name);
+  if (second != columns_.end())
+    input_.fail("has the column {} twice, at {} and {} (from 0); give the number instead", shown_name(name),
+                first - columns_.begin(), second - columns_.begin());
+}
+
+void CsvTable::find_label() {
   const auto columns = static_cast<std::int64_t>(columns_.size());
   if (options_.label_name.empty()) {
     label_ = options_.label_column + (options_.label_column < 0 ? columns : 0);
     if (label_ < 0 || label_ >= columns)
       input_.fail("has {} columns, but the label column is {}", columns, options_.label_column);
   } else {
-    label_ = named;
     if (!header_)
       input_.fail("has no header, but the label column is given by name: {}",
                   shown_name(options_.label_name));
-    if (named < 0) input_.fail("has no column {}", shown_name(options_.label_name));
+    check_once(options_.label_name);
+    label_ = std::ranges::find(columns_, options_.label_name, &Column::name) - columns_.begin();
+    if (label_ == columns)
+      input_.fail("has no column {}; its columns are {}", shown_name(options_.label_name),
+                  names_of_columns());
   }
 }
 
 void CsvTable::find_categorical() {
   for (CsvCategorical& each : options_.categorical) {
+    if (header_) check_once(each.column);
     auto found = std::ranges::find(columns_, each.column, &Column::name);
     std::size_t number = 0;
     if ((!header_ || found == columns_.end()) && parse_number(each.column, number))
       found = columns_.begin() + static_cast<std::ptrdiff_t>(std::min(number, columns_.size()));
-    if (found == columns_.end()) input_.fail("has no column {}", shown_name(each.column));
+    if (found == columns_.end())
+      input_.fail("has no column {}; its columns are {}", shown_name(each.column),
+                  header_ ? names_of_columns() : message("numbered from 0 to {}", columns_.size() - 1));
     if (found->categorical) input_.fail("the column {} is categorical twice", shown_name(each.column));
     found->categorical = &each;
     index_categories(*found);
@@ -168,7 +215,8 @@ bool CsvTable::learn(const CsvRows& row) {
         visit(cell, columns_[static_cast<std::size_t>(cell.column)]);
     }
     if (cell.column + 1 != static_cast<std::int64_t>(columns_.size()))
-      input_.fail("line {} has {} columns instead of {}", cell.line, cell.column + 1, columns_.size());
+      input_.fail("line {} has {} column{} instead of {}", cell.line, cell.column + 1,
+                  cell.column == 0 ? "" : "s", columns_.size());
   };
   bool skipped = false;
   if (options_.missing == CsvMissing::skip_row)
@@ -253,12 +301,20 @@ void CsvTable::fail_cell(const CsvCell& cell, std::string_view wanted) const {
   const bool missing = std::ranges::find(options_.missing_values, cell.text) != options_.missing_values.end();
   const bool is_text = !cell.text.empty() && std::isalpha(static_cast<unsigned char>(cell.text.front())) != 0;
   const bool is_input = cell.column != label_ && wanted == "a number";
+  const std::string column =
+      message("{}{}{}", cell.column + 1, header_ ? " " : "", header_ ? shown_name(name) : "");
+  if (cell.column == label_ && missing)
+    input_.fail("line {}, column {}: the label is missing; CsvMissing::skip_row leaves such rows out",
+                cell.line, column);
+  const DType dtype = cell.column == label_ ? label_dtype() : options_.dtype;
+  if (wanted != "a known category" && is_too_large(cell.text, dtype))
+    input_.fail("line {}, column {}: {} is too large for {}", cell.line, column, shown_name(cell.text),
+                dtype);
   const char* const hint = first_row             ? " (set .header = true if line 1 names the columns)"
                            : is_input && missing ? " (.missing says how missing cells are treated)"
                            : is_input && is_text ? " (columns of text are listed in .categorical)"
                                                  : "";
-  input_.fail("line {}, column {}{}{}: {} is not {}{}", cell.line, cell.column + 1, header_ ? " " : "",
-              header_ ? shown_name(name) : "", shown_name(cell.text), wanted, hint);
+  input_.fail("line {}, column {}: {} is not {}{}", cell.line, column, shown_name(cell.text), wanted, hint);
 }
 
 template <class T>
@@ -313,7 +369,8 @@ bool CsvTable::encode(std::string_view row, std::int64_t line, T* inputs, L& lab
     }
   }
   if (cell.column + 1 != static_cast<std::int64_t>(columns_.size()))
-    input_.fail("line {} has {} columns instead of {}", cell.line, cell.column + 1, columns_.size());
+    input_.fail("line {} has {} column{} instead of {}", cell.line, cell.column + 1,
+                cell.column == 0 ? "" : "s", columns_.size());
   return true;
 }
 

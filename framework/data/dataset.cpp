@@ -89,7 +89,7 @@ Dataset Dataset::subset(const std::vector<std::int64_t>& indices) const {
 
 Dataset Dataset::slice(std::int64_t begin, std::int64_t end) const {
   if (begin < 0 || end < begin || end > size())
-    throw IndexError(message("Dataset: rows {} to {} of a dataset of {} rows", begin, end, size()));
+    throw IndexError(message("Dataset::slice: rows {} to {} of a dataset of {} rows", begin, end, size()));
   std::vector<std::int64_t> indices(static_cast<std::size_t>(end - begin));
   for (std::size_t i = 0; i < indices.size(); ++i) indices[i] = begin + static_cast<std::int64_t>(i);
   return subset(indices);

@@ -52,9 +52,10 @@ Sampler weighted_sampler(const Tensor& weights, const WeightedSamplerOptions& op
     throw TypeError(
         message("weighted_sampler: weights are {}; they must be float32 or float64", weights.dtype()));
   auto numbers = std::make_shared<Weights>(weights.values<double>());
-  for (const double weight : *numbers)
-    if (!(weight >= 0) || !std::isfinite(weight))
-      throw ValueError(message("weighted_sampler: weight {} is not a finite number of at least 0", weight));
+  for (std::size_t i = 0; i < numbers->size(); ++i)
+    if (const double weight = (*numbers)[i]; !(weight >= 0) || !std::isfinite(weight))
+      throw ValueError(message(
+          "weighted_sampler: weight {} at position {} is not a finite number of at least 0", weight, i));
   const std::int64_t size = options.size.value_or(weights.size());
   const std::int64_t positive = std::ranges::count_if(*numbers, [](double weight) { return weight > 0; });
   if (size < 0 || positive == 0 || (!options.replacement && positive < size))
@@ -107,9 +108,12 @@ Tensor class_counts(const Tensor& labels, std::int64_t classes) {
   if (labels.dtype() != DType::int64)
     throw TypeError(message("class_counts: labels are {}; they must be int64", labels.dtype()));
   std::vector<std::int64_t> counts(static_cast<std::size_t>(classes));
-  for (const std::int64_t label : labels.data<std::int64_t>()) {
+  const auto numbers = labels.data<std::int64_t>();
+  for (std::size_t i = 0; i < numbers.size(); ++i) {
+    const std::int64_t label = numbers[i];
     if (label < 0 || label >= classes)
-      throw ValueError(message("class_counts: class index {} is out of range [0, {})", label, classes));
+      throw ValueError(
+          message("class_counts: class index {} at position {} is out of range [0, {})", label, i, classes));
     ++counts[static_cast<std::size_t>(label)];
   }
   return tensor(counts);

@@ -1,6 +1,7 @@
 #include "retort/framework/data/sequences.hpp"
 
 #include <algorithm>
+#include <array>
 #include <numeric>
 
 #include "retort/framework/base/error.hpp"
@@ -8,6 +9,13 @@
 #include "retort/framework/data/dataset.hpp"
 
 namespace retort {
+namespace {
+
+constexpr std::array<std::string_view, 4> reserved{"input", "lengths", "mask", "positions"};
+
+const char* plural(std::int64_t count) { return count == 1 ? "" : "s"; }
+
+}  // namespace
 
 SequenceDataset::SequenceDataset(const std::vector<std::vector<std::int64_t>>& sequences,
                                  const NamedTensors& others, std::int64_t padding)
@@ -20,9 +28,20 @@ SequenceDataset::SequenceDataset(const std::vector<std::vector<std::int64_t>>& s
   }
   tokens_ = tensor(all);
   lengths_ = tensor(lengths);
-  NamedTensors named{{"input", lengths_}, {"lengths", lengths_}, {"mask", lengths_}, {"positions", lengths_}};
-  named.insert(named.end(), others.begin(), others.end());
-  static_cast<void>(Dataset(named));  // checks names and rows
+  for (auto other = others.begin(); other != others.end(); ++other) {
+    const auto& [name, tensor] = *other;
+    if (std::ranges::find(reserved, name) != reserved.end())
+      throw ValueError(message("SequenceDataset: the name '{}' is reserved", name));
+    if (name.empty() ||
+        std::any_of(others.begin(), other, [&](const auto& one) { return one.first == name; }))
+      throw ValueError(message("SequenceDataset: the name '{}' is empty or given twice", name));
+    if (!tensor.defined()) throw ValueError(message("SequenceDataset: the tensor '{}' is undefined", name));
+    if (tensor.dim() == 0 || tensor.size(0) != size())
+      throw ShapeError(message(
+          "SequenceDataset: '{}' has {} for {} sequence{}", name,
+          tensor.dim() == 0 ? "shape ()" : message("{} row{}", tensor.size(0), plural(tensor.size(0))),
+          size(), plural(size())));
+  }
 }
 
 std::span<const std::int64_t> SequenceDataset::sequence(std::int64_t row) const {
@@ -37,10 +56,17 @@ const Tensor& SequenceDataset::operator[](std::string_view name) const {
   throw IndexError(message("SequenceDataset: no tensor is called '{}'; give it one row per sequence", name));
 }
 
-Batch SequenceDataset::fetch(std::span<const std::int64_t> rows) const {
+Batch SequenceDataset::select(std::span<const std::int64_t> rows) const {
+  for (const std::int64_t row : rows)
+    if (row < 0 || row >= size())
+      throw IndexError(message("SequenceDataset: row {} is out of range [0, {})", row, size()));
   NamedTensors of_rows = others_;
   of_rows.emplace_back("lengths", lengths_);
-  Batch batch = Dataset(of_rows).rows(rows);  // checks the rows
+  return Dataset(of_rows).rows(rows);
+}
+
+Batch SequenceDataset::fetch(std::span<const std::int64_t> rows) const {
+  Batch batch = select(rows);
   const auto lengths = batch["lengths"].data<std::int64_t>();
   const std::int64_t longest = lengths.empty() ? 0 : *std::ranges::max_element(lengths);
   const Shape shape{static_cast<std::int64_t>(rows.size()), longest};
@@ -65,9 +91,7 @@ Batch SequenceDataset::fetch(std::span<const std::int64_t> rows) const {
 }
 
 SequenceDataset SequenceDataset::subset(std::span<const std::int64_t> rows) const {
-  NamedTensors of_rows = others_;
-  of_rows.emplace_back("lengths", lengths_);
-  const Batch chosen = Dataset(of_rows).rows(rows);  // checks the rows
+  const Batch chosen = select(rows);
   std::vector<std::vector<std::int64_t>> sequences;
   for (const std::int64_t row : rows) {
     const auto from = sequence(row);

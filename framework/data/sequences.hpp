@@ -24,8 +24,8 @@ namespace [[RETORT_EXPORT]] retort {
 /// teacher's logits. The sampler `length_sampler(data.lengths(), batch_size)` reduces padding.
 class SequenceDataset : public RowSource {
  public:
-  /// Throws: ValueError or ShapeError, as Dataset, if a name in `others` is reserved (the three above and
-  /// "input") or repeated, or the number of rows differs from the number of sequences.
+  /// Throws: ValueError if a name in `others` is empty, reserved (the three above and "input") or repeated;
+  /// ShapeError if a number of rows differs from the number of sequences.
   explicit SequenceDataset(const std::vector<std::vector<std::int64_t>>& sequences,
                            const NamedTensors& others = {}, std::int64_t padding = 0);
 
@@ -43,6 +43,8 @@ class SequenceDataset : public RowSource {
   SequenceDataset subset(std::span<const std::int64_t> rows) const;
 
  private:
+  // The lengths and further tensors of these rows, which are checked.
+  Batch select(std::span<const std::int64_t> rows) const;
   std::span<const std::int64_t> sequence(std::int64_t row) const;
 
   Tensor tokens_ = {};   // of all sequences, concatenated

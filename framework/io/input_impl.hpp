@@ -30,6 +30,7 @@ class Input {
   Input(const Input&) = delete;
   Input& operator=(const Input&) = delete;
 
+  const std::string& operation() const { return operation_; }
   std::uint64_t size() const { return size_; }
   /// Copies bytes [offset, offset + count) to `to`.
   /// Throws: IoError if they do not exist.

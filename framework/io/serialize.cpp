@@ -76,7 +76,15 @@ LoadReport load(Module& module, const std::string& path, const LoadOptions& opti
     refuse_unsupported(path, state, members, options.strip_prefix);
     add_tied(state, members);
     LoadReport report;
-    if (!options.strict) report = fit(state, members);
+    if (!options.strict) {
+      const std::string of_file = state.empty() ? "" : state.begin()->first;
+      report = fit(state, members);
+      if (!members.empty() && report.missing.size() == members.size())
+        detail::warn_once("load",
+                          message("load: {}: has no entry of the module, which is unchanged; the file's "
+                                  "first name is '{}' and the module's '{}' (see .strip_prefix)",
+                                  path, of_file, members.front().name));
+    }
     // Converted before the first value is written, so that nothing changes if memory runs out.
     for (const detail::Member& member : members)
       if (const auto found = state.find(member.name); found != state.end())

@@ -31,7 +31,8 @@ void save(const Module& module, const std::string& path);
 
 /// Loads parameters and buffers from a safetensors file, converted to the module's element types.
 /// Edge cases: a tied weight missing from the file is taken from the entry that it is tied to. Entries of an
-/// unsupported type matter only if the module needs them.
+/// unsupported type matter only if the module needs them. If not strict, a file without any of the
+/// module's names changes nothing and causes a warning.
 /// Throws: IoError naming the file and listing all misshaped entries and, if strict, all missing and
 /// unexpected ones; nothing is then changed.
 LoadReport load(Module& module, const std::string& path, const LoadOptions& options = {});

@@ -166,14 +166,19 @@ SparseTeacher load_sparse_teacher(const std::string& path, Metadata* metadata) {
   const auto refuse_if = [&](const std::string& fault) {
     if (!fault.empty()) throw IoError(message("{}: {}: {}", operation, path, fault), path);
   };
-  bool halves = false;
+  bool halves = false, has_indices = false, has_log_probs = false;
   for (const SafetensorsEntry& entry : as_part_of(operation, [&] { return safetensors_entries(path); })) {
+    has_indices = has_indices || entry.name == "indices";
+    has_log_probs = has_log_probs || entry.name == "log_probs";
     halves = halves || (entry.name == "log_probs" && entry.dtype == "F16");
     if (entry.name == "indices" && entry.dtype != "I32")
       refuse_if(message("indices have the dtype {}; expected I32", entry.dtype));
     if (entry.name == "log_probs" && entry.dtype != "F32" && entry.dtype != "F16")
       refuse_if(message("log_probs have the dtype {}; expected F32 or F16", entry.dtype));
   }
+  if (!has_indices || !has_log_probs)
+    refuse_if(message("has no entry '{}'; was it written by save_sparse_teacher?",
+                      has_indices ? "log_probs" : "indices"));
   const StateDict tensors = as_part_of(operation, [&] {
     return load_safetensors(path, {"indices", "log_probs"});
   });
@@ -181,7 +186,8 @@ SparseTeacher load_sparse_teacher(const std::string& path, Metadata* metadata) {
   const auto classes = number_of<std::int64_t>(pairs, "classes");
   const auto temperature = number_of<double>(pairs, "temperature");
   if (!classes || !temperature)
-    refuse_if(message("its metadata has no number '{}'", classes ? "temperature" : "classes"));
+    refuse_if(message("its metadata has no number '{}'; was it written by save_sparse_teacher?",
+                      classes ? "temperature" : "classes"));
   SparseTeacher teacher{.indices = tensors.at("indices"),
                         .log_probs = tensors.at("log_probs"),
                         .classes = *classes,

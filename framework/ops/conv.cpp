@@ -89,17 +89,20 @@ Arguments checked(const char* operation, const Tensor& x, const Tensor& weight, 
                              dims == 1 ? "kernel size" : "kernel height, kernel width"));
   const std::int64_t channels = x.size(1), rows = weight.size(0);
   const std::int64_t out = transposes ? weight.size(1) * groups : rows;
-  if (transposes && rows != channels)
-    throw ShapeError(message("{}: input has shape {} but weight {}; weight must have {} input channels",
-                             operation, x.shape(), weight.shape(), channels));
+  const auto wrong_weight = [&](std::size_t dim, std::int64_t extent) {
+    Shape needed = weight.shape();
+    needed[dim] = extent;
+    return ShapeError(
+        message("{}: input has shape {} but weight {}; with {} input channels{} weight must have "
+                "shape {}",
+                operation, x.shape(), weight.shape(), channels,
+                groups == 1 ? "" : message(" in {} groups", groups), needed));
+  };
+  if (transposes && rows != channels) throw wrong_weight(0, channels);
   if (groups < 1 || channels % groups != 0 || out % groups != 0)
     throw ValueError(message("{}: groups is {}; it must divide the {} input and the {} output channels",
                              operation, groups, channels, out));
-  if (!transposes && weight.size(1) != channels / groups)
-    throw ShapeError(
-        message("{}: input has shape {} but weight {}; with {} groups weight must have {} input "
-                "channels",
-                operation, x.shape(), weight.shape(), groups, channels / groups));
+  if (!transposes && weight.size(1) != channels / groups) throw wrong_weight(1, channels / groups);
   DType dtype = promote(x.dtype(), weight.dtype());
   if (bias.defined()) {
     detail::require_floating(operation, "bias", bias);

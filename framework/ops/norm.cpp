@@ -303,8 +303,10 @@ Tensor batch_norm(const Tensor& x, const Tensor& running_mean, const Tensor& run
   }
   const std::int64_t count = channels == 0 ? 0 : x.size() / channels;
   if (count < 2)
-    throw ValueError(message("{}: input has shape {}; training needs more than one value per channel",
-                             operation, x.shape()));
+    throw ValueError(
+        message("{}: input has shape {}; training needs more than one value per channel; "
+                "use .drop_last or eval()",
+                operation, x.shape()));
   const Operands in(x, weight, bias, {channels}, x.dtype());
   const auto [y, statistics] = channels_forward(in, layout);
   update_running(running_mean, statistics, 0, 1, options.momentum);

@@ -33,7 +33,9 @@ void restore(std::size_t count) {
 
 InterruptGuard::InterruptGuard() {
   if (guarded.exchange(true))
-    throw Error("InterruptGuard: there is one already; make one, where the run begins");
+    throw Error(
+        "InterruptGuard: there is one already in this process; each RunFolder holds one, so keep only one of "
+        "them at a time");
   came = false;
   struct sigaction action {};
   action.sa_handler = retort_note_interrupt;

@@ -27,9 +27,11 @@ class Rows {
       throw ShapeError(message("{}: logits have shape {} and labels {}; expected [N, C] and [N]", metric,
                                logits.shape(), labels.shape()));
     classes = logits.size(1);
-    for (const std::int64_t label : labels.data<std::int64_t>())
-      if (label < 0 || label >= classes)
-        throw IndexError(message("{}: label {} is out of range [0, {})", metric, label, classes));
+    const auto numbers = labels.data<std::int64_t>();
+    for (std::size_t i = 0; i < numbers.size(); ++i)
+      if (numbers[i] < 0 || numbers[i] >= classes)
+        throw IndexError(
+            message("{}: label {} at position {} is out of range [0, {})", metric, numbers[i], i, classes));
     log_probabilities_ = no_grad([&] { return log_softmax(logits, 1, DType::float64); });
     labels_ = labels;
   }

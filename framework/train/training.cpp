@@ -4,6 +4,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cmath>
@@ -53,11 +54,18 @@ std::string settings_text(const JsonFields& settings) {
   return settings.empty() ? "{}\n" : text + "\n}\n";
 }
 
+/// A line of settings.json without its indentation and comma.
+std::string_view setting(std::string_view line) {
+  line.remove_prefix(std::min(line.find_first_not_of(' '), line.size()));
+  if (line.ends_with(',')) line.remove_suffix(1);
+  return line;
+}
+
 /// Describes the first line that differs between two texts.
 std::string difference(const std::string& was, const std::string& is) {
   std::istringstream first(was), second(is);
   for (std::string a, b; std::getline(second, b);)
-    if (!std::getline(first, a) || a != b) return message("{} there,{} now", a, b);
+    if (!std::getline(first, a) || a != b) return message("{} there, {} now", setting(a), setting(b));
   return "settings that are no longer known";
 }
 

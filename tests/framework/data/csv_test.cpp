@@ -89,7 +89,7 @@ BOOST_AUTO_TEST_CASE(numbers_too_small_for_their_type_are_zero) {
        {std::string("1e39"), std::string("1e99999999999999999999"), std::string("1e9223372036854775807"),
         "1" + zeros, "0.01" + zeros + "e500", "1" + zeros + ".5e-10"})
     BOOST_CHECK_EXCEPTION(parse_csv("1,2\n" + large + ",2\n"), IoError,
-                          says("line 2, column 1", "is not a number"));
+                          says("line 2, column 1", "is too large for float32"));
 }
 
 BOOST_AUTO_TEST_CASE(what_is_wrong_is_named_with_its_place) {
@@ -103,14 +103,23 @@ BOOST_AUTO_TEST_CASE(what_is_wrong_is_named_with_its_place) {
       {"1,2,3\n4,,6\n", {}, "line 2, column 2: '' is not a number"},
       {"a,b\n1,2\n3,2.5\n", {.label_dtype = DType::int64}, "line 3, column 2 'b': '2.5' is not an integer"},
       {"a,b\n1,2\n3,x\n", {}, "line 3, column 2 'b': 'x' is not a number"},
+      {"1,2\n3,\n", {}, "line 2, column 2: the label is missing; CsvMissing::skip_row leaves such rows out"},
+      {"1,2\n-1e39,2\n", {}, "line 2, column 1: '-1e39' is too large for float32"},
+      {"1,2\n3,1e30\n", {.label_dtype = DType::int64}, "line 2, column 2: '1e30' is too large for int64"},
+      {"a;b\n1;2\n", {}, "(.delimiter is ',', but line 1 contains ';')"},
+      {"a\n1\n", {}, "has one column only; inputs and a label are needed (.delimiter is ',')"},
+      {"a,b,a\n1,2,3\n", {.label_name = "a"}, "has the column 'a' twice, at 0 and 2 (from 0)"},
+      {"a,b\n1,2\n", {.label_name = "klass"}, "has no column 'klass'; its columns are 'a', 'b'"},
+      {"a,b\n1,2\n", {.categorical = {{"klass"}}}, "has no column 'klass'; its columns are 'a', 'b'"},
+      {"1,2\n", {.categorical = {{"klass"}}}, "has no column 'klass'; its columns are numbered from 0 to 1"},
       {"1,2x\n", {}, "line 1, column 2: '2x' is not a number"},
       {"a,2\n3,4\n", {}, "set .header = true"},
-      {"1,2\n1e999,2\n", {}, "line 2, column 1: '1e999' is not a number"},
+      {"1,2\n1e999,2\n", {}, "line 2, column 1: '1e999' is too large for float32"},
       {"1,2\n--1,2\n", {}, "'--1'"},
       {"1,2\n+-1,2\n", {}, "'+-1'"},
       {"1,2\n0x10,2\n", {}, "'0x10'"},
       {"1,2\n\n1,2,3\n", {}, "line 3 has 3 columns instead of 2"},
-      {"1,2\n1\n", {}, "line 2 has 1 columns instead of 2"},
+      {"1,2\n1\n", {}, "line 2 has 1 column instead of 2"},
       {"a,b\n1,2,3\n", {}, "line 2 has 3 columns instead of 2"},
       {"1,2\n\"1,2\n", {}, "line 2, column 1: the quote is not closed"},
       {"1,2\n\"1\"5,2\n", {}, "line 2, column 1: text follows the closing quote"},
@@ -130,7 +139,8 @@ BOOST_AUTO_TEST_CASE(what_is_wrong_is_named_with_its_place) {
     BOOST_CHECK_EXCEPTION(parse_csv(broken.text, broken.options, "table.csv"), IoError,
                           says("table.csv", broken.cause));
   }
-  BOOST_CHECK_THROW(parse_csv("1,2\n", {.delimiter = '"'}), ValueError);
+  BOOST_CHECK_EXCEPTION(parse_csv("1,2\n", {.delimiter = '"'}), ValueError, says("parse_csv: the delimiter"));
+  BOOST_CHECK_EXCEPTION(parse_csv("1,2\n", {.dtype = DType::int64}), TypeError, says("parse_csv: dtype"));
 }
 
 BOOST_AUTO_TEST_CASE(files) {

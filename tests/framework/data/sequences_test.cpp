@@ -5,6 +5,7 @@
 #include <set>
 
 #include "retort/retort.hpp"
+#include "tests_support.hpp"
 
 using namespace retort;
 
@@ -50,7 +51,18 @@ BOOST_AUTO_TEST_CASE(rows_and_names_that_do_not_fit_are_refused) {
   BOOST_CHECK_THROW(three().subset(Numbers{-1}), IndexError);
   BOOST_CHECK_THROW(SequenceDataset({{1}}, {{"mask", ones({1})}}), ValueError);
   BOOST_CHECK_THROW(SequenceDataset({{1}}, {{"input", ones({1})}}), ValueError);
-  BOOST_CHECK_THROW(SequenceDataset({{1}}, {{"target", ones({2})}}), ShapeError);
+  const auto text_of = [](const NamedTensors& others) {
+    return tests::thrown_text<Error>([&] { SequenceDataset({{1}, {2}, {3}}, others); });
+  };
+  BOOST_TEST(text_of({{"mask", ones({3})}}) == "SequenceDataset: the name 'mask' is reserved");
+  BOOST_TEST(text_of({{"a", ones({3})}, {"a", ones({3})}}) ==
+             "SequenceDataset: the name 'a' is empty or given twice");
+  BOOST_TEST(text_of({{"target", ones({1})}}) == "SequenceDataset: 'target' has 1 row for 3 sequences");
+  BOOST_TEST(text_of({{"target", sum(ones({1}))}}) ==
+             "SequenceDataset: 'target' has shape () for 3 sequences");
+  BOOST_TEST(text_of({{"target", {}}}) == "SequenceDataset: the tensor 'target' is undefined");
+  BOOST_TEST(tests::thrown_text<IndexError>([] { (void)three().fetch(Numbers{3}); }) ==
+             "SequenceDataset: row 3 is out of range [0, 3)");
 }
 
 BOOST_AUTO_TEST_CASE(batches_of_similar_lengths) {

@@ -8,6 +8,7 @@
 #include "retort/framework/base/random.hpp"
 #include "retort/framework/io/safetensors.hpp"
 #include "retort/framework/nn/module.hpp"
+#include "tests_support.hpp"
 
 using namespace retort;
 using namespace retort::tests;
@@ -105,6 +106,21 @@ BOOST_AUTO_TEST_CASE(without_strictness_the_report_names_what_differs) {
   save_safetensors(folder / "m", {{"a.x", ones({1})}, {"x", ones({1})}});
   BOOST_CHECK_EXCEPTION(load(module, folder / "m", {.strict = false, .strip_prefix = "a."}), IoError,
                         says("two of its entries are named 'x'"));
+}
+
+BOOST_AUTO_TEST_CASE(a_file_without_any_name_of_the_module_causes_a_warning) {
+  const TemporaryFolder folder;
+  save_safetensors(folder / "m", {{"net.first.weight", full({2, 2}, 7)}});
+  std::vector<std::string> warnings;
+  const WarningHandler before =
+      set_warning_handler([&](std::string_view text) { warnings.emplace_back(text); });
+  Pair module(2);
+  for (int i = 0; i < 2; ++i) load(module, folder / "m", {.strict = false});
+  load(module, folder / "m", {.strict = false, .strip_prefix = "net."});
+  set_warning_handler(before);
+  BOOST_REQUIRE(warnings.size() == 1U);
+  BOOST_TEST(
+      contains(warnings[0], "the file's first name is 'net.first.weight' and the module's 'first.weight'"));
 }
 
 BOOST_AUTO_TEST_CASE(an_unsupported_type_is_an_error_where_the_module_needs_it) {

@@ -138,7 +138,7 @@ BOOST_AUTO_TEST_CASE(bad_files_are_refused) {
     change(file);
     file.check(part);
   };
-  bad("no entry 'indices'", [](File& f) { f.indices = {}; });
+  bad("no entry 'indices'; was it written by save_sparse_teacher?", [](File& f) { f.indices = {}; });
   bad("no entry 'log_probs'", [](File& f) { f.log_probs = {}; });
   bad("indices have the dtype I64", [](File& f) { f.integers = IntegerStorage::as_is; });
   bad("log_probs have the dtype BF16", [](File& f) { f.floats = FloatStorage::bfloat16; });

@@ -1,0 +1,83 @@
+// What the messages of common mistakes say.
+#include <boost/test/unit_test.hpp>
+#include <retort/retort.hpp>
+
+#include "framework/io/files.hpp"
+#include "tests_support.hpp"
+
+using namespace retort;
+using namespace retort::tests;
+
+BOOST_AUTO_TEST_SUITE(messages)
+
+BOOST_AUTO_TEST_CASE(of_tensors_and_gradients) {
+  BOOST_TEST(thrown_text<ShapeError>([] { (void)ones({3}).item<float>(); }) ==
+             "item: shape (3) has 3 elements, not one; use values(), or reduce it");
+  BOOST_TEST(thrown_text<TypeError>([] { arange(3).set_requires_grad(); }) ==
+             "set_requires_grad: a tensor of dtype int64 has no gradient; convert it with to()");
+  BOOST_TEST(contains(thrown_text<GraphError>([] { sum(ones({3})).backward(); }),
+                      "call set_requires_grad() on a leaf"));
+  const auto f = [](const Tensors&) { return ones({1}, DType::float64); };
+  BOOST_TEST(thrown_text<ValueError>([&] { (void)gradcheck(f, {}); }) ==
+             "gradcheck: no input is float64, so there is nothing to check");
+  BOOST_CHECK_THROW((void)gradgradcheck(f, {arange(3)}), ValueError);
+}
+
+BOOST_AUTO_TEST_CASE(of_layers) {
+  BatchNorm1d norm(2);
+  BOOST_TEST(contains(thrown_text<ValueError>([&] {
+                        (void)norm(ones({1, 2}));
+                      }),
+                      "use .drop_last or eval()"));
+  BOOST_TEST(
+      thrown_text<ShapeError>([] {
+        (void)conv2d(ones({1, 3, 8, 8}), ones({5, 4, 3, 3}), {});
+      }) ==
+      "conv2d: input has shape (1, 3, 8, 8) but weight (5, 4, 3, 3); with 3 input channels weight must "
+      "have shape (5, 3, 3, 3)");
+  BOOST_TEST(contains(thrown_text<ShapeError>([] {
+                        (void)conv2d(ones({1, 4, 8, 8}), ones({6, 4, 3, 3}), {}, {.groups = 2});
+                      }),
+                      "with 4 input channels in 2 groups weight must have shape (6, 2, 3, 3)"));
+}
+
+BOOST_AUTO_TEST_CASE(of_data_and_metrics) {
+  BOOST_TEST(thrown_text<IndexError>([] { (void)Dataset(ones({5}), ones({5})).slice(2, 7); }) ==
+             "Dataset::slice: rows 2 to 7 of a dataset of 5 rows");
+  BOOST_TEST(thrown_text<ValueError>([] {
+               (void)weighted_sampler(tensor({1.0, -1.0}));
+             }) == "weighted_sampler: weight -1 at position 1 is not a finite number of at least 0");
+  BOOST_TEST(thrown_text<ValueError>([] {
+               (void)class_counts(tensor({0, 1, 3}), 3);
+             }) == "class_counts: class index 3 at position 2 is out of range [0, 3)");
+  BOOST_TEST(thrown_text<IndexError>([] {
+               (void)metrics::accuracy(ones({2, 3}), tensor({0, 3}));
+             }) == "accuracy: label 3 at position 1 is out of range [0, 3)");
+}
+
+BOOST_AUTO_TEST_CASE(of_sparse_teachers) {
+  const Tensor logits = ones({2, 4});
+  SparseTeacher teacher = sparse_teacher(logits, 2, 1);
+  teacher.classes = 0;
+  BOOST_TEST(thrown_text<ValueError>([&] {
+               (void)sparse_distillation_loss({.student = logits, .teacher = teacher});
+             }) == "sparse_distillation_loss: the teacher's .classes is missing");
+  BOOST_TEST(thrown_text<ValueError>([&] { (void)dense_logits(teacher); }) ==
+             "dense_logits: the teacher's .classes is missing");
+}
+
+BOOST_AUTO_TEST_CASE(of_run_folders) {
+  const TemporaryFolder folder;
+  { const RunFolder run(folder / "a", {{"lr", 0.1}, {"data", "a"}}); }
+  BOOST_TEST(contains(thrown_text<ValueError>([&] {
+                        const RunFolder run(folder / "a", {{"lr", 0.2}, {"data", "a"}});
+                      }),
+                      "(\"lr\": 0.1 there, \"lr\": 0.2 now)"));
+  const RunFolder run(folder / "a", {{"lr", 0.1}, {"data", "a"}});
+  BOOST_TEST(
+      thrown_text<Error>([&] { const RunFolder second(folder / "b", {}); }) ==
+      "InterruptGuard: there is one already in this process; each RunFolder holds one, so keep only one of "
+      "them at a time");
+}
+
+BOOST_AUTO_TEST_SUITE_END()
