@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "framework/ops/twins.hpp"
+#include "framework/ops/references.hpp"
 #include "retort/retort.hpp"
 
 namespace retort::tests {
@@ -26,7 +26,7 @@ struct OpCase {
   std::string name = {};     ///< the public function's
   std::string variant = {};  ///< distinguishes several rows of one function
   Function call = {};
-  Function twin = {};                 ///< its definition in float64, as an xtensor expression or loops
+  Function reference = {};            ///< its definition in float64, as an xtensor expression or loops
   std::vector<Tensors> samples = {};  ///< float64 (and int64) arguments: some sizes, one element, none
   std::vector<Refused> refused = {};
   bool differentiable = true;       ///< false: the result is int64

@@ -4,7 +4,7 @@
 #include <limits>
 #include <string>
 
-#include "framework/ops/twins.hpp"
+#include "framework/ops/references.hpp"
 #include "retort/retort.hpp"
 #include "tests_support.hpp"
 

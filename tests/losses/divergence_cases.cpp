@@ -70,7 +70,7 @@ Tensor row_weights(const Tensor& logits) {
   return uniform({logits.size(0)}, 5, 0.5, 2).to(DType::float32).to(logits.dtype());
 }
 
-Tensor twin(In in, const DistillationLossOptions& options) {
+Tensor reference(In in, const DistillationLossOptions& options) {
   const Tensor weights = row_weights(in[0]);
   double divisor = 0, total = 0;
   const Tensor terms = build({in[0].size(0)}, [&](const std::vector<std::int64_t>& row) {
@@ -116,7 +116,7 @@ std::vector<OpCase> divergence_cases() {
                        {.student = in[0], .teacher = in[1], .labels = in[2], .weight = row_weights(in[0])},
                        options);
                  },
-             .twin = [options](In in) { return twin(in, options); },
+             .reference = [options](In in) { return reference(in, options); },
              .samples = samples,
              .refused = {{Refusal::shape, {uniform({5, 4}, 1), uniform({5, 3}, 1), indices({5}, 1, 3)}}},
              .float32_tolerance = 1e-4});

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "framework/ops/twins.hpp"
+#include "framework/ops/references.hpp"
 #include "retort/retort.hpp"
 #include "tests_support.hpp"
 

@@ -48,7 +48,7 @@ std::vector<OpCase> divergences() {
                [=](In in) {
                  return kl_div(in[0], in[1], {.reduction = reduction, .log_target = log_target});
                },
-           .twin =
+           .reference =
                [=](In in) {
                  const Tensor terms = each(in[0], in[1], [=](double x, double t) {
                    return log_target ? std::exp(t) * (t - x) : positive_part(t) - t * x;
@@ -112,7 +112,7 @@ std::vector<OpCase> classifications() {
     rows.push_back({.name = "nll_loss",
                     .variant = how,
                     .call = [=](In in) { return nll_loss(in[0], in[1], {.reduction = reduction}); },
-                    .twin = [=](In in) { return settled(picked(in[0], in[1], Tensor(), -100)); },
+                    .reference = [=](In in) { return settled(picked(in[0], in[1], Tensor(), -100)); },
                     .samples = samples,
                     .refused = refused});
     rows.push_back({.name = "nll_loss",
@@ -122,14 +122,14 @@ std::vector<OpCase> classifications() {
                           return nll_loss(in[0], in[1],
                                           {.weight = weight, .ignore_index = 2, .reduction = reduction});
                         },
-                    .twin = [=](In in) { return settled(picked(in[0], in[1], weight, 2)); },
+                    .reference = [=](In in) { return settled(picked(in[0], in[1], weight, 2)); },
                     .samples = {{uniform({9, 4}, 1), indices({9}, 2, 4)},
                                 {uniform({3, 4, 5}, 1), indices({3, 5}, 2, 4)}}});
     rows.push_back(
         {.name = "cross_entropy",
          .variant = how,
          .call = [=](In in) { return cross_entropy(in[0], in[1], {.reduction = reduction}); },
-         .twin = [=](In in) { return settled(picked(log_probabilities(in[0]), in[1], Tensor(), -100)); },
+         .reference = [=](In in) { return settled(picked(log_probabilities(in[0]), in[1], Tensor(), -100)); },
          .samples = samples,
          .refused = refused});
     rows.push_back(
@@ -141,7 +141,7 @@ std::vector<OpCase> classifications() {
                    in[0], in[1],
                    {.weight = weight, .ignore_index = 2, .reduction = reduction, .label_smoothing = 0.1});
              },
-         .twin =
+         .reference =
              [=](In in) {
                const Tensor log_p = log_probabilities(in[0]);
                Picked all = picked(log_p, in[1], weight, 2);
@@ -166,7 +166,7 @@ std::vector<OpCase> classifications() {
                               in[0], in[1],
                               {.weight = weight, .reduction = reduction, .label_smoothing = 0.2});
                         },
-                    .twin =
+                    .reference =
                         [=](In in) {
                           const Tensor log_p = log_probabilities(in[0]);
                           Shape places = in[0].shape();
@@ -196,7 +196,7 @@ std::vector<OpCase> regressions() {
     rows.push_back({.name = "mse_loss",
                     .variant = std::string(name(reduction)),
                     .call = [=](In in) { return mse_loss(in[0], in[1], {.reduction = reduction}); },
-                    .twin =
+                    .reference =
                         [=](In in) {
                           const Tensor terms =
                               each(in[0], in[1], [](double a, double b) { return (a - b) * (a - b); });
@@ -259,7 +259,7 @@ std::vector<OpCase> distillations() {
                    {.student = in[0], .teacher = in[1], .labels = in[2]},
                    {.temperature = 3, .alpha = 0.7, .reduction = reduction, .detach_teacher = false});
              },
-         .twin = [=](In in) { return distilled_rows(in[0], in[1], in[2], Tensor(), 3, 0.7, reduction); },
+         .reference = [=](In in) { return distilled_rows(in[0], in[1], in[2], Tensor(), 3, 0.7, reduction); },
          .samples = {{uniform({5, 4}, 1), uniform({5, 4}, 2), indices({5}, 3, 4)},
                      {uniform({2, 3, 17}, 1), uniform({2, 3, 17}, 2), indices({2, 3}, 3, 17)},
                      {uniform({1, 1}, 1), uniform({1, 1}, 2), indices({1}, 3, 1)},
@@ -276,7 +276,7 @@ std::vector<OpCase> distillations() {
                    {.student = in[0], .teacher = in[1], .mask = in[2]},
                    {.temperature = 2, .alpha = 1, .reduction = reduction, .detach_teacher = false});
              },
-         .twin = [=](In in) { return distilled_rows(in[0], in[1], Tensor(), in[2], 2, 1, reduction); },
+         .reference = [=](In in) { return distilled_rows(in[0], in[1], Tensor(), in[2], 2, 1, reduction); },
          .samples = {{uniform({7, 4}, 1), uniform({7, 4}, 2), indices({7}, 3, 2)},
                      {uniform({3, 5}, 1), uniform({3, 5}, 2), zeros({3}, DType::int64)}},
          .refused = {{Refusal::value,
@@ -289,7 +289,7 @@ std::vector<OpCase> distillations() {
            [](In in) {
              return distillation_loss({.student = in[0], .teacher = in[1], .labels = in[2]}, {.alpha = 0});
            },
-       .twin =
+       .reference =
            [](In in) { return distilled_rows(in[0], in[1], in[2], Tensor(), 1, 0, Reduction::batchmean); },
        .samples = {{uniform({5, 4}, 1), uniform({5, 4}, 2), indices({5}, 3, 4)}},
        .promotes = false});  // the teacher is not read
@@ -329,7 +329,7 @@ std::vector<OpCase> linear_distillations() {
                                                 .labels = in[3]},
                                                options);
              },
-         .twin =
+         .reference =
              [=](In in) {
                const Tensor student = linear_logits(in[0], in[1], in[2]);
                return distilled_rows(student, fixed_teacher(student.shape(), in[0]), in[3], Tensor(), 2, 0.6,
@@ -354,7 +354,7 @@ std::vector<OpCase> linear_distillations() {
                              .mask = in[2]},
                             {.temperature = 3});
                       },
-                  .twin =
+                  .reference =
                       [](In in) {
                         const Tensor teacher = linear_logits(fixed_teacher({in[0].size(0), 5}, in[0]),
                                                              fixed_teacher({in[1].size(0), 5}, in[0]),
@@ -376,7 +376,7 @@ std::vector<OpCase> linear_distillations() {
                              .teacher_sparse = sparse_teacher(teacher.to(DType::float64), in[1].size(0), 3)},
                             {.alpha = 0.7});
                       },
-                  .twin =
+                  .reference =
                       [](In in) {
                         const Tensor teacher = fixed_teacher({in[0].size(0), in[1].size(0)}, in[0]);
                         return distilled_rows(linear_logits(in[0], in[1], Tensor()), teacher, in[2], Tensor(),
@@ -393,7 +393,7 @@ std::vector<OpCase> linear_distillations() {
                             {.hidden = in[0], .weight = in[1], .teacher_logits = in[2]},
                             {.temperature = 2, .detach_teacher = false});
                       },
-                  .twin =
+                  .reference =
                       [](In in) {
                         return distilled_rows(linear_logits(in[0], in[1], Tensor()), in[2], Tensor(),
                                               Tensor(), 2, 1, Reduction::batchmean);

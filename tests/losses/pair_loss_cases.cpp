@@ -22,7 +22,7 @@ void append(std::vector<OpCase>& rows, const OpCase& row, const Call& call, cons
     rows.push_back(row);
     rows.back().variant = std::string(name(reduction)) + (row.variant.empty() ? "" : ", " + row.variant);
     rows.back().call = [=](In in) { return call(in, reduction); };
-    rows.back().twin = [=](In in) { return reduced(terms(in), reduction); };
+    rows.back().reference = [=](In in) { return reduced(terms(in), reduction); };
   }
 }
 

@@ -6,7 +6,7 @@
 #include <random>
 #include <string>
 
-#include "framework/ops/twins.hpp"
+#include "framework/ops/references.hpp"
 #include "retort/losses/linear_distillation_loss.hpp"
 #include "retort/retort.hpp"
 

@@ -125,7 +125,7 @@ std::vector<OpCase> feature_rows() {
                                      {Refusal::type, {uniform({3, 2}, 1), indices({3, 2}, 1, 4)}}};
   return {{.name = "attention_transfer_loss",
            .call = [](In in) { return attention_transfer_loss(in[0], in[1]); },
-           .twin = [](In in) { return scalar(mean_of(maps(in[0]), maps(in[1]), square)); },
+           .reference = [](In in) { return scalar(mean_of(maps(in[0]), maps(in[1]), square)); },
            .samples = {{images(2, 3, 2, 1), images(2, 4, 2, 2)},
                        {images(1, 1, 3, 3), images(1, 1, 3, 4)},
                        {images(1, 1, 1, 5), images(1, 1, 1, 6)},
@@ -135,7 +135,7 @@ std::vector<OpCase> feature_rows() {
                        {Refusal::shape, {uniform({2, 3}, 1), uniform({2, 3}, 1)}}}},
           {.name = "similarity_preserving_loss",
            .call = [](In in) { return similarity_preserving_loss(in[0], in[1]); },
-           .twin = [](In in) { return scalar(mean_of(similarity(in[0]), similarity(in[1]), square)); },
+           .reference = [](In in) { return scalar(mean_of(similarity(in[0]), similarity(in[1]), square)); },
            .samples = {{uniform({4, 3}, 1), uniform({4, 5}, 2)},
                        {uniform({3, 2, 2}, 1), uniform({3, 7}, 2)},
                        {uniform({1, 1}, 1), uniform({1, 1}, 2)},
@@ -143,12 +143,12 @@ std::vector<OpCase> feature_rows() {
            .refused = refused},
           {.name = "relational_distance_loss",
            .call = [](In in) { return relational_distance_loss(in[0], in[1]); },
-           .twin = [](In in) { return scalar(mean_of(distances(in[0]), distances(in[1]), smooth)); },
+           .reference = [](In in) { return scalar(mean_of(distances(in[0]), distances(in[1]), smooth)); },
            .samples = vectors,
            .refused = refused},
           {.name = "relational_angle_loss",
            .call = [](In in) { return relational_angle_loss(in[0], in[1]); },
-           .twin = [](In in) { return scalar(mean_of(angles(in[0]), angles(in[1]), smooth)); },
+           .reference = [](In in) { return scalar(mean_of(angles(in[0]), angles(in[1]), smooth)); },
            .samples = {{uniform({4, 3}, 1), uniform({4, 2}, 2)},
                        {uniform({3, 3}, 5), uniform({3, 3}, 6)},
                        {uniform({1, 1}, 5), uniform({1, 1}, 6)},
@@ -226,7 +226,7 @@ std::vector<OpCase> logit_rows() {
                      {.student = in[0], .teacher = in[1], .labels = in[2]},
                      {.temperature = 3, .alpha = 0.7, .beta = 2, .detach_teacher = false});
                },
-           .twin =
+           .reference =
                [](In in) {
                  const Matrix s = rows_of(in[0]), t = rows_of(in[1]);
                  double sum = 0;
@@ -246,7 +246,7 @@ std::vector<OpCase> logit_rows() {
                  return dist_loss(in[0], in[1],
                                   {.beta = 0.5, .gamma = 2, .temperature = 2, .detach_teacher = false});
                },
-           .twin = [](In in) { return scalar(dist(in[0], in[1])); },
+           .reference = [](In in) { return scalar(dist(in[0], in[1])); },
            .samples = {{uniform({5, 4}, 1), uniform({5, 4}, 2)},
                        {uniform({3, 6}, 1), uniform({3, 6}, 2)},
                        {uniform({1, 1}, 1), uniform({1, 1}, 2)},
@@ -257,7 +257,7 @@ std::vector<OpCase> logit_rows() {
                [](In in) {
                  return mix_teachers({in[0], in[1]}, {0.3, 0.6}, 2);
                },
-           .twin =
+           .reference =
                [](In in) {
                  const auto softened_rows = [](const Tensor& x) {
                    return along(x, -1, [](const Doubles& row) { return softened(row, 2); });
@@ -304,7 +304,7 @@ std::vector<OpCase> sparse_rows() {
                         const Tensor classes = broadcast_to(2 * arange(in[0].size(1)), in[0].shape());
                         return dense_logits({classes, in[0], in[1], 7, 3});
                       },
-                  .twin =
+                  .reference =
                       [](In in) {
                         const Matrix kept = rows_of(in[0]);
                         Doubles values;
@@ -337,7 +337,7 @@ std::vector<OpCase> sparse_rows() {
                       .labels = in[1]},
                      {.alpha = 0.6, .tail = tail, .reduction = reduction});
                },
-           .twin =
+           .reference =
                [=](In in) {
                  const Matrix s = rows_of(in[0]);
                  const Matrix t = rows_of(uniform(in[0].shape(), 21).to(DType::float32).to(DType::float64));

@@ -5,7 +5,7 @@
 #include <iostream>
 #include <vector>
 
-#include "framework/ops/twins.hpp"
+#include "framework/ops/references.hpp"
 #include "retort/retort.hpp"
 
 using namespace retort;

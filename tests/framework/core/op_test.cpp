@@ -21,11 +21,11 @@ Tensor cube(const Tensor& x) {
 }
 
 Tensor product(const Tensor& a, const Tensor& b) {
-  const auto twin = [](const Tensors& in) { return in[0] * in[1]; };
+  const auto reference = [](const Tensors& in) { return in[0] * in[1]; };
   return record({.name = "product",
                  .inputs = {a, b},
                  .value = a.detach() * b.detach(),
-                 .vjp = vjp_by_reference(twin, {a, b})});
+                 .vjp = vjp_by_reference(reference, {a, b})});
 }
 
 }  // namespace

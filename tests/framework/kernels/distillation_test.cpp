@@ -24,9 +24,9 @@ std::vector<Long> log_softmax(const std::vector<Long>& z, Long temperature) {
 
 /// A row as its definition has it, in T's range: a teacher's probability that T rounds to 0 takes no part.
 template <class T>
-struct Twin {
-  Twin(const std::vector<Long>& s, const std::vector<Long>& t, std::int64_t label, double temperature,
-       double alpha) {
+struct Reference {
+  Reference(const std::vector<Long>& s, const std::vector<Long>& t, std::int64_t label, double temperature,
+            double alpha) {
     const auto n = s.size();
     const Long scale = alpha > 0 ? temperature : 1;
     const auto q = log_softmax(s, scale), plain = log_softmax(s, 1);
@@ -122,13 +122,14 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(loss_and_gradients_equal_the_definition, T, FloatT
         });
         for (std::int64_t i = 0; i < rows; ++i) {
           const bool in = !with_mask || mask[i] != 0;
-          const Twin<T> twin(row_of(s, i, classes), row_of(t, i, classes), labels[i], temperature, alpha);
-          const bool defined = !std::isnan(twin.loss);  // not where all classes are masked
+          const Reference<T> reference(row_of(s, i, classes), row_of(t, i, classes), labels[i], temperature,
+                                       alpha);
+          const bool defined = !std::isnan(reference.loss);  // not where all classes are masked
           if (!with_loss)
             BOOST_TEST(std::isnan(result[i]));  // untouched
           else if (in)
-            losses.see(static_cast<double>(result[i]), static_cast<double>(twin.loss),
-                       bound * static_cast<double>(twin.loss_size));
+            losses.see(static_cast<double>(result[i]), static_cast<double>(reference.loss),
+                       bound * static_cast<double>(reference.loss_size));
           else
             BOOST_TEST(result[i] == T{0});
           const Long upstream = 0.25L * (with_g ? g[i] : T{1});
@@ -140,11 +141,13 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(loss_and_gradients_equal_the_definition, T, FloatT
               if (with_dt) BOOST_TEST(dt == T{0});
             } else if (defined) {
               if (with_ds)
-                of_student.see(static_cast<double>(ds), static_cast<double>(upstream * twin.ds[k]),
-                               bound * static_cast<double>(std::fabs(upstream) * twin.ds_size[k]) + least);
+                of_student.see(
+                    static_cast<double>(ds), static_cast<double>(upstream * reference.ds[k]),
+                    bound * static_cast<double>(std::fabs(upstream) * reference.ds_size[k]) + least);
               if (with_dt)
-                of_teacher.see(static_cast<double>(dt), static_cast<double>(upstream * twin.dt[k]),
-                               bound * static_cast<double>(std::fabs(upstream) * twin.dt_size[k]) + least);
+                of_teacher.see(
+                    static_cast<double>(dt), static_cast<double>(upstream * reference.dt[k]),
+                    bound * static_cast<double>(std::fabs(upstream) * reference.dt_size[k]) + least);
             }
           }
         }

@@ -13,8 +13,8 @@ namespace {
 
 /// A parameter, its gradients and up to three pieces of state, updated by the kernel in T and by one line per
 /// element in double.
-template <class T, class Kernel, class Twin>
-void compare(const char* name, Kernel kernel, Twin twin) {
+template <class T, class Kernel, class Reference>
+void compare(const char* name, Kernel kernel, Reference reference) {
   Worst worst;
   for (std::int64_t n : {0, 1, 3, 7, 8, 9, 17, 33, 100, 140'000}) {
     const auto start = random_values<T>(n, -1, 1, 1);
@@ -35,7 +35,7 @@ void compare(const char* name, Kernel kernel, Twin twin) {
     for (std::int64_t i = 0; i < n; ++i) {
       double p = static_cast<double>(start[i]), state[3] = {0, 0, 0};
       int step = 0;
-      for (const auto& g : gradients) twin(++step, p, static_cast<double>(g[i]), state);
+      for (const auto& g : gradients) reference(++step, p, static_cast<double>(g[i]), state);
       worst.see(static_cast<double>(trained[i]), p, 64 * epsilon<T> * (1 + std::fabs(p)));
       for (int k = 0; k < 3; ++k)
         worst.see(static_cast<double>(trained[(k + 1) * n + i]), state[k],

@@ -14,9 +14,9 @@ namespace {
 
 /// One case of the family: [outer, classes, inner], as x86's widest type computes it.
 template <class T>
-class Twin {
+class Reference {
  public:
-  Twin(const std::vector<T>& x, std::int64_t classes, std::int64_t inner)
+  Reference(const std::vector<T>& x, std::int64_t classes, std::int64_t inner)
       : x_(x), classes_(classes), inner_(inner) {}
 
   std::size_t at(std::int64_t o, std::int64_t i, std::int64_t j) const {
@@ -95,26 +95,27 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(the_family_stays_within_its_bounds, T, FloatTypes)
       kernels::softmax(in_place.data(), in_place.data(), {outer, classes, inner});
       BOOST_TEST(same_bits(in_place, p));
 
-      Twin<T> twin(x, classes, inner);
+      Reference<T> reference(x, classes, inner);
       for (std::int64_t o = 0; o < outer; ++o)
         for (std::int64_t j = 0; j < inner; ++j) {
-          twin.select(o, j);
+          reference.select(o, j);
           const auto slice = static_cast<std::size_t>(o * inner + j);
-          logsumexp.see(static_cast<double>(total[slice]), static_cast<double>(twin.max + twin.log_sum),
-                        bound * (1 + std::fabs(twin.max) + std::log(static_cast<double>(classes))));
+          logsumexp.see(static_cast<double>(total[slice]),
+                        static_cast<double>(reference.max + reference.log_sum),
+                        bound * (1 + std::fabs(reference.max) + std::log(static_cast<double>(classes))));
           long double dot = 0, magnitude = 0, sum = 0, sum_magnitude = 0;
           for (std::int64_t i = 0; i < classes; ++i) {
-            const std::size_t k = twin.at(o, i, j);
+            const std::size_t k = reference.at(o, i, j);
             dot += static_cast<long double>(p[k]) * g[k];
             magnitude += std::fabs(static_cast<double>(p[k]) * static_cast<double>(g[k]));
             sum += g[k];
             sum_magnitude += std::fabs(g[k]);
           }
           for (std::int64_t i = 0; i < classes; ++i) {
-            const std::size_t k = twin.at(o, i, j);
-            const double y = static_cast<double>(twin.log_softmax(k)),
-                         below = static_cast<double>(x[k]) - twin.max;
-            const double value = static_cast<double>(std::exp(twin.log_softmax(k))),
+            const std::size_t k = reference.at(o, i, j);
+            const double y = static_cast<double>(reference.log_softmax(k)),
+                         below = static_cast<double>(x[k]) - reference.max;
+            const double value = static_cast<double>(std::exp(reference.log_softmax(k))),
                          upstream = static_cast<double>(g[k]);
             log_softmax.see(static_cast<double>(log_p[k]), y, bound * (1 + std::fabs(y)));
             // Below the smallest normal number a result cannot keep its relative accuracy.
@@ -223,11 +224,11 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(a_long_row_may_rise_or_fall, T, FloatTypes) {
     x[0] = x[3] = -infinity<T>;
     kernels::softmax(x.data(), p.data(), {1, n, 1});
     kernels::log_softmax(x.data(), log_p.data(), {1, n, 1});
-    Twin<T> twin(x, n, 1);
-    twin.select(0, 0);
+    Reference<T> reference(x, n, 1);
+    reference.select(0, 0);
     Worst softmax, log_softmax;
     for (std::size_t i = 0; i < x.size(); ++i) {
-      const double y = static_cast<double>(twin.log_softmax(i)), value = std::exp(y);
+      const double y = static_cast<double>(reference.log_softmax(i)), value = std::exp(y);
       log_softmax.see(static_cast<double>(log_p[i]), y, 4 * epsilon<T> * (1 + std::fabs(y)));
       softmax.see(static_cast<double>(p[i]), value,
                   4 * epsilon<T> * (1 + std::fabs(y)) *

@@ -46,7 +46,7 @@ std::vector<OpCase> layouts() {
            [](In in) {
              return flip(in[0], {0, -1});
            },
-       .twin =
+       .reference =
            [](In in) {
              return moved(in[0], in[0].shape(), 0, [&](Index i) {
                i[0] = in[0].size(0) - 1 - i[0];
@@ -58,7 +58,7 @@ std::vector<OpCase> layouts() {
       {.name = "flip",
        .variant = "the middle",
        .call = [](In in) { return flip(in[0], 1); },
-       .twin =
+       .reference =
            [](In in) {
              return moved(in[0], in[0].shape(), 0, [&](Index i) {
                i[1] = in[0].size(1) - 1 - i[1];
@@ -72,7 +72,7 @@ std::vector<OpCase> layouts() {
            [](In in) {
              return pad(in[0], {1, 2}, -1.5);
            },
-       .twin =
+       .reference =
            [](In in) {
              Shape shape = in[0].shape();
              shape.back() += 3;
@@ -89,7 +89,7 @@ std::vector<OpCase> layouts() {
            [](In in) {
              return pad(in[0], {0, 0, -1, 2});
            },
-       .twin =
+       .reference =
            [](In in) {
              Shape shape = in[0].shape();
              shape[shape.size() - 2] += 1;
@@ -106,7 +106,7 @@ std::vector<OpCase> layouts() {
            [](In in) {
              return pad(in[0], {-3, 4}, 2);
            },
-       .twin =
+       .reference =
            [](In in) {
              return build({in[0].size(0), in[0].size(1) + 1}, [](const Index&) { return 2.0; });
            },
@@ -116,7 +116,7 @@ std::vector<OpCase> layouts() {
            [](In in) {
              return repeat(in[0], {2, 1, 3});
            },
-       .twin =
+       .reference =
            [](In in) {
              const Shape& from = in[0].shape();
              Shape shape{2, 1, 3};
@@ -131,27 +131,27 @@ std::vector<OpCase> layouts() {
        .refused = {{Refusal::shape, {spread({1, 2, 3, 4})}}}},
       {.name = "tril",
        .call = [](In in) { return tril(in[0]); },
-       .twin = [](In in) { return triangle(in[0], [](std::int64_t off) { return off <= 0; }); },
+       .reference = [](In in) { return triangle(in[0], [](std::int64_t off) { return off <= 0; }); },
        .samples = matrices(),
        .refused = {{Refusal::shape, {spread({3})}}}},
       {.name = "tril",
        .variant = "k = -1",
        .call = [](In in) { return tril(in[0], -1); },
-       .twin = [](In in) { return triangle(in[0], [](std::int64_t off) { return off <= -1; }); },
+       .reference = [](In in) { return triangle(in[0], [](std::int64_t off) { return off <= -1; }); },
        .samples = matrices()},
       {.name = "triu",
        .call = [](In in) { return triu(in[0]); },
-       .twin = [](In in) { return triangle(in[0], [](std::int64_t off) { return off >= 0; }); },
+       .reference = [](In in) { return triangle(in[0], [](std::int64_t off) { return off >= 0; }); },
        .samples = matrices(),
        .refused = {{Refusal::shape, {spread({3})}}}},
       {.name = "triu",
        .variant = "k = 1",
        .call = [](In in) { return triu(in[0], 1); },
-       .twin = [](In in) { return triangle(in[0], [](std::int64_t off) { return off >= 1; }); },
+       .reference = [](In in) { return triangle(in[0], [](std::int64_t off) { return off >= 1; }); },
        .samples = matrices()},
       {.name = "masked_fill",
        .call = [](In in) { return masked_fill(in[0], in[1], -2.5); },
-       .twin =
+       .reference =
            [](In in) {
              return each(in[0], in[1], [](double x, double mask) { return mask != 0 ? -2.5 : x; });
            },
@@ -170,7 +170,7 @@ std::vector<OpCase> scans() {
     return {.name = "prod",
             .variant = variant,
             .call = [=](In in) { return prod(in[0], Dims(dims), keepdim); },
-            .twin = [=](In in) { return reduced(in[0], dims, keepdim, product); },
+            .reference = [=](In in) { return reduced(in[0], dims, keepdim, product); },
             .samples = std::move(samples)};
   };
   // Rows with one zero, with two, and with zeros only.
@@ -178,12 +178,12 @@ std::vector<OpCase> scans() {
   std::vector<OpCase> rows{
       {.name = "cumsum",
        .call = [](In in) { return cumsum(in[0], -1); },
-       .twin = [](In in) { return along(in[0], -1, running_sum); },
+       .reference = [](In in) { return along(in[0], -1, running_sum); },
        .samples = unary_samples()},
       {.name = "cumsum",
        .variant = "dim 1",
        .call = [](In in) { return cumsum(in[0], 1); },
-       .twin = [](In in) { return along(in[0], 1, running_sum); },
+       .reference = [](In in) { return along(in[0], 1, running_sum); },
        .samples = {{spread({2, 3, 4})}, {spread({3, 1})}, {spread({1, 1})}, {spread({2, 0, 3})}},
        .refused = {{Refusal::index, {spread({4})}}}},
       row("dim 0", {0}, false, {{spread({3, 5})}, {zeros_in_rows}, {spread({1})}, {spread({0, 3})}}),
@@ -193,7 +193,7 @@ std::vector<OpCase> scans() {
       {.name = "prod",
        .variant = "all",
        .call = [](In in) { return prod(in[0]); },
-       .twin = [](In in) { return reduced(in[0], {}, false, product); },
+       .reference = [](In in) { return reduced(in[0], {}, false, product); },
        .samples = {{spread({2, 3})},
                    {tensor({0.0, 2.0, 3.0})},
                    {tensor({0.0, 2.0, 0.0})},
@@ -234,7 +234,7 @@ std::vector<OpCase> sorts() {
     return {.name = name,
             .variant = variant,
             .call = [=](In in) { return with_positions(call(in[0])); },
-            .twin = [=](In in) { return in_order(in[0], dim, descending, k); },
+            .reference = [=](In in) { return in_order(in[0], dim, descending, k); },
             .samples = std::move(samples)};
   };
   const auto test = row;
@@ -251,13 +251,13 @@ std::vector<OpCase> sorts() {
            {{spread({3, 5})}, {spread({2, 4, 3})}, {spread({2, 3})}}),
       {.name = "argsort",
        .call = [](In in) { return argsort(in[0], 1, true); },
-       .twin = [](In in) { return as_int64(in_order(in[0], 1, true, all, true)); },
+       .reference = [](In in) { return as_int64(in_order(in[0], 1, true, all, true)); },
        .samples = {{spread({3, 5})}, {spread({2, 3, 4})}, {spread({1, 1})}, {spread({2, 0})}},
        .refused = {{Refusal::index, {spread({3})}}},
        .differentiable = false},
       {.name = "multinomial",  // of one positive element each: the only draw there is
        .call = [](In in) { return multinomial(in[0], 1); },
-       .twin =
+       .reference =
            [](In in) {
              return as_int64(reduced(in[0], {-1}, true, [](const Doubles& x) {
                return static_cast<double>(std::max_element(x.begin(), x.end()) - x.begin());
@@ -290,7 +290,7 @@ std::vector<OpCase> norms() {
     return {.name = "norm",
             .variant = variant,
             .call = [=](In in) { return norm(in[0], p, Dims(dims), keepdim); },
-            .twin = [=](In in) { return reduced(in[0], dims, keepdim, f); },
+            .reference = [=](In in) { return reduced(in[0], dims, keepdim, f); },
             .samples = {{spread({3, 4})}, {spread({2, 3, 2})}, {spread({1, 1})}},
             .refused = {{Refusal::type, {indices({3, 2}, 1, 4)}}}};
   };
@@ -353,7 +353,7 @@ std::vector<OpCase> norms() {
                                      {Refusal::type, {indices({2, 2}, 1, 4), spread({2, 2})}}};
   rows.push_back({.name = "cosine_similarity",
                   .call = [](In in) { return cosine_similarity(in[0], in[1]); },
-                  .twin = cosine,
+                  .reference = cosine,
                   .samples = {{spread({3, 4}), b({3, 4})},
                               {spread({2, 3, 4}), b({3, 4})},
                               {spread({1, 1}), b({1, 1})},
@@ -363,13 +363,13 @@ std::vector<OpCase> norms() {
                               {Refusal::type, {indices({2, 2}, 1, 4), spread({2, 2})}}}});
   rows.push_back({.name = "cdist",
                   .call = [](In in) { return cdist(in[0], in[1]); },
-                  .twin = distance(2),
+                  .reference = distance(2),
                   .samples = pairs,
                   .refused = unequal});
   rows.push_back({.name = "cdist",
                   .variant = "p = 1",
                   .call = [](In in) { return cdist(in[0], in[1], 1); },
-                  .twin = distance(1),
+                  .reference = distance(1),
                   .samples = pairs});
   return rows;
 }
@@ -390,7 +390,7 @@ std::vector<OpCase> additions() {
   return {
       {.name = "scatter_add",
        .call = [](In in) { return scatter_add(in[0], 1, in[1], in[2]); },
-       .twin =
+       .reference =
            [=](In in) {
              return added(in, [&](Index i) -> Index {
                for (std::size_t d = 0; d < i.size(); ++d)
@@ -409,7 +409,7 @@ std::vector<OpCase> additions() {
                    {Refusal::type, {spread({3, 4}), spread({3, 4}), b({3, 4})}}}},
       {.name = "index_add",
        .call = [](In in) { return index_add(in[0], 1, in[1], in[2]); },
-       .twin =
+       .reference =
            [=](In in) {
              return added(in, [&](Index i) {
                i[1] = static_cast<std::int64_t>(at(in[1], {i[1]}));

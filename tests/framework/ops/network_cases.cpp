@@ -133,7 +133,7 @@ std::vector<OpCase> convolutions() {
   return {
       {.name = "conv2d",
        .call = [](In in) { return conv2d(in[0], in[1], in[2]); },
-       .twin = [](In in) { return convolved(in[0], in[1], in[2], {}, {}, 1); },
+       .reference = [](In in) { return convolved(in[0], in[1], in[2], {}, {}, 1); },
        .samples = {{uniform({2, 3, 5, 6}, 1), w({4, 3, 3, 2}), bias},
                    {uniform({1, 1, 1, 1}, 1), w({4, 1, 1, 1}), bias},
                    {uniform({0, 3, 5, 6}, 1), w({4, 3, 3, 2}), bias}},
@@ -146,7 +146,7 @@ std::vector<OpCase> convolutions() {
              return conv2d(in[0], in[1], Tensor(),
                            {.stride = {2, 1}, .padding = {1, 2}, .dilation = {1, 2}, .groups = 2});
            },
-       .twin =
+       .reference =
            [](In in) {
              return convolved(in[0], in[1], Tensor(), {2, 1, 1, 1}, {1, 2, 2, 1}, 2);
            },
@@ -159,7 +159,7 @@ std::vector<OpCase> convolutions() {
            [](In in) {
              return conv2d(in[0], in[1], in[2], {.stride = {1, 2}, .padding = 1, .groups = 4});
            },
-       .twin =
+       .reference =
            [](In in) {
              return convolved(in[0], in[1], in[2], {1, 1, 1, 1}, {2, 1, 1, 1}, 4);
            },
@@ -167,7 +167,7 @@ std::vector<OpCase> convolutions() {
                    {uniform({2, 4, 3, 19}, 1), w({4, 1, 2, 5}), bias}}},
       {.name = "conv1d",
        .call = [](In in) { return conv1d(in[0], in[1], in[2]); },
-       .twin =
+       .reference =
            [](In in) {
              const Tensor &x = in[0], &v = in[1];
              const Tensor y = convolved(shaped(x, {x.size(0), x.size(1), 1, x.size(2)}),
@@ -179,7 +179,7 @@ std::vector<OpCase> convolutions() {
       {.name = "conv1d",
        .variant = "stride, padding, groups",
        .call = [](In in) { return conv1d(in[0], in[1], in[2], {.stride = 2, .padding = 1, .groups = 2}); },
-       .twin =
+       .reference =
            [](In in) {
              const Tensor &x = in[0], &v = in[1];
              const Tensor y =
@@ -193,7 +193,7 @@ std::vector<OpCase> convolutions() {
                    {Refusal::value, {uniform({2, 3, 7}, 1), w({4, 1, 3}), bias}}}},
       {.name = "conv_transpose2d",
        .call = [](In in) { return conv_transpose2d(in[0], in[1], in[2]); },
-       .twin =
+       .reference =
            [](In in) {
              const Tensor &x = in[0], &v = in[1];
              return scattered(x, v, in[2], {}, {},
@@ -216,7 +216,7 @@ std::vector<OpCase> convolutions() {
                                       .groups = 2,
                                       .dilation = {1, 2}});
            },
-       .twin =
+       .reference =
            [](In in) {
              const Tensor &x = in[0], &v = in[1];
              return scattered(x, v, Tensor(), {3, 1, 1, 1}, {2, 2, 2, 1},
@@ -231,7 +231,7 @@ std::vector<OpCase> convolutions() {
            [](In in) {
              return adaptive_avg_pool2d(in[0], {2, 3});
            },
-       .twin =
+       .reference =
            [](In in) {
              const auto begin = [](std::int64_t i, std::int64_t n, std::int64_t k) { return i * n / k; };
              const std::int64_t height = in[0].size(-2), width = in[0].size(-1);
@@ -253,7 +253,7 @@ std::vector<OpCase> convolutions() {
        .refused = {{Refusal::shape, {spread({1, 1, 0, 2})}}, {Refusal::shape, {spread({2, 2})}}}},
       {.name = "max_pool2d",
        .call = [](In in) { return max_pool2d(in[0], {.kernel_size = 2}); },
-       .twin =
+       .reference =
            [](In in) {
              return pooled(in[0], {2, 0, 1, 2}, {2, 0, 1, 2}, false,
                            [](const Doubles& x, std::int64_t) { return largest(x); });
@@ -268,7 +268,7 @@ std::vector<OpCase> convolutions() {
              return max_pool2d(in[0],
                                {.kernel_size = {3, 2}, .stride = Size2d(2), .padding = 1, .ceil_mode = true});
            },
-       .twin =
+       .reference =
            [](In in) {
              return pooled(in[0], {2, 1, 1, 3}, {2, 1, 1, 2}, true,
                            [](const Doubles& x, std::int64_t) { return largest(x); });
@@ -279,7 +279,7 @@ std::vector<OpCase> convolutions() {
            [](In in) {
              return avg_pool2d(in[0], {.kernel_size = {3, 2}, .padding = 1});
            },
-       .twin =
+       .reference =
            [](In in) {
              return pooled(
                  in[0], {3, 1, 1, 3}, {2, 1, 1, 2}, false, [](const Doubles& x, std::int64_t padded) {
@@ -298,7 +298,7 @@ std::vector<OpCase> convolutions() {
                                        .ceil_mode = true,
                                        .count_include_pad = false});
            },
-       .twin =
+       .reference =
            [](In in) {
              return pooled(in[0], {2, 1, 1, 3}, {2, 1, 1, 3}, true,
                            [](const Doubles& x, std::int64_t) { return mean_of(x); });
@@ -313,7 +313,7 @@ std::vector<OpCase> normalisations() {
   return {
       {.name = "layer_norm",
        .call = [](In in) { return layer_norm(in[0], in[1].shape(), in[1], in[2]); },
-       .twin =
+       .reference =
            [](In in) {
              const Tensor y = normalised_rows(in[0], in[1].size(), 1e-5);
              const Tensor scaled = each(y, in[1], [](double a, double b) { return a * b; });
@@ -328,12 +328,12 @@ std::vector<OpCase> normalisations() {
       {.name = "layer_norm",
        .variant = "bare",
        .call = [](In in) { return layer_norm(in[0], {4}, {}, {}, 0.1); },
-       .twin = [](In in) { return normalised_rows(in[0], 4, 0.1); },
+       .reference = [](In in) { return normalised_rows(in[0], 4, 0.1); },
        .samples = {{uniform({5, 4}, 1)}, {uniform({4}, 1)}, {uniform({2, 3, 4}, 1)}},
        .refused = unfit},
       {.name = "rms_norm",
        .call = [](In in) { return rms_norm(in[0], in[1].shape(), in[1], 1e-3); },
-       .twin =
+       .reference =
            [](In in) {
              const Tensor flat = shaped(in[0], {in[0].size() / in[1].size(), in[1].size()});
              const Tensor y =
@@ -348,7 +348,7 @@ std::vector<OpCase> normalisations() {
        .mixed_tolerance = 1e-6},
       {.name = "group_norm",
        .call = [](In in) { return group_norm(in[0], in[1].size() == 1 ? 1 : 2, in[1], in[2]); },
-       .twin =
+       .reference =
            [](In in) {
              const std::int64_t sets = in[0].size(0) * (in[1].size() == 1 ? 1 : 2);
              const Tensor y = normalised_rows(in[0], sets == 0 ? 1 : in[0].size() / sets, 1e-5);
@@ -365,7 +365,7 @@ std::vector<OpCase> normalisations() {
       {.name = "batch_norm",
        .variant = "in training",
        .call = [](In in) { return batch_norm(in[0], {}, {}, in[1], in[2], {.training = true}); },
-       .twin = [](In in) { return scaled_channels(normalised_channels(in[0], 1e-5), in[1], in[2]); },
+       .reference = [](In in) { return scaled_channels(normalised_channels(in[0], 1e-5), in[1], in[2]); },
        .samples = {{uniform({5, 3}, 1), uniform({3}, 2), uniform({3}, 3)},
                    {uniform({4, 3, 2, 5}, 1), uniform({3}, 2), uniform({3}, 3)}},
        .refused = {{Refusal::shape, {uniform({5, 3}, 1), uniform({4}, 2), uniform({4}, 3)}},
@@ -377,7 +377,7 @@ std::vector<OpCase> normalisations() {
            [=](In in) {
              return batch_norm(in[0], mean.to(in[0].dtype()), variance.to(in[0].dtype()), in[1], in[2]);
            },
-       .twin =
+       .reference =
            [=](In in) {
              const Tensor y = build(in[0].shape(), [&](const Index& i) {
                return (at(in[0], i) - at(mean, {i[1]})) / std::sqrt(at(variance, {i[1]}) + 1e-5);
@@ -396,7 +396,7 @@ std::vector<OpCase> normalisations() {
              return batch_norm(in[0], full({1}, 0.5, in[0].dtype()), full({1}, 2, in[0].dtype()), {}, {},
                                {.eps = 0.25});
            },
-       .twin = [](In in) { return each(in[0], [](double x) { return (x - 0.5) / 1.5; }); },
+       .reference = [](In in) { return each(in[0], [](double x) { return (x - 0.5) / 1.5; }); },
        .samples = {{uniform({1, 1}, 1)}, {uniform({4, 1, 3}, 1)}}},
   };
 }

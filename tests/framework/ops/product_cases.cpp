@@ -8,7 +8,7 @@ std::vector<OpCase> product_cases() {
   return {
       {.name = "matmul",
        .call = [](In in) { return matmul(in[0], in[1]); },
-       .twin = [](In in) { return matrix_product(in[0], in[1]); },
+       .reference = [](In in) { return matrix_product(in[0], in[1]); },
        .samples = {{spread({3, 4}), spread({4, 5}, 2)},
                    {spread({4}), spread({4}, 2)},
                    {spread({4}), spread({4, 3}, 2)},
@@ -28,7 +28,7 @@ std::vector<OpCase> product_cases() {
                    {Refusal::type, {indices({2, 2}, 1, 3), indices({2, 2}, 1, 3)}}}},
       {.name = "linear",
        .call = [](In in) { return linear(in[0], in[1], in[2]); },
-       .twin =
+       .reference =
            [](In in) {
              const Tensor product =
                  matrix_product(in[0], build({in[1].size(1), in[1].size(0)}, [&](const Index& i) {
@@ -45,7 +45,7 @@ std::vector<OpCase> product_cases() {
       {.name = "linear",
        .variant = "without bias",
        .call = [](In in) { return linear(in[0], in[1], Tensor()); },
-       .twin =
+       .reference =
            [](In in) {
              return matrix_product(in[0], build({in[1].size(1), in[1].size(0)}, [&](const Index& i) {
                                      return at(in[1], {i[1], i[0]});

@@ -35,7 +35,7 @@ std::vector<OpCase> reduction(const char* name, Call call, F f, bool of_nothing)
     return {.name = name,
             .variant = variant,
             .call = [=](In in) { return call(in[0], Dims(dims), keepdim); },
-            .twin = [=](In in) { return reduced(in[0], dims, keepdim, f); },
+            .reference = [=](In in) { return reduced(in[0], dims, keepdim, f); },
             .samples = std::move(samples)};
   };
   std::vector<Tensors> with_empty = matrices();
@@ -78,36 +78,36 @@ std::vector<OpCase> extremes() {
       {.name = "max",
        .variant = "of all",
        .call = [](In in) { return max(in[0]); },
-       .twin = [](In in) { return reduced(in[0], {}, false, largest); },
+       .reference = [](In in) { return reduced(in[0], {}, false, largest); },
        .samples = filled_samples(),
        .refused = {{Refusal::value, {spread({0})}}}},
       {.name = "min",
        .variant = "of all",
        .call = [](In in) { return min(in[0]); },
-       .twin = [](In in) { return reduced(in[0], {}, false, smallest); },
+       .reference = [](In in) { return reduced(in[0], {}, false, smallest); },
        .samples = filled_samples(),
        .refused = {{Refusal::value, {spread({0})}}}},
       {.name = "max",
        .variant = "with positions",
        .call = [](In in) { return with_positions(max(in[0], 1)); },
-       .twin = picked<true>(1, false),
+       .reference = picked<true>(1, false),
        .samples = small,
        .refused = out_of_range},
       {.name = "min",
        .variant = "with positions, keepdim",
        .call = [](In in) { return with_positions(min(in[0], -1, true)); },
-       .twin = picked<false>(-1, true),
+       .reference = picked<false>(-1, true),
        .samples = small},
       {.name = "argmax",
        .call = [](In in) { return argmax(in[0], 1); },
-       .twin = [](In in) { return as_int64(reduced(in[0], {1}, false, position)); },
+       .reference = [](In in) { return as_int64(reduced(in[0], {1}, false, position)); },
        .samples = small,
        .refused = out_of_range,
        .differentiable = false},
       {.name = "argmax",
        .variant = "of all",
        .call = [](In in) { return argmax(in[0]); },
-       .twin = [](In in) { return as_int64(reduced(in[0], {}, false, position)); },
+       .reference = [](In in) { return as_int64(reduced(in[0], {}, false, position)); },
        .samples = filled_samples(),
        .differentiable = false},
   };
@@ -119,7 +119,7 @@ std::vector<OpCase> softmax_family() {
     return {.name = name,
             .variant = "dim " + std::to_string(dim),
             .call = call,
-            .twin = [=](In in) { return along(in[0], dim, f); },
+            .reference = [=](In in) { return along(in[0], dim, f); },
             .samples = std::move(samples),
             .refused = {{Refusal::type, {indices({3, 3, 3}, 1, 4)}}}};
   };
@@ -166,7 +166,7 @@ std::vector<OpCase> reduction_cases() {
   rows.push_back({.name = "var",
                   .variant = "unbiased",
                   .call = [](In in) { return var(in[0], 1); },
-                  .twin =
+                  .reference =
                       [=](In in) {
                         return reduced(in[0], {1}, false,
                                        [=](const Doubles& x) { return variance(x, count(x) - 1); });

@@ -133,7 +133,7 @@ Tensors layer_inputs(std::int64_t gates, std::int64_t rows, std::int64_t steps, 
 OpCase layer_case(const char* name, std::int64_t gates) {
   return {.name = name,
           .call = [](In in) { return layer(in, {}, false); },
-          .twin = [](In in) { return stepped(in, {}, false); },
+          .reference = [](In in) { return stepped(in, {}, false); },
           .samples = {layer_inputs(gates, 2, 3, 2, 3), layer_inputs(gates, 1, 1, 1, 1),
                       layer_inputs(gates, 0, 2, 2, 1)},
           .promotes = false,
@@ -144,7 +144,7 @@ OpCase ragged_case(const char* name, std::int64_t gates) {
   return {.name = name,
           .variant = "in reverse, of several lengths",
           .call = [=](In in) { return layer(in, lengths, true); },
-          .twin = [=](In in) { return stepped(in, lengths, true); },
+          .reference = [=](In in) { return stepped(in, lengths, true); },
           .samples = {layer_inputs(gates, 3, 3, 2, 2)},
           .promotes = false,
           .float32_tolerance = 1e-4};
@@ -162,7 +162,7 @@ std::vector<OpCase> sequence_cases() {
   return {
       {.name = "scaled_dot_product_attention",
        .call = [](In in) { return scaled_dot_product_attention(in[0], in[1], in[2]); },
-       .twin =
+       .reference =
            [](In in) {
              return attended(in, {}, {}, false, 1 / std::sqrt(static_cast<double>(in[0].size(-1))));
            },
@@ -185,7 +185,7 @@ std::vector<OpCase> sequence_cases() {
            [](In in) {
              return scaled_dot_product_attention(in[0], in[1], in[2], {.is_causal = true, .scale = 0.3});
            },
-       .twin = [](In in) { return attended(in, {}, {}, true, 0.3); },
+       .reference = [](In in) { return attended(in, {}, {}, true, 0.3); },
        .samples = {qkv({}, 70, 67, 1, 1), qkv({2}, 3, 5, 2, 3)},
        .float32_tolerance = 1e-4},
       {.name = "scaled_dot_product_attention",
@@ -195,7 +195,7 @@ std::vector<OpCase> sequence_cases() {
              const Tensor mask = holes * tensor<std::int64_t>({1, 0, 1}, {3, 1});
              return scaled_dot_product_attention(in[0], in[1], in[2], {.mask = mask});
            },
-       .twin =
+       .reference =
            [=](In in) {
              const Tensor mask = holes * tensor<std::int64_t>({1, 0, 1}, {3, 1});
              return attended(in, mask, {}, false, 1 / std::sqrt(2.0));
@@ -210,7 +210,7 @@ std::vector<OpCase> sequence_cases() {
              return scaled_dot_product_attention(in[0], in[1], in[2],
                                                  {.mask = in[3].dim() == 2 ? forbidden : in[3]});
            },
-       .twin =
+       .reference =
            [=](In in) {
              return attended(in, in[3].dim() == 2 ? holes : Tensor(), in[3], false, 1 / std::sqrt(2.0));
            },

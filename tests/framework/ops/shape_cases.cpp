@@ -21,7 +21,7 @@ std::vector<OpCase> rearranged() {
            [](In in) {
              return reshape(in[0], {-1, 2});
            },
-       .twin =
+       .reference =
            [](In in) {
              return shaped(in[0], {in[0].size() / 2, 2});
            },
@@ -30,18 +30,18 @@ std::vector<OpCase> rearranged() {
       {.name = "reshape",
        .variant = "to one dimension",
        .call = [](In in) { return reshape(in[0], {-1}); },
-       .twin = [](In in) { return shaped(in[0], {in[0].size()}); },
+       .reference = [](In in) { return shaped(in[0], {in[0].size()}); },
        .samples = unary_samples()},
       {.name = "flatten",
        .call = [](In in) { return flatten(in[0], 1); },
-       .twin =
+       .reference =
            [](In in) {
              return shaped(in[0], {in[0].size(0), in[0].size(1) * in[0].size(2)});
            },
        .samples = cubes},
       {.name = "squeeze",
        .call = [](In in) { return squeeze(in[0], 1); },
-       .twin =
+       .reference =
            [](In in) {
              return shaped(in[0], {in[0].size(0), in[0].size(2)});
            },
@@ -49,7 +49,7 @@ std::vector<OpCase> rearranged() {
        .refused = {{Refusal::index, {spread({3})}}}},
       {.name = "unsqueeze",
        .call = [](In in) { return unsqueeze(in[0], -1); },
-       .twin =
+       .reference =
            [](In in) {
              return shaped(in[0], {in[0].size(), 1});
            },
@@ -59,7 +59,7 @@ std::vector<OpCase> rearranged() {
            [](In in) {
              return permute(in[0], {2, 0, -2});
            },
-       .twin =
+       .reference =
            [](In in) {
              const Shape& s = in[0].shape();
              return moved(in[0], {s[2], s[0], s[1]}, [](Index i) { return Index{i[1], i[2], i[0]}; });
@@ -68,7 +68,7 @@ std::vector<OpCase> rearranged() {
        .refused = {{Refusal::value, {spread({2, 3})}}}},
       {.name = "transpose",
        .call = [](In in) { return transpose(in[0], 0, -1); },
-       .twin =
+       .reference =
            [](In in) {
              const Shape& s = in[0].shape();
              return moved(in[0], {s[2], s[1], s[0]}, [](Index i) { return Index{i[2], i[1], i[0]}; });
@@ -76,7 +76,7 @@ std::vector<OpCase> rearranged() {
        .samples = cubes},
       {.name = "slice",
        .call = [](In in) { return slice(in[0], 1, 1, 100, 2); },
-       .twin =
+       .reference =
            [](In in) {
              const Shape& s = in[0].shape();
              return moved(in[0], {s[0], s[1] / 2}, [](Index i) { return Index{i[0], 1 + 2 * i[1]}; });
@@ -86,7 +86,7 @@ std::vector<OpCase> rearranged() {
       {.name = "slice",
        .variant = "from the end",
        .call = [](In in) { return slice(in[0], 0, -2); },
-       .twin =
+       .reference =
            [](In in) {
              const std::int64_t n = in[0].size(0), kept = std::min<std::int64_t>(n, 2);
              return moved(in[0], {kept}, [=](Index i) { return Index{n - kept + i[0]}; });
@@ -94,7 +94,7 @@ std::vector<OpCase> rearranged() {
        .samples = {{spread({7})}, {spread({1})}, {spread({0})}}},
       {.name = "select",
        .call = [](In in) { return select(in[0], 1, -1); },
-       .twin =
+       .reference =
            [](In in) {
              const Shape& s = in[0].shape();
              return moved(in[0], {s[0]}, [&](Index i) { return Index{i[0], s[1] - 1}; });
@@ -107,7 +107,7 @@ std::vector<OpCase> rearranged() {
              const Tensors parts = unbind(in[0], 1);
              return parts.front() * 2.0 + parts.back();
            },
-       .twin =
+       .reference =
            [](In in) {
              const Shape& s = in[0].shape();
              return build({s[0]}, [&](Index i) {
@@ -122,7 +122,7 @@ std::vector<OpCase> rearranged() {
              const Tensors parts = split(in[0], 3, 1);
              return concat({parts.back(), parts.front()}, 1);
            },
-       .twin =
+       .reference =
            [](In in) {
              const Shape& s = in[0].shape();
              const std::int64_t last = s[1] > 0 ? (s[1] - 1) / 3 * 3 : 0, tail = s[1] - last;
@@ -139,7 +139,7 @@ std::vector<OpCase> rearranged() {
              const Tensors parts = split(in[0], std::vector<std::int64_t>{1, 0, 2}, -1);
              return concat({parts[2], parts[1], parts[0]}, -1);
            },
-       .twin =
+       .reference =
            [](In in) {
              return moved(in[0], in[0].shape(), [](Index i) { return Index{i[0], (i[1] + 1) % 3}; });
            },
@@ -151,7 +151,7 @@ std::vector<OpCase> rearranged() {
              const Tensors parts = chunk(in[0], 3, 0);
              return concat({parts.back(), parts.front()});
            },
-       .twin =
+       .reference =
            [](In in) {
              const std::int64_t n = in[0].size(0), size = std::max<std::int64_t>((n + 2) / 3, 1);
              const std::int64_t last = n > 0 ? (n - 1) / size * size : 0, tail = n - last;
@@ -162,7 +162,7 @@ std::vector<OpCase> rearranged() {
        .refused = {{Refusal::index, {spread({})}}}},
       {.name = "concat",
        .call = [](In in) { return concat(in, 1); },
-       .twin =
+       .reference =
            [](In in) {
              std::int64_t width = 0;
              for (const Tensor& part : in) width += part.size(1);
@@ -180,7 +180,7 @@ std::vector<OpCase> rearranged() {
        .refused = {{Refusal::shape, {spread({3, 2}), spread({2, 2})}}}},
       {.name = "stack",
        .call = [](In in) { return stack(in, 0); },
-       .twin =
+       .reference =
            [](In in) {
              return build({static_cast<std::int64_t>(in.size()), in[0].size()},
                           [&](const Index& i) { return at(in[static_cast<std::size_t>(i[0])], {i[1]}); });
@@ -192,7 +192,7 @@ std::vector<OpCase> rearranged() {
            [](In in) {
              return broadcast_to(in[0], {2, 3, 4});
            },
-       .twin =
+       .reference =
            [](In in) {
              return build({2, 3, 4}, [&](const Index& i) { return at(in[0], i); });
            },
@@ -204,7 +204,7 @@ std::vector<OpCase> rearranged() {
            [](In in) {
              return broadcast_to(in[0], {0, 3});
            },
-       .twin =
+       .reference =
            [](In) {
              return tensor(Doubles{}, {0, 3});
            },
@@ -214,7 +214,7 @@ std::vector<OpCase> rearranged() {
            [](In in) {
              return sum_to(in[0], {3, 1});
            },
-       .twin =
+       .reference =
            [](In in) {
              return shaped(reduced(in[0], {0, 2}, false, total), {3, 1});
            },
@@ -223,7 +223,7 @@ std::vector<OpCase> rearranged() {
       {.name = "sum_to",
        .variant = "a scalar's shape",
        .call = [](In in) { return sum_to(in[0], {}); },
-       .twin = [](In in) { return reduced(in[0], {}, false, total); },
+       .reference = [](In in) { return reduced(in[0], {}, false, total); },
        .samples = unary_samples()},
   };
 }
@@ -232,7 +232,7 @@ std::vector<OpCase> indexed() {
   return {
       {.name = "gather",
        .call = [](In in) { return gather(in[0], 1, in[1]); },
-       .twin =
+       .reference =
            [](In in) {
              return build(in[1].shape(), [&](const Index& i) {
                return at(in[0], {i[0], static_cast<std::int64_t>(at(in[1], i))});
@@ -246,7 +246,7 @@ std::vector<OpCase> indexed() {
                    {Refusal::type, {spread({3, 4}), spread({3, 4})}}}},
       {.name = "index_select",
        .call = [](In in) { return index_select(in[0], 1, in[1]); },
-       .twin =
+       .reference =
            [](In in) {
              return build({in[0].size(0), in[1].size()}, [&](const Index& i) {
                return at(in[0], {i[0], static_cast<std::int64_t>(at(in[1], {i[1]}))});
@@ -258,7 +258,7 @@ std::vector<OpCase> indexed() {
        .refused = {{Refusal::index, {spread({3, 4}), indices({20}, 1, 9)}}}},
       {.name = "embedding",
        .call = [](In in) { return embedding(in[0], in[1]); },
-       .twin =
+       .reference =
            [](In in) {
              Shape shape = in[0].shape();
              shape.push_back(in[1].size(1));
@@ -276,7 +276,7 @@ std::vector<OpCase> indexed() {
                    {Refusal::type, {spread({2}), spread({4, 3})}}}},
       {.name = "one_hot",
        .call = [](In in) { return one_hot(in[0], 4); },
-       .twin =
+       .reference =
            [](In in) {
              return as_int64(build({in[0].size(), 4}, [&](const Index& i) {
                return at(in[0], {i[0]}) == static_cast<double>(i[1]) ? 1.0 : 0.0;

@@ -1,4 +1,4 @@
-#include "framework/ops/twins.hpp"
+#include "framework/ops/references.hpp"
 
 #include <xtensor/xmanipulation.hpp>
 #include <xtensor/xmath.hpp>
