@@ -214,7 +214,7 @@ BOOST_AUTO_TEST_CASE(every_operation_is_tried_on_one_element_and_on_none) {
   }
 }
 
-BOOST_DATA_TEST_CASE(value_is_the_twins, data::make(op_cases()), row) {
+BOOST_DATA_TEST_CASE(value_is_the_reference, data::make(op_cases()), row) {
   for (const Tensors& sample : row.samples) {
     const Tensor want = row.reference(sample);
     poison_the_pool(sample);

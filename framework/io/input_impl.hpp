@@ -36,7 +36,6 @@ class Input {
   /// Throws: IoError if they do not exist.
   void read(std::uint64_t offset, void* to, std::size_t count) const;
 
-  const std::string& operation() const { return operation_; }
   /// Throws IoError "operation: file: …".
   template <class... Args>
   [[noreturn]] void fail(Format<std::type_identity_t<Args>...> format, const Args&... args) const {
