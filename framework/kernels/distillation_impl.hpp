@@ -111,9 +111,10 @@ struct LongRow {
   void visit(const Setting<T>& setting);
 };
 
+// Flattened: the sums stay in registers.
 template <class T>
 template <bool kl, bool crossed>
-void LongRow<T>::visit(const Setting<T>& setting) {
+[[gnu::flatten]] void LongRow<T>::visit(const Setting<T>& setting) {
   const Second second = kl ? setting.second : Second::none;
   const Index block = RunningShift<T>::block_of(n);
   zs = zt = z1 = x = 0;

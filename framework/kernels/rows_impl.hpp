@@ -61,7 +61,7 @@ inline void store_each(T* y, const std::array<Batch<T>, K>& v, std::int64_t coun
 /// Processes n elements K registers at a time with f.operator()<K>(i, lanes), then two, then one at a time
 /// with f.operator()<1>(i, count), the last of which may have fewer lanes.
 template <class T, int K, class F>
-__attribute__((always_inline)) inline void walk(std::int64_t n, F f) {
+inline void walk(std::int64_t n, F f) {
   std::int64_t i = 0;
   for (; i + K * lanes<T> <= n; i += K * lanes<T>) f.template operator()<K>(i, lanes<T>);
   if constexpr (K > 2)
