@@ -236,7 +236,7 @@ void LRScheduler::check_state(const char* what, const StateDict& dict,
   detail::check_label(what, dict, "schedule", kind_, expected);
   const auto rates = dict.find("last_lr");
   if (rates != dict.end() && rates->second.defined() && rates->second.size() != optimizer_.group_count())
-    throw ValueError(message("{}: the state is of {} parameter groups, but the optimiser has {}", what,
+    throw ValueError(message("{}: the state has {} parameter groups, but the optimiser has {}", what,
                              rates->second.size(), optimizer_.group_count()));
   detail::check_state(what, dict, expected);
 }

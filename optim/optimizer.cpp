@@ -211,12 +211,12 @@ void Optimizer::check_kind(const StateDict& dict) const {
   }
   if (groups > 0 && groups != groups_.size())
     throw ValueError(message(
-        "{}::load_state_dict: the state has {} parameter groups, but the optimiser has {}; make it with "
+        "{}::load_state_dict: the state has {} parameter groups, but the optimiser has {}; construct it with "
         "the same groups",
         name_, groups, groups_.size()));
   if (groups > 0 && parameters != parameters_.size())
     throw ValueError(message(
-        "{}::load_state_dict: the state is of {} parameters, but the optimiser has {}; make it with the "
+        "{}::load_state_dict: the state has {} parameters, but the optimiser has {}; construct it with the "
         "same parameters",
         name_, parameters, parameters_.size()));
   const std::string prefix = "param_groups.0.";

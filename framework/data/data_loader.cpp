@@ -357,8 +357,9 @@ void DataLoader::load_state_dict(const StateDict& state) {
                       {{"seed", {1}}, {"epoch", {1}}, {"batch", {1}}, {"batches", {1}}});
   const auto number = [&](std::string_view name) { return state.at(name).item<std::int64_t>(); };
   if (number("batches") != size())
-    throw ValueError(message("DataLoader::load_state_dict: the state is of a loader of {} batches, not {}",
-                             number("batches"), size()));
+    throw ValueError(
+        message("DataLoader::load_state_dict: the state is that of a loader with {} batches, not {}",
+                number("batches"), size()));
   set_position({std::bit_cast<std::uint64_t>(number("seed")), number("epoch"), number("batch")});
 }
 

@@ -273,7 +273,7 @@ BOOST_AUTO_TEST_CASE(a_state_of_another_kind_is_refused_in_one_line) {
   refused<rt::ValueError>([&] { sgd.load_state_dict(groups.state_dict()); },
                           "the state has 2 parameter groups, but the optimiser has 1");
   refused<rt::ValueError>([&] { fewer.load_state_dict(sgd.state_dict()); },
-                          "the state is of 2 parameters, but the optimiser has 1");
+                          "the state has 2 parameters, but the optimiser has 1");
 
   const rt::LRScheduler warmup = rt::warmup_cosine(sgd, {.warmup_steps = 2, .total_steps = 9});
   rt::CosineAnnealingLR cosine(sgd, {.T_max = 9});
@@ -283,7 +283,7 @@ BOOST_AUTO_TEST_CASE(a_state_of_another_kind_is_refused_in_one_line) {
       "this one is CosineAnnealingLR");
   rt::StepLR step(groups, {.step_size = 1}), other(sgd, {.step_size = 1});
   refused<rt::ValueError>([&] { other.load_state_dict(step.state_dict()); },
-                          "the state is of 2 parameter groups, but the optimiser has 1");
+                          "the state has 2 parameter groups, but the optimiser has 1");
   rt::ReduceLROnPlateau lowest(sgd, {.mode = "min"}), highest(sgd, {.mode = "max"});
   refused<rt::ValueError>([&] { highest.load_state_dict(lowest.state_dict()); }, "of the mode min", "is max");
   refused<rt::ValueError>([&] { highest.load_state_dict(cosine.state_dict()); },

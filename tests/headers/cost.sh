@@ -6,11 +6,11 @@ include=$2
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
-lines_allowed=60000
+lines_allowed=43000
 seconds_allowed=5 # of the processor, on a slow or busy machine; an idle one must stay under 1.5
 
 printf '#include <retort/retort.hpp>\nint main() {}\n' >"$scratch/user.cpp"
-lines=$("$compiler" -std=c++20 -I"$include" -E "$scratch/user.cpp" | wc -l)
+lines=$("$compiler" -std=c++20 -I"$include" -E -P "$scratch/user.cpp" | wc -l) # without comments
 best=""
 for _ in 1 2 3; do
   TIMEFORMAT='%U %S' # what other processes do meanwhile does not count
@@ -19,5 +19,5 @@ for _ in 1 2 3; do
   if [ -z "$best" ] || awk "BEGIN { exit !($seconds < $best) }"; then best=$seconds; fi
 done
 
-echo "<retort/retort.hpp>: $lines lines preprocessed ($lines_allowed allowed), $best s to compile with -O2"
+echo "<retort/retort.hpp>: $lines lines of code preprocessed ($lines_allowed allowed), $best s to compile with -O2"
 [ "$lines" -le "$lines_allowed" ] && awk "BEGIN { exit !($best <= $seconds_allowed) }"

@@ -365,9 +365,9 @@ BOOST_AUTO_TEST_CASE(a_checkpoint_of_another_run_changes_nothing) {
   // Parts that fit are restored to their old values if a later part does not fit.
   TrainingRun other(98);
   SGD sgd(other.model.parameters(), {.lr = 0.1});
-  check_refused({.optimizer = &sgd}, "does not fit", "SGD", "missing: ");
+  check_refused({.optimizer = &sgd}, "does not fit", "SGD", "parameter groups, but the optimiser has 1");
   LambdaLR third(sgd, {.lr_lambda = [](std::int64_t) { return 1.0; }});
-  check_refused({.schedulers = {&other.warmup, &other.cosine, &third}}, "missing: base_lr");
+  check_refused({.schedulers = {&other.warmup, &other.cosine, &third}}, "but this one is LambdaLR");
   DataLoader longer(Stream(), {.batch_size = 3, .seed = 1});
   check_refused({.loader = &longer}, "35 rows in 9 batches, but this one has 35 rows in 12");
 }
