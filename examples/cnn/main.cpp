@@ -48,7 +48,7 @@ rt::JsonFields settings(const Options& options) {
 }
 
 // Trains `all`: the network, or a module of the network and the layer trained with it. The final weights are
-// averages.
+// moving averages.
 template <class Model>
 void train(const rt::RunFolder& run, const std::string& name, rt::Module& all, Model& model,
            const rt::Dataset& data, const Recipe& recipe, const Options& options, const Loss& loss) {

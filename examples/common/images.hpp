@@ -7,7 +7,7 @@
 
 namespace example {
 
-/// Adds the option that all of them have.
+/// Adds the option --rows, which all examples on images have.
 inline void add_rows(CLI::App& app, Options& options) {
   app.add_option("--rows", options.rows, "use only the first images of each set, for one epoch")
       ->check(CLI::PositiveNumber);

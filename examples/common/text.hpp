@@ -10,7 +10,7 @@
 
 namespace example {
 
-/// Adds the option that both of them have.
+/// Adds the option --scale, which both examples on text have.
 inline void add_scale(CLI::App& app, Options& options) {
   app.add_option("--scale", options.scale, "share of the default number of lines")
       ->check(CLI::Range(1e-4, 1.0));

@@ -19,7 +19,7 @@ int main() {
     const rt::Tensor loss = rt::mse_loss(line(x), y);  // forward: every operation is recorded
     optimizer.zero_grad();                             // clear the gradients of the previous step
     loss.backward();                                   // d(loss)/d(weight) and d(loss)/d(bias)
-    optimizer.step();                                  // one step downhill
+    optimizer.step();                                  // update weight and bias
     if (step % 10 == 0) std::cout << "step " << step << "  loss " << loss.item<float>() << '\n';
   }
   std::cout << "y = " << line.weight.item<float>() << " x + " << line.bias.item<float>() << '\n';

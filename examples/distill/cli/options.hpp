@@ -57,7 +57,7 @@ struct Options {
 
   std::string teacher_file = {};    ///< for `teach`: file of the teacher's weights
   std::string teacher_logits = {};  ///< for `teach`, instead of weights: file of the answers
-  std::string save_logits = {};     ///< for `train-teacher`: file to save them to; empty: none
+  std::string save_logits = {};     ///< for `train-teacher`: file for the logits; empty: none
   std::string model = {};           ///< for `evaluate`: file of the weights
 
   std::int64_t log_steps = 50;

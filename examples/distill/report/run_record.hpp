@@ -42,8 +42,8 @@ struct RunRecord {
 };
 
 /// Reads config.json, environment.json, metrics.jsonl, result.json and predictions.safetensors. The lines of
-/// classes.txt next to the images are the class names. Without this file, Fashion-MNIST has its own names,
-/// and other data has numbers.
+/// classes.txt next to the images are the class names. Without this file, the names are built in for
+/// Fashion-MNIST and are numbers for other data.
 /// Throws: IoError naming the file that is missing, broken, or belongs to other data.
 RunRecord read_run(const std::string& folder, const Data& data);
 

@@ -14,7 +14,7 @@ struct Data {
   retort::Dataset test = {};
   std::int64_t pixels = 0;
   std::int64_t classes = 0;     ///< one more than the largest label
-  std::string judges = "test";  ///< displayed kind of the images in `test`
+  std::string judges = "test";  ///< kind of the images in `test`
 };
 
 /// Reads MNIST's four IDX files from a folder.
