@@ -1,4 +1,4 @@
-# Everything a user needs is one word: each target installs what is missing, builds and runs.
+# Each target installs missing packages, builds and runs.
 
 .DEFAULT_GOAL := help
 .PHONY: help packages configure distill divergences hinton cnn verses language-model test bench docs format clean
@@ -28,7 +28,7 @@ configure: packages
 
 distill: configure
 	@cmake --build $(BUILD) --target distill
-	@cmake/install_packages.sh pictures || true  # the report does without
+	@cmake/install_packages.sh pictures || true  # optional: plots of the report
 	@$(BUILD)/examples/distill --config examples/distill/fashion_mnist.json $(ARGS)
 
 divergences: configure
@@ -51,7 +51,7 @@ language-model: configure $(BUILD)/kjv_text.txt
 	@cmake --build $(BUILD) --target language_model
 	@$(BUILD)/examples/language_model --data $(BUILD)/kjv_text.txt $(ARGS)
 
-# The King James Bible, one verse per line, with references such as 1Sm3:4 and without.
+# The King James Bible, one verse per line: with references such as 1Sm3:4, and without.
 $(BUILD)/kjv.txt:
 	@cmake/install_packages.sh text
 	@mkdir -p $(BUILD)

@@ -1,7 +1,7 @@
-# retort_cpu_features(<variable>): the instruction sets that -march=${RETORT_ARCH} lets the compiler use, by
-# the names that __builtin_cpu_supports takes, each as RETORT_CHECK("name"). Only sets that compilers put into
-# ordinary code count (no SGX or PKU, say, which virtual machines hide), and only names that g++ 12 and clang
-# 16 both know: f16c, lzcnt and movbe come with every processor that has avx2.
+# retort_cpu_features(<variable>): the instruction sets that -march=${RETORT_ARCH} enables, each as
+# RETORT_CHECK("name") with its name for __builtin_cpu_supports. Lists only sets that compilers use in
+# ordinary code: not SGX or PKU, for example, which virtual machines hide. Lists only names that both g++ 12
+# and clang 16 accept. This excludes f16c, lzcnt and movbe, but all processors with avx2 have them.
 function(retort_cpu_features variable)
   separate_arguments(flags NATIVE_COMMAND "${CMAKE_CXX_FLAGS}")
   execute_process(

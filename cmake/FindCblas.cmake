@@ -1,6 +1,6 @@
-# Finds a BLAS with the C interface and defines Cblas::Cblas. Retort cuts products up for its own threads, so
-# several of them call the library at once. OpenBLAS's threaded builds allow that; the serial one does not,
-# and works under a lock: it comes last.
+# Finds a BLAS with the C interface and defines Cblas::Cblas. Retort divides products among its own threads,
+# which call the library at the same time. OpenBLAS's threaded builds support that. The serial build does not
+# and needs a lock, so it is searched last.
 find_path(Cblas_INCLUDE_DIR cblas.h PATH_SUFFIXES openblas-pthread openblas openblas-openmp openblas-serial)
 find_library(Cblas_LIBRARY NAMES openblas
              PATH_SUFFIXES openblas-pthread openblas openblas-openmp openblas-serial)

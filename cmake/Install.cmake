@@ -1,5 +1,5 @@
-# Headers, library, retortConfig.cmake and retort.pc. All paths are relative to the prefix, which may be
-# moved.
+# Installs headers, library, retortConfig.cmake and retort.pc. All paths are relative to the prefix, which may
+# be moved.
 include(CMakePackageConfigHelpers)
 include(GNUInstallDirs)
 
@@ -27,8 +27,8 @@ write_basic_package_version_file("${PROJECT_BINARY_DIR}/retortConfigVersion.cmak
 install(FILES "${PROJECT_BINARY_DIR}/retortConfig.cmake" "${PROJECT_BINARY_DIR}/retortConfigVersion.cmake"
               cmake/FindCblas.cmake DESTINATION "${config_dir}")
 
-# What a static library leaves to be linked is public in its pkg-config file, or nobody could link it without
-# `--static`; a shared one keeps it to itself.
+# The dependencies of a static library are public in its pkg-config file; otherwise programs could not link it
+# without `--static`. Those of a shared library are private.
 file(RELATIVE_PATH prefix_from_pc "${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig" "${CMAKE_INSTALL_PREFIX}")
 file(RELATIVE_PATH libdir_from_prefix "${CMAKE_INSTALL_PREFIX}" "${CMAKE_INSTALL_FULL_LIBDIR}")
 file(RELATIVE_PATH includedir_from_prefix "${CMAKE_INSTALL_PREFIX}" "${CMAKE_INSTALL_FULL_INCLUDEDIR}")
@@ -36,7 +36,7 @@ cmake_path(GET Cblas_LIBRARY STEM cblas_name)
 string(REGEX REPLACE "^lib" "" cblas_name "${cblas_name}")
 set(needed "-l${cblas_name} -pthread")
 if(retort_uses_mpi)
-  # The library of C's interface; the compiler wrapper of C++ also names that of MPI 2's classes.
+  # The library of the C interface. The C++ compiler wrapper also names the library of MPI 2's C++ classes.
   foreach(library IN LISTS MPI_CXX_LIBRARIES)
     cmake_path(GET library STEM mpi_name)
     if(NOT mpi_name MATCHES "_cxx$|mpichcxx")

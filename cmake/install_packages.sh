@@ -1,7 +1,7 @@
 #!/bin/sh
-# install_packages.sh GROUP...: installs what the groups (build, text, pictures, docs, bench, mpi, format, clang, fuzz)
-# need and the machine lacks, by apt as root or through sudo; elsewhere names the packages and fails. Where
-# nothing is missing it leaves apt alone.
+# install_packages.sh GROUP...: installs the missing packages of the groups (build, text, pictures, docs,
+# bench, mpi, format, clang, fuzz) with apt, as root or through sudo. If that is impossible, prints the names
+# of the packages and fails. Does not run apt if no package is missing.
 set -eu
 
 program() { command -v "$1" >/dev/null 2>&1; }
@@ -17,7 +17,7 @@ library() {
   done
   return 1
 }
-runtime() {  # one of clang's own libraries
+runtime() {  # one of clang's runtime libraries
   for file in /usr/lib/llvm-16/lib/clang/16/lib/linux/libclang_rt."$1"-*.a; do
     [ -e "$file" ] && return
   done

@@ -1,6 +1,6 @@
-// A residual network teaches a depthwise one with 22 times fewer weights: from labels alone, from the
-// teacher's soft answers, and with two ways of showing it the teacher's features as well. Accuracy, size and
-// latency per image.
+// Distils a residual network into a depthwise one with 22 times fewer weights. Compares four ways: labels
+// alone, the teacher's soft answers, and soft answers with either of two losses on the teacher's features.
+// Reports accuracy, size and latency per image.
 #include <map>
 
 #include "cnn/networks.hpp"
@@ -47,13 +47,13 @@ rt::JsonFields settings(const Options& options) {
           {"attention_weight", attention_weight}};
 }
 
-// Trains `all`, which is the network, or the network and what learns with it. The weights that remain are
-// averages.
+// Trains `all`: the network, or a module of the network and the layer trained with it. The final weights are
+// moving averages.
 template <class Model>
 void train(const rt::RunFolder& run, const std::string& name, rt::Module& all, Model& model,
            const rt::Dataset& data, const Recipe& recipe, const Options& options, const Loss& loss) {
   const std::int64_t epochs = options.rows > 0 ? 1 : recipe.epochs;
-  const auto [decayed, others] = rt::decay_groups(all);  // norms and biases do not decay
+  const auto [decayed, others] = rt::decay_groups(all);  // no weight decay for norms and biases
   rt::AdamW optimizer({{decayed, {.lr = recipe.lr, .weight_decay = recipe.weight_decay}},
                        {others, {.lr = recipe.lr, .weight_decay = 0}}});
   rt::DataLoader loader(data, {.batch_size = recipe.batch_size,
@@ -74,7 +74,7 @@ void train(const rt::RunFolder& run, const std::string& name, rt::Module& all, M
     for (const rt::Batch& batch : loader) training.learn(loss(model(batch.input), batch));
 }
 
-// A student together with a 1×1 convolution that makes the teacher's channels of its features.
+// A student with a 1×1 convolution that maps its features to the teacher's number of channels.
 struct Hinted : rt::Module {
   Hinted(Student student, std::int64_t channels, std::int64_t teacher_channels)
       : network(std::move(student)), adapter(channels, teacher_channels, 1) {}
@@ -83,12 +83,12 @@ struct Hinted : rt::Module {
   RETORT_MEMBERS(network, adapter)
 };
 
-// The images as [N, 1, rows, columns].
+// The images as [N, 1, 28, 28].
 rt::Dataset as_images(const rt::Dataset& set) {
   return {rt::reshape(set.inputs(), {set.size(), 1, 28, 28}), set.targets()};
 }
 
-// What the teacher answers to the images, and the features from which it does, both computed once.
+// The images with the teacher's answers and the features of its last block, both computed once.
 rt::Dataset with_answers(Teacher& teacher, const rt::Dataset& images) {
   const rt::FeatureRecorder recorder(teacher, {teacher.last_block()});
   rt::Tensors features;
@@ -126,13 +126,13 @@ void run(const Options& options) {
         [&](const Tensor& logits, const rt::Batch& batch) { return smooth(logits, batch.target); });
   judge("teacher", teacher);
 
-  // The students have fewer images, and learn from the teacher's answers and features.
+  // The students train on fewer images, with the teacher's answers and features.
   const rt::Dataset transfer =
       with_answers(teacher, training.slice(0, std::min(student_images, training.size())));
   const rt::DistillationLoss distillation({.temperature = temperature, .alpha = alpha});
   for (std::int64_t seed = 1; seed <= options.seeds; ++seed)
     for (const std::string& way : ways) {
-      rt::manual_seed(static_cast<std::uint64_t>(seed));  // the same first weights for all ways
+      rt::manual_seed(static_cast<std::uint64_t>(seed));  // the same initial weights for all ways
       Hinted student(Student(16, 2, {{32, 2}, {64, 1}}, classes), 64, transfer["features"].size(1));
       const std::string block = student.network.last_block();
       const rt::FeatureRecorder recorder(student.network, {block});

@@ -9,7 +9,7 @@ namespace cnn {
 
 using retort::Tensor;
 
-/// 3×3 convolution without bias, and batch norm.
+/// A convolution without bias, followed by batch norm.
 class ConvNorm : public retort::Module {
  public:
   ConvNorm(std::int64_t in, std::int64_t out, std::int64_t kernel, std::int64_t stride,
@@ -23,7 +23,7 @@ class ConvNorm : public retort::Module {
   RETORT_MEMBERS(conv, norm)
 };
 
-/// x + two convolutions of x; the shortcut is a 1×1 convolution where the shape changes (He et al. 2016).
+/// x + two convolutions of x; the shortcut is a 1×1 convolution if the shape changes (He et al. 2016).
 class Residual : public retort::Module {
  public:
   Residual(std::int64_t in, std::int64_t out, std::int64_t stride)
@@ -40,7 +40,7 @@ class Residual : public retort::Module {
   RETORT_MEMBERS(first, second, shortcut)
 };
 
-/// A depthwise 3×3 and a pointwise 1×1 convolution (Howard et al. 2017, MobileNets).
+/// A depthwise 3×3 convolution followed by a pointwise 1×1 one (Howard et al. 2017, MobileNets).
 class Separable : public retort::Module {
  public:
   Separable(std::int64_t in, std::int64_t out, std::int64_t stride)
@@ -53,8 +53,7 @@ class Separable : public retort::Module {
   RETORT_MEMBERS(depthwise, pointwise)
 };
 
-/// A stem, blocks, the mean over the image, and one linear layer. The output of the last block is [N, C, 7,
-/// 7].
+/// A stem, blocks, the mean over the image, and one linear layer. The last block's output is [N, C, 7, 7].
 template <class Block>
 class Network : public retort::Module {
  public:

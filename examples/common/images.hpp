@@ -1,4 +1,4 @@
-// Shared by the examples on images.
+// Shared code of the examples on images.
 #pragma once
 
 #include <algorithm>
@@ -7,14 +7,14 @@
 
 namespace example {
 
-/// The option that all have.
+/// Adds the option --rows, which all examples on images have.
 inline void add_rows(CLI::App& app, Options& options) {
   app.add_option("--rows", options.rows, "use only the first images of each set, for one epoch")
       ->check(CLI::PositiveNumber);
 }
 
-/// The training and test images of a folder of four IDX files, cut to `options.rows` each where that is not
-/// 0.
+/// Reads the training and test images from a folder of four IDX files. If `options.rows` is not 0, returns
+/// only the first `options.rows` images of each.
 inline std::pair<retort::Dataset, retort::Dataset> load_images(const Options& options) {
   auto sets = retort::load_idx_pair(options.data);
   if (options.rows > 0)
@@ -23,12 +23,12 @@ inline std::pair<retort::Dataset, retort::Dataset> load_images(const Options& op
   return sets;
 }
 
-/// The number of classes of a data set, whose labels are 0, 1, 2, …
+/// The number of classes of a data set with the labels 0, 1, 2, …
 inline std::int64_t class_count(const retort::Dataset& data) {
   return 1 + retort::max(data.targets()).item<std::int64_t>();
 }
 
-/// Adds the curve of the loss for each of these trainings to the report.
+/// Adds the loss curve of each of these trainings to the report.
 inline void show_losses(retort::Report& report, const retort::RunFolder& run,
                         const std::vector<std::string>& trainings) {
   report.section("Training");
@@ -38,7 +38,7 @@ inline void show_losses(retort::Report& report, const retort::RunFolder& run,
   }
 }
 
-/// Writes the report into the run's folder and prints where it is.
+/// Writes the report to the run's folder and prints its path.
 inline void write_report(const retort::Report& report, const retort::RunFolder& run) {
   report.write(run.file("report.html"));
   std::printf("report: %s\n", run.file("report.html").c_str());

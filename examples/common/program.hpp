@@ -1,4 +1,4 @@
-// Shared by the examples: options, errors, and a table of results over seeds.
+// Shared code of the examples: options, errors, and a table of results over seeds.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -17,8 +17,8 @@ namespace example {
 struct Options {
   std::string data, out;
   std::int64_t seeds = 3;
-  std::int64_t rows = 0;  ///< of each set of images; 0: all
-  double scale = 1;       ///< share of the lines of a text
+  std::int64_t rows = 0;  ///< number of images used of each set; 0: all
+  double scale = 1;       ///< share of a text's lines that is used
   double checkpoint_every = 15;
   bool quick = false, quiet = false;
 
@@ -38,8 +38,8 @@ struct Options {
   }
 };
 
-/// Reads the options, whose defaults are given, and runs the program. Returns its status. `more` adds options
-/// of the program's own.
+/// Reads the options and runs the program. Returns its exit status. `options` contains the defaults; `more`
+/// adds options of this program.
 inline int run_program(int argc, char** argv, const char* name, Options options,
                        const std::function<void(const Options&)>& run,
                        const std::function<void(CLI::App&, Options&)>& more) try {
@@ -64,7 +64,7 @@ inline int run_program(int argc, char** argv, const char* name, Options options,
   return 1;
 }
 
-/// Numbers as text, such as "1, 2.5, 4", for a run's settings.
+/// Numbers as a text for a run's settings, such as "1, 2.5, 4".
 template <class Number>
 std::string listed(const std::vector<Number>& numbers) {
   std::string text;
@@ -72,7 +72,7 @@ std::string listed(const std::vector<Number>& numbers) {
   return text;
 }
 
-/// Metrics of several ways to train, over seeds.
+/// Metrics of several ways of training, each with several seeds.
 class Comparison {
  public:
   static constexpr const char* explanation =
@@ -82,7 +82,7 @@ class Comparison {
   Comparison(std::vector<std::string> metrics, const std::string& log)
       : metrics_(std::move(metrics)), log_(log) {}
 
-  /// Adds the metrics of one more seed, also to the log.
+  /// Adds the metrics of one more seed and writes them to the log.
   void add(const std::string& way, const std::vector<double>& values) {
     auto to = std::ranges::find(ways_, way, &Way::name);
     if (to == ways_.end()) to = ways_.insert(to, {way, std::vector<std::vector<double>>(metrics_.size())});
@@ -94,7 +94,7 @@ class Comparison {
     log_.write(fields);
   }
 
-  /// The names of the ways, in the order in which they were added.
+  /// The names of the ways, in order of addition.
   std::vector<std::string> ways() const {
     std::vector<std::string> names;
     for (const Way& way : ways_) names.push_back(way.name);
@@ -105,8 +105,8 @@ class Comparison {
     return std::ranges::find(ways_, way, &Way::name)->values.at(metric);
   }
 
-  /// Prints the means, and the paired differences from the way `baseline` with their 95 % intervals, and adds
-  /// them to the report.
+  /// Prints the means, and the paired differences from `baseline` with their 95 % intervals. Also adds them
+  /// to the report.
   void show(retort::Report& report, const std::string& baseline, int digits = 4) const {
     const auto signed_text = [&](double number) {
       return (number < 0 ? "" : "+") + retort::fixed(number, digits);
@@ -133,7 +133,7 @@ class Comparison {
  private:
   struct Way {
     std::string name;
-    std::vector<std::vector<double>> values;  // of each metric, one per seed
+    std::vector<std::vector<double>> values;  // per metric, one value per seed
   };
 
   std::vector<std::string> metrics_;

@@ -1,4 +1,4 @@
-// Shared by the examples on text: lines, words, parts, and a teacher's stored answers.
+// Shared code of the examples on text: lines, words, parts, and a teacher's stored answers.
 #pragma once
 
 #include <algorithm>
@@ -10,13 +10,14 @@
 
 namespace example {
 
-/// The option that both have.
+/// Adds the option --scale, which both examples on text have.
 inline void add_scale(CLI::App& app, Options& options) {
   app.add_option("--scale", options.scale, "share of the default number of lines")
       ->check(CLI::Range(1e-4, 1.0));
 }
 
-/// The lines of a text file. Throws: IoError if there are none.
+/// Reads the lines of a text file.
+/// Throws: IoError if there are none.
 inline std::vector<std::string> read_lines(const std::string& path) {
   std::ifstream file(path);
   std::vector<std::string> lines;
@@ -27,7 +28,7 @@ inline std::vector<std::string> read_lines(const std::string& path) {
   return lines;
 }
 
-/// The words of a text: runs of letters, in lower case.
+/// The words of a text in lower case. A word is a run of letters.
 inline std::vector<std::string> words_of(const std::string& text) {
   std::vector<std::string> words(1);
   for (const char c : text + ' ')
@@ -39,7 +40,8 @@ inline std::vector<std::string> words_of(const std::string& text) {
   return words;
 }
 
-/// The bytes of each line between two line breaks; a line of more than `longest` becomes several sequences.
+/// The bytes of each line between two line breaks. Longer lines are split into sequences of at most `longest`
+/// bytes.
 inline std::vector<std::vector<std::int64_t>> byte_sequences(const std::vector<std::string>& lines,
                                                              std::size_t longest) {
   std::vector<std::vector<std::int64_t>> sequences;
@@ -52,8 +54,8 @@ inline std::vector<std::vector<std::int64_t>> byte_sequences(const std::vector<s
   return sequences;
 }
 
-/// Rows of a data set as three parts: for training, and a tenth of the share `scale` each for validation and
-/// test. The order is always the same random one.
+/// Splits the share `scale` of a data set's rows into three parts: a tenth each for validation and test, and
+/// the rest for training. The order is random, but always the same.
 inline std::vector<std::vector<std::int64_t>> three_parts(std::int64_t size, const Options& options) {
   retort::Generator generator(1);
   const std::vector<std::int64_t> order = retort::random_permutation(size, generator);
@@ -64,7 +66,7 @@ inline std::vector<std::vector<std::int64_t>> three_parts(std::int64_t size, con
   return {rows(0, end - 2 * held_out), rows(end - 2 * held_out, end - held_out), rows(end - held_out, end)};
 }
 
-/// A teacher's answers from a file, which the first call writes: the `kept` most probable classes of the
+/// A teacher's answers, stored in a file that the first call writes: the `kept` most probable classes of the
 /// logits (N, C) of each part, one part after the other.
 inline retort::SparseTeacher stored_answers(const std::string& path, std::int64_t parts,
                                             const std::function<retort::Tensor(std::int64_t part)>& logits_of,
@@ -89,7 +91,7 @@ inline retort::SparseTeacher stored_answers(const std::string& path, std::int64_
   return retort::load_sparse_teacher(path);
 }
 
-/// The stored answers to the rows of these numbers (N).
+/// The stored answers to these rows (N).
 inline retort::SparseTeacher answers_at(const retort::SparseTeacher& stored, const retort::Tensor& rows) {
   const auto at = [&](const retort::Tensor& x) { return retort::index_select(x, 0, rows); };
   return {at(stored.indices), at(stored.log_probs), at(stored.log_tail), stored.classes, stored.temperature};

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""The divergences of the distillation loss, compared on Fashion-MNIST with the tool `distill`.
+"""Compares the divergences of the distillation loss on Fashion-MNIST with the program `distill`.
 
     divergences.py DISTILL FOLDER [--jobs N] [--nice N]
 
-For each loss, nine settings are tried on 5,000 training images that no network has seen: three learning
-rates, and three temperatures (three weights of the teacher for logit_mse, which has no temperature). The
-setting with the highest mean accuracy of three seeds is trained with twenty other seeds and judged on the
-test images. All losses share seeds, images, first weights and the student alone. Writes FOLDER/table.md.
-Stop it at any time: the same command resumes.
+For each loss, nine settings are evaluated on 5,000 held-out training images: three learning rates, and three
+temperatures (for logit_mse, which has no temperature, three weights of the teacher). The setting with the
+highest mean accuracy of three seeds is trained with twenty other seeds and evaluated on the test images. All
+losses share seeds, images, initial weights and the student alone. Writes FOLDER/table.md. The script can be
+stopped at any time; the same command resumes.
 """
 import argparse, concurrent.futures, json, math, os, pathlib, statistics, subprocess, sys
 
@@ -17,11 +17,11 @@ LOSSES = {
 }
 RATES = [0.004, 0.008, 0.016]
 TUNING_SEEDS, TEST_SEEDS, FIRST_TUNING_SEED = 3, 20, 1000
-T_QUANTILE = 2.093  # of Student's distribution with 19 degrees of freedom, for 95 %
+T_QUANTILE = 2.093  # Student's t-distribution with 19 degrees of freedom, for 95 %
 
 
 def settings_of(loss):
-    """(temperature, alpha, learning rate) of each setting that is tried."""
+    """Returns (temperature, alpha, learning rate) of each setting."""
     pairs = [(1, 0.8), (1, 0.5), (1, 0.2)] if loss == "logit_mse" else [(2, 1), (4, 1), (8, 1)]
     return [(T, alpha, rate) for T, alpha in pairs for rate in RATES]
 
@@ -37,7 +37,7 @@ class Runs:
         self.distill, self.folder, self.nice = distill, pathlib.Path(folder), nice
 
     def run(self, name, command, last_file, *flags):
-        """Runs the tool, or resumes or skips a run of that name, and returns the folder."""
+        """Runs the program, or resumes or skips a run of this name. Returns the folder."""
         out = self.folder / name
         if not (out / last_file).exists():
             words = [self.distill, command, *flags, "--out", out, "--quiet"]
@@ -67,7 +67,7 @@ def mean(runs, student, key):
 
 
 def difference(candidate, baseline, scale=100, digits=2):
-    """The mean of the paired differences with its 95 % interval."""
+    """Returns the mean of the paired differences with its 95 % interval."""
     values = [scale * (a - b) for a, b in zip(candidate, baseline)]
     middle, half = statistics.fmean(values), T_QUANTILE * statistics.stdev(values) / math.sqrt(len(values))
     return f"{middle:+.{digits}f} [{middle - half:+.{digits}f}, {middle + half:+.{digits}f}]"
@@ -83,7 +83,7 @@ def main():
     arguments = parser.parse_args()
     runs = Runs(arguments.distill, arguments.folder, arguments.nice)
     with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
-        # One epoch of the student alone, which is not looked at here.
+        # The student alone trains for one epoch, since its result is not used here.
         held_out = ["--held-out", 5000]
         logits = runs.teacher("tuning_teacher", *held_out)
         tried = {(loss, setting): pool.submit(

@@ -1,4 +1,4 @@
-// Knowledge distillation from beginning to end. `distill --help` says what can be set.
+// Knowledge distillation from start to finish. `distill --help` lists the options.
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
@@ -69,7 +69,7 @@ void train_teacher(const distill::Options& options, const distill::Data& data, C
 void train_students(const distill::Options& options, const distill::Data& data, Clock::time_point start) {
   distill::require_images(data, options.student_images, 0);
   distill::require_classes(data, options.top_k);
-  // A run that is resumed has its teacher already.
+  // A resumed run already has its teacher.
   if (options.command == Command::teach && !options.resume) distill::check_teacher(data, options);
   distill::Run run(options, data, start);
   distill::Result result = distill::run_experiment(data, options, run);
@@ -106,7 +106,8 @@ void run(const distill::Options& options) {
   }
 }
 
-/// Exactly one line on stderr. An error on all processes is reported by the first, whose end ends the others.
+/// Prints the message as one line on stderr and returns 1. Other ranks wait first: if all processes fail,
+/// rank 0 prints the error, and its exit ends the others.
 int fail(std::string message, int rank) {
   if (rank > 0) {
     std::this_thread::sleep_for(std::chrono::milliseconds(500));
@@ -118,7 +119,7 @@ int fail(std::string message, int rank) {
   return 1;
 }
 
-/// The words as a shell takes them, with --resume.
+/// The command line, quoted for a shell, with --resume.
 std::string resuming(int argc, const char* const* argv) {
   constexpr std::string_view plain =
       "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=./:,@%";
@@ -139,15 +140,15 @@ std::string resuming(int argc, const char* const* argv) {
   return command;
 }
 
-/// A standard stream that is closed becomes /dev/null, so that no file gets its number and with it what is
-/// printed. Whoever stops reading what is printed does not stop the run.
+/// Opens /dev/null for closed standard streams, so that no other file gets their numbers and their output.
+/// Ignores SIGPIPE, so that the run continues if the reader of its output exits.
 void secure_streams() {
   for (int stream = 0; stream < 3; ++stream)
     if (::fcntl(stream, F_GETFD) < 0 && errno == EBADF && ::open("/dev/null", O_RDWR) < 0) ::_exit(1);
   ::signal(SIGPIPE, SIG_IGN);
 }
 
-/// True if standard output is a pipe whose reader has ended, as in `| head -1`.
+/// True if standard output is a pipe whose reader has exited, as in `| head -1`.
 bool reader_has_gone() {
   pollfd stream{STDOUT_FILENO, 0, 0};
   return ::poll(&stream, 1, 0) == 1 && (stream.revents & POLLERR) != 0;
@@ -167,7 +168,7 @@ int main(int argc, char** argv) {
         options->world = &world;
         run(*options);
       }
-    } catch (const distill::Interrupted&) {  // on all processes
+    } catch (const distill::Interrupted&) {  // thrown on all processes
       if (rank == 0) std::cerr << "distill: stopped; to resume:\n  " << resuming(argc, argv) << '\n';
       return 130;
     }

@@ -11,7 +11,7 @@
 namespace rt = retort;
 using rt::Tensor;
 
-// Every network here is the same kind of MLP; only its width differs.
+// All networks are MLPs with one hidden layer.
 class Mlp : public rt::Module {
  public:
   Mlp(std::int64_t inputs, std::int64_t width, std::int64_t classes, double drop)
@@ -62,7 +62,7 @@ double accuracy(const Mlp& model, const rt::Dataset& data) {
 }
 
 int main(int argc, char** argv) try {
-  const rt::Communicator world(argc, argv);  // one process, or those that mpirun has started
+  const rt::Communicator world(argc, argv);  // one process, or those started by mpirun
   const std::string folder = argc > 1 ? argv[1] : "/usr/share/datasets/fashion-mnist";
   const auto [training, test] = rt::load_idx_pair(folder);  // images in [0, 1], labels int64
   const std::int64_t pixels = training.inputs().size(1);
@@ -79,8 +79,8 @@ int main(int argc, char** argv) try {
   Mlp teacher(pixels, 1200, classes, 0.3);
   train(world, "teacher", teacher, training, {.epochs = 6, .lr = 1e-3, .weight_decay = 0.01}, from_labels);
 
-  // Soft answers: the teacher's probabilities at temperature 2 also say which wrong classes are nearly right.
-  // alpha = 1 means that the student never sees a label.
+  // Soft answers: the teacher's probabilities at temperature 2 also show which wrong classes are plausible.
+  // With alpha = 1, the labels are not used.
   const rt::DistillationLoss distillation({.temperature = 2, .alpha = 1});
   const Loss from_teacher = [&](const Tensor& logits, const rt::Batch& batch) {
     const Tensor answers = rt::no_grad([&] { return teacher(batch.input); });

@@ -1,7 +1,7 @@
-// Distillation on one process or many: `distributed [FOLDER [STEPS]]`, or `mpirun -n 4 distributed [FOLDER
-// [STEPS]]`. Every number of processes up to 8 gives the same bits. Stop it with Ctrl-C, or kill it, and
-// start it again, also with another number of processes: it resumes from its last checkpoint in FOLDER. The
-// data are made here.
+// Distillation on one or several processes: `distributed [FOLDER [STEPS]]`, or
+// `mpirun -n 4 distributed [FOLDER [STEPS]]`. All numbers of processes up to 8 give the same bits. After
+// Ctrl-C or a kill, the next start resumes from the last checkpoint in FOLDER, also with another number of
+// processes. The data is generated.
 #include <cstdio>
 #include <exception>
 #include <filesystem>
@@ -13,7 +13,7 @@ namespace rt = retort;
 
 namespace {
 
-// Points in 32 dimensions whose class is the nearest of ten centres.
+// Points in 32 dimensions. The class of a point is the nearest of ten centres.
 rt::Dataset make_data(std::int64_t rows) {
   const rt::Tensor centres = rt::randn({10, 32}), x = rt::randn({rows, 32});
   return {x, rt::argmax(-rt::cdist(x, centres), 1)};
@@ -47,7 +47,7 @@ int run(rt::Communicator& world, const std::string& folder, std::int64_t steps) 
       step = loaded->step;
       log_size = std::stoll(loaded->json);
     }
-    std::optional<rt::JsonLines> log;  // rank 0 writes it
+    std::optional<rt::JsonLines> log;  // written by rank 0
     if (world.rank() == 0) log.emplace(folder + "/" + name + ".jsonl", log_size);
 
     const auto loss_of = [&](const rt::Batch& shard) {
@@ -65,7 +65,7 @@ int run(rt::Communicator& world, const std::string& folder, std::int64_t steps) 
         schedule.step();
         ++step;
         if (log) log->write({{"step", step}, {"loss", loss}});
-        const bool stop = rt::interrupted(world);  // the same answer on every rank
+        const bool stop = rt::interrupted(world);  // the same value on every rank
         if (stop || step == steps || step % 50 == 0)
           checkpoint.save(step, std::to_string(log ? log->flush() : 0));
         if (stop) {

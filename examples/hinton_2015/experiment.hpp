@@ -1,4 +1,4 @@
-// The network, its training and the correction of biases.
+// The network, its training and the bias correction.
 #pragma once
 
 #include <cmath>
@@ -11,8 +11,8 @@ namespace rt = retort;
 using rt::Tensor;
 using Classes = std::vector<std::int64_t>;
 
-/// Two hidden layers of one width. The large network drops some of the pixels and hidden units,
-/// fewer than in the paper, which trained for longer.
+/// A network with two hidden layers of the same width. If `regularised`, it drops some pixels and hidden
+/// units, but fewer than in the paper, which trained for longer.
 class Mlp : public rt::Module {
  public:
   Mlp(std::int64_t pixels, std::int64_t width, std::int64_t classes, bool regularised)
@@ -33,15 +33,15 @@ class Mlp : public rt::Module {
 
 struct Recipe {
   std::int64_t epochs = 1;
-  double lr = 0.1;  ///< the highest; it rises in the first tenth of the steps and then falls to 0
-  double clip = 1;  ///< of the norm of all gradients: large logits at T = 20 make some steps too long
+  double lr = 0.1;  ///< maximum; the rate rises in the first tenth of the steps and then decays to 0
+  double clip = 1;  ///< limit of the norm of all gradients; large logits at T = 20 make some steps too long
   bool adam = false;
-  double max_norm = 0;      ///< of the weights that go into a hidden unit; 0: unlimited
-  std::int64_t jitter = 0;  ///< pixels by which images are moved at most
+  double max_norm = 0;      ///< limit of the norm of a hidden unit's incoming weights; 0: none
+  std::int64_t jitter = 0;  ///< maximum shift of the images in pixels
   std::uint64_t seed = 0;
 };
 
-/// Scales the weights that go into a unit down to an L2 norm of `most` where they exceed it.
+/// Scales the incoming weights of a hidden unit down to the L2 norm `most` if they exceed it.
 inline void limit_norms(const Mlp& model, double most) {
   const rt::NoGradGuard no_grad;
   for (Tensor weight : {model.first.weight, model.second.weight}) {
@@ -50,8 +50,8 @@ inline void limit_norms(const Mlp& model, double most) {
   }
 }
 
-/// Trains with Nesterov's momentum, or with Adam, which suits dropout. The run's files are named after
-/// `name`.
+/// Trains with Nesterov's momentum or with Adam, which suits dropout. `name` begins the names of the run's
+/// files.
 inline void train(const rt::RunFolder& run, const std::string& name, Mlp& model, const rt::Dataset& data,
                   const Recipe& recipe, const example::Options& options,
                   const std::function<Tensor(const Tensor& logits, const rt::Batch& batch)>& loss) {
@@ -79,7 +79,7 @@ inline bool contains(const Classes& classes, std::int64_t label) {
   return std::ranges::count(classes, label);
 }
 
-/// The rows whose label is among the classes, or is not.
+/// The rows whose label is in `classes` if `among` is true, else the other rows.
 inline rt::Dataset with_classes(const rt::Dataset& data, const Classes& classes, bool among) {
   Classes rows;
   const auto labels = data.targets().data<std::int64_t>();
@@ -88,7 +88,7 @@ inline rt::Dataset with_classes(const rt::Dataset& data, const Classes& classes,
   return data.subset(rows);
 }
 
-/// The number of wrong answers, of all test images or of those of the given classes.
+/// The number of wrong answers, for all test images or for those of the given classes.
 inline double errors(const Tensor& logits, const Tensor& labels, const Classes& classes = {}) {
   const std::vector<std::int64_t> answers = rt::argmax(logits, 1).values<std::int64_t>();
   const auto truth = labels.data<std::int64_t>();
@@ -98,14 +98,14 @@ inline double errors(const Tensor& logits, const Tensor& labels, const Classes& 
   return count;
 }
 
-/// `logits` with b added for these classes.
+/// `logits` with b added to the columns of these classes.
 inline Tensor with_bias(const Tensor& logits, const Classes& classes, double b) {
   std::vector<float> bias(static_cast<std::size_t>(logits.size(1)));
   for (const std::int64_t k : classes) bias.at(static_cast<std::size_t>(k)) = static_cast<float>(b);
   return logits + rt::tensor(bias);
 }
 
-/// The b with the fewest test errors, as in the paper: it is chosen with the test labels.
+/// The b with the fewest test errors, as in the paper. It uses the test labels.
 inline double bias_by_test_errors(const Tensor& logits, const Tensor& labels, const Classes& classes) {
   const auto wrong = [&](double b) { return errors(with_bias(logits, classes, b), labels); };
   double best = 0;
@@ -114,8 +114,8 @@ inline double bias_by_test_errors(const Tensor& logits, const Tensor& labels, co
   return best;
 }
 
-/// The b at which these classes get, on average over the test images, the probability that is their share of
-/// the training labels. No test label is used.
+/// The b for which the total probability of these classes, averaged over the test images, equals their share
+/// of the training labels. It does not use the test labels.
 inline double bias_by_mass(const Tensor& logits, const Tensor& training_labels, const Classes& classes) {
   const auto labels = training_labels.data<std::int64_t>();
   const auto known = std::ranges::count_if(labels, [&](std::int64_t k) { return contains(classes, k); });

@@ -1,7 +1,7 @@
-// Section 3 of Hinton, Vinyals and Dean, "Distilling the knowledge in a neural network" (2015): a small
-// network that learns from a large one's soft answers makes about half the errors of one that learns from the
-// labels, and even recognises digits that it never saw. Runs on Fashion-MNIST, or on any folder in MNIST's
-// format.
+// Section 3 of Hinton, Vinyals and Dean, "Distilling the knowledge in a neural network" (2015). A small
+// network trained on a large one's soft answers makes about half the errors of one trained on the labels. It
+// even recognises digits that were not in its training set. Runs on Fashion-MNIST, or on any folder in
+// MNIST's format.
 #include <map>
 
 #include "hinton_2015/experiment.hpp"
@@ -64,7 +64,7 @@ void run(const Options& options) {
     errors.add(way, {hinton::errors(logits, labels, of)});
   };
 
-  // The large network: dropout, max-norm, and images moved by up to two pixels.
+  // The large network, trained with dropout, max-norm, and images shifted by up to two pixels.
   const auto from_labels = [cross_entropy = rt::CrossEntropyLoss()](const Tensor& logits,
                                                                     const rt::Batch& batch) {
     return cross_entropy(logits, batch.target);
@@ -75,7 +75,7 @@ void run(const Options& options) {
   const Tensor teacher_logits = rt::predict(teacher, test);
   judge("teacher, 784-1200-1200-10", teacher_logits);
 
-  // Its answers to the training images, which are not moved. The students learn from nothing else.
+  // The teacher's answers to the training images, without shifts. Distilled students train on these alone.
   const rt::Dataset transfer({{"input", training.inputs()},
                               {"target", training.targets()},
                               {"teacher", rt::predict(teacher, training)}});
@@ -91,7 +91,7 @@ void run(const Options& options) {
                   });
     return rt::predict(student, test);
   };
-  // After a transfer set that lacked classes, the bias of some classes is corrected, in two ways.
+  // If the transfer set lacked classes, the bias of some classes is corrected in two ways.
   const auto judge_lacking = [&](const std::string& way, const Tensor& logits, const Classes& corrected) {
     const double by_test = hinton::bias_by_test_errors(logits, labels, corrected),
                  by_mass = hinton::bias_by_mass(logits, training.targets(), corrected);
@@ -124,7 +124,7 @@ void run(const Options& options) {
                   {7, 8});
   }
 
-  // Which temperature suits which width.
+  // Errors by width and temperature.
   std::vector<std::vector<std::string>> grid = {{"hidden units"}};
   for (const double t : plan.temperatures) grid[0].push_back(rt::message("T = {}", t));
   std::vector<rt::ReportSeries> curves;

@@ -1,6 +1,6 @@
-// A language model of bytes, distilled: a teacher of six layers learns the text, and the most probable bytes
-// of its answers to a part of it are stored once. Students of two layers then learn from that part, alone and
-// from the stored answers by four divergences. Bits per byte of held-out lines compare them.
+// Distils a language model of bytes. A teacher of six layers is trained on the text. The most probable bytes
+// of its answers to a part of the text are stored once. Students of two layers are then trained on this part,
+// alone and from the stored answers with four divergences. The metric is bits per byte of held-out lines.
 #include <cmath>
 
 #include "common/text.hpp"
@@ -9,12 +9,12 @@ namespace rt = retort;
 using rt::Tensor;
 
 constexpr std::int64_t vocabulary = 256, longest = 256;  // bytes; a longer line becomes several sequences
-constexpr double teacher_share = 0.56, student_share = 0.12, test_share = 0.13;  // of the lines of a part
+constexpr double teacher_share = 0.56, student_share = 0.12, test_share = 0.13;  // shares of a part's lines
 constexpr double teacher_lr = 2e-3, student_lr = 3e-3;
-constexpr std::int64_t student_epochs = 4, kept = 8;  // the teacher sees its lines once
-constexpr double teacher_weight = 0.7;  // of the answers in a student's loss; the text has the rest
+constexpr std::int64_t student_epochs = 4, kept = 8;  // the teacher trains for one epoch
+constexpr double teacher_weight = 0.7;  // weight of the answers in a student's loss; the text has the rest
 
-// Gives logits of the next byte at each position. Input and output share the embedding.
+// Returns logits of the next byte at each position. Input and output share the embedding.
 class Decoder : public rt::Module {
  public:
   Decoder(std::int64_t width, std::size_t depth)
@@ -27,8 +27,8 @@ class Decoder : public rt::Module {
               .dim_feedforward = 4 * width, .dropout = 0, .activation = "gelu", .norm_first = true});
   }
 
-  // tokens int64 (N, L) → (N, L, 256). With caches, one per layer, they follow the tokens of earlier calls.
-  // Padding needs no mask here: it is at the end, where is_causal hides it from all other positions.
+  // tokens int64 (N, L) → (N, L, 256). With caches, one per layer, the tokens follow those of earlier calls.
+  // Padding needs no mask: it is at the end, where is_causal hides it from all other positions.
   Tensor operator()(const Tensor& tokens, std::vector<rt::AttentionCache>* caches = nullptr) const {
     const bool follows = caches && caches->front().keys.defined();
     const std::int64_t past = follows ? caches->front().keys.size(1) : 0, end = past + tokens.size(1);
@@ -44,7 +44,7 @@ class Decoder : public rt::Module {
   RETORT_MEMBERS(bytes, positions, layers, norm)
 };
 
-// A batch as inputs (N, L) and targets (N·L), one byte later; the mask is 0 where a target is padding.
+// A batch as inputs (N, L) and targets (N·L), one byte later. The mask is 0 for targets that are padding.
 struct Shifted {
   explicit Shifted(const rt::Batch& batch)
       : input(part(batch.input, 0)),
@@ -106,7 +106,7 @@ std::string text_of(const Decoder& model) {
   return {bytes.begin(), bytes.end()};
 }
 
-// The attention of the last layer's heads to the beginning of a line, one picture each.
+// Shows the attention of the last layer's heads to the beginning of a line, one picture per head.
 void show_attention(rt::Report& report, Decoder& model, const rt::SequenceDataset& lines) {
   const std::int64_t row = 0, length = std::min<std::int64_t>(40, lines.lengths().data<std::int64_t>()[0]);
   const Tensor tokens = rt::slice(lines.fetch({&row, 1}).input, 1, 0, length);
@@ -119,7 +119,7 @@ void show_attention(rt::Report& report, Decoder& model, const rt::SequenceDatase
   std::vector<std::string> names;
   for (const std::int64_t token : tokens.data<std::int64_t>())
     names.push_back(token == '\n' ? "↵" : std::string(1, static_cast<char>(token)));
-  const Tensor shades = weights / rt::amax(weights, {3}, true);  // each row's largest in full strength
+  const Tensor shades = weights / rt::amax(weights, {3}, true);  // the maximum of each row is 1
   for (std::int64_t head = 0; head < weights.size(1); ++head)
     report.heat_map(rt::message("Head {}: from each byte (row) to earlier ones", head + 1),
                     rt::select(rt::select(shades, 0, 0), 0, head), names, names);
@@ -179,7 +179,7 @@ void run(const example::Options& options) {
   for (std::int64_t seed = 0; seed < options.seeds; ++seed)
     for (const auto& [way, loss] : ways) {
       const auto draws = static_cast<std::uint64_t>(seed);
-      rt::manual_seed(draws + 1);  // the same first weights and the same batches for each way
+      rt::manual_seed(draws + 1);  // the same initial weights and batches for each way
       Decoder student(64, 2);
       train(folder, rt::message("{}, seed {}", way, seed), student, transfer, student_epochs, student_lr,
             draws, options, loss);

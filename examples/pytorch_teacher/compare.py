@@ -1,4 +1,4 @@
-"""Loads teacher and student of a run of `distill teach` into PyTorch, and compares their logits with the run's."""
+"""Loads teacher and student of a run of `distill teach` into PyTorch and compares their logits with the run's."""
 import argparse
 import pathlib
 import sys
@@ -10,7 +10,7 @@ from train_teacher import load_images, make_teacher
 
 
 class Student(torch.nn.Module):
-    """What distill calls Mlp: its state has the names layers.0.weight, layers.0.bias, layers.1.weight, ..."""
+    """The Mlp of distill, with the parameters layers.0.weight, layers.0.bias, layers.1.weight, ..."""
 
     def __init__(self, sizes):
         super().__init__()

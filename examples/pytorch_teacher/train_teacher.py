@@ -1,4 +1,4 @@
-"""Trains a teacher with PyTorch and writes its weights to a .safetensors file, from which `distill teach` reads them."""
+"""Trains a teacher with PyTorch and writes its weights to a .safetensors file for `distill teach`."""
 import argparse
 import gzip
 import pathlib
@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 
 def load_idx(folder, name):
-    """The values of one of MNIST's files, plain or compressed."""
+    """Reads one of MNIST's files, plain or compressed."""
     path = pathlib.Path(folder) / name
     opened = open(path, "rb") if path.exists() else gzip.open(f"{path}.gz", "rb")
     with opened as file:
@@ -20,7 +20,7 @@ def load_idx(folder, name):
 
 
 def load_images(folder, stem):
-    """Images as rows of values in [0, 1], just as Retort reads them, and labels."""
+    """Reads images as rows of values in [0, 1], like Retort, and labels."""
     images = load_idx(folder, f"{stem}-images-idx3-ubyte").flatten(1).float() / 255
     return images, load_idx(folder, f"{stem}-labels-idx1-ubyte").long()
 

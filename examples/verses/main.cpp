@@ -1,6 +1,6 @@
-// Which of the 66 books of the Bible is a verse from? A transformer over the words learns it, and the most
-// probable books of its answers to the training verses are stored once. For each seed a small bidirectional
-// LSTM learns the same alone and one from the stored answers. Some metrics count each book the same.
+// Predicts which of the 66 books of the Bible a verse is from. A transformer over the words is the teacher.
+// Its most probable books for the training verses are stored once. For each seed, one small bidirectional
+// LSTM is trained alone and one from the stored answers. Some metrics weight all books equally.
 #include <map>
 
 #include "common/text.hpp"
@@ -12,14 +12,14 @@ constexpr std::int64_t batch_size = 64, longest = 128;  // words
 constexpr std::int64_t teacher_epochs = 4, student_epochs = 6, kept = 10;
 constexpr double temperature = 1, teacher_weight = 0.9, teacher_lr = 2e-3, student_lr = 4e-3;
 
-// The verses as numbers of words, in three parts.
+// The verses as sequences of word numbers, in three parts.
 struct Verses {
   std::vector<std::string> books;
-  std::int64_t words = 2;  // 0 is padding, 1 a word that the training verses have less than twice
+  std::int64_t words = 2;  // 0: padding; 1: a word that occurs less than twice in the training verses
   std::vector<rt::SequenceDataset> parts;  // for training, validation and test
 };
 
-// Lines such as "1Sm3:4 That the LORD called Samuel".
+// Reads lines such as "1Sm3:4 That the LORD called Samuel".
 Verses read_verses(const example::Options& options) {
   Verses verses;
   std::map<std::string, std::int64_t> book_numbers, word_counts, word_numbers;
@@ -50,7 +50,7 @@ Verses read_verses(const example::Options& options) {
   return verses;
 }
 
-// The mean over the words of a verse, (N, L, D) → (N, D).
+// The mean over the words of each verse, (N, L, D) → (N, D).
 Tensor mean_of_words(const Tensor& x, const rt::Batch& batch) {
   const Tensor mask = rt::unsqueeze(batch["mask"], 2).to(x.dtype());
   return rt::sum(x * mask, 1) / rt::unsqueeze(batch["lengths"].to(x.dtype()), 1);
@@ -100,7 +100,7 @@ class Student : public rt::Module {
   RETORT_MEMBERS(words, lstm, dropout, out)
 };
 
-// Logits of all verses, in their order.
+// The logits of all verses, in order.
 template <class Model>
 Tensor logits_of(const Model& model, const rt::SequenceDataset& verses) {
   const rt::NoGradGuard no_grad;
@@ -178,7 +178,7 @@ void run(const example::Options& options) {
   for (std::int64_t seed = 0; seed < options.seeds; ++seed)
     for (const auto& [way, loss] : {std::pair{"alone", from_labels}, {"distilled", from_answers}}) {
       const auto draws = static_cast<std::uint64_t>(seed);
-      rt::manual_seed(draws + 1);  // the same first weights and the same batches for both
+      rt::manual_seed(draws + 1);  // the same initial weights and batches for both
       Student student(verses.words, std::ssize(verses.books));
       train(folder, rt::message("{}, seed {}", way, seed), student, verses, student_epochs, student_lr, draws,
             options, loss);

@@ -1,5 +1,5 @@
-// An operation of one's own whose value is one xtensor expression. Composed of operations, Charbonnier's loss
-// sqrt((x - y)² + ε²) - ε writes five arrays; as an expression it reads both inputs once and writes one.
+// A new operation whose value is one xtensor expression. Composed of operations, Charbonnier's loss
+// sqrt((x - y)² + ε²) - ε writes five arrays. As an expression it reads both inputs once and writes one.
 // (Charbonnier, Blanc-Féraud, Aubert and Barlaud, "Two deterministic half-quadratic regularization algorithms
 // for computed imaging", 1994.)
 #include <iostream>
@@ -9,16 +9,15 @@
 
 namespace rt = retort;
 
-// For tensors x and y of one shape. The result has that shape, too. TypeError unless both are of one float
-// type.
+// x, y and the result have the same shape.
+// Throws: TypeError unless both inputs have the same floating-point type.
 rt::Tensor charbonnier(const rt::Tensor& x, const rt::Tensor& y, double epsilon) {
-  // The value has no history, which is what record() expects. A view makes no copy: nothing is written except
-  // the result.
+  // The value has no history, as record() requires. Views make no copies, so only the result is written.
   const rt::Tensor value = rt::visit_floating(x.dtype(), [&]<class T>(T) {
     const T e = static_cast<T>(epsilon);
     return rt::from_xtensor(xt::sqrt(xt::square(x.view<T>() - y.view<T>()) + e * e) - e);
   });
-  // The rule is written in operations, so derivatives of every order come for free.
+  // The rule is composed of operations, so derivatives of all orders are available.
   return rt::record({.name = "charbonnier",
                      .inputs = {x, y},
                      .value = value,
@@ -36,7 +35,7 @@ int main() {
   const rt::GradcheckReport first = rt::gradcheck(f, inputs), second = rt::gradgradcheck(f, inputs);
   std::cout << "first derivatives:  " << first << "\nsecond derivatives: " << second << '\n';
 
-  // It learns: x moves towards y in spite of the outlier in y.
+  // Minimising the loss moves x towards y in spite of the outlier in y.
   const rt::Tensor y = rt::tensor({1.0f, 2.0f, 3.0f, 1000.0f});
   const rt::Tensor x = rt::zeros({4}).set_requires_grad();
   rt::SGD optimizer({x}, {.lr = 0.05});

@@ -1,13 +1,13 @@
 #!/bin/bash
 # check.sh MPIEXEC PROGRAM CASE SCRATCH_DIR: runs a case of the program as one process and under MPIEXEC, and
-# compares.
+# compares the results.
 set -uo pipefail
 mpiexec=$1 program=$2 case=$3 scratch=$4
 rm -rf "$scratch"
 mkdir -p "$scratch"
 cd "$scratch" || exit 1
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 RETORT_NUM_THREADS=1
-version=$("$mpiexec" --version 2>&1)  # not through a pipe: grep -q would end it at its match
+version=$("$mpiexec" --version 2>&1)  # no pipe: grep -q would end mpiexec at the first match
 oversubscribe=
 grep -qi "open mpi\|openrte" <<<"$version" && oversubscribe=--oversubscribe
 
@@ -60,7 +60,7 @@ fails_with() {
 case $case in
   collectives) same_for_all_numbers collectives ;;
   mlp | cnn | transformer) same_for_all_numbers train "$case" 20 ;;
-  checkpoint)  # a run in pieces on changing numbers of processes ends as an undisturbed one
+  checkpoint)  # a run resumed on changing numbers of processes ends like an uninterrupted one
     for model in mlp cnn; do
       "$program" train $model 25 >expected || fail "one process"
       rm -rf run
@@ -107,7 +107,7 @@ case $case in
       fail "two builds ran together"
     grep -qF "rank 1 runs another build of the program than rank 0" got || { cat got; fail "two builds"; }
     ;;
-  example)  # log and checkpoint of each number of processes, and of a run that is stopped and resumed
+  example)  # log and checkpoint for each number of processes, and for a run that is stopped and resumed
     "$program" one 60 >expected || fail "one process"
     cat expected
     for n in 1 2 4; do
@@ -148,7 +148,7 @@ case $case in
       local last
       last=$(readlink stopped/checkpoints/last.safetensors) && last=${last##*-} && echo "${last%.*}" || echo 0
     }
-    stop() {  # stop SIGNAL RANK STEPS ARGUMENT...: a signal to one of three processes, after that many steps
+    stop() {  # stop SIGNAL RANK STEPS ARGUMENT...: signals one of three processes after this many steps
       local signal=$1 rank=$2 until=$(($(step) + $3)) job process
       shift 3
       mpi 3 "$@" >got 2>&1 &

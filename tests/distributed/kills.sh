@@ -1,7 +1,7 @@
 #!/bin/bash
-# kills.sh MPIEXEC PROGRAM KILLS SCRATCH_DIR: trains with distributed_tests, kills one rank at random moments,
-# resumes with a random number of processes, and compares each finished run with one in a single process. Not
-# part of the test suite: 100 kills take several minutes.
+# kills.sh MPIEXEC PROGRAM KILLS SCRATCH_DIR: trains with distributed_tests, kills one rank at random times,
+# resumes with a random number of processes, and compares each finished run with a run in a single process.
+# Not part of the test suite: 100 kills take several minutes.
 set -uo pipefail
 mpiexec=$1 program=$2 wanted=$3 scratch=$4
 rm -rf "$scratch"
@@ -31,7 +31,7 @@ while [ $kills -lt "$wanted" ]; do
   before=$(checkpoint "$folder")
   timeout 300 "$mpiexec" $oversubscribe -n $ranks "$program" train "$model" $steps "$folder" >got 2>errors &
   job=$!
-  # A random moment after the first checkpoint of this start.
+  # Kills at a random time after the first checkpoint of this start.
   while kill -0 $job 2>/dev/null && [ "$(checkpoint "$folder")" = "$before" ]; do sleep 0.01; done
   sleep "0.$((RANDOM % 6))$((RANDOM % 10))"
   victim=$((RANDOM % ranks))
@@ -52,7 +52,7 @@ while [ $kills -lt "$wanted" ]; do
   [ $took -le $slowest ] || slowest=$took
   echo "kill $kills: rank $victim of $ranks, $model, after $(checkpoint "$folder"); ended in $took ms"
   [ $took -le 10000 ] || { echo "FAILED: a job ended $took ms after the kill"; exit 1; }
-  if [ $((kills % 4)) -eq 0 ] || [ $kills -eq "$wanted" ]; then  # the rest of the run undisturbed
+  if [ $((kills % 4)) -eq 0 ] || [ $kills -eq "$wanted" ]; then  # finishes the run without kills
     ranks=$((RANDOM % 4 + 1))
     timeout 300 "$mpiexec" $oversubscribe -n $ranks "$program" train "$model" $steps "$folder" >got 2>errors ||
       { cat errors; exit 1; }

@@ -1,7 +1,7 @@
 #!/bin/sh
-# killed_run.sh FORM PROGRAM ARGUMENT...: runs the program undisturbed, then once more with kills in between, and
-# compares the run folders. Both runs read the same made-up text, in FORM "verses" with a reference before each line or
-# "lines" without.
+# killed_run.sh FORM PROGRAM ARGUMENT...: runs the program without interruption, then again with kills, and
+# compares the run folders. Both runs read the same generated text. The lines begin with references if FORM is
+# "verses", and have none if it is "lines".
 set -eu
 form=$1
 program=$2
@@ -28,7 +28,7 @@ awk -v form="$form" 'BEGIN {
 "$program" --data "$work/text" --out "$work/undisturbed" --quiet "$@" > "$work/undisturbed.out"
 kills=0
 for seconds in 0.05 0.3 0.2 0.5 0.4 0.6; do
-  # Each process saves after every step, so that the next one resumes where it was killed.
+  # Each process saves after every step, so that the next one resumes where the last was killed.
   if timeout --foreground -s KILL "$seconds" "$program" --data "$work/text" --out "$work/killed" --quiet --checkpoint-every 0 "$@" \
     > /dev/null; then
     break

@@ -1,6 +1,6 @@
 #!/bin/bash
-# resume.sh PROGRAM [ARGUMENTS]: a run of an example that is killed at random moments ends with the files of one that
-# was not.
+# resume.sh PROGRAM [ARGUMENTS]: checks that a run of an example that is killed at random times ends with the
+# same files as an uninterrupted one.
 set -euo pipefail
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT

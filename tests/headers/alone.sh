@@ -1,7 +1,7 @@
 #!/bin/bash
-# alone.sh COMPILER INCLUDE_ROOT [HEADER]: each public header compiles alone without a warning, reaches
-# neither a third party's header nor one of the library's that is not installed, is in retort.hpp, and marks
-# its namespace for export.
+# alone.sh COMPILER INCLUDE_ROOT [HEADER]: checks that each public header compiles alone without a warning,
+# includes neither third-party headers nor headers that are not installed, is included in retort.hpp, and
+# marks its namespace for export.
 set -uo pipefail
 self=$(realpath "$0")
 compiler=$1
@@ -26,15 +26,14 @@ reached=$("$compiler" "${flags[@]}" -fsyntax-only -MD -MF /dev/stdout -x c++ - <
   echo "$header does not compile alone"
   exit 1
 }
-# The bridge to xtensor is the one header that users opt into.
+# Users include the bridge to xtensor explicitly.
 [ "$header" != retort/framework/xtensor.hpp ] || exit 0
 reached=$(tr -s ' ' '\n' <<<"$reached" | grep -m 3 -E "$foreign" | tr '\n' ' ')
 if [ -n "$reached" ]; then
   echo "$header reaches $reached"
   exit 1
 fi
-# Kernels are for authors of operations. All other headers, except internal ones, are part of the umbrella
-# header.
+# Kernels are for authors of operations. retort.hpp includes all other headers, except internal ones.
 case $header in retort/retort.hpp | retort/framework/fused.hpp | retort/framework/kernels/*) exit 0 ;; esac
 if ! grep -q Internal <<<"$(head -n 3 "$header")" && ! grep -qF "/$header" <<<"$RETORT_HPP_INCLUDES"; then
   echo "retort/retort.hpp does not include $header"

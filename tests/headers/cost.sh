@@ -7,13 +7,13 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
 lines_allowed=43000
-seconds_allowed=5 # of the processor, on a slow or busy machine; an idle one must stay under 1.5
+seconds_allowed=5 # CPU time on a slow or busy machine; an idle one should need less than 1.5
 
 printf '#include <retort/retort.hpp>\nint main() {}\n' >"$scratch/user.cpp"
 lines=$("$compiler" -std=c++20 -I"$include" -E -P "$scratch/user.cpp" | wc -l) # without comments
 best=""
 for _ in 1 2 3; do
-  TIMEFORMAT='%U %S' # what other processes do meanwhile does not count
+  TIMEFORMAT='%U %S' # only the CPU time of the compiler, not of other processes
   times=$({ time "$compiler" -std=c++20 -O2 -I"$include" -c "$scratch/user.cpp" -o "$scratch/user.o"; } 2>&1)
   seconds=$(awk '{ print $1 + $2 }' <<<"$times")
   if [ -z "$best" ] || awk "BEGIN { exit !($seconds < $best) }"; then best=$seconds; fi

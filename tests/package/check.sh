@@ -16,8 +16,9 @@ run() {  # run NAME PROGRAM
   "$2" "$scratch/student.safetensors"
 }
 
-# A shared library exports what the marked namespaces of the installed headers declare. Beyond that there are only weak
-# and unique symbols and types of the C++ library: instances of templates, which each user's program makes for itself.
+# A shared library exports the declarations in the marked namespaces of the installed headers. Its other
+# exported symbols are weak or unique, or types of the C++ library: template instances, which each program
+# also has.
 check_exports() {  # check_exports PREFIX
   local exported headers name
   exported=$(nm -DC --defined-only "$(find "$1" -name libretort.so)" | cut -d' ' -f2- | grep '^[^Wu] ' | grep -v ' for std::')
@@ -33,7 +34,7 @@ check_exports() {  # check_exports PREFIX
   done
 }
 
-# The prefix is moved after the installation: a package must not depend on its original location.
+# Moves the prefix after the installation: a package must not depend on its original location.
 check_installed() {  # check_installed BUILD_DIR
   "$cmake" --install "$1" --prefix "$scratch/first_prefix" >install.log
   mv first_prefix prefix
@@ -48,7 +49,7 @@ check_installed() {  # check_installed BUILD_DIR
   "$cmake" --build find_package
   run "find_package, $kind" find_package/consumer
   if [ "$kind" = static ] && [ "$(uname -m)" = x86_64 ]; then
-    # Not through a pipe: grep -q ends at its match, and nm would die of SIGPIPE.
+    # No pipe: grep -q exits at the first match, and SIGPIPE would end nm.
     nm find_package/consumer >symbols
     grep -q retort_cpu_is_checked symbols || { echo "the processor is not checked"; return 1; }
   fi
@@ -63,7 +64,7 @@ check_installed() {  # check_installed BUILD_DIR
 case $way in
   installed) check_installed "$build" ;;
   subdirectory)
-    # The other kind is only configured: that shows what its targets lack.
+    # The other kind is only configured, which shows whether its targets lack a dependency.
     configure -B other_kind -DRETORT_SOURCE="$source" -DBUILD_SHARED_LIBS=$([ "$shared" = ON ] && echo OFF || echo ON)
     configure -B subdirectory -DRETORT_SOURCE="$source" -DBUILD_SHARED_LIBS="$shared" -DRETORT_INSTALL=ON \
       -DCMAKE_CXX_FLAGS=-O0

@@ -29,7 +29,8 @@ std::string default_of(const Setting& setting) {
   return text.str();
 }
 
-/// The number that all of the text is, in decimal notation whatever digit it begins with; nothing else.
+/// Parses the whole text as one decimal number; leading zeros and a leading '+' are allowed. Returns nothing
+/// if it is anything else.
 template <class T>
 std::optional<T> parse_number(std::string_view text) {
   if (text.starts_with('+') && !text.starts_with("+-")) text.remove_prefix(1);
@@ -39,7 +40,7 @@ std::optional<T> parse_number(std::string_view text) {
   return number;
 }
 
-/// The value that a flag or --set gives a setting; whether it is of the right type is checked later.
+/// The value of a flag or of --set. Its type is checked later.
 Json value_of(const Setting& setting, const std::string& text) {
   if (std::holds_alternative<std::vector<std::string*>>(setting.targets)) return text;
   if (std::holds_alternative<std::vector<std::int64_t*>>(setting.targets)) {
@@ -51,7 +52,7 @@ Json value_of(const Setting& setting, const std::string& text) {
   return value.is_discarded() ? Json(text) : value;
 }
 
-/// Adds the command's flags; what is given on the command line comes into `layer`.
+/// Adds the command's flags. Parsing writes their values to `layer`.
 void add_flags(CLI::App& app, Command command, const std::vector<Setting>& settings, Layer& layer) {
   for (const Setting& setting : settings) {
     if ((setting.commands & static_cast<unsigned>(command)) == 0) continue;
@@ -80,7 +81,7 @@ bool trains(Command command) { return command != Command::evaluate && command !=
 /// The parts of the command line that are not flags of settings.
 struct Sources {
   std::string config = {};
-  std::vector<std::string> assignments = {};  ///< of --set
+  std::vector<std::string> assignments = {};  ///< arguments of --set
   Layer flags = {};
 };
 
@@ -95,7 +96,8 @@ void add_sources(CLI::App& app, Sources& sources) {
       ->type_name("KEY=VALUE");
 }
 
-/// The values given by --set; the last of a repeated key counts.
+/// The values given with --set; for a repeated key, the last one.
+/// Throws: ValueError if an assignment is malformed or its key is unknown.
 Layer layer_of(const std::vector<std::string>& assignments, const std::vector<Setting>& settings) {
   Layer layer;
   for (const std::string& assignment : assignments) {
@@ -178,9 +180,9 @@ std::optional<Options> parse_options(int argc, const char* const* argv) {
   }
 
   const Layer assigned = layer_of(sources.assignments, settings);
-  sources.flags.insert(assigned.begin(), assigned.end());  // a flag of the same setting stays
+  sources.flags.insert(assigned.begin(), assigned.end());  // flags override --set
   if (options.command == Command::report) {
-    // The run folder knows where its images are.
+    // The run folder's config.json names the folder of the images.
     const auto out = sources.flags.find("out");
     const std::string folder =
         out == sources.flags.end() ? options.out : out->second.value.get<std::string>();

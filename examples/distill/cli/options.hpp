@@ -1,4 +1,4 @@
-// Everything that can be set: by a flag, by --set, or in a JSON file, whose settings both override.
+// The options of the program. Flags and --set override the settings in a JSON file.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +9,7 @@
 
 namespace distill {
 
-/// The training of a network: AdamW with a learning rate that falls to 0 along a cosine.
+/// Settings of a training with AdamW. The learning rate decays to 0 along a cosine.
 struct Recipe {
   double lr = 0;
   std::int64_t epochs = 0;
@@ -17,27 +17,28 @@ struct Recipe {
   double dropout = 0;
 };
 
-/// The command of the program.
+/// The commands of the program.
 enum class Command : unsigned {
-  distill = 1,  ///< all of it: the teacher, then the students
+  distill = 1,  ///< trains the teacher, then the students
   train_teacher = 2,
-  teach = 4,  ///< the students, from a teacher that is there
+  teach = 4,  ///< trains students from an existing teacher
   evaluate = 8,
   report = 16,
 };
-/// As on the command line: "train-teacher".
+/// The name on the command line, such as "train-teacher".
 std::string name(Command command);
 
-/// The recipes of the students are what `distill --select` chose for Fashion-MNIST: see SELECTION.md.
+/// The options of a run. `distill --select` chose the default recipes of the students on Fashion-MNIST; see
+/// SELECTION.md.
 struct Options {
   Command command = Command::distill;
   std::string data = "/usr/share/datasets/fashion-mnist";
   std::string out = "runs/fashion-mnist";
   std::int64_t seed = 0;
   std::int64_t seeds = 10;
-  std::int64_t threads = 0;  ///< 0: as many as there are processors
+  std::int64_t threads = 0;  ///< 0: one per processor
   std::int64_t batch_size = 128;
-  std::int64_t held_out = 0;  ///< training images that judge in place of the test images; 0: none
+  std::int64_t held_out = 0;  ///< training images that replace the test images; 0: none
 
   std::int64_t teacher_width = 1200;
   Recipe teacher = {.lr = 1e-3, .epochs = 12, .weight_decay = 0.01, .dropout = 0.3};
@@ -48,16 +49,16 @@ struct Options {
   Recipe distilled = {.lr = 8e-3, .epochs = 120, .weight_decay = 0.01, .dropout = 0.0};
   double temperature = 2;
   double alpha = 1;
-  std::string divergence = "forward_kl";  ///< the name of a retort::Divergence
-  double beta = 0.5;                      ///< of the divergences that compare with a mixture
+  std::string divergence = "forward_kl";  ///< name of a retort::Divergence
+  double beta = 0.5;                      ///< mixture weight, for the divergences that use one
   bool standardize = false;
   bool fused = false;
-  std::int64_t top_k = 0;  ///< classes per image that are kept of the teacher's answers; 0: all
+  std::int64_t top_k = 0;  ///< number of teacher classes kept per image; 0: all
 
-  std::string teacher_file = {};    ///< of `teach`: weights, or else
-  std::string teacher_logits = {};  ///< the answers of a teacher that isn't here
-  std::string save_logits = {};     ///< of `train-teacher`: a file for them; empty for none
-  std::string model = {};           ///< of `evaluate`
+  std::string teacher_file = {};    ///< for `teach`: file of the teacher's weights
+  std::string teacher_logits = {};  ///< for `teach`, instead of weights: file of the answers
+  std::string save_logits = {};     ///< for `train-teacher`: file for the logits; empty: none
+  std::string model = {};           ///< for `evaluate`: file of the weights
 
   std::int64_t log_steps = 50;
   double checkpoint_seconds = 15;
@@ -65,21 +66,23 @@ struct Options {
   bool select = false;
   bool quiet = false;
 
-  std::int64_t shards = 0;                      ///< parts of a batch; 0: it is not divided
-  const retort::Communicator* world = nullptr;  ///< the processes of the run; null for one
-  /// True of the one process that writes files and prints.
+  std::int64_t shards = 0;                      ///< number of parts of a batch; 0: not divided
+  const retort::Communicator* world = nullptr;  ///< processes of the run; null: one
+  /// True for the process that writes files and prints.
   bool writes() const { return !world || world->rank() == 0; }
 };
 
 /// The options of the distilled students' loss.
 retort::DistillationLossOptions loss_options(const Options& options);
 
-/// ValueError that `what`, a flag or a file, needs the plain divergence unless the options have that.
+/// Checks that the divergence is forward_kl without standardization. `what`, a flag or a file, requires it.
+/// Throws: ValueError naming `what` if it is not.
 void require_plain(const Options& options, const std::string& what);
 
-/// Reads the command line, and the file that --config names (for `report`: the run folder's config.json).
-/// Empty when --help was asked for, which is then printed. ValueError for what isn't known, of the wrong type
-/// or out of range; it names the flag or the file and its key.
+/// Reads the command line and the file given with --config (for `report`: the run folder's config.json).
+/// Prints the help and returns nothing for --help.
+/// Throws: ValueError naming the flag, or the file and its key, for an unknown setting, a wrong type or a
+/// value out of range; IoError if the file cannot be read.
 std::optional<Options> parse_options(int argc, const char* const* argv);
 
 }  // namespace distill

@@ -20,8 +20,7 @@ using Numbers = std::vector<double*>;
 using Texts = std::vector<std::string*>;
 using Flags = std::vector<bool*>;
 
-// No configuration comes near these. The time for reading one goes with the square of the number of its
-// parts.
+// Limits far above any real configuration. Reading time is quadratic in the number of parts.
 constexpr std::size_t longest_config = 64 << 10;  // bytes
 constexpr int most_parts = 2000;                  // keys, values, objects and lists
 
@@ -38,7 +37,7 @@ std::string shown(double value) {
   return text.str();
 }
 
-/// A text from a file as a message may show it: on one line, and not all of it when it is long.
+/// A text from a file in the form for messages: on one line, and shortened if it is long.
 std::string shortened(std::string text) {
   constexpr std::size_t most = 200;
   for (char& c : text)
@@ -46,7 +45,7 @@ std::string shortened(std::string text) {
   if (text.size() <= most) return text;
   std::size_t end = most;
   while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0U) == 0x80U)
-    --end;  // not within a UTF-8 sequence
+    --end;  // keep UTF-8 sequences whole
   return text.substr(0, end) + "…";
 }
 
@@ -68,7 +67,7 @@ std::string joined(const std::vector<std::string>& names) {
 template <class T>
 bool fits(const Json& value) {
   if constexpr (std::is_same_v<T, std::int64_t>) {
-    // Beyond int64 the parser gives an unsigned number or a fraction.
+    // The parser returns integers beyond int64 as unsigned numbers or fractions.
     return value.is_number_integer() &&
            (!value.is_number_unsigned() || value.get<std::uint64_t>() <= std::uint64_t{1} << 62);
   } else if constexpr (std::is_same_v<T, double>) {
@@ -92,7 +91,9 @@ std::string dashed(std::string_view name) {
   return text;
 }
 
-/// Writes the value to the setting's targets when it is of their type and in range.
+/// Writes the value to the setting's targets.
+/// Throws: ValueError if it has the wrong type, is out of range, is not one of the choices, or is an empty
+/// path.
 void set(const Setting& setting, const Given& given) {
   const auto& [where, value] = given;
   std::visit(
@@ -103,7 +104,7 @@ void set(const Setting& setting, const Given& given) {
         const T typed = value.get<T>();
         if constexpr (std::is_same_v<T, std::int64_t> || std::is_same_v<T, double>) {
           const auto number = static_cast<double>(typed);
-          if (!(number >= setting.low && number <= setting.high))  // not in range, NaN included
+          if (!(number >= setting.low && number <= setting.high))  // also true for NaN
             throw ValueError(message("{} must be between {} and {}, not {}", where, shown(setting.low),
                                      shown(setting.high), shown(number)));
         } else if constexpr (std::is_same_v<T, std::string>) {
@@ -118,7 +119,8 @@ void set(const Setting& setting, const Given& given) {
       setting.targets);
 }
 
-/// Writes all values within sections to `layer`, by their settings' keys.
+/// Adds all values of the object and its sections to `layer`, by setting key.
+/// Throws: ValueError if a key is unknown or given twice.
 void collect(const Json& object, const std::string& section, const std::string& path,
              const std::vector<Setting>& settings, Layer& layer) {
   for (const auto& [key, value] : object.items()) {
@@ -265,12 +267,12 @@ Layer read_config(const std::string& path, const std::vector<Setting>& settings)
 Layer parse_config(std::string_view text, const std::string& path, const std::vector<Setting>& settings) {
   if (text.size() > longest_config)
     throw ValueError(message("{}: is longer than {} bytes, which no configuration is", path, longest_config));
-  // The parser would take a NUL for the end.
+  // The parser would treat a NUL as the end of the text.
   if (text.find('\0') != std::string_view::npos)
     throw ValueError(message("{}: is not JSON: it contains a NUL byte", path));
   constexpr int deepest = 8;
   int parts = 0;
-  std::vector<std::set<std::string>> open;  // the keys so far of each object that has not ended
+  std::vector<std::set<std::string>> open;  // the keys of each unfinished object
   const Json::parser_callback_t refuse_repeated = [&](int depth, Json::parse_event_t event, Json& parsed) {
     if (depth > deepest) throw ValueError(message("{}: is nested too deeply for a configuration", path));
     if (++parts > most_parts) throw ValueError(message("{}: has too many parts for a configuration", path));

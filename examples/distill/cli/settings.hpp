@@ -1,4 +1,4 @@
-// The table of all settings, and what it is read from: values that are checked by type and range.
+// The table of all settings. Reads their values and checks types and ranges.
 #pragma once
 
 #include <cstdint>
@@ -13,61 +13,61 @@
 
 namespace distill {
 
-using Json = nlohmann::ordered_json;  // keeps the order that keys are written in
+using Json = nlohmann::ordered_json;  // keeps the order of the keys
 
-/// A setting by its two names. Setting it writes all targets; they are of one type.
+/// A setting with a flag and a key. Its value is written to all targets, which have the same type.
 struct Setting {
   using Targets = std::variant<std::vector<std::int64_t*>, std::vector<double*>, std::vector<std::string*>,
                                std::vector<bool*>>;
-  std::string flag = {};  ///< without the dashes; empty: it has none
-  std::string key = {};   ///< its path in the configuration file, such as "teacher.lr"
+  std::string flag = {};  ///< without the dashes; empty: no flag
+  std::string key = {};   ///< path in the configuration file, such as "teacher.lr"
   Targets targets = {};
   std::string help = {};
-  unsigned commands = 0;  ///< those that have the flag: a sum of Command
-  double low = 0;         ///< bounds of a number
+  unsigned commands = 0;  ///< commands with this flag: a sum of Command values
+  double low = 0;         ///< range of a number: low to high
   double high = 0;
-  std::string shown_default = {};         ///< absent: what the targets hold
-  std::vector<std::string> choices = {};  ///< of a text; empty for a path
-  bool changes_result = true;             ///< whether a run that is resumed must keep it
-  bool optional = false;                  ///< config_of() leaves it out at its default
+  std::string shown_default = {};         ///< default in the help; empty: the targets' values
+  std::vector<std::string> choices = {};  ///< allowed texts; empty for a path
+  bool changes_result = true;             ///< a resumed run must keep it
+  bool optional = false;                  ///< config_of() omits it at its default
 };
 
-/// The settings of these options. What writes several networks' comes before what writes one, so that the
-/// latter has the last word when a file or a command line gives both.
+/// The settings of these options. Settings of several networks precede settings of one network, so the
+/// latter take precedence if a file or a command line contains both.
 std::vector<Setting> settings_of(Options& options);
 
-/// The setting that a file or --set calls by that name: the key or the flag; '_' and '-' are equivalent. Null
-/// when there is none.
+/// The setting with this key or flag; '_' and '-' are equivalent. Null if there is none.
 const Setting* find_setting(const std::vector<Setting>& settings, std::string_view name);
 
-/// Values given for some of the settings, by key.
+/// A value of a setting and its source. A Layer maps the keys of some settings to their values.
 struct Given {
-  std::string where = {};  ///< begins what is said against the value
+  std::string where = {};  ///< source, which begins error messages
   Json value = {};
 };
 using Layer = std::map<std::string, Given>;
 
-/// Writes them to the settings. ValueError for a wrong type or a value out of range.
+/// Writes the values to the settings.
+/// Throws: ValueError if a value has the wrong type or is out of range.
 void apply_layer(const Layer& layer, const std::vector<Setting>& settings);
 
-/// The settings in a JSON file; sections may be nested or dotted. IoError when it cannot be read; ValueError
-/// that names file and key for an unknown or repeated key, and for a file of more than 64 KB.
+/// Reads the settings in a JSON file. Sections may be nested or dotted.
+/// Throws: IoError if the file cannot be read; ValueError if it is not valid JSON, has more than 64 KB, or
+/// has an unknown or repeated key.
 Layer read_config(const std::string& path, const std::vector<Setting>& settings);
-/// The same from memory; messages use `path` for the file.
+/// As read_config(), from memory. `path` names the file in messages.
 Layer parse_config(std::string_view text, const std::string& path, const std::vector<Setting>& settings);
 
-/// The options as a configuration file holds them, in sections. What the command doesn't use is left out,
-/// what is not set (no file, threads of the machine's choice), and those that only set others.
+/// The options in the form of a configuration file, in sections. Omits settings that the command does not
+/// use, that are not set (no file, default number of threads), or that only set others.
 Json config_of(const Options& options);
 
-/// The key of the first setting in which two such configurations, of a run that is resumed, must not differ
-/// but do; empty when there is none.
+/// The first key whose values differ although a resumed run must keep its value; empty if there is none.
 std::string first_difference(const Json& before, const Json& after);
 
-/// The number at a key of an object; NaN if it is null, as NaN and infinity are in JSON, or absent.
+/// The number at a key of an object. NaN if it is absent or null: JSON stores NaN and infinity as null.
 double number_in(const Json& object, const char* key);
 
-/// The value at a dotted key; null when there is none.
+/// The value at a dotted key; null if there is none.
 Json value_at(const Json& config, const std::string& key);
 
 }  // namespace distill

@@ -14,7 +14,7 @@ namespace {
 
 using retort::message;
 
-// Black (linetype -1) is replaced by the colour of the page's text.
+// The page replaces black (linetype -1) by its text colour.
 constexpr const char* axes =
     "set border 3 lc rgb '#808080'\n"
     "set tics nomirror scale 0.5\n"
@@ -27,7 +27,7 @@ std::string number(double value) { return std::isfinite(value) ? formatted("%.9g
 
 std::string color(const char* rgb) { return message("lc rgb '{}'", rgb); }
 
-/// A block of data that the script's plots read by name.
+/// A data block, which plots in the script read by name.
 class Table {
  public:
   explicit Table(const std::string& name) : text_("$" + name + " << END\n") {}
@@ -44,13 +44,13 @@ class Table {
   std::size_t rows_ = 0;
 };
 
-/// A quantity that is drawn over the epochs.
+/// A metric plotted over the epochs.
 struct Measure {
   const char* key;
   const char* title;
   const char* unit;
   double Curve::Point::*value;
-  double Metrics::*final;  // the teacher's, as a line to compare students with; none for the loss
+  double Metrics::*final;  // the teacher's result, drawn as a reference line; null for the loss
   double scale;
 };
 constexpr std::array<Measure, 3> measures = {
@@ -60,7 +60,7 @@ constexpr std::array<Measure, 3> measures = {
     Measure{"nll", "test neg. log-likelihood", "nats", &Curve::Point::test_nll, &Metrics::nll, 1},
 };
 
-/// Epoch, mean, least and greatest over the seeds; epochs that were not measured are left out.
+/// Epoch, mean, minimum and maximum over the seeds. Omits epochs without a value.
 Table over_seeds(const std::string& name, const RunRecord& run, const std::string& network,
                  const Measure& measure) {
   std::map<double, std::vector<double>> by_epoch;
@@ -123,7 +123,7 @@ std::optional<Plot> students_plot(const RunRecord& run, const Measure& measure) 
     if (table.rows() == 0) continue;
     script += table.text();
     bands.push_back(message("${} using 1:3:4 with filledcurves {}", network.key, color(network.color)));
-    // A line through a single point cannot be seen.
+    // Points make a curve of a single value visible.
     const char* const style = table.rows() > 20 ? "lines" : "linespoints pt 7 ps 0.4";
     lines.push_back(message("${} using 1:2 with {} lw 2 {}", network.key, style, color(network.color)));
   }
@@ -196,7 +196,7 @@ std::vector<Plot> difference_plots(const RunRecord& run) {
           "set object rectangle from first {},{} to first {},{} fs solid 0.25 noborder behind "
           "fc rgb '{}'\n",
           low, number(paired.interval->low), high, number(paired.interval->high), networks()[2].color);
-    // An invisible line at 0 keeps it within the picture.
+    // An invisible line at 0 keeps 0 in the plotted range.
     const std::string blue = color(networks()[2].color);
     script += message(
         "plot {} with lines lw 1.5 dt '-' {}, 0 with lines lc rgb '#FF808080', $seeds with "
@@ -244,7 +244,7 @@ std::vector<double> shown_temperatures(const RunRecord& run) {
 }
 
 std::string temperature_color(std::size_t k, std::size_t n) {
-  // From a strong red over orange to a pale yellow-grey: all are visible on white and on near-black.
+  // From purple through dull red to ochre; all are visible on white and near-black.
   const double share = n > 1 ? static_cast<double>(k) / static_cast<double>(n - 1) : 0;
   const auto between = [&](double from, double to) {
     return static_cast<int>(std::lround(from + share * (to - from)));

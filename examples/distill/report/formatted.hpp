@@ -1,4 +1,4 @@
-// Text from numbers.
+// Formatting of numbers.
 #pragma once
 
 #include <array>
@@ -7,7 +7,7 @@
 
 namespace distill {
 
-/// Numbers printed as std::printf does it, up to 255 bytes.
+/// Formats values as std::printf does, up to 255 bytes.
 template <class... Values>
 std::string formatted(const char* format, Values... values) {
   std::array<char, 256> text{};

@@ -15,7 +15,7 @@
 #include <retort/framework/train/report.hpp>
 #include <utility>
 
-extern char** environ;  // what POSIX calls it
+extern char** environ;  // declared by the program, as POSIX requires
 
 namespace distill {
 namespace {
@@ -36,14 +36,14 @@ std::string content_of(std::FILE* file) {
   return text;
 }
 
-/// Runs gnuplot with files as its standard streams, which need no one to read while it writes. An errno, or
-/// 0.
+/// Runs gnuplot with files as its standard streams: unlike pipes, they need no reader while it writes.
+/// Returns an errno, or 0.
 int run(const std::array<std::FILE*, 3>& streams, int& status) {
   posix_spawn_file_actions_t actions;
   if (const int error = posix_spawn_file_actions_init(&actions)) return error;
   for (int stream = 0; stream < 3; ++stream)
     posix_spawn_file_actions_adddup2(&actions, fileno(streams[static_cast<std::size_t>(stream)]), stream);
-  // -d: the user's own gnuplot settings shall not change the pictures.
+  // -d ignores the user's gnuplot settings.
   std::array<char, 8> program = {"gnuplot"};
   std::array<char, 3> defaults = {"-d"};
   std::array<char*, 3> arguments = {program.data(), defaults.data(), nullptr};
@@ -61,8 +61,8 @@ void replace_all(std::string& text, std::string_view from, const std::string& to
     text.replace(at, from.size(), to);
 }
 
-/// The document as an element for a page with several of them: without prolog and tool tips, with ids
-/// of its own.
+/// The document as an element of a page with several plots: without prolog and tool tips, and with unique
+/// ids.
 std::string embedded(std::string svg, const Plot& plot) {
   svg.erase(0, svg.find("<svg"));
   for (std::size_t begin = 0; (begin = svg.find("<title>", begin)) != std::string::npos;)
@@ -78,7 +78,7 @@ std::string embedded(std::string svg, const Plot& plot) {
 }  // namespace
 
 std::string quoted(std::string_view text) {
-  std::string result = "'";  // between single quotes gnuplot expands nothing; a quote itself is doubled
+  std::string result = "'";  // gnuplot expands nothing between single quotes; quotes are doubled
   for (const char c : text) {
     if (c == '\'') result += '\'';
     result += static_cast<unsigned char>(c) < ' ' || c == 0x7F ? ' ' : c;

@@ -1,4 +1,4 @@
-// Pictures drawn by gnuplot, for a page.
+// Plots drawn by gnuplot for an HTML page.
 #pragma once
 
 #include <string>
@@ -6,26 +6,26 @@
 
 namespace distill {
 
-/// A script for gnuplot, but for its terminal.
+/// A gnuplot script without the line that sets the terminal.
 struct Plot {
-  std::string name = {};   ///< unique in a page: letters, digits and '-'
-  std::string title = {};  ///< what screen readers say
+  std::string name = {};   ///< unique on the page: letters, digits and '-'
+  std::string title = {};  ///< label for screen readers
   std::string script = {};
   int width = 420;
   int height = 280;
 };
 
 struct Drawing {
-  std::string svg = {};      ///< an <svg> element; empty when there is a problem
-  std::string problem = {};  ///< the cause of a missing picture, with the remedy
+  std::string svg = {};      ///< an <svg> element; empty if there is a problem
+  std::string problem = {};  ///< why there is no picture, and the remedy
 };
 
-/// Lets the program gnuplot, looked up in PATH, draw it. Text and background are left to the page: text has
-/// its colour and font. What goes wrong is told in the result and never thrown: a page can do without a
-/// picture.
+/// Draws the plot with the program gnuplot, found in PATH. Text has the page's colour and font, and the page
+/// provides the background. Failures are returned in the result and not thrown: the page is useful without
+/// the picture.
 Drawing draw(const Plot& plot);
 
-/// A text as a gnuplot script holds it: nothing in it is evaluated.
+/// A text as a gnuplot string; nothing in it is evaluated.
 std::string quoted(std::string_view text);
 
 }  // namespace distill

@@ -23,7 +23,7 @@ using retort::Tensor;
 
 std::string escaped(std::string_view text) { return Report::escaped(text); }
 
-/// Everything that the sections show.
+/// The data for all sections of the page.
 struct Page {
   const RunRecord& run;
   const Data& data;
@@ -41,7 +41,7 @@ std::string legend() {
   return "<p class=\"legend\">" + chips + "</p>\n";
 }
 
-/// The pictures in a grid, or, once, why there are none.
+/// Adds the pictures in a grid, or one note if they cannot be drawn.
 void add_pictures(Report& report, const std::vector<Plot>& plots) {
   std::vector<Drawing> drawings;
   for (const Plot& plot : plots) {
@@ -87,7 +87,7 @@ void add_confusions(Report& report, const Page& page) {
                      page.run.class_names, message("confusion-{}", network.key));
 }
 
-/// The image of a row, where the images are square.
+/// The image of a row as an <img> element; empty if the images are not square.
 std::string image(const Page& page, std::int64_t row) {
   const auto side = std::llround(std::sqrt(static_cast<double>(page.data.pixels)));
   if (side * side != page.data.pixels) return "";

@@ -1,4 +1,4 @@
-// A run as a page to look at.
+// The HTML report of a run.
 #pragma once
 
 #include <string>
@@ -7,9 +7,9 @@
 
 namespace distill {
 
-/// Makes report.html from the files in a run's folder: one page that needs no other file, on light and
-/// dark ground. Curves are gnuplot's; without that program the page says which package it comes in and shows
-/// the rest. IoError that names what is missing or broken in the folder, or why the page cannot be written.
+/// Writes report.html from the files in a run's folder: one self-contained page for light and dark
+/// backgrounds. gnuplot draws the curves; without it, the page names the package to install and omits them.
+/// Throws: IoError naming the file if one is missing or broken, or if the page cannot be written.
 void write_html_report(const std::string& run_folder, const Data& data);
 
 }  // namespace distill

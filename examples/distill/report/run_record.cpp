@@ -20,7 +20,8 @@ using retort::message;
 using retort::Tensor;
 using nlohmann::literals::operator""_json_pointer;
 
-/// Opens a file of the run and hands it to `read`; what is wrong with it becomes an IoError that names it.
+/// Opens a file of the run and passes it to `read`.
+/// Throws: IoError naming the file if it cannot be opened or `read` throws.
 template <class Read>
 auto reading(const std::string& folder, const char* name, Read read) {
   const std::string path = (fs::path(folder) / name).string();
@@ -34,7 +35,7 @@ auto reading(const std::string& folder, const char* name, Read read) {
   }
 }
 
-/// The values below `value` by their path, `teacher.lr`.
+/// Adds the values inside `value` by path, such as `teacher.lr`.
 void flatten(const Json& value, const std::string& path, RunRecord::Entries& entries) {
   if (!value.is_object()) {
     entries.emplace_back(path, value.is_string() ? value.get<std::string>() : value.dump());
@@ -113,7 +114,7 @@ void read_predictions(RunRecord& record, const std::string& folder, const Data& 
                 path));
 }
 
-/// Known by its test labels, wherever the files lie.
+/// Recognises Fashion-MNIST by its test labels, wherever the files are.
 bool is_fashion_mnist(const Data& data) {
   std::string bytes;
   for (const std::int64_t label : data.test.targets().data<std::int64_t>()) bytes += static_cast<char>(label);

@@ -1,4 +1,4 @@
-// Which test images a report shows, and the networks' soft answers to them.
+// The test images in a report, and the networks' soft answers to them.
 #pragma once
 
 #include <cstdint>
@@ -16,18 +16,18 @@ retort::Tensor softened(const retort::Tensor& logits, double temperature);
 /// The most probable class of each row of [N, C].
 std::vector<std::int64_t> predicted(const retort::Tensor& logits);
 
-/// For each class the test image that the teacher gets right, the student alone does not, and whose class the
-/// student alone thinks the least probable; at most `count`, those with the least probability. In the order
-/// of the classes.
+/// Test images that the teacher classifies correctly and the student alone does not. Returns, for each
+/// class, the image to whose class the student alone assigns the lowest probability. Of these, returns at
+/// most `count`, with the lowest probabilities, in the order of the classes.
 std::vector<std::int64_t> telling_rows(const RunRecord& run, const retort::Tensor& labels, std::size_t count);
 
-/// For each of the confidences the test image that the teacher gets right with a probability nearest to it,
-/// among those not taken yet. Fewer when the teacher gets fewer right.
+/// For each confidence, the test image that the teacher classifies correctly with the nearest probability,
+/// without repetitions. Returns fewer images if the teacher classifies fewer correctly.
 std::vector<std::int64_t> rows_by_confidence(const RunRecord& run, const retort::Tensor& labels,
                                              const std::vector<double>& confidences);
 
-/// The classes that bars are drawn for, in their order: all when they are no more than `count`, else those
-/// that one of these distributions thinks the most probable.
+/// The classes to draw bars for, in order: all if there are at most `count`, else the `count` classes with
+/// the highest probabilities in any of these distributions.
 std::vector<std::size_t> shown_classes(const std::vector<std::vector<double>>& distributions,
                                        std::size_t count);
 

@@ -10,15 +10,15 @@
 namespace distill {
 namespace {
 
-using Json = nlohmann::ordered_json;  // keeps the order that keys are written in
+using Json = nlohmann::ordered_json;  // keeps the order of the keys
 
-/// One of the three things measured, and how it is shown.
+/// One of the three metrics and its presentation.
 struct Column {
   const char* key;
   const char* title;
   double Metrics::*value;
   bool larger_is_better;
-  double scale;  // factor for display
+  double scale;  // display factor
   int digits;
 };
 constexpr std::array<Column, 3> columns = {
@@ -38,7 +38,7 @@ Paired compare_students(const Result& result, const Column& column) {
                  values_of(result, &SeedResult::distilled, column), column.larger_is_better);
 }
 
-/// Pads to `width` columns; ± is two bytes but one column.
+/// Pads to `width` columns; a UTF-8 character such as ± is one column.
 std::string padded(std::string text, std::size_t width) {
   std::size_t shown = 0;
   for (const char c : text) shown += (static_cast<unsigned char>(c) & 0xC0U) != 0x80U;

@@ -1,4 +1,4 @@
-// The result as people and as programs read it.
+// The result as a text table and as JSON.
 #pragma once
 
 #include <string>
@@ -8,15 +8,15 @@
 
 namespace distill {
 
-/// A table: accuracy, negative log-likelihood and calibration error as mean ± standard deviation, and how the
-/// two ways compare on the same seeds.
+/// A table of accuracy, negative log-likelihood and calibration error: mean ± standard deviation, and the
+/// comparison of the two ways on the same seeds.
 std::string table_of(const Result& result);
-/// The cells of that table, row by row; the first row and the first column are titles.
+/// The cells of this table, row by row; the first row and the first column are titles.
 std::vector<std::vector<std::string>> cells_of(const Result& result);
 
 /// {"teacher", "alone", "distilled": {"accuracy", "nll", "ece": {"mean", "std"}}, "paired": {"accuracy",
 /// "nll", "ece": {"mean", "low", "high", "wins"}}, "runs": [...], "seeds", "seconds"}. Accuracies and
-/// calibration errors are fractions; the ends of an interval that there is not, of one seed, are null.
+/// calibration errors are fractions. For a single seed, "low" and "high" are null.
 std::string json_of(const Result& result);
 
 }  // namespace distill

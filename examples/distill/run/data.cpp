@@ -80,7 +80,7 @@ void require_classes(const Data& data, std::int64_t top_k) {
 
 std::vector<std::int64_t> shuffled(std::int64_t n, std::uint64_t seed) {
   retort::Generator generator(seed);
-  generator.set_position(std::uint64_t{1} << 60);  // far past the draws of initialisation and dropout
+  generator.set_position(std::uint64_t{1} << 60);  // far beyond the draws of initialisation and dropout
   return retort::random_permutation(n, generator);
 }
 

@@ -1,4 +1,4 @@
-// The images, and which of them a student sees.
+// The images, and the selection of a student's images.
 #pragma once
 
 #include <cstdint>
@@ -17,16 +17,17 @@ struct Data {
   std::string judges = "test";  ///< kind of the images in `test`
 };
 
-/// Reads a folder of MNIST's four IDX files. IoError that names file and cause when one is missing, broken or
-/// empty, when training and test images differ in size, or when there are no two classes.
+/// Reads MNIST's four IDX files from a folder.
+/// Throws: IoError naming the cause if a file is missing, broken or empty, if training and test images differ
+/// in size, if there are fewer than two classes, or if a label is out of range.
 Data load_data(const std::string& folder);
 
-/// The data with `count` of its training images, chosen at random but always the same, in place of the test
-/// images. Throws: ValueError if no training image would be left.
+/// The data with `count` of its training images in place of the test images; unchanged for 0. The images are
+/// chosen at random, but always the same.
+/// Throws: ValueError if no training image would be left.
 Data hold_out(const Data& data, std::int64_t count);
 
-/// A checksum: "crc32:" and eight digits, of the images' bytes (float32) followed by the labels'
-/// (int64).
+/// A checksum of the images (float32) followed by the labels (int64): "crc32:" and eight digits.
 std::string checksum_of(const retort::Dataset& data);
 
 /// The examples of one student.
@@ -34,27 +35,29 @@ struct Examples {
   retort::Tensor images = {};  ///< [n, pixels]
   retort::Tensor labels = {};  ///< int64 [n]
   retort::Tensor teacher_logits =
-      {};                             ///< [n, classes]; not used, and perhaps undefined, if `sparse` is given
-  retort::SparseTeacher sparse = {};  ///< indices undefined: none
+      {};  ///< [n, classes]; not used and possibly undefined if `sparse` is defined
+  retort::SparseTeacher sparse = {};  ///< indices undefined if there is none
 };
 
-/// ValueError when the training set cannot give a student `student_images`, in addition to those that are
-/// held out.
+/// Checks that the training set has `student_images` images in addition to those held out.
+/// Throws: ValueError if it has fewer.
 void require_images(const Data& data, std::int64_t student_images, std::int64_t held_out);
 
-/// ValueError when the data has fewer than `top_k` classes.
+/// Checks that the data has at least `top_k` classes.
+/// Throws: ValueError if it has fewer.
 void require_classes(const Data& data, std::int64_t top_k);
 
-/// `count` of the examples, drawn by the seed.
+/// `count` of the examples, drawn at random with the seed.
 Examples draw(const Examples& all, std::int64_t count, std::uint64_t seed);
 
-/// The answers at `rows`, int64 [n].
+/// The teacher's answers at `rows`, int64 [n].
 retort::SparseTeacher rows_of(const retort::SparseTeacher& teacher, const retort::Tensor& rows);
 
 /// The examples at `rows`.
 Examples pick(const Examples& all, const std::vector<std::int64_t>& rows);
 
-/// 0 … n-1 in an order that the seed decides, from other random numbers than a network's first weights.
+/// 0 … n-1 in a random order that depends on the seed. It uses other random numbers than the initial weights
+/// of a network with this seed.
 std::vector<std::int64_t> shuffled(std::int64_t n, std::uint64_t seed);
 
 }  // namespace distill

@@ -22,8 +22,8 @@ std::string percent(double share) {
 
 struct Teacher {
   Metrics metrics = {};
-  retort::Tensor logits = {};         ///< for the training images; undefined if it is known by `sparse` alone
-  retort::SparseTeacher sparse = {};  ///< indices undefined: none
+  retort::Tensor logits = {};         ///< for the training images; undefined if only `sparse` is known
+  retort::SparseTeacher sparse = {};  ///< indices undefined if there is none
 };
 
 constexpr double unknown = std::numeric_limits<double>::quiet_NaN();
@@ -33,7 +33,8 @@ bool gives_sparse(const Options& options) {
          is_sparse_teacher(options.teacher_logits);
 }
 
-/// Trains or reads a teacher that knows all classes, and leaves its logits in the run's folder.
+/// Trains or loads a teacher with logits of all classes, and writes them to the file `kept`. Returns its
+/// metrics: NaN without logits of the test images.
 Metrics find_teacher(const Data& data, const Options& options, Run& run, const std::string& kept) {
   TeacherLogits logits;
   if (options.command == Command::teach && !options.teacher_logits.empty()) {
@@ -51,7 +52,7 @@ Metrics find_teacher(const Data& data, const Options& options, Run& run, const s
                                : Metrics{unknown, unknown, unknown};
 }
 
-/// The values of the process that has the run's folder, on every process.
+/// Broadcasts the values of the process that writes the run's folder to all processes.
 void share(const Options& options, const retort::Tensor& values) {
   if (options.world) options.world->broadcast(values);
 }
@@ -61,8 +62,8 @@ std::int64_t shared(const Options& options, std::int64_t value) {
   return values.item<std::int64_t>();
 }
 
-/// The teacher, however it is given: its metrics, and its answers to the training images. Both are in the
-/// run's folder afterwards, so that a resumed run reads them there.
+/// Trains or loads the teacher: its metrics, and its answers to the training images. Saves both in the run's
+/// folder, from which a resumed run reads them.
 Teacher teacher_of(const Data& data, const Options& options, Run& run) {
   const std::string dense = run.path("teacher_logits.safetensors");
   const std::string sparse = run.path("teacher_sparse.safetensors");
@@ -97,7 +98,7 @@ Teacher teacher_of(const Data& data, const Options& options, Run& run) {
   return teacher;
 }
 
-/// Saves the logits of the networks in the run's folder for the test images.
+/// Saves the logits of the test images, computed with the networks in the run's folder.
 void save_predictions(const Data& data, const Run& run) {
   retort::StateDict predictions;
   const std::string logits = run.path("teacher_logits.safetensors");

@@ -1,4 +1,4 @@
-// The experiment: one teacher, and for each seed a student alone and one distilled, judged on the test set.
+// The experiment: one teacher, and per seed one student alone and one distilled, evaluated on the test set.
 #pragma once
 
 #include <cstdint>
@@ -18,22 +18,24 @@ struct SeedResult {
 };
 
 struct Result {
-  Metrics teacher = {};  ///< NaN when only its answers to the training images are there
+  Metrics teacher = {};  ///< NaN if only its answers to the training images are known
   std::vector<SeedResult> seeds = {};
-  std::string judges = "test";  ///< kind of the images that the networks were judged on
-  double seconds = 0;           ///< all of it, reading the data included
+  std::string judges = "test";  ///< kind of the images used for evaluation
+  double seconds = 0;           ///< total time, including reading the data
 };
 
-/// The result (but for its seconds) depends on data and options alone, not on the number of threads, nor on
-/// where the run was stopped. Leaves the networks of the first seed and their predictions in the run's
-/// folder.
+/// Trains the teacher and the students. The result, except for its seconds, depends only on data and options,
+/// not on the number of threads or on interruptions. Saves the networks of the first seed and their
+/// predictions in the run's folder.
 Result run_experiment(const Data& data, const Options& options, Run& run);
 
-/// IoError when the teacher that `teach` was given cannot be read or does not fit the data.
+/// Checks the teacher given to `teach`.
+/// Throws: IoError if it cannot be read or does not fit the data; ValueError if its stored answers do not
+/// fit the options.
 void check_teacher(const Data& data, const Options& options);
 
-/// The part of it that ends with the teacher, kept in the run's folder and, should the options say so, its
-/// logits too.
+/// The first part of the experiment: trains or loads the teacher and saves it in the run's folder. Also saves
+/// its logits if the options name a file for them.
 Metrics run_teacher(const Data& data, const Options& options, Run& run);
 
 }  // namespace distill

@@ -1,4 +1,4 @@
-// The three metrics that the tool reports.
+// The three metrics in the results.
 #pragma once
 
 #include <retort/framework/train/metrics.hpp>

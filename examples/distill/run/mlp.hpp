@@ -1,4 +1,4 @@
-// The network that teacher and students are: linear layers with ReLU and dropout between them.
+// The network of teacher and students: linear layers with ReLU and dropout between them.
 #pragma once
 
 #include <cstdint>

@@ -22,10 +22,10 @@ using retort::Tensor;
 struct Layer {
   std::string name = {};
   Tensor weight = {};  ///< [out, in]
-  Tensor bias = {};    ///< [out]; undefined for none
+  Tensor bias = {};    ///< [out]; undefined if there is none
 };
 
-/// True if a is before b when runs of digits are compared as numbers.
+/// True if a sorts before b, with runs of digits compared as numbers.
 bool natural_less(std::string_view a, std::string_view b) {
   const auto digit = [](char c) { return std::isdigit(static_cast<unsigned char>(c)) != 0; };
   const auto take_number = [&](std::string_view& text) {
@@ -50,7 +50,8 @@ bool natural_less(std::string_view a, std::string_view b) {
   return a.size() < b.size();
 }
 
-/// "fc1" of "fc1.weight"; empty of "weight" itself; nothing when the name ends otherwise.
+/// The name without its last part: "fc1" for "fc1.weight", and "" for "weight". Returns nothing if the name
+/// does not end with `last`.
 std::optional<std::string> before(const std::string& name, const std::string& last) {
   if (name == last) return std::string();
   if (!name.ends_with('.' + last)) return {};
@@ -78,7 +79,7 @@ std::vector<Layer> layers_in(const std::string& path) {
   return layers;
 }
 
-/// True if the widths of the layers lead from `pixels` to `classes`.
+/// True if the widths of the layers match and connect `pixels` to `classes`.
 bool fit(const std::vector<Layer>& layers, std::int64_t pixels, std::int64_t classes) {
   std::int64_t width = pixels;
   for (const Layer& layer : layers) {

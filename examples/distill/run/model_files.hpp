@@ -1,4 +1,4 @@
-// Networks and answers that come from files: any teacher will do.
+// Reads and writes files of networks and of a teacher's answers.
 #pragma once
 
 #include <cstdint>
@@ -11,36 +11,37 @@
 
 namespace distill {
 
-/// Reads linear layers from a .safetensors file, written here or by PyTorch, with ReLU assumed between
-/// them; their sizes are the file's. Layers are "NAME.weight" [out, in] and, where there is one, "NAME.bias"
-/// [out], in the order of the names' numbers (2 before 10), or, should they not fit together then, in the
-/// file's. IoError that names file and entry when something else is in it, or when the layers do not lead
-/// from `pixels` to `classes`.
+/// Reads linear layers, with ReLU between them, from a .safetensors file written here or by PyTorch. A layer
+/// is "NAME.weight" [out, in] and optionally "NAME.bias" [out]. Layers are sorted by name, with numbers
+/// compared by value (2 before 10). If they do not fit together in this order, they are in the file's order.
+/// Throws: IoError naming file and entry if there is any other entry; IoError if the layers do not connect
+/// `pixels` to `classes`.
 Mlp load_network(const std::string& path, std::int64_t pixels, std::int64_t classes);
 
-/// The teacher's logits of all images.
+/// A teacher's logits of all images.
 struct TeacherLogits {
   retort::Tensor train = {};  ///< [training images, classes]
   retort::Tensor test = {};   ///< [test images, classes]; undefined if they were not stored
 };
 
-/// Writes them as "logits" and "test_logits" float32, with the checksums of the data that they belong to.
+/// Writes the logits as "logits" and "test_logits" in float32, with the checksums of their data.
 void save_logits(const std::string& path, const TeacherLogits& logits, const Data& data);
 
-/// Reads such a file; float16 is converted, and "test_logits" may be missing. IoError that names the file
-/// when the logits belong to other data or do not say to which, are of another shape or type, or are not
-/// finite.
+/// Reads a file of save_logits(). Converts float16 to float32; "test_logits" may be missing.
+/// Throws: IoError naming the file if a checksum is missing or belongs to other data, or if the logits have
+/// another shape or type or are not finite.
 TeacherLogits load_logits(const std::string& path, const Data& data);
 
-/// True if the file holds a sparse teacher, as train-teacher --save-logits --top-k writes it.
+/// True if the file contains a sparse teacher, as written by train-teacher --save-logits --top-k.
 bool is_sparse_teacher(const std::string& path);
 
-/// Writes the kept answers to the training images, with the checksum of the data that they belong to.
+/// Writes the sparse answers to the training images, with the checksum of their data.
 void save_sparse_answers(const std::string& path, const retort::SparseTeacher& teacher, const Data& data);
 
-/// Reads such a file. IoError that names the file when the answers belong to other data, do not say to
-/// which, or have other rows or classes; ValueError when the options ask for another temperature or number
-/// of classes.
+/// Reads a file of save_sparse_answers().
+/// Throws: IoError naming the file if the checksum is missing or belongs to other data, or if the numbers of
+/// rows or classes differ from the data; ValueError if the options specify another temperature, another
+/// top_k, or a divergence other than plain forward_kl.
 retort::SparseTeacher load_sparse_answers(const std::string& path, const Data& data, const Options& options);
 
 }  // namespace distill

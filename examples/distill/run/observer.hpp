@@ -1,4 +1,4 @@
-// Observers of a training: progress display, logs, checkpoints, interruption.
+// Observers of a training, for progress display, logs, checkpoints and interruption.
 #pragma once
 
 #include <cstdint>
@@ -12,29 +12,29 @@
 
 namespace distill {
 
-/// One network's training.
+/// The settings of one network's training.
 struct Training {
   std::string network = {};  ///< "teacher", "alone" or "distilled"
   Recipe recipe = {};
   std::int64_t batch_size = 1;
-  std::uint64_t seed = 0;  ///< of the batches
+  std::uint64_t seed = 0;  ///< seed of the order of the batches
   std::int64_t shards = 0;
-  const retort::Communicator* world = nullptr;  ///< needed for shards
+  const retort::Communicator* world = nullptr;  ///< required if shards > 0
 
-  /// For people: "teacher", "student 3 alone".
+  /// The displayed name, such as "teacher" or "student 3 alone".
   std::string title() const {
     return network == "teacher" ? network : "student " + std::to_string(seed) + ' ' + network;
   }
 };
 
-/// The position of a training.
+/// The position in a training.
 struct Position {
-  std::int64_t epoch = 1;  ///< that runs
-  std::int64_t step = 0;   ///< steps done, in all epochs
-  double total = 0;        ///< of the losses of this epoch's images so far
+  std::int64_t epoch = 1;  ///< current epoch
+  std::int64_t step = 0;   ///< completed steps in all epochs
+  double total = 0;        ///< sum of the losses of this epoch's images so far
 };
 
-/// Does nothing by itself. What a call throws ends the training.
+/// The base class of observers, which does nothing. An exception from a call ends the training.
 class Observer {
  public:
   Observer() = default;
@@ -42,19 +42,19 @@ class Observer {
   Observer(const Observer&) = delete;
   Observer& operator=(const Observer&) = delete;
 
-  /// Before the first step of `steps`. May set the parts back to where a run was stopped; returns where that
-  /// is.
+  /// Called before the first of `steps` steps. May restore the parts of an interrupted run; returns their
+  /// position.
   virtual Position begin(const Training& /*training*/, std::int64_t /*steps*/,
                          const retort::CheckpointParts& /*parts*/) {
     return {};
   }
-  /// After each step, with its batch's loss.
+  /// Called after each step with the loss of its batch.
   virtual void step(const Position& /*at*/, double /*loss*/) {}
-  /// After each epoch, with the mean of its losses; the model is in evaluation mode.
+  /// Called after each epoch with its mean loss. The model is in evaluation mode.
   virtual void epoch(const Position& /*at*/, double /*loss*/, const Mlp& /*model*/) {}
 };
 
-/// Shows the progress on stderr.
+/// Shows progress on stderr.
 class ProgressObserver : public Observer {
  public:
   explicit ProgressObserver(bool quiet) : quiet_(quiet) {}
@@ -62,7 +62,7 @@ class ProgressObserver : public Observer {
   Position begin(const Training& training, std::int64_t steps, const retort::CheckpointParts& parts) override;
   void step(const Position& at, double loss) override;
   void epoch(const Position& at, double loss, const Mlp& model) override;
-  /// A line between two trainings.
+  /// Prints a line between two trainings.
   void say(const std::string& line);
 
  protected:

@@ -32,14 +32,14 @@ FolderLock::FolderLock(const std::string& folder, bool must_exist) {
   descriptor_ = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (descriptor_ < 0) {
     const int error = errno;
-    if (error == ENOENT) return;  // resuming a run that is not there: the checkpoints are missed later
+    if (error == ENOENT) return;  // no run to resume: Run reports the missing checkpoint
     throw retort::IoError(retort::message("--out: cannot open the folder {}: {}", folder,
                                           std::generic_category().message(error)),
                           folder, error);
   }
   while (::flock(descriptor_, LOCK_EX | LOCK_NB) != 0) {
     if (errno == EINTR) continue;
-    if (errno != EWOULDBLOCK) break;  // a file system without locks
+    if (errno != EWOULDBLOCK) break;  // the file system does not support locks
     ::close(descriptor_);
     throw retort::IoError(
         retort::message("--out: another run is writing to {}; wait for it, stop it, or give another folder",
@@ -58,7 +58,7 @@ OutputFile::OutputFile(const std::string& folder, const std::string& name, std::
   std::error_code error;
   if (fs::is_directory(path_, error))
     throw retort::IoError(retort::message("{}: {}: is a folder", flag_, path_));
-  retort::AtomicFile(flag_, path_);  // never committed, so nothing remains
+  retort::AtomicFile(flag_, path_);  // not committed, so no file remains
 }
 
 void OutputFile::write(const std::string& text) const {

@@ -1,16 +1,16 @@
-// The file that a run ends with.
+// The lock of a run folder, and the file that a run writes at its end.
 #pragma once
 
 #include <string>
 
 namespace distill {
 
-/// Holds a run folder, which is made when it isn't there, for one run at a time. The lock is released when
-/// the object dies, and by the system when the process is killed.
+/// Locks a run folder, so that one run at a time uses it. The destructor releases the lock; if the process is
+/// killed, the system does.
 class FolderLock {
  public:
-  /// Throws: IoError if the folder cannot be made or another run holds it. With `must_exist` a folder that
-  /// does not exist is not made, and not locked.
+  /// Creates a missing folder; with `must_exist`, a missing folder is neither created nor locked.
+  /// Throws: IoError if the folder cannot be created or opened, or if another run has locked it.
   FolderLock(const std::string& folder, bool must_exist);
   ~FolderLock();
   FolderLock(const FolderLock&) = delete;
@@ -20,14 +20,15 @@ class FolderLock {
   int descriptor_ = -1;
 };
 
-/// A file in a folder, which is made when it isn't there. Constructing it proves that the file can be
-/// written: better now than after the training. IoError otherwise.
+/// A file in a folder. The constructor creates a missing folder and checks that the file can be written, to
+/// report a failure before the training.
+/// Throws: IoError if it cannot be written.
 class OutputFile {
  public:
-  /// `flag` is the one that named it, for errors.
+  /// `flag` is the command-line flag that names the file in error messages.
   OutputFile(const std::string& folder, const std::string& name, std::string flag = "--out");
   const std::string& path() const { return path_; }
-  /// Writes it as a whole or not at all.
+  /// Writes the whole file or, on failure, nothing.
   void write(const std::string& text) const;
 
  private:

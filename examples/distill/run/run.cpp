@@ -19,7 +19,7 @@ namespace fs = std::filesystem;
 using retort::IoError;
 using retort::message;
 
-constexpr std::int64_t student_epochs_between_tests = 10;  // so that they cost little
+constexpr std::int64_t student_epochs_between_tests = 10;  // keeps the cost of tests low
 
 std::string checkpoints_in(const std::string& folder) { return (fs::path(folder) / "checkpoints").string(); }
 
@@ -45,7 +45,7 @@ Json environment_of(const Options& options) {
   };
 }
 
-/// Paths need not be UTF-8.
+/// The JSON text. Replaces invalid UTF-8, which paths may contain.
 std::string text_of(const Json& json, int indent = -1) {
   return json.dump(indent, ' ', false, Json::error_handler_t::replace);
 }
@@ -68,7 +68,7 @@ Run::Run(const Options& options, const Data& data, Clock::time_point start)
   last_file_.emplace(options.out,
                      options.command == Command::train_teacher ? "teacher.safetensors" : "result.json");
   retort::AtomicFile::remove_stale("--out", options.out);
-  if (!options.resume) save(1);  // removes checkpoints of an earlier run, whose log files are cut now
+  if (!options.resume) save(1);  // removes the checkpoints of an earlier run; its logs are cut below
   metrics_.emplace(path("metrics.jsonl"), state_.metrics);
   timing_.emplace(path("timing.jsonl"), state_.timing);
   OutputFile(options.out, "config.json").write(text_of(config_of(options), 2) + '\n');

@@ -19,42 +19,42 @@
 
 namespace distill {
 
-/// Thrown after Ctrl-C, once the checkpoint for resuming is written.
+/// Thrown after Ctrl-C or SIGTERM, once the checkpoint for resuming is written.
 class Interrupted : public std::runtime_error {
  public:
   Interrupted() : std::runtime_error("interrupted") {}
 };
 
-/// Keeps DIR/config.json, environment.json, metrics.jsonl (no clock in it), timing.jsonl and checkpoints/. A
-/// run that was stopped anywhere and is resumed ends with the bits of an undisturbed one.
+/// A run with its folder: config.json, environment.json, metrics.jsonl (without times), timing.jsonl and
+/// checkpoints/. A run that is stopped at any point and resumed gives the same bits as an uninterrupted one.
 ///
-/// Of several processes the first alone has the folder.
+/// With several processes, only the first writes to the folder.
 ///
-/// A run is a sequence of networks, each trained and judged. A checkpoint holds the figures of those that are
-/// finished, and the whole state of the one in training.
+/// A run is a sequence of networks, each trained and evaluated. A checkpoint contains the metrics of the
+/// finished networks and the whole state of the current one.
 class Run : public ProgressObserver {
  public:
   using Clock = std::chrono::steady_clock;
 
-  /// Starts at the beginning, which removes the checkpoints of an earlier run, or, with options.resume, at
-  /// the newest checkpoint in the folder. `start` is the time at which the program started.
-  /// Throws: IoError if there is no checkpoint, if the folder cannot be written or if another run is writing
-  /// to it; ValueError naming the setting in which the checkpoint's run differs.
+  /// Starts a new run and removes the checkpoints of an earlier one. With options.resume, resumes from the
+  /// newest checkpoint in the folder. `start` is the start time of the program.
+  /// Throws: IoError if there is no checkpoint to resume from, if the folder cannot be written or if another
+  /// run is writing to it; ValueError naming the setting that differs from the checkpoint's.
   Run(const Options& options, const Data& data, Clock::time_point start = Clock::now());
 
   Position begin(const Training& training, std::int64_t steps, const retort::CheckpointParts& parts) override;
   void step(const Position& at, double loss) override;
   void epoch(const Position& at, double loss, const Mlp& model) override;
 
-  /// The figures of a network, once it is finished.
+  /// The metrics of a network; empty if it is not finished.
   std::optional<Metrics> finished(const std::string& network, std::int64_t seed) const;
   void finish(const std::string& network, std::int64_t seed, const Metrics& metrics);
 
-  /// Of a file in the run's folder.
+  /// The path of a file in the run's folder.
   std::string path(const std::string& name) const;
-  /// The file that the run ends with, on the process that writes.
+  /// The file written at the end of the run; only for the process that writes.
   const OutputFile& last_file() const { return *last_file_; }
-  /// The time it took so far, with what came before it was resumed.
+  /// The duration of the run so far, including the time before it was resumed.
   double seconds() const;
 
  private:
@@ -66,21 +66,21 @@ class Run : public ProgressObserver {
   /// The JSON part of a checkpoint.
   struct State {
     std::vector<Figures> finished = {};
-    std::int64_t steps = 0;       ///< of all networks that are finished
-    std::string network = {};     ///< in training; empty for none
-    std::int64_t seed = 0;        ///< its
-    Position at = {};             ///< its
-    double epoch_seconds = 0;     ///< of its epoch so far
-    double seconds = 0;           ///< of all of it
-    std::int64_t metrics = 0;     ///< size of the file
-    std::int64_t timing = 0;      ///< size of the file
-    std::string checkpoint = {};  ///< its path
+    std::int64_t steps = 0;       ///< steps of all finished networks
+    std::string network = {};     ///< current network; empty if there is none
+    std::int64_t seed = 0;        ///< seed of the current network
+    Position at = {};             ///< position in its training
+    double epoch_seconds = 0;     ///< seconds of the current epoch so far
+    double seconds = 0;           ///< seconds of the run so far
+    std::int64_t metrics = 0;     ///< size of metrics.jsonl in bytes
+    std::int64_t timing = 0;      ///< size of timing.jsonl in bytes
+    std::string checkpoint = {};  ///< path of the loaded checkpoint
   };
 
-  /// Ctrl-C or SIGTERM has arrived on a process.
+  /// True if Ctrl-C or SIGTERM has arrived on any process.
   bool interrupted() const;
   State restored() const;
-  /// Writes a checkpoint; the newest `keep` stay.
+  /// Writes a checkpoint and keeps only the newest `keep`.
   void save(std::int64_t keep = retort::CheckpointOptions().keep);
 
   Options options_;
@@ -92,9 +92,9 @@ class Run : public ProgressObserver {
   std::optional<OutputFile> last_file_ = {};
   std::optional<retort::JsonLines> metrics_ = {};
   std::optional<retort::JsonLines> timing_ = {};
-  Training training_ = {};  ///< the current one
+  Training training_ = {};  ///< current training
   retort::CheckpointParts parts_ = {};
-  double lr_ = 0;  ///< of the next step
+  double lr_ = 0;  ///< learning rate of the next step
   Clock::time_point epoch_start_ = Clock::now();
   Clock::time_point last_save_ = {};
   retort::InterruptGuard guard_ = {};

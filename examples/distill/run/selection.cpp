@@ -56,7 +56,7 @@ Selection select(const Data& data, const Options& options, const Grid& grid, Pro
   for (std::int64_t i = 0; i < grid.seeds; ++i)
     seen.push_back(draw(fit, options.student_images, seed + static_cast<std::uint64_t>(i)));
 
-  Observer silent;  // thousands of epochs: one line per candidate is enough
+  Observer silent;  // there are thousands of epochs: one line per candidate is enough
   const std::vector<Recipe> recipes = combinations(grid);
   for (const Recipe& recipe : recipes) {
     Candidate& candidate = selection.candidates.emplace_back(Candidate{recipe});

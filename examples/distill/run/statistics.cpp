@@ -6,7 +6,7 @@
 namespace distill {
 Summary summarise(const std::vector<double>& values) {
   const auto n = static_cast<double>(values.size());
-  long double sum = 0;  // so that the mean of decimal fractions is one, too
+  long double sum = 0;  // avoids rounding errors in means of decimal fractions
   for (const double value : values) sum += value;
   const auto mean = static_cast<double>(sum / n);
   double squares = 0;

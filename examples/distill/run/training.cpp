@@ -55,7 +55,7 @@ void train(Mlp& model, const Tensor& images, const Loss& loss, const Training& t
     parallel.emplace(model, *training.world, rt::DataParallelOptions{training.shards});
     batches.shards = parallel->own_shards();
   }
-  // The target of an image is its row, by which the loss finds its label and teacher logits.
+  // The target of an image is its row: the loss looks up the label and the teacher's answer of this row.
   rt::DataLoader loader(rt::Dataset(images, rt::arange(images.size(0))), batches);
   const std::int64_t steps = recipe.epochs * loader.size();
   rt::CosineAnnealingLR schedule(optimizer, {.T_max = steps});
