@@ -271,14 +271,7 @@ void walk(const Call& call, const Tensor& losses, const Tensor& g, const Gradien
 }  // namespace
 
 Tensor linear_distillation_loss(const LinearDistillationInputs& inputs, DistillationLossOptions options) {
-  if (const SparseTeacher& teacher = inputs.teacher_sparse; teacher.indices.defined()) {
-    if (options.temperature != teacher.temperature &&
-        options.temperature != DistillationLossOptions().temperature)
-      throw ValueError(
-          message("{}: .temperature is {}, but the sparse teacher was stored at {}; leave it out", operation,
-                  options.temperature, teacher.temperature));
-    options.temperature = teacher.temperature;
-  }
+  if (inputs.teacher_sparse.indices.defined()) options.temperature = inputs.teacher_sparse.temperature;
   detail::check_distillation_options(operation, options);
   const Shape logits = check_inputs(inputs, options);
   const Call call = prepare(inputs, options, logits);

@@ -27,13 +27,13 @@ struct LinearDistillationInputs {
 /// accumulate. The number of multiplications is that of the two calls; with reduction none, backward
 /// recomputes the chunks. If detach_teacher is false and the teacher requires a gradient, the two calls are
 /// made instead. With teacher_sparse it is sparse_distillation_loss of those logits with Tail::bucket and the
-/// teacher's temperature.
+/// teacher's temperature; that of the options is ignored.
 ///
 /// Shapes: as given at the fields; the result is () or, with reduction none, [...].
 /// Edge cases: as in distillation_loss. A row excluded by the mask does not affect any gradient.
 /// Throws: the errors of linear, distillation_loss and sparse_distillation_loss; ValueError if the teacher is
-/// given twice, is missing although alpha > 0, or is sparse and the options request standardized logits, a
-/// divergence other than forward_kl or a temperature other than the teacher's.
+/// given twice, is missing although alpha > 0, or is sparse and the options request standardized logits or
+/// a divergence other than forward_kl.
 [[nodiscard]] Tensor linear_distillation_loss(const LinearDistillationInputs& inputs,
                                               DistillationLossOptions options = {});
 

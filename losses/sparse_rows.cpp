@@ -82,10 +82,10 @@ SparseTeacher prepare_sparse_teacher(const char* operation, const SparseTeacher&
                                        operation, c, i, teacher.classes));
             if (at > i * kept && c == sorted[at - 1])
               throw ValueError(message("{}: the teacher names class {} twice in row {}", operation, c, i));
-            if (!(to[at] < infinity))
+            if (to[at] == infinity)
               throw ValueError(
                   message("{}: the teacher's log-probability of class {} in row {} is {}; it must "
-                          "be a number below infinity",
+                          "be below infinity",
                           operation, c, i, double{to[at]}));
           }
       },
@@ -95,11 +95,9 @@ SparseTeacher prepare_sparse_teacher(const char* operation, const SparseTeacher&
       dtype,
       [&](const auto* tail) {
         for (Index i = 0; i < count; ++i)
-          if ((in == nullptr || in[i] != 0) && !(tail[i] < infinity))
-            throw ValueError(
-                message("{}: the teacher's log_tail in row {} is {}; it must be a number below "
-                        "infinity",
-                        operation, i, double{tail[i]}));
+          if ((in == nullptr || in[i] != 0) && tail[i] == infinity)
+            throw ValueError(message("{}: the teacher's log_tail in row {} is {}; it must be below infinity",
+                                     operation, i, double{tail[i]}));
       },
       log_tail);
   return {indices, log_probs, log_tail, teacher.classes, teacher.temperature};

@@ -60,7 +60,7 @@ class LRScheduler {
   /// Sets the rates of the next step. A negative rate of at most 1e-9 times the base rate is treated as a
   /// rounding error of 0. In a chain a rate may be negative until the next schedule changes it; an optimiser
   /// does not step with a negative rate.
-  /// Throws: ValueError if a rate is NaN; schedule and optimiser are then unchanged.
+  /// Throws: ValueError if a rate is not finite; schedule and optimiser are then unchanged.
   void step();
   /// The rate that this scheduler last set for a group.
   /// Throws: IndexError if it has not set one.

@@ -55,10 +55,10 @@ class Optimizer {
   /// Throws: IndexError if there is no such group.
   double lr(std::int64_t group = 0) const { return group_at(group).options.front().value; }
   /// Sets the learning rate of all groups.
-  /// Throws: ValueError if it is negative or NaN; nothing is then changed.
+  /// Throws: ValueError if it is negative or not finite; nothing is then changed.
   void set_lr(double lr);
   /// Sets the learning rate of one group.
-  /// Throws: ValueError if it is negative or NaN; IndexError if there is no such group.
+  /// Throws: ValueError if it is negative or not finite; IndexError if there is no such group.
   void set_lr(double lr, std::int64_t group);
   /// The momentum (Adam family and Lion: beta1); empty if the optimiser has none.
   std::optional<double> momentum(std::int64_t group = 0) const;

@@ -86,10 +86,4 @@ class Network : public retort::Module {
 using Teacher = Network<Residual>;
 using Student = Network<Separable>;
 
-inline std::int64_t parameter_count(const retort::Module& module) {
-  std::int64_t count = 0;
-  for (const Tensor& parameter : module.parameters()) count += parameter.size();
-  return count;
-}
-
 }  // namespace cnn

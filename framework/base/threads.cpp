@@ -14,8 +14,6 @@
 
 #include "retort/framework/base/error.hpp"
 
-#include "retort/framework/base/error.hpp"
-
 namespace retort {
 namespace detail {
 namespace {
@@ -26,17 +24,15 @@ void pause() {
 #endif
 }
 
+// A value of RETORT_NUM_THREADS that was ignored, until the warning.
+std::atomic<const char*> ignored{nullptr};
+
 int default_threads() {
   if (const char* text = std::getenv("RETORT_NUM_THREADS")) {
     int threads = 0;
     const auto [end, error] = std::from_chars(text, text + std::strlen(text), threads);
     if (error == std::errc() && *end == '\0' && threads >= 1) return threads;
-    if (*text != '\0')
-      detail::warn_once(
-          "RETORT_NUM_THREADS",
-          message("RETORT_NUM_THREADS is '{}'; it is ignored, since it must be an integer of at "
-                  "least 1",
-                  text));
+    if (*text != '\0') ignored = text;
   }
   cpu_set_t processors;
   if (sched_getaffinity(0, sizeof(processors), &processors) == 0) return std::max(1, CPU_COUNT(&processors));
@@ -45,6 +41,13 @@ int default_threads() {
 
 std::atomic<int>& thread_count() {
   static std::atomic<int> count{default_threads()};
+  // Not while `count` is initialised: a warning handler may use the library or throw.
+  if (ignored.load(std::memory_order_relaxed) != nullptr)
+    if (const char* const text = ignored.exchange(nullptr))
+      warn_once(
+          "RETORT_NUM_THREADS",
+          message("RETORT_NUM_THREADS is '{}'; it is ignored, since it must be an integer of at least 1",
+                  text));
   return count;
 }
 

@@ -212,7 +212,7 @@ class Backward {
 
   // Runs the rule of `operation` for the gradients of its results. The slots of its inputs must be set.
   void apply(Operation& operation, std::span<const Tensor> flowed) {
-    RuleBody& rule = choose_rule(operation);
+    const Rule rule = choose_rule(operation);  // a reference, since a rule may run backward itself
     Tensors connected;
     for (std::size_t i = 0; record_ && i < operation.results.size(); ++i)
       connected.push_back(operation.connected(i));
@@ -222,8 +222,11 @@ class Backward {
     given_.assign(slots_.size(), Tensor());
     const Scoped mode(thread_state.mode,
                       {record_, operation.id, operation.name, record_ ? nullptr : slots_.data()});
-    const std::size_t count = rule.call(
+    const std::size_t count = rule->call(
         {flowed, record_ ? connected : std::span<const Tensor>(operation.results), Needs(needs), given_});
+    if (operation.is_spent())
+      throw GraphError(message("backward of '{}': the rule ran backward through its own graph and spent it",
+                               operation.name));
     if (count != given_.size())
       throw GraphError(message(
           "backward of '{}': the rule gave {} gradient{} for {} input{}; give one per input, "
@@ -233,15 +236,15 @@ class Backward {
       if (slots_[i] && given_[i].defined()) accumulate(*slots_[i], fitted(operation, i));
   }
 
-  RuleBody& choose_rule(Operation& operation) {
+  Rule choose_rule(const Operation& operation) {
     if (!record_ && operation.fast_vjp && !(thread_state.plain_rules && operation.vjp))
-      return *operation.fast_vjp;
+      return operation.fast_vjp;
     if (!operation.vjp)
       throw GraphError(message(
           "backward of '{}': its rule cannot be differentiated again (it has a .fast_vjp only); give it "
           "a .vjp",
           operation.name));
-    return *operation.vjp;
+    return operation.vjp;
   }
 
   // Converts the rule's gradient for input i to the input's shape and type: undoes broadcasting and

@@ -217,7 +217,12 @@ struct DataLoader::State {
     batch.key = key;
     if (!options.transform) return batch;
     Generator generator(seed);
+    const std::vector<std::int64_t> drawn = batch.rows;
     batch = options.transform(std::move(batch), generator);
+    if (batch.rows.empty()) {  // the transform may have created a new batch without these
+      batch.rows = drawn;
+      batch.key = key;
+    }
     check_rows(batch);
     return batch;
   }

@@ -71,8 +71,10 @@ Batch fetch_checked(std::string_view operation, const RowSource& source, std::sp
   const auto fits = [&](const Tensor& x) {
     return !x.defined() || (x.dim() > 0 && x.size(0) == static_cast<std::int64_t>(rows.size()));
   };
-  if (!fits(batch.input) || !fits(batch.target) ||
-      !std::ranges::all_of(batch.others, [&](const auto& other) { return fits(other.second); }))
+  // A further tensor may also be a number.
+  if (!fits(batch.input) || !fits(batch.target) || !std::ranges::all_of(batch.others, [&](const auto& other) {
+        return fits(other.second) || other.second.dim() == 0;
+      }))
     throw ShapeError(message("{}: fetch was asked for {} row{} but returned {}", operation, rows.size(),
                              rows.size() == 1 ? "" : "s", shapes_of(batch)));
   return batch;

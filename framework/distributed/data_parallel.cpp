@@ -288,7 +288,14 @@ class DataParallel::Step {
       throw ValueError(
           "DataParallel::backward: the batch was loaded for other shards; give the loader .shards = "
           "parallel.own_shards()");
-    return batch_.shards[at];
+    const Batch& own = batch_.shards[at];
+    for (const Tensor& x : {own.input, own.target})
+      if (x.defined() && (x.dim() == 0 || x.size(0) != range.size()))
+        throw ShapeError(
+            message("DataParallel::backward: {} rows were drawn for shard {}, which has {}; with .shards, "
+                    ".collate and .transform must keep the number of rows, by which shards are weighted",
+                    range.size(), shard, detail::shapes_of(own)));
+    return own;
   }
 
   // The contribution of a shard to a buffer; undefined if it has not changed the buffer.

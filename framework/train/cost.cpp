@@ -5,15 +5,13 @@
 
 #include "retort/framework/base/error.hpp"
 
-namespace retort {
+namespace retort::detail {
 
-std::int64_t parameter_count(const Module& module) {
+std::int64_t ParameterCount::operator()(const Module& module) const {
   std::int64_t count = 0;
   for (const Tensor& parameter : module.parameters()) count += parameter.size();
   return count;
 }
-
-namespace detail {
 
 double median_milliseconds(std::int64_t calls, const std::function<void()>& call) {
   using Clock = std::chrono::steady_clock;
@@ -29,5 +27,4 @@ double median_milliseconds(std::int64_t calls, const std::function<void()>& call
   return *middle;
 }
 
-}  // namespace detail
-}  // namespace retort
+}  // namespace retort::detail

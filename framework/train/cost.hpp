@@ -8,19 +8,29 @@
 
 namespace [[RETORT_EXPORT]] retort {
 
-/// The number of elements of all parameters, frozen ones included; tied ones count once.
-[[nodiscard]] std::int64_t parameter_count(const Module& module);
-
+// Function objects, which argument-dependent lookup does not find: a program may have functions of these
+// names.
 namespace detail {
 double median_milliseconds(std::int64_t calls, const std::function<void()>& call);
-}
 
-/// The median time in milliseconds of predict(model, inputs), over as many calls: for a single row, the
-/// latency of one answer.
-/// Throws: ValueError for calls < 1; and what predict() throws.
-template <class Model>
-[[nodiscard]] double latency(Model& model, const Tensor& inputs, std::int64_t calls = 200) {
-  return detail::median_milliseconds(calls, [&] { static_cast<void>(predict(model, inputs)); });
-}
+struct ParameterCount {
+  [[nodiscard]] std::int64_t operator()(const Module& module) const;
+};
+struct Latency {
+  template <class Model>
+  [[nodiscard]] double operator()(Model& model, const Tensor& inputs, std::int64_t calls = 200) const {
+    return median_milliseconds(calls, [&] { static_cast<void>(predict(model, inputs)); });
+  }
+};
+}  // namespace detail
+
+/// `parameter_count(module)` is the number of elements of all parameters, frozen ones included; tied ones
+/// count once.
+inline constexpr detail::ParameterCount parameter_count{};
+
+/// `latency(model, inputs, calls)` is the median time of predict(model, inputs) over `calls` calls (default
+/// 200), in milliseconds: for a single row, the latency of one answer.
+/// Throws: ValueError if calls < 1; the errors of predict().
+inline constexpr detail::Latency latency{};
 
 }  // namespace retort

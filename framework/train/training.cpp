@@ -278,6 +278,8 @@ void Training::learn(const Tensor& loss) {
   state_->require_more();
   const CheckpointParts& parts = state_->parts;
   if (!parts.optimizer) throw ValueError(message("Training: {}: learn() needs an optimizer", state_->name));
+  const auto value = loss.item<double>();
+  if (!std::isfinite(value)) return state_->take(value);  // throws, with the weights as they were
   parts.optimizer->zero_grad();
   loss.backward();
   if (state_->options.clip_grad_norm > 0)
@@ -285,7 +287,7 @@ void Training::learn(const Tensor& loss) {
   parts.optimizer->step();
   for (LRScheduler* const schedule : parts.schedulers) schedule->step();
   if (parts.average) parts.average->update();
-  state_->take(loss.item<double>());
+  state_->take(value);
 }
 
 void Training::step(double loss) {
