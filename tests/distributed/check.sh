@@ -141,7 +141,7 @@ case $case in
           fail "$n processes $more leave another run folder"
       done
     done
-    flags+=(--shards 8 --student-epochs 6)
+    flags+=(--shards 8 --student-epochs 30) # long enough not to end before the last signal
     rm -rf one
     "$program" "${flags[@]}" --out one >/dev/null || fail "one process"
     step() {
