@@ -2,14 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 #include <typeinfo>
 
 #include "retort/framework/base/error.hpp"
 #include "retort/framework/base/random.hpp"
-#include "retort/framework/core/engine.hpp"
 #include "retort/framework/data/dataset.hpp"
-#include "retort/framework/ops/shape_ops.hpp"
 
 namespace retort {
 namespace {
@@ -26,12 +23,6 @@ const RowSource* cheap_copy(const RowSource& source) {
   if (typeid(source) == typeid(Dataset)) return new Dataset(static_cast<const Dataset&>(source));
   if (typeid(source) == typeid(RowSubset)) return new RowSubset(static_cast<const RowSubset&>(source));
   return nullptr;
-}
-
-std::vector<std::int64_t> range(std::int64_t begin, std::int64_t end) {
-  std::vector<std::int64_t> rows(static_cast<std::size_t>(end - begin));
-  std::iota(rows.begin(), rows.end(), begin);
-  return rows;
 }
 
 }  // namespace
@@ -95,21 +86,6 @@ std::string shapes_of(const Batch& batch) {
 }
 
 }  // namespace detail
-
-Batch fetch_all(const RowSource& source) {
-  return detail::fetch_checked("fetch_all", source, range(0, source.size()));
-}
-
-Tensor fetch_all(const RowSource& source, std::string_view name) {
-  constexpr std::int64_t part = 1024;
-  const NoGradGuard guard;
-  Tensors parts;
-  const std::int64_t size = source.size();
-  for (std::int64_t begin = 0; begin == 0 || begin < size; begin += part)
-    parts.push_back(
-        detail::fetch_checked("fetch_all", source, range(begin, std::min(begin + part, size)))[name]);
-  return parts.size() == 1 ? parts.front() : concat(parts, 0);
-}
 
 RowSubset::RowSubset(detail::SourceHandle source, const std::vector<std::int64_t>& rows)
     : source_(std::move(source)), rows_(tensor(rows)) {
