@@ -155,7 +155,7 @@ case $case in
       job=$!
       while kill -0 $job 2>/dev/null && [ "$(step)" -lt "$until" ]; do sleep 0.02; done
       for process in $(pgrep -f -- "$scratch/stopped"); do
-        tr '\0' '\n' <"/proc/$process/environ" 2>/dev/null | grep -Eq "^(OMPI_COMM_WORLD_RANK|PMI_RANK)=$rank\$" &&
+        grep -Ezq "^(OMPI_COMM_WORLD_RANK|PMI_RANK)=$rank\$" "/proc/$process/environ" 2>/dev/null &&
           kill -s "$signal" "$process"
       done
       wait $job
