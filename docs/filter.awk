@@ -10,6 +10,9 @@
 
 function count(text, pattern,   copy) { copy = text; return gsub(pattern, "", copy) }
 
+# The start of a move constructor of the class.
+function moving() { return "^ *" class "\\(" class " ?&& ?" }
+
 # The comment of a declaration that the comment of its class covers; empty for any other.
 function covered(text) {
   if (text ~ /^ *struct [A-Za-z0-9]+Options \{/) {
@@ -18,6 +21,7 @@ function covered(text) {
   }
   if (text ~ /^using [A-Za-z0-9]+Options = /) return "Options of the class of that name."
   if (class == "") return ""
+  if (text ~ moving()) return "Moves it."
   if (text ~ "^ *((explicit|constexpr) )*" class "\\(") return "Constructs it; see the comment of the class."
   if (text ~ / operator=\(/) return "Assigns it."
   if (text ~ / operator\(\)\(/) return "Calls it; see the comment of the class."
@@ -102,7 +106,7 @@ END {
     }
     prefix = ""
     if (fresh && text !~ /^ *#|^ *[{]/) {
-      if (declarations > 0 && declared(i) != name) said = ""
+      if (declarations > 0 && declared(i) != name || class != "" && text ~ moving()) said = ""
       name = declared(i)
     }
     if (said != "" && fresh && declarations > 0 && text !~ /\/\/\/<|^ *#|^ *[{]/) prefix = "/** " said " */ "
