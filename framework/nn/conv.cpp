@@ -33,25 +33,26 @@ Conv1d::Conv1d(std::int64_t in, std::int64_t out, std::int64_t kernel_size, Conv
   make_parameters("Conv1d", in, out, {kernel_size}, o.groups, false, weight, o.bias ? &bias : nullptr);
 }
 
-Conv2d::Conv2d(std::int64_t in, std::int64_t out, Size2d kernel, Conv2dOptions o)
+Conv2d::Conv2d(std::int64_t in, std::int64_t out, Size2d kernel, const Conv2dOptions& o)
     : options_{o.stride, o.padding, o.dilation, o.groups} {
   detail::check_windows("Conv2d", {kernel, o.stride, o.padding, o.dilation});
   make_parameters("Conv2d", in, out, {kernel.height, kernel.width}, o.groups, false, weight,
                   o.bias ? &bias : nullptr);
 }
 
-ConvTranspose2d::ConvTranspose2d(std::int64_t in, std::int64_t out, Size2d kernel, ConvTranspose2dOptions o)
+ConvTranspose2d::ConvTranspose2d(std::int64_t in, std::int64_t out, Size2d kernel,
+                                 const ConvTranspose2dOptions& o)
     : options_{o.stride, o.padding, o.output_padding, o.groups, o.dilation} {
   detail::check_transposed("ConvTranspose2d", kernel, options_);
   make_parameters("ConvTranspose2d", in, out, {kernel.height, kernel.width}, o.groups, true, weight,
                   o.bias ? &bias : nullptr);
 }
 
-MaxPool2d::MaxPool2d(MaxPool2dOptions options) : options_(options) {
+MaxPool2d::MaxPool2d(const MaxPool2dOptions& options) : options_(options) {
   (void)detail::checked_pooling("MaxPool2d", options);
 }
 
-AvgPool2d::AvgPool2d(AvgPool2dOptions options) : options_(options) {
+AvgPool2d::AvgPool2d(const AvgPool2dOptions& options) : options_(options) {
   (void)detail::checked_pooling("AvgPool2d", options);
 }
 

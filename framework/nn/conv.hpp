@@ -44,7 +44,7 @@ struct Conv2dOptions {
 /// Throws: ValueError if a size or option is out of range.
 class Conv2d : public Module {
  public:
-  Conv2d(std::int64_t in, std::int64_t out, Size2d kernel_size, Conv2dOptions options = {});
+  Conv2d(std::int64_t in, std::int64_t out, Size2d kernel_size, const Conv2dOptions& options = {});
   Tensor operator()(const Tensor& x) const { return output(conv2d(x, weight, bias, options_)); }
 
   Tensor weight, bias;
@@ -68,7 +68,8 @@ struct ConvTranspose2dOptions {
 /// Throws: ValueError if a size or option is out of range.
 class ConvTranspose2d : public Module {
  public:
-  ConvTranspose2d(std::int64_t in, std::int64_t out, Size2d kernel_size, ConvTranspose2dOptions options = {});
+  ConvTranspose2d(std::int64_t in, std::int64_t out, Size2d kernel_size,
+                  const ConvTranspose2dOptions& options = {});
   Tensor operator()(const Tensor& x) const { return output(conv_transpose2d(x, weight, bias, options_)); }
 
   Tensor weight, bias;
@@ -82,7 +83,7 @@ class ConvTranspose2d : public Module {
 class MaxPool2d : public Module {
  public:
   /// Throws: ValueError for options out of range.
-  explicit MaxPool2d(MaxPool2dOptions options);
+  explicit MaxPool2d(const MaxPool2dOptions& options);
   explicit MaxPool2d(Size2d kernel_size) : MaxPool2d(MaxPool2dOptions{.kernel_size = kernel_size}) {}
   Tensor operator()(const Tensor& x) const { return output(max_pool2d(x, options_)); }
 
@@ -94,7 +95,7 @@ class MaxPool2d : public Module {
 class AvgPool2d : public Module {
  public:
   /// Throws: ValueError for options out of range.
-  explicit AvgPool2d(AvgPool2dOptions options);
+  explicit AvgPool2d(const AvgPool2dOptions& options);
   explicit AvgPool2d(Size2d kernel_size) : AvgPool2d(AvgPool2dOptions{.kernel_size = kernel_size}) {}
   Tensor operator()(const Tensor& x) const { return output(avg_pool2d(x, options_)); }
 

@@ -127,7 +127,8 @@ std::int64_t transposed_extent(std::int64_t n, std::int64_t kernel, std::int64_t
 
 }  // namespace
 
-Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, Conv2dFunctionalOptions options) {
+Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias,
+              const Conv2dFunctionalOptions& options) {
   const Arguments of = checked("conv2d", x, weight, bias, options.groups, 2, false);
   const kernels::Windows windows = detail::plan_windows(
       "conv2d", x.shape(), weight.shape(),
@@ -153,7 +154,7 @@ Tensor conv1d(const Tensor& x, const Tensor& weight, const Tensor& bias, Conv1dF
 }
 
 Tensor conv_transpose2d(const Tensor& x, const Tensor& weight, const Tensor& bias,
-                        ConvTranspose2dFunctionalOptions o) {
+                        const ConvTranspose2dFunctionalOptions& o) {
   constexpr const char* operation = "conv_transpose2d";
   const Arguments of = checked(operation, x, weight, bias, o.groups, 2, true);
   const Size2d kernel{weight.size(2), weight.size(3)};

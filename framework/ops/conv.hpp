@@ -30,7 +30,7 @@ struct Conv2dFunctionalOptions {
 /// Throws: ShapeError if shapes do not fit or the kernel is larger than the padded image; ValueError if an
 /// option is out of range.
 [[nodiscard]] Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias = {},
-                            Conv2dFunctionalOptions options = {});
+                            const Conv2dFunctionalOptions& options = {});
 
 struct Conv1dFunctionalOptions {
   std::int64_t stride = 1;
@@ -61,7 +61,7 @@ struct ConvTranspose2dFunctionalOptions {
 /// Throws: ShapeError if shapes do not fit or the result is empty; ValueError if an option is out of range or
 /// output_padding is not less than the larger of stride and dilation.
 [[nodiscard]] Tensor conv_transpose2d(const Tensor& x, const Tensor& weight, const Tensor& bias = {},
-                                      ConvTranspose2dFunctionalOptions options = {});
+                                      const ConvTranspose2dFunctionalOptions& options = {});
 
 struct MaxPool2dOptions {
   Size2d kernel_size = 1;
@@ -77,7 +77,7 @@ struct MaxPool2dOptions {
 /// Edge cases: the gradient goes to the first maximum. A window with NaNs gives its first NaN. A window that
 /// contains only padding gives -inf and has no gradient.
 /// Throws: ShapeError if the image is empty or there is no window; ValueError if an option is out of range.
-[[nodiscard]] Tensor max_pool2d(const Tensor& x, MaxPool2dOptions options);
+[[nodiscard]] Tensor max_pool2d(const Tensor& x, const MaxPool2dOptions& options);
 
 struct AvgPool2dOptions {
   Size2d kernel_size = 1;
@@ -88,7 +88,7 @@ struct AvgPool2dOptions {
 };
 
 /// The mean of each window. Shapes and errors as in max_pool2d.
-[[nodiscard]] Tensor avg_pool2d(const Tensor& x, AvgPool2dOptions options);
+[[nodiscard]] Tensor avg_pool2d(const Tensor& x, const AvgPool2dOptions& options);
 
 /// The mean of windows that divide the image into size.height × size.width parts. Along a dimension of extent
 /// n, part i of k covers the elements floor(i·n / k) to ceil((i + 1)·n / k) - 1.

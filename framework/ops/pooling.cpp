@@ -103,7 +103,7 @@ Spans adaptive_spans(Index extent, Index positions) {
 
 }  // namespace
 
-Tensor max_pool2d(const Tensor& x, MaxPool2dOptions options) {
+Tensor max_pool2d(const Tensor& x, const MaxPool2dOptions& options) {
   const Windows windows = plan_pooling("max_pool2d", x, options);
   const Index planes = x.size() / windows.plane();
   const auto kernel = [&]<class T>(T* y, const T* from) { kernels::max_pool(from, y, planes, windows); };
@@ -122,7 +122,7 @@ Tensor max_pool2d(const Tensor& x, MaxPool2dOptions options) {
                  }});
 }
 
-Tensor avg_pool2d(const Tensor& x, AvgPool2dOptions options) {
+Tensor avg_pool2d(const Tensor& x, const AvgPool2dOptions& options) {
   const Windows w = plan_pooling("avg_pool2d", x, options);
   const bool padded = options.count_include_pad;
   return averaged(x, window_spans(w.height, w.out_h, w.kernel_h, w.stride_h, w.padding_h, padded),
