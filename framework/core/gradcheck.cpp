@@ -5,6 +5,7 @@
 #include <ostream>
 #include <utility>
 
+#include "retort/framework/base/options.hpp"
 #include "retort/framework/base/random.hpp"
 #include "retort/framework/base/thread_state.hpp"
 #include "retort/framework/core/engine.hpp"
@@ -134,14 +135,24 @@ GradcheckReport check(const char* caller, const DifferentiableFunction& f, const
   return {};
 }
 
+void check_options(const char* caller, const DifferentiableFunction& f, const GradcheckOptions& options) {
+  if (!f) throw ValueError(message("{}: the function is empty", caller));
+  detail::require_option(options.eps > 0 && std::isfinite(options.eps), caller, "eps", options.eps,
+                         "positive and finite");
+  detail::require_at_least_0(caller, "atol", options.atol);
+  detail::require_at_least_0(caller, "rtol", options.rtol);
+}
+
 }  // namespace
 
 GradcheckReport gradcheck(const DifferentiableFunction& f, const Tensors& inputs, GradcheckOptions options) {
+  check_options("gradcheck", f, options);
   return check("gradcheck", f, prepared("gradcheck", inputs), options);
 }
 
 GradcheckReport gradgradcheck(const DifferentiableFunction& f, const Tensors& given,
                               GradcheckOptions options) {
+  check_options("gradgradcheck", f, options);
   const Tensors inputs = prepared("gradgradcheck", given);
   const std::vector<std::size_t> positions = wanted_positions(inputs);
   // The gradients differentiated below are those of the plain rules, which must equal those of the fast

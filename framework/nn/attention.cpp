@@ -28,6 +28,11 @@ Tensor merged_mask(const AttentionMasks& masks, const Tensor& key) {
     if (masks.key_mask.shape() != expected)
       throw ShapeError(message("{}: the key_mask has shape {}; it must be (N, S) = {}", operation,
                                masks.key_mask.shape(), expected));
+    const auto kept = masks.key_mask.data<std::int64_t>();
+    for (std::size_t i = 0; i < kept.size(); ++i)
+      if (kept[i] != 0 && kept[i] != 1)
+        throw ValueError(
+            message("{}: the key_mask is {} at position {}; it must be 0 or 1", operation, kept[i], i));
     const Tensor keys = reshape(masks.key_mask, {expected[0], 1, 1, expected[1]});
     if (!mask.defined())
       mask = keys;
@@ -146,12 +151,17 @@ Tensor MultiheadAttention::weights(const Tensor& query, const Tensor& key,
 
 Tensor MultiheadAttention::operator()(const Tensor& x, AttentionCache& cache) const {
   detail::require_floating(operation, "x", x);
-  if (x.dim() != 3 || x.size(2) != embed_dim_ || kdim_ != embed_dim_ || vdim_ != embed_dim_)
+  if (kdim_ != embed_dim_ || vdim_ != embed_dim_)
+    throw ShapeError(message("{}: kdim is {} and vdim {}; with a cache both must be embed_dim = {}",
+                             operation, kdim_, vdim_, embed_dim_));
+  if (x.dim() != 3 || x.size(2) != embed_dim_)
     throw ShapeError(
-        message("{}: x has shape {}, the keys have width {} and the values {}; with a cache they must "
-                "be (N, L, {}), {} and {}",
-                operation, x.shape(), kdim_, vdim_, embed_dim_, embed_dim_, embed_dim_));
-  const bool is_first = !cache.keys.defined();
+        message("{}: x has shape {}; with a cache it must be (N, L, {})", operation, x.shape(), embed_dim_));
+  const bool is_first = !cache.keys.defined() && !cache.values.defined();
+  if (!is_first) {
+    detail::require_defined(operation, "the cache's keys", cache.keys);
+    detail::require_defined(operation, "the cache's values", cache.values);
+  }
   const std::int64_t past = is_first ? 0 : cache.keys.size(1), length = x.size(1);
   if (!is_first && (cache.keys.shape() != Shape{x.size(0), past, embed_dim_} ||
                     cache.values.shape() != cache.keys.shape()))
@@ -160,6 +170,10 @@ Tensor MultiheadAttention::operator()(const Tensor& x, AttentionCache& cache) co
                 "sequences with a new cache",
                 operation, x.shape(), cache.keys.shape(), cache.values.shape()));
   const Tensors in = projected(x, x, x);
+  if (!is_first && (cache.keys.dtype() != in[1].dtype() || cache.values.dtype() != in[2].dtype()))
+    throw TypeError(
+        message("{}: the keys are {} but the cache holds keys of {} and values of {}; begin with a new cache",
+                operation, in[1].dtype(), cache.keys.dtype(), cache.values.dtype()));
   const Tensor keys = is_first ? in[1] : concat({cache.keys, in[1]}, 1);
   const Tensor values = is_first ? in[2] : concat({cache.values, in[2]}, 1);
   ScaledDotProductAttentionOptions options{.is_causal = is_first, .dropout_p = is_training() ? dropout_ : 0};

@@ -5,7 +5,7 @@ namespace retort {
 FeatureRecorder::FeatureRecorder(const Module& module, const std::vector<std::string>& names) {
   for (const std::string& name : names) {
     const Module* found = &module;
-    for (std::string rest = name; !rest.empty() && found;) {
+    for (std::string rest = name; !rest.empty();) {
       const Module* next = nullptr;
       std::string below;
       for (const detail::Member& member : found->members()) {  // a name may itself contain a dot: "blocks.1"
@@ -15,10 +15,16 @@ FeatureRecorder::FeatureRecorder(const Module& module, const std::vector<std::st
         below = rest.size() > member.name.size() ? rest.substr(member.name.size() + 1) : std::string();
         break;
       }
+      if (!next) {
+        std::string inside;
+        for (const detail::Member& member : found->members())
+          if (member.child) inside += message("{}'{}'", inside.empty() ? "" : ", ", member.name);
+        throw ValueError(message("FeatureRecorder: there is no module named '{}'; '{}' is not one of {}",
+                                 name, rest, inside.empty() ? "no modules" : inside));
+      }
       found = next;
       rest = std::move(below);
     }
-    if (!found) throw ValueError(message("FeatureRecorder: there is no module named '{}'", name));
     recordings_.emplace_back(name, detail::Ref<detail::Recording>(new detail::Recording()));
     found->recordings_.push_back(recordings_.back().second);
   }

@@ -45,9 +45,11 @@ struct LSTMInputs {
   Tensor h0 = {}, c0 = {};  ///< (num_layers · directions, N, hidden); zeros if omitted
   Tensor lengths = {};      ///< int64 (N): number of steps of each row; all if omitted
 };
-/// The result of an LSTM.
+/// The result of an LSTM. The last dimension of `output` holds the forward direction's hidden units, then
+/// those of the backward direction. The first dimension of the states is in PyTorch's order: layer 0 forward,
+/// layer 0 backward, layer 1 forward, ...
 struct LSTMOutput {
-  Tensor output = {};     ///< (N, L, directions · hidden), 0 past a row's length
+  Tensor output = {};     ///< of the last layer (N, L, directions · hidden), 0 past a row's length
   Tensor h = {}, c = {};  ///< the last states (num_layers · directions, N, hidden)
 };
 
@@ -69,9 +71,9 @@ struct GRUInputs {
   Tensor h0 = {};       ///< (num_layers · directions, N, hidden); zeros if omitted
   Tensor lengths = {};  ///< int64 (N): number of steps of each row; all if omitted
 };
-/// The result of a GRU.
+/// The result of a GRU, in the order of LSTMOutput.
 struct GRUOutput {
-  Tensor output = {};  ///< (N, L, directions · hidden), 0 past a row's length
+  Tensor output = {};  ///< of the last layer (N, L, directions · hidden), 0 past a row's length
   Tensor h = {};       ///< the last states (num_layers · directions, N, hidden)
 };
 

@@ -1,9 +1,12 @@
 #include "retort/framework/train/generate.hpp"
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 
-#include "retort/framework/base/error.hpp"
+#include "retort/framework/base/options.hpp"
 #include "retort/framework/core/engine.hpp"
+#include "retort/framework/core/require.hpp"
 #include "retort/framework/ops/elementwise.hpp"
 #include "retort/framework/ops/indexing.hpp"
 #include "retort/framework/ops/reduction.hpp"
@@ -19,8 +22,14 @@ namespace {
 Tensor next_token(const Tensor& logits, const GenerateOptions& options) {
   if (sum(isnan(logits)).item<std::int64_t>() > 0) throw ValueError("generate: the model's logits are NaN");
   if (options.temperature == 0) return unsqueeze(argmax(logits, 1), 1);
+  const Tensor highest = amax(logits, {1}, true);
+  if (sum(isfinite(highest)).item<std::int64_t>() < highest.size())
+    throw ValueError("generate: the highest logit of a row is infinite; no token can be drawn");
+  // The highest logit is subtracted first, so that no division overflows. Below the smallest float, any other
+  // token has probability 0 already.
+  const double temperature = std::max(options.temperature, double{std::numeric_limits<float>::min()});
   const auto draw = [&](const Tensor& kept) {
-    const Tensor p = softmax(kept / options.temperature, 1);
+    const Tensor p = softmax((kept - highest) / temperature, 1);
     return options.generator ? multinomial(p, 1, false, *options.generator) : multinomial(p, 1);
   };
   if (options.top_k == 0) return draw(logits);
@@ -32,14 +41,17 @@ Tensor next_token(const Tensor& logits, const GenerateOptions& options) {
 
 Tensor generate(const std::function<Tensor(const Tensor& tokens)>& model, const Tensor& prompt,
                 const GenerateOptions& options) {
+  if (!model) throw ValueError("generate: the model is an empty function");
+  detail::require_defined("generate", "the prompt", prompt);
   if (prompt.dtype() != DType::int64)
     throw TypeError(message("generate: the prompt is {}; it must be int64", prompt.dtype()));
   if (prompt.dim() != 2 || prompt.size(1) < 1)
     throw ShapeError(
         message("generate: the prompt has shape {}; it must be (N, P) with P >= 1", prompt.shape()));
-  if (options.length < 0 || !(options.temperature >= 0) || options.top_k < 0)
-    throw ValueError(message("generate: length is {}, temperature {} and top_k {}; none may be negative",
-                             options.length, options.temperature, options.top_k));
+  detail::require_option(options.length >= 0, "generate", "length", options.length, "at least 0");
+  detail::require_option(options.temperature >= 0 && std::isfinite(options.temperature), "generate",
+                         "temperature", options.temperature, "finite and at least 0");
+  detail::require_option(options.top_k >= 0, "generate", "top_k", options.top_k, "at least 0");
   const NoGradGuard no_grad;
   Tensors parts{prompt};
   for (std::int64_t i = 0; i < options.length; ++i) {

@@ -29,8 +29,9 @@ struct GenerateOptions {
 ///
 /// Shapes: prompt int64 (N, P) with P >= 1; the model maps (N, L) to (N, L, C); the result is int64 (N, P +
 /// length).
-/// Throws: TypeError or ShapeError if the prompt or the logits do not fit; ValueError if length, temperature
-/// or top_k is negative, or logits are NaN.
+/// Throws: TypeError or ShapeError if the prompt or the logits do not fit; ValueError if the model is empty,
+/// an option is out of range, a logit is NaN, or a draw from a row is impossible because its highest logit is
+/// infinite.
 [[nodiscard]] Tensor generate(const std::function<Tensor(const Tensor& tokens)>& model, const Tensor& prompt,
                               const GenerateOptions& options = {});
 

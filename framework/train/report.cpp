@@ -162,6 +162,15 @@ Report& Report::settings(std::string_view title,
 
 Report& Report::curves(std::string_view title, const ReportAxes& axes,
                        const std::vector<ReportSeries>& series) {
+  for (const ReportSeries& one : series) {
+    const bool banded = !one.low.empty() || !one.high.empty();
+    const std::size_t n = one.x.size(), band = banded ? n : 0;
+    if (one.y.size() != n || one.low.size() != band || one.high.size() != band)
+      throw ValueError(message(
+          "Report: the series '{}' of the chart '{}' has {} values of x, {} of y, {} of low and {} of high; the "
+          "numbers must be equal, or 0 for low and high",
+          one.name, title, one.x.size(), one.y.size(), one.low.size(), one.high.size()));
+  }
   return figure(title, legend_of(series) + detail::curves_svg(title, axes, series));
 }
 
@@ -233,11 +242,18 @@ Report& Report::samples(const std::vector<ReportSample>& samples) {
 Report& Report::heat_map(std::string_view title, const Tensor& values,
                          const std::vector<std::string>& row_names,
                          const std::vector<std::string>& column_names) {
-  if (values.dim() != 2) throw ShapeError(message("Report: a heat map needs (R, C), not {}", values.shape()));
-  for (const auto& [names, count] : {std::pair(&row_names, values.size(0)), {&column_names, values.size(1)}})
-    if (!names->empty() && static_cast<std::int64_t>(names->size()) != count)
-      throw ValueError(message("Report: the heat map of {} has {} names for {} rows or columns",
-                               values.shape(), names->size(), count));
+  if (values.dim() != 2)
+    throw ShapeError(message("Report: a heat map needs a matrix (R, C), not {}", values.shape()));
+  struct Side {
+    const char* what;
+    const std::vector<std::string>& names;
+    std::int64_t count;
+  };
+  for (const Side& side :
+       {Side{"rows", row_names, values.size(0)}, {"columns", column_names, values.size(1)}})
+    if (!side.names.empty() && std::ssize(side.names) != side.count)
+      throw ValueError(message("Report: the number of names of the heat map's {} is {}, but it has shape {}",
+                               side.what, side.names.size(), values.shape()));
   return figure(title, "<div class=\"scroll\">" +
                            detail::heat_map_svg(title, values, row_names, column_names) + "</div>\n");
 }
@@ -250,7 +266,7 @@ std::string Report::page() const {
 }
 
 void Report::write(const std::string& path) const {
-  AtomicFile file("report", path);
+  AtomicFile file("Report", path);
   file.write(page());
   file.commit();
 }

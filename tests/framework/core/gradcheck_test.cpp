@@ -128,6 +128,16 @@ BOOST_AUTO_TEST_CASE(inputs_that_require_no_gradient_are_all_checked_when_none_d
   BOOST_TEST(bool(gradcheck(wrong, {tensor({1.0}), leaf({2.0})})));  // only the second requires a gradient
 }
 
+BOOST_AUTO_TEST_CASE(options_out_of_range_and_an_empty_function_are_refused) {
+  const auto f = [](const Tensors& in) { return in[0]; };
+  for (const GradcheckOptions& options :
+       {GradcheckOptions{.eps = 0}, {.eps = -1}, {.atol = -1}, {.rtol = NAN}}) {
+    BOOST_CHECK_THROW(gradcheck(f, {tensor({1.0})}, options), ValueError);
+    BOOST_CHECK_THROW(gradgradcheck(f, {tensor({1.0})}, options), ValueError);
+  }
+  BOOST_CHECK_THROW(gradcheck({}, {tensor({1.0})}), ValueError);
+}
+
 BOOST_AUTO_TEST_CASE(float32_inputs_are_refused) {
   BOOST_CHECK_THROW(gradcheck([](const Tensors& in) { return in[0]; }, {tensor({1.f})}), TypeError);
 }

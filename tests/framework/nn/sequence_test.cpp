@@ -133,6 +133,13 @@ BOOST_AUTO_TEST_CASE(self_attention_equals_attention_of_copies) {
                                 attention(x, x.clone(), x.clone(), {.key_mask = mask})) < 1e-6);
   BOOST_CHECK_THROW(attention(x, x, randn({2, 4, 12})), ShapeError);
   BOOST_CHECK_THROW(attention(x, x, x, {.key_mask = ones({2, 4}, DType::int64)}), ShapeError);
+  BOOST_CHECK_THROW(attention(x, x, x, {.key_mask = full({x.size(0), x.size(1)}, 2, DType::int64)}),
+                    ValueError);
+  AttentionCache cache;
+  attention(x, cache);
+  BOOST_CHECK_THROW(attention(x.to(DType::float64), cache), TypeError);
+  cache.values = Tensor();
+  BOOST_CHECK_THROW(attention(x, cache), ValueError);
   BOOST_CHECK_THROW(attention(x, x, x, {.mask = ones({4, 5}, DType::int64)}), ShapeError);
   BOOST_CHECK_THROW(MultiheadAttention(12, 5), ValueError);
   BOOST_CHECK_THROW(TransformerEncoderLayer(12, 3, {.activation = "tanh"}), ValueError);
@@ -250,7 +257,9 @@ BOOST_AUTO_TEST_CASE(a_recorder_keeps_the_outputs_of_modules_inside) {
     BOOST_TEST(retort::detail::Access::same(recorder["head"], after));
   }
   net(x);
-  BOOST_CHECK_THROW(FeatureRecorder(net, {"blocks.2"}), ValueError);
+  BOOST_CHECK_EXCEPTION(FeatureRecorder(net, {"blocks.2"}), ValueError, [](const ValueError& error) {
+    return std::string(error.what()).find("'blocks.1'") != std::string::npos;
+  });
   BOOST_CHECK_THROW(FeatureRecorder(net, {"head.0.weight"}), ValueError);
 }
 

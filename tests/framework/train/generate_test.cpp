@@ -50,6 +50,9 @@ BOOST_AUTO_TEST_CASE(temperature_and_top_k_restrict_the_draws) {
   BOOST_TEST(std::abs(plain - 4 / (4 + std::exp(1.0))) < 0.1);
   BOOST_TEST(distinct_share({.generator = &same}) == plain);
   BOOST_TEST(distinct_share({.temperature = 0}) == 0);
+  for (const double cold : {1e-30, 1e-38, 1e-40, 1e-300, 5e-324})
+    BOOST_TEST(distinct_share({.temperature = cold, .generator = &generator}) == 0);
+  BOOST_TEST(distinct_share({.temperature = 1e-300, .top_k = 3, .generator = &generator}) == 0);
   BOOST_TEST(distinct_share({.top_k = 1}) == 0);
   BOOST_TEST(distinct_share({.temperature = 0.1, .generator = &generator}) < 0.02);
   const double two = distinct_share({.top_k = 2, .generator = &generator});
@@ -69,6 +72,19 @@ BOOST_AUTO_TEST_CASE(bad_input_is_refused) {
   BOOST_CHECK_THROW(generate([](const Tensor&) { return ones({1, 5}); }, prompt), ShapeError);
   const auto broken = [](const Tensor&) { return full({1, 1, 5}, std::numeric_limits<double>::quiet_NaN()); };
   BOOST_CHECK_THROW(generate(broken, prompt), ValueError);
+  for (const double everywhere :
+       {-std::numeric_limits<double>::infinity(), std::numeric_limits<double>::infinity()})
+    BOOST_CHECK_THROW(generate(
+                          [=](const Tensor&) {
+                            return full({1, 1, 5}, everywhere);
+                          },
+                          prompt),
+                      ValueError);
+  BOOST_CHECK_THROW(generate(model, prompt, {.temperature = std::numeric_limits<double>::infinity()}),
+                    ValueError);
+  BOOST_CHECK_THROW(generate(model, prompt, {.temperature = std::nan("")}), ValueError);
+  BOOST_CHECK_THROW(generate({}, prompt), ValueError);
+  BOOST_CHECK_THROW(generate(model, Tensor()), ValueError);
   BOOST_CHECK_THROW(generate(broken, prompt, {.temperature = 0}), ValueError);
 }
 

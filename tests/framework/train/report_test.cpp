@@ -97,7 +97,11 @@ BOOST_AUTO_TEST_CASE(refusals) {
                       }),
                       "2 classes, but 1 names"));
   BOOST_TEST(contains(thrown_text<ShapeError>([&] { page.heat_map("h", zeros({3})); }), "(R, C)"));
-  BOOST_TEST(contains(thrown_text<ValueError>([&] { page.heat_map("h", wide, {"a"}); }), "1 names"));
+  BOOST_TEST(
+      contains(thrown_text<ValueError>([&] { page.heat_map("h", wide, {"a"}); }), "heat map's rows is 1"));
+  for (const ReportSeries& uneven :
+       {ReportSeries{.name = "a", .x = {1, 2}, .y = {1}}, {.name = "a", .x = {1}, .y = {1}, .low = {0}}})
+    BOOST_TEST(contains(thrown_text<ValueError>([&] { page.curves("c", {}, {uneven}); }), "the series 'a'"));
   BOOST_TEST(contains(thrown_text<ShapeError>([&] { page.samples({{.image = zeros({4})}}); }), "(H, W)"));
   BOOST_TEST(
       contains(thrown_text<IoError>([&] { page.write("/nowhere/at/all.html"); }), "/nowhere/at/all.html"));
