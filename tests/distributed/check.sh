@@ -53,7 +53,7 @@ fails_with() {
   mpi "$n" "$@" >got 2>&1
   local status=$?
   echo "== $* on $n: status $status after $((SECONDS - start)) s: $(grep -m 1 -F "$text" got)"
-  [ $status -ne 0 ] && [ $status -ne 124 ] && [ $((SECONDS - start)) -le 10 ] && grep -qF "$text" got ||
+  [ $status -ne 0 ] && [ $status -ne 124 ] && [ $((SECONDS - start)) -le 30 ] && grep -qF "$text" got ||
     { cat got; fail "$* on $n"; }
 }
 
