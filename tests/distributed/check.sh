@@ -158,7 +158,7 @@ case $case in
     ;;
   example_*)  # the run's folder for each number of processes, and after signals to one rank
     files() { (cd "$1" && sha256sum settings.json ./*.jsonl ./*.safetensors && ls); }
-    example=${case#example_}
+    example=${case#example_} limit=300
     flags=(--data "$data" --seeds 1 --quiet)
     if [ "$example" = language_model ]; then
       awk 'BEGIN { for (i = 0; i < 90; ++i) print "line " i ": " (i % 2 ? "in the beginning" : "and it was so") }' >text
