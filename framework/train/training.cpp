@@ -162,9 +162,10 @@ struct Training::State {
           name, options.epochs, options.log_every, options.checkpoint_every, options.clip_grad_norm,
           options.shards));
     if (parts.world && parts.world != folder.world())
-      throw ValueError(message(
-          "Training: {}: the parts have another Communicator than the RunFolder; give it to the RunFolder alone",
-          name));
+      throw ValueError(
+          message("Training: {}: the parts have another Communicator than the RunFolder; give it to the "
+                  "RunFolder alone",
+                  name));
     if (options.shards > 0 && !folder.world())
       throw ValueError(message(
           "Training: {}: {} shards; give the RunFolder the Communicator of the processes that share them",
@@ -272,10 +273,10 @@ struct Training::State {
     transport->all_gather(&own, votes.data(), sizeof own);
     for (std::size_t rank = 1; rank < votes.size(); ++rank) {
       if (votes[rank].loss != votes[0].loss)
-        throw ValueError(message(
-            "Training: {}: after {} steps, rank {} has the loss {}, but rank 0 has {}; every rank needs the same "
-            "data, seeds and model",
-            name, step, rank, votes[rank].loss, votes[0].loss));
+        throw ValueError(
+            message("Training: {}: after {} steps, rank {} has the loss {}, but rank 0 has {}; every rank "
+                    "needs the same data, seeds and model",
+                    name, step, rank, votes[rank].loss, votes[0].loss));
       votes[0].stop |= votes[rank].stop;
     }
     return votes[0];

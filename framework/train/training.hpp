@@ -94,8 +94,8 @@ struct TrainingOptions {
 ///       for (const rt::Batch& batch : loader)
 ///         training.learn(rt::cross_entropy(model(batch.input), batch.target));
 ///
-/// With several processes, whose Communicator the RunFolder has, learn(batch, f) and `.shards` divide the work
-/// and give the same bits for any number of processes:
+/// With several processes, whose Communicator the RunFolder has, learn(batch, f) and `.shards` divide the
+/// work and give the same bits for any number of processes:
 ///
 ///     training.learn(batch, [&](const rt::Batch& part) {
 ///       return rt::cross_entropy(model(part.input), part.target);  // the mean over the part's rows
@@ -126,8 +126,8 @@ class Training {
   /// Throws: ValueError if the parts have no optimiser, training is done, or the options have shards; the
   /// errors of backward() and step().
   void learn(const Tensor& loss);
-  /// As learn(f(batch)). With shards, as DataParallel::backward(batch, f) and the rest of the step: f is called
-  /// with each part of the batch that this process computes and returns the mean loss of its rows.
+  /// As learn(f(batch)). With shards, as DataParallel::backward(batch, f) and the rest of the step: f is
+  /// called with each part of the batch that this process computes and returns the mean loss of its rows.
   /// Throws: the errors of learn(), except for shards, and of DataParallel::backward().
   void learn(const Batch& batch, const std::function<Tensor(const Batch&)>& f);
   /// Call it after each step of the optimiser and the schedules, within the pass over the loader. Logs the

@@ -204,12 +204,27 @@ int training(rt::Communicator& world, const std::string& folder, std::int64_t sh
   return 0;
 }
 
+// Two models with the same parameters in another order.
+struct Ordered : rt::Module {
+  rt::Linear first{4, 4}, second{4, 4};
+  RETORT_MEMBERS(first, second)
+};
+struct Reordered : rt::Module {
+  rt::Linear first{4, 4}, second{4, 4};
+  RETORT_MEMBERS(second, first)
+};
+
 // A single mistake, made on the last rank.
 void fail(rt::Communicator& world, const std::string& how) {
   const bool wrong = world.rank() == world.size() - 1;
   rt::manual_seed(how == "values" && wrong ? 6 : 5);
   rt::Sequential model(rt::Linear(4, how == "shape" && wrong ? 6 : 5), rt::ReLU(),
                        rt::Linear(how == "shape" && wrong ? 6 : 5, 3));
+  if (how == "order") {
+    Ordered ordered;
+    Reordered reordered;
+    const rt::DataParallel parallel(wrong ? static_cast<rt::Module&>(reordered) : ordered, world);
+  }
   if (how == "start" && wrong) throw rt::Error("no data on this machine");
   if (how == "uncaught" && wrong) std::thread([] { throw rt::Error("a thread has failed"); }).join();
   rt::DataParallel parallel(model, world, {.shards = how == "shards" && wrong ? 4 : 8});
