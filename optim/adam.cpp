@@ -1,11 +1,17 @@
 #include "retort/optim/adam.hpp"
 
+#include <string>
 #include <utility>
 
 #include "retort/framework/core/compute.hpp"
 #include "retort/framework/kernels/optimizer_updates.hpp"
 
 namespace retort {
+namespace {
+
+constexpr const char* kind_entry = "decoupled_weight_decay";  // PyTorch's name
+
+}  // namespace
 
 Adam::Adam(Tensors parameters, AdamOptions options) : Adam({{std::move(parameters), options}}) {}
 
@@ -26,6 +32,29 @@ void Adam::add_group(ParameterGroup<AdamOptions> group) {
                                        {"weight_decay", o.weight_decay, at_least_0},
                                        {"amsgrad", double(o.amsgrad), flag},
                                        {"maximize", double(o.maximize), flag}});
+}
+
+StateDict Adam::state_dict() const {
+  StateDict dict = Optimizer::state_dict();
+  for (std::int64_t group = 0; group < group_count(); ++group)
+    dict[message("param_groups.{}.{}", group, kind_entry)] = full({}, decoupled_ ? 1 : 0, DType::int64);
+  return dict;
+}
+
+void Adam::load_state_dict(const StateDict& dict) {
+  StateDict rest = dict;
+  for (std::int64_t group = 0; group < group_count(); ++group) {
+    const std::string entry = message("param_groups.{}.{}", group, kind_entry);
+    const auto kind = rest.find(entry);
+    if (kind == rest.end()) continue;
+    if (kind->second.size() != 1 || kind->second.item<double>() != (decoupled_ ? 1 : 0))
+      throw ValueError(message(
+          "{}::load_state_dict: the state is of {}, whose weight decay differs; load it into an optimiser of "
+          "the same class",
+          decoupled_ ? "AdamW" : "Adam", decoupled_ ? "Adam" : "AdamW"));
+    rest.erase(entry);
+  }
+  Optimizer::load_state_dict(rest);
 }
 
 void Adam::update(const Tensor& parameter, const Tensor& gradient, State& state) {

@@ -30,6 +30,13 @@ class Adam : public Optimizer {
   /// Throws: ValueError if a parameter belongs to another group or an option is out of range.
   void add_group(ParameterGroup<AdamOptions> group);
 
+  /// As Optimizer::state_dict(), with `param_groups.0.decoupled_weight_decay`, … of each group, which differs
+  /// between Adam and AdamW.
+  StateDict state_dict() const override;
+  /// As Optimizer::load_state_dict(). The states of earlier versions, without that entry, are accepted.
+  /// Throws: ValueError if the state is of AdamW, or for AdamW, of Adam.
+  void load_state_dict(const StateDict& state) override;
+
  protected:
   Adam(const char* name, bool decoupled);
   void update(const Tensor& parameter, const Tensor& gradient, State& state) override;

@@ -59,7 +59,8 @@ void train(const rt::RunFolder& run, const std::string& name, rt::Module& all, M
   rt::DataLoader loader(data, {.batch_size = recipe.batch_size,
                                .shuffle = true,
                                .seed = recipe.seed,
-                               .transform = recipe.augmentation});
+                               .transform = recipe.augmentation,
+                               .shards = rt::own_shards(*options.world, options.shards)});
   const std::int64_t steps = epochs * loader.size();
   rt::LRScheduler schedule = rt::warmup_cosine(optimizer, {.warmup_steps = steps / 10, .total_steps = steps});
   rt::ExponentialMovingAverage average(all, {.decay = steps > 1000 ? 0.995 : 0.98});
@@ -71,7 +72,8 @@ void train(const rt::RunFolder& run, const std::string& name, rt::Module& all, M
                          .average = &average},
                         options.training(epochs));
   while (!training.done())
-    for (const rt::Batch& batch : loader) training.learn(loss(model(batch.input), batch));
+    for (const rt::Batch& batch : loader)
+      training.learn(batch, [&](const rt::Batch& part) { return loss(model(part.input), part); });
 }
 
 // A student with a 1×1 convolution that maps its features to the teacher's number of channels.
@@ -108,8 +110,8 @@ void run(const Options& options) {
   const auto [all_images, all_tests] = example::load_images(options);
   const rt::Dataset training = as_images(all_images), test = as_images(all_tests);
   const std::int64_t classes = example::class_count(training);
-  const rt::RunFolder run(options.out, settings(options));
-  example::Comparison accuracy({"accuracy, %"}, run.file("results.jsonl"));
+  const rt::RunFolder run = options.folder(settings(options));
+  example::Comparison accuracy({"accuracy, %"}, run);
   std::map<std::string, Tensor> logits_of;
   std::map<std::string, std::pair<std::int64_t, double>> cost;  // weights, and milliseconds per image
   const auto judge = [&](const std::string& way, auto& network) {
@@ -152,7 +154,6 @@ void run(const Options& options) {
             });
       judge(way, student.network);
     }
-
   rt::Report report("Convolutional networks",
                     rt::message("{} training and {} test images of {}; the students learn "
                                 "from the first {}.",

@@ -3,12 +3,15 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <exception>
 #include <functional>
+#include <optional>
 #include <retort/retort.hpp>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -21,6 +24,8 @@ struct Options {
   double scale = 1;       ///< share of a text's lines that is used
   double checkpoint_every = 15;
   bool quick = false, quiet = false;
+  std::int64_t shards = 0;                      ///< number of parts of a batch; 0: not divided
+  const retort::Communicator* world = nullptr;  ///< the processes that mpirun started, or one
 
   /// The share `scale` of a number of lines.
   std::int64_t scaled(std::int64_t lines) const {
@@ -33,35 +38,61 @@ struct Options {
             .log_every = log_every,
             .checkpoint_every = checkpoint_every,
             .clip_grad_norm = clip_grad_norm,
+            .shards = shards,
             .evaluate = std::move(evaluate),
             .quiet = quiet};
+  }
+  /// The run's folder. The number of shards belongs to the settings, since results depend on it.
+  retort::RunFolder folder(retort::JsonFields settings) const {
+    if (shards > 0) settings.emplace_back("shards", shards);
+    return {out, settings, world};
   }
 };
 
 /// Reads the options and runs the program. Returns its exit status. `options` contains the defaults; `more`
-/// adds options of this program.
+/// adds options of this program. Under mpirun, rank 0 prints the results.
 inline int run_program(int argc, char** argv, const char* name, Options options,
                        const std::function<void(const Options&)>& run,
-                       const std::function<void(CLI::App&, Options&)>& more) try {
-  CLI::App app(std::string("The example ") + name, name);
-  app.add_option("--data", options.data, "what to learn from")->capture_default_str();
-  app.add_option("--out", options.out, "the run's folder; a run that was stopped continues")
-      ->capture_default_str();
-  app.add_option("--seeds", options.seeds, "students per way")
-      ->capture_default_str()
-      ->check(CLI::Range(1, 99));
-  app.add_option("--checkpoint-every", options.checkpoint_every, "seconds")->check(CLI::NonNegativeNumber);
-  app.add_flag("--quiet", options.quiet, "show no progress");
-  more(app, options);
-  CLI11_PARSE(app, argc, argv);
-  run(options);
-  return 0;
-} catch (const retort::Interrupted& stopped) {
-  std::fprintf(stderr, "%s: %s\n", name, stopped.what());
-  return 130;
-} catch (const std::exception& error) {
-  std::fprintf(stderr, "%s: %s\n", name, error.what());
-  return 1;
+                       const std::function<void(CLI::App&, Options&)>& more) {
+  int rank = 0;
+  try {
+    const retort::Communicator world(argc, argv);
+    options.world = &world;
+    rank = world.rank();
+    CLI::App app(std::string("The example ") + name, name);
+    app.add_option("--data", options.data, "what to learn from")->capture_default_str();
+    app.add_option("--out", options.out, "the run's folder; a run that was stopped continues")
+        ->capture_default_str();
+    app.add_option("--seeds", options.seeds, "students per way")
+        ->capture_default_str()
+        ->check(CLI::Range(1, 99));
+    app.add_option("--checkpoint-every", options.checkpoint_every, "seconds")->check(CLI::NonNegativeNumber);
+    app.add_option("--shards", options.shards, "parts of a batch that processes started by mpirun share")
+        ->check(CLI::Range(1, 1024));
+    app.add_flag("--quiet", options.quiet, "show no progress");
+    more(app, options);
+    try {
+      app.parse(argc, argv);
+    } catch (const CLI::ParseError& error) {
+      return rank > 0 ? error.get_exit_code() : app.exit(error);
+    }
+    if (rank > 0 && !std::freopen("/dev/null", "w", stdout)) return 1;
+    if (rank == 0 && world.size() > 1 && options.shards == 0 && !options.quiet)
+      std::fprintf(stderr, "%d processes repeat the same work; --shards 8 divides it among them\n",
+                   world.size());
+    try {
+      run(options);
+    } catch (const retort::Interrupted& stopped) {  // on all processes
+      if (rank == 0) std::fprintf(stderr, "%s: %s\n", name, stopped.what());
+      return 130;
+    }
+    return 0;
+  } catch (const std::exception& error) {
+    // If all processes fail, rank 0 prints the error, and its exit ends the others.
+    if (rank > 0) std::this_thread::sleep_for(std::chrono::milliseconds(500));
+    std::fprintf(stderr, "%s: %s\n", name, error.what());
+    return 1;
+  }
 }
 
 /// Numbers as a text for a run's settings, such as "1, 2.5, 4".
@@ -79,8 +110,9 @@ class Comparison {
       "Mean ± standard deviation over the seeds; then the difference from the student alone with the same "
       "seed, with its 95 % interval.";
 
-  Comparison(std::vector<std::string> metrics, const std::string& log)
-      : metrics_(std::move(metrics)), log_(log) {}
+  Comparison(std::vector<std::string> metrics, const retort::RunFolder& run) : metrics_(std::move(metrics)) {
+    if (run.writes()) log_.emplace(run.file("results.jsonl"));
+  }
 
   /// Adds the metrics of one more seed and writes them to the log.
   void add(const std::string& way, const std::vector<double>& values) {
@@ -91,7 +123,7 @@ class Comparison {
       to->values[m].push_back(values[m]);
       fields.emplace_back(metrics_[m], values[m]);
     }
-    log_.write(fields);
+    if (log_) log_->write(fields);
   }
 
   /// The names of the ways, in order of addition.
@@ -138,7 +170,7 @@ class Comparison {
 
   std::vector<std::string> metrics_;
   std::vector<Way> ways_ = {};
-  retort::JsonLines log_;
+  std::optional<retort::JsonLines> log_ = {};  // on rank 0
 };
 
 }  // namespace example

@@ -67,11 +67,12 @@ inline std::vector<std::vector<std::int64_t>> three_parts(std::int64_t size, con
 }
 
 /// A teacher's answers, stored in a file that the first call writes: the `kept` most probable classes of the
-/// logits (N, C) of each part, one part after the other.
-inline retort::SparseTeacher stored_answers(const std::string& path, std::int64_t parts,
+/// logits (N, C) of each part, one part after the other. Under mpirun, rank 0 writes and all processes read.
+inline retort::SparseTeacher stored_answers(const retort::RunFolder& run, std::int64_t parts,
                                             const std::function<retort::Tensor(std::int64_t part)>& logits_of,
                                             std::int64_t kept, double temperature) {
-  if (!std::filesystem::exists(path)) {
+  const std::string path = run.file("answers.safetensors");
+  if (run.writes() && !std::filesystem::exists(path)) {
     const retort::NoGradGuard no_grad;
     retort::Tensors indices, log_probs, log_tail;
     std::int64_t classes = 0;
@@ -88,6 +89,7 @@ inline retort::SparseTeacher stored_answers(const std::string& path, std::int64_
                                  retort::concat(log_tail, 0), classes, temperature},
                                 {}, retort::FloatStorage::float16);
   }
+  if (run.world()) run.world()->barrier();
   return retort::load_sparse_teacher(path);
 }
 

@@ -60,9 +60,11 @@ inline void train(const rt::RunFolder& run, const std::string& name, Mlp& model,
   rt::Optimizer& optimizer = recipe.adam ? static_cast<rt::Optimizer&>(adam) : momentum;
   const rt::BatchTransform jitter =
       recipe.jitter > 0 ? rt::random_shift(recipe.jitter) : rt::BatchTransform();
-  rt::DataLoader loader(
-      data,
-      {.batch_size = recipe.adam ? 128 : 64, .shuffle = true, .seed = recipe.seed, .transform = jitter});
+  rt::DataLoader loader(data, {.batch_size = recipe.adam ? 128 : 64,
+                               .shuffle = true,
+                               .seed = recipe.seed,
+                               .transform = jitter,
+                               .shards = rt::own_shards(*options.world, options.shards)});
   const std::int64_t steps = recipe.epochs * loader.size();
   rt::LRScheduler schedule = rt::warmup_cosine(optimizer, {.warmup_steps = steps / 10, .total_steps = steps});
   rt::Training training(
@@ -71,7 +73,7 @@ inline void train(const rt::RunFolder& run, const std::string& name, Mlp& model,
   while (!training.done())
     for (const rt::Batch& batch : loader) {
       if (recipe.max_norm > 0) limit_norms(model, recipe.max_norm);
-      training.learn(loss(model(batch.input), batch));
+      training.learn(batch, [&](const rt::Batch& part) { return loss(model(part.input), part); });
     }
 }
 

@@ -58,8 +58,8 @@ void run(const Options& options) {
   const auto [training, test] = example::load_images(options);
   const Tensor labels = test.targets();
   const std::int64_t pixels = training.inputs().size(1), classes = example::class_count(training);
-  const rt::RunFolder run(options.out, settings(options, plan));
-  example::Comparison errors({"errors"}, run.file("results.jsonl"));
+  const rt::RunFolder run = options.folder(settings(options, plan));
+  example::Comparison errors({"errors"}, run);
   const auto judge = [&](const std::string& way, const Tensor& logits, const Classes& of = {}) {
     errors.add(way, {hinton::errors(logits, labels, of)});
   };

@@ -89,11 +89,15 @@ void train(const rt::RunFolder& run, const std::string& name, Decoder& model,
   rt::Training training(
       run, name, {.module = &model, .optimizer = &optimizer, .schedulers = {&schedule}, .loader = &loader},
       options.training(epochs, 1));
+  const auto bytes_per_line = [](const rt::Batch& some) {
+    return rt::mean(some["lengths"].to(rt::DType::float64)).item<double>() - 1;
+  };
   while (!training.done())
-    for (const rt::Batch& batch : loader) {
-      const Shifted at(batch);
-      training.learn(loss_of(rows_of(model, at.input), at));
-    }
+    for (const rt::Batch& batch : loader)
+      training.learn(batch, [&](const rt::Batch& part) {  // parts are weighted by their number of lines
+        const Shifted at(part);
+        return loss_of(rows_of(model, at.input), at) * (bytes_per_line(part) / bytes_per_line(batch));
+      });
 }
 
 std::string text_of(const Decoder& model) {
@@ -133,17 +137,17 @@ void run(const example::Options& options) {
   };
   const rt::SequenceDataset text = first(parts[0], teacher_share), transfer = first(parts[0], student_share);
   const rt::SequenceDataset test = first(parts[2], test_share);
-  const rt::RunFolder folder(options.out, {{"data", options.data},
-                                           {"scale", options.scale},
-                                           {"teacher_share", teacher_share},
-                                           {"teacher_lr", teacher_lr},
-                                           {"student_share", student_share},
-                                           {"student_epochs", student_epochs},
-                                           {"student_lr", student_lr},
-                                           {"kept", kept},
-                                           {"temperature", 1},
-                                           {"alpha", teacher_weight}});
-  example::Comparison results({"bits per byte"}, folder.file("results.jsonl"));
+  const rt::RunFolder folder = options.folder({{"data", options.data},
+                                               {"scale", options.scale},
+                                               {"teacher_share", teacher_share},
+                                               {"teacher_lr", teacher_lr},
+                                               {"student_share", student_share},
+                                               {"student_epochs", student_epochs},
+                                               {"student_lr", student_lr},
+                                               {"kept", kept},
+                                               {"temperature", 1},
+                                               {"alpha", teacher_weight}});
+  example::Comparison results({"bits per byte"}, folder);
   rt::Report report("A language model of bytes, distilled",
                     rt::message("Bits per byte of held-out lines. {}", results.explanation));
   rt::manual_seed(0);
@@ -153,10 +157,8 @@ void run(const example::Options& options) {
   };
   train(folder, "teacher", teacher, text, 1, teacher_lr, 0, options, from_text);
   results.add("teacher", {bits_per_byte(teacher, test)});
-
   const auto answer = [&](std::int64_t row) { return rows_of(teacher, transfer.fetch({&row, 1}).input); };
-  const rt::SparseTeacher stored =
-      example::stored_answers(folder.file("answers.safetensors"), transfer.size(), answer, kept, 1);
+  const rt::SparseTeacher stored = example::stored_answers(folder, transfer.size(), answer, kept, 1);
   const auto from_answers = [&](rt::Divergence divergence, double beta) -> Loss {
     return [&, divergence, beta](const Tensor& logits, const Shifted& at) {
       const rt::SparseTeacher answers = example::answers_at(stored, at.positions);
@@ -176,13 +178,12 @@ void run(const example::Options& options) {
       {"reverse KL", from_answers(rt::Divergence::reverse_kl, 0)},
       {"Jensen-Shannon", from_answers(rt::Divergence::jensen_shannon, 0.5)},
       {"skew KL", from_answers(rt::Divergence::skew_kl, 0.1)}};
-  for (std::int64_t seed = 0; seed < options.seeds; ++seed)
+  for (std::uint64_t seed = 0; seed < static_cast<std::uint64_t>(options.seeds); ++seed)
     for (const auto& [way, loss] : ways) {
-      const auto draws = static_cast<std::uint64_t>(seed);
-      rt::manual_seed(draws + 1);  // the same initial weights and batches for each way
+      rt::manual_seed(seed + 1);  // the same initial weights and batches for each way
       Decoder student(64, 2);
       train(folder, rt::message("{}, seed {}", way, seed), student, transfer, student_epochs, student_lr,
-            draws, options, loss);
+            seed, options, loss);
       results.add(way, {bits_per_byte(student, test)});
     }
   results.show(report, "alone");
@@ -190,7 +191,7 @@ void run(const example::Options& options) {
   std::printf("\nThe teacher writes:%s\n", sample.c_str());
   report.section("The teacher writes", sample).section("Attention", "Weights in the teacher's last layer.");
   show_attention(report, teacher, test);
-  report.write(folder.file("report.html"));
+  if (folder.writes()) report.write(folder.file("report.html"));
 }
 
 int main(int argc, char** argv) {

@@ -135,22 +135,22 @@ void train(const rt::RunFolder& run, const std::string& name, Model& model, cons
       run, name, {.module = &model, .optimizer = &optimizer, .schedulers = {&schedule}, .loader = &loader},
       options.training(epochs, 1, 50, evaluate));
   while (!training.done())
-    for (const rt::Batch& batch : loader) training.learn(loss_of(model(batch), batch));
+    for (const rt::Batch& batch : loader)
+      training.learn(batch, [&](const rt::Batch& part) { return loss_of(model(part), part); });
 }
 
 void run(const example::Options& options) {
   const Verses verses = read_verses(options);
-  const rt::RunFolder folder(options.out, {{"data", options.data},
-                                           {"scale", options.scale},
-                                           {"teacher_epochs", teacher_epochs},
-                                           {"teacher_lr", teacher_lr},
-                                           {"student_epochs", student_epochs},
-                                           {"student_lr", student_lr},
-                                           {"kept", kept},
-                                           {"temperature", temperature},
-                                           {"alpha", teacher_weight}});
-  example::Comparison results({"accuracy", "balanced accuracy", "macro F1", "nll"},
-                              folder.file("results.jsonl"));
+  const rt::RunFolder folder = options.folder({{"data", options.data},
+                                               {"scale", options.scale},
+                                               {"teacher_epochs", teacher_epochs},
+                                               {"teacher_lr", teacher_lr},
+                                               {"student_epochs", student_epochs},
+                                               {"student_lr", student_lr},
+                                               {"kept", kept},
+                                               {"temperature", temperature},
+                                               {"alpha", teacher_weight}});
+  example::Comparison results({"accuracy", "balanced accuracy", "macro F1", "nll"}, folder);
   rt::Report report("Which book is a verse from?",
                     rt::message("Metrics of the test verses. {}", results.explanation));
   const Tensor truth = verses.parts[2]["target"];
@@ -167,8 +167,7 @@ void run(const example::Options& options) {
   judge("teacher", logits_of(teacher, verses.parts[2]));
 
   const rt::SparseTeacher stored = example::stored_answers(
-      folder.file("answers.safetensors"), 1,
-      [&](std::int64_t) { return logits_of(teacher, verses.parts[0]); }, kept, temperature);
+      folder, 1, [&](std::int64_t) { return logits_of(teacher, verses.parts[0]); }, kept, temperature);
   const Loss from_answers = [&](const Tensor& logits, const rt::Batch& batch) {
     return rt::sparse_distillation_loss({.student = logits,
                                          .teacher = example::answers_at(stored, rt::tensor(batch.rows)),
@@ -190,7 +189,7 @@ void run(const example::Options& options) {
   report.calibration("Teacher", logits, truth);
   report.confusion("Answers (columns) to each book (rows)", rt::metrics::confusion_matrix(logits, truth),
                    verses.books);
-  report.write(folder.file("report.html"));
+  if (folder.writes()) report.write(folder.file("report.html"));
 }
 
 int main(int argc, char** argv) {

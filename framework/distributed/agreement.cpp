@@ -4,6 +4,7 @@
 #include <array>
 #include <bit>
 #include <cstring>
+#include <exception>
 #include <fstream>
 #include <iterator>
 #include <vector>
@@ -166,6 +167,29 @@ std::string broadcast_text(Transport& transport, const std::string& text, int ro
   received.resize(size);
   transport.broadcast(received.data(), size, root);
   return received;
+}
+
+void on_first_rank(Transport* transport, const std::function<void()>& f) {
+  if (!transport) return f();
+  std::exception_ptr failure;
+  std::string text;
+  bool is_value_error = false;
+  if (transport->rank() == 0) {
+    try {
+      f();
+    } catch (const std::exception& error) {
+      failure = std::current_exception();
+      text = error.what();
+      is_value_error = dynamic_cast<const ValueError*>(&error) != nullptr;
+    }
+  }
+  text = broadcast_text(*transport, text, 0);
+  transport->broadcast(&is_value_error, sizeof is_value_error, 0);
+  if (failure) std::rethrow_exception(failure);
+  if (text.empty()) return;
+  text = message("{} (on rank 0)", text);
+  if (is_value_error) throw ValueError(text);
+  throw IoError(text);
 }
 
 }  // namespace retort::detail

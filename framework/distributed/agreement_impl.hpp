@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 
@@ -33,5 +34,10 @@ void require_same_model(Transport& transport, const Module& module, std::int64_t
 
 /// Returns `text` of rank `root`.
 std::string broadcast_text(Transport& transport, const std::string& text, int root);
+
+/// Calls f on rank 0 and returns when it has returned. Its exception is thrown on every rank: on the others
+/// as a ValueError if it was one, otherwise as an IoError, with a text that names rank 0. A null transport is
+/// one process.
+void on_first_rank(Transport* transport, const std::function<void()>& f);
 
 }  // namespace retort::detail

@@ -434,10 +434,13 @@ DataParallel::DataParallel(Module& model, const Communicator& world, DataParalle
 
 DataParallel::~DataParallel() { delete state_; }
 
-OwnShards DataParallel::own_shards() const noexcept {
-  const ShardRange own = detail::shards_of_rank(options_.shards, world_.size(), world_.rank());
-  return {options_.shards, own.begin, own.end};
+OwnShards own_shards(const Communicator& world, std::int64_t shards) noexcept {
+  if (shards < 1) return {};
+  const ShardRange own = detail::shards_of_rank(shards, world.size(), world.rank());
+  return {shards, own.begin, own.end};
 }
+
+OwnShards DataParallel::own_shards() const noexcept { return retort::own_shards(world_, options_.shards); }
 
 double DataParallel::backward(const Batch& batch, const std::function<Tensor(const Batch&)>& f) {
   return Step(*this, batch).run(f);

@@ -30,6 +30,11 @@ struct DataParallelStatistics {
   double seconds_waiting = 0;
 };
 
+/// The shards of each batch that this process computes if there are `shards` in all, for a DataLoader that
+/// fetches and prepares only their rows; batches are not split if `shards` is less than 1. The same as
+/// DataParallel::own_shards(), for programs in which a Training makes the DataParallel.
+[[nodiscard]] OwnShards own_shards(const Communicator& world, std::int64_t shards) noexcept;
+
 /// Computes the gradients of a batch in parts, on all processes of a Communicator.
 ///
 /// backward(batch, f) splits each tensor of the batch into `.shards` contiguous parts whose numbers of rows

@@ -256,24 +256,6 @@ detail::Transport* transport_of(const CheckpointParts& parts) {
   return parts.world && parts.world->size() > 1 ? parts.world->transport() : nullptr;
 }
 
-// Calls f() on rank 0. Its exception is thrown on every rank, as an IoError on the others.
-template <class F>
-void on_first_rank(detail::Transport& transport, F f) {
-  std::exception_ptr failure;
-  std::string text;
-  if (transport.rank() == 0) {
-    try {
-      f();
-    } catch (const std::exception& error) {
-      failure = std::current_exception();
-      text = error.what();
-    }
-  }
-  text = detail::broadcast_text(transport, text, 0);
-  if (failure) std::rethrow_exception(failure);
-  if (!text.empty()) throw IoError(message("{} (on rank 0)", text));
-}
-
 // Copies the content read by rank 0 to every rank.
 void broadcast(detail::Transport& transport, Content& content) {
   const auto send_text = [&](std::string& text) { text = detail::broadcast_text(transport, text, 0); };
@@ -343,7 +325,7 @@ std::string Checkpoint::save(std::int64_t step, const std::string& json, bool be
       throw ValueError(message("Checkpoint::save: rank {} is at step {}, but rank 0 at step {}", rank,
                                steps[rank], steps[0]));
   std::string path;
-  on_first_rank(*transport, [&] { path = write(step, json, best); });
+  detail::on_first_rank(transport, [&] { path = write(step, json, best); });
   return detail::broadcast_text(*transport, path, 0);
 }
 
@@ -381,15 +363,14 @@ std::string Checkpoint::write(std::int64_t step, const std::string& json, bool b
 
 std::optional<Checkpoint::Loaded> Checkpoint::load() {
   std::optional<Content> content;
-  if (detail::Transport* const transport = transport_of(parts_)) {
-    on_first_rank(*transport, [&] { content = read_newest(folder_); });
+  detail::Transport* const transport = transport_of(parts_);
+  detail::on_first_rank(transport, [&] { content = read_newest(folder_); });
+  if (transport) {
     bool found = content.has_value();
     transport->broadcast(&found, sizeof found, 0);
     if (!found) return {};
     if (!content) content.emplace();
     broadcast(*transport, *content);
-  } else {
-    content = read_newest(folder_);
   }
   if (!content) return {};
   restore(content->state, content->loaded.path);
@@ -398,12 +379,9 @@ std::optional<Checkpoint::Loaded> Checkpoint::load() {
 
 Checkpoint::Loaded Checkpoint::load(const std::string& path) {
   Content content;
-  if (detail::Transport* const transport = transport_of(parts_)) {
-    on_first_rank(*transport, [&] { content = read(path); });
-    broadcast(*transport, content);
-  } else {
-    content = read(path);
-  }
+  detail::Transport* const transport = transport_of(parts_);
+  detail::on_first_rank(transport, [&] { content = read(path); });
+  if (transport) broadcast(*transport, content);
   restore(content.state, content.loaded.path);
   return std::move(content.loaded);
 }

@@ -13,9 +13,15 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <sstream>
+#include <unordered_set>
 #include <utility>
+#include <vector>
 
 #include "retort/framework/data/data_loader.hpp"
+#include "retort/framework/distributed/agreement_impl.hpp"
+#include "retort/framework/distributed/communicator.hpp"
+#include "retort/framework/distributed/data_parallel.hpp"
+#include "retort/framework/distributed/transport_impl.hpp"
 #include "retort/framework/io/atomic_file.hpp"
 #include "retort/framework/io/input_impl.hpp"
 #include "retort/framework/io/serialize.hpp"
@@ -36,6 +42,11 @@ void write_whole(const std::string& path, const std::string& text) {
   AtomicFile file("RunFolder", path);
   file.write(text);
   file.commit();
+}
+
+/// Null for one process.
+detail::Transport* transport_of(const Communicator* world) {
+  return world && world->size() > 1 ? world->transport() : nullptr;
 }
 
 /// The content of a small text file; empty if it does not exist.
@@ -71,7 +82,12 @@ std::string difference(const std::string& was, const std::string& is) {
 
 }  // namespace
 
-RunFolder::RunFolder(std::string path, const JsonFields& settings) : path_(std::move(path)) {
+RunFolder::RunFolder(std::string path, const JsonFields& settings, const Communicator* world)
+    : path_(std::move(path)), world_(world) {
+  detail::on_first_rank(transport_of(world_), [&] { open(settings); });
+}
+
+void RunFolder::open(const JsonFields& settings) {
   std::error_code error;
   fs::create_directories(path_, error);
   if (error)
@@ -85,7 +101,9 @@ RunFolder::RunFolder(std::string path, const JsonFields& settings) : path_(std::
       if (errno == EINTR) continue;
       if (errno != EWOULDBLOCK) break;  // a file system without locks
       throw IoError(
-          message("RunFolder: {}: another process writes there; wait for it, or give another folder", path_),
+          message("RunFolder: {}: another process writes there; wait for it, or give another folder; under "
+                  "mpirun, give the RunFolder the Communicator",
+                  path_),
           path_);
     }
     AtomicFile::remove_stale("RunFolder", path_);
@@ -103,7 +121,11 @@ RunFolder::RunFolder(std::string path, const JsonFields& settings) : path_(std::
   }
 }
 
-RunFolder::~RunFolder() { ::close(lock_); }
+RunFolder::~RunFolder() {
+  if (lock_ >= 0) ::close(lock_);
+}
+
+bool RunFolder::writes() const { return !world_ || world_->rank() == 0; }
 
 std::string RunFolder::file(std::string_view name) const { return (fs::path(path_) / name).string(); }
 
@@ -133,19 +155,35 @@ struct Training::State {
     if (name.empty() || name.find('/') != std::string::npos)
       throw ValueError(message("Training: the name must be usable as a file name, not '{}'", name));
     if (options.epochs < 1 || options.log_every < 1 || !(options.checkpoint_every >= 0) ||
-        !(options.clip_grad_norm >= 0))
+        !(options.clip_grad_norm >= 0) || options.shards < 0)
       throw ValueError(message(
-          "Training: {}: epochs and log_every must be at least 1, checkpoint_every and clip_grad_norm "
-          "at least 0; they are {}, {}, {} and {}",
-          name, options.epochs, options.log_every, options.checkpoint_every, options.clip_grad_norm));
+          "Training: {}: epochs and log_every must be at least 1, checkpoint_every, clip_grad_norm and "
+          "shards at least 0; they are {}, {}, {}, {} and {}",
+          name, options.epochs, options.log_every, options.checkpoint_every, options.clip_grad_norm,
+          options.shards));
+    if (parts.world && parts.world != folder.world())
+      throw ValueError(
+          message("Training: {}: the parts have another Communicator than the RunFolder; give it to the "
+                  "RunFolder alone",
+                  name));
+    if (options.shards > 0 && !folder.world())
+      throw ValueError(message(
+          "Training: {}: {} shards; give the RunFolder the Communicator of the processes that share them",
+          name, options.shards));
     if (parts.loader->size() < 1)
       throw ValueError(
           message("Training: {}: the loader has no batches; give it rows, or a smaller batch size "
                   "where it drops the last one",
                   name));
     total = options.epochs * parts.loader->size();
+    parts.world = folder.world();
+    transport = transport_of(parts.world);
+    if (options.shards > 0)
+      parallel.emplace(*parts.module, *parts.world, DataParallelOptions{options.shards});
     parts.module->train();
-    if (fs::exists(weights()))
+    bool exists = folder.writes() && fs::exists(weights());
+    if (transport) transport->broadcast(&exists, sizeof exists, 0);
+    if (exists)
       finished();
     else
       resume();
@@ -162,15 +200,15 @@ struct Training::State {
       seconds_before = json.at("seconds").get<double>();
       log_size = json.at("log").get<std::int64_t>();
     }
-    log.emplace(path(".jsonl"), log_size);
+    detail::on_first_rank(transport, [&] { log.emplace(path(".jsonl"), log_size); });
     if (step >= total) {
       end();
       return;
     }
-    progress.emplace(
-        name,
-        ProgressOptions{
-            .epochs = options.epochs, .steps = parts.loader->size(), .done = step, .quiet = options.quiet});
+    progress.emplace(name, ProgressOptions{.epochs = options.epochs,
+                                           .steps = parts.loader->size(),
+                                           .done = step,
+                                           .quiet = options.quiet || !folder.writes()});
   }
 
   std::string path(const char* ending) const { return folder.file(name + ending); }
@@ -184,12 +222,64 @@ struct Training::State {
     fields.insert(
         fields.begin(),
         {{"step", step}, {"epoch", static_cast<double>(step) / static_cast<double>(parts.loader->size())}});
-    log->write(fields);
+    detail::on_first_rank(transport, [&] { log->write(fields); });
   }
 
   void require_more() const {
     if (over)
       throw ValueError(message("Training: {}: is done; check done() before each pass over the loader", name));
+  }
+
+  /// The optimiser's parameters: first those of the module in its order, which determines the bits of the
+  /// norm, then all others.
+  Tensors clipped() const {
+    std::unordered_set<const Array*> missing;
+    for (const Tensor& parameter : parts.optimizer->parameters())
+      missing.insert(&detail::Access::array(parameter));
+    Tensors all;
+    for (const Tensors& some : {parts.module->parameters(), parts.optimizer->parameters()})
+      for (const Tensor& parameter : some)
+        if (missing.erase(&detail::Access::array(parameter)) > 0) all.push_back(parameter);
+    return all;
+  }
+
+  /// The step of a batch, whose loss `backward` returns after adding the gradients.
+  template <class Backward>
+  void learn(Backward backward) {
+    require_more();
+    if (!parts.optimizer) throw ValueError(message("Training: {}: learn() needs an optimizer", name));
+    parts.optimizer->zero_grad();
+    const double loss = backward();
+    if (std::isfinite(loss)) {
+      if (options.clip_grad_norm > 0) clip_grad_norm(clipped(), options.clip_grad_norm);
+      parts.optimizer->step();
+      for (LRScheduler* const schedule : parts.schedulers) schedule->step();
+      if (parts.average) parts.average->update();
+    }
+    take(loss);  // throws if the loss is not finite, with the weights as they were
+  }
+
+  /// What each rank reports after a step.
+  struct Vote {
+    double loss;
+    std::int32_t stop;  // it was interrupted
+    std::int32_t due;   // it is time for a checkpoint
+  };
+
+  /// All ranks decide as rank 0 when a checkpoint is due, and stop if any of them was interrupted.
+  Vote agree(Vote own) const {
+    if (!transport) return own;
+    std::vector<Vote> votes(static_cast<std::size_t>(transport->size()));
+    transport->all_gather(&own, votes.data(), sizeof own);
+    for (std::size_t rank = 1; rank < votes.size(); ++rank) {
+      if (votes[rank].loss != votes[0].loss)
+        throw ValueError(
+            message("Training: {}: after {} steps, rank {} has the loss {}, but rank 0 has {}; every rank "
+                    "needs the same data, seeds and model",
+                    name, step, rank, votes[rank].loss, votes[0].loss));
+      votes[0].stop |= votes[rank].stop;
+    }
+    return votes[0];
   }
 
   void take(double loss) {
@@ -211,53 +301,68 @@ struct Training::State {
       progress->epoch(loss);
       if (options.evaluate) write_line(options.evaluate());
     }
-    const bool stop = interrupted();
     const double since = std::chrono::duration<double>(Clock::now() - saved).count();
-    if (stop || step == total || since >= options.checkpoint_every) save();
+    const Vote vote = agree({loss, interrupted(), since >= options.checkpoint_every});
+    if (vote.stop || vote.due || step == total) save();
     if (step == total) {
       end();
-    } else if (stop) {
+    } else if (vote.stop) {
       progress->say("stopped; start the program again to continue");
       throw Interrupted(message("Training: {}: stopped after {} steps; start again to continue", name, step));
     }
   }
 
   void save() {
+    std::int64_t log_size = 0;
+    detail::on_first_rank(transport, [&] { log_size = log->flush(); });
     checkpoint->save(
-        step, Json({{"log", log->flush()}, {"sum", sum}, {"count", count}, {"seconds", seconds()}}).dump());
+        step, Json({{"log", log_size}, {"sum", sum}, {"count", count}, {"seconds", seconds()}}).dump());
     saved = Clock::now();
   }
 
   /// Everything has been saved in a checkpoint; the following may be repeated after a kill.
   void end() {
     progress.reset();
-    write_whole(path(".json"), Json({{"steps", step}, {"seconds", seconds()}}).dump(2) + '\n');
-    if (parts.average) {
-      const auto averaged = parts.average->apply();
-      retort::save(*parts.module, weights());
-    } else {
-      retort::save(*parts.module, weights());
-    }
+    detail::on_first_rank(transport, [&] {
+      write_whole(path(".json"), Json({{"steps", step}, {"seconds", seconds()}}).dump(2) + '\n');
+      if (parts.average) {
+        const auto averaged = parts.average->apply();
+        retort::save(*parts.module, weights());
+      } else {
+        retort::save(*parts.module, weights());
+      }
+    });
     finished();
   }
 
   void finished() {
-    load(*parts.module, weights());
+    std::string text;
+    detail::on_first_rank(transport, [&] {
+      load(*parts.module, weights());
+      text = text_of(path(".json")).value_or("{}");
+      std::error_code ignored;
+      fs::remove_all(path(".checkpoints"), ignored);
+    });
+    if (transport) {
+      text = detail::broadcast_text(*transport, text, 0);
+      for (const Tensors& tensors : {parts.module->parameters(), parts.module->buffers()})
+        for (const Tensor& tensor : tensors) parts.world->broadcast(tensor);
+    }
     parts.module->eval();
-    const Json json = Json::parse(text_of(path(".json")).value_or("{}"), nullptr, false);
+    const Json json = Json::parse(text, nullptr, false);
     step = total;
     seconds_before = json.is_object() ? json.value("seconds", 0.0) : 0.0;
     over = true;
-    std::error_code ignored;
-    fs::remove_all(path(".checkpoints"), ignored);
   }
 
   std::string name;
   CheckpointParts parts;
   TrainingOptions options;
   const RunFolder& folder;
+  detail::Transport* transport = nullptr;  // null for one process
+  std::optional<DataParallel> parallel = {};
   std::optional<Checkpoint> checkpoint = {};
-  std::optional<JsonLines> log = {};
+  std::optional<JsonLines> log = {};  // on the process that writes
   std::optional<Progress> progress = {};
   std::int64_t step = 0, total = 0;
   double sum = 0;          // of the losses since the last line of the log
@@ -275,19 +380,20 @@ Training::~Training() { delete state_; }
 bool Training::done() const { return state_->over; }
 
 void Training::learn(const Tensor& loss) {
-  state_->require_more();
-  const CheckpointParts& parts = state_->parts;
-  if (!parts.optimizer) throw ValueError(message("Training: {}: learn() needs an optimizer", state_->name));
-  const auto value = loss.item<double>();
-  if (!std::isfinite(value)) return state_->take(value);  // throws, with the weights as they were
-  parts.optimizer->zero_grad();
-  loss.backward();
-  if (state_->options.clip_grad_norm > 0)
-    clip_grad_norm(parts.module->parameters(), state_->options.clip_grad_norm);
-  parts.optimizer->step();
-  for (LRScheduler* const schedule : parts.schedulers) schedule->step();
-  if (parts.average) parts.average->update();
-  state_->take(value);
+  if (state_->parallel)
+    throw ValueError(message(
+        "Training: {}: the loss of a whole batch cannot be divided into {} shards; call learn(batch, f)",
+        state_->name, state_->options.shards));
+  state_->learn([&] {
+    const auto value = loss.item<double>();
+    if (std::isfinite(value)) loss.backward();
+    return value;
+  });
+}
+
+void Training::learn(const Batch& batch, const std::function<Tensor(const Batch&)>& f) {
+  if (!state_->parallel) return learn(f(batch));
+  state_->learn([&] { return state_->parallel->backward(batch, f); });
 }
 
 void Training::step(double loss) {

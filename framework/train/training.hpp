@@ -15,23 +15,30 @@
 
 namespace [[RETORT_EXPORT]] retort {
 
-/// Thrown by Training::step() after Ctrl-C, once the checkpoint is written. A program should then exit with
-/// status 130, as shells expect.
+struct Batch;
+
+/// Thrown by Training::step() after Ctrl-C or SIGTERM, once the checkpoint is written; with several
+/// processes, on all of them after the same step. A program should then exit with status 130, as shells
+/// expect.
 class Interrupted : public Error {
  public:
   using Error::Error;
 };
 
 /// The folder of one run: its settings, and for each of its trainings a log, checkpoints and the final
-/// weights. It belongs to one process at a time. During the object's lifetime, Ctrl-C throws Interrupted at
-/// the next step.
+/// weights. It belongs to one run at a time. During the object's lifetime, Ctrl-C and SIGTERM throw
+/// Interrupted at the next step.
+///
+/// With a Communicator, all ranks construct the RunFolder and its trainings, in the same order. Only rank 0
+/// reads and writes files and shows progress, so that only rank 0 needs the folder. An error there is thrown
+/// on every rank. A run may be resumed with a different number of processes.
 class RunFolder {
  public:
-  /// Creates the folder if necessary. `settings` contains everything that determines the results; it is
-  /// stored in settings.json.
+  /// Creates the folder if necessary. `settings` contains everything that determines the results, including
+  /// the number of shards; it is stored in settings.json. `world`, if given, must outlive the RunFolder.
   /// Throws: ValueError if the folder contains a run with other settings; IoError if it cannot be used or is
-  /// in use by another process.
-  RunFolder(std::string path, const JsonFields& settings);
+  /// in use by another run.
+  RunFolder(std::string path, const JsonFields& settings, const Communicator* world = nullptr);
   ~RunFolder();
   RunFolder(const RunFolder&) = delete;
   RunFolder& operator=(const RunFolder&) = delete;
@@ -40,19 +47,28 @@ class RunFolder {
   const std::string& path() const { return path_; }
   /// The path of a file in the folder.
   std::string file(std::string_view name) const;
+  /// The processes of the run; null for one process.
+  const Communicator* world() const { return world_; }
+  /// True on the process that writes the run's files: rank 0. A program should write its own files and
+  /// reports there only.
+  bool writes() const;
 
   /// A column of a training's log: the values of one key, and their epochs.
   struct Column {
     std::vector<double> epochs = {};
     std::vector<double> values = {};
   };
-  /// Reads a key, such as "loss", from the log of a training. Empty if there is no log or no value.
+  /// Reads a key, such as "loss", from the log of a training. Empty if there is no log or no value, as on a
+  /// rank that does not have the folder.
   /// Throws: IoError if a line is not JSON.
   Column column(std::string_view training, std::string_view key) const;
 
  private:
+  void open(const JsonFields& settings);
+
   std::string path_;
-  int lock_ = -1;
+  const Communicator* world_;
+  int lock_ = -1;  // on the process that writes
   InterruptGuard guard_;
 };
 
@@ -60,7 +76,11 @@ struct TrainingOptions {
   std::int64_t epochs = 1;
   std::int64_t log_every = 50;   ///< steps between lines of the log
   double checkpoint_every = 15;  ///< seconds between checkpoints; 0 saves one after each step
-  double clip_grad_norm = 0;     ///< largest norm of all gradients together in learn(); 0: no limit
+  /// Largest norm of the gradients of all of the optimiser's parameters together in learn(); 0: no limit.
+  double clip_grad_norm = 0;
+  /// Number of parts into which learn(batch, f) divides a batch, as DataParallel does; the processes share
+  /// them. Results depend on it, but not on the number of processes. 0: each process computes whole batches.
+  std::int64_t shards = 0;
   /// Called at the end of each epoch; its fields are added to the log. It must not draw random numbers.
   std::function<JsonFields()> evaluate = {};
   bool quiet = false;  ///< show no progress
@@ -74,6 +94,13 @@ struct TrainingOptions {
 ///       for (const rt::Batch& batch : loader)
 ///         training.learn(rt::cross_entropy(model(batch.input), batch.target));
 ///
+/// With several processes, whose Communicator the RunFolder has, learn(batch, f) and `.shards` divide the
+/// work and give the same bits for any number of processes:
+///
+///     training.learn(batch, [&](const rt::Batch& part) {
+///       return rt::cross_entropy(model(part.input), part.target);  // the mean over the part's rows
+///     });
+///
 /// A stopped training resumes from its last checkpoint and ends with the same bits as an uninterrupted one.
 /// If the training has ended, the constructor loads the weights, and done() is true. The files are
 /// NAME.jsonl, the folder NAME.checkpoints during training, and then NAME.safetensors. If the parts include
@@ -82,8 +109,10 @@ struct TrainingOptions {
 /// created.
 class Training {
  public:
-  /// Throws: ValueError if the parts have no module or no loader, the name is not a file name, or an option
-  /// is out of range; IoError if the run's files cannot be read or written.
+  /// Throws: ValueError if the parts have no module or no loader, the name is not a file name, an option is
+  /// out of range, there are shards but the RunFolder has no Communicator, or the parts have another one than
+  /// the RunFolder; IoError if the run's files cannot be read or written; with shards, the errors of
+  /// DataParallel's constructor.
   Training(const RunFolder& run, std::string name, CheckpointParts parts, TrainingOptions options = {});
   ~Training();
   Training(const Training&) = delete;
@@ -94,12 +123,17 @@ class Training {
   /// Performs the step of a batch: gradients of the loss, clipped by the options; a step of the optimiser and
   /// of each schedule; an update of the average; then step(). If a run needs anything else, such as a
   /// schedule that steps once per epoch, perform these yourself and call step().
-  /// Throws: ValueError if the parts have no optimiser or training is done; the errors of backward() and
-  /// step().
+  /// Throws: ValueError if the parts have no optimiser, training is done, or the options have shards; the
+  /// errors of backward() and step().
   void learn(const Tensor& loss);
+  /// As learn(f(batch)). With shards, as DataParallel::backward(batch, f) and the rest of the step: f is
+  /// called with each part of the batch that this process computes and returns the mean loss of its rows.
+  /// Throws: the errors of learn(), except for shards, and of DataParallel::backward().
+  void learn(const Batch& batch, const std::function<Tensor(const Batch&)>& f);
   /// Call it after each step of the optimiser and the schedules, within the pass over the loader. Logs the
   /// loss, and saves a checkpoint from time to time.
-  /// Throws: ValueError if the loss is not finite; Interrupted after Ctrl-C; IoError if writing fails.
+  /// Throws: ValueError if the loss is not finite or, on every rank, if the ranks have different losses;
+  /// Interrupted after Ctrl-C or SIGTERM on any rank; IoError if writing fails.
   void step(double loss);
   /// Number of steps taken so far, including those of earlier processes.
   std::int64_t steps() const;

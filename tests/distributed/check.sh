@@ -1,8 +1,8 @@
 #!/bin/bash
-# check.sh MPIEXEC PROGRAM CASE SCRATCH_DIR: runs a case of the program as one process and under MPIEXEC, and
+# check.sh MPIEXEC PROGRAM CASE SCRATCH_DIR [DATA]: runs a case of the program as one process and under MPIEXEC, and
 # compares the results.
 set -uo pipefail
-mpiexec=$1 program=$2 case=$3 scratch=$4
+mpiexec=$1 program=$2 case=$3 scratch=$4 data=${5-}
 rm -rf "$scratch"
 mkdir -p "$scratch"
 cd "$scratch" || exit 1
@@ -53,7 +53,7 @@ fails_with() {
   mpi "$n" "$@" >got 2>&1
   local status=$?
   echo "== $* on $n: status $status after $((SECONDS - start)) s: $(grep -m 1 -F "$text" got)"
-  [ $status -ne 0 ] && [ $status -ne 124 ] && [ $((SECONDS - start)) -le 10 ] && grep -qF "$text" got ||
+  [ $status -ne 0 ] && [ $status -ne 124 ] && [ $((SECONDS - start)) -le 30 ] && grep -qF "$text" got ||
     { cat got; fail "$* on $n"; }
 }
 
@@ -87,6 +87,38 @@ case $case in
     mpi 4 train mlp 25 run >got || fail "resuming"
     diff expected got || fail "another result after kills"
     ;;
+  training)  # a RunFolder that only rank 0 can use, for each number of processes and after signals
+    files() { (cd "$1" && sha256sum settings.json ./*.jsonl ./*.safetensors && ls); }
+    for shards in 0 4; do  # each process computes all, or its shards
+      rm -rf one
+      numbers="1 2 3 4 8"
+      [ $shards -gt 0 ] || numbers=2
+      "$program" training one $shards >expected 2>/dev/null || fail "one process"
+      cat expected
+      for n in $numbers; do
+        rm -rf many
+        mpi $n training many $shards >got 2>errors && diff expected got && diff <(files one) <(files many) ||
+          { cat errors; fail "$n processes, $shards shards"; }
+        [ "$(grep -c "^mlp .*/7  loss" errors)" -eq 7 ] || fail "progress of $n processes"
+      done
+      mpi 3 training one $shards >got && diff expected got || fail "a finished training on 3 processes"
+    done
+    for at in 3 8 17; do
+      mpi 3 training interrupt 4 $((at % 3)) $at >got 2>/dev/null
+      [ $? -ne 0 ] && [ "$(grep -c "of 3: .* stopped after $((at + 1)) steps" got)" -eq 3 ] ||
+        { cat got; fail "not all ranks stopped after step $at"; }
+      mpi 2 training run 4 $((at % 2)) $at >/dev/null 2>&1 && fail "a job that lost a rank succeeded"
+    done
+    mpi 4 training interrupt 4 >got && diff expected got || fail "resuming after SIGTERM"
+    "$program" training run 4 >got && diff expected got || fail "resuming after SIGKILL"
+    for resumed in run interrupt; do diff <(files one) <(files $resumed) || fail "other files in $resumed"; done
+    fails_with "holds a run with other settings (\"shards\": 4 there, \"shards\": 2 now)" 3 training one 2
+    fails_with "RunFolder: /proc/none: cannot be created" 2 training /proc/none 2
+    flock one sleep 10 &
+    fails_with "another process writes there" 2 training one 4
+    kill $!
+    fails_with "rank 1 has the loss" 2 training other 0 -1 0 loss
+    ;;
   failures)
     fails_with "distributed_tests: this shard cannot be computed" 2 exception
     fails_with "distributed_tests: this shard cannot be computed" 4 exception
@@ -98,6 +130,7 @@ case $case in
     fails_with "the random numbers of rank 1 and rank 0 differ" 2 random
     fails_with "rank 1 has other parameters that require a gradient" 2 frozen
     fails_with "rank 1 has parameter '0.weight' of shape (6, 4), float32, but rank 0 has parameter" 2 shape
+    fails_with "rank 1 has parameter 'second.weight' of shape (4, 4), float32, but rank 0 has" 2 order
     fails_with "the initial values on rank 3 differ from those on rank 0" 4 values
     fails_with "rank 1 has 4 shards, but rank 0 has 8" 2 shards
     fails_with "depends on a tensor of shape (3)" 2 foreign
@@ -123,6 +156,51 @@ case $case in
     cat expected
     limit=300
     mpi 2 data >got 2>/dev/null && diff expected got || fail "2 processes give another result"
+    ;;
+  example_*)  # the run's folder for each number of processes, and after signals to one rank
+    files() { (cd "$1" && sha256sum settings.json ./*.jsonl ./*.safetensors && ls); }
+    example=${case#example_} limit=300
+    flags=(--data "$data" --seeds 1 --quiet)
+    if [ "$example" = language_model ]; then
+      for i in {1..90}; do echo "line $i: and it was $(((i * 7) % 13)) so"; done >text
+    else
+      flags+=(--rows 70)
+    fi
+    for shards in "--shards 4" ""; do
+      rm -rf one
+      "$program" "${flags[@]}" $shards --out one >expected || fail "one process"
+      for n in 2 3; do
+        rm -rf many
+        mpi $n "${flags[@]}" $shards --out many >got || fail "$n processes"
+        diff <(files one) <(files many) || fail "$n processes $shards leave another folder"
+        [ "$example" = cnn ] || diff expected got || fail "$n processes $shards print other results"
+      done
+    done
+    signal() {  # signal NAME RANK TRAINING: signals a rank of the job once the training has a checkpoint
+      local process
+      until compgen -G "stopped/$3*.checkpoints/last.safetensors" >/dev/null || ! kill -0 $job 2>/dev/null; do
+        sleep 0.02
+      done
+      for process in $(pgrep -f -- "$scratch/stopped"); do
+        grep -Ezq "^(OMPI_COMM_WORLD_RANK|PMI_RANK)=$2\$" "/proc/$process/environ" 2>/dev/null &&
+          kill -s "$1" "$process"
+      done
+      wait $job
+    }
+    rm -rf one
+    "$program" "${flags[@]}" --shards 4 --out one >expected || fail "one process"
+    flags+=(--checkpoint-every 0 --out "$scratch/stopped")
+    mpi 3 "${flags[@]}" --shards 4 >got 2>&1 & job=$!
+    signal KILL 1 teacher && fail "a job that lost a rank succeeded"
+    mpi 2 "${flags[@]}" --shards 4 >got 2>&1 & job=$!
+    signal TERM 1 alone
+    grep -q "^$example: Training: .* stopped after" got || { cat got; fail "not stopped after a step"; }
+    [ "$(grep -c "^$example: " got)" -eq 1 ] || { cat got; fail "not one line"; }
+    mpi 3 "${flags[@]}" --shards 4 >got 2>errors || { cat errors; fail "resuming"; }
+    diff <(files one) <(files stopped) || fail "another folder after resuming"
+    mpi 2 "${flags[@]}" --shards 2 >got 2>&1 && fail "other settings succeeded"
+    grep "^$example: " got
+    [ "$(grep -c "^$example: " got)" -eq 1 ] || { cat got; fail "not one line"; }
     ;;
   distill)  # the tool's run folder for each number of processes, after a kill and after SIGTERM
     traces() { (cd "$1" && sha256sum ./*.safetensors metrics.jsonl && ls); }

@@ -155,12 +155,76 @@ void train(rt::Communicator& world, const std::string& name, std::int64_t steps,
                 static_cast<unsigned long>(hash_of(gradients_of(*task.model))));
 }
 
+// Trains in a RunFolder that only rank 0 can use. Rank `signalled` gets a signal at step `at`. With `wrong`,
+// the last rank makes that mistake.
+int training(rt::Communicator& world, const std::string& folder, std::int64_t shards, int signalled = -1,
+             std::int64_t at = 0, const std::string& wrong = {}) {
+  const bool mistaken = world.rank() == world.size() - 1;
+  Task task = task_of("mlp");
+  const rt::RunFolder run(world.rank() == 0 ? folder : "/proc/no folder", {{"shards", shards}}, &world);
+  rt::AdamW optimizer(task.model->parameters(), {.lr = 3e-3});
+  rt::StepLR schedule(optimizer, {.step_size = 10, .gamma = 0.5});
+  rt::ExponentialMovingAverage average(*task.model, {.decay = 0.9});
+  rt::DataLoader loader(task.data, {.batch_size = 24, .shuffle = true, .seed = 2});
+  rt::Training training(run, "mlp",
+                        {.module = task.model.get(),
+                         .optimizer = &optimizer,
+                         .schedulers = {&schedule},
+                         .loader = &loader,
+                         .average = &average},
+                        {.epochs = 7,
+                         .log_every = 2,
+                         .checkpoint_every = 0,
+                         .clip_grad_norm = 1,
+                         .shards = shards,
+                         .evaluate = [&]() -> rt::JsonFields {
+                           return {{"mean", rt::mean(task.model->parameters()[2]).item<double>()}};
+                         }});
+  try {
+    while (!training.done())
+      for (const rt::Batch& batch : loader) {
+        if (world.rank() == signalled && training.steps() == at)
+          std::raise(folder.ends_with("interrupt") ? SIGTERM : SIGKILL);
+        training.learn(batch, [&](const rt::Batch& part) {
+          return task.loss(part) * (wrong == "loss" && mistaken ? 2.0 : 1.0);
+        });
+      }
+  } catch (const rt::Interrupted& stopped) {
+    std::printf("rank %d of %d: %s\n", world.rank(), world.size(), stopped.what());
+    return 130;
+  }
+  const std::uint64_t weights = hash_of(task.model->state_dict());
+  const rt::Tensor all = world.all_gather(rt::tensor({static_cast<std::int64_t>(weights)}));
+  for (const std::int64_t each : all.values<std::int64_t>())
+    require(each == static_cast<std::int64_t>(weights), "the weights of the ranks differ");
+  if (world.rank() == 0)
+    std::printf("weights %016lx, %d steps, %d losses in the log\n", static_cast<unsigned long>(weights),
+                static_cast<int>(training.steps()),
+                static_cast<int>(run.column("mlp", "loss").values.size()));
+  return 0;
+}
+
+// Two models with the same parameters in another order.
+struct Ordered : rt::Module {
+  rt::Linear first{4, 4}, second{4, 4};
+  RETORT_MEMBERS(first, second)
+};
+struct Reordered : rt::Module {
+  rt::Linear first{4, 4}, second{4, 4};
+  RETORT_MEMBERS(second, first)
+};
+
 // A single mistake, made on the last rank.
 void fail(rt::Communicator& world, const std::string& how) {
   const bool wrong = world.rank() == world.size() - 1;
   rt::manual_seed(how == "values" && wrong ? 6 : 5);
   rt::Sequential model(rt::Linear(4, how == "shape" && wrong ? 6 : 5), rt::ReLU(),
                        rt::Linear(how == "shape" && wrong ? 6 : 5, 3));
+  if (how == "order") {
+    Ordered ordered;
+    Reordered reordered;
+    const rt::DataParallel parallel(wrong ? static_cast<rt::Module&>(reordered) : ordered, world);
+  }
   if (how == "start" && wrong) throw rt::Error("no data on this machine");
   if (how == "uncaught" && wrong) std::thread([] { throw rt::Error("a thread has failed"); }).join();
   rt::DataParallel parallel(model, world, {.shards = how == "shards" && wrong ? 4 : 8});
@@ -211,6 +275,10 @@ int main(int argc, char** argv) {
     } else if (name == "train") {
       train(world, argument(2), std::atoi(argument(3).c_str()), argument(4),
             argument(5).empty() ? -1 : std::atoi(argument(5).c_str()), std::atoi(argument(6).c_str()));
+    } else if (name == "training") {
+      return training(world, argument(2), std::atoi(argument(3).c_str()),
+                      argument(4).empty() ? -1 : std::atoi(argument(4).c_str()),
+                      std::atoi(argument(5).c_str()), argument(6));
     } else {
       fail(world, name);
     }

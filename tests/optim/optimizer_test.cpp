@@ -294,6 +294,29 @@ BOOST_AUTO_TEST_CASE(options_out_of_range_are_refused) {
   BOOST_TEST(message_of([&] { rt::AdamW(p, {.eps = -1}); }) == "AdamW: eps is -1; it must be at least 0");
 }
 
+BOOST_AUTO_TEST_CASE(the_states_of_adam_and_adamw_are_told_apart) {
+  const rt::Tensors p = two_parameters();
+  rt::Adam adam(p, {.lr = 0.1, .weight_decay = 0.1});
+  rt::AdamW adamw(p, {.lr = 0.2, .weight_decay = 0.1});
+  give_gradients(p, 0);
+  adam.step();
+  adamw.step();
+  const rt::StateDict of_adam = adam.state_dict(), of_adamw = adamw.state_dict();
+  BOOST_TEST(of_adam.at("param_groups.0.decoupled_weight_decay").item<double>() == 0);
+  BOOST_TEST(of_adamw.at("param_groups.0.decoupled_weight_decay").item<double>() == 1);
+  BOOST_TEST(message_of([&] { adamw.load_state_dict(of_adam); }) ==
+             "AdamW::load_state_dict: the state is of Adam, whose weight decay differs; load it into an "
+             "optimiser of the same class");
+  BOOST_TEST(message_of([&] { adam.load_state_dict(of_adamw); }).find("the state is of AdamW") !=
+             std::string::npos);
+  BOOST_TEST(adamw.lr() == 0.2);
+  rt::StateDict earlier = of_adam;  // a file of an earlier version does not say
+  earlier.erase("param_groups.0.decoupled_weight_decay");
+  adamw.load_state_dict(earlier);
+  adam.load_state_dict(earlier);
+  BOOST_TEST(adamw.lr() == 0.1);
+}
+
 BOOST_AUTO_TEST_CASE(rates_and_momenta_can_be_set) {
   const rt::Tensors p = two_parameters();
   rt::SGD sgd(p, {.momentum = 0.5});

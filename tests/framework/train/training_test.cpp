@@ -172,6 +172,68 @@ BOOST_AUTO_TEST_CASE(learn_takes_the_step_of_every_part) {
   BOOST_TEST(trained("a", true) == trained("b", false), boost::test_tools::per_element());
 }
 
+/// Trains with learn(batch, f) for an epoch and returns the weight. An extra parameter outside of the module
+/// has large gradients.
+std::vector<float> learned(const RunFolder& run, const std::string& name, std::int64_t shards,
+                           bool with_extra = false) {
+  manual_seed(3);
+  Linear model(2, 1);
+  const Tensor extra = ones({1}).set_requires_grad();
+  Tensors parameters = model.parameters();
+  if (with_extra) parameters.insert(parameters.begin(), extra);
+  SGD optimizer(parameters, {.lr = 0.1});
+  DataLoader loader(Dataset(reshape(arange(20, DType::float32), {10, 2}) / 20.0, ones({10, 1})),
+                    {.batch_size = 4, .shuffle = true, .seed = 5});
+  Training training(run, name, {.module = &model, .optimizer = &optimizer, .loader = &loader},
+                    {.clip_grad_norm = 0.3, .shards = shards, .quiet = true});
+  while (!training.done())
+    for (const Batch& batch : loader)
+      training.learn(batch, [&](const Batch& part) {
+        const Tensor loss = mse_loss(model(part.input), part.target);
+        return with_extra ? loss + sum(extra) * 1000.0 : loss;
+      });
+  if (with_extra) {
+    const double norm = std::sqrt(std::pow(extra.grad().item<double>(), 2) +
+                                  std::pow(retort::norm(model.weight.grad()).item<double>(), 2) +
+                                  std::pow(retort::norm(model.bias.grad()).item<double>(), 2));
+    BOOST_TEST(norm == 0.3, boost::test_tools::tolerance(1e-4));
+    BOOST_TEST(extra.item<double>() > 0.9);
+  }
+  return model.weight.values<float>();
+}
+
+BOOST_AUTO_TEST_CASE(learn_divides_a_batch_into_shards) {
+  const TemporaryFolder folder;
+  char name[] = "program";
+  char* arguments[] = {name, nullptr};
+  const Communicator world(1, arguments);
+  const RunFolder run(folder / "run", {}, &world);
+  BOOST_TEST(run.writes());
+  BOOST_TEST(run.world() == &world);
+  const std::vector<float> whole = learned(run, "whole", 0), one = learned(run, "one", 1),
+                           three = learned(run, "three", 3);
+  BOOST_TEST(whole == one, boost::test_tools::per_element());
+  for (std::size_t i = 0; i < whole.size(); ++i)
+    BOOST_TEST(three[i] == whole[i], boost::test_tools::tolerance(1e-5F));
+  Linear model(2, 1);
+  SGD optimizer(model.parameters(), {.lr = 0.1});
+  DataLoader loader(Dataset(ones({4, 2}), ones({4, 1})), {.batch_size = 2});
+  Training training(run, "loss", {.module = &model, .optimizer = &optimizer, .loader = &loader},
+                    {.shards = 2, .quiet = true});
+  BOOST_TEST(contains(thrown_text<ValueError>([&] {
+                        training.learn(sum(model(ones({1, 2}))));
+                      }),
+                      "call learn(batch, f)"));
+  BOOST_TEST(own_shards(world, 3).end == 3);
+  BOOST_TEST(own_shards(world, 0).count == 0);
+}
+
+BOOST_AUTO_TEST_CASE(learn_limits_all_parameters_of_the_optimizer) {
+  const TemporaryFolder folder;
+  const RunFolder run(folder / "run", {});
+  static_cast<void>(learned(run, "extra", 0, true));
+}
+
 BOOST_AUTO_TEST_CASE(size_and_latency) {
   Sequential model(Linear(2, 3), Linear(3, 1));
   model.set_requires_grad(false);
@@ -196,6 +258,13 @@ BOOST_AUTO_TEST_CASE(refusals) {
   BOOST_TEST(contains(text("a/b", {.module = &model, .loader = &loader}, {}), "'a/b'"));
   BOOST_TEST(contains(text("a", {.module = &model, .loader = &loader}, {.epochs = 0}), "epochs"));
   BOOST_TEST(contains(text("a", {.module = &model, .loader = &loader}, {.clip_grad_norm = -1}), "-1"));
+  BOOST_TEST(contains(text("a", {.module = &model, .loader = &loader}, {.shards = -1}), "shards at least 0"));
+  BOOST_TEST(contains(text("a", {.module = &model, .loader = &loader}, {.shards = 2}), "the Communicator"));
+  char name[] = "program";
+  char* arguments[] = {name, nullptr};
+  const Communicator world(1, arguments);
+  BOOST_TEST(contains(text("a", {.module = &model, .loader = &loader, .world = &world}, {}),
+                      "give it to the RunFolder"));
   Training plain(run, "plain", {.module = &model, .loader = &loader}, {.quiet = true});
   BOOST_TEST(contains(thrown_text<ValueError>([&] { plain.learn(ones({})); }), "needs an optimizer"));
   Training training(run, "nan", {.module = &model, .loader = &loader}, {.quiet = true});
