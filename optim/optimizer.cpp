@@ -33,7 +33,9 @@ Optimizer::Optimizer(const char* name, std::vector<const char*> state_names)
     : name_(name), state_names_(std::move(state_names)) {
   std::unordered_set<std::string_view> names{"step"};  // "step" is an entry of the state dict too
   for (const char* state : state_names_)
-    if (!names.insert(state).second)
+    if (!state || std::string_view(state).empty())
+      throw ValueError(message("{}: a state name is empty; give each state a name", name_));
+    else if (!names.insert(state).second)
       throw ValueError(
           message("{}: the state name \"{}\" is taken; give each state a name of its own", name_, state));
   if (const std::size_t most = State().tensors.size(); state_names_.size() > most)
@@ -118,8 +120,31 @@ void Optimizer::step() {
         if (tensor.defined() && tensor.dtype() != parameter.dtype()) tensor = tensor.to(parameter.dtype());
       ++state.step;
       update(parameter, gradient, state);
+      check_named(state, parameter);
     }
   active_ = 0;
+}
+
+// A state dict holds only states that have a name and the shape of their parameter.
+void Optimizer::check_named(const State& state, const Tensor& parameter) const {
+  for (std::size_t k = 0; k < state.tensors.size(); ++k) {
+    const Tensor& tensor = state.tensors[k];
+    if (!tensor.defined()) continue;
+    if (k >= state_names_.size())
+      throw ValueError(
+          message("{}: update() uses state {}, which has no name and would not be saved; give the "
+                  "constructor a name for each state",
+                  name_, k));
+    if (tensor.shape() != parameter.shape())
+      throw ShapeError(
+          message("{}: update() gave the state \"{}\" the shape {}; it must have the parameter's, {}", name_,
+                  state_names_[k], tensor.shape(), parameter.shape()));
+  }
+}
+
+void Optimizer::fail_count(std::size_t options) const {
+  throw ValueError(message("{}: options<{}>() was called, but the number of options is {}", name_, options,
+                           groups_[active_].options.size()));
 }
 
 void Optimizer::zero_grad() {

@@ -132,6 +132,7 @@ class Optimizer {
   /// or checked.
   template <std::size_t N>
   std::array<double, N> options() const {
+    require_count(N);
     std::array<double, N> values{};
     for (std::size_t i = 0; i < N; ++i) values[i] = groups_[active_].options[i].value;
     return values;
@@ -145,6 +146,11 @@ class Optimizer {
   }
 
  private:
+  void require_count(std::size_t options) const {
+    if (groups_[active_].options.size() != options) fail_count(options);
+  }
+  [[noreturn]] void fail_count(std::size_t options) const;
+  void check_named(const State& state, const Tensor& parameter) const;
   friend class LRScheduler;
   struct Group {
     std::size_t end;  ///< end of its parameters in parameters_

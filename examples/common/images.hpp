@@ -10,8 +10,10 @@ namespace example {
 /// Adds the option --rows, which all examples on images have.
 inline void add_rows(CLI::App& app, Options& options) {
   app.add_option("--rows", options.rows, "use only the first images of each set, for one epoch")
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(1, 1'000'000'000));
 }
+
+constexpr const char* images_help = "a folder of four IDX files, as MNIST has them; they may end in .gz";
 
 /// Reads the training and test images from a folder of four IDX files. If `options.rows` is not 0, returns
 /// only the first `options.rows` images of each.

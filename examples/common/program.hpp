@@ -18,6 +18,7 @@
 namespace example {
 
 struct Options {
+  std::string about, data_help;  ///< one sentence about the program, and the help of --data
   std::string data, out;
   std::int64_t seeds = 3;
   std::int64_t rows = 0;  ///< number of images used of each set; 0: all
@@ -59,14 +60,16 @@ inline int run_program(int argc, char** argv, const char* name, Options options,
     const retort::Communicator world(argc, argv);
     options.world = &world;
     rank = world.rank();
-    CLI::App app(std::string("The example ") + name, name);
-    app.add_option("--data", options.data, "what to learn from")->capture_default_str();
+    CLI::App app(options.about, name);
+    app.add_option("--data", options.data, options.data_help)->capture_default_str();
     app.add_option("--out", options.out, "the run's folder; a run that was stopped continues")
         ->capture_default_str();
-    app.add_option("--seeds", options.seeds, "students per way")
+    app.add_option("--seeds", options.seeds, "number of students trained in each way")
         ->capture_default_str()
         ->check(CLI::Range(1, 99));
-    app.add_option("--checkpoint-every", options.checkpoint_every, "seconds")->check(CLI::NonNegativeNumber);
+    app.add_option("--checkpoint-every", options.checkpoint_every, "seconds between checkpoints")
+        ->capture_default_str()
+        ->check(CLI::Range(0.0, 1e6));
     app.add_option("--shards", options.shards, "parts of a batch that processes started by mpirun share")
         ->check(CLI::Range(1, 1024));
     app.add_flag("--quiet", options.quiet, "show no progress");
@@ -74,7 +77,9 @@ inline int run_program(int argc, char** argv, const char* name, Options options,
     try {
       app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
-      return rank > 0 ? error.get_exit_code() : app.exit(error);
+      const bool failed = error.get_exit_code() != 0;
+      if (rank == 0) app.exit(error);
+      return failed;
     }
     if (rank > 0 && !std::freopen("/dev/null", "w", stdout)) return 1;
     if (rank == 0 && world.size() > 1 && options.shards == 0 && !options.quiet)

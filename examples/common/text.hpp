@@ -17,14 +17,16 @@ inline void add_scale(CLI::App& app, Options& options) {
 }
 
 /// Reads the lines of a text file.
-/// Throws: IoError if there are none.
+/// Throws: IoError if it cannot be read or is empty.
 inline std::vector<std::string> read_lines(const std::string& path) {
   std::ifstream file(path);
+  if (!file || std::filesystem::is_directory(path))
+    throw retort::IoError(
+        retort::message("{}: cannot be read as a file; give one as --data, or let make write it", path),
+        path);
   std::vector<std::string> lines;
   for (std::string line; std::getline(file, line);) lines.push_back(line);
-  if (lines.empty())
-    throw retort::IoError(
-        retort::message("{}: has no lines that can be read; the targets of make write it", path), path);
+  if (lines.empty()) throw retort::IoError(retort::message("{}: has no lines", path), path);
   return lines;
 }
 

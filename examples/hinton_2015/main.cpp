@@ -175,8 +175,11 @@ void run(const Options& options) {
 
 int main(int argc, char** argv) {
   return example::run_program(argc, argv, "hinton_2015",
-                              {.data = "/usr/share/datasets/fashion-mnist", .out = "runs/hinton_2015"}, run,
-                              [](CLI::App& app, Options& options) {
+                              {.about = "Repeats section 3 of Hinton, Vinyals and Dean (2015).",
+                               .data_help = example::images_help,
+                               .data = "/usr/share/datasets/fashion-mnist",
+                               .out = "runs/hinton_2015"},
+                              run, [](CLI::App& app, Options& options) {
                                 example::add_rows(app, options);
                                 app.add_flag("--quick", options.quick,
                                              "a smaller version in 5 minutes, with one student of each kind");

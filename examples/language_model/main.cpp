@@ -196,6 +196,9 @@ void run(const example::Options& options) {
 
 int main(int argc, char** argv) {
   return example::run_program(argc, argv, "language_model",
-                              {.data = "build/release/kjv_text.txt", .out = "runs/language_model"}, run,
-                              example::add_scale);
+                              {.about = "Distils a language model of bytes with four divergences.",
+                               .data_help = "a text; make language-model writes the default",
+                               .data = "build/release/kjv_text.txt",
+                               .out = "runs/language_model"},
+                              run, example::add_scale);
 }

@@ -28,7 +28,9 @@ Verses read_verses(const example::Options& options) {
   for (const std::string& line : example::read_lines(options.data)) {
     const std::size_t space = line.find(' '), colon = line.find_last_of(':', space);
     if (space == std::string::npos || colon == std::string::npos)
-      throw rt::ValueError(rt::message("'{}' does not begin with book, chapter:verse", line.substr(0, 40)));
+      throw rt::ValueError(rt::message(
+          "{}: line {} does not begin with a book, a chapter and a verse, such as '1Sm3:4 That the LORD'",
+          options.data, split.size() + 1));
     const std::string book = line.substr(0, 1 + line.find_last_not_of("0123456789", colon - 1));
     const auto [entry, is_new] = book_numbers.emplace(book, std::ssize(book_numbers));
     if (is_new) verses.books.push_back(book);
@@ -102,12 +104,8 @@ class Student : public rt::Module {
 
 // The logits of all verses, in order.
 template <class Model>
-Tensor logits_of(const Model& model, const rt::SequenceDataset& verses) {
-  const rt::NoGradGuard no_grad;
-  rt::Tensors parts;
-  for (const rt::Batch& batch : rt::DataLoader(verses, {.batch_size = 256, .seed = 0}))
-    parts.push_back(model(batch));
-  return rt::concat(parts, 0);
+Tensor logits_of(Model& model, const rt::SequenceDataset& verses) {
+  return rt::predict(model, verses, {.batch_size = 256});
 }
 
 using Loss = std::function<Tensor(const Tensor& logits, const rt::Batch& batch)>;
@@ -124,9 +122,7 @@ void train(const rt::RunFolder& run, const std::string& name, Model& model, cons
   rt::LRScheduler schedule = rt::warmup_cosine(
       optimizer, {.warmup_steps = loader.size() / 4, .total_steps = epochs * loader.size()});
   const auto evaluate = [&]() -> rt::JsonFields {
-    model.eval();
     const Tensor logits = logits_of(model, verses.parts[1]), books = verses.parts[1]["target"];
-    model.train();
     return {{"accuracy", rt::metrics::accuracy(logits, books)},
             {"balanced_accuracy", rt::metrics::balanced_accuracy(logits, books)},
             {"nll", rt::metrics::nll(logits, books)}};
@@ -193,6 +189,11 @@ void run(const example::Options& options) {
 }
 
 int main(int argc, char** argv) {
-  return example::run_program(argc, argv, "verses", {.data = "build/release/kjv.txt", .out = "runs/verses"},
-                              run, example::add_scale);
+  return example::run_program(
+      argc, argv, "verses",
+      {.about = "Learns which book of the Bible a verse is from, and distils the answers.",
+       .data_help = "lines such as \"1Sm3:4 That the LORD called Samuel\"; make verses writes the default",
+       .data = "build/release/kjv.txt",
+       .out = "runs/verses"},
+      run, example::add_scale);
 }

@@ -127,22 +127,44 @@ Communicator::~Communicator() {
   if (size_ > 1 && std::uncaught_exceptions() > exceptions_) {
     abort_soon(transport_);
   } else {
+    try {
+      if (size_ > 1) check_same(Call::destructor, {});
+    } catch (const std::exception& error) {
+      detail::write_quietly(STDERR_FILENO,
+                            message("retort: rank {} of {}: {}\n", rank_, size_, error.what()));
+      transport_->abort();
+    }
     transport_->finalize();
     delete transport_;
   }
 }
 
-void Communicator::check_same(const char* operation, const Tensor& tensor) const {
-  // Element type, number of dimensions, and as many extents as fit.
-  using Signature = std::array<std::int64_t, 10>;
-  Signature own{static_cast<std::int64_t>(tensor.dtype()), tensor.dim()};
-  for (std::int64_t d = 0; d < tensor.dim(); ++d)
-    own[static_cast<std::size_t>(2 + d % 8)] = own[static_cast<std::size_t>(2 + d % 8)] * 31 + tensor.size(d);
+void Communicator::check_same(Call call, const Tensor& tensor) const {
+  // The call, element type, number of dimensions, and as many extents as fit.
+  using Signature = std::array<std::int64_t, 11>;
+  Signature own{static_cast<std::int64_t>(call)};
+  if (tensor.defined()) {
+    own[1] = 1 + static_cast<std::int64_t>(tensor.dtype());
+    own[2] = tensor.dim();
+    for (std::int64_t d = 0; d < tensor.dim(); ++d)
+      own[static_cast<std::size_t>(3 + d % 8)] =
+          own[static_cast<std::size_t>(3 + d % 8)] * 31 + tensor.size(d);
+  }
   std::vector<Signature> all(static_cast<std::size_t>(size_));
   transport_->all_gather(&own, all.data(), sizeof own);
+  const auto name = [](std::int64_t of) {
+    constexpr std::array names{"barrier", "broadcast", "all_reduce", "all_gather", "the destructor"};
+    return names[static_cast<std::size_t>(of)];
+  };
+  const char* const operation = name(own[0]);
   for (std::size_t r = 1; r < all.size(); ++r) {
     if (all[r] == all[0]) continue;
-    const bool types = all[r][0] != all[0][0];
+    if (all[r][0] != all[0][0])
+      throw Error(message(
+          "Communicator: rank {} calls {}, but rank 0 calls {}; all ranks must make the same calls in "
+          "the same order",
+          r, name(all[r][0]), name(all[0][0])));
+    const bool types = all[r][1] != all[0][1];
     const std::string text = message(
         "Communicator::{}: the tensor of rank {} has another {} than that of rank 0; this rank {} has {} of "
         "shape {}",
@@ -153,7 +175,7 @@ void Communicator::check_same(const char* operation, const Tensor& tensor) const
 }
 
 void Communicator::barrier() const {
-  if (size_ > 1) transport_->barrier();
+  if (size_ > 1) check_same(Call::barrier, {});  // waits for all ranks
 }
 
 Tensor Communicator::broadcast(const Tensor& tensor, int root) const {
@@ -161,7 +183,7 @@ Tensor Communicator::broadcast(const Tensor& tensor, int root) const {
     throw ValueError(
         message("Communicator::broadcast: rank {} does not exist; the ranks are 0 to {}", root, size_ - 1));
   if (size_ == 1) return tensor;
-  check_same("broadcast", tensor);
+  check_same(Call::broadcast, tensor);
   visit_dtype(tensor.dtype(), [&](auto zero) {
     const auto values = tensor.mutable_data<decltype(zero)>();
     transport_->broadcast(values.data(), values.size_bytes(), root);
@@ -171,7 +193,7 @@ Tensor Communicator::broadcast(const Tensor& tensor, int root) const {
 
 Tensor Communicator::all_reduce(const Tensor& tensor, ReduceOp op) const {
   if (size_ == 1) return tensor;
-  check_same("all_reduce", tensor);
+  check_same(Call::all_reduce, tensor);
   visit_dtype(tensor.dtype(), [&]<class T>(T) {
     const std::span<T> own = tensor.mutable_data<T>();
     const Tensor other = empty(tensor.shape(), tensor.dtype());
@@ -191,7 +213,7 @@ Tensor Communicator::all_reduce(const Tensor& tensor, ReduceOp op) const {
 }
 
 Tensor Communicator::all_gather(const Tensor& tensor) const {
-  if (size_ > 1) check_same("all_gather", tensor);
+  if (size_ > 1) check_same(Call::all_gather, tensor);
   std::vector<std::int64_t> extents{size_};
   extents.insert(extents.end(), tensor.shape().begin(), tensor.shape().end());
   const Tensor all = empty(Shape(extents), tensor.dtype());

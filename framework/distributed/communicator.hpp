@@ -22,14 +22,16 @@ enum class ReduceOp { sum, min, max };
 ///       rt::Communicator world(argc, argv);
 ///
 /// All ranks must make the calls that exchange data in the same order, with tensors of the same shape and
-/// element type; a difference is an error on every rank. A Communicator must be used by one thread at a time.
+/// element type; a difference is an error on every rank. This includes the destructor, so that a rank that
+/// returns early ends the job with a message. A Communicator must be used by one thread at a time.
 ///
 /// A failure on one rank ends the job. If an exception leaves main or another thread, its text is printed
 /// with the rank, and all ranks are ended. If an exception destroys the Communicator and main catches it,
 /// main prints its message as usual, and all ranks are ended when the process exits.
 ///
 /// Throws: Error, naming the rank and the MPI call, if MPI reports an error; Error if a Communicator exists
-/// already, or under a launcher of several processes if the library was built without MPI.
+/// already, under a launcher of several processes if the library was built without MPI, or, on every
+/// rank, if ranks make different calls.
 class Communicator {
  public:
   Communicator(int argc, char** argv);
@@ -63,7 +65,9 @@ class Communicator {
   detail::Transport* transport() const noexcept { return transport_; }
 
  private:
-  void check_same(const char* operation, const Tensor& tensor) const;
+  enum class Call : std::int8_t { barrier, broadcast, all_reduce, all_gather, destructor };
+  /// Waits for all ranks; throws on each of them unless all make this call with the same kind of tensor.
+  void check_same(Call call, const Tensor& tensor) const;
 
   int rank_ = 0;
   int size_ = 1;

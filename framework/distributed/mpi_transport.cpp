@@ -51,7 +51,6 @@ class MpiTransport : public Transport {
   int rank() const override { return rank_; }
   int size() const override { return size_; }
 
-  void barrier() override { check(MPI_Barrier(world_), "MPI_Barrier"); }
   void broadcast(void* bytes, std::size_t count, int root) override {
     in_parts(count, [&](std::size_t begin, int part) {
       check(MPI_Bcast(static_cast<char*>(bytes) + begin, part, MPI_BYTE, root, world_), "MPI_Bcast");

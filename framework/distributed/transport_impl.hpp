@@ -18,7 +18,6 @@ class Transport {
   virtual int size() const = 0;
 
   // Blocking calls of all processes.
-  virtual void barrier() = 0;
   virtual void broadcast(void* bytes, std::size_t count, int root) = 0;
   /// `all` receives `count` bytes from each rank, in rank order.
   virtual void all_gather(const void* own, void* all, std::size_t count) = 0;

@@ -30,7 +30,7 @@ namespace {
 /// the results.
 Tensor predict_rows(std::int64_t size, const PredictOptions& options,
                     const std::function<Batch(const std::vector<std::int64_t>&)>& fetch,
-                    const std::function<Tensor(const Tensor&)>& model) {
+                    const std::function<Tensor(const Batch&)>& model) {
   if (options.batch_size < 1)
     throw ValueError(message("predict: batch_size is {}; expected at least 1", options.batch_size));
   const NoGradGuard guard;
@@ -50,7 +50,7 @@ Tensor predict_rows(std::int64_t size, const PredictOptions& options,
         throw ShapeError(message("predict: .transform returned {} for {} rows; expected an input per row",
                                  batch.input.defined() ? shapes_of(batch) : "no input", end - begin));
     }
-    parts.push_back(model(batch.input));
+    parts.push_back(model(batch));
     if (!fits(parts.back()))
       throw ShapeError(
           message("predict: the model returned shape {} for {} rows; expected one row per input row",
@@ -63,7 +63,7 @@ Tensor predict_rows(std::int64_t size, const PredictOptions& options,
 }  // namespace
 
 Tensor predict_batches(const Tensor& inputs, const PredictOptions& options,
-                       const std::function<Tensor(const Tensor&)>& model) {
+                       const std::function<Tensor(const Batch&)>& model) {
   if (inputs.dim() == 0) throw ShapeError("predict: the inputs are 0-dimensional; expected rows, [N, ...]");
   const auto fetch = [&](const std::vector<std::int64_t>& rows) -> Batch {
     const std::int64_t begin = rows.empty() ? 0 : rows.front();
@@ -73,7 +73,7 @@ Tensor predict_batches(const Tensor& inputs, const PredictOptions& options,
 }
 
 Tensor predict_batches(const RowSource& source, const PredictOptions& options,
-                       const std::function<Tensor(const Tensor&)>& model) {
+                       const std::function<Tensor(const Batch&)>& model) {
   const auto fetch = [&](const std::vector<std::int64_t>& rows) {
     return fetch_checked("predict", source, rows);
   };

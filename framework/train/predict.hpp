@@ -23,9 +23,17 @@ struct PredictOptions {
 
 namespace detail {
 Tensor predict_batches(const Tensor& inputs, const PredictOptions& options,
-                       const std::function<Tensor(const Tensor&)>& model);
+                       const std::function<Tensor(const Batch&)>& model);
 Tensor predict_batches(const RowSource& source, const PredictOptions& options,
-                       const std::function<Tensor(const Tensor&)>& model);
+                       const std::function<Tensor(const Batch&)>& model);
+
+template <class Model>
+Tensor call_with(Model& model, const Batch& batch) {
+  if constexpr (std::is_invocable_v<Model&, const Tensor&>)
+    return model(batch.input);
+  else
+    return model(batch);
+}
 
 /// Puts a module into evaluation mode and restores the previous mode of each submodule.
 class EvaluationMode {
@@ -52,7 +60,7 @@ class EvaluationMode {
 /// returns a different number of rows; exceptions of both.
 template <class Model>
 [[nodiscard]] Tensor predict(Model& model, const Tensor& inputs, PredictOptions options = {}) {
-  const auto call = [&](const Tensor& batch) { return model(batch); };
+  const auto call = [&](const Batch& batch) { return model(batch.input); };
   if constexpr (std::is_base_of_v<Module, Model> && !std::is_const_v<Model>) {
     const detail::EvaluationMode guard(model);
     return detail::predict_batches(inputs, options, call);
@@ -61,11 +69,12 @@ template <class Model>
   }
 }
 
-/// predict() for the inputs of all rows of a source, in order, such as a part returned by split(). The rows
-/// are fetched in batches, and the transform receives all tensors of a batch.
+/// predict() for all rows of a source, in order, such as a part returned by split() or a SequenceDataset. The
+/// rows are fetched in batches, and the transform receives all tensors of a batch. A model that cannot be
+/// called with a Tensor is called with the Batch, for instance to use its lengths.
 template <class Model>
 [[nodiscard]] Tensor predict(Model& model, const RowSource& source, PredictOptions options = {}) {
-  const auto call = [&](const Tensor& batch) { return model(batch); };
+  const auto call = [&](const Batch& batch) { return detail::call_with(model, batch); };
   if constexpr (std::is_base_of_v<Module, Model> && !std::is_const_v<Model>) {
     const detail::EvaluationMode guard(model);
     return detail::predict_batches(source, options, call);
@@ -74,11 +83,12 @@ template <class Model>
   }
 }
 
-/// predict() for the inputs of a data set.
+/// predict() for all rows of a data set.
 template <class Model>
 [[nodiscard]] Tensor predict(Model& model, const Dataset& data, PredictOptions options = {}) {
-  if (options.transform) return predict(model, static_cast<const RowSource&>(data), std::move(options));
-  return predict(model, data.inputs(), std::move(options));
+  if constexpr (std::is_invocable_v<Model&, const Tensor&>)
+    if (!options.transform) return predict(model, data.inputs(), std::move(options));
+  return predict(model, static_cast<const RowSource&>(data), std::move(options));
 }
 
 }  // namespace retort

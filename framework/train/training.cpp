@@ -13,10 +13,12 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <sstream>
+#include <string>
 #include <unordered_set>
 #include <utility>
 #include <vector>
 
+#include "retort/framework/base/options.hpp"
 #include "retort/framework/data/data_loader.hpp"
 #include "retort/framework/distributed/agreement_impl.hpp"
 #include "retort/framework/distributed/communicator.hpp"
@@ -60,24 +62,28 @@ std::optional<std::string> text_of(const std::string& path) {
 
 std::string settings_text(const JsonFields& settings) {
   std::string text;
+  std::unordered_set<std::string> keys;
+  for (const auto& [key, value] : settings)
+    if (key.empty() || !keys.insert(key).second)
+      throw ValueError(
+          message("RunFolder: the setting \"{}\" {}", key, key.empty() ? "has no name" : "is given twice"));
   for (const auto& [key, value] : settings)
     text += (text.empty() ? "{\n  " : ",\n  ") + Json(key).dump() + ": " + value.text();
   return settings.empty() ? "{}\n" : text + "\n}\n";
 }
 
-/// A line of settings.json without its indentation and comma.
-std::string_view setting(std::string_view line) {
-  line.remove_prefix(std::min(line.find_first_not_of(' '), line.size()));
-  if (line.ends_with(',')) line.remove_suffix(1);
-  return line;
-}
-
-/// Describes the first line that differs between two texts.
+/// Describes the first setting that differs between two texts.
 std::string difference(const std::string& was, const std::string& is) {
-  std::istringstream first(was), second(is);
-  for (std::string a, b; std::getline(second, b);)
-    if (!std::getline(first, a) || a != b) return message("{} there, {} now", setting(a), setting(b));
-  return "settings that are no longer known";
+  const Json there = Json::parse(was, nullptr, false), now = Json::parse(is);
+  if (!there.is_object()) return "its settings.json is not a JSON object";
+  const auto value = [](const Json& settings, const std::string& key) {
+    return settings.contains(key) ? settings.at(key).dump() : "missing";
+  };
+  for (const Json& settings : {now, there})
+    for (const auto& [key, unused] : settings.items())
+      if (value(there, key) != value(now, key))
+        return message("\"{}\" is {} there, {} now", key, value(there, key), value(now, key));
+  return "their order or form differs";
 }
 
 }  // namespace
@@ -88,6 +94,7 @@ RunFolder::RunFolder(std::string path, const JsonFields& settings, const Communi
 }
 
 void RunFolder::open(const JsonFields& settings) {
+  if (path_.empty()) throw ValueError("RunFolder: the path of the folder is empty");
   std::error_code error;
   fs::create_directories(path_, error);
   if (error)
@@ -151,28 +158,34 @@ struct Training::State {
   State(const RunFolder& run, std::string training, CheckpointParts all, TrainingOptions chosen)
       : name(std::move(training)), parts(std::move(all)), options(std::move(chosen)), folder(run) {
     if (!parts.module || !parts.loader)
-      throw ValueError(message("Training: {}: the parts must have a module and a loader", name));
-    if (name.empty() || name.find('/') != std::string::npos)
-      throw ValueError(message("Training: the name must be usable as a file name, not '{}'", name));
-    if (options.epochs < 1 || options.log_every < 1 || !(options.checkpoint_every >= 0) ||
-        !(options.clip_grad_norm >= 0) || options.shards < 0)
+      throw ValueError(message("Training '{}': the parts must have a module and a loader", name));
+    if (name.empty() || name == "." || name == ".." || name == "settings" ||
+        name.find('/') != std::string::npos)
       throw ValueError(message(
-          "Training: {}: epochs and log_every must be at least 1, checkpoint_every, clip_grad_norm and "
-          "shards at least 0; they are {}, {}, {}, {} and {}",
-          name, options.epochs, options.log_every, options.checkpoint_every, options.clip_grad_norm,
-          options.shards));
+          "Training: the name '{}' cannot begin the names of its files; give a file name other than 'settings'",
+          name));
+    const std::string operation = message("Training '{}'", name);
+    const auto require_at_least = [&](const char* option, double value, double least) {
+      detail::require_option(value >= least, operation.c_str(), option, value,
+                             least > 0 ? "at least 1" : "at least 0");
+    };
+    require_at_least("epochs", static_cast<double>(options.epochs), 1);
+    require_at_least("log_every", static_cast<double>(options.log_every), 1);
+    require_at_least("checkpoint_every", options.checkpoint_every, 0);
+    require_at_least("clip_grad_norm", options.clip_grad_norm, 0);
+    require_at_least("shards", static_cast<double>(options.shards), 0);
     if (parts.world && parts.world != folder.world())
       throw ValueError(
-          message("Training: {}: the parts have another Communicator than the RunFolder; give it to the "
+          message("Training '{}': the parts have another Communicator than the RunFolder; give it to the "
                   "RunFolder alone",
                   name));
     if (options.shards > 0 && !folder.world())
       throw ValueError(message(
-          "Training: {}: {} shards; give the RunFolder the Communicator of the processes that share them",
+          "Training '{}': {} shards; give the RunFolder the Communicator of the processes that share them",
           name, options.shards));
     if (parts.loader->size() < 1)
       throw ValueError(
-          message("Training: {}: the loader has no batches; give it rows, or a smaller batch size "
+          message("Training '{}': the loader has no batches; give it rows, or a smaller batch size "
                   "where it drops the last one",
                   name));
     total = options.epochs * parts.loader->size();
@@ -219,6 +232,10 @@ struct Training::State {
   }
 
   void write_line(JsonFields fields) {
+    for (const auto& [key, value] : fields)
+      if (key == "step" || key == "epoch")
+        throw ValueError(message(
+            "Training '{}': evaluate() returned the field \"{}\", which the log has already", name, key));
     fields.insert(
         fields.begin(),
         {{"step", step}, {"epoch", static_cast<double>(step) / static_cast<double>(parts.loader->size())}});
@@ -227,7 +244,8 @@ struct Training::State {
 
   void require_more() const {
     if (over)
-      throw ValueError(message("Training: {}: is done; check done() before each pass over the loader", name));
+      throw ValueError(
+          message("Training '{}': all epochs are done; check done() before each pass over the loader", name));
   }
 
   /// The optimiser's parameters: first those of the module in its order, which determines the bits of the
@@ -247,7 +265,7 @@ struct Training::State {
   template <class Backward>
   void learn(Backward backward) {
     require_more();
-    if (!parts.optimizer) throw ValueError(message("Training: {}: learn() needs an optimizer", name));
+    if (!parts.optimizer) throw ValueError(message("Training '{}': learn() needs an optimizer", name));
     parts.optimizer->zero_grad();
     const double loss = backward();
     if (std::isfinite(loss)) {
@@ -274,7 +292,7 @@ struct Training::State {
     for (std::size_t rank = 1; rank < votes.size(); ++rank) {
       if (votes[rank].loss != votes[0].loss)
         throw ValueError(
-            message("Training: {}: after {} steps, rank {} has the loss {}, but rank 0 has {}; every rank "
+            message("Training '{}': after {} steps, rank {} has the loss {}, but rank 0 has {}; every rank "
                     "needs the same data, seeds and model",
                     name, step, rank, votes[rank].loss, votes[0].loss));
       votes[0].stop |= votes[rank].stop;
@@ -283,13 +301,13 @@ struct Training::State {
   }
 
   void take(double loss) {
+    if (!std::isfinite(loss))
+      throw ValueError(message("Training '{}': the loss is {} after {} steps; try a lower learning rate",
+                               name, loss, step));
     ++step;
     sum += loss;
     ++count;
     progress->step(loss);
-    if (!std::isfinite(loss))
-      throw ValueError(message("Training: {}: the loss is {} after {} steps; try a lower learning rate", name,
-                               loss, step));
     if (step % options.log_every == 0 || step == total) {
       JsonFields fields = {{"loss", sum / static_cast<double>(count)}};
       if (parts.optimizer) fields.emplace_back("lr", parts.optimizer->lr());
@@ -308,7 +326,8 @@ struct Training::State {
       end();
     } else if (vote.stop) {
       progress->say("stopped; start the program again to continue");
-      throw Interrupted(message("Training: {}: stopped after {} steps; start again to continue", name, step));
+      throw Interrupted(
+          message("Training '{}': stopped after {} steps; start again to continue", name, step));
     }
   }
 
@@ -350,8 +369,14 @@ struct Training::State {
     }
     parts.module->eval();
     const Json json = Json::parse(text, nullptr, false);
+    const bool is_object = json.is_object();
+    if (const std::int64_t steps = is_object ? json.value("steps", total) : total; steps != total)
+      throw ValueError(
+          message("Training '{}': the folder holds one of {} steps, but the options give {}; give "
+                  "another folder or name",
+                  name, steps, total));
     step = total;
-    seconds_before = json.is_object() ? json.value("seconds", 0.0) : 0.0;
+    seconds_before = is_object ? json.value("seconds", 0.0) : 0.0;
     over = true;
   }
 
@@ -382,7 +407,7 @@ bool Training::done() const { return state_->over; }
 void Training::learn(const Tensor& loss) {
   if (state_->parallel)
     throw ValueError(message(
-        "Training: {}: the loss of a whole batch cannot be divided into {} shards; call learn(batch, f)",
+        "Training '{}': the loss of a whole batch cannot be divided into {} shards; call learn(batch, f)",
         state_->name, state_->options.shards));
   state_->learn([&] {
     const auto value = loss.item<double>();

@@ -36,7 +36,8 @@ class RunFolder {
  public:
   /// Creates the folder if necessary. `settings` contains everything that determines the results, including
   /// the number of shards; it is stored in settings.json. `world`, if given, must outlive the RunFolder.
-  /// Throws: ValueError if the folder contains a run with other settings; IoError if it cannot be used or is
+  /// Throws: ValueError if the folder contains a run with other settings, or a setting has no name or is given
+  /// twice; IoError if it cannot be used or is
   /// in use by another run.
   RunFolder(std::string path, const JsonFields& settings, const Communicator* world = nullptr);
   ~RunFolder();
@@ -103,13 +104,15 @@ struct TrainingOptions {
 ///
 /// A stopped training resumes from its last checkpoint and ends with the same bits as an uninterrupted one.
 /// If the training has ended, the constructor loads the weights, and done() is true. The files are
-/// NAME.jsonl, the folder NAME.checkpoints during training, and then NAME.safetensors. If the parts include
+/// NAME.jsonl, the folder NAME.checkpoints during training, and then NAME.safetensors and NAME.json, which holds
+/// steps and seconds. If the parts include
 /// averages, the final weights are the averages. The module is in training mode until the end and in
 /// evaluation mode afterwards. Results are reproducible if manual_seed() is called before the model is
 /// created.
 class Training {
  public:
-  /// Throws: ValueError if the parts have no module or no loader, the name is not a file name, an option is
+  /// Throws: ValueError if the parts have no module or no loader, the name is not a file name
+  /// or is "settings", the folder holds an ended training of another number of steps, an option is
   /// out of range, there are shards but the RunFolder has no Communicator, or the parts have another one than
   /// the RunFolder; IoError if the run's files cannot be read or written; with shards, the errors of
   /// DataParallel's constructor.

@@ -134,6 +134,9 @@ case $case in
     fails_with "the initial values on rank 3 differ from those on rank 0" 4 values
     fails_with "rank 1 has 4 shards, but rank 0 has 8" 2 shards
     fails_with "depends on a tensor of shape (3)" 2 foreign
+    fails_with "rank 1 calls broadcast, but rank 0 calls all_reduce" 2 calls
+    fails_with "rank 2 calls all_gather, but rank 0 calls barrier" 3 barrier
+    fails_with "rank 1 calls the destructor, but rank 0 calls barrier" 2 return
     mpi 3 kept || fail "an error that every rank caught"
     cp "$program" other_build && echo >>other_build
     timeout 60 "$mpiexec" $oversubscribe -n 1 "$program" kept : -n 1 ./other_build kept >got 2>&1 &&

@@ -225,6 +225,15 @@ void fail(rt::Communicator& world, const std::string& how) {
     Reordered reordered;
     const rt::DataParallel parallel(wrong ? static_cast<rt::Module&>(reordered) : ordered, world);
   }
+  if (how == "calls") {
+    if (wrong)
+      world.broadcast(rt::ones({3}));
+    else
+      world.all_reduce(rt::ones({3}));
+  }
+  if (how == "barrier" && wrong) world.all_gather(rt::ones({3}));
+  if (how == "return" && wrong) return;
+  if (how == "barrier" || how == "return") world.barrier();
   if (how == "start" && wrong) throw rt::Error("no data on this machine");
   if (how == "uncaught" && wrong) std::thread([] { throw rt::Error("a thread has failed"); }).join();
   rt::DataParallel parallel(model, world, {.shards = how == "shards" && wrong ? 4 : 8});

@@ -399,9 +399,14 @@ class Malformed : public rt::Optimizer {
  public:
   Malformed(std::vector<const char*> states, std::vector<const char*> options)
       : Optimizer("Malformed", {rt::ones({1}).set_requires_grad()}, std::move(states), made(options)) {}
+  int asked = 0, used = -1;  // options<5>() is called; the state that is written
+  bool wrong = false;        // with another shape
 
  protected:
-  void update(const rt::Tensor&, const rt::Tensor&, State&) override {}
+  void update(const rt::Tensor& parameter, const rt::Tensor&, State& state) override {
+    if (asked > 0) static_cast<void>(options<5>());
+    if (used >= 0) state.tensors[static_cast<std::size_t>(used)] = wrong ? rt::ones({7}) : parameter.clone();
+  }
 
  private:
   static std::vector<Option> made(const std::vector<const char*>& names) {
@@ -418,6 +423,18 @@ BOOST_AUTO_TEST_CASE(an_optimizer_of_ones_own_is_checked) {
   BOOST_CHECK_THROW(Malformed({"a", "b", "c", "d"}, {"lr"}), rt::ValueError);
   BOOST_CHECK_THROW(Malformed({"a", "a"}, {"lr"}), rt::ValueError);
   BOOST_CHECK_THROW(Malformed({"step"}, {"lr"}), rt::ValueError);
+  BOOST_CHECK_THROW(Malformed({""}, {"lr"}), rt::ValueError);
+  BOOST_CHECK_THROW(Malformed({nullptr}, {"lr"}), rt::ValueError);
+  const auto stepped = [](int asked, int used, bool wrong) {
+    Malformed optimizer({"a"}, {"lr"});
+    optimizer.parameters()[0].set_grad(rt::ones({1}));
+    optimizer.asked = asked, optimizer.used = used, optimizer.wrong = wrong;
+    optimizer.step();
+  };
+  stepped(0, 0, false);
+  BOOST_CHECK_THROW(stepped(1, -1, false), rt::ValueError);
+  BOOST_CHECK_THROW(stepped(0, 1, false), rt::ValueError);
+  BOOST_CHECK_THROW(stepped(0, 0, true), rt::ShapeError);
   Malformed fits({"a", "b", "c"}, {"lr", "momentum"});
   BOOST_TEST(*fits.momentum() == 0.5);
 }

@@ -37,6 +37,21 @@ BOOST_AUTO_TEST_CASE(batches_give_what_one_call_gives) {
   BOOST_TEST(predict(net, Dataset(x, zeros({10}))).shape() == (Shape{10, 3}));
 }
 
+BOOST_AUTO_TEST_CASE(a_model_of_batches_gets_the_whole_batch) {
+  const SequenceDataset rows({{1, 2, 3}, {4}, {5, 6}}, {{"target", arange(3)}});
+  const auto means = [](const Batch& batch) {
+    return sum(batch.input * batch["mask"], {1}).to(DType::float64) / batch["lengths"].to(DType::float64);
+  };
+  const std::vector<double> expected{2, 4, 5.5};
+  for (const std::int64_t batch_size : {1, 2, 5})
+    BOOST_TEST(predict(means, rows, {.batch_size = batch_size}).values<double>() == expected,
+               boost::test_tools::per_element());
+  const Dataset data({{"input", ones({2, 2})}, {"scale", tensor({2.0, 3.0}, {2, 1})}});
+  const auto scaled = [](const Batch& batch) { return batch.input * batch["scale"]; };
+  BOOST_TEST(predict(scaled, data).values<double>() == (std::vector<double>{2, 2, 3, 3}),
+             boost::test_tools::per_element());
+}
+
 BOOST_AUTO_TEST_CASE(each_submodule_keeps_its_mode) {
   Net net;
   net.second.eval();

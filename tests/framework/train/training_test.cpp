@@ -108,7 +108,30 @@ BOOST_AUTO_TEST_CASE(a_training_that_has_ended_loads_its_weights) {
   for (const auto& [name, value] : first.model->state_dict())
     BOOST_TEST(value.values<float>() == second.model->state_dict().at(name).values<float>(),
                boost::test_tools::per_element());
-  BOOST_TEST(contains(thrown_text<ValueError>([&] { second.training->step(1); }), "is done"));
+  BOOST_TEST(contains(thrown_text<ValueError>([&] { second.training->step(1); }), "all epochs are done"));
+}
+
+BOOST_AUTO_TEST_CASE(an_ended_training_has_the_number_of_steps_of_the_options) {
+  const TemporaryFolder folder;
+  const RunFolder run(folder / "run", {});
+  const auto train = [&](std::int64_t epochs, JsonFields fields) {
+    Linear model(2, 1);
+    SGD optimizer(model.parameters(), {.lr = 0.1});
+    DataLoader loader(Dataset(ones({4, 2}), ones({4, 1})), {.batch_size = 2});
+    Training training(run, "one", {.module = &model, .optimizer = &optimizer, .loader = &loader},
+                      {.epochs = epochs, .evaluate = [&] { return fields; }, .quiet = true});
+    while (!training.done())
+      for (const Batch& batch : loader) training.learn(mse_loss(model(batch.input), batch.target));
+  };
+  BOOST_TEST(contains(thrown_text<ValueError>([&] { train(1, {{"step", 1}}); }), "the field \"step\""));
+  train(1, {});
+  BOOST_TEST(contains(thrown_text<ValueError>([&] { train(4, {}); }), "2 steps, but the options give 8"));
+  Linear model(2, 1);
+  DataLoader loader(Dataset(ones({4, 2}), ones({4, 1})), {.batch_size = 2});
+  for (const char* name : {"settings", ".", "..", "", "a/b"})
+    BOOST_TEST(
+        contains(thrown_text<ValueError>([&] { Training(run, name, {.module = &model, .loader = &loader}); }),
+                 "the name"));
 }
 
 BOOST_AUTO_TEST_CASE(ctrl_c_saves_and_ends) {
@@ -127,8 +150,18 @@ BOOST_AUTO_TEST_CASE(a_folder_belongs_to_one_run) {
   const std::string text = thrown_text<ValueError>([&] {
     const RunFolder run(path, {{"lr", 0.2}, {"data", "a"}});
   });
-  BOOST_TEST(contains(text, "\"lr\": 0.1"), text);
-  BOOST_TEST(contains(text, "\"lr\": 0.2"), text);
+  BOOST_TEST(contains(text, "\"lr\" is 0.1 there, 0.2 now"), text);
+  const auto refused = [&](const JsonFields& settings) {
+    return thrown_text<ValueError>([&] { const RunFolder run(path, settings); });
+  };
+  BOOST_TEST(contains(refused({{"lr", 0.1}}), "\"data\" is \"a\" there, missing now"));
+  BOOST_TEST(
+      contains(refused({{"lr", 0.1}, {"data", "a"}, {"seed", 1}}), "\"seed\" is missing there, 1 now"));
+  BOOST_TEST(contains(refused({{"data", "a"}, {"lr", 0.1}}), "their order"));
+  BOOST_TEST(contains(refused({{"lr", 0.1}, {"lr", 0.1}}), "given twice"));
+  write_file(path + "/settings.json", "{broken");
+  BOOST_TEST(contains(refused({{"lr", 0.1}}), "not a JSON object"));
+  BOOST_TEST(contains(thrown_text<ValueError>([&] { const RunFolder run("", {}); }), "empty"));
   write_file(folder / "file", "");
   BOOST_TEST(contains(thrown_text<IoError>([&] { const RunFolder run(folder / "file", {}); }), "file"));
 }
@@ -166,7 +199,7 @@ BOOST_AUTO_TEST_CASE(learn_takes_the_step_of_every_part) {
         average.update();
         training.step(loss.item<double>());
       }
-    BOOST_TEST(contains(thrown_text<ValueError>([&] { training.learn(ones({})); }), "is done"));
+    BOOST_TEST(contains(thrown_text<ValueError>([&] { training.learn(ones({})); }), "all epochs are done"));
     return model.weight.values<float>();
   };
   BOOST_TEST(trained("a", true) == trained("b", false), boost::test_tools::per_element());
