@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "retort/framework/base/random.hpp"
+#include "retort/framework/base/scoped.hpp"
 #include "retort/framework/base/thread_state.hpp"
 #include "retort/framework/core/engine.hpp"
 #include "retort/framework/core/op.hpp"
