@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "retort/framework/base/options.hpp"
+#include "retort/framework/core/state_checks.hpp"
 
 namespace retort {
 namespace {

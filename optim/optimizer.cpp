@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "retort/framework/base/options.hpp"
+#include "retort/framework/core/state_checks.hpp"
 #include "retort/framework/nn/module.hpp"
 
 namespace retort {

@@ -4,7 +4,7 @@
 #include <cstring>
 #include <numeric>
 
-#include "retort/framework/base/random.hpp"
+#include "retort/framework/base/draws.hpp"
 
 namespace retort {
 namespace {

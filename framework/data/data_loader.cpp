@@ -15,8 +15,10 @@
 #include <thread>
 #include <vector>
 
+#include "retort/framework/base/draws.hpp"
 #include "retort/framework/base/error.hpp"
 #include "retort/framework/base/threads.hpp"
+#include "retort/framework/core/state_checks.hpp"
 #include "retort/framework/data/shards_impl.hpp"
 
 namespace retort {

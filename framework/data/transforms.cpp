@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "retort/framework/base/draws.hpp"
 #include "retort/framework/base/error.hpp"
 #include "retort/framework/base/options.hpp"
 #include "retort/framework/core/require.hpp"

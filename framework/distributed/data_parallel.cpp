@@ -11,9 +11,10 @@
 #include <thread>
 #include <unordered_map>
 
-#include "retort/framework/base/random.hpp"
+#include "retort/framework/base/draws.hpp"
 #include "retort/framework/core/engine.hpp"
 #include "retort/framework/core/node.hpp"
+#include "retort/framework/core/state_checks.hpp"
 #include "retort/framework/core/state_dict.hpp"
 #include "retort/framework/distributed/agreement_impl.hpp"
 #include "retort/framework/distributed/exchange_impl.hpp"

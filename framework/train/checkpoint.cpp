@@ -14,7 +14,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "retort/framework/base/random.hpp"
+#include "retort/framework/base/draws.hpp"
 #include "retort/framework/core/factories.hpp"
 #include "retort/framework/data/data_loader.hpp"
 #include "retort/framework/distributed/agreement_impl.hpp"
