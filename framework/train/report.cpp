@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "retort/framework/base/counted.hpp"
 #include "retort/framework/base/error.hpp"
 #include "retort/framework/io/atomic_file.hpp"
 #include "retort/framework/ops/elementwise.hpp"
@@ -192,7 +193,8 @@ Report& Report::confusion(std::string_view title, const Tensor& counts, const st
     throw ShapeError(message("Report: confusion needs counts (C, C), not {}", counts.shape()));
   const auto classes = static_cast<std::size_t>(counts.size(0));
   if (names.size() != classes)
-    throw ValueError(message("Report: confusion has {} classes, but {} names", classes, names.size()));
+    throw ValueError(message("Report: confusion has {}, but {}", detail::counted(classes, "class"),
+                             detail::counted(names.size(), "name")));
   if (classes > 20) {  // too many for numbers
     const Tensor shares =
         counts.to(DType::float64) / clamp(sum(counts, {1}, true), 1.0, {}).to(DType::float64);
@@ -236,8 +238,8 @@ Report& Report::heat_map(std::string_view title, const Tensor& values,
   if (values.dim() != 2) throw ShapeError(message("Report: a heat map needs (R, C), not {}", values.shape()));
   for (const auto& [names, count] : {std::pair(&row_names, values.size(0)), {&column_names, values.size(1)}})
     if (!names->empty() && static_cast<std::int64_t>(names->size()) != count)
-      throw ValueError(message("Report: the heat map of {} has {} names for {} rows or columns",
-                               values.shape(), names->size(), count));
+      throw ValueError(message("Report: the heat map of {} has {} for an extent of {}", values.shape(),
+                               detail::counted(names->size(), "name"), count));
   return figure(title, "<div class=\"scroll\">" +
                            detail::heat_map_svg(title, values, row_names, column_names) + "</div>\n");
 }

@@ -15,6 +15,7 @@
 #include <sstream>
 #include <utility>
 
+#include "retort/framework/base/counted.hpp"
 #include "retort/framework/data/data_loader.hpp"
 #include "retort/framework/io/atomic_file.hpp"
 #include "retort/framework/io/input_impl.hpp"
@@ -198,8 +199,8 @@ struct Training::State {
     ++count;
     progress->step(loss);
     if (!std::isfinite(loss))
-      throw ValueError(message("Training: {}: the loss is {} after {} steps; try a lower learning rate", name,
-                               loss, step));
+      throw ValueError(message("Training: {}: the loss is {} after {}; try a lower learning rate", name, loss,
+                               detail::counted(step, "step")));
     if (step % options.log_every == 0 || step == total) {
       JsonFields fields = {{"loss", sum / static_cast<double>(count)}};
       if (parts.optimizer) fields.emplace_back("lr", parts.optimizer->lr());
@@ -218,7 +219,8 @@ struct Training::State {
       end();
     } else if (stop) {
       progress->say("stopped; start the program again to continue");
-      throw Interrupted(message("Training: {}: stopped after {} steps; start again to continue", name, step));
+      throw Interrupted(message("Training: {}: stopped after {}; start again to continue", name,
+                                detail::counted(step, "step")));
     }
   }
 

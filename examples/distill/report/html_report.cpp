@@ -59,9 +59,9 @@ std::string headline(const Page& page) {
 
 void add_result(Report& report, const Page& page) {
   report.section("Result",
-                 message("On the {} {} images: mean ± standard deviation over {} seeds, and the difference "
+                 message("On the {} {} images: mean ± standard deviation over {}, and the difference "
                          "within a seed with its 95 % interval.",
-                         page.data.test.size(), page.data.judges, page.run.result.seeds.size()));
+                         page.data.test.size(), page.data.judges, seeds_of(page.run.result)));
   report.table(cells_of(page.run.result));
 }
 

@@ -95,9 +95,9 @@ BOOST_AUTO_TEST_CASE(refusals) {
   BOOST_TEST(contains(thrown_text<ValueError>([&] {
                         page.confusion("c", zeros({2, 2}, DType::int64), {"a"});
                       }),
-                      "2 classes, but 1 names"));
+                      "2 classes, but 1 name"));
   BOOST_TEST(contains(thrown_text<ShapeError>([&] { page.heat_map("h", zeros({3})); }), "(R, C)"));
-  BOOST_TEST(contains(thrown_text<ValueError>([&] { page.heat_map("h", wide, {"a"}); }), "1 names"));
+  BOOST_TEST(contains(thrown_text<ValueError>([&] { page.heat_map("h", wide, {"a"}); }), "1 name"));
   BOOST_TEST(contains(thrown_text<ShapeError>([&] { page.samples({{.image = zeros({4})}}); }), "(H, W)"));
   BOOST_TEST(
       contains(thrown_text<IoError>([&] { page.write("/nowhere/at/all.html"); }), "/nowhere/at/all.html"));
