@@ -21,7 +21,7 @@ for _ in 1 2 3; do
   if [ -z "$best" ] || awk "BEGIN { exit !($seconds < $best) }"; then best=$seconds; fi
 done
 
-echo "<retort/retort.hpp>: $lines lines preprocessed ($lines_allowed allowed), $code of them code ($code_allowed" \
-  "allowed), $best s to compile with -O2"
+echo "<retort/retort.hpp>: $lines lines preprocessed ($lines_allowed allowed), of which $code of code" \
+  "($code_allowed allowed), $best s to compile with -O2"
 [ "$lines" -le "$lines_allowed" ] && [ "$code" -le "$code_allowed" ] &&
   awk "BEGIN { exit !($best <= $seconds_allowed) }"
