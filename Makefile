@@ -28,7 +28,6 @@ configure: packages
 
 distill: configure
 	@cmake --build $(BUILD) --target distill
-	@cmake/install_packages.sh pictures || true  # optional: plots of the report
 	@$(BUILD)/examples/distill --config examples/distill/fashion_mnist.json $(ARGS)
 
 divergences: configure

@@ -1,5 +1,5 @@
 #!/bin/sh
-# install_packages.sh GROUP...: installs the missing packages of the groups (build, text, pictures, docs,
+# install_packages.sh GROUP...: installs the missing packages of the groups (build, text, docs,
 # bench, mpi, format, clang, fuzz) with apt, as root or through sudo. If that is impossible, prints the names
 # of the packages and fails. Does not run apt if no package is missing.
 set -eu
@@ -52,7 +52,6 @@ for group in "$@"; do
       need bible-kjv program bible
       need bible-kjv-text test -e /usr/lib/bible.data
       ;;
-    pictures) need gnuplot-nox program gnuplot ;;
     docs) need doxygen program doxygen ;;
     bench) need libbenchmark-dev header benchmark/benchmark.h ;;
     mpi)
@@ -67,7 +66,7 @@ for group in "$@"; do
       ;;
     *)
       echo "install_packages.sh: unknown group '$group'" >&2
-      echo "the groups are build, text, pictures, docs, bench, mpi, format, clang and fuzz" >&2
+      echo "the groups are build, text, docs, bench, mpi, format, clang and fuzz" >&2
       exit 2
       ;;
   esac

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 
+#include "retort/framework/base/counted.hpp"
 #include "retort/framework/base/options.hpp"
 #include "retort/framework/ops/checks.hpp"
 #include "retort/framework/ops/distance.hpp"
@@ -65,8 +66,9 @@ Tensor dist_loss(const Tensor& student, const Tensor& teacher, DISTLossOptions o
 Tensor mix_teachers(const Tensors& logits, const std::vector<double>& weights, double temperature) {
   detail::require_positive("mix_teachers", "temperature", temperature);
   if (logits.empty() || logits.size() != weights.size())
-    throw ValueError(message("mix_teachers: got {} teachers and {} weights; give one weight for each teacher",
-                             logits.size(), weights.size()));
+    throw ValueError(message("mix_teachers: got {} and {}; give one weight for each teacher",
+                             detail::counted(logits.size(), "teacher"),
+                             detail::counted(weights.size(), "weight")));
   DType dtype = DType::float32;
   for (std::size_t k = 0; k < logits.size(); ++k) {
     detail::require_floating("mix_teachers", message("teacher {}", k).c_str(), logits[k]);

@@ -1,7 +1,7 @@
 // The distillation loss: soft teacher targets and true labels, from logits.
 #pragma once
 
-#include "retort/framework/kernels/distillation.hpp"
+#include "retort/framework/base/divergence.hpp"
 #include "retort/losses/reduction.hpp"
 
 namespace [[RETORT_EXPORT]] retort {

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <numeric>
 
+#include "retort/framework/base/counted.hpp"
 #include "retort/framework/core/compute.hpp"
 #include "retort/framework/core/op.hpp"
 #include "retort/framework/ops/checks.hpp"
@@ -24,9 +25,9 @@ void check_class_weight(const char* operation, const Tensor& weight, const Shape
   if (!weight.defined()) return;
   require_floating(operation, "weight", weight);
   if (const Shape expected{input[dim]}; weight.shape() != expected)
-    throw ShapeError(
-        message("{}: weight has shape {} but the input {} has {} classes; weight must have shape {}",
-                operation, weight.shape(), input, input[dim], expected));
+    throw ShapeError(message("{}: weight has shape {} but the input {} has {}; weight must have shape {}",
+                             operation, weight.shape(), input, detail::counted(input[dim], "class"),
+                             expected));
 }
 
 namespace {

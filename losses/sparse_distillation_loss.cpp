@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "retort/framework/base/counted.hpp"
 #include "retort/framework/base/options.hpp"
 #include "retort/framework/core/compute.hpp"
 #include "retort/framework/core/engine.hpp"
@@ -137,7 +138,8 @@ SparseTeacher sparse_teacher(const Tensor& logits, Index k, double temperature) 
   if (logits.dim() == 0) throw ShapeError("sparse_teacher: logits have shape (); expected (..., C)");
   const Index classes = logits.size(-1);
   if (k < 1 || k > classes)
-    throw ValueError(message("sparse_teacher: k is {}; it must be between 1 and the {} classes", k, classes));
+    throw ValueError(
+        message("sparse_teacher: k is {}; it must be between 1 and {}, the number of classes", k, classes));
   const NoGradGuard no_grad;
   const Tensor log_p = log_softmax(logits / temperature, -1);
   const auto [log_probs, indices] = topk(log_p, k, -1);
@@ -152,9 +154,9 @@ Tensor dense_logits(const SparseTeacher& teacher) {
   if (indices.dim() == 0 || log_probs.shape() != indices.shape() ||
       log_tail.shape() != detail::row_shape(indices.shape(), indices.dim() - 1) || indices.size(-1) > classes)
     throw ShapeError(
-        message("dense_logits: indices have shape {}, log_probs {} and log_tail {} of {} classes; "
+        message("dense_logits: indices have shape {}, log_probs {} and log_tail {} of {}; "
                 "expected (..., K), (..., K) and (...) with K <= C",
-                indices.shape(), log_probs.shape(), log_tail.shape(), classes));
+                indices.shape(), log_probs.shape(), log_tail.shape(), detail::counted(classes, "class")));
   (void)detail::prepare_sparse_teacher("dense_logits", teacher, log_tail.size(), log_probs.dtype(), {});
   const Index rest = classes - indices.size(-1);
   Shape shape = indices.shape();

@@ -3,6 +3,7 @@
 #include <utility>
 #include <vector>
 
+#include "retort/framework/base/counted.hpp"
 #include "retort/framework/base/options.hpp"
 #include "retort/framework/base/threads.hpp"
 #include "retort/framework/core/compute.hpp"
@@ -33,8 +34,8 @@ void check_sparse_teacher(const char* operation, const SparseTeacher& teacher, c
   if (teacher.classes == 0 && !logits.empty() && logits.back() != 0)
     throw ValueError(message("{}: the teacher's .classes is missing", operation));
   if (logits.empty() || logits.back() != teacher.classes)
-    throw ShapeError(message("{}: student has shape {} but the teacher has {} classes; expected (..., {})",
-                             operation, logits, teacher.classes, teacher.classes));
+    throw ShapeError(message("{}: student has shape {} but the teacher has {}; expected (..., {})", operation,
+                             logits, detail::counted(teacher.classes, "class"), teacher.classes));
   const Shape rows = row_shape(logits, logits.size() - 1);
   Shape kept = rows;
   kept.push_back(teacher.indices.dim() > 0 ? teacher.indices.size(-1) : 0);

@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 
+#include "retort/framework/core/state_checks.hpp"
 #include "retort/framework/ops/elementwise.hpp"
 #include "retort/framework/ops/layout.hpp"
 #include "retort/framework/ops/reduction.hpp"

@@ -8,7 +8,9 @@
 #include <numbers>
 #include <utility>
 
+#include "retort/framework/base/counted.hpp"
 #include "retort/framework/base/options.hpp"
+#include "retort/framework/core/state_checks.hpp"
 
 namespace retort {
 namespace {
@@ -117,8 +119,8 @@ struct OneCycleLR::Cycle {
       detail::require_option(*o.steps_per_epoch >= 1, name, "steps_per_epoch", *o.steps_per_epoch,
                              "at least 1");
       if (__builtin_mul_overflow(*o.epochs, *o.steps_per_epoch, &total_steps))
-        throw ValueError(message("OneCycleLR: {} epochs of {} steps are more than can be counted", *o.epochs,
-                                 *o.steps_per_epoch));
+        throw ValueError(message("OneCycleLR: {} of {} steps are more than can be counted",
+                                 detail::counted(*o.epochs, "epoch"), *o.steps_per_epoch));
     }
     detail::require_option(o.pct_start >= 0 && o.pct_start <= 1, name, "pct_start", o.pct_start, "in [0, 1]");
     detail::require_option(o.anneal_strategy == "cos" || o.anneal_strategy == "linear", name,
@@ -236,8 +238,9 @@ void LRScheduler::check_state(const char* what, const StateDict& dict,
   detail::check_label(what, dict, "schedule", kind_, expected);
   const auto rates = dict.find("last_lr");
   if (rates != dict.end() && rates->second.defined() && rates->second.size() != optimizer_.group_count())
-    throw ValueError(message("{}: the state has {} parameter groups, but the optimiser has {}", what,
-                             rates->second.size(), optimizer_.group_count()));
+    throw ValueError(message("{}: the state has {}, but the optimiser has {}", what,
+                             detail::counted(rates->second.size(), "parameter group"),
+                             optimizer_.group_count()));
   detail::check_state(what, dict, expected);
 }
 

@@ -15,6 +15,10 @@
 
 namespace [[RETORT_EXPORT]] retort {
 
+namespace detail {
+struct ExpectedEntry;
+}
+
 /// Base class of schedules. A schedule is a function that returns the rate of each step. This class stores
 /// it, counts the steps and sets the optimiser's rates: that of each parameter group, including groups added
 /// later, from the group's own initial rate. Schedules that multiply the current rate (StepLR, MultiStepLR,

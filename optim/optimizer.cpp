@@ -5,7 +5,9 @@
 #include <unordered_set>
 #include <utility>
 
+#include "retort/framework/base/counted.hpp"
 #include "retort/framework/base/options.hpp"
+#include "retort/framework/core/state_checks.hpp"
 #include "retort/framework/nn/module.hpp"
 
 namespace retort {
@@ -236,14 +238,13 @@ void Optimizer::check_kind(const StateDict& dict) const {
   }
   if (groups > 0 && groups != groups_.size())
     throw ValueError(message(
-        "{}::load_state_dict: the state has {} parameter groups, but the optimiser has {}; construct it with "
-        "the same groups",
-        name_, groups, groups_.size()));
+        "{}::load_state_dict: the state has {}, but the optimiser has {}; construct it with the same groups",
+        name_, detail::counted(groups, "parameter group"), groups_.size()));
   if (groups > 0 && parameters != parameters_.size())
-    throw ValueError(message(
-        "{}::load_state_dict: the state has {} parameters, but the optimiser has {}; construct it with the "
-        "same parameters",
-        name_, parameters, parameters_.size()));
+    throw ValueError(
+        message("{}::load_state_dict: the state has {}, but the optimiser has {}; construct it with the same "
+                "parameters",
+                name_, detail::counted(parameters, "parameter"), parameters_.size()));
   const std::string prefix = "param_groups.0.";
   std::unordered_set<std::string_view> own{"initial_lr", "params"};
   for (const Option& option : groups_.front().options) own.insert(option.name);

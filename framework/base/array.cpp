@@ -3,14 +3,13 @@
 #include <new>
 
 #include "retort/framework/base/error.hpp"
-#include "retort/framework/base/pool.hpp"
 #include "retort/framework/base/thread_state.hpp"
 
 namespace retort {
 namespace detail {
 
 Ref<Storage> Storage::make(std::size_t bytes) {
-  auto* storage = new (pool_allocate(sizeof(Storage) + bytes)) Storage;
+  auto* storage = ::new (pool_allocate(sizeof(Storage) + bytes)) Storage;
   storage->size = bytes;
   storage->born = current_id();
   return Ref<Storage>(storage);

@@ -20,28 +20,23 @@ class Error : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 /// The shapes do not fit together.
-class ShapeError : public Error {
- public:
+struct ShapeError : Error {
   using Error::Error;
 };
 /// The operation does not accept the element type.
-class TypeError : public Error {
- public:
+struct TypeError : Error {
   using Error::Error;
 };
 /// A value or option is outside its range.
-class ValueError : public Error {
- public:
+struct ValueError : Error {
   using Error::Error;
 };
 /// A dimension, position or class index is out of range.
-class IndexError : public Error {
- public:
+struct IndexError : Error {
   using Error::Error;
 };
 /// A derivative cannot be computed: the graph was released, a value changed, or there is no history.
-class GraphError : public Error {
- public:
+struct GraphError : Error {
   using Error::Error;
 };
 /// A file cannot be read or written, or its contents are invalid.
@@ -81,9 +76,7 @@ void append_text(std::string& text, std::int64_t number);
 void append_text(std::string& text, std::size_t number);
 void append_text(std::string& text, int number);
 void append_text(std::string& text, double number);
-}  // namespace detail
 
-namespace detail {
 /// A format string with one `{}` per argument. A mismatch is a compile error.
 template <class... Args>
 struct Format {

@@ -9,6 +9,7 @@
 #include <numeric>
 #include <utility>
 
+#include "retort/framework/base/draws.hpp"
 #include "retort/framework/base/error.hpp"
 #include "retort/framework/base/threads.hpp"
 

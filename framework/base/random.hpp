@@ -4,10 +4,9 @@
 #pragma once
 
 #include <cstdint>
-#include <span>
 #include <vector>
 
-#include "retort/framework/base/dtype.hpp"
+#include "retort/framework/base/export.hpp"
 
 namespace [[RETORT_EXPORT]] retort {
 
@@ -72,23 +71,5 @@ void set_generator_state(const Generator& state);
 
 /// Returns 0 … n-1 in random order (Fisher–Yates).
 std::vector<std::int64_t> random_permutation(std::int64_t n, Generator& generator);
-
-namespace detail {
-/// Reserves blocks of the generator in use on this thread for one draw. Thread-safe.
-Generator take_from_default(std::uint64_t blocks);
-/// The generator of this thread's innermost GeneratorGuard, or null.
-Generator* guarded_generator();
-/// Number of blocks used by n draws of an element type.
-std::uint64_t blocks_for(std::int64_t n, DType dtype);
-/// Fill `out` from the generator's position: uniform draws from [low, high), never `high` itself if low <
-/// high; standard normal draws; `scale` with probability `keep_probability` and otherwise 0 (four draws per
-/// block for every type).
-template <class T>
-void fill_uniform(std::span<T> out, const Generator& generator, double low, double high);
-template <class T>
-void fill_normal(std::span<T> out, const Generator& generator);
-template <class T>
-void fill_kept(std::span<T> out, const Generator& generator, double keep_probability, double scale);
-}  // namespace detail
 
 }  // namespace retort

@@ -1,10 +1,11 @@
 // Shared ownership of objects in pool memory. The count is inside the object, so a handle is one pointer.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <utility>
 
-#include "retort/framework/base/export.hpp"
+#include "retort/framework/base/pool.hpp"
 
 namespace [[RETORT_EXPORT]] retort {
 namespace detail {
@@ -26,11 +27,20 @@ class RefCounted {
   }
   bool unique() const noexcept { return __atomic_load_n(&references_, __ATOMIC_ACQUIRE) == 1; }
 
+  static void* operator new(std::size_t bytes) { return pool_allocate(bytes); }
+  static void operator delete(void* object, std::size_t bytes) noexcept { pool_free(object, bytes); }
+
  private:
   mutable std::uint32_t references_ = 1;
 };
 
-/// An owning pointer to a RefCounted T; `destroy(T*)` is found by argument-dependent lookup.
+/// Ends an object that has no owner left. Types that end in another way have an overload of their own.
+template <class T>
+void destroy(T* object) noexcept {
+  delete object;
+}
+
+/// An owning pointer to a RefCounted T.
 template <class T>
 class Ref {
  public:

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <utility>
 
 #include "retort/framework/base/export.hpp"
 
@@ -33,19 +32,5 @@ extern thread_local constinit ThreadState thread_state __attribute__((tls_model(
 /// Return the number of the next graph node; next_id() also takes it.
 std::uint64_t current_id() noexcept;
 std::uint64_t next_id() noexcept;
-
-/// Sets a variable for the lifetime of this object.
-template <class T>
-class Scoped {
- public:
-  Scoped(T& variable, T value) : variable_(variable), previous_(std::exchange(variable, value)) {}
-  ~Scoped() { variable_ = previous_; }
-  Scoped(const Scoped&) = delete;
-  Scoped& operator=(const Scoped&) = delete;
-
- private:
-  T& variable_;
-  const T previous_;
-};
 
 }  // namespace retort::detail

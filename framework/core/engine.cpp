@@ -5,6 +5,8 @@
 #include <ranges>
 #include <span>
 
+#include "retort/framework/base/counted.hpp"
+#include "retort/framework/base/scoped.hpp"
 #include "retort/framework/base/thread_state.hpp"
 #include "retort/framework/core/array_ops.hpp"
 #include "retort/framework/core/engine_ops.hpp"
@@ -19,9 +21,8 @@ namespace {
 // written only at the end.
 struct LeafEntry {
   Ref<Node> leaf;
-  Tensor gradient;
-  std::size_t uses =
-      0;  // inputs of unfinished operations that refer to the leaf; counted if leaves are received early
+  std::size_t uses = 0;  // outputs, and inputs of unfinished operations, that are this leaf
+  Tensor gradient = {};
 };
 
 struct Visit {
@@ -86,7 +87,7 @@ class Backward {
     const auto reach = [&](Node* node) {
       if (Operation* const operation = operation_of(node)) {
         if (operation->run != run_ && operation->id >= oldest) add(*operation);
-      } else if (!inputs && node->requires_grad && (leaves.empty() || leaves.back() != node)) {
+      } else if (!inputs && node->requires_grad) {
         leaves.push_back(node);
       }
     };
@@ -96,8 +97,10 @@ class Backward {
         if (input) reach(input.get());
 
     std::ranges::sort(leaves);
-    leaves.erase(std::unique(leaves.begin(), leaves.end()), leaves.end());
-    for (Node* const leaf : leaves) leaves_.push_back({Ref<Node>::share(leaf), {}});
+    for (Node* const leaf : leaves) {
+      if (leaves_.empty() || leaves_.back().leaf.get() != leaf) leaves_.push_back({Ref<Node>::share(leaf)});
+      ++leaves_.back().uses;
+    }
     const auto id = [](const Visit& visit) { return visit.node->id; };
     if (!std::ranges::is_sorted(visits_, std::greater(), id)) std::ranges::sort(visits_, std::greater(), id);
     std::size_t results = 0;
@@ -109,8 +112,9 @@ class Backward {
     if (inputs) prune(*inputs);
   }
 
-  // Propagates the given gradients of the outputs.
-  void run(const Tensors& outputs, Tensors&& gradients) {
+  // Propagates the given gradients of the outputs. With `receive`, each leaf's gradient is passed on as soon
+  // as no unfinished operation has the leaf as an input.
+  void run(const Tensors& outputs, Tensors&& gradients, const LeafGradient& receive = {}) {
     {
       const GradMode mode(record_);
       for (std::size_t i = 0; i < outputs.size(); ++i)
@@ -124,7 +128,7 @@ class Backward {
       // An operation that is only an input of grad() is kept for a later pass.
       if (find_slots(operation)) {
         if (std::ranges::any_of(flowed, &Tensor::defined)) apply(operation, flowed);
-        if (receive_) hand_out_leaves(operation);
+        if (receive) hand_out_leaves(operation, receive);
         if (!retain_) operation.spend();
       }
       if (!visit.wanted) std::ranges::fill(flowed, Tensor());
@@ -141,15 +145,6 @@ class Backward {
     }
     LeafEntry* const entry = entry_of(node);
     return entry ? &entry->gradient : nullptr;
-  }
-
-  // Passes on each leaf's gradient as soon as no unfinished operation has the leaf as an input.
-  void receive_early(const LeafGradient& receive) {
-    receive_ = &receive;
-    for (const Visit& visit : visits_)
-      for (const Ref<Node>& input : visit.operation().inputs)
-        if (input && input->kind == Node::Kind::leaf)
-          if (LeafEntry* const entry = entry_of(input.get())) ++entry->uses;
   }
 
   std::vector<LeafEntry>& leaves() { return leaves_; }
@@ -171,12 +166,11 @@ class Backward {
     return found != leaves_.end() && found->leaf.get() == leaf ? &*found : nullptr;
   }
 
-  void hand_out_leaves(const Operation& operation) {
+  void hand_out_leaves(const Operation& operation, const LeafGradient& receive) {
     for (const Ref<Node>& input : operation.inputs) {
-      if (!input || input->kind != Node::Kind::leaf) continue;
-      LeafEntry* const entry = entry_of(input.get());
+      LeafEntry* const entry = input ? entry_of(input.get()) : nullptr;
       if (entry && --entry->uses == 0 && entry->gradient.defined())
-        (*receive_)(static_cast<Leaf&>(*input), std::move(entry->gradient));
+        receive(static_cast<Leaf&>(*input), std::move(entry->gradient));
     }
   }
 
@@ -229,9 +223,8 @@ class Backward {
                                operation.name));
     if (count != given_.size())
       throw GraphError(message(
-          "backward of '{}': the rule gave {} gradient{} for {} input{}; give one per input, "
-          "undefined where there is none",
-          operation.name, count, count == 1 ? "" : "s", given_.size(), given_.size() == 1 ? "" : "s"));
+          "backward of '{}': the rule gave {} for {}; give one per input, undefined where there is none",
+          operation.name, counted(count, "gradient"), counted(given_.size(), "input")));
     for (std::size_t i = 0; i < slots_.size(); ++i)
       if (slots_[i] && given_[i].defined()) accumulate(*slots_[i], fitted(operation, i));
   }
@@ -271,7 +264,6 @@ class Backward {
   const bool retain_;
   const bool record_;
   const std::uint64_t run_;
-  const LeafGradient* receive_ = nullptr;
   std::vector<Visit> visits_;
   std::vector<LeafEntry> leaves_;  // sorted
   Tensors gradients_;              // gradients of the results of the collected operations
@@ -307,8 +299,7 @@ void backward(const Tensor& output, const Tensor& given, BackwardOptions options
   Tensors gradients{starting_gradient("backward", output, given, options.create_graph)};
   Backward walk("backward", options.retain_graph, options.create_graph);
   walk.collect({output});
-  if (receive) walk.receive_early(receive);
-  walk.run({output}, std::move(gradients));
+  walk.run({output}, std::move(gradients), receive);
   const GradMode mode(options.create_graph);
   for (LeafEntry& entry : walk.leaves()) {  // with `receive` only the output itself, if it is a leaf
     if (!entry.gradient.defined()) continue;

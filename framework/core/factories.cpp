@@ -4,7 +4,8 @@
 #include <cstring>
 #include <numeric>
 
-#include "retort/framework/base/random.hpp"
+#include "retort/framework/base/counted.hpp"
+#include "retort/framework/base/draws.hpp"
 
 namespace retort {
 namespace {
@@ -35,8 +36,8 @@ Tensor normal(const Shape& shape, DType dtype, Generator* generator) {
 
 void detail::check_value_count(std::size_t count, const Shape& shape) {
   if (static_cast<std::int64_t>(count) != element_count(shape))
-    throw ShapeError(message("tensor: {} values do not fill shape {}, which has {} elements", count, shape,
-                             element_count(shape)));
+    throw ShapeError(message("tensor: {} cannot fill shape {}, which has {}", detail::counted(count, "value"),
+                             shape, detail::counted(element_count(shape), "element")));
 }
 
 Tensor empty(const Shape& shape, DType dtype) { return detail::Access::make(Array(shape, dtype)); }

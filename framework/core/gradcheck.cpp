@@ -7,6 +7,7 @@
 
 #include "retort/framework/base/options.hpp"
 #include "retort/framework/base/random.hpp"
+#include "retort/framework/base/scoped.hpp"
 #include "retort/framework/base/thread_state.hpp"
 #include "retort/framework/core/engine.hpp"
 #include "retort/framework/core/op.hpp"

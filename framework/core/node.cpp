@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "retort/framework/base/pool.hpp"
 #include "retort/framework/base/thread_state.hpp"
 
 namespace retort::detail {

@@ -4,8 +4,8 @@
 #include <atomic>
 #include <cstdint>
 #include <mutex>
-#include <span>
 
+#include "retort/framework/base/fixed_array.hpp"
 #include "retort/framework/core/rule.hpp"
 
 namespace retort::detail {
@@ -16,8 +16,6 @@ class Node : public RefCounted {
   enum class Kind : std::uint8_t { leaf, operation, part };
   Node(Kind kind, const Tensor& value);
   virtual ~Node() { count_nodes(-1); }
-  static void* operator new(std::size_t bytes) { return pool_allocate(bytes); }
-  static void operator delete(void* node, std::size_t bytes) noexcept { pool_free(node, bytes); }
 
   const Kind kind;
   const DType dtype;  ///< element type of the tensor and of its gradient
@@ -36,21 +34,6 @@ class Leaf : public Node {
   explicit Leaf(const Tensor& value) : Node(Kind::leaf, value) {}
   std::mutex mutex;  ///< guards grad
   Tensor grad;
-};
-
-/// A fixed number of T, stored in the object itself up to `inline_count`.
-template <class T, std::size_t inline_count>
-class FixedArray : public std::span<T> {
- public:
-  explicit FixedArray(std::size_t n) : std::span<T>(n > inline_count ? new T[n] : inline_, n) {}
-  ~FixedArray() {
-    if (this->data() != inline_) delete[] this->data();
-  }
-  FixedArray(const FixedArray&) = delete;
-  FixedArray& operator=(const FixedArray&) = delete;
-
- private:
-  T inline_[inline_count];
 };
 
 /// A recorded operation.

@@ -9,7 +9,6 @@
 #include <type_traits>
 #include <utility>
 
-#include "retort/framework/base/pool.hpp"
 #include "retort/framework/core/tensor.hpp"
 
 namespace [[RETORT_EXPORT]] retort {
@@ -41,11 +40,8 @@ struct RuleBody : RefCounted {
   virtual ~RuleBody() = default;
   /// Returns the number of gradients that the rule returned.
   virtual std::size_t call(const RuleCall& call) = 0;
-  static void* operator new(std::size_t bytes) { return pool_allocate(bytes); }
-  static void operator delete(void* body, std::size_t bytes) noexcept { pool_free(body, bytes); }
   const bool wants_results;
 };
-inline void destroy(RuleBody* body) noexcept { delete body; }
 using Rule = Ref<RuleBody>;
 
 /// A callable `(g, needs)` or `(g, y, needs)` that returns one gradient per input: Tensors, a std::array of

@@ -27,12 +27,10 @@ struct Access;
 
 /// The shared state of Tensor handles: the array and, if it requires a gradient, the graph node.
 struct TensorImpl : RefCounted {
-  TensorImpl(Array values, Ref<Node> history) noexcept;
   ~TensorImpl();
   Array array;
   Ref<Node> node;
 };
-void destroy(TensorImpl* impl) noexcept;
 
 /// <retort/framework/xtensor.hpp> specialises this for numbers.
 template <class T>

@@ -1,8 +1,6 @@
 // The members of Tensor that need its graph node and so depend on headers above tensor.hpp.
 #include <mutex>
-#include <new>
 
-#include "retort/framework/base/pool.hpp"
 #include "retort/framework/core/array_ops.hpp"
 #include "retort/framework/core/engine.hpp"
 #include "retort/framework/core/node.hpp"
@@ -12,19 +10,11 @@
 namespace retort {
 namespace detail {
 
-TensorImpl::TensorImpl(Array values, Ref<Node> history) noexcept
-    : array(std::move(values)), node(std::move(history)) {}
 TensorImpl::~TensorImpl() = default;
-
-void destroy(TensorImpl* impl) noexcept {
-  impl->~TensorImpl();
-  pool_free(impl, sizeof(TensorImpl));
-}
 
 Tensor Access::make(Array array, Ref<Node> node) {
   Tensor tensor;
-  void* const memory = pool_allocate(sizeof(TensorImpl));
-  tensor.impl_ = Ref<TensorImpl>(new (memory) TensorImpl(std::move(array), std::move(node)));
+  tensor.impl_ = Ref<TensorImpl>(new TensorImpl{{}, std::move(array), std::move(node)});
   return tensor;
 }
 

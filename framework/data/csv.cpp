@@ -5,6 +5,7 @@
 #include <new>
 #include <span>
 
+#include "retort/framework/base/counted.hpp"
 #include "retort/framework/base/error.hpp"
 #include "retort/framework/core/factories.hpp"
 #include "retort/framework/data/csv_impl.hpp"
@@ -65,9 +66,8 @@ bool CsvRows::read_more() {
   begin_ = 0;
   const std::uint64_t left = input_.size() - read_;
   if (end_ >= longest_row)
-    input_.fail(
-        "line {} is longer than {} bytes, so much of it is not held in memory (is a quote not closed?)",
-        next_line_, longest_row);
+    input_.fail("line {} is longer than {}, so much of it is not held in memory (is a quote not closed?)",
+                next_line_, detail::counted(longest_row, "byte"));
   if (end_ == buffer_.size())
     buffer_.resize(end_ + static_cast<std::size_t>(std::min<std::uint64_t>(left, std::max(end_, chunk))));
   const auto count = static_cast<std::size_t>(std::min<std::uint64_t>(left, buffer_.size() - end_));
@@ -240,7 +240,7 @@ Batch CsvSource::fetch(std::span<const std::int64_t> rows) const {
     L* label = labels.fill<L>().data();
     for (const std::int64_t row : rows) {
       if (row < 0 || row >= size())
-        throw IndexError(message("CsvSource: row {} of a file of {} rows", row, size()));
+        throw IndexError(message("CsvSource: row {} of a file of {}", row, detail::counted(size(), "row")));
       const std::string_view text = state_->text_of(row, buffer);
       try {
         if (!table.encode(text, 0, input, *label)) state_->input.fail("changed while it was read");

@@ -6,6 +6,8 @@
 #include <limits>
 #include <type_traits>
 
+#include "retort/framework/base/counted.hpp"
+
 #include "retort/framework/data/csv_impl.hpp"
 
 namespace retort::detail {
@@ -107,7 +109,8 @@ void CsvTable::describe() {
   find_categorical();
   learns_means_ = options_.missing == CsvMissing::mean && options_.means.empty();
   if (!options_.means.empty() && options_.means.size() != columns_.size())
-    input_.fail("has {} columns, but {} means are given", columns_.size(), options_.means.size());
+    input_.fail("has {}, but {} means are given", detail::counted(columns_.size(), "column"),
+                options_.means.size());
 }
 
 // Names the character of the row that may be the delimiter.
@@ -142,7 +145,8 @@ void CsvTable::find_label() {
   if (options_.label_name.empty()) {
     label_ = options_.label_column + (options_.label_column < 0 ? columns : 0);
     if (label_ < 0 || label_ >= columns)
-      input_.fail("has {} columns, but the label column is {}", columns, options_.label_column);
+      input_.fail("has {}, but the label column is {}", detail::counted(columns, "column"),
+                  options_.label_column);
   } else {
     if (!header_)
       input_.fail("has no header, but the label column is given by name: {}",

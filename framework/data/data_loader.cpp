@@ -15,8 +15,11 @@
 #include <thread>
 #include <vector>
 
+#include "retort/framework/base/counted.hpp"
+#include "retort/framework/base/draws.hpp"
 #include "retort/framework/base/error.hpp"
 #include "retort/framework/base/threads.hpp"
+#include "retort/framework/core/state_checks.hpp"
 #include "retort/framework/data/shards_impl.hpp"
 
 namespace retort {
@@ -251,8 +254,8 @@ struct DataLoader::State {
     order_of = {0, -1, 0};
     order = options.shuffle ? random_permutation(rows, generator) : options.sampler.order(generator);
     if (static_cast<std::int64_t>(order.size()) != rows)
-      throw ValueError(
-          message("DataLoader: the sampler chose {} rows, but its size is {}", order.size(), rows));
+      throw ValueError(message("DataLoader: the sampler chose {}, but its size is {}",
+                               detail::counted(order.size(), "row"), rows));
     const std::int64_t most = source->size();
     for (const std::int64_t row : order)
       if (row < 0 || row >= most)
@@ -343,8 +346,8 @@ LoaderPosition DataLoader::position() const { return state_->position; }
 
 void DataLoader::set_position(const LoaderPosition& position) {
   if (position.epoch < 0 || position.batch < 0 || position.batch > state_->size)
-    throw ValueError(message("DataLoader: position is batch {} of epoch {}, but an epoch has {} batches",
-                             position.batch, position.epoch, state_->size));
+    throw ValueError(message("DataLoader: position is batch {} of epoch {}, but an epoch has {}",
+                             position.batch, position.epoch, detail::counted(state_->size, "batch")));
   state_->position = position;
   state_->in_pass = false;
 }
@@ -362,9 +365,8 @@ void DataLoader::load_state_dict(const StateDict& state) {
                       {{"seed", {1}}, {"epoch", {1}}, {"batch", {1}}, {"batches", {1}}});
   const auto number = [&](std::string_view name) { return state.at(name).item<std::int64_t>(); };
   if (number("batches") != size())
-    throw ValueError(
-        message("DataLoader::load_state_dict: the state is that of a loader with {} batches, not {}",
-                number("batches"), size()));
+    throw ValueError(message("DataLoader::load_state_dict: the state is that of a loader with {}, not {}",
+                             detail::counted(number("batches"), "batch"), size()));
   set_position({std::bit_cast<std::uint64_t>(number("seed")), number("epoch"), number("batch")});
 }
 

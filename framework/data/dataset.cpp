@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "retort/framework/base/counted.hpp"
 #include "retort/framework/base/error.hpp"
 #include "retort/framework/core/require.hpp"
 
@@ -71,7 +72,7 @@ Dataset::Dataset(const NamedTensors& tensors) {
 Batch Dataset::rows(std::span<const std::int64_t> indices) const {
   for (const std::int64_t index : indices)
     if (index < 0 || index >= size())
-      throw IndexError(message("Dataset: row {} of a dataset of {} rows", index, size()));
+      throw IndexError(message("Dataset: row {} of a dataset of {}", index, detail::counted(size(), "row")));
   Batch batch;
   if (all_.input.defined()) batch.input = gather_rows(all_.input, indices);
   if (all_.target.defined()) batch.target = gather_rows(all_.target, indices);
@@ -89,7 +90,8 @@ Dataset Dataset::subset(const std::vector<std::int64_t>& indices) const {
 
 Dataset Dataset::slice(std::int64_t begin, std::int64_t end) const {
   if (begin < 0 || end < begin || end > size())
-    throw IndexError(message("Dataset::slice: rows {} to {} of a dataset of {} rows", begin, end, size()));
+    throw IndexError(message("Dataset::slice: rows {} to {} of a dataset of {}", begin, end,
+                             detail::counted(size(), "row")));
   std::vector<std::int64_t> indices(static_cast<std::size_t>(end - begin));
   for (std::size_t i = 0; i < indices.size(); ++i) indices[i] = begin + static_cast<std::int64_t>(i);
   return subset(indices);

@@ -13,6 +13,7 @@
 #include <cstring>
 #include <vector>
 
+#include "retort/framework/base/counted.hpp"
 #include "retort/framework/base/error.hpp"
 #include "retort/framework/io/input_impl.hpp"
 
@@ -148,7 +149,7 @@ Header read_header(const Input& input, Stream& stream) {
     input.fail("is not an IDX file: it does not begin with two zero bytes");
   const auto dims = static_cast<std::size_t>(magic[3]);
   if (dims == 0 || dims > Shape::max_dims)
-    input.fail("states {} dimensions; 1 to {} can be read", dims, Shape::max_dims);
+    input.fail("states {}; 1 to {} can be read", detail::counted(dims, "dimension"), Shape::max_dims);
   Header header{element_type(input, static_cast<int>(magic[2]), dims), {}, 0};
   for (std::size_t i = 0; i < dims; ++i) {
     std::array<std::byte, 4> extent;
@@ -173,14 +174,15 @@ void read_elements(const Input& input, Stream& stream, const Header& header, Use
     const auto now = static_cast<std::size_t>(std::min<std::uint64_t>(chunk, header.bytes - done));
     const std::size_t got = stream.read(buffer.data(), now);
     if (got != now)
-      input.fail("truncated: shape {} takes {} bytes, but it has {}", header.shape, header.bytes, done + got);
+      input.fail("truncated: shape {} takes {}, but it has {}", header.shape,
+                 detail::counted(header.bytes, "byte"), done + got);
     use(buffer.data(), now / header.type.size, static_cast<std::size_t>(done / header.type.size));
     done += now;
   }
   std::byte extra;
   if (stream.read(&extra, 1) != 0)
-    input.fail("trailing bytes: it continues after the {} bytes that shape {} takes", header.bytes,
-               header.shape);
+    input.fail("trailing bytes: it continues after the {} that shape {} takes",
+               detail::counted(header.bytes, "byte"), header.shape);
 }
 
 // A header can state any size. Memory is allocated only after the data is known to exist: for a plain file by
@@ -192,14 +194,14 @@ void check_amount(const Input& input, const Stream& stream, const Header& header
   if (!stream.compressed()) {
     const std::uint64_t have = input.size() - 4 - 4 * header.shape.size();
     if (header.bytes > have)
-      input.fail("truncated: shape {} takes {} bytes, but it has {}", header.shape, header.bytes, have);
+      input.fail("truncated: shape {} takes {}, but it has {}", header.shape,
+                 detail::counted(header.bytes, "byte"), have);
     return;
   }
   if (needed > 40 * megabyte + 4 * header.bytes)
     input.fail(
-        "states {} bytes, which take {} as {}; this much is refused from a compressed file "
-        "(decompress it first)",
-        header.bytes, needed, header.type.dtype);
+        "states {}, which take {} as {}; this much is refused from a compressed file (decompress it first)",
+        detail::counted(header.bytes, "byte"), needed, header.type.dtype);
   if (needed <= megabyte + 16 * input.size()) return;
   Stream trial(input);
   read_header(input, trial);
@@ -243,8 +245,9 @@ Dataset load_set(const std::string& folder, const std::string& stem) {
                           labels.dtype(), labels.shape()),
                   labels_path);
   if (images.size(0) != labels.size(0))
-    throw IoError(message("load_idx_pair: {} holds {} images, but {} {} labels", images_path, images.size(0),
-                          labels_path, labels.size(0)),
+    throw IoError(message("load_idx_pair: {} holds {}, but {} {}", images_path,
+                          detail::counted(images.size(0), "image"), labels_path,
+                          detail::counted(labels.size(0), "label")),
                   labels_path);
   const Shape flat{images.size(0), images.size(1) * images.size(2)};
   return Dataset(detail::Access::make(detail::Access::array(images).reshaped(flat)), labels);

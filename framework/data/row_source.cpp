@@ -4,6 +4,7 @@
 #include <cmath>
 #include <typeinfo>
 
+#include "retort/framework/base/counted.hpp"
 #include "retort/framework/base/error.hpp"
 #include "retort/framework/base/random.hpp"
 #include "retort/framework/data/dataset.hpp"
@@ -66,8 +67,8 @@ Batch fetch_checked(std::string_view operation, const RowSource& source, std::sp
   if (!fits(batch.input) || !fits(batch.target) || !std::ranges::all_of(batch.others, [&](const auto& other) {
         return fits(other.second) || other.second.dim() == 0;
       }))
-    throw ShapeError(message("{}: fetch was asked for {} row{} but returned {}", operation, rows.size(),
-                             rows.size() == 1 ? "" : "s", shapes_of(batch)));
+    throw ShapeError(message("{}: fetch was asked for {} but returned {}", operation,
+                             counted(rows.size(), "row"), shapes_of(batch)));
   return batch;
 }
 
@@ -92,7 +93,7 @@ RowSubset::RowSubset(detail::SourceHandle source, const std::vector<std::int64_t
   const std::int64_t size = source_->size();
   for (const std::int64_t row : rows)
     if (row < 0 || row >= size)
-      throw IndexError(message("RowSubset: row {} of a source of {} rows", row, size));
+      throw IndexError(message("RowSubset: row {} of a source of {}", row, detail::counted(size, "row")));
 }
 
 Batch RowSubset::fetch(std::span<const std::int64_t> rows) const {
@@ -101,7 +102,7 @@ Batch RowSubset::fetch(std::span<const std::int64_t> rows) const {
   chosen.reserve(rows.size());
   for (const std::int64_t row : rows) {
     if (row < 0 || row >= size())
-      throw IndexError(message("RowSubset: row {} of a subset of {} rows", row, size()));
+      throw IndexError(message("RowSubset: row {} of a subset of {}", row, detail::counted(size(), "row")));
     chosen.push_back(own[static_cast<std::size_t>(row)]);
   }
   return source_->fetch(chosen);

@@ -6,6 +6,7 @@
 #include <memory>
 #include <numeric>
 
+#include "retort/framework/base/counted.hpp"
 #include "retort/framework/base/error.hpp"
 #include "retort/framework/base/options.hpp"
 #include "retort/framework/core/factories.hpp"
@@ -59,8 +60,9 @@ Sampler weighted_sampler(const Tensor& weights, const WeightedSamplerOptions& op
   const std::int64_t size = options.size.value_or(weights.size());
   const std::int64_t positive = std::ranges::count_if(*numbers, [](double weight) { return weight > 0; });
   if (size < 0 || positive == 0 || (!options.replacement && positive < size))
-    throw ValueError(message("weighted_sampler: {} rows cannot be drawn from {} of positive weight{}", size,
-                             positive, options.replacement ? "" : " without replacement"));
+    throw ValueError(message("weighted_sampler: {} cannot be drawn from {} of positive weight{}",
+                             detail::counted(size, "row"), positive,
+                             options.replacement ? "" : " without replacement"));
   if (!options.replacement)
     return {size, [=](Generator& generator) { return without_replacement(*numbers, size, generator); }};
   std::partial_sum(numbers->begin(), numbers->end(), numbers->begin());
@@ -104,7 +106,8 @@ Tensor class_counts(const Tensor& labels, std::int64_t classes) {
   detail::require_defined("class_counts", "labels", labels);
   constexpr std::int64_t most = std::numeric_limits<std::int32_t>::max();
   if (classes < 1 || classes > most)
-    throw ValueError(message("class_counts: {} classes; there must be between 1 and {}", classes, most));
+    throw ValueError(
+        message("class_counts: {}; there must be between 1 and {}", detail::counted(classes, "class"), most));
   if (labels.dtype() != DType::int64)
     throw TypeError(message("class_counts: labels are {}; they must be int64", labels.dtype()));
   std::vector<std::int64_t> counts(static_cast<std::size_t>(classes));

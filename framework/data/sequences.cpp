@@ -4,6 +4,7 @@
 #include <array>
 #include <numeric>
 
+#include "retort/framework/base/counted.hpp"
 #include "retort/framework/base/error.hpp"
 #include "retort/framework/core/engine.hpp"
 #include "retort/framework/data/dataset.hpp"
@@ -12,8 +13,6 @@ namespace retort {
 namespace {
 
 constexpr std::array<std::string_view, 4> reserved{"input", "lengths", "mask", "positions"};
-
-const char* plural(std::int64_t count) { return count == 1 ? "" : "s"; }
 
 }  // namespace
 
@@ -37,10 +36,9 @@ SequenceDataset::SequenceDataset(const std::vector<std::vector<std::int64_t>>& s
       throw ValueError(message("SequenceDataset: the name '{}' is empty or given twice", name));
     if (!tensor.defined()) throw ValueError(message("SequenceDataset: the tensor '{}' is undefined", name));
     if (tensor.dim() == 0 || tensor.size(0) != size())
-      throw ShapeError(message(
-          "SequenceDataset: '{}' has {} for {} sequence{}", name,
-          tensor.dim() == 0 ? "shape ()" : message("{} row{}", tensor.size(0), plural(tensor.size(0))),
-          size(), plural(size())));
+      throw ShapeError(message("SequenceDataset: '{}' has {} for {}", name,
+                               tensor.dim() == 0 ? "shape ()" : detail::counted(tensor.size(0), "row"),
+                               detail::counted(size(), "sequence")));
   }
 }
 

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "retort/framework/base/counted.hpp"
+#include "retort/framework/base/draws.hpp"
 #include "retort/framework/base/error.hpp"
 #include "retort/framework/base/options.hpp"
 #include "retort/framework/core/require.hpp"
@@ -172,7 +174,8 @@ Tensor mix_rows(const Tensor& x, const std::vector<double>& lambda, const std::v
 
 BatchTransform random_shift(std::int64_t pixels) {
   if (pixels < 0)
-    throw ValueError(message("random_shift: {} pixels; the number must not be negative", pixels));
+    throw ValueError(
+        message("random_shift: {}; the number must not be negative", detail::counted(pixels, "pixel")));
   return [pixels](Batch batch, Generator& generator) {
     const auto draw = [&](std::int64_t, const ImageShape& shape) {
       return draw_move(pixels, shape, generator);
@@ -249,10 +252,9 @@ BatchTransform cutout(std::int64_t size) {
 
 BatchTransform normalize(std::vector<double> mean, std::vector<double> std) {
   if (mean.empty() || mean.size() != std.size())
-    throw ValueError(
-        message("normalize: {} means and {} standard deviations are given; their numbers must "
-                "be equal and at least 1",
-                mean.size(), std.size()));
+    throw ValueError(message(
+        "normalize: {} and {} standard deviations are given; their numbers must be equal and at least 1",
+        detail::counted(mean.size(), "mean"), std.size()));
   for (const double each : mean) detail::require_finite("normalize", "a mean", each);
   for (const double each : std)
     if (!(each > 0)) throw ValueError(message("normalize: standard deviation {} is not above 0", each));

@@ -9,6 +9,7 @@
 #include <iterator>
 #include <vector>
 
+#include "retort/framework/base/counted.hpp"
 #include "retort/framework/base/threads.hpp"
 #include "retort/framework/base/version.hpp"
 #include "retort/framework/data/row_source.hpp"
@@ -89,9 +90,8 @@ std::string difference(int rank, const ModelReport& own, const ModelReport& firs
         "machine",
         rank);
   if (own.shards != first.shards)
-    return message(
-        "DataParallel: rank {} has {} shards, but rank 0 has {}; .shards must be the same on every rank",
-        rank, std::size_t{own.shards}, std::size_t{first.shards});
+    return message("DataParallel: rank {} has {}, but rank 0 has {}; .shards must be the same on every rank",
+                   rank, detail::counted(std::size_t{own.shards}, "shard"), std::size_t{first.shards});
   if (own.structure != first.structure) return structure_difference(rank, lines, first_lines);
   return message(
       "DataParallel: the initial values on rank {} differ from those on rank 0; call manual_seed with the "

@@ -12,6 +12,7 @@
 #include <thread>
 #include <vector>
 
+#include "retort/framework/base/counted.hpp"
 #include "retort/framework/base/threads.hpp"
 #include "retort/framework/core/factories.hpp"
 #include "retort/framework/distributed/transport_impl.hpp"
@@ -100,10 +101,10 @@ void combine(const T* left, const T* right, T* out, std::int64_t n, ReduceOp op)
 Communicator::Communicator(int argc, char** argv) : exceptions_(std::uncaught_exceptions()) {
   const int launched = launched_processes();
   if (launched > 1 && !detail::has_mpi())
-    throw Error(
-        message("Communicator: a launcher has started {} processes, but this build of Retort has no MPI; "
-                "install MPI and build again with -DRETORT_MPI=ON",
-                launched));
+    throw Error(message(
+        "Communicator: a launcher has started {}, but this build of Retort has no MPI; install MPI and "
+        "build again with -DRETORT_MPI=ON",
+        detail::counted(launched, "process")));
   if (exists.exchange(true))
     throw Error("Communicator: there is one already; make one, at the beginning of main");
   if (launched == 0 || !detail::has_mpi()) return;

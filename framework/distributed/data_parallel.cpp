@@ -11,9 +11,11 @@
 #include <thread>
 #include <unordered_map>
 
-#include "retort/framework/base/random.hpp"
+#include "retort/framework/base/counted.hpp"
+#include "retort/framework/base/draws.hpp"
 #include "retort/framework/core/engine.hpp"
 #include "retort/framework/core/node.hpp"
+#include "retort/framework/core/state_checks.hpp"
 #include "retort/framework/core/state_dict.hpp"
 #include "retort/framework/distributed/agreement_impl.hpp"
 #include "retort/framework/distributed/exchange_impl.hpp"
@@ -42,8 +44,8 @@ std::int64_t rows_of(const Batch& batch) {
                   name));
     if (rows >= 0 && tensor.size(0) != rows)
       throw ShapeError(
-          message("DataParallel::backward: the batch's '{}' has {} rows, but another of its tensors {}", name,
-                  tensor.size(0), rows));
+          message("DataParallel::backward: the batch's '{}' has {}, but another of its tensors {}", name,
+                  detail::counted(tensor.size(0), "row"), rows));
     rows = tensor.size(0);
   };
   count("input", batch.input);
@@ -419,7 +421,8 @@ class DataParallel::Step {
 DataParallel::DataParallel(Module& model, const Communicator& world, DataParallelOptions options)
     : world_(world), options_(options), state_(nullptr) {
   if (options_.shards < 1)
-    throw ValueError(message("DataParallel: {} shards; there must be at least 1", options_.shards));
+    throw ValueError(
+        message("DataParallel: {}; there must be at least 1", detail::counted(options_.shards, "shard")));
   if (options_.bucket_bytes < 1024 || options_.bucket_bytes > 1 << 30)
     throw ValueError(
         message("DataParallel: bucket_bytes is {}; it must be from 1024 to 2^30", options_.bucket_bytes));
@@ -427,8 +430,8 @@ DataParallel::DataParallel(Module& model, const Communicator& world, DataParalle
   if (world.size() > options_.shards && world.rank() == 0)
     detail::warn_once(
         "DataParallel: idle ranks",
-        message("DataParallel: {} ranks share {} shards, so that some do nothing; raise .shards",
-                world.size(), options_.shards));
+        message("DataParallel: {} share {}, so that some do nothing; raise .shards",
+                detail::counted(world.size(), "rank"), detail::counted(options_.shards, "shard")));
   state_ = new State{.parameters = model.parameters(), .buffers = model.buffers()};
 }
 

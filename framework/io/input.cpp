@@ -8,6 +8,8 @@
 #include <new>
 #include <system_error>
 
+#include "retort/framework/base/counted.hpp"
+
 #include "retort/framework/io/input_impl.hpp"
 
 namespace retort::detail {
@@ -36,7 +38,8 @@ Input::~Input() {
 
 void Input::read(std::uint64_t offset, void* to, std::size_t count) const {
   if (offset > size_ || count > size_ - offset)
-    fail("truncated: {} bytes are needed at byte {}, but the file has {}", count, offset, size_);
+    fail("truncated: a part of {} is needed at byte {}, but the file has {}", counted(count, "byte"), offset,
+         size_);
   if (descriptor_ < 0) {
     if (count > 0) std::memcpy(to, bytes_.data() + offset, count);
     return;

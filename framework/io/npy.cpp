@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "retort/framework/base/counted.hpp"
 #include "retort/framework/io/atomic_file.hpp"
 #include "retort/framework/io/convert_impl.hpp"
 #include "retort/framework/io/npy_impl.hpp"
@@ -175,7 +176,7 @@ Header read_header(NpyStream& stream) {
   stream.read(start.data(), known);
   if (!std::string_view(start.data(), known).starts_with(magic))
     stream.fail("is not a .npy file: it does not begin with \\x93NUMPY");
-  if (known < start.size()) stream.fail("truncated: it ends after {} bytes", known);
+  if (known < start.size()) stream.fail("truncated: it ends after {}", detail::counted(known, "byte"));
   const int version = static_cast<unsigned char>(start[6]);
   const int minor = static_cast<unsigned char>(start[7]);
   if (version < 1 || version > 3 || minor != 0)
@@ -183,7 +184,8 @@ Header read_header(NpyStream& stream) {
   std::uint32_t length = 0;
   stream.read(&length, version == 1 ? 2 : 4);
   if (length > max_header)
-    stream.fail("states a header of {} bytes; at most {} are accepted", std::size_t{length}, max_header);
+    stream.fail("states a header of {}; at most {} are accepted",
+                detail::counted(std::size_t{length}, "byte"), max_header);
   std::string text(length, '\0');
   stream.read(text.data(), text.size());
   Header header;
@@ -213,7 +215,8 @@ Array in_c_order(const Array& from, Array to) {
 }  // namespace
 
 void detail::NpyStream::read(void* to, std::size_t count) {
-  if (count > left_) fail("truncated: {} more bytes were expected, but it has {}", count, left_);
+  if (count > left_)
+    fail("truncated: a part of {} was expected, but it has {}", counted(count, "byte"), left_);
   read_(to, count);
   left_ -= count;
 }
@@ -225,9 +228,9 @@ Tensor detail::read_npy(NpyStream& stream) {
   if (!bytes || !detail::byte_count(header.shape, size_of(type.dtype)))
     stream.fail("has the impossible shape {}", header.shape);
   if (*bytes != stream.left())
-    stream.fail("{}shape {} of '{}' takes {} bytes, but it has {}",
-                *bytes > stream.left() ? "truncated: " : "trailing bytes: ", header.shape, type.name, *bytes,
-                stream.left());
+    stream.fail("{}shape {} of '{}' takes {}, but it has {}",
+                *bytes > stream.left() ? "truncated: " : "trailing bytes: ", header.shape, type.name,
+                detail::counted(*bytes, "byte"), stream.left());
   Array array = stream.allocate(header.shape, type.dtype);
   auto* to = static_cast<std::byte*>(array.write());
   if (type.size == size_of(type.dtype) && !header.big_endian) {

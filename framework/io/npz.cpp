@@ -12,6 +12,7 @@
 #include <cstring>
 #include <vector>
 
+#include "retort/framework/base/counted.hpp"
 #include "retort/framework/io/atomic_file.hpp"
 #include "retort/framework/io/npy_impl.hpp"
 
@@ -133,7 +134,8 @@ void check_entry(const Input& input, Entry& entry) {
   if (entry.data > input.size() || entry.packed > input.size() - entry.data)
     input.fail("{} is truncated", entry.shown());
   if (entry.method == stored ? entry.packed != entry.size : entry.size / largest_ratio > entry.packed)
-    input.fail("{} states {} bytes, which {} bytes cannot hold", entry.shown(), entry.size, entry.packed);
+    input.fail("{} states {}, which {} cannot hold", entry.shown(), detail::counted(entry.size, "byte"),
+               detail::counted(entry.packed, "byte"));
 }
 
 std::vector<Entry> read_directory(const Input& input) {
@@ -208,7 +210,9 @@ class EntryBytes {
       zlib_.next_out = &extra;
       zlib_.avail_out = 1;
       while (!ended_ && zlib_.avail_out > 0) step();
-      if (!ended_) input_.fail("{} holds more than the {} bytes that it states", entry_.shown(), entry_.size);
+      if (!ended_)
+        input_.fail("{} holds more than the {} that it states", entry_.shown(),
+                    detail::counted(entry_.size, "byte"));
     }
     if (crc_ != entry_.crc) input_.fail("{} is damaged: its checksum does not match", entry_.shown());
   }

@@ -18,21 +18,24 @@
 #include <numeric>
 #include <optional>
 
-#include <nlohmann/json.hpp>
-
+#include "retort/framework/base/counted.hpp"
 #include "retort/framework/io/atomic_file.hpp"
 #include "retort/framework/io/convert_impl.hpp"
 #include "retort/framework/io/input_impl.hpp"
+#include "retort/framework/io/json_impl.hpp"
 
 namespace retort {
 namespace {
 
 using detail::Input;
+using detail::Json;
 using detail::shown_name;
 
 constexpr std::uint64_t max_header = 100'000'000;
 constexpr std::size_t max_entries = 16'384;  // a StateDict looks names up one by one
-constexpr std::size_t chunk = 16'384;        // elements converted at a time
+constexpr detail::JsonLimits header_limits{.depth = 100, .parts = 1'000'000};
+constexpr const char* metadata_name = "__metadata__";
+constexpr std::size_t chunk = 16'384;  // elements converted at a time
 
 // ---- element types --------------------------------------------------------------------------------------
 
@@ -79,168 +82,104 @@ struct Header {
   std::uint64_t data = 0;  // its offset in the file
 };
 
-// Processes the header's tokens as they are parsed; no document is built. Throws on anything unexpected.
-class HeaderParser final : public nlohmann::json::json_sax_t {
- public:
-  HeaderParser(const Input& input, Header& header) : input_(input), header_(header) {}
+std::string_view kind_of(const Json& value) {
+  switch (value.type()) {
+    case Json::value_t::object: return "an object";
+    case Json::value_t::array: return "an array";
+    case Json::value_t::string: return "a string";
+    case Json::value_t::boolean: return "a boolean";
+    case Json::value_t::null: return "null";
+    case Json::value_t::number_unsigned: return "a number";
+    case Json::value_t::number_integer: return "a negative number";
+    default: return "a number that is no integer of 64 bits";
+  }
+}
 
-  bool start_object(std::size_t) override {
-    if (ignored(1)) return true;
-    if (depth_ > 1) unexpected("an object");
-    if (depth_ == 1) {
-      in_metadata_ = begins_metadata();
-      seen_fields_.fill(false);
+// Reads the description of one tensor.
+class EntryReader {
+ public:
+  EntryReader(const Input& input, const std::string& name) : input_(input) { entry_.name = name; }
+
+  Entry read(const Json& value) {
+    require_object(value);
+    for (const auto& [key, field] : value.get_ref<const Json::object_t&>()) {
+      const auto known = std::ranges::find(fields, key);
+      if (known == fields.end()) continue;
+      const Json*& given = given_[static_cast<std::size_t>(known - fields.begin())];
+      if (std::exchange(given, &field)) fail("has the field {} twice", shown_name(key));
     }
-    ++depth_;
-    return true;
+    for (std::size_t i = 0; i < fields.size(); ++i)
+      if (!given_[i]) fail("has no {}", fields[i]);
+    if (!given_[dtype]->is_string()) unexpected(dtype, *given_[dtype]);
+    entry_.dtype = given_[dtype]->get_ref<const std::string&>();
+    const auto type = std::ranges::find(stored_types, entry_.dtype, &StoredType::name);
+    entry_.type = type == stored_types.end() ? nullptr : &*type;
+    read_shape();
+    read_range();
+    return std::move(entry_);
   }
-  bool end_object() override {
-    if (ignored(-1)) return true;
-    if (--depth_ == 1 && !in_metadata_) finish_entry();
-    return true;
-  }
-  bool key(string_t& name) override {
-    if (ignoring_) return true;
-    if (depth_ == 1) {
-      entry_ = Entry{};
-      entry_.name = std::move(name);
-    } else if (in_metadata_) {
-      check_count(header_.metadata.size());
-      header_.metadata.emplace_back(std::move(name), std::string());
-    } else {
-      const auto found = std::find(fields.begin(), fields.end(), name);
-      ignoring_ = found == fields.end();
-      if (ignoring_) return true;
-      field_ = static_cast<std::size_t>(found - fields.begin());
-      if (seen_fields_[field_]) fail_entry("has the field {} twice", shown_name(name));
-      seen_fields_[field_] = true;
-    }
-    return true;
-  }
-  bool start_array(std::size_t) override {
-    if (ignored(1)) return true;
-    if (depth_ != 2 || in_metadata_ || field_ == dtype) unexpected("an array");
-    ++depth_;
-    offsets_ = 0;
-    return true;
-  }
-  bool end_array() override {
-    if (ignored(-1)) return true;
-    --depth_;
-    if (field_ == data_offsets && offsets_ != 2) fail_entry("has {} data_offsets instead of 2", offsets_);
-    return true;
-  }
-  bool string(string_t& text) override {
-    if (ignored()) return true;
-    if (depth_ != 2 || (!in_metadata_ && field_ != dtype)) unexpected("a string");
-    if (in_metadata_) {
-      header_.metadata.back().second = std::move(text);
-    } else {
-      const auto found = std::find_if(stored_types.begin(), stored_types.end(),
-                                      [&](const StoredType& type) { return type.name == text; });
-      entry_.type = found == stored_types.end() ? nullptr : &*found;
-      entry_.dtype = std::move(text);
-    }
-    return true;
-  }
-  bool number_unsigned(number_unsigned_t number) override {
-    if (ignored()) return true;
-    if (depth_ != 3) unexpected("a number");
-    if (field_ == shape) {
-      if (number > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()))
-        fail_entry("has an extent that is too large");
-      if (entry_.shape.size() == Shape::max_dims) fail_entry("has more than {} dimensions", Shape::max_dims);
-      entry_.shape.push_back(static_cast<std::int64_t>(number));
-    } else {
-      if (offsets_ == 2) fail_entry("has more than 2 data_offsets");
-      entry_.range[offsets_++] = number;
-    }
-    return true;
-  }
-  bool number_integer(number_integer_t) override { return ignored() || unexpected("a negative number"); }
-  bool number_float(number_float_t, const string_t&) override {
-    return ignored() || unexpected("a number that is no integer of 64 bits");
-  }
-  bool boolean(bool) override { return ignored() || unexpected("a boolean"); }
-  bool null() override { return ignored() || (depth_ == 1 && begins_metadata()) || unexpected("null"); }
-  bool binary(binary_t&) override { unexpected("binary data"); }
-  bool parse_error(std::size_t position, const std::string&, const nlohmann::json::exception&) override {
-    input_.fail("the header is not valid JSON at its byte {}", position);
+  void require_object(const Json& value) const {
+    if (!value.is_object()) fail("has {} instead of an object", kind_of(value));
   }
 
  private:
   enum Field : std::size_t { dtype, shape, data_offsets };
   static constexpr std::array<std::string_view, 3> fields{"dtype", "shape", "data_offsets"};
 
-  void finish_entry() {
-    for (std::size_t i = 0; i < fields.size(); ++i)
-      if (!seen_fields_[i]) fail_entry("has no {}", fields[i]);
-    const auto bytes = detail::byte_count(entry_.shape, entry_.type ? entry_.type->size : 1);
-    if (!bytes) fail_entry("has the impossible shape {}", entry_.shape);
-    const auto [begin, end] = entry_.range;
-    if (end < begin || (entry_.type && end - begin != *bytes))
-      fail_entry("has shape {} of {}, which takes {} bytes, but its data_offsets are [{}, {}]", entry_.shape,
-                 entry_.type ? entry_.type->name : "an unsupported type", *bytes, begin, end);
-    check_count(header_.entries.size());
-    header_.entries.push_back(std::move(entry_));
+  void read_shape() {
+    for (const std::uint64_t extent : numbers(shape)) {
+      if (extent > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()))
+        fail("has an extent that is too large");
+      if (entry_.shape.size() == Shape::max_dims) fail("has more than {} dimensions", Shape::max_dims);
+      entry_.shape.push_back(static_cast<std::int64_t>(extent));
+    }
   }
-
-  void check_count(std::size_t count) const {
-    if (count == max_entries) input_.fail("has more than {} entries", max_entries);
+  void read_range() {
+    const std::vector<std::uint64_t> offsets = numbers(data_offsets);
+    if (offsets.size() > 2) fail("has more than 2 data_offsets");
+    if (offsets.size() < 2) fail("has {} data_offsets instead of 2", offsets.size());
+    const auto [begin, end] = entry_.range = {offsets[0], offsets[1]};
+    const auto bytes = detail::byte_count(entry_.shape, entry_.type ? entry_.type->size : 1);
+    if (!bytes) fail("has the impossible shape {}", entry_.shape);
+    if (end < begin || (entry_.type && end - begin != *bytes))
+      fail("has shape {} of {}, which takes {}, but its data_offsets are [{}, {}]", entry_.shape,
+           entry_.type ? entry_.type->name : "an unsupported type", detail::counted(*bytes, "byte"), begin,
+           end);
+  }
+  std::vector<std::uint64_t> numbers(Field field) const {
+    if (!given_[field]->is_array()) unexpected(field, *given_[field]);
+    std::vector<std::uint64_t> values;
+    for (const Json& number : *given_[field]) {
+      if (!number.is_number_unsigned()) unexpected(field, number);
+      values.push_back(number.get<std::uint64_t>());
+    }
+    return values;
+  }
+  [[noreturn]] void unexpected(Field field, const Json& value) const {
+    fail("has {} in its {}", kind_of(value), fields[field]);
   }
   template <class... Args>
-  [[noreturn]] void fail_entry(detail::Format<std::type_identity_t<Args>...> format,
-                               const Args&... args) const {
+  [[noreturn]] void fail(detail::Format<std::type_identity_t<Args>...> format, const Args&... args) const {
     input_.fail("entry {} {}", shown_name(entry_.name), detail::formatted(format.text, args...));
-  }
-  // Returns true if the token is part of an ignored field's value; `change` is the token's change of depth in
-  // it.
-  bool ignored(int change = 0) {
-    if (!ignoring_) return false;
-    ignored_depth_ += change;
-    ignoring_ = ignored_depth_ > 0;
-    return true;
-  }
-  // True if the value that begins at depth 1 is the metadata.
-  bool begins_metadata() {
-    if (entry_.name != "__metadata__") return false;
-    if (std::exchange(seen_metadata_, true)) input_.fail("has the entry '__metadata__' twice");
-    return true;
-  }
-  [[noreturn]] bool unexpected(std::string_view what) const {
-    if (depth_ > 1 && in_metadata_)
-      input_.fail("the metadata {} is {}, not a string", shown_name(header_.metadata.back().first), what);
-    fail_entry("has {}{}{}", what, depth_ == 1 ? " instead of an object" : " in its ",
-               depth_ == 1 ? "" : fields[field_]);
   }
 
   const Input& input_;
-  Header& header_;
   Entry entry_;
-  int depth_ = 0;
-  bool in_metadata_ = false;
-  bool seen_metadata_ = false;
-  bool ignoring_ = false;
-  std::int64_t ignored_depth_ = 0;
-  std::size_t field_ = dtype;
-  std::array<bool, 3> seen_fields_{};
-  std::size_t offsets_ = 0;
+  std::array<const Json*, 3> given_{};
 };
 
-// Returns a name that occurs twice, if any.
-template <class Entries, class Name>
-const std::string* find_duplicate(const Entries& entries, Name name) {
-  std::vector<const std::string*> names;
-  names.reserve(entries.size());
-  for (const auto& entry : entries) names.push_back(&name(entry));
-  std::sort(names.begin(), names.end(), [](const std::string* a, const std::string* b) { return *a < *b; });
-  const auto twice = std::adjacent_find(names.begin(), names.end(),
-                                        [](const std::string* a, const std::string* b) { return *a == *b; });
-  return twice == names.end() ? nullptr : *twice;
-}
-
-const std::string* find_duplicate_key(const Metadata& metadata) {
-  return find_duplicate(metadata, [](const auto& pair) -> const std::string& { return pair.first; });
+Metadata read_metadata(const Input& input, const Json& value) {
+  Metadata metadata;
+  if (value.is_null()) return metadata;
+  EntryReader(input, metadata_name).require_object(value);
+  for (const auto& [key, text] : value.get_ref<const Json::object_t&>()) {
+    if (!text.is_string()) input.fail("the metadata {} is {}, not a string", shown_name(key), kind_of(text));
+    metadata.emplace_back(key, text.get_ref<const std::string&>());
+  }
+  if (metadata.size() > max_entries) input.fail("has more than {} entries", max_entries);
+  if (const std::string* twice = detail::repeated_key(metadata))
+    input.fail("has the metadata {} twice", shown_name(*twice));
+  return metadata;
 }
 
 void check_ranges(const Input& input, const Header& header) {
@@ -258,33 +197,46 @@ void check_ranges(const Input& input, const Header& header) {
   }
   const std::uint64_t length = input.size() - header.data;
   if (end != length)
-    input.fail("{}its entries take {} bytes of data, but it has {}",
-               end > length ? "truncated: " : "trailing bytes: ", end, length);
+    input.fail("{}its entries take {} of data, but it has {}",
+               end > length ? "truncated: " : "trailing bytes: ", detail::counted(end, "byte"), length);
 }
 
 Header read_header(const Input& input) {
   std::uint64_t length = 0;
   input.read(0, &length, sizeof(length));
   if (length > max_header)
-    input.fail("states a header of {} bytes; at most {} are allowed (is it a safetensors file?)", length,
-               max_header);
+    input.fail("states a header of {}; at most {} are allowed (is it a safetensors file?)",
+               detail::counted(length, "byte"), max_header);
   if (length > input.size() - sizeof(length))
-    input.fail("truncated: states a header of {} bytes, but has {}", length, input.size() - sizeof(length));
+    input.fail("truncated: states a header of {}, but has {}", detail::counted(length, "byte"),
+               input.size() - sizeof(length));
   std::string text(length, '\0');
   input.read(sizeof(length), text.data(), text.size());
-  // The parser would skip a byte order mark and treat NUL as the end.
+  // The parser would skip a byte order mark.
   if (text.empty() || text.front() != '{') input.fail("the header does not begin with '{'");
-  if (text.find('\0') != std::string::npos) input.fail("the header contains a NUL byte");
+  Json json;
+  try {
+    json = detail::parse_strict(text, header_limits);
+  } catch (const detail::JsonError& error) {
+    input.fail("the header is not valid JSON at its byte {}: {}", error.byte, shown_name(error.what()));
+  } catch (const ValueError& error) {
+    input.fail("the header {}", error.what());
+  }
 
   Header header;
   header.data = sizeof(length) + length;
-  HeaderParser parser(input, header);
-  nlohmann::json::sax_parse(text, &parser);
-  const std::string* twice =
-      find_duplicate(header.entries, [](const Entry& entry) -> const std::string& { return entry.name; });
-  if (twice) input.fail("has the entry {} twice", shown_name(*twice));
-  twice = find_duplicate_key(header.metadata);
-  if (twice) input.fail("has the metadata {} twice", shown_name(*twice));
+  const auto& members = json.get_ref<const Json::object_t&>();
+  if (const std::string* twice = detail::repeated_key(members))
+    input.fail("has the entry {} twice", shown_name(*twice));
+  for (const auto& [name, value] : members) {
+    if (name == metadata_name) {
+      header.metadata = read_metadata(input, value);
+    } else if (header.entries.size() == max_entries) {
+      input.fail("has more than {} entries", max_entries);
+    } else {
+      header.entries.push_back(EntryReader(input, name).read(value));
+    }
+  }
   check_ranges(input, header);
   return header;
 }
@@ -366,8 +318,8 @@ void check_int32(const std::string& name, const Tensor& tensor) {
 
 std::string json_string(const std::string& text) {
   try {
-    return nlohmann::json(text).dump();
-  } catch (const nlohmann::json::exception&) {
+    return Json(text).dump();
+  } catch (const Json::exception&) {
     throw ValueError(message("save_safetensors: the name or text {} is not valid UTF-8", shown_name(text)));
   }
 }
@@ -396,12 +348,12 @@ void save_safetensors(const std::string& path, const StateDict& tensors, const M
   if (tensors.size() > max_entries || metadata.size() > max_entries)
     throw ValueError(message("save_safetensors: {} entries are given; a file holds at most {}",
                              std::max(tensors.size(), metadata.size()), max_entries));
-  if (const std::string* twice = find_duplicate_key(metadata))
+  if (const std::string* twice = detail::repeated_key(metadata))
     throw ValueError(message("save_safetensors: the metadata {} is given twice", shown_name(*twice)));
 
   std::vector<Written> written;
   for (const auto& [name, tensor] : tensors) {
-    if (name == "__metadata__")
+    if (name == metadata_name)
       throw ValueError(
           "save_safetensors: no tensor can be named '__metadata__'; pass metadata as the third argument");
     if (!tensor.defined())
@@ -443,8 +395,8 @@ void save_safetensors(const std::string& path, const StateDict& tensors, const M
   header.resize((header.size() + 7) / 8 * 8, ' ');
   const std::uint64_t length = header.size();
   if (length > max_header)
-    throw ValueError(message("save_safetensors: names and metadata take {} bytes; the format allows {}",
-                             length, max_header));
+    throw ValueError(message("save_safetensors: names and metadata take {}; the format allows {}",
+                             detail::counted(length, "byte"), max_header));
 
   AtomicFile file("save_safetensors", path);
   file.write(std::as_bytes(std::span(&length, 1)));

@@ -8,6 +8,7 @@
 #include <optional>
 #include <vector>
 
+#include "retort/framework/base/counted.hpp"
 #include "retort/framework/core/compute.hpp"
 #include "retort/framework/core/engine.hpp"
 #include "retort/framework/ops/elementwise.hpp"
@@ -56,8 +57,8 @@ std::string fault_of(const SparseTeacher& teacher, double slack) {
                    log_probs.shape());
   const Index kept = indices.size(-1);
   if (kept < 1 || kept > teacher.classes)
-    return message("{} classes per row are kept; it must be between 1 and the {} classes", kept,
-                   teacher.classes);
+    return message("it keeps {} per row; that must be between 1 and {}, the number of classes",
+                   detail::counted(kept, "class"), teacher.classes);
   const auto values = log_probs.values<double>(),
              tails = teacher.log_tail.defined() ? teacher.log_tail.values<double>() : std::vector<double>();
   const auto classes = indices.data<std::int64_t>();

@@ -4,6 +4,7 @@
 #include <numeric>
 #include <vector>
 
+#include "retort/framework/base/draws.hpp"
 #include "retort/framework/base/threads.hpp"
 #include "retort/framework/kernels/tiles_impl.hpp"
 

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 
+#include "retort/framework/base/counted.hpp"
 #include "retort/framework/base/options.hpp"
 #include "retort/framework/nn/init.hpp"
 #include "retort/framework/ops/attention.hpp"
@@ -47,9 +48,8 @@ Tensor merged_mask(const AttentionMasks& masks, const Tensor& key) {
 std::int64_t checked_width(std::int64_t embed_dim, std::int64_t heads) {
   if (embed_dim < 1 || heads < 1 || embed_dim % heads != 0)
     throw ValueError(
-        message("{}: embed_dim is {} and there are {} heads; both must be at least 1, and the heads must "
-                "divide it",
-                operation, embed_dim, heads));
+        message("{}: embed_dim is {} and there are {}; both must be at least 1, and the heads must divide it",
+                operation, embed_dim, detail::counted(heads, "head")));
   return embed_dim;
 }
 

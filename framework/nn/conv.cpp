@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "retort/framework/base/counted.hpp"
 #include "retort/framework/nn/init.hpp"
 #include "retort/framework/ops/windows.hpp"
 
@@ -13,7 +14,8 @@ namespace {
 void make_parameters(const char* module, std::int64_t in, std::int64_t out, const Shape& kernel,
                      std::int64_t groups, bool transposes, Tensor& weight, Tensor* bias) {
   if (in < 1 || out < 1)
-    throw ValueError(message("{}: {} to {} channels; both must be at least 1", module, in, out));
+    throw ValueError(
+        message("{}: {} to {}; both must be at least 1", module, in, detail::counted(out, "channel")));
   if (groups < 1 || in % groups != 0 || out % groups != 0)
     throw ValueError(message("{}: groups is {}; it must divide the {} input and the {} output channels",
                              module, groups, in, out));

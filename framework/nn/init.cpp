@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "retort/framework/base/draws.hpp"
 #include "retort/framework/base/options.hpp"
-#include "retort/framework/base/random.hpp"
 
 namespace retort::init {
 namespace {

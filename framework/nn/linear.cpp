@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "retort/framework/base/counted.hpp"
 #include "retort/framework/nn/init.hpp"
 #include "retort/framework/ops/matmul.hpp"
 
@@ -9,7 +10,8 @@ namespace retort {
 
 Linear::Linear(std::int64_t in, std::int64_t out, LinearOptions options) {
   if (in < 0 || out < 0)
-    throw ValueError(message("Linear: {} inputs and {} outputs; neither may be negative", in, out));
+    throw ValueError(message("Linear: {} and {}; neither may be negative", detail::counted(in, "input"),
+                             detail::counted(out, "output")));
   const double bound = in > 0 ? 1 / std::sqrt(static_cast<double>(in)) : 0;
   weight = init::uniform_(empty({out, in}), -bound, bound).set_requires_grad();
   if (options.bias) bias = init::uniform_(empty({out}), -bound, bound).set_requires_grad();

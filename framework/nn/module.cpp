@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "retort/framework/core/state_checks.hpp"
+
 namespace retort {
 namespace detail {
 

@@ -1,5 +1,6 @@
 #include "retort/framework/nn/norm.hpp"
 
+#include "retort/framework/base/counted.hpp"
 #include "retort/framework/base/options.hpp"
 #include "retort/framework/ops/checks.hpp"
 
@@ -43,9 +44,8 @@ GroupNorm::GroupNorm(std::int64_t groups, std::int64_t channels, GroupNormOption
     : groups_(groups), channels_(channels), eps_(options.eps) {
   if (groups < 1 || channels < 1 || channels % groups != 0)
     throw ValueError(
-        message("GroupNorm: {} channels and {} groups; the number of channels must be a positive multiple "
-                "of the number of groups",
-                channels, groups));
+        message("GroupNorm: {} and {}; the number of channels must be a positive multiple of that of groups",
+                detail::counted(channels, "channel"), detail::counted(groups, "group")));
   detail::require_at_least_0("GroupNorm", "eps", eps_);
   if (!options.affine) return;
   weight = ones({channels}).set_requires_grad();
@@ -62,7 +62,8 @@ Tensor GroupNorm::operator()(const Tensor& x) const {
 BatchNorm::BatchNorm(std::int64_t channels, BatchNormOptions options, bool images)
     : images_(images), momentum_(options.momentum), eps_(options.eps) {
   const char* const name = images ? "BatchNorm2d" : "BatchNorm1d";
-  if (channels < 1) throw ValueError(message("{}: {} channels; there must be at least 1", name, channels));
+  if (channels < 1)
+    throw ValueError(message("{}: {}; there must be at least 1", name, detail::counted(channels, "channel")));
   detail::require_at_least_0(name, "eps", eps_);
   detail::require_from_0_to_1(name, "momentum", momentum_);
   if (options.affine) {

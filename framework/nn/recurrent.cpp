@@ -5,6 +5,7 @@
 #include <limits>
 #include <string>
 
+#include "retort/framework/base/counted.hpp"
 #include "retort/framework/base/options.hpp"
 #include "retort/framework/nn/init.hpp"
 #include "retort/framework/ops/checks.hpp"
@@ -18,13 +19,15 @@ Recurrent::Recurrent(const char* name, std::int64_t gates, std::int64_t input, s
                      RecurrentOptions options)
     : name_(name), input_(input), hidden_(hidden), options_(options) {
   if (input < 1 || hidden < 1 || options.num_layers < 1)
-    throw ValueError(message("{}: {} inputs, {} hidden units and {} layers; there must be at least 1 of each",
-                             name, input, hidden, options.num_layers));
+    throw ValueError(message("{}: {}, {} and {}; there must be at least 1 of each", name,
+                             detail::counted(input, "input"), detail::counted(hidden, "hidden unit"),
+                             detail::counted(options.num_layers, "layer")));
   detail::require_from_0_to_1(name, "dropout", options.dropout);
   constexpr std::int64_t most = std::numeric_limits<std::int32_t>::max();
   if (input > most || hidden > most || options.num_layers > most)
-    throw ValueError(message("{}: {} inputs, {} hidden units and {} layers are more than memory holds", name,
-                             input, hidden, options.num_layers));
+    throw ValueError(message("{}: {}, {} and {} are more than memory holds", name,
+                             detail::counted(input, "input"), detail::counted(hidden, "hidden unit"),
+                             detail::counted(options.num_layers, "layer")));
   const double bound = 1 / std::sqrt(static_cast<double>(hidden));
   const auto made = [&](const Shape& shape) {
     return init::uniform_(empty(shape), -bound, bound).set_requires_grad();

@@ -4,8 +4,8 @@
 #include <limits>
 #include <vector>
 
+#include "retort/framework/base/draws.hpp"
 #include "retort/framework/base/options.hpp"
-#include "retort/framework/base/random.hpp"
 #include "retort/framework/core/compute.hpp"
 #include "retort/framework/core/op.hpp"
 #include "retort/framework/kernels/attention.hpp"

@@ -1,5 +1,6 @@
 #include "retort/framework/ops/conv.hpp"
 
+#include "retort/framework/base/counted.hpp"
 #include "retort/framework/core/compute.hpp"
 #include "retort/framework/core/op.hpp"
 #include "retort/framework/kernels/conv.hpp"
@@ -92,11 +93,10 @@ Arguments checked(const char* operation, const Tensor& x, const Tensor& weight, 
   const auto wrong_weight = [&](std::size_t dim, std::int64_t extent) {
     Shape needed = weight.shape();
     needed[dim] = extent;
-    return ShapeError(
-        message("{}: input has shape {} but weight {}; with {} input channels{} weight must have "
-                "shape {}",
-                operation, x.shape(), weight.shape(), channels,
-                groups == 1 ? "" : message(" in {} groups", groups), needed));
+    return ShapeError(message("{}: input has shape {} but weight {}; with {}{} weight must have shape {}",
+                              operation, x.shape(), weight.shape(),
+                              detail::counted(channels, "input channel"),
+                              groups == 1 ? "" : message(" in {} groups", groups), needed));
   };
   if (transposes && rows != channels) throw wrong_weight(0, channels);
   if (groups < 1 || channels % groups != 0 || out % groups != 0)

@@ -1,6 +1,6 @@
 #include "retort/framework/ops/dropout.hpp"
 
-#include "retort/framework/base/random.hpp"
+#include "retort/framework/base/draws.hpp"
 #include "retort/framework/ops/checks.hpp"
 #include "retort/framework/ops/elementwise.hpp"
 

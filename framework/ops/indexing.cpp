@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "retort/framework/base/counted.hpp"
 #include "retort/framework/core/engine_ops.hpp"
 #include "retort/framework/core/op.hpp"
 #include "retort/framework/ops/checks.hpp"
@@ -171,8 +172,8 @@ Tensor embedding(const Tensor& index, const Tensor& weight, EmbeddingOptions opt
   if (options.padding_idx) {
     padding = *options.padding_idx < 0 ? *options.padding_idx + rows : *options.padding_idx;
     if (padding < 0 || padding >= rows)
-      throw IndexError(
-          message("embedding: padding_idx {} is out of range for {} rows", *options.padding_idx, rows));
+      throw IndexError(message("embedding: padding_idx {} is out of range for {}", *options.padding_idx,
+                               detail::counted(rows, "row")));
   }
   check_indices("embedding", index, rows);
   Shape shape = index.shape();

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 
+#include "retort/framework/base/counted.hpp"
 #include "retort/framework/base/error.hpp"
 #include "retort/framework/base/options.hpp"
 #include "retort/framework/core/compute.hpp"
@@ -253,9 +254,9 @@ Tensor group_norm(const Tensor& x, std::int64_t groups, const Tensor& weight, co
   detail::require_at_least_0(operation, "eps", eps);
   if (groups < 1 || channels % groups != 0)
     throw ValueError(
-        message("{}: {} channels cannot be cut into {} groups of equal size; the number of channels must "
+        message("{}: {} cannot be cut into {} groups of equal size; the number of channels must "
                 "be a multiple of that of groups",
-                operation, channels, groups));
+                operation, detail::counted(channels, "channel"), groups));
   const std::int64_t batch = x.size(0), sets = batch * groups, n = sets == 0 ? 0 : x.size() / sets;
   const Operands in(x, weight, bias, {channels}, x.dtype());
   const auto reference = [sets, n, eps](const Tensors& inputs) {

@@ -7,6 +7,7 @@
 #include <string>
 #include <utility>
 
+#include "retort/framework/base/counted.hpp"
 #include "retort/framework/base/threads.hpp"
 #include "retort/framework/core/compute.hpp"
 #include "retort/framework/core/op.hpp"
@@ -121,8 +122,8 @@ Shape resolved_shape(const Tensor& x, const Shape& shape) {
   }
   if (open < shape.size() && known > 0 && x.size() % known == 0) resolved[open] = x.size() / known;
   if ((open < shape.size() && resolved[open] == -1) || element_count(resolved) != x.size())
-    throw ShapeError(message("reshape: input has shape {}, {} elements, which do not fill shape {}",
-                             x.shape(), x.size(), shape));
+    throw ShapeError(message("reshape: input has shape {} with {}, which cannot fill shape {}", x.shape(),
+                             detail::counted(x.size(), "element"), shape));
   return resolved;
 }
 
@@ -197,8 +198,8 @@ Tensor permute(const Tensor& x, const Dims& dims) {
   detail::require_defined("permute", x);
   const Shape& order = dims.list();
   if (order.size() != x.shape().size())
-    throw ValueError(message("permute: dims {} list {} dimensions but the input has shape {}", order,
-                             order.size(), x.shape()));
+    throw ValueError(message("permute: dims {} list {} but the input has shape {}", order,
+                             detail::counted(order.size(), "dimension"), x.shape()));
   const Strides from = strides_of(x.shape());
   Strides strides{};
   Shape shape;

@@ -5,6 +5,7 @@
 #include <ranges>
 #include <span>
 
+#include "retort/framework/base/counted.hpp"
 #include "retort/framework/base/threads.hpp"
 #include "retort/framework/ops/checks.hpp"
 #include "retort/framework/ops/indexing.hpp"
@@ -74,7 +75,8 @@ ValuesAndIndices topk(const Tensor& x, std::int64_t k, std::int64_t dim, bool la
   const std::size_t d = detail::checked_dim("topk", dim, x.shape());
   const std::int64_t n = x.dim() == 0 ? 1 : x.shape()[d];
   if (k < 0 || k > n)
-    throw ValueError(message("topk: k is {}; dim {} of shape {} has {} elements", k, dim, x.shape(), n));
+    throw ValueError(message("topk: k is {}; dim {} of shape {} has {}", k, dim, x.shape(),
+                             detail::counted(n, "element")));
   if (x.dim() == 0 && k == 0) throw ValueError("topk: k is 0, but a 0-dim tensor always holds one element");
   const Tensor positions = first_positions(x, d, k, largest);
   return {gather(x, dim, positions), positions};

@@ -14,7 +14,8 @@
 
 #include <nlohmann/json.hpp>
 
-#include "retort/framework/base/random.hpp"
+#include "retort/framework/base/counted.hpp"
+#include "retort/framework/base/draws.hpp"
 #include "retort/framework/core/factories.hpp"
 #include "retort/framework/data/data_loader.hpp"
 #include "retort/framework/distributed/agreement_impl.hpp"
@@ -198,8 +199,9 @@ LoaderPosition decode_position(const StateDict& state, const std::string& path, 
   const LoaderPosition at{as_unsigned(numbers[0]), numbers[1], numbers[2]};
   if (numbers[3] != loader.size() || numbers[4] != loader.source().size())
     fail("load", path,
-         message("is of a loader with {} rows in {} batches, but this one has {} rows in {}", numbers[4],
-                 numbers[3], loader.source().size(), loader.size()));
+         message("is of a loader with {} in {}, but this one has {} in {}",
+                 detail::counted(numbers[4], "row"), detail::counted(numbers[3], "batch"),
+                 detail::counted(loader.source().size(), "row"), loader.size()));
   if (at.epoch < 0 || at.batch < 0 || at.batch > loader.size())
     fail("load", path, message("the loader's position is batch {} of epoch {}", at.batch, at.epoch));
   return at;

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "retort/framework/base/options.hpp"
+#include "retort/framework/core/state_checks.hpp"
 
 namespace retort {
 

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <system_error>
 
+#include "retort/framework/base/counted.hpp"
 #include "retort/framework/base/error.hpp"
 
 namespace retort {
@@ -37,8 +38,8 @@ JsonLines::JsonLines(std::string path, std::int64_t size) : path_(std::move(path
       throw IoError(message("JsonLines: {}: is not a regular file", path_), path_);
     if (size_ < 0 || status.st_size < size_)
       throw IoError(
-          message("JsonLines: {}: has {} bytes, fewer than the {} to be kept; it is not the log of this run",
-                  path_, std::int64_t{status.st_size}, size_),
+          message("JsonLines: {}: has {}, fewer than the {} to be kept; it is not the log of this run", path_,
+                  detail::counted(std::int64_t{status.st_size}, "byte"), size_),
           path_);
     if (::ftruncate(descriptor_, size_) != 0) fail("cannot be cut back", errno);
   } catch (...) {

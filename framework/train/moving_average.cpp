@@ -1,6 +1,7 @@
 #include "retort/framework/train/moving_average.hpp"
 
 #include "retort/framework/core/compute.hpp"
+#include "retort/framework/core/state_checks.hpp"
 #include "retort/framework/kernels/optimizer_updates.hpp"
 #include "retort/framework/nn/module.hpp"
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "retort/framework/base/counted.hpp"
 #include "retort/framework/base/error.hpp"
 #include "retort/framework/core/engine.hpp"
 #include "retort/framework/ops/shape_ops.hpp"
@@ -47,14 +48,14 @@ Tensor predict_rows(std::int64_t size, const PredictOptions& options,
       Generator generator(mix(0, static_cast<std::uint64_t>(begin)));
       batch = options.transform(std::move(batch), generator);
       if (!batch.input.defined() || !fits(batch.input))
-        throw ShapeError(message("predict: .transform returned {} for {} rows; expected an input per row",
-                                 batch.input.defined() ? shapes_of(batch) : "no input", end - begin));
+        throw ShapeError(message("predict: .transform returned {} for {}; expected an input per row",
+                                 batch.input.defined() ? shapes_of(batch) : "no input",
+                                 detail::counted(end - begin, "row")));
     }
     parts.push_back(model(batch));
     if (!fits(parts.back()))
-      throw ShapeError(
-          message("predict: the model returned shape {} for {} rows; expected one row per input row",
-                  parts.back().shape(), end - begin));
+      throw ShapeError(message("predict: the model returned shape {} for {}; expected one row per input row",
+                               parts.back().shape(), detail::counted(end - begin, "row")));
     begin = end;
   } while (begin < size);
   return parts.size() == 1 ? parts.front() : concat(parts, 0);

@@ -12,6 +12,7 @@
 #include <limits>
 #include <utility>
 
+#include "retort/framework/base/counted.hpp"
 #include "retort/framework/base/error.hpp"
 
 namespace retort {
@@ -93,9 +94,11 @@ Progress::Progress(std::string name, ProgressOptions options)
   const auto& [epochs, steps, done, quiet, descriptor] = options_;
   std::int64_t total = 0;
   if (epochs < 1 || steps < 1 || __builtin_mul_overflow(epochs, steps, &total))
-    throw ValueError(message("Progress: {} epochs of {} steps; both must be at least 1", epochs, steps));
+    throw ValueError(message("Progress: {} of {}; both must be at least 1", detail::counted(epochs, "epoch"),
+                             detail::counted(steps, "step")));
   if (done < 0 || done > total)
-    throw ValueError(message("Progress: done is {}; it must be between 0 and {} steps", done, total));
+    throw ValueError(
+        message("Progress: done is {}; it must be between 0 and {}", done, detail::counted(total, "step")));
   bar_ = !quiet && is_terminal(descriptor);
   colour_ = bar_ && !is_set("NO_COLOR");
   start_ = last_look_ = seconds();

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "retort/framework/base/counted.hpp"
 #include "retort/framework/base/error.hpp"
 #include "retort/framework/io/atomic_file.hpp"
 #include "retort/framework/ops/elementwise.hpp"
@@ -201,7 +202,8 @@ Report& Report::confusion(std::string_view title, const Tensor& counts, const st
     throw ShapeError(message("Report: confusion needs counts (C, C), not {}", counts.shape()));
   const auto classes = static_cast<std::size_t>(counts.size(0));
   if (names.size() != classes)
-    throw ValueError(message("Report: confusion has {} classes, but {} names", classes, names.size()));
+    throw ValueError(message("Report: confusion has {}, but {}", detail::counted(classes, "class"),
+                             detail::counted(names.size(), "name")));
   if (classes > 20) {  // too many for numbers
     const Tensor shares =
         counts.to(DType::float64) / clamp(sum(counts, {1}, true), 1.0, {}).to(DType::float64);

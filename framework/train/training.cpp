@@ -18,6 +18,7 @@
 #include <utility>
 #include <vector>
 
+#include "retort/framework/base/counted.hpp"
 #include "retort/framework/base/options.hpp"
 #include "retort/framework/data/data_loader.hpp"
 #include "retort/framework/distributed/agreement_impl.hpp"
@@ -326,8 +327,8 @@ struct Training::State {
       end();
     } else if (vote.stop) {
       progress->say("stopped; start the program again to continue");
-      throw Interrupted(
-          message("Training '{}': stopped after {} steps; start again to continue", name, step));
+      throw Interrupted(message("Training '{}': stopped after {}; start again to continue", name,
+                                detail::counted(step, "step")));
     }
   }
 

@@ -93,7 +93,7 @@ BOOST_AUTO_TEST_CASE(windows_are_checked_when_the_module_is_made) {
 }
 
 BOOST_AUTO_TEST_CASE(sizes_beyond_memory_are_refused_at_once) {
-  refused<rt::ValueError>([] { rt::LSTM(1, huge); }, "LSTM: 1 inputs, 9223372036854775807 hidden units");
+  refused<rt::ValueError>([] { rt::LSTM(1, huge); }, "LSTM: 1 input, 9223372036854775807 hidden units");
   refused<rt::ValueError>([] { rt::LSTM(1, 1, {.num_layers = huge}); }, "LSTM:", "layers");
   refused<rt::ValueError>([] { rt::MultiheadAttention(-4, 2); }, "MultiheadAttention: embed_dim is -4");
   refused<rt::ValueError>([] { rt::TransformerEncoderLayer(4, 2, {.dim_feedforward = 0}); },

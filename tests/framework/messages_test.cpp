@@ -2,6 +2,8 @@
 #include <boost/test/unit_test.hpp>
 #include <retort/retort.hpp>
 
+#include <retort/framework/base/counted.hpp>
+
 #include "framework/io/files.hpp"
 #include "tests_support.hpp"
 
@@ -21,6 +23,22 @@ BOOST_AUTO_TEST_CASE(of_tensors_and_gradients) {
   BOOST_TEST(thrown_text<ValueError>([&] { (void)gradcheck(f, {}); }) ==
              "gradcheck: no input is float64, so there is nothing to check");
   BOOST_CHECK_THROW((void)gradgradcheck(f, {arange(3)}), ValueError);
+}
+
+BOOST_AUTO_TEST_CASE(of_one_and_of_many) {
+  BOOST_TEST(detail::counted(1, "row") == "1 row");
+  BOOST_TEST(detail::counted(0, "row") == "0 rows");
+  BOOST_TEST(detail::counted(std::size_t{2}, "input channel") == "2 input channels");
+  BOOST_TEST(detail::counted(3, "class") == "3 classes");
+  BOOST_TEST(detail::counted(3, "batch") == "3 batches");
+  BOOST_TEST(detail::counted(3, "epoch") == "3 epochs");
+  BOOST_TEST(detail::counted(3, "entry") == "3 entries");
+  BOOST_TEST(thrown_text<IndexError>([] { (void)Dataset(ones({1}), ones({1})).slice(0, 2); }) ==
+             "Dataset::slice: rows 0 to 2 of a dataset of 1 row");
+  BOOST_TEST(thrown_text<ShapeError>([] { (void)tensor({1.0F}, {2}); }) ==
+             "tensor: 1 value cannot fill shape (2), which has 2 elements");
+  BOOST_TEST(thrown_text<ValueError>([] { (void)topk(ones({1}), 2); }) ==
+             "topk: k is 2; dim -1 of shape (1) has 1 element");
 }
 
 BOOST_AUTO_TEST_CASE(of_layers) {

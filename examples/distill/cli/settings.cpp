@@ -4,8 +4,8 @@
 #include <fstream>
 #include <limits>
 #include <retort/framework/base/error.hpp>
+#include <retort/framework/io/json_impl.hpp>
 #include <retort/losses/distillation_loss.hpp>
-#include <set>
 #include <sstream>
 
 namespace distill {
@@ -20,9 +20,7 @@ using Numbers = std::vector<double*>;
 using Texts = std::vector<std::string*>;
 using Flags = std::vector<bool*>;
 
-// Limits far above any real configuration. Reading time is quadratic in the number of parts.
-constexpr std::size_t longest_config = 64 << 10;  // bytes
-constexpr int most_parts = 2000;                  // keys, values, objects and lists
+constexpr std::size_t longest_config = 64 << 10;  // bytes; far above any real configuration
 
 constexpr unsigned mask(Command command) { return static_cast<unsigned>(command); }
 constexpr unsigned distills = mask(Command::distill);
@@ -123,6 +121,8 @@ void set(const Setting& setting, const Given& given) {
 /// Throws: ValueError if a key is unknown or given twice.
 void collect(const Json& object, const std::string& section, const std::string& path,
              const std::vector<Setting>& settings, Layer& layer) {
+  if (const std::string* twice = retort::detail::repeated_key(object.get_ref<const Json::object_t&>()))
+    throw ValueError(message("{}: {} is given twice", path, shown(Json(*twice))));
   for (const auto& [key, value] : object.items()) {
     const std::string name = section + key;
     const Setting* setting = find_setting(settings, name);
@@ -267,26 +267,14 @@ Layer read_config(const std::string& path, const std::vector<Setting>& settings)
 Layer parse_config(std::string_view text, const std::string& path, const std::vector<Setting>& settings) {
   if (text.size() > longest_config)
     throw ValueError(message("{}: is longer than {} bytes, which no configuration is", path, longest_config));
-  // The parser would treat a NUL as the end of the text.
-  if (text.find('\0') != std::string_view::npos)
-    throw ValueError(message("{}: is not JSON: it contains a NUL byte", path));
-  constexpr int deepest = 8;
-  int parts = 0;
-  std::vector<std::set<std::string>> open;  // the keys of each unfinished object
-  const Json::parser_callback_t refuse_repeated = [&](int depth, Json::parse_event_t event, Json& parsed) {
-    if (depth > deepest) throw ValueError(message("{}: is nested too deeply for a configuration", path));
-    if (++parts > most_parts) throw ValueError(message("{}: has too many parts for a configuration", path));
-    if (event == Json::parse_event_t::object_start) open.emplace_back();
-    if (event == Json::parse_event_t::object_end) open.pop_back();
-    if (event == Json::parse_event_t::key && !open.back().insert(parsed.get<std::string>()).second)
-      throw ValueError(message("{}: {} is given twice", path, shown(parsed)));
-    return true;
-  };
   Json parsed;
   try {
-    parsed = Json::parse(text, refuse_repeated);
-  } catch (const Json::exception& error) {
-    throw ValueError(message("{}: is not JSON: {}", path, shortened(error.what())));
+    parsed = retort::detail::parse_strict(text, {.depth = 8, .parts = 2000});
+  } catch (const retort::detail::JsonError& error) {
+    throw ValueError(
+        message("{}: is not JSON at its byte {}: {}", path, error.byte, shortened(error.what())));
+  } catch (const ValueError& error) {
+    throw ValueError(message("{}: {} for a configuration", path, error.what()));
   }
   if (!parsed.is_object())
     throw ValueError(

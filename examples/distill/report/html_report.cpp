@@ -32,6 +32,9 @@ struct Page {
   std::string class_name(std::int64_t k) const {
     return escaped(run.class_names[static_cast<std::size_t>(k)]);
   }
+  std::int64_t label(std::int64_t row) const {
+    return labels.data<std::int64_t>()[static_cast<std::size_t>(row)];
+  }
 };
 
 std::string legend() {
@@ -39,20 +42,6 @@ std::string legend() {
   for (const Network& network : networks())
     chips += message("<span><i style=\"background:{}\"></i>{}</span>", network.color, network.title);
   return "<p class=\"legend\">" + chips + "</p>\n";
-}
-
-/// Adds the pictures in a grid, or one note if they cannot be drawn.
-void add_pictures(Report& report, const std::vector<Plot>& plots) {
-  std::vector<Drawing> drawings;
-  for (const Plot& plot : plots) {
-    drawings.push_back(draw(plot));
-    if (drawings.back().problem.empty()) continue;
-    report.html(message("<p class=\"note\">{}</p>\n", escaped(drawings.back().problem)));
-    return;
-  }
-  for (std::size_t i = 0; i < plots.size(); ++i)
-    report.figure(plots[i].title, drawings[i].svg, plots[i].name);
-  if (plots.empty()) report.html("<p class=\"note\">The run has not measured this.</p>\n");
 }
 
 /// The three accuracies at the top of the page.
@@ -70,9 +59,9 @@ std::string headline(const Page& page) {
 
 void add_result(Report& report, const Page& page) {
   report.section("Result",
-                 message("On the {} {} images: mean ± standard deviation over {} seeds, and the difference "
+                 message("On the {} {} images: mean ± standard deviation over {}, and the difference "
                          "within a seed with its 95 % interval.",
-                         page.data.test.size(), page.data.judges, page.run.result.seeds.size()));
+                         page.data.test.size(), page.data.judges, seeds_of(page.run.result)));
   report.table(cells_of(page.run.result));
 }
 
@@ -105,11 +94,28 @@ std::vector<double> row_of(const Tensor& probabilities, std::int64_t row) {
 
 std::string percent(double share) { return formatted("%.0f %%", 100 * share); }
 
+/// A row for each class, with one bar per distribution. The true class is emphasised.
+std::string bars_of(const Page& page, const std::vector<std::vector<double>>& distributions,
+                    const std::vector<std::string>& colors, std::int64_t label) {
+  std::string bars = "<table class=\"bars\">\n";
+  for (const std::size_t k : shown_classes(distributions, 12)) {
+    const auto answer = static_cast<std::int64_t>(k);
+    bars +=
+        message("<tr{}><th>{}</th><td>", answer == label ? " class=\"truth\"" : "", page.class_name(answer));
+    for (std::size_t n = 0; n < distributions.size(); ++n)
+      bars += message("<i style=\"width:{}%;background:{}\" title=\"{}\"></i>",
+                      formatted("%.1f", 100 * distributions[n][k]), colors[n], percent(distributions[n][k]));
+    bars += "</td></tr>\n";
+  }
+  return bars + "</table>";
+}
+
 std::string sample_card(const Page& page, std::int64_t row, const std::vector<Tensor>& sharp,
                         const std::vector<Tensor>& soft) {
-  const std::int64_t label = page.labels.data<std::int64_t>()[static_cast<std::size_t>(row)];
+  const std::int64_t label = page.label(row);
   std::string answers;
   std::vector<std::vector<double>> distributions;
+  std::vector<std::string> colors;
   for (std::size_t n = 0; n < networks().size(); ++n) {
     const std::vector<double> probabilities = row_of(sharp[n], row);
     const auto most = std::ranges::max_element(probabilities);
@@ -118,21 +124,11 @@ std::string sample_card(const Page& page, std::int64_t row, const std::vector<Te
                        page.class_name(answer), percent(*most),
                        answer == label ? " <b class=\"good\">✓</b>" : " <b class=\"bad\">✗</b>");
     distributions.push_back(row_of(soft[n], row));
+    colors.emplace_back(networks()[n].color);
   }
-  std::string bars;
-  for (const std::size_t k : shown_classes(distributions, 12)) {
-    bars += message("<tr{}><th>{}</th><td>", static_cast<std::int64_t>(k) == label ? " class=\"truth\"" : "",
-                    page.class_name(static_cast<std::int64_t>(k)));
-    for (std::size_t n = 0; n < networks().size(); ++n)
-      bars += message("<i style=\"width:{}%;background:{}\" title=\"{}\"></i>",
-                      formatted("%.1f", 100 * distributions[n][k]), networks()[n].color,
-                      percent(distributions[n][k]));
-    bars += "</td></tr>\n";
-  }
-  return message(
-      "<figure class=\"sample\">\n<div>{}<div><b>{}</b><ul>{}</ul></div></div>\n<table "
-      "class=\"bars\">\n{}</table></figure>\n",
-      image(page, row), page.class_name(label), answers, bars);
+  return message("<figure class=\"sample\">\n<div>{}<div><b>{}</b><ul>{}</ul></div></div>\n{}</figure>\n",
+                 image(page, row), page.class_name(label), answers,
+                 bars_of(page, distributions, colors, label));
 }
 
 void add_samples(Report& report, const Page& page) {
@@ -157,33 +153,26 @@ void add_samples(Report& report, const Page& page) {
 
 void add_softening(Report& report, const Page& page) {
   const std::vector<double> temperatures = shown_temperatures(page.run);
-  std::string chips;
-  for (std::size_t t = 0; t < temperatures.size(); ++t)
-    chips += message("<span><i style=\"background:{}\"></i>T = {}</span>",
-                     temperature_color(t, temperatures.size()), formatted("%g", temperatures[t]));
+  std::string chips, figures;
+  std::vector<std::string> colors;
   std::vector<Tensor> soft;
-  for (const double temperature : temperatures) soft.push_back(softened(page.run.teacher, temperature));
-
-  std::string figures;
+  for (const double temperature : temperatures) {
+    colors.push_back(temperature_color(colors.size(), temperatures.size()));
+    chips += message("<span><i style=\"background:{}\"></i>T = {}</span>", colors.back(),
+                     formatted("%g", temperature));
+    soft.push_back(softened(page.run.teacher, temperature));
+  }
+  const Tensor sharp = softened(page.run.teacher, 1);
   for (const std::int64_t row : rows_by_confidence(page.run, page.labels, {0.99, 0.8, 0.5})) {
     std::vector<std::vector<double>> distributions;
     for (const Tensor& probabilities : soft) distributions.push_back(row_of(probabilities, row));
-    const std::vector<std::size_t> classes = shown_classes(distributions, 12);
-    std::vector<std::string> names;
-    std::vector<std::vector<double>> shown(distributions.size());
-    for (const std::size_t k : classes) {
-      names.push_back(page.run.class_names[k]);
-      for (std::size_t t = 0; t < shown.size(); ++t) shown[t].push_back(distributions[t][k]);
-    }
-    const Drawing drawing = draw(softening_plot(message("soft-{}", row), temperatures, shown, names));
-    const std::int64_t label = page.labels.data<std::int64_t>()[static_cast<std::size_t>(row)];
+    const std::int64_t label = page.label(row);
     figures += message(
         "<figure class=\"sample\" id=\"soft-{}\">\n<div>{}<div><b>{}</b><br>at T = 1 the "
         "teacher gives it {}</div></div>\n{}</figure>\n",
         row, image(page, row), page.class_name(label),
-        percent(row_of(softened(page.run.teacher, 1), row)[static_cast<std::size_t>(label)]),
-        drawing.problem.empty() ? drawing.svg
-                                : message("<p class=\"note\">{}</p>\n", escaped(drawing.problem)));
+        percent(row_of(sharp, row)[static_cast<std::size_t>(label)]),
+        bars_of(page, distributions, colors, label));
   }
   report.section("The teacher's soft targets",
                  message("The teacher's answers at several temperatures T to three images that it gets "
@@ -210,8 +199,9 @@ void add_learning(Report& report, const Page& page) {
                         "of the students the mean over the seeds "
                       : "The students over their epochs: the mean over the seeds ",
               page.run.teacher.defined() ? ", and dashed the final value of the teacher" : ""));
-  report.html(legend());
-  add_pictures(report, learning_plots(page.run));
+  const std::vector<Chart> charts = learning_charts(page.run);
+  for (const Chart& chart : charts) report.curves(chart.title, chart.axes, chart.series);
+  if (charts.empty()) report.html("<p class=\"note\">The run has not measured this.</p>\n");
 }
 
 void add_differences(Report& report, const Page& page) {
@@ -219,7 +209,15 @@ void add_differences(Report& report, const Page& page) {
       "Distilled against alone, seed by seed",
       "Each seed's difference between the student distilled and the one alone, which start from the "
       "same weights and see the same images; dashed the mean, shaded its 95 % interval.");
-  add_pictures(report, difference_plots(page.run));
+  const auto add = [&](const char* title, const char* unit, double Metrics::*value, double scale) {
+    std::vector<double> differences;
+    for (const SeedResult& seed : page.run.result.seeds)
+      differences.push_back(scale * (seed.distilled.*value - seed.alone.*value));
+    report.differences(title, unit, differences);
+  };
+  add("Accuracy: more is better", "percentage points", &Metrics::accuracy, 100);
+  add("Negative log-likelihood: less is better", "nats", &Metrics::nll, 1);
+  add("Calibration error: less is better", "percentage points", &Metrics::ece, 100);
 }
 
 void add_reliability(Report& report, const Page& page) {
@@ -228,8 +226,8 @@ void add_reliability(Report& report, const Page& page) {
       "How many of the answers given with some confidence are right (bars): on the dashed diagonal "
       "confidence is exactly right, below it too high; the line with dots is the share of all "
       "answers in each bar. Students of the first seed.");
-  report.html(legend());
-  add_pictures(report, reliability_plots(page.run, page.labels));
+  for (const Network& network : networks_of(page.run))
+    report.calibration(network.title, page.run.*network.logits, page.labels);
 }
 
 }  // namespace

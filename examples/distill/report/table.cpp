@@ -48,6 +48,10 @@ std::string padded(std::string text, std::size_t width) {
 
 }  // namespace
 
+std::string seeds_of(const Result& result) {
+  return std::to_string(result.seeds.size()) + (result.seeds.size() == 1 ? " seed" : " seeds");
+}
+
 std::vector<std::vector<std::string>> cells_of(const Result& result) {
   std::vector<std::vector<std::string>> rows;
   const auto add_row = [&](const std::string& name, const auto& cell) {
@@ -76,14 +80,14 @@ std::vector<std::vector<std::string>> cells_of(const Result& result) {
     return cell;
   });
   add_row("distilled is better", [&](const Column& c) {
-    return formatted("in %zu of %zu seeds", compare_students(result, c).wins, result.seeds.size());
+    return formatted("in %zu of %s", compare_students(result, c).wins, seeds_of(result).c_str());
   });
   return rows;
 }
 
 std::string table_of(const Result& result) {
-  std::string table = "On the " + result.judges + " set: mean ± standard deviation over " +
-                      std::to_string(result.seeds.size()) + " seeds, difference with its 95 % interval\n\n";
+  std::string table = "On the " + result.judges + " set: mean ± standard deviation over " + seeds_of(result) +
+                      ", difference with its 95 % interval\n\n";
   for (const std::vector<std::string>& row : cells_of(result)) {
     std::string line = padded(row.front(), 24);
     for (std::size_t i = 1; i < row.size(); ++i) line += padded(row[i], 30);

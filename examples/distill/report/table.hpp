@@ -8,6 +8,8 @@
 
 namespace distill {
 
+/// "1 seed", "2 seeds".
+std::string seeds_of(const Result& result);
 /// A table of accuracy, negative log-likelihood and calibration error: mean ± standard deviation, and the
 /// comparison of the two ways on the same seeds.
 std::string table_of(const Result& result);

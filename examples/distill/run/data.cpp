@@ -44,8 +44,8 @@ Data load_data(const std::string& folder) {
 Data hold_out(const Data& data, std::int64_t count) {
   if (count == 0) return data;
   if (count >= data.train.size())
-    throw retort::ValueError(
-        message("--held-out is {}, but the training set has {} images", count, data.train.size()));
+    throw retort::ValueError(message("--held-out is {}, but the training set has {}{}", count,
+                                     data.train.size(), data.train.size() == 1 ? " image" : " images"));
   std::vector<std::int64_t> rows = shuffled(data.train.size(), 0);
   const auto middle = rows.begin() + count;
   std::sort(rows.begin(), middle);

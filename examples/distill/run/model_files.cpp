@@ -198,7 +198,8 @@ retort::SparseTeacher load_sparse_answers(const std::string& path, const Data& d
     throw IoError(message("{}: has answers {} of {} classes, but the data has {} training images of {}", path,
                           teacher.indices.shape(), teacher.classes, data.train.size(), data.classes));
   if (options.top_k > 0 && options.top_k != kept)
-    throw retort::ValueError(message("--top-k is {}, but {} keeps {} classes", options.top_k, path, kept));
+    throw retort::ValueError(message("--top-k is {}, but {} keeps {} {}", options.top_k, path, kept,
+                                     kept == 1 ? "class" : "classes"));
   if (options.temperature != teacher.temperature)
     throw retort::ValueError(message("--temperature is {}, but the answers in {} have the temperature {}",
                                      options.temperature, path, teacher.temperature));

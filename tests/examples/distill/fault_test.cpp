@@ -95,7 +95,6 @@ BOOST_AUTO_TEST_SUITE(example_distill_faults)
 BOOST_AUTO_TEST_CASE(whatever_call_fails_the_run_tells_and_can_be_resumed) {
   const char* const wanted = std::getenv("RETORT_FAULTS");
   const bool all = wanted && std::string(wanted) == "all";
-  const Variable no_pictures("PATH", "/no/gnuplot");
   Disk disk;
   const std::string data = " --data " + disk.folder.path(), logits = disk.folder / "logits";
   const std::string teacher = data + " --teacher-width 4 --epochs 2 --batch-size 150";

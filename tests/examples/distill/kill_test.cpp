@@ -59,8 +59,6 @@ BOOST_AUTO_TEST_SUITE(example_distill_killed)
 BOOST_AUTO_TEST_CASE(a_run_killed_at_random_moments_ends_with_the_bits_of_an_undisturbed_one) {
   const char* const wanted = std::getenv("RETORT_KILLS");
   const int kills = wanted ? std::atoi(wanted) : 10;
-  const Variable no_pictures("PATH",
-                             "/no/gnuplot");  // plots would take most of the time and do not matter here
   const TemporaryFolder folder;
   write_real_image_set(folder.path());
   const std::string logits = folder / "logits.safetensors", said = folder / "said";

@@ -1,4 +1,5 @@
 #include "retort/framework/core/state_dict.hpp"
+#include "retort/framework/core/state_checks.hpp"
 
 #include <algorithm>
 #include <boost/test/unit_test.hpp>

@@ -284,7 +284,7 @@ BOOST_AUTO_TEST_CASE(broken_files_are_refused_with_their_cause) {
       {"{" + entry_a + "}", 17, "trailing bytes"},
       {"{}", 1, "trailing bytes"},
       {std::string(1'000'000, '['), 0, "begin with '{'"},
-      {"{\"a\":" + std::string(1'000'000, '['), 0, "'a' has an array instead of an object"},
+      {"{\"a\":" + std::string(1'000'000, '['), 0, "the header is nested too deeply"},
   };
   for (const Case& broken : cases) {
     const std::string file = make_file(broken.header, broken.data);
@@ -340,6 +340,20 @@ BOOST_AUTO_TEST_CASE(too_many_entries_are_refused) {
   header.back() = '}';
   BOOST_CHECK_EXCEPTION(parse_safetensors(bytes_of(make_file(header))), IoError,
                         says("more than 16384 entries"));
+}
+
+BOOST_AUTO_TEST_CASE(a_header_beyond_the_limits_of_its_parser_is_refused) {
+  const auto ignored = [](const std::string& value) {
+    return make_file(R"({"a":{"x":)" + value + R"(,"dtype":"F32","shape":[0],"data_offsets":[0,0]}})");
+  };
+  const auto nested = [](std::size_t depth) { return std::string(depth, '[') + std::string(depth, ']'); };
+  BOOST_TEST(parse_safetensors(bytes_of(ignored(nested(98)))).size() == 1U);
+  BOOST_CHECK_EXCEPTION(parse_safetensors(bytes_of(ignored(nested(99)))), IoError, says("nested too deeply"));
+  BOOST_CHECK_EXCEPTION(parse_safetensors(bytes_of(ignored(nested(5'000'000)))), IoError,
+                        says("nested too deeply"));
+  std::string list = "[0";
+  for (int i = 0; i < 1'000'000; ++i) list += ",0";
+  BOOST_CHECK_EXCEPTION(parse_safetensors(bytes_of(ignored(list + ']'))), IoError, says("too many parts"));
 }
 
 // Comparing each name with all before it would take minutes here.

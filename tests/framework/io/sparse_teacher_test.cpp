@@ -165,7 +165,7 @@ BOOST_AUTO_TEST_CASE(bad_files_are_refused) {
   bad("no number 'classes'", [](File& f) { f.metadata[0].second = "3 "; });
   bad("no number 'classes'", [](File& f) { f.metadata.clear(); });
   bad("classes is 0", [](File& f) { f.metadata[0].second = "0"; });
-  bad("1 classes", [](File& f) { f.metadata[0].second = "1"; });
+  bad("between 1 and 1, the number of classes", [](File& f) { f.metadata[0].second = "1"; });
   for (const char* text : {"0", "-1", "nan", "inf"})
     bad("temperature is", [&](File& f) { f.metadata[1].second = text; });
 }

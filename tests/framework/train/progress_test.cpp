@@ -270,7 +270,7 @@ BOOST_AUTO_TEST_CASE(a_signal_that_was_pending_stays) {
 }
 
 BOOST_AUTO_TEST_CASE(wrong_options_are_told) {
-  BOOST_CHECK_EXCEPTION(Progress("a", {.epochs = 0}), ValueError, says("0 epochs of 1 steps"));
+  BOOST_CHECK_EXCEPTION(Progress("a", {.epochs = 0}), ValueError, says("0 epochs of 1 step"));
   BOOST_CHECK_EXCEPTION(Progress("a", {.steps = -1}), ValueError, says("-1 steps"));
   BOOST_CHECK_EXCEPTION(Progress("a", {.epochs = 2, .steps = 3, .done = 7}), ValueError, says("done is 7"));
 }

@@ -95,7 +95,7 @@ BOOST_AUTO_TEST_CASE(refusals) {
   BOOST_TEST(contains(thrown_text<ValueError>([&] {
                         page.confusion("c", zeros({2, 2}, DType::int64), {"a"});
                       }),
-                      "2 classes, but 1 names"));
+                      "2 classes, but 1 name"));
   BOOST_TEST(contains(thrown_text<ShapeError>([&] { page.heat_map("h", zeros({3})); }), "(R, C)"));
   BOOST_TEST(
       contains(thrown_text<ValueError>([&] { page.heat_map("h", wide, {"a"}); }), "heat map's rows is 1"));
