@@ -20,11 +20,13 @@ namespace {
 
 // ---- Panel-by-panel product, for all but the narrowest shapes.
 
-// Rows of a packed A; steps of a panel of B; panels of B that are multiplied with all rows, and their elements,
-// which stay in the second-level cache.
+// Rows of a packed A; steps of a panel of B; panels of B that are multiplied with all rows, and their
+// elements, which stay in the second-level cache.
 constexpr std::int64_t block_rows = 2048, most_depth = 512, most_panels = 32, block_size = 1 << 17;
 // Minimum number of rows for which a row-major B is worth copying into a contiguous panel.
 constexpr std::int64_t copied_rows = 128;
+// Rows of a tile of dot products.
+constexpr int dot_rows = panel_registers == 4 ? 6 : 3;
 // A column-major A is packed if it has more steps and elements than these.
 constexpr std::int64_t unpacked_depth = 64, unpacked_size = 1 << 16;
 
@@ -187,8 +189,8 @@ void tiles(const Product<T>& of, std::int64_t row, bool starts, std::int64_t dep
   }
 }
 
-/// The product by blocks of panels of B, which are packed where that pays and stay in cache while all rows are
-/// multiplied with them.
+/// The product by blocks of panels of B, which are packed where that pays and stay in cache while all rows
+/// are multiplied with them.
 template <class T>
 void panel_product(const Product<T>& of) {
   const auto parts_of = [](std::int64_t n, std::int64_t most) { return (n + most - 1) / most; };
@@ -235,30 +237,44 @@ void panel_product(const Product<T>& of) {
   }
 }
 
-/// A product whose op(B) is stored by columns and has too few rows to justify transposing it: dot products,
-/// four columns at a time. A is contiguous along k.
+/// Rows x Columns dot products of rows of A and columns of B, which are both contiguous along k.
+template <int Rows, int Columns, class T>
+[[gnu::flatten, gnu::noinline]] void dot_tile(const Product<T>& of, std::int64_t row, std::int64_t column) {
+  Batch<T> sums[Rows][Columns];
+  unrolled<Rows>([&](auto i) { unrolled<Columns>([&](auto j) { sums[i][j] = Batch<T>(T{0}); }); });
+  const std::int64_t a_row = of.a_row, b_column = of.b_column;
+  const T *a = of.a + row * a_row, *b = of.b + column * b_column;
+  const auto add = [&](auto read) {
+    Batch<T> columns[Columns];
+    unrolled<Columns>([&](auto j) { columns[j] = read(b + j * b_column); });
+    unrolled<Rows>([&](auto i) {
+      const Batch<T> v = read(a + i * a_row);
+      unrolled<Columns>([&](auto j) { sums[i][j] = fma<T>(v, columns[j], sums[i][j]); });
+    });
+  };
+  const std::int64_t rest = of.k % lanes<T>;
+  for (const T* const end = a + of.k - rest; a != end; a += lanes<T>, b += lanes<T>)
+    add([](const T* x) { return load(x); });
+  if (rest > 0) add([&](const T* x) { return load_partial(x, rest, T{0}); });
+  unrolled<Rows>([&](auto i) {
+    unrolled<Columns>([&](auto j) {
+      T& c = of.c[(row + i) * of.ldc + column + j];
+      const T sum = of.alpha * sum_lanes<T>(sums[i][j]) + (of.bias != nullptr ? of.bias[column + j] : T{0});
+      c = of.beta == T{0} ? sum : of.beta * c + sum;
+    });
+  });
+}
+
+/// A product of an A and a B that are contiguous along k, without transposing B.
 template <class T>
 void dot_products(const Product<T>& of) {
-  const auto some = [&]<int Columns>(std::int64_t row, std::int64_t column) {
-    const T *a = of.a + row * of.a_row, *b = of.b + column * of.b_column;
-    Batch<T> sums[Columns];
-    for (Batch<T>& sum : sums) sum = Batch<T>(T{0});
-    walk<T, 1>(of.k, [&]<int>(std::int64_t p, std::int64_t count) {
-      const Batch<T> v = load_lanes(a + p, count, T{0});
-      for (int j = 0; j < Columns; ++j)
-        sums[j] = fma<T>(v, load_lanes(b + j * of.b_column + p, count, T{0}), sums[j]);
-    });
-    for (int j = 0; j < Columns; ++j) {
-      T& c = of.c[row * of.ldc + column + j];
-      const T sum = of.alpha * sum_lanes<T>(sums[j]) + (of.bias != nullptr ? of.bias[column + j] : T{0});
-      c = of.beta == T{0} ? sum : of.beta * c + sum;
-    }
+  const auto column_of = [&]<int Columns>(std::int64_t column) {
+    for_low_tiles<dot_rows>(0, of.m,
+                            [&]<int Rows>(std::int64_t row) { dot_tile<Rows, Columns>(of, row, column); });
   };
-  for (std::int64_t row = 0; row < of.m; ++row) {
-    std::int64_t column = 0;
-    for (; column + 4 <= of.n; column += 4) some.template operator()<4>(row, column);
-    for (; column < of.n; ++column) some.template operator()<1>(row, column);
-  }
+  std::int64_t column = 0;
+  for (; column + 4 <= of.n; column += 4) column_of.template operator()<4>(column);
+  for (; column < of.n; ++column) column_of.template operator()<1>(column);
 }
 
 /// One row of A times a B stored by rows: sums of B's rows, several registers of columns at a time.
@@ -286,7 +302,11 @@ void row_times_matrix(const Product<T>& of) {
 
 template <class T>
 void multiply_here(const Product<T>& of) {
-  if (of.m <= 3 && of.b_step == 1 && of.b_column != 1 && of.a_step == 1)
+  // A tile of dot products ends with a sum over the lanes of each, which must cost less than transposing B.
+  // Few columns would leave lanes of a panel unused.
+  const std::int64_t rows = of.n <= 16 ? std::min<std::int64_t>(of.m, 16) : of.m;
+  const bool by_dots = of.m <= 3 || of.k * lanes<T> >= 256 * rows;
+  if (by_dots && of.b_step == 1 && of.b_column != 1 && of.a_step == 1)
     dot_products(of);
   else if (of.m == 1 && of.b_column == 1)
     row_times_matrix(of);
