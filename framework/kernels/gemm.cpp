@@ -20,11 +20,15 @@ namespace {
 
 // ---- Panel-by-panel product, for all but the narrowest shapes.
 
-// Rows of A that stay in the second-level cache while panels of B are processed, and steps of a panel of B,
-// which stays there too.
-constexpr std::int64_t block_rows = 512, most_depth = 512;
+// Rows of a packed A; steps of a panel of B; panels of B that are multiplied with all rows, and their
+// elements, which stay in the second-level cache.
+constexpr std::int64_t block_rows = 2048, most_depth = 512, most_panels = 32, block_size = 1 << 17;
 // Minimum number of rows for which a row-major B is worth copying into a contiguous panel.
 constexpr std::int64_t copied_rows = 128;
+// Rows of a tile of dot products.
+constexpr int dot_rows = panel_registers == 4 ? 6 : 3;
+// A column-major A is packed if it has more steps and elements than these.
+constexpr std::int64_t unpacked_depth = 64, unpacked_size = 1 << 16;
 
 /// The strides of op(A) and op(B): A[i, p] = a[i·row + p·step], B[p, j] = b[p·step + j·column]. One stride of
 /// each pair is 1.
@@ -78,21 +82,22 @@ template <class T>
 
 /// Rows x Registers sums over `depth` steps of rows of A and adjacent columns of B; `starts` is true for the
 /// first steps. With Copies, the columns are also written to `copy`.
+/// Not inlined, since the loop would run out of registers in a larger function.
 template <int Rows, int Registers, bool Copies, class T>
-[[gnu::flatten]] void tile(const Product<T>& of, std::int64_t row, std::int64_t column, bool starts,
-                           std::int64_t depth, const Panel<T>& of_a, const Panel<T>& of_b,
-                           [[maybe_unused]] T* copy) {
+[[gnu::flatten, gnu::noinline]] void tile(const Product<T>& of, std::int64_t row, std::int64_t column,
+                                          bool starts, std::int64_t depth, const Panel<T>& of_a,
+                                          const Panel<T>& of_b, [[maybe_unused]] T* copy) {
   Batch<T> sums[Rows][Registers];
   T* const c = of.c + row * of.ldc + column;
   unrolled<Rows>([&](auto i) {
     unrolled<Registers>([&](auto j) {
       sums[i][j] = Batch<T>(T{0});
-      __builtin_prefetch(c + i * of.ldc + j * lanes<T>,
-                         1);  // C is out of cache by the time of the next panel
+      __builtin_prefetch(c + i * of.ldc + j * lanes<T>, 1);
     });
   });
   const T *a = of_a.elements, *b = of_b.elements;
   const std::int64_t a_step = of_a.step, a_row = of_a.apart, b_step = of_b.step;
+#pragma GCC unroll 4
   for (std::int64_t p = 0; p < depth; ++p, a += a_step, b += b_step) {
     Batch<T> columns[Registers];
     unrolled<Registers>([&](auto j) { columns[j] = load(b + j * lanes<T>); });
@@ -125,38 +130,20 @@ template <int Rows, int Registers, bool Copies, class T>
   });
 }
 
-/// Multiplies the tiles of rows [begin, end) with a panel of B. If `copy` is not null, the first tile copies
-/// the panel there, and the later tiles read the copy.
-template <int Registers, class T>
-void tiles(const Product<T>& of, std::int64_t begin, std::int64_t end, std::int64_t column,
-           std::int64_t first, std::int64_t depth, const T* packed_a, Panel<T> of_b, T* copy) {
-  for_low_tiles(begin, end, [&]<int Rows>(std::int64_t row) {
-    const Panel<T> of_a = packed_a != nullptr
-                              ? Panel<T>{packed_a + (row - begin) * depth, Rows, 1}
-                              : Panel<T>{of.a + row * of.a_row + first * of.a_step, of.a_step, of.a_row};
-    if constexpr (Registers == panel_registers && Rows >= low_rows - 1)
-      if (copy != nullptr) {
-        tile<Rows, Registers, true>(of, row, column, first == 0, depth, of_a, of_b, copy);
-        of_b = {copy, Registers * lanes<T>, 1};
-        copy = nullptr;
-        return;
-      }
-    tile<Rows, Registers, false>(of, row, column, first == 0, depth, of_a, of_b, copy);
-  });
-}
-
 /// Packs rows [begin, end) of a column-major A for `depth` steps from `first` on: tile by tile, with the
-/// elements of one step contiguous. Processes a few steps at a time, so that whole cache lines are read.
+/// elements of one step contiguous. Processes a few steps at a time, whose cache lines serve several tiles.
 template <class T>
 void pack_a(const Product<T>& of, std::int64_t begin, std::int64_t end, std::int64_t first,
             std::int64_t depth, T* packed) {
-  constexpr std::int64_t steps = 8;
+  constexpr std::int64_t steps = 32;
   for (std::int64_t from = 0; from < depth; from += steps)
     for_low_tiles(begin, end, [&]<int Rows>(std::int64_t row) {
       const T* a = of.a + row + (first + from) * of.a_step;
       T* to = packed + (row - begin) * depth + from * Rows;
-      for (std::int64_t p = from; p < std::min(depth, from + steps); ++p, a += of.a_step, to += Rows)
+      for (std::int64_t p = from; p < std::min(depth, from + steps); ++p, a += of.a_step, to += Rows) {
         std::copy_n(a, Rows, to);
+        prefetch(a + lanes<T>);
+      }
     });
 }
 
@@ -175,71 +162,119 @@ void pack_b(const Product<T>& of, const T* b, std::int64_t columns, std::int64_t
   }
 }
 
-/// The product by blocks of rows and panels: columns of B are packed into a buffer where that pays, then
-/// multiplied with all rows of the block.
+/// Adjacent registers of columns of B. The first tile that reads them copies them, unless `copy` is null.
+template <class T>
+struct Columns {
+  std::int64_t first, registers;
+  Panel<T> b;
+  T* copy;
+};
+
+/// Multiplies all panels with the rows of a tile.
+template <int Rows, class T>
+void tiles(const Product<T>& of, std::int64_t row, bool starts, std::int64_t depth, const Panel<T>& of_a,
+           Columns<T>* panel, const Columns<T>* end) {
+  for (; panel != end; ++panel) {
+    if constexpr (Rows >= low_rows - 1)
+      if (panel->copy != nullptr && panel->registers == panel_registers) {
+        tile<Rows, panel_registers, true>(of, row, panel->first, starts, depth, of_a, panel->b, panel->copy);
+        panel->b = {panel->copy, panel_registers * lanes<T>, 1};
+        panel->copy = nullptr;
+        continue;
+      }
+    unrolled<panel_registers>([&](auto fewer) {
+      if (panel->registers == fewer + 1)
+        tile<Rows, fewer + 1, false>(of, row, panel->first, starts, depth, of_a, panel->b, panel->copy);
+    });
+  }
+}
+
+/// The product by blocks of panels of B, which are packed where that pays and stay in cache while all rows
+/// are multiplied with them.
 template <class T>
 void panel_product(const Product<T>& of) {
   const auto parts_of = [](std::int64_t n, std::int64_t most) { return (n + most - 1) / most; };
-  const std::int64_t deepest = parts_of(of.k, parts_of(of.k, most_depth)),
-                     highest = parts_of(of.m, parts_of(of.m, block_rows)),
-                     registers = parts_of(of.n, lanes<T>);
-  const bool packs_a = of.a_row == 1 && of.a_step != 1 && of.n > panel_registers * lanes<T>;
-  T* const buffer = scratch<T>(panel_registers * lanes<T> * deepest + (packs_a ? highest * deepest : 0));
-  T* const packed = packs_a ? buffer + panel_registers * lanes<T> * deepest : nullptr;
+  constexpr std::int64_t width = panel_registers * lanes<T>;
+  const bool packs_a = of.a_row == 1 && of.a_step != 1 && of.n > width && of.k > unpacked_depth &&
+                       of.m * of.k > unpacked_size,
+             copies = of.m >= copied_rows;
+  const std::int64_t deepest = parts_of(of.k, parts_of(of.k, most_depth)), panel_size = width * deepest,
+                     highest = packs_a ? parts_of(of.m, parts_of(of.m, block_rows)) : of.m,
+                     registers = parts_of(of.n, lanes<T>),
+                     most = copies ? std::clamp<std::int64_t>(block_size / panel_size, 1, most_panels) : 1;
+  T* const buffer = scratch<T>(most * panel_size + (packs_a ? highest * deepest : 0));
+  T* const packed = buffer + most * panel_size;
   for (std::int64_t begin = 0; begin < of.m; begin += highest) {
     const std::int64_t end = std::min(of.m, begin + highest);
     for (std::int64_t first = 0; first < of.k; first += deepest) {
       const std::int64_t depth = std::min(deepest, of.k - first);
       if (packs_a) pack_a(of, begin, end, first, depth, packed);
-      for (std::int64_t at = 0, wide; at < registers; at += wide) {
-        // One register alone would leave the last panel with few sums, which wait for each other.
-        wide = std::min<std::int64_t>(panel_registers, registers - at);
-        if (registers - at == panel_registers + 1) wide = (panel_registers + 2) / 2;
-        const std::int64_t column = at * lanes<T>, width = wide * lanes<T>,
-                           columns = std::min(width, of.n - column);
-        Panel<T> of_b{of.b + first * of.b_step + column * of.b_column, of.b_step, 1};
-        T* copy = nullptr;
-        if (of.b_column != 1 || columns < width) {
-          pack_b(of, of_b.elements, columns, width, depth, buffer);
-          of_b = {buffer, width, 1};
-        } else if (end - begin >= copied_rows) {
-          copy = buffer;
+      for (std::int64_t at = 0; at < registers;) {
+        Columns<T> panels[most_panels];
+        std::int64_t count = 0;
+        for (std::int64_t wide; count < most && at < registers; at += wide, ++count) {
+          // One register alone would leave the last panel with few sums, which wait for each other.
+          wide = std::min<std::int64_t>(panel_registers, registers - at);
+          if (registers - at == panel_registers + 1) wide = (panel_registers + 2) / 2;
+          const std::int64_t column = at * lanes<T>, columns = std::min(wide * lanes<T>, of.n - column);
+          T* const place = buffer + count * panel_size;
+          Panel<T> of_b{of.b + first * of.b_step + column * of.b_column, of.b_step, 1};
+          const bool packs_b = of.b_column != 1 || columns < wide * lanes<T>;
+          if (packs_b) {
+            pack_b(of, of_b.elements, columns, wide * lanes<T>, depth, place);
+            of_b = {place, wide * lanes<T>, 1};
+          }
+          panels[count] = {column, wide, of_b, copies && !packs_b ? place : nullptr};
         }
-        const auto run = [&]<int Registers>() {
-          if (wide == Registers) tiles<Registers>(of, begin, end, column, first, depth, packed, of_b, copy);
-        };
-        [&]<int... I>(std::integer_sequence<int, I...>) {
-          (run.template operator()<I + 1>(), ...);
-        }(std::make_integer_sequence<int, panel_registers>());
+        for_low_tiles(begin, end, [&]<int Rows>(std::int64_t row) {
+          const Panel<T> of_a =
+              packs_a ? Panel<T>{packed + (row - begin) * depth, Rows, 1}
+                      : Panel<T>{of.a + row * of.a_row + first * of.a_step, of.a_step, of.a_row};
+          tiles<Rows>(of, row, first == 0, depth, of_a, panels, panels + count);
+        });
       }
     }
   }
 }
 
-/// A product whose op(B) is stored by columns and has too few rows to justify transposing it: dot products,
-/// four columns at a time. A is contiguous along k.
+/// Rows x Columns dot products of rows of A and columns of B, which are both contiguous along k.
+template <int Rows, int Columns, class T>
+[[gnu::flatten, gnu::noinline]] void dot_tile(const Product<T>& of, std::int64_t row, std::int64_t column) {
+  Batch<T> sums[Rows][Columns];
+  unrolled<Rows>([&](auto i) { unrolled<Columns>([&](auto j) { sums[i][j] = Batch<T>(T{0}); }); });
+  const std::int64_t a_row = of.a_row, b_column = of.b_column;
+  const T *a = of.a + row * a_row, *b = of.b + column * b_column;
+  const auto add = [&](auto read) {
+    Batch<T> columns[Columns];
+    unrolled<Columns>([&](auto j) { columns[j] = read(b + j * b_column); });
+    unrolled<Rows>([&](auto i) {
+      const Batch<T> v = read(a + i * a_row);
+      unrolled<Columns>([&](auto j) { sums[i][j] = fma<T>(v, columns[j], sums[i][j]); });
+    });
+  };
+  const std::int64_t rest = of.k % lanes<T>;
+  for (const T* const end = a + of.k - rest; a != end; a += lanes<T>, b += lanes<T>)
+    add([](const T* x) { return load(x); });
+  if (rest > 0) add([&](const T* x) { return load_partial(x, rest, T{0}); });
+  unrolled<Rows>([&](auto i) {
+    unrolled<Columns>([&](auto j) {
+      T& c = of.c[(row + i) * of.ldc + column + j];
+      const T sum = of.alpha * sum_lanes<T>(sums[i][j]) + (of.bias != nullptr ? of.bias[column + j] : T{0});
+      c = of.beta == T{0} ? sum : of.beta * c + sum;
+    });
+  });
+}
+
+/// A product of an A and a B that are contiguous along k, without transposing B.
 template <class T>
 void dot_products(const Product<T>& of) {
-  const auto some = [&]<int Columns>(std::int64_t row, std::int64_t column) {
-    const T *a = of.a + row * of.a_row, *b = of.b + column * of.b_column;
-    Batch<T> sums[Columns];
-    for (Batch<T>& sum : sums) sum = Batch<T>(T{0});
-    walk<T, 1>(of.k, [&]<int>(std::int64_t p, std::int64_t count) {
-      const Batch<T> v = load_lanes(a + p, count, T{0});
-      for (int j = 0; j < Columns; ++j)
-        sums[j] = fma<T>(v, load_lanes(b + j * of.b_column + p, count, T{0}), sums[j]);
-    });
-    for (int j = 0; j < Columns; ++j) {
-      T& c = of.c[row * of.ldc + column + j];
-      const T sum = of.alpha * sum_lanes<T>(sums[j]) + (of.bias != nullptr ? of.bias[column + j] : T{0});
-      c = of.beta == T{0} ? sum : of.beta * c + sum;
-    }
+  const auto column_of = [&]<int Columns>(std::int64_t column) {
+    for_low_tiles<dot_rows>(0, of.m,
+                            [&]<int Rows>(std::int64_t row) { dot_tile<Rows, Columns>(of, row, column); });
   };
-  for (std::int64_t row = 0; row < of.m; ++row) {
-    std::int64_t column = 0;
-    for (; column + 4 <= of.n; column += 4) some.template operator()<4>(row, column);
-    for (; column < of.n; ++column) some.template operator()<1>(row, column);
-  }
+  std::int64_t column = 0;
+  for (; column + 4 <= of.n; column += 4) column_of.template operator()<4>(column);
+  for (; column < of.n; ++column) column_of.template operator()<1>(column);
 }
 
 /// One row of A times a B stored by rows: sums of B's rows, several registers of columns at a time.
@@ -267,7 +302,11 @@ void row_times_matrix(const Product<T>& of) {
 
 template <class T>
 void multiply_here(const Product<T>& of) {
-  if (of.m <= 3 && of.b_step == 1 && of.b_column != 1 && of.a_step == 1)
+  // A tile of dot products ends with a sum over the lanes of each, which must cost less than transposing B.
+  // Few columns would leave lanes of a panel unused.
+  const std::int64_t rows = of.n <= 16 ? std::min<std::int64_t>(of.m, 16) : of.m;
+  const bool by_dots = of.m <= 3 || of.k * lanes<T> >= 256 * rows;
+  if (by_dots && of.b_step == 1 && of.b_column != 1 && of.a_step == 1)
     dot_products(of);
   else if (of.m == 1 && of.b_column == 1)
     row_times_matrix(of);

@@ -49,20 +49,15 @@ template <int N, class F>
 }
 
 /// Calls f.operator()<Rows>(row) for the tiles of rows [begin, end), of about equal height and at most
-/// low_rows rows each.
-template <class F>
+/// Highest rows each.
+template <int Highest = low_rows, class F>
 void for_low_tiles(std::int64_t begin, std::int64_t end, F f) {
-  const std::int64_t rest = end - begin, count = (rest + low_rows - 1) / low_rows;
+  const std::int64_t rest = end - begin, count = (rest + Highest - 1) / Highest;
   for (std::int64_t i = 0; i < count; ++i) {
-    const std::int64_t row = begin + rest * i / count;
-    switch (begin + rest * (i + 1) / count - row) {
-      case 1: f.template operator()<1>(row); break;
-      case 2: f.template operator()<2>(row); break;
-      case 3: f.template operator()<3>(row); break;
-      case 4: f.template operator()<4>(row); break;
-      case 5: f.template operator()<5>(row); break;
-      default: f.template operator()<6>(row); break;
-    }
+    const std::int64_t row = begin + rest * i / count, rows = begin + rest * (i + 1) / count - row;
+    unrolled<Highest>([&](auto fewer) {
+      if (rows == fewer + 1) f.template operator()<fewer + 1>(row);
+    });
   }
 }
 
