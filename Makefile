@@ -9,7 +9,7 @@ CLANG_FORMAT := clang-format-16
 
 help:
 	@echo "make distill [ARGS=...]   train a teacher and students on Fashion-MNIST, print and write the result"
-	@echo "make divergences [ARGS=...]  compare the divergences of the loss on Fashion-MNIST (resumes, --help)"
+	@echo "make divergences [ARGS=...]  compare the divergences of the distillation loss on Fashion-MNIST (--help)"
 	@echo "make hinton [ARGS=...]    repeat the tables of Hinton et al. (2015) (--quick, --data FOLDER, --help)"
 	@echo "make cnn [ARGS=...]       distil a residual network into a depthwise one"
 	@echo "make verses [ARGS=...]    learn which book of the Bible a verse is from (--help)"
@@ -31,8 +31,8 @@ distill: configure
 	@$(BUILD)/examples/distill --config examples/distill/fashion_mnist.json $(ARGS)
 
 divergences: configure
-	@cmake --build $(BUILD) --target distill
-	@examples/distill/divergences.py $(BUILD)/examples/distill runs/divergences $(ARGS)
+	@cmake --build $(BUILD) --target divergences
+	@$(BUILD)/examples/divergences $(ARGS)
 
 hinton: configure
 	@cmake --build $(BUILD) --target hinton_2015

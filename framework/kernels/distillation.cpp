@@ -25,7 +25,7 @@ double long_row(const Setting<T>& setting, const Place<T>& at) {
   const bool kl = setting.kl, mse = setting.mse, ce = setting.ce;
   const bool forward = setting.divergence == Divergence::forward_kl;
   LongRow<T> row(at.s, kl ? at.t : nullptr, n);
-  T *w = nullptr, *v = nullptr;  // a rule's values for q and p
+  T *w = nullptr, *v = nullptr;  // a rule's values for q and p, or the differences of logits
   if (at.gs != nullptr || at.gt != nullptr || mse || !forward) {
     row.es = scratch<T>(5 * room);
     row.et = row.es + room;
@@ -63,12 +63,13 @@ double long_row(const Setting<T>& setting, const Place<T>& at) {
   }
   if (ce) loss += setting.ce_weight * (log_1 - static_cast<double>(at.s[at.label] - row.shift_s.greatest()));
 
-  // The student's gradient is a·exp(s/T) + b·(exp(t/T), or the rule's values) + c·exp(s) - (1 at the label).
+  // The student's gradient is a·exp(s/T) + c·exp(s) - (1 at the label), plus b·exp(t/T), b·exp(s/T) times the
+  // rule's values, or b times the differences of logits.
   const double weight = at.upstream * setting.kl_weight;
   const double of_s = at.upstream * ((kl ? setting.kl_weight * (forward ? 1 : -sums.by_q) / row.zs : 0) +
                                      (ce && !own ? setting.ce_weight / row.zs : 0));
   const double of_t = kl ? weight / row.zt : 0, of_1 = own ? at.upstream * setting.ce_weight / row.z1 : 0;
-  const double of_w = mse ? at.upstream * of_squares : weight;
+  const double of_w = mse ? at.upstream * of_squares : kl ? weight * sums.slope / row.zs : 0;
   for (Index begin = 0; begin < n && (at.gs != nullptr || at.gt != nullptr); begin += block) {
     const Index index = begin / block, length = std::min(block, n - begin);
     const T *es = row.es + begin, *et = row.et + begin, *e1 = row.e1 + begin;
@@ -78,17 +79,22 @@ double long_row(const Setting<T>& setting, const Place<T>& at) {
       const T* const other = forward && kl ? et : kl || mse ? w + begin : nullptr;
       const bool exponentials = kl || ce;
       const Batch<T> a(static_cast<T>(exponentials ? of_s * down_s(setting.inverse) : 0));
-      const Batch<T> b(static_cast<T>(forward ? -of_t * down_t : of_w));
+      const Batch<T> b(static_cast<T>(forward ? -of_t * down_t : kl ? of_w * down_s(setting.inverse) : of_w));
       const Batch<T> c(static_cast<T>(own ? of_1 * down_s(T{1}) : 0));
       fill_row<T, 2>(at.gs + begin, length, setting.streamed, [&]<int K>(Index i, Index count) {
         std::array<Batch<T>, K> student, result;
         if (exponentials) {
           student = load_each<K>(es + i, count, T{0});
-          for (int k = 0; k < K; ++k) result[k] = a * student[k];
+          if (kl && !forward) {
+            const auto values = load_each<K>(other + i, count, T{0});
+            for (int k = 0; k < K; ++k) result[k] = student[k] * fma<T>(b, values[k], a);
+          } else {
+            for (int k = 0; k < K; ++k) result[k] = a * student[k];
+          }
         } else {
           result.fill(Batch<T>(T{0}));
         }
-        if (other != nullptr) {
+        if (other != nullptr && (forward || mse)) {
           const auto values = load_each<K>(other + i, count, T{0});
           for (int k = 0; k < K; ++k) result[k] = fma<T>(b, values[k], result[k]);
         }
@@ -104,7 +110,7 @@ double long_row(const Setting<T>& setting, const Place<T>& at) {
     if (at.gt == nullptr) continue;
     if (!kl || !forward) {
       const Batch<T> a(static_cast<T>(kl ? -of_t * sums.by_p * down_t : 0));
-      const Batch<T> b(static_cast<T>(mse ? -of_w : kl ? of_w : 0));
+      const Batch<T> b(static_cast<T>(mse ? -of_w : kl ? weight : 0));
       const T* const values = (mse ? w : v) + begin;
       fill_row<T, 2>(at.gt + begin, length, setting.streamed, [&]<int K>(Index i, Index count) {
         auto result = load_each<K>(values + i, count, T{0});
@@ -231,6 +237,7 @@ using Turned = T[short_row * lanes<T>];
 template <class T>
 struct ShortSums {
   Batch<T> term = Batch<T>(T{0}), by_q = Batch<T>(T{0}), by_p = Batch<T>(T{0});
+  double slope = 0;
 };
 
 /// A register of rows after the first pass: logits, their maxima, exponentials, and the sums of these with
@@ -241,42 +248,53 @@ struct ShortRows {
   Batch<T> max_s, max_t, zs, zt, log_zs, log_zt, inverse;
 
   /// apply_rule() for these rows.
-  template <class Rule>
-  ShortSums<T> apply(Index n, const Rule& rule, T* w, T* v) const {
-    const Batch<T> of_s = Batch<T>(static_cast<T>(rule.of_q)) / zs,
-                   of_t = Batch<T>(static_cast<T>(rule.of_p)) / zt;
-    ShortSums<T> total;
+  template <class Rule, bool for_teacher>
+  ShortSums<T> apply(Index n, double beta, T* w, T* v) const {
+    const Batch<T> one(T{1}), of_q = one / zs, of_p = one / zt;
+    const Rule rule(beta, {of_q, of_p, zs, log_zt - log_zs, inverse});
+    BlockSums<T> sums;
     const auto step = [&]<int K>(Index j) __attribute__((always_inline)) {
       Classes<T, K> c;
       for (int k = 0; k < K; ++k) {
         const Index at = (j + k) * lanes<T>;
-        c.q[k] = load(es + at) * of_s;
-        c.p[k] = load(et + at) * of_t;
-        if constexpr (Rule::needs_logs) {
-          c.log_q[k] = fma<T>(load(s + at) - max_s, inverse, -log_zs);
-          c.log_p[k] = fma<T>(load(t + at) - max_t, inverse, -log_zt);
+        c.q[k] = load(es + at);
+        c.p[k] = load(et + at);
+        if constexpr (Rule::needs_logits) {
+          c.s[k] = load(s + at) - max_s;
+          c.t[k] = load(t + at) - max_t;
         }
       }
-      rule(c);
+      rule.template operator()<for_teacher>(c, sums);
       for (int k = 0; k < K; ++k) {
         const Index at = (j + k) * lanes<T>;
-        total.term += c.term[k];
-        total.by_q += c.by_q[k];
-        total.by_p += c.by_p[k];
+        sums.by_q = fma<T>(c.q[k], c.by_q[k], sums.by_q);
         store<T>(w + at, c.by_q[k]);
-        store<T>(v + at, c.by_p[k]);
+        if constexpr (for_teacher) {
+          sums.by_p += c.by_p[k];
+          store<T>(v + at, c.by_p[k]);
+        }
       }
     };
     Index j = 0;
     for (; j + 2 <= n; j += 2) step.template operator()<2>(j);
     if (j < n) step.template operator()<1>(j);
-    return total;
+    const Batch<T> nan_if_any = Batch<T>(T{0}) * (zs + zt);  // maxima ignore NaN
+    const Batch<T> constant = Batch<T>(static_cast<T>(Rule::constant(beta))) * (log_zt - log_zs);
+    const double slope = Rule::slope(beta);
+    return {(rule.divergence(sums) + constant) + nan_if_any,
+            fma<T>(Batch<T>(static_cast<T>(slope)) * of_q, sums.by_q, nan_if_any), sums.by_p + nan_if_any,
+            slope};
   }
 };
 
 template <class T>
 ShortSums<T> apply_rule(const Setting<T>& setting, const ShortRows<T>& rows, T* w, T* v) {
-  return with_rule(setting, [&](const auto& rule) { return rows.apply(setting.call.classes, rule, w, v); });
+  const Index n = setting.call.classes;
+  const double beta = setting.call.beta;
+  return with_rule(setting, [&]<class Rule>() {
+    return setting.call.teacher_gradient != nullptr ? rows.template apply<Rule, true>(n, beta, w, v)
+                                                    : rows.template apply<Rule, false>(n, beta, w, v);
+  });
 }
 
 /// differences() for a register of rows; `term` is the mean square and `by_q` the number of classes.
@@ -375,16 +393,20 @@ void short_rows(const Setting<T>& setting, Index first) {
       ce_weight(static_cast<T>(ce ? setting.ce_weight : 0));
   const Batch<T> of_kl = forward ? kl_weight : -kl_weight * sums.by_q;
   const Batch<T> a = g * (own ? of_kl : of_kl + ce_weight) / zs, b = kl ? g * kl_weight / zt : zero;
-  // The factor of exp(t/T), or of the rule's values.
-  const Batch<T> of_other = kl    ? (forward ? -b : g * kl_weight)
+  // The factor of exp(t/T), or of the values of a rule or of differences().
+  const Batch<T> of_other = kl    ? (forward ? -b : g * kl_weight * Batch<T>(static_cast<T>(sums.slope)) / zs)
                             : mse ? g * Batch<T>(static_cast<T>(2 * setting.kl_loss)) / sums.by_q
                                   : zero;
   if (call.student_gradient != nullptr) {
     alignas(64) Turned<T> gradient;
     const Batch<T> c = own ? g * ce_weight / z1 : zero;
     for (Index j = 0; j < n; ++j) {
-      Batch<T> value = kl || ce ? a * load(es + j * width) : zero;
-      if (kl || mse) value = fma<T>(of_other, load((kl && forward ? et : w) + j * width), value);
+      Batch<T> value = zero;
+      if (kl && !forward)
+        value = load(es + j * width) * fma<T>(of_other, load(w + j * width), a);
+      else if (kl || ce)
+        value = a * load(es + j * width);
+      if (mse || (kl && forward)) value = fma<T>(of_other, load((mse ? w : et) + j * width), value);
       if (own) value = fma<T>(c, load(e1 + j * width), value);
       store<T>(gradient + j * width, value);
     }
@@ -395,14 +417,14 @@ void short_rows(const Setting<T>& setting, Index first) {
   }
   if (call.teacher_gradient != nullptr) {
     alignas(64) Turned<T> gradient;
-    const Batch<T> rest = (logs[0] - logs[1]) - sums.term, of_p = -b * sums.by_p;
+    const Batch<T> rest = (logs[0] - logs[1]) - sums.term, of_p = -b * sums.by_p, of_rule = g * kl_weight;
     // NaN or +inf in the teacher's row makes the whole row NaN.
     const Batch<T> absent = select(zt == zt, zero, zt);
     for (Index j = 0; j < n; ++j) {
       if (mse || (kl && !forward)) {
         store<T>(gradient + j * width,
                  mse ? -of_other * load(w + j * width)
-                     : fma<T>(of_p, load(et + j * width), of_other * load(v + j * width)));
+                     : fma<T>(of_p, load(et + j * width), of_rule * load(v + j * width)));
         continue;
       }
       const Batch<T> e = load(et + j * width);

@@ -174,178 +174,208 @@ template <bool kl, bool crossed>
   }
 }
 
-// ---- The other divergences are sums over classes of a term D(p, q). A rule gives the term, q·∂D/∂q and
-// p·∂D/∂p. The latter two may be off by multiples of q and p, which the softmax removes: with W =
-// sum(q·∂D/∂q), the gradient for s is (q·∂D/∂q - q·W)/T.
+// ---- The other divergences D are sums over classes. A rule reads registers of exp(s/T) and exp(t/T) and
+// computes D, q·∂D/∂q and p·∂D/∂p. The latter two may be off by multiples of q and p, which the softmax
+// removes: with W = sum(q·∂D/∂q), the gradient for s is (q·∂D/∂q - q·W)/T.
 
-/// K registers of classes: the probabilities times the rule's weights, their logarithms if the rule needs
-/// them, and its results.
+/// The factors of a block's exponentials that give q and p; zs, log zt - log zs and 1/T.
+template <class T>
+struct Factors {
+  Batch<T> q, p, zs, apart, inverse;
+};
+
+/// K registers of classes: exponentials, s and t if the rule needs them, and the rule's results: q·∂D/∂q =
+/// slope·q·by_q and p·∂D/∂p = by_p.
 template <class T, std::size_t K>
 struct Classes {
-  std::array<Batch<T>, K> p, q, log_p, log_q, term, by_q, by_p;
+  std::array<Batch<T>, K> q, p, s, t, by_q, by_p;
 };
 
-/// x·y, and 0 where x is 0.
+/// Sums over a block: the rule's terms, exp(s/T)·by_q, and by_p.
 template <class T>
-inline Batch<T> zero_or_product(const Batch<T>& x, const Batch<T>& y) {
-  const Batch<T> zero(T{0});
-  return select(x == zero, zero, x * y);
-}
-
-/// A rule of the probabilities themselves.
-struct Unweighted {
-  double of_p = 1, of_q = 1;
+struct BlockSums {
+  Batch<T> term = Batch<T>(T{0}), by_q = Batch<T>(T{0}), by_p = Batch<T>(T{0});
 };
 
 template <class T>
-struct ReverseKL : Unweighted {
-  static constexpr bool needs_logs = true;
-  template <std::size_t K>
-  void operator()(Classes<T, K>& c) const {
+struct ReverseKL {
+  static constexpr bool needs_logits = true;
+  static double slope(double /*beta*/) { return 1; }
+  static double constant(double /*beta*/) { return 0; }
+  ReverseKL(double /*beta*/, const Factors<T>& factors) : f(factors) {}
+  template <bool for_teacher, std::size_t K>
+  void operator()(Classes<T, K>& c, BlockSums<T>&) const {
+    const Batch<T> zero(T{0});
     for (std::size_t k = 0; k < K; ++k) {
-      c.term[k] = c.by_q[k] = zero_or_product<T>(c.q[k], c.log_q[k] - c.log_p[k]);
-      c.by_p[k] = -c.q[k];
+      c.by_q[k] = select(c.q[k] == zero, zero, fma<T>(c.s[k] - c.t[k], f.inverse, f.apart));
+      if constexpr (for_teacher) c.by_p[k] = -(f.q * c.q[k]);
     }
   }
+  /// The terms of the divergence of a block.
+  Batch<T> divergence(const BlockSums<T>& sums) const { return f.q * sums.by_q; }
+  Factors<T> f;
 };
 
+/// by_q is -log(q/m), and the terms are p·(-log(p/m) - constant).
 template <class T>
 struct JensenShannon {
-  static constexpr bool needs_logs = true;
-  double of_p, of_q;  // weights in the mixture
-  template <std::size_t K>
-  void operator()(Classes<T, K>& c) const {
-    const Batch<T> least(std::numeric_limits<T>::lowest());  // replaces -infinity, which is multiplied by 0
-    const Batch<T> normal(std::numeric_limits<T>::min());
+  static constexpr bool needs_logits = true;
+  static double slope(double beta) { return beta - 1; }
+  /// The factor of log zt - log zs in the divergence.
+  static double constant(double beta) { return -beta; }
+  JensenShannon(double beta, const Factors<T>& f)
+      : of_q(Batch<T>(static_cast<T>(1 - beta)) * f.q * f.zs),
+        of_p(Batch<T>(static_cast<T>(beta)) * f.p * f.zs),
+        minus_inverse(-f.inverse),
+        by_student(Batch<T>(static_cast<T>(beta - 1)) * f.q),
+        by_teacher(Batch<T>(static_cast<T>(-beta)) * f.p) {}
+  template <bool for_teacher, std::size_t K>
+  void operator()(Classes<T, K>& c, BlockSums<T>& sums) const {
+    const Batch<T> most(T{2000}), least(std::numeric_limits<T>::min());  // infinity would be multiplied by 0
     std::array<Batch<T>, K> log_m;
-    for (std::size_t k = 0; k < K; ++k) log_m[k] = max_of<T>(c.p[k] + c.q[k], normal);
+    for (std::size_t k = 0; k < K; ++k) log_m[k] = fma<T>(of_p, c.p[k], fma<T>(of_q, c.q[k], least));
     log_each_above_least<T>(log_m);
     for (std::size_t k = 0; k < K; ++k) {
-      c.by_p[k] = c.p[k] * max_of<T>(least, c.log_p[k] - log_m[k]);
-      c.by_q[k] = c.q[k] * max_of<T>(least, c.log_q[k] - log_m[k]);
-      c.term[k] = c.by_p[k] + c.by_q[k];
+      c.by_q[k] = min_of<T>(most, fma<T>(c.s[k], minus_inverse, log_m[k]));
+      const Batch<T> of_teacher = min_of<T>(most, fma<T>(c.t[k], minus_inverse, log_m[k]));
+      sums.term = fma<T>(c.p[k], of_teacher, sums.term);
+      if constexpr (for_teacher) c.by_p[k] = by_teacher * c.p[k] * of_teacher;
     }
   }
+  Batch<T> divergence(const BlockSums<T>& sums) const {
+    return fma<T>(by_teacher, sums.term, by_student * sums.by_q);
+  }
+  Batch<T> of_q, of_p, minus_inverse, by_student, by_teacher;
 };
 
 /// KL(p ‖ share·p + (1 - share)·q), or with p and q exchanged.
 template <class T, bool exchanged>
 struct SkewKL {
-  static constexpr bool needs_logs = false;
-  double of_p, of_q;
-  Batch<T> share;
-  SkewKL(double of_own, double of_other)
-      : of_p(exchanged ? of_other : 1), of_q(exchanged ? 1 : of_other), share(static_cast<T>(of_own)) {}
-  template <std::size_t K>
-  void operator()(Classes<T, K>& c) const {
+  static constexpr bool needs_logits = false;
+  static double slope(double share) { return exchanged ? 1 : share - 1; }
+  static double constant(double /*beta*/) { return 0; }
+  SkewKL(double beta, const Factors<T>& f)
+      : share(static_cast<T>(beta)),
+        minus_share(-share),
+        other(Batch<T>(static_cast<T>(1 - beta)) * (exchanged ? f.p / f.q : f.q / f.p)),
+        of_own(exchanged ? f.q : f.p),
+        by_teacher(exchanged ? Batch<T>(static_cast<T>(beta - 1)) * f.p : f.p) {
+    // One of the factors may have underflowed: the probabilities of this block are 0.
+    other = max_of<T>(min_of<T>(other, Batch<T>(T(1e30))), Batch<T>(T(1e-30)));
+  }
+  template <bool for_teacher, std::size_t K>
+  void operator()(Classes<T, K>& c, BlockSums<T>& sums) const {
     const auto &p = exchanged ? c.q : c.p, &q = exchanged ? c.p : c.q;
-    auto &by_p = exchanged ? c.by_q : c.by_p, &by_q = exchanged ? c.by_p : c.by_q;
     const Batch<T> least(std::numeric_limits<T>::min());
     std::array<Batch<T>, K> ratio, log_ratio;
-    for (std::size_t k = 0; k < K; ++k)
-      ratio[k] = p[k] * inverse_of<T>(max_of<T>(least, fma<T>(share, p[k], q[k])));
+    for (std::size_t k = 0; k < K; ++k) ratio[k] = p[k] / fma<T>(share, p[k], fma<T>(other, q[k], least));
     for (std::size_t k = 0; k < K; ++k) log_ratio[k] = max_of<T>(ratio[k], least);
     log_each_above_least<T>(log_ratio);
     for (std::size_t k = 0; k < K; ++k) {
-      c.term[k] = p[k] * log_ratio[k];
-      by_p[k] = p[k] * fma<T>(-share, ratio[k], log_ratio[k]);
-      by_q[k] = -(ratio[k] * q[k]);
+      sums.term = fma<T>(p[k], log_ratio[k], sums.term);
+      if constexpr (exchanged || for_teacher) log_ratio[k] = fma<T>(minus_share, ratio[k], log_ratio[k]);
+      c.by_q[k] = exchanged ? log_ratio[k] : ratio[k];
+      if constexpr (for_teacher) c.by_p[k] = by_teacher * c.p[k] * (exchanged ? ratio[k] : log_ratio[k]);
     }
   }
+  Batch<T> divergence(const BlockSums<T>& sums) const { return of_own * sums.term; }
+  Batch<T> share, minus_share, other, of_own, by_teacher;
 };
 
 template <class T>
-struct TotalVariation : Unweighted {
-  static constexpr bool needs_logs = false;
-  template <std::size_t K>
-  void operator()(Classes<T, K>& c) const {
-    const Batch<T> zero(T{0}), half(T(0.5));
+struct TotalVariation {
+  static constexpr bool needs_logits = false;
+  static double slope(double /*beta*/) { return 1; }
+  static double constant(double /*beta*/) { return 0; }
+  TotalVariation(double /*beta*/, const Factors<T>& factors) : f(factors) {}
+  template <bool for_teacher, std::size_t K>
+  void operator()(Classes<T, K>& c, BlockSums<T>& sums) const {
+    const Batch<T> zero(T{0}), half(T(0.5)), rounding(std::numeric_limits<T>::epsilon());
     for (std::size_t k = 0; k < K; ++k) {
-      const Batch<T> apart = c.q[k] - c.p[k];
-      const Batch<T> sign = select(apart > zero, half, select(apart < zero, -half, zero));
-      c.term[k] = apart * sign;
-      c.by_q[k] = sign * c.q[k];
-      c.by_p[k] = -sign * c.p[k];
+      const Batch<T> p = c.p[k] * f.p, apart = fma<T>(c.q[k], f.q, -p), tie = rounding * p;
+      c.by_q[k] = select(apart > tie, half, select(apart < -tie, -half, zero));
+      sums.term = fma<T>(apart, c.by_q[k], sums.term);
+      if constexpr (for_teacher) c.by_p[k] = -(c.by_q[k] * p);
     }
   }
+  Batch<T> divergence(const BlockSums<T>& sums) const { return sums.term; }
+  Factors<T> f;
 };
 
-/// Row sums of the terms and of the rule's values for q and p.
+/// Row sums of the divergence and of the rule's values for q and p.
 struct RuleSums {
-  double term = 0, by_q = 0, by_p = 0;
+  double term = 0, by_q = 0, by_p = 0, slope = 0;
 };
 
 /// Registers per operand at a time, few enough not to spill.
 inline constexpr int rule_step = 2;
 
-/// Applies a rule to a row after the first pass. Writes its values for q to w and, if for_teacher, for p to
-/// v; these may be the row's buffers of exponentials.
-template <bool for_teacher, class T, class Rule>
-RuleSums apply_rule(const Setting<T>& setting, const LongRow<T>& row, const Rule& rule, T* w, T* v) {
+/// Applies a rule to a row after the first pass. Writes by_q to w and, if for_teacher, by_p to v; these may
+/// be the row's buffers of exponentials.
+template <class Rule, bool for_teacher, class T>
+RuleSums apply_rule(const Setting<T>& setting, const LongRow<T>& row, T* w, T* v) {
   const Index block = RunningShift<T>::block_of(row.n);
+  const double beta = setting.call.beta;
   const auto logs = log_four({row.zs, row.zt, 1, 1});
-  const Batch<T> inverse(setting.inverse), log_zs(static_cast<T>(logs[0])), log_zt(static_cast<T>(logs[1])),
-      max_s(row.shift_s.greatest()), max_t(row.shift_t.greatest());
-  RuleSums total;
+  const Batch<T> max_s(row.shift_s.greatest()), max_t(row.shift_t.greatest());
+  RuleSums total{.slope = Rule::slope(beta)};
   for (Index begin = 0; begin < row.n; begin += block) {
     const Index index = begin / block, length = std::min(block, row.n - begin);
-    const auto factor = [&](const RunningShift<T>& shift, double weight) {
-      return Batch<T>(static_cast<T>(static_cast<double>(shift.factor(index, setting.inverse)) * weight));
-    };
-    const Batch<T> of_s = factor(row.shift_s, rule.of_q / row.zs),
-                   of_t = factor(row.shift_t, rule.of_p / row.zt);
-    Batch<T> term(T{0}), by_q(T{0}), by_p(T{0});
+    const double of_q = static_cast<double>(row.shift_s.factor(index, setting.inverse)) / row.zs,
+                 of_p = static_cast<double>(row.shift_t.factor(index, setting.inverse)) / row.zt;
+    const Rule rule(beta, {Batch<T>(static_cast<T>(of_q)), Batch<T>(static_cast<T>(of_p)),
+                           Batch<T>(static_cast<T>(row.zs)), Batch<T>(static_cast<T>(logs[1] - logs[0])),
+                           Batch<T>(setting.inverse)});
+    BlockSums<T> sums;
     walk<T, rule_step>(
         length, [&]<int K>(Index i, Index count) __attribute__((always_inline)) {
           Classes<T, K> c;
           c.q = load_each<K>(row.es + begin + i, count, T{0});
           c.p = load_each<K>(row.et + begin + i, count, T{0});
-          for (int k = 0; k < K; ++k) {
-            c.q[k] = c.q[k] * of_s;
-            c.p[k] = c.p[k] * of_t;
-          }
-          if constexpr (Rule::needs_logs) {
-            c.log_q = load_each<K>(row.s + begin + i, count, T{0});
-            c.log_p = load_each<K>(row.t + begin + i, count, T{0});
+          if constexpr (Rule::needs_logits) {
+            c.s = load_each<K>(row.s + begin + i, count, T{0});
+            c.t = load_each<K>(row.t + begin + i, count, T{0});
             for (int k = 0; k < K; ++k) {
-              c.log_q[k] = fma<T>(c.log_q[k] - max_s, inverse, -log_zs);
-              c.log_p[k] = fma<T>(c.log_p[k] - max_t, inverse, -log_zt);
+              c.s[k] = c.s[k] - max_s;
+              c.t[k] = c.t[k] - max_t;
             }
           }
-          rule(c);
+          rule.template operator()<for_teacher>(c, sums);
           for (int k = 0; k < K; ++k) {
-            term += c.term[k];
-            by_q += c.by_q[k];
-            if constexpr (for_teacher) by_p += c.by_p[k];
+            sums.by_q = fma<T>(c.q[k], c.by_q[k], sums.by_q);
+            if constexpr (for_teacher) sums.by_p += c.by_p[k];
           }
           store_each<T>(w + begin + i, c.by_q, count);
           if constexpr (for_teacher) store_each<T>(v + begin + i, c.by_p, count);
         });
-    total.term += static_cast<double>(sum_lanes<T>(term));
-    total.by_q += static_cast<double>(sum_lanes<T>(by_q));
-    total.by_p += static_cast<double>(sum_lanes<T>(by_p));
+    total.term += static_cast<double>(sum_lanes<T>(rule.divergence(sums)));
+    total.by_q += total.slope * of_q * static_cast<double>(sum_lanes<T>(sums.by_q));
+    total.by_p += static_cast<double>(sum_lanes<T>(sums.by_p));
   }
+  const double nan_if_any = 0 * (row.zs + row.zt);  // maxima ignore NaN
+  total.term += Rule::constant(beta) * (logs[1] - logs[0]) + nan_if_any;
+  total.by_q += nan_if_any;
+  total.by_p += nan_if_any;
   return total;
 }
 
-/// Calls f with the rule of the setting's divergence.
+/// Calls f.operator()<Rule>() with the rule of the setting's divergence.
 template <class T, class F>
 auto with_rule(const Setting<T>& setting, F f) {
-  const double beta = setting.call.beta, rest = 1 - beta;
   switch (setting.divergence) {
-    case Divergence::reverse_kl: return f(ReverseKL<T>{});
-    case Divergence::jensen_shannon: return f(JensenShannon<T>{beta, rest});
-    case Divergence::skew_kl: return f(SkewKL<T, false>(beta, rest));
-    case Divergence::skew_reverse_kl: return f(SkewKL<T, true>(beta, rest));
-    default: return f(TotalVariation<T>{});
+    case Divergence::reverse_kl: return f.template operator()<ReverseKL<T>>();
+    case Divergence::jensen_shannon: return f.template operator()<JensenShannon<T>>();
+    case Divergence::skew_kl: return f.template operator()<SkewKL<T, false>>();
+    case Divergence::skew_reverse_kl: return f.template operator()<SkewKL<T, true>>();
+    default: return f.template operator()<TotalVariation<T>>();
   }
 }
 
 template <class T>
 RuleSums apply_rule(const Setting<T>& setting, const LongRow<T>& row, T* w, T* v) {
-  return with_rule(setting, [&](const auto& rule) {
-    return v != nullptr ? apply_rule<true>(setting, row, rule, w, v)
-                        : apply_rule<false>(setting, row, rule, w, v);
+  return with_rule(setting, [&]<class Rule>() {
+    return v != nullptr ? apply_rule<Rule, true>(setting, row, w, v)
+                        : apply_rule<Rule, false>(setting, row, w, v);
   });
 }
 

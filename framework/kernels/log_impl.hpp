@@ -1,4 +1,4 @@
-// Logarithms and inverses that are faster than those of simd_impl.hpp but restricted to normal arguments.
+// Logarithms that are faster than those of simd_impl.hpp but restricted to normal arguments.
 #pragma once
 
 #include <array>
@@ -8,22 +8,6 @@
 #include "retort/framework/kernels/simd_impl.hpp"
 
 namespace retort::kernels {
-
-/// 1/x within about 1 ulp, for normal x whose inverse is normal.
-template <class T>
-inline Batch<T> inverse_of(const Batch<T>& x) {
-#if defined(__AVX__)
-  if constexpr (std::is_same_v<T, float>) {
-#if defined(__AVX512F__)
-    const Batch<T> guess = _mm512_rcp14_ps(x);
-#else
-    const Batch<T> guess = _mm256_rcp_ps(x);
-#endif
-    return fma<T>(guess, fma<T>(-x, guess, Batch<T>(T{1})), guess);
-  }
-#endif
-  return Batch<T>(T{1}) / x;
-}
 
 #if defined(__AVX2__)
 namespace detail {

@@ -96,6 +96,44 @@ BOOST_AUTO_TEST_CASE(large_logits_and_absent_classes) {
       }
 }
 
+BOOST_AUTO_TEST_CASE(nan_and_infinity_show_in_the_loss_and_the_gradients) {
+  for (const double value : {std::nan(""), infinite})
+    for (const Divergence divergence : all_divergences())
+      for (const std::int64_t classes : {5, 100})
+        for (const bool of_teacher : {false, true}) {
+          const bool mse = divergence == Divergence::logit_mse;
+          Tensor good = arange(classes).to(DType::float32) / 10, bad = flip(good, {0});
+          bad.mutable_data<float>()[2] = static_cast<float>(value);
+          if (of_teacher) std::swap(good, bad);
+          const Outcome fast =
+              outcome(unsqueeze(bad, 0), unsqueeze(good, 0),
+                      {.temperature = 2, .detach_teacher = false, .divergence = divergence}, false);
+          BOOST_TEST_CONTEXT(name(divergence) << ", " << classes << " classes, " << value) {
+            BOOST_TEST(!std::isfinite(fast.value.item<double>()));
+            const std::vector<double> student = fast.student.values<double>(),
+                                      teacher = fast.teacher.values<double>();
+            for (std::size_t i = 0; i < student.size() && !mse; ++i)
+              BOOST_TEST((std::isnan(student[i]) && std::isnan(teacher[i])));
+          }
+        }
+}
+
+BOOST_AUTO_TEST_CASE(equal_logits) {
+  manual_seed(4);
+  for (const std::int64_t classes : {1, 10, 500}) {
+    const Tensor s = randn({3, classes}) * 4;
+    for (const Divergence divergence : all_divergences()) {
+      const Outcome same =
+          outcome(s, s, {.detach_teacher = false, .divergence = divergence, .beta = 0.3}, false);
+      BOOST_TEST_CONTEXT(name(divergence) << ", " << classes << " classes") {
+        BOOST_TEST(std::abs(same.value.item<double>()) < 1e-6);
+        for (const Tensor& gradient : {same.student, same.teacher})
+          for (const double g : gradient.values<double>()) BOOST_TEST(std::abs(g) < 1e-6);
+      }
+    }
+  }
+}
+
 BOOST_AUTO_TEST_CASE(weights_that_add_up_to_0) {
   const Tensor s = randn({3, 5}).set_requires_grad(), t = randn({3, 5});
   for (const Divergence divergence : all_divergences()) {
