@@ -265,16 +265,25 @@ template <int Rows, int Columns, class T>
   });
 }
 
-/// A product of an A and a B that are contiguous along k, without transposing B.
+/// A product of an A and a B that are contiguous along k, without transposing B. Columns are visited once, so
+/// that a large B is read once; the number of rows of a low product is looked up only once.
 template <class T>
 void dot_products(const Product<T>& of) {
-  const auto column_of = [&]<int Columns>(std::int64_t column) {
-    for_low_tiles<dot_rows>(0, of.m,
-                            [&]<int Rows>(std::int64_t row) { dot_tile<Rows, Columns>(of, row, column); });
+  const auto for_columns = [&](auto f) {
+    std::int64_t column = 0;
+    for (; column + 4 <= of.n; column += 4) f.template operator()<4>(column);
+    for (; column < of.n; ++column) f.template operator()<1>(column);
   };
-  std::int64_t column = 0;
-  for (; column + 4 <= of.n; column += 4) column_of.template operator()<4>(column);
-  for (; column < of.n; ++column) column_of.template operator()<1>(column);
+  if (of.m <= dot_rows) {
+    for_low_tiles<dot_rows>(0, of.m, [&]<int Rows>(std::int64_t row) {
+      for_columns([&]<int Columns>(std::int64_t column) { dot_tile<Rows, Columns>(of, row, column); });
+    });
+  } else {
+    for_columns([&]<int Columns>(std::int64_t column) {
+      for_low_tiles<dot_rows>(0, of.m,
+                              [&]<int Rows>(std::int64_t row) { dot_tile<Rows, Columns>(of, row, column); });
+    });
+  }
 }
 
 /// One row of A times a B stored by rows: sums of B's rows, several registers of columns at a time.

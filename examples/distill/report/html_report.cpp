@@ -142,12 +142,13 @@ void add_samples(Report& report, const Page& page) {
     cards += sample_card(page, row, sharp, soft);
   if (cards.empty())
     cards = "<p class=\"note\">There is no such image: the student alone gets all of them right.</p>";
-  report.section("Right by the teacher, wrong by the student alone",
-                 message("For each class the test image that the teacher gets right and whose class the "
-                         "student alone thinks the least probable: the true class, what each network answers "
-                         "and how sure it is, and as bars the soft labels at temperature {}, 0 to 100 %. "
-                         "Students of the first seed.",
-                         formatted("%g", page.run.temperature)));
+  report.section(
+      "Right by the teacher, wrong by the student alone",
+      message("For each class, one image that the teacher gets right and to whose class the student "
+              "alone gives the lowest probability. Shown are the true class, the answer and the "
+              "confidence of each network, and the soft labels at temperature {} as bars from 0 to "
+              "100 %. Students of the first seed.",
+              formatted("%g", page.run.temperature)));
   report.html(legend() + "<div class=\"grid narrow\">\n" + cards + "</div>\n");
 }
 
@@ -174,16 +175,17 @@ void add_softening(Report& report, const Page& page) {
         percent(row_of(sharp, row)[static_cast<std::size_t>(label)]),
         bars_of(page, distributions, colors, label));
   }
-  report.section("The teacher's soft targets",
-                 message("The teacher's answers at several temperatures T to three images that it gets "
-                         "right, those whose class has at T = 1 a probability nearest 99, 80 and 50 %; this "
-                         "run distilled at T = {}.",
-                         formatted("%g", page.run.temperature)));
+  report.section(
+      "The teacher's soft targets",
+      message("The teacher's answers at several temperatures T to three images that it gets "
+              "right. At T = 1, their classes have probabilities close to 99, 80 and 50 %. This run "
+              "distilled at T = {}.",
+              formatted("%g", page.run.temperature)));
   report.html("<p class=\"legend\">" + chips + "</p>\n<div class=\"grid\">\n" + figures + "</div>\n");
 }
 
 void add_settings(Report& report, const Page& page) {
-  report.section("How it was made", message("The options and the machine of this run, which took {} s.",
+  report.section("How it was made", message("The options and the machine of this run. It took {} s.",
                                             formatted("%.0f", page.run.result.seconds)));
   report.settings("Machine and build", page.run.environment);
   report.settings("Options", page.run.config);
@@ -193,12 +195,11 @@ void add_learning(Report& report, const Page& page) {
   const bool teacher = page.run.curves.contains("teacher");
   report.section(
       "Learning",
-      message("{}within the band from the lowest to the highest{}. The losses of the two students "
-              "are different ones, so that their heights cannot be compared.",
-              teacher ? "Of the teacher the mean loss of each epoch, and grey that of single batches; "
-                        "of the students the mean over the seeds "
-                      : "The students over their epochs: the mean over the seeds ",
-              page.run.teacher.defined() ? ", and dashed the final value of the teacher" : ""));
+      message(
+          "{}Students: mean over the seeds, with a band from the lowest to the highest value.{} The students "
+          "minimise different losses, so the heights of their losses cannot be compared.",
+          teacher ? "Teacher: mean loss of each epoch; grey: single batches. " : "",
+          page.run.teacher.defined() ? " Dashed: the teacher's final value." : ""));
   const std::vector<Chart> charts = learning_charts(page.run);
   for (const Chart& chart : charts) report.curves(chart.title, chart.axes, chart.series);
   if (charts.empty()) report.html("<p class=\"note\">The run has not measured this.</p>\n");

@@ -8,7 +8,7 @@
 namespace distill {
 
 /// Writes report.html from the files in a run's folder: one self-contained page for light and dark
-/// backgrounds. gnuplot draws the curves; without it, the page names the package to install and omits them.
+/// backgrounds.
 /// Throws: IoError naming the file if one is missing or broken, or if the page cannot be written.
 void write_html_report(const std::string& run_folder, const Data& data);
 
