@@ -4,7 +4,6 @@
 //       const auto f = [](const auto& a, const auto& b) { return a * sigmoid(b) + tanh(a); };
 //       return rt::fused("swish_gate", f, x, y);
 //     }
-//
 // The callable is compiled with the user's flags, and additionally for processors with AVX2.
 #pragma once
 
@@ -30,6 +29,7 @@ class Traced : public lanes::Arithmetic<Traced<T>> {
  public:
   class Condition {
    public:
+    Condition() = default;
     explicit Condition(Tensor values) : holds(std::move(values)) {}
     friend Condition operator&(const Condition& a, const Condition& b) {
       return Condition(a.holds * b.holds);
@@ -92,7 +92,8 @@ class Traced : public lanes::Arithmetic<Traced<T>> {
 
 /// A value and its derivatives with respect to N variables; R is a Register or a Traced. The sets of
 /// variables on which it depends, and for which the derivative is 1, are constants if the compiler sees the
-/// whole callable, so that factors of 0 and 1 cost nothing.
+/// whole callable, so that factors of 0 and 1 cost nothing. A derivative may be masked: it is exactly 0 except
+/// where its condition holds, and stays so if it is multiplied by infinity.
 template <class R, int N>
 class Dual : public lanes::Arithmetic<Dual<R, N>> {
  public:
@@ -114,8 +115,10 @@ class Dual : public lanes::Arithmetic<Dual<R, N>> {
   bool is_unit(int k) const { return (unit_ >> k & 1) != 0; }
   /// The derivative with respect to variable k, on which this value depends.
   R partial(int k) const { return is_unit(k) ? R(1) : partials_[k]; }
-  /// The derivative multiplied by a factor.
-  R partial(int k, const R& factor) const { return is_unit(k) ? factor : partials_[k] * factor; }
+  bool is_masked(int k) const { return (masked_ >> k & 1) != 0; }
+  /// The derivative multiplied or divided by a number.
+  R partial(int k, const R& factor) const { return is_unit(k) ? factor : kept(k, partials_[k] * factor); }
+  R over(int k, const R& divisor) const { return kept(k, partial(k) / divisor); }
 
   friend Dual operator+(const Dual& a, const Dual& b) {
     return Dual(a.value + b.value, a.live_ | b.live_, (a.unit_ & ~b.live_) | (b.unit_ & ~a.live_),
@@ -123,30 +126,41 @@ class Dual : public lanes::Arithmetic<Dual<R, N>> {
                   return !b.depends_on(k)   ? a.partial(k)
                          : !a.depends_on(k) ? b.partial(k)
                                             : a.partial(k) + b.partial(k);
-                });
+                })
+        .masked_as(a, b);
   }
   friend Dual operator-(const Dual& a, const Dual& b) {
-    return Dual(a.value - b.value, a.live_ | b.live_, a.unit_ & ~b.live_, [&](int k) {
-      return !b.depends_on(k) ? a.partial(k) : !a.depends_on(k) ? -b.partial(k) : a.partial(k) - b.partial(k);
-    });
+    return Dual(a.value - b.value, a.live_ | b.live_, a.unit_ & ~b.live_,
+                [&](int k) {
+                  return !b.depends_on(k)   ? a.partial(k)
+                         : !a.depends_on(k) ? -b.partial(k)
+                                            : a.partial(k) - b.partial(k);
+                })
+        .masked_as(a, b);
   }
   friend Dual operator*(const Dual& a, const Dual& b) {
-    return Dual(a.value * b.value, a.live_ | b.live_, 0, [&](int k) {
-      return !b.depends_on(k)   ? a.partial(k, b.value)
-             : !a.depends_on(k) ? b.partial(k, a.value)
-                                : a.partial(k, b.value) + b.partial(k, a.value);
-    });
+    return Dual(a.value * b.value, a.live_ | b.live_, 0,
+                [&](int k) {
+                  return !b.depends_on(k)   ? a.partial(k, b.value)
+                         : !a.depends_on(k) ? b.partial(k, a.value)
+                                            : a.partial(k, b.value) + b.partial(k, a.value);
+                })
+        .masked_as(a, b);
   }
   friend Dual operator/(const Dual& a, const Dual& b) {
     const R quotient = a.value / b.value;
-    return Dual(quotient, a.live_ | b.live_, 0, [&](int k) {
-      return !b.depends_on(k)   ? a.partial(k) / b.value
-             : !a.depends_on(k) ? -b.partial(k, quotient / b.value)
-                                : (a.partial(k) - b.partial(k, quotient)) / b.value;
-    });
+    return Dual(quotient, a.live_ | b.live_, 0,
+                [&](int k) {
+                  return !b.depends_on(k)   ? a.over(k, b.value)
+                         : !a.depends_on(k) ? -b.partial(k, quotient / b.value)
+                         : !a.is_masked(k) || !b.is_masked(k)
+                             ? (a.partial(k) - b.partial(k, quotient)) / b.value
+                             : a.over(k, b.value) - b.partial(k, quotient / b.value);
+                })
+        .masked_as(a, b);
   }
   friend Dual operator-(const Dual& a) {
-    return Dual(-a.value, a.live_, 0, [&](int k) { return -a.partial(k); });
+    return Dual(-a.value, a.live_, 0, [&](int k) { return -a.partial(k); }).masked_as(a, a);
   }
   friend Condition operator<(const Dual& a, const Dual& b) { return a.value < b.value; }
   friend Condition operator<=(const Dual& a, const Dual& b) { return a.value <= b.value; }
@@ -157,16 +171,22 @@ class Dual : public lanes::Arithmetic<Dual<R, N>> {
 
   friend Dual where(const Condition& c, const Dual& a, const Dual& b) {
     return Dual(where(c, a.value, b.value), a.live_ | b.live_, a.unit_ & b.unit_,
-                [&](int k) { return where(c, a.partial_or_0(k), b.partial_or_0(k)); });
+                [&](int k) { return where(c, a.partial_or_0(k), b.partial_or_0(k)); })
+        .masked_as(a.masked_by(c), b.masked_by(!c));
   }
   friend Dual abs(const Dual& x) {
-    return Dual(abs(x.value), x.live_, 0, [&](int k) {
-      const R p = x.partial(k);
-      return where(x.value > R(0), p, where(x.value < R(0), -p, R(0)));
-    });
+    return Dual(abs(x.value), x.live_, 0,
+                [&](int k) {
+                  const R p = x.partial(k);
+                  return where(x.value > R(0), p, where(x.value < R(0), -p, R(0)));
+                })
+        .masked_as(x, x);
   }
   friend Dual relu(const Dual& x) {
-    return Dual(relu(x.value), x.live_, 0, [&](int k) { return where(x.value <= R(0), R(0), x.partial(k)); });
+    const Condition rests = x.value <= R(0);
+    const Dual y = x.masked_by(!rests);
+    return Dual(relu(x.value), x.live_, 0, [&](int k) { return where(rests, R(0), x.partial(k)); })
+        .masked_as(y, y);
   }
   friend Dual max(const Dual& a, const Dual& b) {
     return shared(max(a.value, b.value), a, b, a.value<b.value, a.value> b.value);
@@ -180,7 +200,7 @@ class Dual : public lanes::Arithmetic<Dual<R, N>> {
     return x.chain(y, [&] { return y; });
   }
   friend Dual log(const Dual& x) {
-    return Dual(log(x.value), x.live_, 0, [&](int k) { return x.partial(k) / x.value; });
+    return Dual(log(x.value), x.live_, 0, [&](int k) { return x.over(k, x.value); }).masked_as(x, x);
   }
   friend Dual tanh(const Dual& x) {
     const R y = tanh(x.value);
@@ -192,7 +212,7 @@ class Dual : public lanes::Arithmetic<Dual<R, N>> {
   }
   friend Dual sqrt(const Dual& x) {
     const R y = sqrt(x.value);
-    return Dual(y, x.live_, 0, [&](int k) { return x.partial(k) / (y + y); });
+    return Dual(y, x.live_, 0, [&](int k) { return x.over(k, y + y); }).masked_as(x, x);
   }
   friend Dual erf(const Dual& x) {
     return x.chain(erf(x.value), [&] { return R(two_over_root_pi) * bell(x.value); });
@@ -203,7 +223,7 @@ class Dual : public lanes::Arithmetic<Dual<R, N>> {
     return x.chain(y, [&] { return R(-two_over_root_pi) * slope; });
   }
   friend Dual log1p(const Dual& x) {
-    return Dual(log1p(x.value), x.live_, 0, [&](int k) { return x.partial(k) / (R(1) + x.value); });
+    return Dual(log1p(x.value), x.live_, 0, [&](int k) { return x.over(k, R(1) + x.value); }).masked_as(x, x);
   }
   friend Dual expm1(const Dual& x) {
     return x.chain(expm1(x.value), [&] { return exp(x.value); });  // y + 1 would lose the tail
@@ -238,15 +258,37 @@ class Dual : public lanes::Arithmetic<Dual<R, N>> {
   /// Calls partial_of(k) for the variables in `live` except those in `unit`.
   template <class F>
   Dual(const R& v, unsigned live, unsigned unit, const F& partial_of) : value(v), live_(live), unit_(unit) {
+    each(live & ~unit, [&](int k) { partials_[k] = partial_of(k); });
+  }
+  /// Calls f(k) for each variable in `set`.
+  template <class F>
+  static void each(unsigned set, const F& f) {
     [&]<int... K>(std::integer_sequence<int, K...>) {
-      (((live & ~unit) >> K & 1 ? void(partials_[K] = partial_of(K)) : void()), ...);
+      ((set >> K & 1 ? f(K) : void()), ...);
     }(std::make_integer_sequence<int, N>());
   }
   template <class F>
   Dual chain(const R& v, const F& slope_of) const {
     if (live_ == 0) return Dual(v);
     const R slope = slope_of();
-    return Dual(v, live_, 0, [&](int k) { return partial(k, slope); });
+    return Dual(v, live_, 0, [&](int k) { return partial(k, slope); }).masked_as(*this, *this);
+  }
+  R kept(int k, const R& slope) const { return is_masked(k) ? where(kept_[k], slope, R(0)) : slope; }
+  /// Takes over the masks of both operands: a derivative is masked if it is in each operand that has it.
+  Dual masked_as(const Dual& a, const Dual& b) const {
+    Dual y(*this);
+    y.masked_ = live_ & ~unit_ & (a.masked_ | ~a.live_) & (b.masked_ | ~b.live_);
+    y.each(y.masked_, [&](int k) {
+      y.kept_[k] = !b.depends_on(k) ? a.kept_[k] : !a.depends_on(k) ? b.kept_[k] : a.kept_[k] | b.kept_[k];
+    });
+    return y;
+  }
+  /// This value, whose derivatives are also masked by the condition.
+  Dual masked_by(const Condition& c) const {
+    Dual y(*this);
+    y.masked_ = live_;
+    y.each(live_, [&](int k) { y.kept_[k] = is_masked(k) ? kept_[k] & c : c; });
+    return y;
   }
   R partial_or_0(int k) const { return depends_on(k) ? partial(k) : R(0); }
   /// A maximum or minimum: the losing operand gets no gradient; ties get half each, NaN the whole for both.
@@ -257,15 +299,18 @@ class Dual : public lanes::Arithmetic<Dual<R, N>> {
       const R p = x.partial(k);
       return where(loses, R(0), where(tie, R(0.5) * p, p));
     };
-    return Dual(v, a.live_ | b.live_, 0, [&](int k) {
-      return !b.depends_on(k)   ? share(a, a_loses, k)
-             : !a.depends_on(k) ? share(b, b_loses, k)
-                                : share(a, a_loses, k) + share(b, b_loses, k);
-    });
+    return Dual(v, a.live_ | b.live_, 0,
+                [&](int k) {
+                  return !b.depends_on(k)   ? share(a, a_loses, k)
+                         : !a.depends_on(k) ? share(b, b_loses, k)
+                                            : share(a, a_loses, k) + share(b, b_loses, k);
+                })
+        .masked_as(a.masked_by(!a_loses), b.masked_by(!b_loses));
   }
 
   std::array<R, N> partials_{};
-  unsigned live_ = 0, unit_ = 0;
+  std::array<Condition, N> kept_{};
+  unsigned live_ = 0, unit_ = 0, masked_ = 0;
 };
 
 /// Computes n elements, a multiple of 16: outputs from inputs, which are arrays of one float type. f is the
@@ -426,7 +471,8 @@ class Fused {
 /// Shapes: the inputs broadcast and promote as in `+`; if all are int64, they are converted to float32. The
 /// result has the broadcast shape.
 /// Edge cases: relu and abs have gradient 0 at 0. Ties in max or min share the gradient evenly. The branch
-/// that `where` does not select gets exactly 0 in the first order. NaN propagates. pow(x, 0) is 1 with
+/// that `where`, max, min or relu does not select gets exactly 0 in the first order, also if that 0 is then
+/// multiplied by infinity. Otherwise NaN propagates. pow(x, 0) is 1 with
 /// gradient 0; d/dy x^y is 0 where x = 0 and y >= 0. A callable class (not a lambda) used in files compiled
 /// for different instruction sets must be in an unnamed namespace, since the linker keeps only one of the
 /// functions generated from it.

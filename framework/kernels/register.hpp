@@ -56,6 +56,7 @@ class Register : public Arithmetic<Register<T, bytes>> {
   /// A boolean per lane.
   class Condition {
    public:
+    Condition() : lanes{} {}
     explicit Condition(const Integers& lanes_) : lanes(lanes_) {}
     Condition(const Condition& other) : lanes(other.lanes) {}
     Condition& operator=(const Condition& other) {

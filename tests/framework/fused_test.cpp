@@ -234,6 +234,39 @@ BOOST_AUTO_TEST_CASE(kinks_and_ties) {
   check(value([](const auto&) { return 3; }, {0, 2}), {3, 3});
 }
 
+BOOST_AUTO_TEST_CASE(masked_derivatives_stay_0) {
+  // The derivative by y; x multiplies or divides it by infinity.
+  for (const bool create_graph : {false, true}) {
+    const auto derivative = [&](auto f, double x_value, double y_value, double upstream = 1) {
+      const Tensor x = leaf(tensor({x_value})), y = leaf(tensor({y_value}));
+      const Tensor loss = sum(fused("f", f, x, y)) * upstream;
+      return grad({loss}, {x, y}, {.create_graph = create_graph})[1].template item<double>();
+    };
+    const auto never = [](const auto& y) { return where(y < 0, y, 0); };
+    BOOST_TEST(derivative([=](const auto& x, const auto& y) { return x * never(y); }, inf, 2) == 0);
+    BOOST_TEST(derivative([=](const auto& x, const auto& y) { return never(y) / x; }, 0, 2) == 0);
+    BOOST_TEST(derivative([=](const auto& x, const auto& y) { return exp(-(never(y) * 2)) * x; }, inf, 2) ==
+               0);
+    BOOST_TEST(
+        derivative([=](const auto& x, const auto& y) { return (never(y) - never(3 * y)) * x; }, inf, 2) == 0);
+    BOOST_TEST(derivative([=](const auto& x, const auto& y) { return sqrt(never(y)) + x; }, 1, 2) == 0);
+    BOOST_TEST(derivative([=](const auto& x, const auto& y) { return never(y) / (x * never(y)); }, inf, 2) ==
+               0);
+    BOOST_TEST(derivative([](const auto& x, const auto& y) { return x * relu(y); }, inf, -1) == 0);
+    BOOST_TEST(derivative([](const auto& x, const auto& y) { return x * max(y, 0); }, inf, -1) == 0);
+    BOOST_TEST(derivative([](const auto& x, const auto& y) { return x * min(y, 0); }, inf, 1) == 0);
+    BOOST_TEST(derivative([](const auto& x, const auto& y) { return relu(y) + x; }, 1, -1, inf) == 0);
+    // What is selected is multiplied as usual, also if it is 0.
+    BOOST_TEST(derivative([](const auto& x, const auto& y) { return x * where(y < 3, y, 0); }, inf, 2) ==
+               inf);
+    BOOST_TEST(std::isnan(
+        derivative([](const auto& x, const auto& y) { return x * where(y < 3, y * y, 0); }, inf, 0)));
+    BOOST_TEST(derivative([=](const auto& x, const auto& y) { return (never(y) + y) * x; }, inf, 2) == inf);
+    BOOST_TEST(derivative([](const auto& x, const auto& y) { return x * where(y < 0, y, 3 * y); }, inf, 2) ==
+               inf);
+  }
+}
+
 BOOST_AUTO_TEST_CASE(variables_may_be_reassigned) {
   const auto f = [](const auto& a, const auto& b) {
     auto sum_of = a;
