@@ -126,6 +126,9 @@ std::string gain(const std::vector<double>& a, const std::vector<double>& b) {
 }
 
 void run(const Options& options) {
+  if (options.world->size() > 1 || options.shards > 0)
+    throw rt::ValueError(
+        "divergences: the students train in threads of one process; start it without mpirun and --shards");
   const auto [images, test] = example::load_images(options);
   const rt::RunFolder run(options.out, {{"data", options.data},
                                         {"rows", options.rows},
@@ -187,7 +190,7 @@ void run(const Options& options) {
     for (std::int64_t seed = 1; seed <= options.seeds; ++seed) tested.push_back({choice.way, seed});
   teach("test", tested, test);
 
-  example::Comparison results(metrics, run.file("results.jsonl"));
+  example::Comparison results(metrics, run);
   results.add("teacher", judged(teacher, test));
   for (const Student& student : tested) results.add(student.way.name, student.metrics);
   const auto mean = [&](const std::string& way, std::size_t metric, int digits) {
