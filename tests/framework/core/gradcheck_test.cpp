@@ -1,5 +1,6 @@
 // gradcheck and gradgradcheck find a wrong rule and report where it is wrong.
 #include <boost/test/unit_test.hpp>
+#include <cmath>
 #include <sstream>
 
 #include "retort/retort.hpp"
@@ -131,7 +132,7 @@ BOOST_AUTO_TEST_CASE(inputs_that_require_no_gradient_are_all_checked_when_none_d
 BOOST_AUTO_TEST_CASE(options_out_of_range_and_an_empty_function_are_refused) {
   const auto f = [](const Tensors& in) { return in[0]; };
   for (const GradcheckOptions& options :
-       {GradcheckOptions{.eps = 0}, {.eps = -1}, {.atol = -1}, {.rtol = NAN}}) {
+       {GradcheckOptions{.eps = 0}, {.eps = -1}, {.atol = -1}, {.rtol = std::nan("")}}) {
     BOOST_CHECK_THROW(gradcheck(f, {tensor({1.0})}, options), ValueError);
     BOOST_CHECK_THROW(gradgradcheck(f, {tensor({1.0})}, options), ValueError);
   }
