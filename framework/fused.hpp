@@ -25,8 +25,7 @@ namespace detail {
 /// A tensor of element type T as an argument of a fused callable: + - * /, comparisons and functions are the
 /// library's operations. A number becomes a tensor of shape {}.
 template <class T>
-class Traced : public lanes::Arithmetic<Traced<T>> {
- public:
+struct Traced : lanes::Arithmetic<Traced<T>> {
   class Condition {
    public:
     Condition() = default;

@@ -56,8 +56,7 @@ struct AdamWOptions {
 
 /// Adam with decoupled weight decay: p *= 1 - lr·weight_decay, then Adam's step. Errors as Adam's.
 /// Source: Loshchilov and Hutter, "Decoupled weight decay regularization" (2019).
-class AdamW : public Adam {
- public:
+struct AdamW : Adam {
   explicit AdamW(Tensors parameters, AdamWOptions options = {});
   explicit AdamW(std::vector<ParameterGroup<AdamWOptions>> groups);
   explicit AdamW(std::initializer_list<ParameterGroup<AdamWOptions>> groups) : AdamW(std::vector(groups)) {}

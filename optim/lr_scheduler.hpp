@@ -106,8 +106,7 @@ struct StepLROptions {
 };
 /// Multiplies the rate by gamma every step_size epochs.
 /// Throws: ValueError if step_size < 1 or gamma is negative.
-class StepLR : public LRScheduler {
- public:
+struct StepLR : LRScheduler {
   StepLR(Optimizer& optimizer, StepLROptions options);
 };
 
@@ -117,8 +116,7 @@ struct MultiStepLROptions {
 };
 /// Multiplies the rate by gamma at each milestone, repeatedly if it is listed several times.
 /// Throws: ValueError if gamma is negative.
-class MultiStepLR : public LRScheduler {
- public:
+struct MultiStepLR : LRScheduler {
   MultiStepLR(Optimizer& optimizer, MultiStepLROptions options);
 };
 
@@ -127,8 +125,7 @@ struct ExponentialLROptions {
 };
 /// Multiplies the rate by gamma every epoch.
 /// Throws: ValueError if gamma is not positive.
-class ExponentialLR : public LRScheduler {
- public:
+struct ExponentialLR : LRScheduler {
   ExponentialLR(Optimizer& optimizer, ExponentialLROptions options);
 };
 
@@ -140,8 +137,7 @@ struct LinearLROptions {
 /// Multiplies the base rate by a factor that changes linearly from start_factor to end_factor over
 /// total_iters epochs and then remains constant.
 /// Throws: ValueError if start_factor is outside (0, 1], end_factor is outside [0, 1], or total_iters < 1.
-class LinearLR : public LRScheduler {
- public:
+struct LinearLR : LRScheduler {
   explicit LinearLR(Optimizer& optimizer, LinearLROptions options = {});
 };
 
@@ -153,8 +149,7 @@ struct CosineAnnealingLROptions {
 /// Throws: ValueError if T_max < 1 or eta_min is negative.
 /// Source: Loshchilov and Hutter, "SGDR: stochastic gradient descent with warm restarts" (2017), without
 /// restarts.
-class CosineAnnealingLR : public LRScheduler {
- public:
+struct CosineAnnealingLR : LRScheduler {
   CosineAnnealingLR(Optimizer& optimizer, CosineAnnealingLROptions options);
 };
 
@@ -167,8 +162,7 @@ struct CosineAnnealingWarmRestartsOptions {
 /// T.
 /// Throws: ValueError if T_0 < 1, T_mult < 1, or eta_min is negative.
 /// Source: Loshchilov and Hutter, "SGDR: stochastic gradient descent with warm restarts" (2017).
-class CosineAnnealingWarmRestarts : public LRScheduler {
- public:
+struct CosineAnnealingWarmRestarts : LRScheduler {
   CosineAnnealingWarmRestarts(Optimizer& optimizer, CosineAnnealingWarmRestartsOptions options);
 };
 
@@ -217,8 +211,7 @@ struct LambdaLROptions {
 };
 /// The base rate times lr_lambda(epoch).
 /// Throws: ValueError if the function is empty or a rate is negative.
-class LambdaLR : public LRScheduler {
- public:
+struct LambdaLR : LRScheduler {
   LambdaLR(Optimizer& optimizer, LambdaLROptions options);
 };
 
@@ -227,8 +220,7 @@ struct LinearWarmupOptions {
 };
 /// The base rate times min(1, (step + 1)/warmup_steps). Not in PyTorch.
 /// Throws: ValueError if warmup_steps is negative.
-class LinearWarmup : public LRScheduler {
- public:
+struct LinearWarmup : LRScheduler {
   LinearWarmup(Optimizer& optimizer, LinearWarmupOptions options);
 };
 

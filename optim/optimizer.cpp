@@ -144,9 +144,12 @@ void Optimizer::check_named(const State& state, const Tensor& parameter) const {
   }
 }
 
-void Optimizer::fail_count(std::size_t options) const {
-  throw ValueError(message("{}: options<{}>() was called, but the number of options is {}", name_, options,
-                           groups_[active_].options.size()));
+const Optimizer::Option* Optimizer::first_options(std::size_t count) const {
+  const std::vector<Option>& options = groups_[active_].options;
+  if (options.size() < count)
+    throw ValueError(
+        message("{}: options<{}>() reads more options than there are, {}", name_, count, options.size()));
+  return options.data();
 }
 
 void Optimizer::zero_grad() {

@@ -132,9 +132,9 @@ class Optimizer {
   /// or checked.
   template <std::size_t N>
   std::array<double, N> options() const {
-    require_count(N);
     std::array<double, N> values{};
-    for (std::size_t i = 0; i < N; ++i) values[i] = groups_[active_].options[i].value;
+    const Option* const all = first_options(N);
+    for (std::size_t i = 0; i < N; ++i) values[i] = all[i].value;
     return values;
   }
   /// Throws: ValueError for the option unless `fits`.
@@ -146,10 +146,7 @@ class Optimizer {
   }
 
  private:
-  void require_count(std::size_t options) const {
-    if (groups_[active_].options.size() != options) fail_count(options);
-  }
-  [[noreturn]] void fail_count(std::size_t options) const;
+  const Option* first_options(std::size_t count) const;
   void check_named(const State& state, const Tensor& parameter) const;
   friend class LRScheduler;
   struct Group {

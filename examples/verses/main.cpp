@@ -9,7 +9,7 @@ namespace rt = retort;
 using rt::Tensor;
 
 constexpr std::int64_t batch_size = 64, longest = 128;  // words
-constexpr std::int64_t teacher_epochs = 4, student_epochs = 6, kept = 10;
+constexpr std::int64_t teacher_epochs = 4, student_epochs = 15, kept = 10;
 constexpr double temperature = 1, teacher_weight = 0.9, teacher_lr = 2e-3, student_lr = 4e-3;
 
 // The verses as sequences of word numbers, in three parts.

@@ -15,8 +15,7 @@
 namespace [[RETORT_EXPORT]] retort {
 
 /// Base class of Retort's exceptions. A call that throws has changed nothing.
-class Error : public std::runtime_error {
- public:
+struct Error : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 /// The shapes do not fit together.

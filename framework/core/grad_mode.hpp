@@ -24,8 +24,7 @@ class GradMode {
 };
 
 /// Turns recording off on this thread for its lifetime.
-class NoGradGuard : public GradMode {
- public:
+struct NoGradGuard : GradMode {
   NoGradGuard() : GradMode(false) {}
 };
 

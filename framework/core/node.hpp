@@ -37,8 +37,7 @@ class Leaf : public Node {
 };
 
 /// A recorded operation.
-class Operation : public Node {
- public:
+struct Operation : Node {
   /// `part_count` is the number of results if each has a Part as its node, or 0 if there is one result, whose
   /// node is this one.
   Operation(const char* name, const Inputs& inputs, std::span<const Tensor> values, std::size_t part_count,
@@ -60,8 +59,7 @@ class Operation : public Node {
 };
 
 /// The node of one result of an operation with several results.
-class Part : public Node {
- public:
+struct Part : Node {
   Part(const Tensor& value, Ref<Node> of, std::size_t position)
       : Node(Kind::part, value), whole(std::move(of)), index(position) {}
   const Ref<Node> whole;

@@ -10,8 +10,7 @@ namespace [[RETORT_EXPORT]] retort {
 
 /// A module that applies a function of one tensor.
 template <Tensor (*function)(const Tensor&)>
-class Activation : public Module {
- public:
+struct Activation : Module {
   Tensor operator()(const Tensor& x) const { return output(function(x)); }
 };
 
@@ -36,15 +35,13 @@ class ScaledActivation : public Module {
 };
 
 /// leaky_relu(x, slope).
-class LeakyReLU : public ScaledActivation<leaky_relu> {
- public:
+struct LeakyReLU : ScaledActivation<leaky_relu> {
   /// Throws: ValueError unless the slope is finite.
   explicit LeakyReLU(double slope = 0.01);
 };
 
 /// elu(x, alpha).
-class ELU : public ScaledActivation<elu> {
- public:
+struct ELU : ScaledActivation<elu> {
   /// Throws: ValueError unless alpha is finite.
   explicit ELU(double alpha = 1);
 };
@@ -96,8 +93,7 @@ class LogSoftmax : public Module {
 };
 
 /// Returns its input.
-class Identity : public Module {
- public:
+struct Identity : Module {
   Tensor operator()(const Tensor& x) const { return output(x); }
 };
 

@@ -14,8 +14,7 @@ struct LinearOptions {
 /// y [..., out] = x [..., in] · weightᵀ + bias, with weight [out, in] and optional bias [out]. Both start
 /// uniform in ±1/sqrt(in), as in PyTorch.
 /// Throws: ValueError if a size is negative.
-class Linear : public Module {
- public:
+struct Linear : Module {
   Linear(std::int64_t in, std::int64_t out, LinearOptions options = {});
   Tensor operator()(const Tensor& x) const;
 

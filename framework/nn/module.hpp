@@ -27,8 +27,7 @@ void destroy(Recording* recording) noexcept;
 
 /// A tensor in a module's state that is not trained, such as a running mean. It is saved, loaded and
 /// converted with the module, but no optimiser receives it.
-class Buffer : public Tensor {
- public:
+struct Buffer : Tensor {
   Buffer() = default;
   Buffer(Tensor tensor) : Tensor(std::move(tensor)) {}  // NOLINT: implicit by design
 };

@@ -101,15 +101,13 @@ class BatchNorm : public Module {
 };
 
 /// Batch normalisation of [N, C] and [N, C, L].
-class BatchNorm1d : public BatchNorm {
- public:
+struct BatchNorm1d : BatchNorm {
   explicit BatchNorm1d(std::int64_t channels, BatchNormOptions options = {})
       : BatchNorm(channels, options, false) {}
 };
 
 /// Batch normalisation of [N, C, H, W].
-class BatchNorm2d : public BatchNorm {
- public:
+struct BatchNorm2d : BatchNorm {
   explicit BatchNorm2d(std::int64_t channels, BatchNormOptions options = {})
       : BatchNorm(channels, options, true) {}
 };

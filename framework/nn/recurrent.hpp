@@ -59,8 +59,7 @@ struct LSTMOutput {
 /// may be 0. The backward direction starts at the row's last step.
 /// Throws: ShapeError if shapes do not fit; ValueError if a length is outside [0, L] or an option is out of
 /// range.
-class LSTM : public Recurrent {
- public:
+struct LSTM : Recurrent {
   LSTM(std::int64_t input, std::int64_t hidden, LSTMOptions options = {})
       : Recurrent("LSTM", 4, input, hidden, options) {}
   LSTMOutput operator()(const Tensor& x, const LSTMInputs& inputs = {}) const;
@@ -79,8 +78,7 @@ struct GRUOutput {
 
 /// Gated recurrent unit over (N, L, input) (Cho et al., 2014): r, z = σ(W x + b + U h + b'), n = tanh(W x + b
 /// + r · (U h + b')), h' = (1 - z) · n + z · h. Edge cases and errors as for LSTM.
-class GRU : public Recurrent {
- public:
+struct GRU : Recurrent {
   GRU(std::int64_t input, std::int64_t hidden, GRUOptions options = {})
       : Recurrent("GRU", 3, input, hidden, options) {}
   GRUOutput operator()(const Tensor& x, const GRUInputs& inputs = {}) const;

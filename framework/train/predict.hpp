@@ -27,14 +27,6 @@ Tensor predict_batches(const Tensor& inputs, const PredictOptions& options,
 Tensor predict_batches(const RowSource& source, const PredictOptions& options,
                        const std::function<Tensor(const Batch&)>& model);
 
-template <class Model>
-Tensor call_with(Model& model, const Batch& batch) {
-  if constexpr (std::is_invocable_v<Model&, const Tensor&>)
-    return model(batch.input);
-  else
-    return model(batch);
-}
-
 /// Puts a module into evaluation mode and restores the previous mode of each submodule.
 class EvaluationMode {
  public:
@@ -47,6 +39,22 @@ class EvaluationMode {
   void remember(Module& module);
   std::vector<std::pair<Module*, bool>> modes_ = {};  // parents before their submodules
 };
+
+template <class Model, class Rows>
+Tensor predict_by(Model& model, const Rows& rows, const PredictOptions& options) {
+  const auto call = [&](const Batch& batch) {
+    if constexpr (std::is_invocable_v<Model&, const Tensor&>)
+      return model(batch.input);
+    else
+      return model(batch);
+  };
+  if constexpr (std::is_base_of_v<Module, Model> && !std::is_const_v<Model>) {
+    const EvaluationMode guard(model);
+    return predict_batches(rows, options, call);
+  } else {
+    return predict_batches(rows, options, call);
+  }
+}
 }  // namespace detail
 
 /// Returns model(inputs) for all rows of `inputs`, without history: calls the model with consecutive batches
@@ -59,36 +67,22 @@ class EvaluationMode {
 /// Throws: ValueError if batch_size < 1; ShapeError if inputs are 0-dimensional or the transform or the model
 /// returns a different number of rows; exceptions of both.
 template <class Model>
-[[nodiscard]] Tensor predict(Model& model, const Tensor& inputs, PredictOptions options = {}) {
-  const auto call = [&](const Batch& batch) { return model(batch.input); };
-  if constexpr (std::is_base_of_v<Module, Model> && !std::is_const_v<Model>) {
-    const detail::EvaluationMode guard(model);
-    return detail::predict_batches(inputs, options, call);
-  } else {
-    return detail::predict_batches(inputs, options, call);
-  }
+[[nodiscard]] Tensor predict(Model& model, const Tensor& inputs, const PredictOptions& options = {}) {
+  return detail::predict_by(model, inputs, options);
 }
-
 /// predict() for all rows of a source, in order, such as a part returned by split() or a SequenceDataset. The
 /// rows are fetched in batches, and the transform receives all tensors of a batch. A model that cannot be
 /// called with a Tensor is called with the Batch, for instance to use its lengths.
 template <class Model>
-[[nodiscard]] Tensor predict(Model& model, const RowSource& source, PredictOptions options = {}) {
-  const auto call = [&](const Batch& batch) { return detail::call_with(model, batch); };
-  if constexpr (std::is_base_of_v<Module, Model> && !std::is_const_v<Model>) {
-    const detail::EvaluationMode guard(model);
-    return detail::predict_batches(source, options, call);
-  } else {
-    return detail::predict_batches(source, options, call);
-  }
+[[nodiscard]] Tensor predict(Model& model, const RowSource& source, const PredictOptions& options = {}) {
+  return detail::predict_by(model, source, options);
 }
-
 /// predict() for all rows of a data set.
 template <class Model>
-[[nodiscard]] Tensor predict(Model& model, const Dataset& data, PredictOptions options = {}) {
+[[nodiscard]] Tensor predict(Model& model, const Dataset& data, const PredictOptions& options = {}) {
   if constexpr (std::is_invocable_v<Model&, const Tensor&>)
-    if (!options.transform) return predict(model, data.inputs(), std::move(options));
-  return predict(model, static_cast<const RowSource&>(data), std::move(options));
+    if (!options.transform) return predict(model, data.inputs(), options);
+  return predict(model, static_cast<const RowSource&>(data), options);
 }
 
 }  // namespace retort

@@ -20,8 +20,7 @@ struct Batch;
 /// Thrown by Training::step() after Ctrl-C or SIGTERM, once the checkpoint is written; with several
 /// processes, on all of them after the same step. A program should then exit with status 130, as shells
 /// expect.
-class Interrupted : public Error {
- public:
+struct Interrupted : Error {
   using Error::Error;
 };
 
@@ -44,20 +43,15 @@ class RunFolder {
   RunFolder(const RunFolder&) = delete;
   RunFolder& operator=(const RunFolder&) = delete;
 
-  /// The folder.
-  const std::string& path() const { return path_; }
-  /// The path of a file in the folder.
-  std::string file(std::string_view name) const;
-  /// The processes of the run; null for one process.
-  const Communicator* world() const { return world_; }
-  /// True on the process that writes the run's files: rank 0. A program should write its own files and
-  /// reports there only.
+  const std::string& path() const { return path_; }     ///< The folder.
+  std::string file(std::string_view name) const;        ///< The path of a file in the folder.
+  const Communicator* world() const { return world_; }  ///< The processes; null for one.
+  /// True on the process that writes the run's files: rank 0. A program should write its own files there.
   bool writes() const;
 
   /// A column of a training's log: the values of one key, and their epochs.
   struct Column {
-    std::vector<double> epochs = {};
-    std::vector<double> values = {};
+    std::vector<double> epochs = {}, values = {};
   };
   /// Reads a key, such as "loss", from the log of a training. Empty if there is no log or no value, as on a
   /// rank that does not have the folder.
@@ -77,10 +71,9 @@ struct TrainingOptions {
   std::int64_t epochs = 1;
   std::int64_t log_every = 50;   ///< steps between lines of the log
   double checkpoint_every = 15;  ///< seconds between checkpoints; 0 saves one after each step
-  /// Largest norm of the gradients of all of the optimiser's parameters together in learn(); 0: no limit.
-  double clip_grad_norm = 0;
-  /// Number of parts into which learn(batch, f) divides a batch, as DataParallel does; the processes share
-  /// them. Results depend on it, but not on the number of processes. 0: each process computes whole batches.
+  double clip_grad_norm = 0;     ///< limit of the norm of all the optimiser's gradients in learn(); 0: none
+  /// Parts of a batch in learn(batch, f), which the processes share, as in DataParallel. Results depend on
+  /// their number, but not on the number of processes. 0: each process computes whole batches.
   std::int64_t shards = 0;
   /// Called at the end of each epoch; its fields are added to the log. It must not draw random numbers.
   std::function<JsonFields()> evaluate = {};
@@ -104,11 +97,10 @@ struct TrainingOptions {
 ///
 /// A stopped training resumes from its last checkpoint and ends with the same bits as an uninterrupted one.
 /// If the training has ended, the constructor loads the weights, and done() is true. The files are
-/// NAME.jsonl, the folder NAME.checkpoints during training, and then NAME.safetensors and NAME.json, which holds
-/// steps and seconds. If the parts include
-/// averages, the final weights are the averages. The module is in training mode until the end and in
-/// evaluation mode afterwards. Results are reproducible if manual_seed() is called before the model is
-/// created.
+/// NAME.jsonl, the folder NAME.checkpoints during training, and then NAME.safetensors and NAME.json, which
+/// holds steps and seconds. If the parts include averages, the final weights are the averages. The module is
+/// in training mode until the end and in evaluation mode afterwards. Results are reproducible if
+/// manual_seed() is called before the model is created.
 class Training {
  public:
   /// Throws: ValueError if the parts have no module or no loader, the name is not a file name

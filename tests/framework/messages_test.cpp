@@ -90,7 +90,7 @@ BOOST_AUTO_TEST_CASE(of_run_folders) {
   BOOST_TEST(contains(thrown_text<ValueError>([&] {
                         const RunFolder run(folder / "a", {{"lr", 0.2}, {"data", "a"}});
                       }),
-                      "(\"lr\": 0.1 there, \"lr\": 0.2 now)"));
+                      "(\"lr\" is 0.1 there, 0.2 now)"));
   const RunFolder run(folder / "a", {{"lr", 0.1}, {"data", "a"}});
   BOOST_TEST(
       thrown_text<Error>([&] { const RunFolder second(folder / "b", {}); }) ==
