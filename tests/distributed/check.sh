@@ -112,7 +112,7 @@ case $case in
     mpi 4 training interrupt 4 >got && diff expected got || fail "resuming after SIGTERM"
     "$program" training run 4 >got && diff expected got || fail "resuming after SIGKILL"
     for resumed in run interrupt; do diff <(files one) <(files $resumed) || fail "other files in $resumed"; done
-    fails_with "holds a run with other settings (\"shards\": 4 there, \"shards\": 2 now)" 3 training one 2
+    fails_with "holds a run with other settings (\"shards\" is 4 there, 2 now)" 3 training one 2
     fails_with "RunFolder: /proc/none: cannot be created" 2 training /proc/none 2
     flock one sleep 10 &
     fails_with "another process writes there" 2 training one 4

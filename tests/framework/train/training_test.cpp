@@ -291,7 +291,8 @@ BOOST_AUTO_TEST_CASE(refusals) {
   BOOST_TEST(contains(text("a/b", {.module = &model, .loader = &loader}, {}), "'a/b'"));
   BOOST_TEST(contains(text("a", {.module = &model, .loader = &loader}, {.epochs = 0}), "epochs"));
   BOOST_TEST(contains(text("a", {.module = &model, .loader = &loader}, {.clip_grad_norm = -1}), "-1"));
-  BOOST_TEST(contains(text("a", {.module = &model, .loader = &loader}, {.shards = -1}), "shards at least 0"));
+  BOOST_TEST(contains(text("a", {.module = &model, .loader = &loader}, {.shards = -1}),
+                      "shards is -1; it must be at least 0"));
   BOOST_TEST(contains(text("a", {.module = &model, .loader = &loader}, {.shards = 2}), "the Communicator"));
   char name[] = "program";
   char* arguments[] = {name, nullptr};
