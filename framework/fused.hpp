@@ -91,8 +91,8 @@ struct Traced : lanes::Arithmetic<Traced<T>> {
 
 /// A value and its derivatives with respect to N variables; R is a Register or a Traced. The sets of
 /// variables on which it depends, and for which the derivative is 1, are constants if the compiler sees the
-/// whole callable, so that factors of 0 and 1 cost nothing. A derivative may be masked: it is exactly 0 except
-/// where its condition holds, and stays so if it is multiplied by infinity.
+/// whole callable, so that factors of 0 and 1 cost nothing. A derivative may be masked: it is exactly 0
+/// except where its condition holds, and stays so if it is multiplied by infinity.
 template <class R, int N>
 class Dual : public lanes::Arithmetic<Dual<R, N>> {
  public:

@@ -162,9 +162,10 @@ struct Training::State {
       throw ValueError(message("Training '{}': the parts must have a module and a loader", name));
     if (name.empty() || name == "." || name == ".." || name == "settings" ||
         name.find('/') != std::string::npos)
-      throw ValueError(message(
-          "Training: the name '{}' cannot begin the names of its files; give a file name other than 'settings'",
-          name));
+      throw ValueError(
+          message("Training: the name '{}' cannot begin the names of its files; give a file name, but not "
+                  "'settings'",
+                  name));
     const std::string operation = message("Training '{}'", name);
     const auto require_at_least = [&](const char* option, double value, double least) {
       detail::require_option(value >= least, operation.c_str(), option, value,

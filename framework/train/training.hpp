@@ -35,9 +35,8 @@ class RunFolder {
  public:
   /// Creates the folder if necessary. `settings` contains everything that determines the results, including
   /// the number of shards; it is stored in settings.json. `world`, if given, must outlive the RunFolder.
-  /// Throws: ValueError if the folder contains a run with other settings, or a setting has no name or is given
-  /// twice; IoError if it cannot be used or is
-  /// in use by another run.
+  /// Throws: ValueError if the folder contains a run with other settings, or a setting has no name or is
+  /// given twice; IoError if it cannot be used or is in use by another run.
   RunFolder(std::string path, const JsonFields& settings, const Communicator* world = nullptr);
   ~RunFolder();
   RunFolder(const RunFolder&) = delete;

@@ -1,5 +1,5 @@
-// Options that callers leave out. This file is compiled for processors for which g++ 12 passes an aggregate of
-// several Size2d by value with wrong members, so it fails if an interface takes such options by value.
+// Options that callers leave out. This file is compiled for processors for which g++ 12 passes an aggregate
+// of several Size2d by value with wrong members, so it fails if an interface takes such options by value.
 #include <boost/test/unit_test.hpp>
 #include <retort/retort.hpp>
 
