@@ -91,7 +91,7 @@ std::string_view kind_of(const Json& value) {
     case Json::value_t::null: return "null";
     case Json::value_t::number_unsigned: return "a number";
     case Json::value_t::number_integer: return "a negative number";
-    default: return "a number that is no integer of 64 bits";
+    default: return "a number that is not a 64-bit integer";
   }
 }
 

@@ -279,7 +279,7 @@ struct Training::State {
     take(loss);  // throws if the loss is not finite, with the weights as they were
   }
 
-  /// What each rank reports after a step.
+  /// The report of a rank after a step.
   struct Vote {
     double loss;
     std::int32_t stop;  // it was interrupted

@@ -52,8 +52,8 @@ class RunFolder {
   struct Column {
     std::vector<double> epochs = {}, values = {};
   };
-  /// Reads a key, such as "loss", from the log of a training. Empty if there is no log or no value, as on a
-  /// rank that does not have the folder.
+  /// Reads a key, such as "loss", from the log of a training. Returns an empty column if the log or the key
+  /// is missing, or if this rank cannot see the folder.
   /// Throws: IoError if a line is not JSON.
   Column column(std::string_view training, std::string_view key) const;
 
@@ -120,7 +120,7 @@ class Training {
   /// Throws: ValueError if the parts have no optimiser, training is done, or the options have shards; the
   /// errors of backward() and step().
   void learn(const Tensor& loss);
-  /// As learn(f(batch)). With shards, as DataParallel::backward(batch, f) and the rest of the step: f is
+  /// Equivalent to learn(f(batch)). With shards, gradients come from DataParallel::backward(batch, f): f is
   /// called with each part of the batch that this process computes and returns the mean loss of its rows.
   /// Throws: the errors of learn(), except for shards, and of DataParallel::backward().
   void learn(const Batch& batch, const std::function<Tensor(const Batch&)>& f);

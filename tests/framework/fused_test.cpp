@@ -256,7 +256,7 @@ BOOST_AUTO_TEST_CASE(masked_derivatives_stay_0) {
     BOOST_TEST(derivative([](const auto& x, const auto& y) { return x * max(y, 0); }, inf, -1) == 0);
     BOOST_TEST(derivative([](const auto& x, const auto& y) { return x * min(y, 0); }, inf, 1) == 0);
     BOOST_TEST(derivative([](const auto& x, const auto& y) { return relu(y) + x; }, 1, -1, inf) == 0);
-    // What is selected is multiplied as usual, also if it is 0.
+    // A selected value is multiplied as usual, even if it is 0.
     BOOST_TEST(derivative([](const auto& x, const auto& y) { return x * where(y < 3, y, 0); }, inf, 2) ==
                inf);
     BOOST_TEST(std::isnan(
