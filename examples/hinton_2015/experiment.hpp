@@ -11,13 +11,16 @@ namespace rt = retort;
 using rt::Tensor;
 using Classes = std::vector<std::int64_t>;
 
-/// A network with two hidden layers of the same width. If `regularised`, it drops some pixels and hidden
-/// units, but fewer than in the paper, which trained for longer.
+/// Shares of the pixels and hidden units that the teacher drops. They are smaller than in the paper, which
+/// trained for longer.
+constexpr double dropped_pixels = 0.1, dropped_units = 0.3;
+
+/// A network with two hidden layers of the same width, with dropout if `regularised`.
 class Mlp : public rt::Module {
  public:
   Mlp(std::int64_t pixels, std::int64_t width, std::int64_t classes, bool regularised)
-      : drop_pixels(regularised ? 0.1 : 0),
-        drop_units(regularised ? 0.3 : 0),
+      : drop_pixels(regularised ? dropped_pixels : 0),
+        drop_units(regularised ? dropped_units : 0),
         first(pixels, width),
         second(width, width),
         last(width, classes) {}
@@ -32,7 +35,7 @@ class Mlp : public rt::Module {
 };
 
 struct Recipe {
-  std::int64_t epochs = 1;
+  std::int64_t epochs = 1, batch_size = 64;
   double lr = 0.1;  ///< maximum; the rate rises in the first tenth of the steps and then decays to 0
   double clip = 1;  ///< limit of the norm of all gradients; large logits at T = 20 make some steps too long
   bool adam = false;
@@ -60,7 +63,7 @@ inline void train(const rt::RunFolder& run, const std::string& name, Mlp& model,
   rt::Optimizer& optimizer = recipe.adam ? static_cast<rt::Optimizer&>(adam) : momentum;
   const rt::BatchTransform jitter =
       recipe.jitter > 0 ? rt::random_shift(recipe.jitter) : rt::BatchTransform();
-  rt::DataLoader loader(data, {.batch_size = recipe.adam ? 128 : 64,
+  rt::DataLoader loader(data, {.batch_size = recipe.batch_size,
                                .shuffle = true,
                                .seed = recipe.seed,
                                .transform = jitter,

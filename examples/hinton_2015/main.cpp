@@ -14,7 +14,13 @@ using hinton::Recipe;
 using rt::Tensor;
 
 struct Plan {
-  Recipe teacher = {.epochs = 70, .lr = 1e-3, .clip = 0, .adam = true, .max_norm = 2, .jitter = 2},
+  Recipe teacher = {.epochs = 90,
+                    .batch_size = 128,
+                    .lr = 1e-3,
+                    .clip = 0,
+                    .adam = true,
+                    .max_norm = 2,
+                    .jitter = 2},
          alone = {.epochs = 20}, distilled = {.epochs = 50}, grid = {.epochs = 15};
   double temperature = 20;
   Classes widths = {30, 100, 300, 800};
@@ -43,9 +49,14 @@ rt::JsonFields settings(const Options& options, const Plan& plan) {
                                      {"distilled", plan.distilled},
                                      {"grid", plan.grid}}) {
     fields.emplace_back(rt::message("{}_epochs", name), recipe.epochs);
+    fields.emplace_back(rt::message("{}_batch_size", name), recipe.batch_size);
+    fields.emplace_back(rt::message("{}_optimizer", name), recipe.adam ? "adam" : "nesterov");
     fields.emplace_back(rt::message("{}_lr", name), recipe.lr);
+    fields.emplace_back(rt::message("{}_clip", name), recipe.clip);
   }
-  fields.insert(fields.end(), {{"max_norm", plan.teacher.max_norm},
+  fields.insert(fields.end(), {{"dropped_pixels", hinton::dropped_pixels},
+                               {"dropped_units", hinton::dropped_units},
+                               {"max_norm", plan.teacher.max_norm},
                                {"jitter", plan.teacher.jitter},
                                {"temperature", plan.temperature},
                                {"widths", example::listed(plan.widths)},
