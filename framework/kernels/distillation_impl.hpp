@@ -43,6 +43,7 @@ struct Setting {
         kl(of.alpha > 0 && divergence != Divergence::logit_mse),
         mse(of.alpha > 0 && divergence == Divergence::logit_mse),
         ce(of.alpha < 1),
+        standardize(of.standardize && (kl || mse)),
         temperature(kl ? of.temperature : 1),
         inverse(static_cast<T>(1 / temperature)),
         kl_weight(divergence == Divergence::total_variation ? of.alpha / temperature
@@ -51,10 +52,11 @@ struct Setting {
         ce_weight(1 - of.alpha),
         exponential(1 / temperature),
         streamed(of.rows * of.classes * static_cast<Index>(sizeof(T)) >= streamed_bytes &&
-                 of.student_gradient != of.student && !of.standardize),
+                 of.student_gradient != of.student && !standardize),
         flushes(of.teacher_gradient == nullptr && divergence != Divergence::reverse_kl) {
-    if (ce && temperature != 1)
-      second = temperature == 2   ? Second::square
+    if (ce && (temperature != 1 || standardize))
+      second = standardize        ? Second::exponential
+               : temperature == 2 ? Second::square
                : temperature == 3 ? Second::cube
                : temperature == 4 ? Second::fourth
                                   : Second::exponential;
@@ -82,6 +84,7 @@ struct Setting {
   const DistillationRows<T>& call;
   Divergence divergence;
   bool kl, mse, ce;  // terms of the loss: divergence of distributions, divergence of logits, cross-entropy
+  bool standardize;  // the divergence is that of standardized logits
   double temperature;
   T inverse;
   double kl_weight, kl_loss;  // factors of q·∂D/∂q in the gradient, and of the divergence itself
@@ -396,5 +399,10 @@ std::array<double, 2> differences(const T* s, const T* t, T* w, Index n) {
   for (Index i = 0; i < n; ++i) present -= s[i] == -infinity<T> && t[i] == -infinity<T>;
   return {squares, static_cast<double>(present)};
 }
+
+/// Computes rows of at most short_row classes: the registers of rows `begin` to `end`. Explicitly instantiated
+/// for float and double.
+template <class T>
+void short_distillation_rows(const Setting<T>& setting, Index begin, Index end);
 
 }  // namespace retort::kernels

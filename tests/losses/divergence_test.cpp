@@ -53,7 +53,7 @@ BOOST_AUTO_TEST_CASE(kernel_equals_definition) {
   manual_seed(3);
   for (const DType dtype : {DType::float32, DType::float64})
     for (const Divergence divergence : all_divergences())
-      for (const std::int64_t classes : {1, 2, 64, 65, 1000, 3000, 270000})
+      for (const std::int64_t classes : {1, 2, 7, 64, 65, 1000, 3000, 270000})
         for (const double temperature : {0.01, 1.0, 3.0, 100.0}) {
           if (classes == 270000 && temperature != 3.0) continue;
           const double spread = temperature == 0.01 ? 0.02 : 2;
@@ -64,7 +64,7 @@ BOOST_AUTO_TEST_CASE(kernel_equals_definition) {
                                                 .detach_teacher = false,
                                                 .divergence = divergence,
                                                 .beta = 0.2,
-                                                .standardize = classes == 65};
+                                                .standardize = classes == 7 || classes == 65};
           const Tensor labels = zeros({2}, DType::int64);
           const Outcome fast = outcome(s, t, options, false, labels),
                         slow = outcome(s, t, options, true, labels);
@@ -153,6 +153,37 @@ BOOST_AUTO_TEST_CASE(one_standardized_class) {
     BOOST_TEST(loss.item<double>() == 0);
     for (const double g : grad({loss}, {s}, {.create_graph = true})[0].values<double>()) BOOST_TEST(g == 0);
   }
+}
+
+BOOST_AUTO_TEST_CASE(standardized_short_rows) {
+  manual_seed(6);
+  const std::int64_t rows = 37, classes = 10;
+  Tensor s = randn({rows, classes}) * 3, t = randn({rows, classes}) * 3;
+  float *const of_s = s.mutable_data<float>().data(), *const of_t = t.mutable_data<float>().data();
+  of_s[2] = of_t[2] = -std::numeric_limits<float>::infinity();  // an excluded class in the first row
+  std::fill_n(of_s + classes, classes, 0.1f);                   // a constant row
+  std::fill_n(of_t + 2 * classes, classes, std::nanf(""));      // a masked row
+  const Tensor labels = full({rows}, 4, DType::int64), mask = ones({rows}, DType::int64);
+  mask.mutable_data<std::int64_t>()[2] = 0;
+  for (const Divergence divergence : all_divergences())
+    for (const double temperature : {1.0, 2.0}) {
+      const DistillationInputs inputs{.student = s.detach().set_requires_grad(),
+                                      .teacher = t.detach().set_requires_grad(),
+                                      .labels = labels,
+                                      .mask = mask};
+      const Tensor loss = distillation_loss(inputs, {.temperature = temperature,
+                                                     .alpha = 0.7,
+                                                     .detach_teacher = false,
+                                                     .divergence = divergence,
+                                                     .standardize = true,
+                                                     .reduction = Reduction::none});
+      const Tensors fast = grad({sum(loss)}, {inputs.student, inputs.teacher}, {.retain_graph = true}),
+                    slow = grad({sum(loss)}, {inputs.student, inputs.teacher}, {.create_graph = true});
+      BOOST_TEST_CONTEXT(name(divergence) << ", T " << temperature) {
+        BOOST_TEST(std::isfinite(sum(loss).item<double>()));
+        for (std::size_t i = 0; i < 2; ++i) BOOST_TEST(close(fast[i], slow[i], 1e-5));
+      }
+    }
 }
 
 BOOST_AUTO_TEST_CASE(same_bits_for_any_number_of_threads) {
