@@ -1,5 +1,4 @@
 // Distillation losses of short rows: a register of rows at a time, one per lane, in [classes][lanes].
-#include <cmath>
 #include <optional>
 
 #include "retort/framework/kernels/distillation_impl.hpp"
