@@ -10,6 +10,7 @@
 #include <string>
 #include <thread>
 #include <unordered_map>
+#include <utility>
 
 #include "retort/framework/base/counted.hpp"
 #include "retort/framework/base/draws.hpp"
@@ -231,11 +232,15 @@ class DataParallel::Step {
         value = detail::add_nodes(std::move(nodes_[nodes_.size() - k].sums[item]), value);
       node.sums[item] = std::move(value);
     };
-    const auto is_local = [&](std::size_t item) {
+    // In the last shard, the last of these additions is left to the exchange.
+    const auto put = [&](std::size_t item, Tensor value) {
+      for (std::size_t k = 1; k < siblings; ++k)
+        value = detail::add_nodes(std::move(nodes_[nodes_.size() - k].sums[item]), value);
       Tensors sums;
-      for (std::size_t k = 0; k + siblings < nodes_.size(); ++k) sums.push_back(nodes_[k].sums[item]);
-      sums.push_back(node.sums[item]);
-      return sums;
+      for (std::size_t k = 0; k < nodes_.size() - siblings + (siblings > 0 ? 1 : 0); ++k)
+        sums.push_back(std::move(nodes_[k].sums[item]));
+      if (siblings == 0) sums.push_back(std::exchange(value, {}));
+      state_.exchange->put(item, sums, value);
     };
 
     std::vector<bool> merged(targets_.size(), false);
@@ -266,9 +271,11 @@ class DataParallel::Step {
                           "or detach it",
                           leaf.shape));
             const std::size_t item = found->second;
-            merge(item, std::move(gradient));
+            if (last && transport_)
+              put(item, std::move(gradient));
+            else
+              merge(item, std::move(gradient));
             merged[item] = true;
-            if (last && transport_) state_.exchange->put(item, is_local(item));
           });
       for (std::size_t i = 0; i < state_.buffers.size(); ++i) {
         merge(parameters_ + i, change_of_buffer(i, weight));
