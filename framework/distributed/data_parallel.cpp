@@ -10,7 +10,6 @@
 #include <string>
 #include <thread>
 #include <unordered_map>
-#include <utility>
 
 #include "retort/framework/base/counted.hpp"
 #include "retort/framework/base/draws.hpp"
@@ -227,20 +226,27 @@ class DataParallel::Step {
       range.begin = nodes_[nodes_.size() - 1 - siblings].range.begin;
       if (!detail::is_node(range, options_.shards)) break;
     }
-    const auto merge = [&](std::size_t item, Tensor value) {
-      for (std::size_t k = 1; k <= siblings; ++k)
+    const auto plus_siblings = [&](std::size_t item, Tensor value, std::size_t count) {
+      for (std::size_t k = 1; k <= count; ++k)
         value = detail::add_nodes(std::move(nodes_[nodes_.size() - k].sums[item]), value);
-      node.sums[item] = std::move(value);
+      return value;
     };
-    // In the last shard, the last of these additions is left to the exchange.
+    const auto merge = [&](std::size_t item, Tensor value) {
+      node.sums[item] = plus_siblings(item, std::move(value), siblings);
+    };
+    // In the last shard; the exchange does the last of these additions.
     const auto put = [&](std::size_t item, Tensor value) {
-      for (std::size_t k = 1; k < siblings; ++k)
-        value = detail::add_nodes(std::move(nodes_[nodes_.size() - k].sums[item]), value);
       Tensors sums;
-      for (std::size_t k = 0; k < nodes_.size() - siblings + (siblings > 0 ? 1 : 0); ++k)
+      for (std::size_t k = 0; k + siblings < nodes_.size(); ++k)
         sums.push_back(std::move(nodes_[k].sums[item]));
-      if (siblings == 0) sums.push_back(std::exchange(value, {}));
-      state_.exchange->put(item, sums, value);
+      if (siblings > 0) {
+        value = plus_siblings(item, std::move(value), siblings - 1);
+        sums.push_back(std::move(nodes_[nodes_.size() - siblings].sums[item]));
+        state_.exchange->put(item, sums, value);
+      } else {
+        sums.push_back(std::move(value));
+        state_.exchange->put(item, sums);
+      }
     };
 
     std::vector<bool> merged(targets_.size(), false);
