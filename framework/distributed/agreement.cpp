@@ -19,16 +19,19 @@
 namespace retort::detail {
 namespace {
 
-// Eight independent 64-bit lanes, so that the multiplications overlap.
+// Independent 64-bit lanes, so many that the latency of the multiplications is hidden.
 std::uint64_t hash_chunk(const std::byte* bytes, std::size_t count, std::uint64_t seed) {
   constexpr std::uint64_t factor = 0x9E3779B97F4A7C15U;
-  std::array<std::uint64_t, 8> lanes;
-  for (std::size_t i = 0; i < 8; ++i) lanes[i] = mix(seed, count + i);
-  for (; count > 0; bytes += 64, count -= std::min<std::size_t>(count, 64)) {
-    std::array<std::uint64_t, 8> words{};
-    std::memcpy(words.data(), bytes, std::min<std::size_t>(count, 64));
-    for (std::size_t i = 0; i < 8; ++i) lanes[i] = std::rotl((lanes[i] ^ words[i]) * factor, 29);
-  }
+  constexpr std::size_t width = 32, block = width * sizeof(std::uint64_t);
+  std::array<std::uint64_t, width> lanes;
+  for (std::size_t i = 0; i < width; ++i) lanes[i] = mix(seed, count + i);
+  const auto take = [&](std::size_t n) {
+    std::array<std::uint64_t, width> words{};
+    std::memcpy(words.data(), bytes, n);
+    for (std::size_t i = 0; i < width; ++i) lanes[i] = std::rotl((lanes[i] ^ words[i]) * factor, 29);
+  };
+  for (; count >= block; bytes += block, count -= block) take(block);
+  if (count > 0) take(count);
   std::uint64_t hash = seed;
   for (const std::uint64_t lane : lanes) hash = mix(hash, lane);
   return hash;

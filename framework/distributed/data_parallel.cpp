@@ -226,16 +226,27 @@ class DataParallel::Step {
       range.begin = nodes_[nodes_.size() - 1 - siblings].range.begin;
       if (!detail::is_node(range, options_.shards)) break;
     }
-    const auto merge = [&](std::size_t item, Tensor value) {
-      for (std::size_t k = 1; k <= siblings; ++k)
+    const auto plus_siblings = [&](std::size_t item, Tensor value, std::size_t count) {
+      for (std::size_t k = 1; k <= count; ++k)
         value = detail::add_nodes(std::move(nodes_[nodes_.size() - k].sums[item]), value);
-      node.sums[item] = std::move(value);
+      return value;
     };
-    const auto is_local = [&](std::size_t item) {
+    const auto merge = [&](std::size_t item, Tensor value) {
+      node.sums[item] = plus_siblings(item, std::move(value), siblings);
+    };
+    // In the last shard; the exchange does the last of these additions.
+    const auto put = [&](std::size_t item, Tensor value) {
       Tensors sums;
-      for (std::size_t k = 0; k + siblings < nodes_.size(); ++k) sums.push_back(nodes_[k].sums[item]);
-      sums.push_back(node.sums[item]);
-      return sums;
+      for (std::size_t k = 0; k + siblings < nodes_.size(); ++k)
+        sums.push_back(std::move(nodes_[k].sums[item]));
+      if (siblings > 0) {
+        value = plus_siblings(item, std::move(value), siblings - 1);
+        sums.push_back(std::move(nodes_[nodes_.size() - siblings].sums[item]));
+        state_.exchange->put(item, sums, value);
+      } else {
+        sums.push_back(std::move(value));
+        state_.exchange->put(item, sums);
+      }
     };
 
     std::vector<bool> merged(targets_.size(), false);
@@ -266,9 +277,11 @@ class DataParallel::Step {
                           "or detach it",
                           leaf.shape));
             const std::size_t item = found->second;
-            merge(item, std::move(gradient));
+            if (last && transport_)
+              put(item, std::move(gradient));
+            else
+              merge(item, std::move(gradient));
             merged[item] = true;
-            if (last && transport_) state_.exchange->put(item, is_local(item));
           });
       for (std::size_t i = 0; i < state_.buffers.size(); ++i) {
         merge(parameters_ + i, change_of_buffer(i, weight));

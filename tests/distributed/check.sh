@@ -40,9 +40,11 @@ idx() {  # idx FILE COUNT SEED: images of 4 × 4 pixels in three classes, and th
 same_for_all_numbers() {  # same_for_all_numbers ARGUMENT...
   "$program" "$@" >expected || fail "one process without mpiexec"
   cat expected
-  for n in 1 2 3 4 8; do
-    mpi $n "$@" >got || fail "$n processes"
-    diff expected got || fail "$n processes give another result"
+  for shared in 1 0; do  # within one machine, and as between machines
+    for n in 1 2 3 4 8; do
+      RETORT_SHARED_MEMORY=$shared mpi $n "$@" >got || fail "$n processes, shared memory: $shared"
+      diff expected got || fail "$n processes give another result, shared memory: $shared"
+    done
   done
 }
 
