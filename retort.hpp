@@ -1,4 +1,3 @@
-// All of Retort except <retort/framework/xtensor.hpp>, which needs xtensor.
 // Everything that Retort offers, except for <retort/framework/xtensor.hpp>, which needs xtensor, and
 // <retort/framework/fused.hpp>, which takes longer to compile.
 #pragma once

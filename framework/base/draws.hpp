@@ -22,6 +22,9 @@ template <class T>
 void fill_uniform(std::span<T> out, const Generator& generator, double low, double high);
 template <class T>
 void fill_normal(std::span<T> out, const Generator& generator);
+/// Uniform integers from [low, high), from one block per element.
+template <class T>
+void fill_integers(std::span<T> out, const Generator& generator, std::int64_t low, std::int64_t high);
 template <class T>
 void fill_kept(std::span<T> out, const Generator& generator, double keep_probability, double scale);
 

@@ -17,6 +17,7 @@ namespace retort {
 namespace {
 
 using Words = std::array<std::uint32_t, 4>;
+__extension__ using Wide = unsigned __int128;
 
 // Blocks are computed several at a time, word by word, so that the compiler can vectorise.
 constexpr std::int64_t lanes = 16;
@@ -188,6 +189,19 @@ void fill_normal(std::span<T> out, const Generator& generator) {
 }
 
 template <class T>
+void fill_integers(std::span<T> out, const Generator& generator, std::int64_t low, std::int64_t high) {
+  const std::uint64_t range = static_cast<std::uint64_t>(high) - static_cast<std::uint64_t>(low);
+  for_each_block(
+      generator, static_cast<std::int64_t>(out.size()), 1, [&](std::int64_t i, const Words& words) {
+        // ⌊range · u⌋, where u in [0, 1) has the 128 bits of the block as its digits.
+        std::uint64_t above = 0;
+        for (std::int64_t k = 3; k >= 0; --k)
+          above = static_cast<std::uint64_t>((Wide{range} * words[k] + above) >> 32);
+        out[i] = static_cast<T>(static_cast<std::int64_t>(static_cast<std::uint64_t>(low) + above));
+      });
+}
+
+template <class T>
 void fill_kept(std::span<T> out, const Generator& generator, double keep_probability, double scale) {
   const auto n = static_cast<std::int64_t>(out.size());
   const double threshold = keep_probability * 0x1p32;
@@ -202,6 +216,9 @@ template void fill_uniform(std::span<float>, const Generator&, double, double);
 template void fill_uniform(std::span<double>, const Generator&, double, double);
 template void fill_normal(std::span<float>, const Generator&);
 template void fill_normal(std::span<double>, const Generator&);
+template void fill_integers(std::span<float>, const Generator&, std::int64_t, std::int64_t);
+template void fill_integers(std::span<double>, const Generator&, std::int64_t, std::int64_t);
+template void fill_integers(std::span<std::int64_t>, const Generator&, std::int64_t, std::int64_t);
 template void fill_kept(std::span<float>, const Generator&, double, double);
 template void fill_kept(std::span<double>, const Generator&, double, double);
 

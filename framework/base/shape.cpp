@@ -9,7 +9,7 @@
 namespace retort {
 
 std::int64_t Shape::at(std::size_t i) const {
-  if (i >= size_) throw IndexError(message("shape {}: no extent at position {}", *this, i));
+  if (i >= size_) throw IndexError(message("Shape::at: position {} is out of range for shape {}", i, *this));
   return extents_[i];
 }
 

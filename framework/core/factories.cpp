@@ -1,6 +1,7 @@
 #include "retort/framework/core/factories.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <numeric>
 
@@ -25,6 +26,20 @@ Tensor draw(const char* operation, const Shape& shape, DType dtype, Generator* g
 Tensor uniform(const Shape& shape, DType dtype, Generator* generator) {
   return draw("rand", shape, dtype, generator,
               [](auto out, const Generator& source) { detail::fill_uniform(out, source, 0, 1); });
+}
+
+Tensor integers(std::int64_t low, std::int64_t high, const Shape& shape, DType dtype, Generator* generator) {
+  const std::int64_t most = dtype == DType::float32 ? 1 << 24 : std::int64_t{1} << 53;
+  if (low >= high) throw ValueError(message("randint: low is {} and high {}; low must be less", low, high));
+  if (dtype != DType::int64 && (low < -most || high > most))
+    throw ValueError(
+        message("randint: {} cannot represent all integers from {} to {}; use int64", dtype, low, high));
+  Array array(shape, dtype);
+  const auto blocks = static_cast<std::uint64_t>(array.size());
+  const Generator source = generator ? *generator : detail::take_from_default(blocks);
+  if (generator) generator->advance(blocks);
+  visit_dtype(dtype, [&]<class T>(T) { detail::fill_integers(array.fill<T>(), source, low, high); });
+  return detail::Access::make(std::move(array));
 }
 
 Tensor normal(const Shape& shape, DType dtype, Generator* generator) {
@@ -72,6 +87,62 @@ Tensor arange(std::int64_t n, DType dtype) {
   return detail::Access::make(std::move(array));
 }
 
+Tensor arange(Scalar start, Scalar end, Scalar step, std::optional<DType> dtype) {
+  const double from = start.value(), to = end.value(), by = step.value(),
+               rounded = std::ceil((to - from) / by);
+  const auto text = [&](const char* rule) {
+    return message("arange: start is {}, end {} and step {}; {}", from, to, by, rule);
+  };
+  if (!std::isfinite(rounded) || rounded >= 0x1p63)
+    throw ValueError(text("they must be finite, the step not 0, and the result shorter than 2^63"));
+  if ((to - from) * (by > 0 ? 1 : -1) < 0) throw ValueError(text("the step must lead from start to end"));
+  const bool integral = start.integral() && end.integral() && step.integral();
+  std::int64_t n = detail::convert<std::int64_t>(rounded);
+  const auto first = static_cast<std::uint64_t>(start.as<std::int64_t>()),
+             stride = static_cast<std::uint64_t>(step.as<std::int64_t>());
+  if (integral) {  // a double cannot hold every int64
+    const auto last = static_cast<std::uint64_t>(end.as<std::int64_t>());
+    const std::uint64_t length = by > 0 ? last - first : first - last, size = by > 0 ? stride : -stride;
+    n = static_cast<std::int64_t>(length / size + (length % size != 0 ? 1 : 0));
+  }
+  Array array({n}, dtype.value_or(integral ? DType::int64 : DType::float32));
+  visit_dtype(array.dtype(), [&]<class T>(T) {
+    T* out = array.fill<T>().data();
+    for (std::int64_t i = 0; i < n; ++i)
+      if (integral)
+        out[i] = static_cast<T>(static_cast<std::int64_t>(first + static_cast<std::uint64_t>(i) * stride));
+      else
+        out[i] = detail::convert<T>(from + static_cast<double>(i) * by);
+  });
+  return detail::Access::make(std::move(array));
+}
+
+Tensor linspace(double start, double end, std::int64_t steps, DType dtype) {
+  if (steps < 0) throw ValueError(message("linspace: steps is {}; it must not be negative", steps));
+  if (!is_floating_point(dtype))
+    throw TypeError(message("linspace: the numbers are float32 or float64, not {}", dtype));
+  Array array({steps}, dtype);
+  visit_floating(dtype, [&]<class T>(T) {
+    T* out = array.fill<T>().data();
+    const double by = steps > 1 ? (end - start) / static_cast<double>(steps - 1) : 0;
+    // From both ends, so that the last number is exactly `end`.
+    for (std::int64_t i = 0; i < steps; ++i)
+      out[i] = static_cast<T>(i < (steps + 1) / 2 ? start + static_cast<double>(i) * by
+                                                  : end - static_cast<double>(steps - 1 - i) * by);
+  });
+  return detail::Access::make(std::move(array));
+}
+
+Tensor eye(std::int64_t n, DType dtype) {
+  if (n < 0) throw ValueError(message("eye: n is {}; it must not be negative", n));
+  Array array({n, n}, dtype);
+  visit_dtype(dtype, [&]<class T>(T) {
+    T* out = array.fill<T>().data();
+    for (std::int64_t i = 0; i < n * n; ++i) out[i] = T(i % (n + 1) == 0 ? 1 : 0);
+  });
+  return detail::Access::make(std::move(array));
+}
+
 Tensor rand(const Shape& shape, DType dtype) { return uniform(shape, dtype, nullptr); }
 Tensor rand(const Shape& shape, DType dtype, Generator& generator) {
   return uniform(shape, dtype, &generator);
@@ -79,6 +150,23 @@ Tensor rand(const Shape& shape, DType dtype, Generator& generator) {
 Tensor randn(const Shape& shape, DType dtype) { return normal(shape, dtype, nullptr); }
 Tensor randn(const Shape& shape, DType dtype, Generator& generator) {
   return normal(shape, dtype, &generator);
+}
+
+Tensor randint(std::int64_t low, std::int64_t high, const Shape& shape, DType dtype) {
+  return integers(low, high, shape, dtype, nullptr);
+}
+Tensor randint(std::int64_t low, std::int64_t high, const Shape& shape, DType dtype, Generator& generator) {
+  return integers(low, high, shape, dtype, &generator);
+}
+
+Tensor randperm(std::int64_t n, Generator& generator) {
+  if (n < 0) throw ValueError(message("randperm: n is {}; it must not be negative", n));
+  return tensor(random_permutation(n, generator));
+}
+Tensor randperm(std::int64_t n) {
+  // One block per element, except for draws that are rejected, with a probability below n / 2^64.
+  Generator source = detail::take_from_default(static_cast<std::uint64_t>(std::max<std::int64_t>(n, 0)));
+  return randperm(n, source);
 }
 
 Tensor empty_like(const Tensor& like) { return empty(like.shape(), like.dtype()); }

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
+#include <optional>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -69,9 +70,42 @@ template <class T>
 /// Throws: TypeError if `dtype` is int64.
 [[nodiscard]] Tensor randn(const Shape& shape, DType dtype = DType::float32);
 [[nodiscard]] Tensor randn(const Shape& shape, DType dtype, Generator& generator);
+/// Uniform integers from [low, high), from `generator` or the default generator. The upper bound is excluded:
+///
+///     const rt::Tensor dice = rt::randint(1, 7, {100});
+///
+/// Edge cases: `dtype` may be floating-point; the values are then integers too. Each integer has the same
+/// probability, up to 2^-64.
+///
+/// Throws: ValueError unless low < high and the element type represents all integers between them: for
+/// float32 both must lie within ±2^24, for float64 within ±2^53.
+[[nodiscard]] Tensor randint(std::int64_t low, std::int64_t high, const Shape& shape,
+                             DType dtype = DType::int64);
+[[nodiscard]] Tensor randint(std::int64_t low, std::int64_t high, const Shape& shape, DType dtype,
+                             Generator& generator);
+/// The numbers 0, 1, …, n-1 in random order, int64 [n], from `generator` or the default generator.
+/// Throws: ValueError if n is negative.
+[[nodiscard]] Tensor randperm(std::int64_t n);
+[[nodiscard]] Tensor randperm(std::int64_t n, Generator& generator);
 /// 0, 1, …, n-1 [n].
 /// Throws: ValueError if n is negative.
 [[nodiscard]] Tensor arange(std::int64_t n, DType dtype = DType::int64);
+/// The numbers start, start + step, … as far as they lie before `end`:
+///
+///     rt::arange(2, 8, 3);         // 2, 5
+///     rt::arange(1.0, 0.0, -0.5);  // 1, 0.5
+///
+/// Shapes: the result is [⌈(end - start) / step⌉]. Its element type is `dtype`, or if absent int64 for three
+/// integers and otherwise float32.
+/// Edge cases: rounding may add a number where a fractional step divides the interval; linspace() is exact.
+/// Throws: ValueError if the step is 0 or leads away from `end`, or a number is not finite.
+[[nodiscard]] Tensor arange(Scalar start, Scalar end, Scalar step = 1, std::optional<DType> dtype = {});
+/// `steps` evenly spaced numbers from `start` to `end`, both included [steps].
+/// Throws: ValueError if `steps` is negative; TypeError if `dtype` is int64.
+[[nodiscard]] Tensor linspace(double start, double end, std::int64_t steps, DType dtype = DType::float32);
+/// The identity matrix [n, n].
+/// Throws: ValueError if n is negative.
+[[nodiscard]] Tensor eye(std::int64_t n, DType dtype = DType::float32);
 /// A tensor with uninitialised values and the shape and element type of `like`.
 [[nodiscard]] Tensor empty_like(const Tensor& like);
 /// A tensor of zeros with the shape and element type of `like`.

@@ -52,7 +52,9 @@ void check_state(std::string_view what, const StateDict& state, const std::vecto
     if (!names.empty()) text += message("{}{}: {}", text.empty() ? " " : "; ", kind, names);
   };
   if (const std::string_view prefix = common_prefix(given, known); !prefix.empty())
-    text = message(" all of its names begin with '{}', which must be removed from them", prefix);
+    text = message(
+        " all of its names begin with '{}', which must be removed (load() has the option .strip_prefix)",
+        prefix);
   else if (const std::string_view lacking = common_prefix(known, given); !lacking.empty())
     text = message(" its names lack '{}', which all expected names begin with", lacking);
   add("missing", missing);

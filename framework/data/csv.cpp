@@ -240,7 +240,7 @@ Batch CsvSource::fetch(std::span<const std::int64_t> rows) const {
     L* label = labels.fill<L>().data();
     for (const std::int64_t row : rows) {
       if (row < 0 || row >= size())
-        throw IndexError(message("CsvSource: row {} of a file of {}", row, detail::counted(size(), "row")));
+        throw IndexError(message("CsvSource: row {} is out of range [0, {})", row, size()));
       const std::string_view text = state_->text_of(row, buffer);
       try {
         if (!table.encode(text, 0, input, *label)) state_->input.fail("changed while it was read");

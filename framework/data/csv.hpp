@@ -67,6 +67,7 @@ struct CsvOptions {
   /// For CsvMissing::mean, one number per column of the file. If empty, the means of the columns in this
   /// file, which must then contain a value.
   std::vector<double> means = {};
+  std::vector<std::string> columns = {};  ///< names that a header must not have in another order
 };
 
 /// Reads a table: inputs [rows, columns - 1] (more with one-hot columns), targets [rows] from the label
@@ -80,9 +81,9 @@ Dataset load_csv(const std::string& path, const CsvOptions& options = {});
 /// As load_csv, from text in memory; errors use `name` as the file name.
 Dataset parse_csv(std::string_view text, const CsvOptions& options = {}, std::string_view name = "memory");
 
-/// Returns the options with everything learnt from the file filled in: the categories of each categorical
-/// column and the means of the others. With the options of the training file, a test file is read in the same
-/// way: `const CsvOptions fitted = fit_csv("train.csv", options);`.
+/// Returns the options with everything learnt from the file filled in: the names of the columns, the
+/// categories of each categorical column and the means of the others. With the options of the training file,
+/// a test file is read in the same way: `const CsvOptions fitted = fit_csv("train.csv", options);`.
 CsvOptions fit_csv(const std::string& path, const CsvOptions& options = {});
 
 /// A table that stays in its file, which may be larger than memory. The constructor reads the file once and

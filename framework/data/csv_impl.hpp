@@ -121,6 +121,7 @@ class CsvTable {
   CsvTable(const CsvTable&) = delete;
   CsvTable& operator=(const CsvTable&) = delete;
   void describe();
+  void check_names();
   [[noreturn]] void fail_single(std::string_view row) const;
   std::string names_of_columns() const;
   void check_once(const std::string& name) const;

@@ -105,12 +105,29 @@ void CsvTable::describe() {
   header_ = options_.header.value_or(!has_number);
   if (!header_)
     for (Column& column : columns_) column.name.clear();
+  else
+    check_names();
   find_label();
   find_categorical();
   learns_means_ = options_.missing == CsvMissing::mean && options_.means.empty();
   if (!options_.means.empty() && options_.means.size() != columns_.size())
     input_.fail("has {}, but {} means are given", detail::counted(columns_.size(), "column"),
                 options_.means.size());
+}
+
+// Keeps the header in the options, or compares it with theirs. A column may be renamed, but not moved.
+void CsvTable::check_names() {
+  std::vector<std::string> names;
+  for (const Column& column : columns_) names.push_back(column.name);
+  if (options_.columns.empty()) options_.columns = names;
+  if (names.size() != options_.columns.size())
+    input_.fail("has {}, but {} names are given in .columns", detail::counted(names.size(), "column"),
+                options_.columns.size());
+  for (std::size_t i = 0; i < names.size(); ++i)
+    if (names[i] != options_.columns[i] &&
+        std::ranges::find(options_.columns, names[i]) != options_.columns.end())
+      input_.fail("column {} is {}, not {}; the columns must be in the order of .columns", i + 1,
+                  shown_name(names[i]), shown_name(options_.columns[i]));
 }
 
 // Names the character of the row that may be the delimiter.
@@ -315,7 +332,7 @@ void CsvTable::fail_cell(const CsvCell& cell, std::string_view wanted) const {
     input_.fail("line {}, column {}: {} is too large for {}", cell.line, column, shown_name(cell.text),
                 dtype);
   const char* const hint = first_row             ? " (set .header = true if line 1 names the columns)"
-                           : is_input && missing ? " (.missing says how missing cells are treated)"
+                           : is_input && missing ? " (missing cells are treated as .missing specifies)"
                            : is_input && is_text ? " (columns of text are listed in .categorical)"
                                                  : "";
   input_.fail("line {}, column {}: {} is not {}{}", cell.line, column, shown_name(cell.text), wanted, hint);

@@ -259,7 +259,8 @@ struct DataLoader::State {
     const std::int64_t most = source->size();
     for (const std::int64_t row : order)
       if (row < 0 || row >= most)
-        throw IndexError(message("DataLoader: the sampler chose row {} of a source of {} rows", row, most));
+        throw IndexError(
+            message("DataLoader: the sampler chose row {}, which is out of range [0, {})", row, most));
     order_of = wanted;
   }
 
@@ -319,6 +320,13 @@ DataLoader::DataLoader(detail::SourceHandle source, DataLoaderOptions options) {
       throw ValueError(message("DataLoader: {} is {}; it must not be negative", name, *value));
   if (options.shuffle && options.sampler.order)
     throw ValueError("DataLoader: a sampler is given together with shuffle; it decides the order itself");
+  const Sampler& sampler = options.sampler;
+  if (sampler.order && sampler.rows.value_or(source->size()) != source->size())
+    throw ValueError(message("DataLoader: the sampler is for a source of {}, but this source has {}",
+                             detail::counted(*sampler.rows, "row"), source->size()));
+  if (sampler.order && sampler.batch_size.value_or(batch_size) != batch_size)
+    throw ValueError(message("DataLoader: the sampler is for batch_size {}, but batch_size is {}",
+                             *sampler.batch_size, batch_size));
   const OwnShards& shards = options.shards;
   if (shards.begin < 0 || shards.end < shards.begin || shards.count < shards.end)
     throw ValueError(message("DataLoader: shards {} to {} of {}; it must be that 0 <= begin <= end <= count",

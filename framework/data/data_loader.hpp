@@ -74,7 +74,8 @@ class DataLoader {
   /// Copies a Dataset, whose values are shared, and takes ownership of a temporary source; any other source
   /// must outlive the loader.
   /// Throws: ValueError if the batch size is less than 1, the number of batches ahead or of workers is
-  /// negative, a sampler is combined with shuffle, or the shards do not satisfy 0 <= begin <= end <= count.
+  /// negative, a sampler is combined with shuffle or is for another source or batch size, or the shards do
+  /// not satisfy 0 <= begin <= end <= count.
   explicit DataLoader(detail::SourceHandle source, DataLoaderOptions options = {});
   explicit DataLoader(const Dataset& dataset, DataLoaderOptions options = {})
       : DataLoader(detail::SourceHandle(dataset), std::move(options)) {}

@@ -72,7 +72,7 @@ Dataset::Dataset(const NamedTensors& tensors) {
 Batch Dataset::rows(std::span<const std::int64_t> indices) const {
   for (const std::int64_t index : indices)
     if (index < 0 || index >= size())
-      throw IndexError(message("Dataset: row {} of a dataset of {}", index, detail::counted(size(), "row")));
+      throw IndexError(message("Dataset: row {} is out of range [0, {})", index, size()));
   Batch batch;
   if (all_.input.defined()) batch.input = gather_rows(all_.input, indices);
   if (all_.target.defined()) batch.target = gather_rows(all_.target, indices);
@@ -90,8 +90,9 @@ Dataset Dataset::subset(const std::vector<std::int64_t>& indices) const {
 
 Dataset Dataset::slice(std::int64_t begin, std::int64_t end) const {
   if (begin < 0 || end < begin || end > size())
-    throw IndexError(message("Dataset::slice: rows {} to {} of a dataset of {}", begin, end,
-                             detail::counted(size(), "row")));
+    throw IndexError(
+        message("Dataset::slice: begin is {} and end {}; it must be that 0 <= begin <= end <= {}", begin, end,
+                size()));
   std::vector<std::int64_t> indices(static_cast<std::size_t>(end - begin));
   for (std::size_t i = 0; i < indices.size(); ++i) indices[i] = begin + static_cast<std::int64_t>(i);
   return subset(indices);

@@ -93,7 +93,7 @@ RowSubset::RowSubset(detail::SourceHandle source, const std::vector<std::int64_t
   const std::int64_t size = source_->size();
   for (const std::int64_t row : rows)
     if (row < 0 || row >= size)
-      throw IndexError(message("RowSubset: row {} of a source of {}", row, detail::counted(size, "row")));
+      throw IndexError(message("RowSubset: row {} of the source is out of range [0, {})", row, size));
 }
 
 Batch RowSubset::fetch(std::span<const std::int64_t> rows) const {
@@ -102,7 +102,7 @@ Batch RowSubset::fetch(std::span<const std::int64_t> rows) const {
   chosen.reserve(rows.size());
   for (const std::int64_t row : rows) {
     if (row < 0 || row >= size())
-      throw IndexError(message("RowSubset: row {} of a subset of {}", row, detail::counted(size(), "row")));
+      throw IndexError(message("RowSubset: row {} is out of range [0, {})", row, size()));
     chosen.push_back(own[static_cast<std::size_t>(row)]);
   }
   return source_->fetch(chosen);

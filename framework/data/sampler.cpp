@@ -99,7 +99,7 @@ Sampler length_sampler(const Tensor& lengths, std::int64_t batch_size, std::int6
     ordered.insert(ordered.end(), rows.begin() + whole * batch_size, rows.end());
     return ordered;
   };
-  return {n, order};
+  return {n, order, n, batch_size};
 }
 
 Tensor class_counts(const Tensor& labels, std::int64_t classes) {

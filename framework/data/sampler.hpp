@@ -17,6 +17,8 @@ struct Sampler {
   /// Returns `size` row numbers. The generator depends only on the loader's seed and the epoch, so that a
   /// resumed run sees the same rows.
   std::function<std::vector<std::int64_t>(Generator&)> order = {};
+  std::optional<std::int64_t> rows = {};        ///< required number of rows of the source; any if absent
+  std::optional<std::int64_t> batch_size = {};  ///< required batch size of the loader; any if absent
 };
 
 struct WeightedSamplerOptions {
@@ -25,14 +27,17 @@ struct WeightedSamplerOptions {
 };
 
 /// Draws row i with probability weights[i] / Σ weights, as PyTorch's WeightedRandomSampler.
-/// Shapes: weights (N), of a floating-point type.
+/// Shapes: weights (N), of a floating-point type; further rows of the source are never drawn.
 /// Throws: ShapeError; TypeError; ValueError if a weight is negative or not finite, the weights sum to 0, or,
 /// without replacement, there are fewer positive weights than rows per epoch.
 [[nodiscard]] Sampler weighted_sampler(const Tensor& weights, const WeightedSamplerOptions& options = {});
 
 /// Draws every row once, in batches of similar lengths to reduce padding: the rows are shuffled, those of
-/// every `pool` batches are sorted by length, and the batches are shuffled again. Give the loader the same
-/// batch size; its last batch may be smaller.
+/// every `pool` batches are sorted by length, and the batches are shuffled again. The last batch may be
+/// smaller. A loader of another batch size, or of a source with another number of rows, refuses the sampler.
+///
+///     rt::DataLoader loader(data, {.batch_size = 32, .sampler = rt::length_sampler(data.lengths(), 32)});
+///
 /// Shapes: lengths int64 (N).
 /// Throws: ShapeError; TypeError; ValueError if the batch size or pool is less than 1.
 [[nodiscard]] Sampler length_sampler(const Tensor& lengths, std::int64_t batch_size, std::int64_t pool = 50);

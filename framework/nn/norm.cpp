@@ -77,7 +77,7 @@ BatchNorm::BatchNorm(std::int64_t channels, BatchNormOptions options, bool image
   }
 }
 
-Tensor BatchNorm::operator()(const Tensor& x) {
+Tensor BatchNorm::operator()(const Tensor& x) const {
   const char* const name = images_ ? "BatchNorm2d" : "BatchNorm1d";
   detail::require_floating(name, x);
   if (images_ ? x.dim() != 4 : x.dim() != 2 && x.dim() != 3)

@@ -82,10 +82,10 @@ using BatchNorm1dOptions = BatchNormOptions;
 using BatchNorm2dOptions = BatchNormOptions;
 
 /// batch_norm over channels, with weight (ones) and bias (zeros), and the buffers running_mean, running_var
-/// and num_batches_tracked. Evaluation uses the running statistics if they are tracked.
+/// and num_batches_tracked, which a call in training mode updates. Evaluation uses them if they are tracked.
 class BatchNorm : public Module {
  public:
-  Tensor operator()(const Tensor& x);
+  Tensor operator()(const Tensor& x) const;
 
   Tensor weight, bias;
   Buffer running_mean, running_var, num_batches_tracked;

@@ -55,6 +55,10 @@ struct LSTMOutput {
 
 /// Long short-term memory over (N, L, input) (Hochreiter and Schmidhuber, 1997): i, f, o = σ(W x + b + U h +
 /// b'), g = tanh(W x + b + U h + b'), c' = f · c + i · g, h' = o · tanh(c').
+///
+///     const rt::LSTM lstm(32, 64, {.bidirectional = true});
+///     const auto [output, h, c] = lstm(x, {.lengths = batch["lengths"]});
+///
 /// Edge cases: steps past a row's length do not change its state, as in PyTorch's packed sequences. A length
 /// may be 0. The backward direction starts at the row's last step.
 /// Throws: ShapeError if shapes do not fit; ValueError if a length is outside [0, L] or an option is out of

@@ -4,7 +4,7 @@ namespace retort {
 
 Module& Sequential::operator[](std::size_t i) const {
   if (i >= layers_.size())
-    throw IndexError(message("Sequential: no module {}; it has {}", i, layers_.size()));
+    throw IndexError(message("Sequential: module {} is out of range [0, {})", i, layers_.size()));
   return layers_[i].module();
 }
 

@@ -1,8 +1,6 @@
 // One recurrent layer in one direction, used by nn/recurrent.hpp.
 #pragma once
 
-#include <cstdint>
-
 #include "retort/framework/core/tensor.hpp"
 
 namespace retort::detail {

@@ -11,6 +11,9 @@ class Generator;
 
 /// Draws n positions per row with probabilities proportional to its elements, in the order of the draws.
 /// Without `replacement`, positions are distinct. Uses `generator` or the default generator.
+///
+///     const rt::Tensor token = rt::multinomial(rt::softmax(logits, 1), 1);   // (N, C) → (N, 1)
+///
 /// Shapes: probabilities (C) or (N, C) → int64 (n) or (N, n).
 /// Throws: TypeError if the input is int64; ShapeError unless it has one or two dimensions; ValueError if n
 /// is negative, an element is negative or not finite, or a row has too few positive elements.

@@ -244,7 +244,7 @@ std::optional<Content> read_newest(const std::string& folder) {
       return read(path);
     } catch (const IoError& error) {
       if (newest_error.empty()) newest_error = error.what();
-      detail::warn_once(path, message("{}; going on with the checkpoint before it", error.what()));
+      detail::warn_once(path, message("{}; continuing with the previous checkpoint", error.what()));
     }
   }
   if (!newest_error.empty())

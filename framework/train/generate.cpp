@@ -11,6 +11,7 @@
 #include "retort/framework/ops/indexing.hpp"
 #include "retort/framework/ops/reduction.hpp"
 #include "retort/framework/ops/sampling.hpp"
+#include "retort/framework/ops/scan.hpp"
 #include "retort/framework/ops/shape_ops.hpp"
 #include "retort/framework/ops/softmax.hpp"
 #include "retort/framework/ops/sorting.hpp"
@@ -28,13 +29,17 @@ Tensor next_token(const Tensor& logits, const GenerateOptions& options) {
   // The highest logit is subtracted first, so that no division overflows. Below the smallest float, any other
   // token has probability 0 already.
   const double temperature = std::max(options.temperature, double{std::numeric_limits<float>::min()});
-  const auto draw = [&](const Tensor& kept) {
-    const Tensor p = softmax((kept - highest) / temperature, 1);
+  const auto probabilities = [&](const Tensor& kept) { return softmax((kept - highest) / temperature, 1); };
+  const auto draw = [&](const Tensor& p) {
     return options.generator ? multinomial(p, 1, false, *options.generator) : multinomial(p, 1);
   };
-  if (options.top_k == 0) return draw(logits);
-  const auto [values, classes] = topk(logits, std::min(options.top_k, logits.size(1)), 1);
-  return gather(classes, 1, draw(values));
+  if (options.top_k == 0 && options.top_p == 1) return draw(probabilities(logits));
+  const std::int64_t most = options.top_k == 0 ? logits.size(1) : std::min(options.top_k, logits.size(1));
+  const auto [values, classes] = topk(logits, most, 1);
+  Tensor p = probabilities(values);
+  // In descending order: a token is kept if those before it do not reach top_p.
+  if (options.top_p < 1) p = where(less(cumsum(p, 1) - p, options.top_p), p, 0.0);
+  return gather(classes, 1, draw(p));
 }
 
 }  // namespace
@@ -52,15 +57,28 @@ Tensor generate(const std::function<Tensor(const Tensor& tokens)>& model, const 
   detail::require_option(options.temperature >= 0 && std::isfinite(options.temperature), "generate",
                          "temperature", options.temperature, "finite and at least 0");
   detail::require_option(options.top_k >= 0, "generate", "top_k", options.top_k, "at least 0");
+  detail::require_option(options.top_p > 0 && options.top_p <= 1, "generate", "top_p", options.top_p,
+                         "in (0, 1]");
   const NoGradGuard no_grad;
   Tensors parts{prompt};
+  Tensor ended;  // (N, 1), 1 for sequences that have ended
   for (std::int64_t i = 0; i < options.length; ++i) {
     const Tensor& unseen = parts.back();
     const Tensor logits = model(unseen);
     if (logits.dim() != 3 || logits.size(0) != unseen.size(0) || logits.size(1) != unseen.size(1))
       throw ShapeError(message("generate: the model returned {} for tokens {}; expected (N, L, C)",
                                logits.shape(), unseen.shape()));
-    parts.push_back(next_token(select(logits, 1, logits.size(1) - 1), options));
+    Tensor next = next_token(select(logits, 1, logits.size(1) - 1), options);
+    if (options.end_token) {
+      const std::int64_t end = *options.end_token;
+      if (end < 0 || end >= logits.size(2))
+        throw ValueError(message("generate: end_token is {}; it must be in [0, {}), as the model's tokens",
+                                 end, logits.size(2)));
+      if (ended.defined()) next = where(ended, end, next);
+      ended = equal(next, end);
+    }
+    parts.push_back(next);
+    if (ended.defined() && sum(ended).item<std::int64_t>() == ended.size()) break;
   }
   return concat(parts, 1);
 }

@@ -12,6 +12,8 @@ namespace [[RETORT_EXPORT]] retort {
 /// nothing, compute in float64 and return a number. The mean over no rows is NaN. A row that contains a NaN
 /// counts as a wrong prediction, and makes nll() and ece() NaN.
 ///
+///     const double accuracy = rt::metrics::accuracy(rt::predict(model, test), test.targets());
+///
 /// Throws: ShapeError unless the shapes are [N, C] and [N]; TypeError unless logits are floating-point and
 /// labels int64; IndexError if a label is outside [0, C).
 namespace metrics {

@@ -56,6 +56,13 @@ Tensor predict_rows(std::int64_t size, const PredictOptions& options,
     if (!fits(parts.back()))
       throw ShapeError(message("predict: the model returned shape {} for {}; expected one row per input row",
                                parts.back().shape(), detail::counted(end - begin, "row")));
+    Shape first = parts.front().shape();
+    first[0] = end - begin;
+    if (parts.back().shape() != first)
+      throw ShapeError(message(
+          "predict: the model returned {} for one batch and {} for another; only the first dimension may "
+          "differ (for padded sequences, let batch_size cover all rows, or return one vector per sequence)",
+          parts.front().shape(), parts.back().shape()));
     begin = end;
   } while (begin < size);
   return parts.size() == 1 ? parts.front() : concat(parts, 0);

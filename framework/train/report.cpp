@@ -70,6 +70,23 @@ std::string legend_of(const std::vector<ReportSeries>& series) {
   return "<p class=\"legend\">" + chips + "</p>\n";
 }
 
+/// The caption of a chart, with the number of values that a logarithmic axis cannot show.
+struct LogCaption {
+  const ReportAxes& axes;
+  std::int64_t missing = 0;
+
+  void count_x(std::span<const double> values) { count(axes.log_x, values); }
+  void count_y(std::span<const double> values) { count(axes.log_y, values); }
+  void count(bool log, std::span<const double> values) {
+    if (log) missing += std::ranges::count_if(values, [](double value) { return value <= 0; });
+  }
+  std::string of(std::string_view title) const {
+    if (missing == 0) return std::string(title);
+    return message("{} (without {} ≤ 0, which a logarithmic axis cannot show)", title,
+                   detail::counted(missing, "value"));
+  }
+};
+
 std::string confusion_row(const std::vector<std::string>& names, std::size_t label,
                           std::span<const std::int64_t> counts) {
   std::int64_t total = 0;
@@ -172,12 +189,22 @@ Report& Report::curves(std::string_view title, const ReportAxes& axes,
           "the numbers must be equal, or 0 for low and high",
           one.name, title, one.x.size(), one.y.size(), one.low.size(), one.high.size()));
   }
-  return figure(title, legend_of(series) + detail::curves_svg(title, axes, series));
+  LogCaption caption{axes};
+  for (const ReportSeries& one : series) {
+    caption.count_x(one.x);
+    for (const auto* values : {&one.y, &one.low, &one.high}) caption.count_y(*values);
+  }
+  return figure(caption.of(title), legend_of(series) + detail::curves_svg(title, axes, series));
 }
 
 Report& Report::scatter(std::string_view title, const ReportAxes& axes,
                         const std::vector<ReportPoint>& points) {
-  return figure(title, detail::scatter_svg(title, axes, points));
+  LogCaption caption{axes};
+  for (const ReportPoint& point : points) {
+    caption.count_x({&point.x, 1});
+    caption.count_y({&point.y, 1});
+  }
+  return figure(caption.of(title), detail::scatter_svg(title, axes, points));
 }
 
 Report& Report::differences(std::string_view title, std::string_view unit, std::span<const double> values) {

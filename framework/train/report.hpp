@@ -31,7 +31,7 @@ struct ReportPoint {
   std::string color = {};
 };
 
-/// The axes of a chart.
+/// The axes of a chart. Values <= 0 are not on a logarithmic axis; the caption gives their number.
 struct ReportAxes {
   std::string x = {};  ///< title of the horizontal axis
   std::string y = {};

@@ -1,4 +1,4 @@
-// What the messages of common mistakes say.
+// The texts of the messages of common mistakes.
 #include <boost/test/unit_test.hpp>
 #include <retort/retort.hpp>
 
@@ -34,7 +34,7 @@ BOOST_AUTO_TEST_CASE(of_one_and_of_many) {
   BOOST_TEST(detail::counted(3, "epoch") == "3 epochs");
   BOOST_TEST(detail::counted(3, "entry") == "3 entries");
   BOOST_TEST(thrown_text<IndexError>([] { (void)Dataset(ones({1}), ones({1})).slice(0, 2); }) ==
-             "Dataset::slice: rows 0 to 2 of a dataset of 1 row");
+             "Dataset::slice: begin is 0 and end 2; it must be that 0 <= begin <= end <= 1");
   BOOST_TEST(thrown_text<ShapeError>([] { (void)tensor({1.0F}, {2}); }) ==
              "tensor: 1 value cannot fill shape (2), which has 2 elements");
   BOOST_TEST(thrown_text<ValueError>([] { (void)topk(ones({1}), 2); }) ==
@@ -61,7 +61,7 @@ BOOST_AUTO_TEST_CASE(of_layers) {
 
 BOOST_AUTO_TEST_CASE(of_data_and_metrics) {
   BOOST_TEST(thrown_text<IndexError>([] { (void)Dataset(ones({5}), ones({5})).slice(2, 7); }) ==
-             "Dataset::slice: rows 2 to 7 of a dataset of 5 rows");
+             "Dataset::slice: begin is 2 and end 7; it must be that 0 <= begin <= end <= 5");
   BOOST_TEST(thrown_text<ValueError>([] {
                (void)weighted_sampler(tensor({1.0, -1.0}));
              }) == "weighted_sampler: weight -1 at position 1 is not a finite number of at least 0");

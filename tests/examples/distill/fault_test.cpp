@@ -111,7 +111,7 @@ BOOST_AUTO_TEST_CASE(whatever_call_fails_the_run_tells_and_can_be_resumed) {
     if (!fs::exists(disk.folder / "teacher"))
       for (const char* file : {"teacher", "teacher_logits"})
         fs::copy_file(whole + '/' + file + ".safetensors", disk.folder / file);
-    // A run that such a failure stopped.
+    // A run that was stopped by this failure.
     fs::remove_all(half);
     {
       const FailingCall failing(SystemCall::fsync, 20, EIO);
@@ -140,7 +140,7 @@ BOOST_AUTO_TEST_CASE(whatever_call_fails_the_run_tells_and_can_be_resumed) {
       }
     BOOST_TEST(calls > 20);
   }
-  BOOST_TEST_MESSAGE(disk.failed << " runs failed, and went on when the disk was well again");
+  BOOST_TEST_MESSAGE(disk.failed << " runs failed, and continued once the disk worked again");
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -246,7 +246,7 @@ BOOST_AUTO_TEST_CASE(every_divergence_is_known_by_its_name) {
     BOOST_TEST(distill::loss_options(options).standardize);
     BOOST_TEST(distill::loss_options(options).beta == 0.25);
   }
-  // What a run folder of an earlier version does not have is not written where it is at its default.
+  // A setting that run folders of earlier versions do not have is only written if it is not at its default.
   BOOST_TEST(!distill::config_of(parsed({}))["distillation"].contains("divergence"));
   BOOST_TEST(distill::config_of(parsed({"--divergence", "skew_kl"}))["distillation"]["divergence"] ==
              "skew_kl");

@@ -3,6 +3,7 @@
 #include <array>
 #include <boost/test/unit_test.hpp>
 #include <cmath>
+#include <limits>
 #include <numeric>
 #include <vector>
 
@@ -51,6 +52,50 @@ BOOST_AUTO_TEST_CASE(the_reference_gives_the_published_vectors) {
       (philox({~0u, ~0u, ~0u, ~0u}, {~0u, ~0u}) == Words{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}));
   BOOST_TEST((philox({0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}, {0xa4093822, 0x299f31d0}) ==
               Words{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}));
+}
+
+BOOST_AUTO_TEST_CASE(randint_draws_each_integer_of_the_range_equally) {
+  manual_seed(4);
+  std::array<double, 6> counts{};
+  const Tensor dice = randint(1, 7, {60, 1000});
+  for (const std::int64_t die : dice.values<std::int64_t>()) ++counts.at(static_cast<std::size_t>(die - 1));
+  double chi_squared = 0;  // 99.9 % of samples have less than 20.5
+  for (const double count : counts) chi_squared += (count - 10'000) * (count - 10'000) / 10'000;
+  BOOST_TEST(chi_squared < 20.5);
+
+  // ⌊range · u / 2^128⌋ for the block's words as one number u; here by its first 64 bits.
+  constexpr std::int64_t least = std::numeric_limits<std::int64_t>::min(), most = -(least + 1);
+  Generator generator(7), same(7), below(7);
+  const Tensor wide = randint(least, most, {3}, DType::int64, generator);
+  BOOST_TEST(generator.position() == 3U);
+  for (const std::int64_t value : wide.values<std::int64_t>()) {
+    const std::uint64_t place = static_cast<std::uint64_t>(value) - static_cast<std::uint64_t>(least);
+    const Words block = philox({static_cast<std::uint32_t>(below.advance(1)), 0, 0, 0}, {7, 0});
+    BOOST_TEST(place >> 32 == block[0]);
+  }
+  BOOST_TEST(
+      (randint(least, most, {3}, DType::int64, same).values<std::int64_t>() == wide.values<std::int64_t>()));
+  BOOST_TEST(randint(5, 6, {2}, DType::float32).values<float>() == (std::vector<float>{5, 5}));
+  BOOST_TEST(randint(0, 5, {0, 3}).size() == 0);
+  BOOST_TEST(randint(0, 1 << 24, {2}, DType::float32).dtype() == DType::float32);
+  BOOST_CHECK_THROW(randint(0, (1 << 24) + 1, {2}, DType::float32), ValueError);
+  BOOST_CHECK_THROW(randint(3, 3, {2}), ValueError);
+  BOOST_CHECK_THROW(randint(4, 3, {2}), ValueError);
+}
+
+BOOST_AUTO_TEST_CASE(randperm_is_a_permutation_of_the_default_or_a_given_generator) {
+  manual_seed(8);
+  const Tensor first = randperm(50), second = randperm(50);
+  Generator generator(8);
+  const std::vector<std::int64_t> expected = random_permutation(50, generator);
+  BOOST_TEST(first.values<std::int64_t>() == expected);
+  BOOST_TEST(second.values<std::int64_t>() != expected);
+  Generator again(8);
+  BOOST_TEST(randperm(50, again).values<std::int64_t>() == expected);
+  BOOST_TEST(sort(second, 0).values.values<std::int64_t>() == arange(50).values<std::int64_t>());
+  BOOST_TEST(randperm(0).size() == 0);
+  BOOST_TEST(randperm(1).item<std::int64_t>() == 0);
+  BOOST_CHECK_THROW(randperm(-1), ValueError);
 }
 
 BOOST_AUTO_TEST_CASE(draws_are_the_words_of_philox_by_seed_and_position) {

@@ -69,6 +69,38 @@ BOOST_AUTO_TEST_CASE(filled_tensors) {
   BOOST_TEST(arange(4).values<std::int64_t>() == counted, boost::test_tools::per_element());
   BOOST_TEST(arange(0).size() == 0);
   BOOST_CHECK_THROW(arange(-1), ValueError);
+  using Numbers = std::vector<std::int64_t>;
+  BOOST_TEST(arange(2, 8, 3).values<std::int64_t>() == (Numbers{2, 5}));
+  BOOST_TEST(arange(2, 9, 3).values<std::int64_t>() == (Numbers{2, 5, 8}));
+  BOOST_TEST(arange(3, 0, -2).values<std::int64_t>() == (Numbers{3, 1}));
+  BOOST_TEST(arange(4, 4).size() == 0);
+  constexpr std::int64_t huge = std::int64_t{1} << 62;
+  BOOST_TEST(arange(huge, huge + 3, 2).values<std::int64_t>() == (Numbers{huge, huge + 2}));
+  BOOST_TEST(arange(-huge * 2, huge, huge).values<std::int64_t>() == (Numbers{-huge * 2, -huge, 0}));
+  BOOST_TEST(arange(1.0, 0.0, -0.5).values<float>() == (std::vector<float>{1, 0.5}));
+  BOOST_TEST(arange(0, 1, 0.25, DType::float64).values<double>() ==
+             (std::vector<double>{0, 0.25, 0.5, 0.75}));
+  BOOST_TEST(arange(0, 3, 1, DType::float32).values<float>() == (std::vector<float>{0, 1, 2}));
+  BOOST_CHECK_THROW(arange(0, 5, 0), ValueError);
+  BOOST_CHECK_THROW(arange(0, 5, -1), ValueError);
+  BOOST_CHECK_THROW(arange(0.5, 0.4), ValueError);
+  BOOST_CHECK_THROW(arange(0.0, std::numeric_limits<double>::infinity()), ValueError);
+  BOOST_CHECK_THROW(arange(0.0, std::numeric_limits<double>::quiet_NaN()), ValueError);
+  BOOST_CHECK_THROW(arange(0.0, 1.0, 1e-300), ValueError);
+
+  BOOST_TEST(linspace(0, 1, 5).values<float>() == (std::vector<float>{0, 0.25, 0.5, 0.75, 1}));
+  const std::vector<double> tenths = linspace(-0.3, 0.7, 11, DType::float64).values<double>();
+  BOOST_TEST(tenths.front() == -0.3);
+  BOOST_TEST(tenths.back() == 0.7);
+  BOOST_TEST(linspace(3, 4, 1).values<float>() == (std::vector<float>{3}));
+  BOOST_TEST(linspace(3, 4, 0).size() == 0);
+  BOOST_CHECK_THROW(linspace(3, 4, -1), ValueError);
+  BOOST_CHECK_THROW(linspace(3, 4, 2, DType::int64), TypeError);
+
+  BOOST_TEST(eye(2).values<float>() == (std::vector<float>{1, 0, 0, 1}));
+  BOOST_TEST(eye(3, DType::int64).values<std::int64_t>() == (Numbers{1, 0, 0, 0, 1, 0, 0, 0, 1}));
+  BOOST_TEST(eye(0).shape() == (Shape{0, 0}));
+  BOOST_CHECK_THROW(eye(-1), ValueError);
 }
 
 BOOST_AUTO_TEST_CASE(sizes) {

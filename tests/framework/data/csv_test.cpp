@@ -187,7 +187,7 @@ BOOST_AUTO_TEST_CASE(missing_cells) {
   const std::string text = "a,b,y\n1,2,0\nNA,4,1\n3,,1\n";
   BOOST_CHECK_EXCEPTION(
       parse_csv(text), IoError,
-      says("line 3, column 1 'a': 'NA' is not a number (.missing says how missing cells are treated)"));
+      says("line 3, column 1 'a': 'NA' is not a number (missing cells are treated as .missing specifies)"));
   BOOST_CHECK_EXCEPTION(parse_csv("a,b,y\n1,red,0\n"), IoError,
                         says("line 2, column 2 'b': 'red' is not a number (columns of text are listed in"));
   const Dataset with_nan = parse_csv(text, {.missing = CsvMissing::nan});
@@ -270,6 +270,13 @@ BOOST_AUTO_TEST_CASE(a_table_that_stays_in_its_file) {
     BOOST_TEST(fitted.categorical[0].categories == (std::vector<std::string>{"b\n\"lue", "gr,een", "red"}),
                boost::test_tools::per_element());
     BOOST_TEST(source.options().categorical[0].categories.size() == 3U);
+    BOOST_TEST(fitted.columns.size() == 3U);
+    BOOST_TEST(fitted.columns[0] == "colour");
+    BOOST_CHECK_EXCEPTION(
+        parse_csv("x,colour,y\n8,red,1\n", fitted), IoError,
+        says("memory", "column 2 is 'colour', not 'a?b'; the columns must be in the order"));
+    BOOST_CHECK_EXCEPTION(parse_csv("colour,y\nred,1\n", fitted), IoError,
+                          says("memory", "has 2 columns, but 3 names are given in .columns"));
     const Dataset part = parse_csv("colour,x,y\nred,8,1\n\"gr,een\",9,2\n", fitted);
     BOOST_TEST(part.inputs().values<float>() == (std::vector<float>{0, 0, 1, 8, 0, 1, 0, 9}),
                boost::test_tools::per_element());

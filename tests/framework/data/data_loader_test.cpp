@@ -150,7 +150,7 @@ BOOST_AUTO_TEST_CASE(a_restored_position_goes_on_with_the_same_batches) {
   for (const bool prefetch : {false, true}) {
     const DataLoaderOptions options{
         .batch_size = 4, .shuffle = true, .seed = 9, .transform = add_noise, .prefetch = prefetch};
-    // Three epochs in one go: what was taken and where the loader stood then.
+    // Three epochs without interruption: the batches taken and the position after each.
     DataLoader whole(numbered(15), options);
     std::vector<std::vector<float>> batches;
     std::vector<LoaderPosition> positions{whole.position()};
@@ -200,7 +200,7 @@ BOOST_AUTO_TEST_CASE(a_loop_that_was_left_is_followed_by_the_next_epoch) {
     BOOST_TEST((loader.position() == LoaderPosition{2, 0, 2}));  // a batch ahead does not count
     BOOST_TEST((epoch(loader) == epoch1));
 
-    // Unless it is told to go on.
+    // Unless set_position() asks for it.
     loader.set_position({2, 0, 2});
     BOOST_TEST((epoch(loader) == Batches(epoch0.begin() + 2, epoch0.end())));
     BOOST_TEST((epoch(loader) == epoch1));

@@ -70,7 +70,7 @@ BOOST_AUTO_TEST_CASE(rows_that_are_not_there_are_named) {
   const Dataset data = numbered(5);
   BOOST_TEST(thrown_text<IndexError>([&] {
                data.subset({1, 5});
-             }) == "Dataset: row 5 of a dataset of 5 rows");
+             }) == "Dataset: row 5 is out of range [0, 5)");
   BOOST_CHECK_THROW(data.subset({-1}), IndexError);
   BOOST_CHECK_THROW(data.slice(-1, 2), IndexError);
   BOOST_CHECK_THROW(data.slice(3, 2), IndexError);

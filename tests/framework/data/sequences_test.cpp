@@ -97,6 +97,15 @@ BOOST_AUTO_TEST_CASE(batches_of_similar_lengths) {
   BOOST_TEST(longest.size() == 25U);
   BOOST_TEST(!std::is_sorted(longest.begin(), longest.end()));
 
+  // The sampler is refused for other batches and for other data, before any batch is made.
+  const auto refusal = [&](const SequenceDataset& source, std::int64_t batch_size) {
+    return tests::thrown_text<ValueError>(
+        [&] { DataLoader(source, {.batch_size = batch_size, .sampler = sampler}); });
+  };
+  BOOST_TEST(refusal(data, 4) == "DataLoader: the sampler is for batch_size 8, but batch_size is 4");
+  BOOST_TEST(refusal(three(), 8) ==
+             "DataLoader: the sampler is for a source of 203 rows, but this source has 3");
+
   BOOST_TEST(length_sampler(zeros({0}, DType::int64), 4).order(a).empty());
   BOOST_CHECK_THROW(length_sampler(data.lengths(), 0), ValueError);
   BOOST_CHECK_THROW(length_sampler(data.lengths(), 1, 0), ValueError);

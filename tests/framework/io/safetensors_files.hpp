@@ -1,4 +1,4 @@
-// What the tests of safetensors share.
+// Functions shared by the tests of safetensors.
 #pragma once
 
 #include <boost/test/unit_test.hpp>

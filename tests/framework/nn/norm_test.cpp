@@ -97,6 +97,18 @@ BOOST_AUTO_TEST_CASE(batch_norm_keeps_running_statistics) {
   BOOST_TEST((other.num_batches_tracked.dtype() == rt::DType::int64));
 }
 
+struct NormBlock : rt::Module {
+  rt::Tensor operator()(const rt::Tensor& x) const { return norm(x); }
+  rt::BatchNorm1d norm{2};
+  RETORT_MEMBERS(norm)
+};
+
+BOOST_AUTO_TEST_CASE(a_module_with_a_batch_norm_may_have_a_const_call_operator) {
+  const NormBlock block;
+  (void)block(rt::ones({3, 2}));
+  BOOST_TEST(block.norm.num_batches_tracked.item<std::int64_t>() == 1);
+}
+
 BOOST_AUTO_TEST_CASE(batch_norm_without_running_statistics) {
   rt::BatchNorm2d layer(3, {.affine = false, .track_running_stats = false});
   BOOST_TEST(layer.state_dict().empty());

@@ -3,8 +3,10 @@
 #include <boost/test/unit_test.hpp>
 #include <cmath>
 #include <limits>
+#include <set>
 
 #include "retort/retort.hpp"
+#include "tests_support.hpp"
 
 using namespace retort;
 
@@ -60,6 +62,59 @@ BOOST_AUTO_TEST_CASE(temperature_and_top_k_restrict_the_draws) {
   BOOST_TEST(distinct_share({.top_k = 50, .generator = &generator}) > 0.4);
 }
 
+BOOST_AUTO_TEST_CASE(top_p_keeps_the_fewest_tokens_that_reach_it) {
+  // Probabilities 0.4, 0.3, 0.2 and 0.1, in another order.
+  const auto model = [](const Tensor& tokens) {
+    const Tensor p = tensor({0.2, 0.4, 0.1, 0.3});
+    return log(p) + zeros({tokens.size(0), tokens.size(1), 1}, DType::float64);
+  };
+  const Tensor prompt = zeros({400, 1}, DType::int64);
+  Generator generator(3);
+  const auto drawn = [&](GenerateOptions options) {
+    options.generator = &generator;
+    const Numbers tokens = select(generate(model, prompt, options), 1, 1).values<std::int64_t>();
+    return std::set(tokens.begin(), tokens.end());
+  };
+  using Set = std::set<std::int64_t>;
+  BOOST_TEST((drawn({.top_p = 1e-9}) == Set{1}));
+  BOOST_TEST((drawn({.top_p = 0.39}) == Set{1}));
+  BOOST_TEST((drawn({.top_p = 0.41}) == Set{1, 3}));
+  BOOST_TEST((drawn({.top_p = 0.75}) == Set{0, 1, 3}));
+  BOOST_TEST((drawn({.top_p = 0.95}) == Set{0, 1, 2, 3}));
+  BOOST_TEST((drawn({}) == Set{0, 1, 2, 3}));
+  // After top_k = 2 the probabilities are 4/7 and 3/7; after the temperature, 0.4² : 0.3² : 0.2² : 0.1².
+  BOOST_TEST((drawn({.top_k = 2, .top_p = 0.56}) == Set{1}));
+  BOOST_TEST((drawn({.top_k = 2, .top_p = 0.58}) == Set{1, 3}));
+  BOOST_TEST((drawn({.temperature = 0.5, .top_p = 0.53}) == Set{1}));
+  BOOST_TEST((drawn({.temperature = 0.5, .top_p = 0.54}) == Set{1, 3}));
+  // The tokens that are kept have their relative probabilities.
+  const Tensor text =
+      generate(model, zeros({4000, 1}, DType::int64), {.top_p = 0.6, .generator = &generator});
+  const double share = mean(equal(select(text, 1, 1), 1).to(DType::float64)).item<double>();
+  BOOST_TEST(std::abs(share - 4.0 / 7) < 0.03);
+}
+
+BOOST_AUTO_TEST_CASE(an_end_token_ends_a_sequence) {
+  int calls = 0;
+  const auto model = [&](const Tensor& tokens) {
+    ++calls;
+    return counting(tokens, 100);
+  };
+  // The first sequence ends at once and the second two tokens later; the end token of a prompt is ignored.
+  const Tensor prompt = tensor(Numbers{0, 3, 4, 1}, {2, 2});
+  const Tensor text = generate(model, prompt, {.length = 10, .end_token = 4});
+  BOOST_TEST(text.shape() == (Shape{2, 5}));
+  BOOST_TEST(text.values<std::int64_t>() == (Numbers{0, 3, 4, 4, 4, 4, 1, 2, 3, 4}));
+  BOOST_TEST(calls == 3);
+  BOOST_TEST(generate(model, prompt, {.length = 2, .end_token = 4}).values<std::int64_t>() ==
+             (Numbers{0, 3, 4, 4, 4, 1, 2, 3}));
+  BOOST_TEST(generate(model, prompt, {.length = 0, .end_token = 4}).shape() == (Shape{2, 2}));
+  BOOST_TEST(generate(model, zeros({0, 2}, DType::int64), {.length = 3, .end_token = 4}).size(0) == 0);
+  BOOST_TEST(tests::thrown_text<ValueError>([&] { (void)generate(model, prompt, {.end_token = 5}); }) ==
+             "generate: end_token is 5; it must be in [0, 5), as the model's tokens");
+  BOOST_CHECK_THROW(generate(model, prompt, {.end_token = -1}), ValueError);
+}
+
 BOOST_AUTO_TEST_CASE(bad_input_is_refused) {
   const auto model = [](const Tensor& tokens) { return counting(tokens, 1); };
   const Tensor prompt = zeros({1, 1}, DType::int64);
@@ -69,6 +124,8 @@ BOOST_AUTO_TEST_CASE(bad_input_is_refused) {
   BOOST_CHECK_THROW(generate(model, prompt, {.length = -1}), ValueError);
   BOOST_CHECK_THROW(generate(model, prompt, {.temperature = -1}), ValueError);
   BOOST_CHECK_THROW(generate(model, prompt, {.top_k = -1}), ValueError);
+  for (const double outside : {0.0, -0.1, 1.1, std::nan("")})
+    BOOST_CHECK_THROW(generate(model, prompt, {.top_p = outside}), ValueError);
   BOOST_CHECK_THROW(generate([](const Tensor&) { return ones({1, 5}); }, prompt), ShapeError);
   const auto broken = [](const Tensor&) { return full({1, 1, 5}, std::numeric_limits<double>::quiet_NaN()); };
   BOOST_CHECK_THROW(generate(broken, prompt), ValueError);

@@ -111,6 +111,15 @@ BOOST_AUTO_TEST_CASE(inputs_are_transformed_as_in_training) {
       "predict: .transform returned 'input' of shape (10, 3) for 20 rows"));
 }
 
+BOOST_AUTO_TEST_CASE(batches_with_outputs_of_different_shapes_are_refused) {
+  const SequenceDataset data({{1, 2, 3}, {4, 5}, {6}});
+  const auto model = [](const Batch& batch) { return batch.input; };
+  BOOST_TEST(predict(model, data, {.batch_size = 3}).shape() == (Shape{3, 3}));
+  BOOST_TEST(
+      tests::contains(tests::thrown_text<ShapeError>([&] { (void)predict(model, data, {.batch_size = 2}); }),
+                      "predict: the model returned (2, 3) for one batch and (1, 1) for another"));
+}
+
 BOOST_AUTO_TEST_SUITE_END()
 
 }  // namespace

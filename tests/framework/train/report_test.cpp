@@ -69,6 +69,24 @@ BOOST_AUTO_TEST_CASE(a_page_needs_no_other_file_and_escapes_its_text) {
   BOOST_TEST(contains(page, "title=\"cat taken for &lt;dog&gt;: 1 of 4\">25</td>"));
 }
 
+BOOST_AUTO_TEST_CASE(a_logarithmic_axis_says_what_it_cannot_show) {
+  const auto caption = [](const Report& report) {
+    const std::string page = report.page();
+    const std::size_t from = page.find("<figcaption>") + 12;
+    return page.substr(from, page.find("</figcaption>") - from);
+  };
+  const ReportSeries series{
+      .name = "a", .x = {0, 1, 2}, .y = {1, 0, -1}, .low = {0.5, -1, -2}, .high = {2, 1, 0}};
+  BOOST_TEST(caption(Report("").curves("Loss", {}, {series})) == "Loss");
+  BOOST_TEST(caption(Report("").curves("Loss", {.log_x = true}, {series})) ==
+             "Loss (without 1 value ≤ 0, which a logarithmic axis cannot show)");
+  BOOST_TEST(caption(Report("").curves("Loss", {.log_y = true}, {series})) ==
+             "Loss (without 5 values ≤ 0, which a logarithmic axis cannot show)");
+  BOOST_TEST(
+      caption(Report("").scatter("Size", {.log_x = true, .log_y = true}, {{"a", 0, -1}, {"b", 1, 1}})) ==
+      "Size (without 2 values ≤ 0, which a logarithmic axis cannot show)");
+}
+
 BOOST_AUTO_TEST_CASE(charts_without_values_are_empty) {
   Report page("Nothing");
   page.curves("none", {}, {}).scatter("none", {.log_x = true}, {}).differences("none", "", {});
