@@ -73,7 +73,8 @@ void gathered_product(const T* x, const Index* rows, Index count, const Index* s
   });
 }
 
-/// y [columns][…] = rows [first, first + count) of sums in panels of `whole` rows; the rows of y are `apart` apart.
+/// y [columns][…] = rows [first, first + count) of sums in panels of `whole` rows; the rows of y are
+/// `apart` apart.
 template <class T>
 void turn_panels(const T* sums, Index first, Index whole, Index count, Index columns, T* y, Index apart) {
   for_panels<T>(columns, [&]<int Registers>(Index column) {

@@ -40,7 +40,8 @@ struct Correlation {
 };
 
 /// The location of a job's input: the images themselves, or padded copies. In a copy for rows of positions,
-/// columns are grouped by their remainder modulo the stride, so that adjacent positions read adjacent elements.
+/// columns are grouped by their remainder modulo the stride, so that adjacent positions read adjacent
+/// elements.
 struct Source {
   bool direct;
   Index rows, row, pitch, phase, phases, channel, image;
@@ -53,7 +54,8 @@ struct Source {
     row = direct ? c.w.source : (c.w.positions - 1) * pitch + c.w.reach() * pitch / c.w.stride + 1;
     phases = std::min(c.w.stride / pitch, c.w.reach() + 1);
     phase = rows * row;
-    // Copies of channels and images are an odd number of cache lines apart: they do not compete for cache sets.
+    // Copies of channels and images are an odd number of cache lines apart: they do not compete for cache
+    // sets.
     channel = direct ? c.source_plane() : (divide_up(phases * phase, 16) | 1) * 16;
     image = direct ? c.groups * c.in * channel : (channels * channel / 16 | 1) * 16;
   }
@@ -78,8 +80,8 @@ struct Source {
   }
 };
 
-/// Copies one plane with padding, starting at source row first_row (which may be negative). Up to a register of
-/// elements after the copy is overwritten.
+/// Copies one plane with padding, starting at source row first_row (which may be negative). Up to a
+/// register of elements after the copy is overwritten.
 template <class T>
 void pad_plane(const T* x, T* to, const Correlation& c, const Source& s, Index first_row) {
   const auto fill = [&](Index from, Index end) {

@@ -57,8 +57,8 @@ void for_products(const kernels::Convolution& c, F f) {
 
 }  // namespace
 
-// Every path: lanes of channels and of positions, blocks of rows, several blocks of steps, merged images, bands,
-// strides, one channel per group, 1×1.
+// Every path: lanes of channels and of positions, blocks of rows, several blocks of steps, merged images,
+// bands, strides, one channel per group, 1×1.
 BOOST_AUTO_TEST_CASE_TEMPLATE(all_three_products_equal_plain_loops_for_any_number_of_threads, T, FloatTypes) {
   const std::vector<kernels::Convolution> cases{
       convolution(1, 1, 1, 1, 1, 1, 1, 0, 1),   convolution(2, 1, 3, 5, 9, 3, 1, 1, 1),
