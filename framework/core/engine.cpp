@@ -1,6 +1,9 @@
 #include "retort/framework/core/engine.hpp"
 
 #include <algorithm>
+#include <array>
+#include <cstddef>
+#include <memory_resource>
 #include <mutex>
 #include <ranges>
 #include <span>
@@ -70,8 +73,8 @@ class Backward {
       : caller_(caller), retain_(retain_graph || create_graph), record_(create_graph), run_(next_id()) {}
 
   // Collects the operations that lead from `outputs` to `inputs`, or to any leaf that requires a gradient.
-  void collect(const Tensors& outputs, const Tensors* inputs = nullptr) {
-    std::vector<Node*> leaves;
+  void collect(std::span<const Tensor> outputs, const Tensors* inputs = nullptr) {
+    std::pmr::vector<Node*> leaves(&memory_);
     std::uint64_t oldest = inputs ? ~0ULL : 0;  // older operations cannot lead to an input
     for (std::size_t i = 0; inputs && i < inputs->size(); ++i) {
       require_defined(caller_, message("input {}", i).c_str(), (*inputs)[i]);
@@ -114,7 +117,7 @@ class Backward {
 
   // Propagates the given gradients of the outputs. With `receive`, each leaf's gradient is passed on as soon
   // as no unfinished operation has the leaf as an input.
-  void run(const Tensors& outputs, Tensors&& gradients, const LeafGradient& receive = {}) {
+  void run(std::span<const Tensor> outputs, std::span<Tensor> gradients, const LeafGradient& receive = {}) {
     {
       const GradMode mode(record_);
       for (std::size_t i = 0; i < outputs.size(); ++i)
@@ -147,7 +150,7 @@ class Backward {
     return entry ? &entry->gradient : nullptr;
   }
 
-  std::vector<LeafEntry>& leaves() { return leaves_; }
+  std::pmr::vector<LeafEntry>& leaves() { return leaves_; }
 
  private:
   void add(Operation& operation) {
@@ -264,11 +267,13 @@ class Backward {
   const bool retain_;
   const bool record_;
   const std::uint64_t run_;
-  std::vector<Visit> visits_;
-  std::vector<LeafEntry> leaves_;  // sorted
-  Tensors gradients_;              // gradients of the results of the collected operations
-  std::vector<Tensor*> slots_;     // scratch: per input of an operation, the slot of its gradient
-  Tensors given_;                  // scratch: per input, the gradient from the rule
+  alignas(std::max_align_t) std::array<std::byte, 4096> room_;  // enough for the lists of a small graph
+  std::pmr::monotonic_buffer_resource memory_{room_.data(), room_.size()};
+  std::pmr::vector<Visit> visits_{&memory_};
+  std::pmr::vector<LeafEntry> leaves_{&memory_};  // sorted
+  std::pmr::vector<Tensor> gradients_{&memory_};  // gradients of the results of the collected operations
+  std::pmr::vector<Tensor*> slots_{&memory_};  // scratch: per input of an operation, the slot of its gradient
+  std::pmr::vector<Tensor> given_{&memory_};   // scratch: per input, the gradient from the rule
 };
 
 // Adds a gradient to a leaf's .grad, whose buffer is never shared.
@@ -287,7 +292,7 @@ void deposit(Leaf& leaf, Tensor&& gradient, bool record) {
 
 std::vector<const Node*> leaves(const Tensor& output) {
   Backward walk("leaves", true, false);
-  if (output.requires_grad()) walk.collect({output});
+  if (output.requires_grad()) walk.collect({&output, 1});
   std::vector<const Node*> found;
   for (const LeafEntry& entry : walk.leaves()) found.push_back(entry.leaf.get());
   std::ranges::sort(found, {}, &Node::id);
@@ -296,10 +301,10 @@ std::vector<const Node*> leaves(const Tensor& output) {
 
 void backward(const Tensor& output, const Tensor& given, BackwardOptions options,
               const LeafGradient& receive) {
-  Tensors gradients{starting_gradient("backward", output, given, options.create_graph)};
+  Tensor gradient = starting_gradient("backward", output, given, options.create_graph);
   Backward walk("backward", options.retain_graph, options.create_graph);
-  walk.collect({output});
-  walk.run({output}, std::move(gradients), receive);
+  walk.collect({&output, 1});
+  walk.run({&output, 1}, {&gradient, 1}, receive);
   const GradMode mode(options.create_graph);
   for (LeafEntry& entry : walk.leaves()) {  // with `receive` only the output itself, if it is a leaf
     if (!entry.gradient.defined()) continue;
@@ -325,7 +330,7 @@ Tensors grad(const Tensors& outputs, const Tensors& inputs, GradOptions options)
         detail::starting_gradient("grad", outputs[i], options.grad_outputs[i], options.create_graph);
   detail::Backward walk("grad", options.retain_graph, options.create_graph);
   walk.collect(outputs, &inputs);
-  walk.run(outputs, std::move(options.grad_outputs));
+  walk.run(outputs, options.grad_outputs);
   Tensors results;
   for (const Tensor& input : inputs) {
     const Tensor* const gradient = walk.slot_of(detail::Access::node(input));

@@ -1,14 +1,29 @@
 #include "retort/framework/kernels/conv.hpp"
 
 #include "retort/framework/kernels/conv_impl.hpp"
+#include "retort/framework/kernels/micro_kernel_impl.hpp"
 
 namespace retort::kernels {
 namespace {
+
+/// True if lanes should be output channels rather than positions: the measured costs per position and step
+/// are compared, in units of half a register. Lanes of positions need a packed copy, which costs more for
+/// short rows; lanes of channels are padded to whole registers, and the results are turned.
+template <class T>
+bool gathers(const Correlation& c) {
+  if (c.taps() == 1 && c.w.stride == 1 && c.h.stays_inside() && c.w.stays_inside()) return false;
+  const auto number = [](Index n) { return static_cast<double>(n); };
+  const double width = 2 * number(lanes<T>), out = number(c.out), depth = number(c.in * c.taps()),
+               registers = std::max(number(divide_up(c.out, lanes<T>)), panel_registers == 4 ? 1.75 : 1.5);
+  return 1.2 * out + 3 + 3 * width / number(c.w.positions) >= width / 2 * registers + 2 + 16 * out / depth;
+}
 
 template <class T>
 void correlate(const T* x, const T* weight, const T* bias, T* y, const Correlation& c) {
   if (c.in == 1 && c.out == 1)
     correlate_planes(x, weight, bias, y, c);
+  else if (gathers<T>(c))
+    correlate_gathered(x, weight, bias, y, c);
   else
     correlate_channels(x, weight, bias, y, c);
 }

@@ -126,7 +126,7 @@ void pack_a(const T* weight, const Correlation& c, const Jobs& jobs, Index deepe
 template <class T>
 void correlate_channels(const T* x, const T* weight, const T* bias, T* y, const Correlation& c) {
   const Jobs jobs(c);
-  const Source source(c, divide_up(c.h.positions, jobs.bands));
+  const Source source(c, divide_up(c.h.positions, jobs.bands), c.in, true);
   // With few output channels, packing a panel does not pay off, least of all one of many image rows. They
   // read the padded copies instead, and also compute the columns between two image rows.
   const Index length = c.w.positions, between = source.row - length;

@@ -39,21 +39,25 @@ struct Correlation {
   Index weights_of_group() const { return std::max(weight_in * in, weight_out * out); }
 };
 
-/// The location of a job's input: the images themselves, or padded copies. In a copy, columns are grouped by
-/// their remainder modulo the stride, so that adjacent positions read adjacent elements.
+/// The location of a job's input: the images themselves, or padded copies. In a copy for rows of positions,
+/// columns are grouped by their remainder modulo the stride, so that adjacent positions read adjacent
+/// elements.
 struct Source {
   bool direct;
-  Index rows, row, phase, phases, channel, image;
+  Index rows, row, pitch, phase, phases, channel, image;
 
-  /// For jobs of up to h_positions rows of positions.
-  Source(const Correlation& c, Index h_positions) {
-    direct = c.w.stride == 1 && c.h.stays_inside() && c.w.stays_inside();
+  /// For jobs of up to h_positions rows of positions and `channels` channels.
+  Source(const Correlation& c, Index h_positions, Index channels, bool by_rows) {
+    direct = c.taps() == 1 && c.w.stride == 1 && c.h.stays_inside() && c.w.stays_inside();
+    pitch = by_rows ? 1 : c.w.stride;
     rows = (h_positions - 1) * c.h.stride + c.h.reach() + 1;
-    row = direct ? c.w.source : c.w.positions + c.w.reach() / c.w.stride;
-    phases = std::min(c.w.stride, c.w.reach() + 1);
+    row = direct ? c.w.source : (c.w.positions - 1) * pitch + c.w.reach() * pitch / c.w.stride + 1;
+    phases = std::min(c.w.stride / pitch, c.w.reach() + 1);
     phase = rows * row;
-    channel = direct ? c.source_plane() : phases * phase;
-    image = direct ? c.groups * c.in * channel : c.in * channel;
+    // Copies of channels and images are an odd number of cache lines apart: they do not compete for cache
+    // sets.
+    channel = direct ? c.source_plane() : (divide_up(phases * phase, 16) | 1) * 16;
+    image = direct ? c.groups * c.in * channel : (channels * channel / 16 | 1) * 16;
   }
   /// The offset of each tap of `channels` channels.
   std::vector<Index> offsets(const Correlation& c, Index channels) const {
@@ -61,22 +65,46 @@ struct Source {
     for (Index k = 0; k < channels; ++k)
       for (const Index h : c.h.offsets)
         for (const Index w : c.w.offsets)
-          result.push_back(k * channel + w % c.w.stride * (direct ? 0 : phase) + h * row + w / c.w.stride);
+          result.push_back(k * channel + h * row +
+                           (pitch == c.w.stride ? w : w % c.w.stride * phase + w / c.w.stride));
+    return result;
+  }
+  /// The offset of each position of `images` images with `lines` rows of positions.
+  std::vector<Index> places(const Correlation& c, Index images, Index lines) const {
+    std::vector<Index> result;
+    for (Index i = 0; i < images; ++i)
+      for (Index line = 0; line < lines; ++line)
+        for (Index p = 0; p < c.w.positions; ++p)
+          result.push_back(i * image + line * c.h.stride * row + p * pitch);
     return result;
   }
 };
 
-/// Copies one plane with padding, starting at source row first_row (which may be negative).
+/// Copies one plane with padding, starting at source row first_row (which may be negative). Up to a
+/// register of elements after the copy is overwritten.
 template <class T>
 void pad_plane(const T* x, T* to, const Correlation& c, const Source& s, Index first_row) {
+  const auto fill = [&](Index from, Index end) {
+    for (; from < end; from += lanes<T>) store(to + from, Batch<T>(T{0}));
+  };
   for (Index phase = 0; phase < s.phases; ++phase) {
     const Columns columns(c.w.source, phase - c.w.padding, c.w.stride, s.row);
+    // Without phases, columns [begin, end) are inside the source.
+    const Index begin = std::clamp<Index>(c.w.padding, 0, s.row),
+                end = std::clamp<Index>(c.w.source + c.w.padding, begin, s.row);
     for (Index r = 0; r < s.rows; ++r, to += s.row) {
       const Index row = first_row + r;
-      if (row < 0 || row >= c.h.source)
-        std::fill_n(to, s.row, T{0});
-      else
+      if (row < 0 || row >= c.h.source) {
+        fill(0, s.row);
+      } else if (s.pitch == c.w.stride) {
+        const T* const from = x + row * c.w.source - c.w.padding;
+        fill(0, begin);
+        Index k = begin;
+        for (; k < end; k += lanes<T>) store(to + k, load_lanes(from + k, std::min(lanes<T>, end - k), T{0}));
+        fill(k, s.row);
+      } else {
         columns.read(x + row * c.w.source, T{0}, to);
+      }
     }
   }
 }
@@ -89,17 +117,19 @@ const T* read_images(const T* x, const Correlation& c, const Source& s, Index gr
   const Index row = y * c.h.stride - c.h.padding;
   x += ((n * c.groups + group) * c.in + first) * c.source_plane();
   if (s.direct) return x + row * c.w.source - c.w.padding;
-  T* const copies = scratch<T, 2>((end - n) * (last - first) * s.channel + 2 * lanes<T>);
-  T* to = copies;
-  for (; n < end; ++n, x += c.groups * c.in * c.source_plane())
-    for (Index k = 0; k < last - first; ++k, to += s.channel)
-      pad_plane(x + k * c.source_plane(), to, c, s, row);
+  T* const copies = scratch<T, 2>((end - n) * s.image + 2 * lanes<T>);
+  for (T* to = copies; n < end; ++n, to += s.image, x += c.groups * c.in * c.source_plane())
+    for (Index k = 0; k < last - first; ++k)
+      pad_plane(x + k * c.source_plane(), to + k * s.channel, c, s, row);
   return copies;
 }
 
 /// y = x correlated with the weight, plus the bias unless it is null.
 template <class T>
 void correlate_channels(const T* x, const T* weight, const T* bias, T* y, const Correlation& c);
+/// The same for kernels of several taps and not too few output channels.
+template <class T>
+void correlate_gathered(const T* x, const T* weight, const T* bias, T* y, const Correlation& c);
 /// The same for groups with one input and one output channel.
 template <class T>
 void correlate_planes(const T* x, const T* weight, const T* bias, T* y, const Correlation& c);

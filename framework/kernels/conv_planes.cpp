@@ -49,7 +49,7 @@ void weight_gradient_of_plane(const T* x, const Index* offsets, const T* g, cons
 template <class T>
 void correlate_planes(const T* x, const T* weight, const T* bias, T* y, const Correlation& c) {
   const Index taps = c.taps();
-  Source source(c, c.h.positions);
+  Source source(c, c.h.positions, 1, true);
   const std::vector<Index> offsets = source.offsets(c, 1);
   parallel_for(c.images * c.groups, planes_at_once(c), [&](Index begin, Index end) {
     T* const weights = scratch<T, 3>(taps + c.w.positions + lanes<T>);
@@ -83,7 +83,7 @@ void correlate_planes(const T* x, const T* weight, const T* bias, T* y, const Co
 template <class T>
 void weight_gradient_of_planes(const T* x, const T* g, T* weight, const Correlation& c) {
   const Index taps = c.taps();
-  Source source(c, c.h.positions);
+  Source source(c, c.h.positions, 1, true);
   const std::vector<Index> offsets = source.offsets(c, 1);
   parallel_for(c.groups, 1, [&](Index begin, Index end) {
     for (Index group = begin; group < end; ++group) {

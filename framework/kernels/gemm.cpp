@@ -92,7 +92,7 @@ template <int Rows, int Registers, bool Copies, class T>
   unrolled<Rows>([&](auto i) {
     unrolled<Registers>([&](auto j) {
       sums[i][j] = Batch<T>(T{0});
-      __builtin_prefetch(c + i * of.ldc + j * lanes<T>, 1);
+      if (!starts) __builtin_prefetch(c + i * of.ldc + j * lanes<T>, 1);
     });
   });
   const T *a = of_a.elements, *b = of_b.elements;

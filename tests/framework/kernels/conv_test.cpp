@@ -57,8 +57,8 @@ void for_products(const kernels::Convolution& c, F f) {
 
 }  // namespace
 
-// Every path: blocks of rows, several blocks of steps, merged images, bands, strides, one channel per group,
-// 1×1.
+// Every path: lanes of channels and of positions, blocks of rows, several blocks of steps, merged images,
+// bands, strides, one channel per group, 1×1.
 BOOST_AUTO_TEST_CASE_TEMPLATE(all_three_products_equal_plain_loops_for_any_number_of_threads, T, FloatTypes) {
   const std::vector<kernels::Convolution> cases{
       convolution(1, 1, 1, 1, 1, 1, 1, 0, 1),   convolution(2, 1, 3, 5, 9, 3, 1, 1, 1),
@@ -67,7 +67,9 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(all_three_products_equal_plain_loops_for_any_numbe
       convolution(2, 7, 1, 1, 12, 3, 1, 1, 1),  convolution(2, 3, 1, 1, 11, 5, 2, 2, 1),
       convolution(2, 3, 1, 2, 7, 2, 3, 0, 2),   convolution(3, 1, 20, 18, 7, 1, 1, 0, 1),
       convolution(2, 1, 6, 7, 9, 1, 2, 0, 1),   convolution(2, 1, 3, 8, 13, 3, 3, 2, 2),
-      convolution(2, 1, 3, 70, 9, 2, 1, 3, 1),  convolution(1, 1, 2, 60, 40, 3, 1, 0, 1)};
+      convolution(2, 1, 3, 70, 9, 2, 1, 3, 1),  convolution(1, 1, 2, 60, 40, 3, 1, 0, 1),
+      convolution(9, 1, 20, 40, 6, 3, 1, 1, 1), convolution(2, 1, 34, 24, 9, 3, 2, 1, 1),
+      convolution(9, 2, 9, 17, 3, 3, 1, 1, 1),  convolution(1, 1, 16, 33, 30, 2, 1, 0, 1)};
   Worst worst;
   unsigned seed = 0;
   for (const kernels::Convolution& c : cases) {
