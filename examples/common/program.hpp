@@ -8,6 +8,8 @@
 #include <cstdio>
 #include <exception>
 #include <functional>
+#include <iostream>
+#include <new>
 #include <optional>
 #include <retort/retort.hpp>
 #include <string>
@@ -50,16 +52,49 @@ struct Options {
   }
 };
 
+/// Calls `body` with the processes that mpirun started, or one, and returns its exit status. Prints an
+/// exception as one line and returns 1, or 130 if the run was interrupted.
+inline int guarded(int argc, char** argv, const std::string& name,
+                   const std::function<int(const retort::Communicator&)>& body) {
+  int rank = 0;
+  std::string text;
+  try {
+    const retort::Communicator world(argc, argv);
+    rank = world.rank();
+    try {
+      return body(world);
+    } catch (const retort::Interrupted& stopped) {  // on all processes
+      if (rank == 0) std::cerr << name << ": " << stopped.what() << '\n';
+      return 130;
+    }
+  } catch (const std::bad_alloc&) {
+    text = "out of memory; try smaller batches or networks";
+  } catch (const std::exception& error) {
+    text = error.what();
+  }
+  if (rank > 0) {  // if all processes fail, rank 0 prints the error, and its exit ends the others
+    std::this_thread::sleep_for(std::chrono::milliseconds(500));
+    text = "rank " + std::to_string(rank) + ": " + text;
+  }
+  std::ranges::replace_if(
+      text, [](unsigned char c) { return c < ' ' || c == 0x7F; }, ' ');
+  std::cerr << name << ": " << text << '\n';
+  return 1;
+}
+
+/// Warns if several processes repeat the same work.
+inline void warn_of_repetition(const retort::Communicator& world, std::int64_t shards, bool quiet) {
+  if (world.rank() == 0 && world.size() > 1 && shards == 0 && !quiet)
+    std::cerr << world.size() << " processes repeat the same work; --shards 8 divides it among them\n";
+}
+
 /// Reads the options and runs the program. Returns its exit status. `options` contains the defaults; `more`
 /// adds options of this program. Under mpirun, rank 0 prints the results.
 inline int run_program(int argc, char** argv, const char* name, Options options,
                        const std::function<void(const Options&)>& run,
                        const std::function<void(CLI::App&, Options&)>& more) {
-  int rank = 0;
-  try {
-    const retort::Communicator world(argc, argv);
+  return guarded(argc, argv, name, [&](const retort::Communicator& world) {
     options.world = &world;
-    rank = world.rank();
     CLI::App app(options.about, name);
     app.add_option("--data", options.data, options.data_help)->capture_default_str();
     app.add_option("--out", options.out, "the run's folder; a run that was stopped continues")
@@ -78,26 +113,14 @@ inline int run_program(int argc, char** argv, const char* name, Options options,
       app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
       const bool failed = error.get_exit_code() != 0;
-      if (rank == 0) app.exit(error);
-      return failed;
+      if (world.rank() == 0) app.exit(error);
+      return static_cast<int>(failed);
     }
-    if (rank > 0 && !std::freopen("/dev/null", "w", stdout)) return 1;
-    if (rank == 0 && world.size() > 1 && options.shards == 0 && !options.quiet)
-      std::fprintf(stderr, "%d processes repeat the same work; --shards 8 divides it among them\n",
-                   world.size());
-    try {
-      run(options);
-    } catch (const retort::Interrupted& stopped) {  // on all processes
-      if (rank == 0) std::fprintf(stderr, "%s: %s\n", name, stopped.what());
-      return 130;
-    }
+    if (world.rank() > 0 && !std::freopen("/dev/null", "w", stdout)) return 1;
+    warn_of_repetition(world, options.shards, options.quiet);
+    run(options);
     return 0;
-  } catch (const std::exception& error) {
-    // If all processes fail, rank 0 prints the error, and its exit ends the others.
-    if (rank > 0) std::this_thread::sleep_for(std::chrono::milliseconds(500));
-    std::fprintf(stderr, "%s: %s\n", name, error.what());
-    return 1;
-  }
+  });
 }
 
 /// Numbers as a text for a run's settings, such as "1, 2.5, 4".

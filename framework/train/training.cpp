@@ -90,11 +90,18 @@ std::string difference(const std::string& was, const std::string& is) {
 }  // namespace
 
 RunFolder::RunFolder(std::string path, const JsonFields& settings, const Communicator* world)
+    : RunFolder(&settings, std::move(path), world) {}
+
+RunFolder RunFolder::without_settings(std::string path, const Communicator* world) {
+  return {nullptr, std::move(path), world};
+}
+
+RunFolder::RunFolder(const JsonFields* settings, std::string path, const Communicator* world)
     : path_(std::move(path)), world_(world) {
   detail::on_first_rank(transport_of(world_), [&] { open(settings); });
 }
 
-void RunFolder::open(const JsonFields& settings) {
+void RunFolder::open(const JsonFields* settings) {
   if (path_.empty()) throw ValueError("RunFolder: the path of the folder is empty");
   std::error_code error;
   fs::create_directories(path_, error);
@@ -109,13 +116,15 @@ void RunFolder::open(const JsonFields& settings) {
       if (errno == EINTR) continue;
       if (errno != EWOULDBLOCK) break;  // a file system without locks
       throw IoError(
-          message("RunFolder: {}: another process writes there; wait for it, or give another folder; under "
-                  "mpirun, give the RunFolder the Communicator",
-                  path_),
+          message(
+              "RunFolder: another run is writing to {}; wait for it, or give another folder; under mpirun, "
+              "give the RunFolder the Communicator",
+              path_),
           path_);
     }
     AtomicFile::remove_stale("RunFolder", path_);
-    const std::string now = settings_text(settings);
+    if (!settings) return;
+    const std::string now = settings_text(*settings);
     const std::optional<std::string> before = text_of(file("settings.json"));
     if (!before)
       write_whole(file("settings.json"), now);

@@ -17,9 +17,8 @@ namespace [[RETORT_EXPORT]] retort {
 
 struct Batch;
 
-/// Thrown by Training::step() after Ctrl-C or SIGTERM, once the checkpoint is written; with several
-/// processes, on all of them after the same step. A program should then exit with status 130, as shells
-/// expect.
+/// Thrown by Training::step() after Ctrl-C or SIGTERM, once the checkpoint is written, on all processes. A
+/// program should then exit with status 130, as shells expect.
 struct Interrupted : Error {
   using Error::Error;
 };
@@ -38,6 +37,8 @@ class RunFolder {
   /// Throws: ValueError if the folder contains a run with other settings, or a setting has no name or is
   /// given twice; IoError if it cannot be used or is in use by another run.
   RunFolder(std::string path, const JsonFields& settings, const Communicator* world = nullptr);
+  /// As the constructor, for a program that stores and compares the settings itself: no settings.json.
+  static RunFolder without_settings(std::string path, const Communicator* world = nullptr);
   ~RunFolder();
   RunFolder(const RunFolder&) = delete;
   RunFolder& operator=(const RunFolder&) = delete;
@@ -58,7 +59,8 @@ class RunFolder {
   Column column(std::string_view training, std::string_view key) const;
 
  private:
-  void open(const JsonFields& settings);
+  RunFolder(const JsonFields* settings, std::string path, const Communicator* world);
+  void open(const JsonFields* settings);
 
   std::string path_;
   const Communicator* world_;
@@ -120,8 +122,8 @@ class Training {
   /// Throws: ValueError if the parts have no optimiser, training is done, or the options have shards; the
   /// errors of backward() and step().
   void learn(const Tensor& loss);
-  /// Equivalent to learn(f(batch)). With shards, gradients come from DataParallel::backward(batch, f): f is
-  /// called with each part of the batch that this process computes and returns the mean loss of its rows.
+  /// Equivalent to learn(f(batch)). With shards, gradients come from DataParallel::backward(batch, f), which
+  /// calls f with each part of the batch of this process and expects the mean loss of its rows.
   /// Throws: the errors of learn(), except for shards, and of DataParallel::backward().
   void learn(const Batch& batch, const std::function<Tensor(const Batch&)>& f);
   /// Call it after each step of the optimiser and the schedules, within the pass over the loader. Logs the

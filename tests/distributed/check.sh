@@ -117,7 +117,7 @@ case $case in
     fails_with "holds a run with other settings (\"shards\" is 4 there, 2 now)" 3 training one 2
     fails_with "RunFolder: /proc/none: cannot be created" 2 training /proc/none 2
     flock one sleep 10 &
-    fails_with "another process writes there" 2 training one 4
+    fails_with "another run is writing to" 2 training one 4
     kill $!
     fails_with "rank 1 has the loss" 2 training other 0 -1 0 loss
     ;;

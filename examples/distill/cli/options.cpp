@@ -29,27 +29,21 @@ std::string default_of(const Setting& setting) {
   return text.str();
 }
 
-/// Parses the whole text as one decimal number; leading zeros and a leading '+' are allowed. Returns nothing
-/// if it is anything else.
-template <class T>
-std::optional<T> parse_number(std::string_view text) {
-  if (text.starts_with('+') && !text.starts_with("+-")) text.remove_prefix(1);
-  T number{};
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (end != text.data() + text.size() || error != std::errc()) return std::nullopt;
-  return number;
-}
-
-/// The value of a flag or of --set. Its type is checked later.
+/// The value of a flag or of --set. Its type is checked later. A number may begin with zeros or a '+'.
 Json value_of(const Setting& setting, const std::string& text) {
-  if (std::holds_alternative<std::vector<std::string*>>(setting.targets)) return text;
-  if (std::holds_alternative<std::vector<std::int64_t*>>(setting.targets)) {
-    if (const auto integer = parse_number<std::int64_t>(text)) return *integer;
-  } else if (std::holds_alternative<std::vector<double*>>(setting.targets)) {
-    if (const auto real = parse_number<double>(text)) return *real;
-  }
-  Json value = Json::parse(text, nullptr, false);
-  return value.is_discarded() ? Json(text) : value;
+  const auto parse = [&]<class T>(const std::vector<T*>&) -> Json {
+    if constexpr (std::is_same_v<T, std::string>) return text;
+    if constexpr (std::is_arithmetic_v<T> && !std::is_same_v<T, bool>) {
+      T number{};
+      const char* const begin = text.c_str() + (text.starts_with('+') && !text.starts_with("+-"));
+      const char* const end = text.c_str() + text.size();
+      if (const auto read = std::from_chars(begin, end, number); read.ec == std::errc() && read.ptr == end)
+        return number;
+    }
+    Json value = Json::parse(text, nullptr, false);
+    return value.is_discarded() ? Json(text) : value;
+  };
+  return std::visit(parse, setting.targets);
 }
 
 /// Adds the command's flags. Parsing writes their values to `layer`.
@@ -124,6 +118,10 @@ std::string name(Command command) {
     case Command::report: return "report";
   }
   return {};
+}
+
+void Options::say(const std::string& line) const {
+  if (!silent()) std::cerr << line << '\n';
 }
 
 retort::DistillationLossOptions loss_options(const Options& options) {

@@ -70,6 +70,10 @@ struct Options {
   const retort::Communicator* world = nullptr;  ///< processes of the run; null: one
   /// True for the process that writes files and prints.
   bool writes() const { return !world || world->rank() == 0; }
+  /// True for a process that shows no progress.
+  bool silent() const { return quiet || !writes(); }
+  /// Prints a line about the progress on stderr, unless this process is silent.
+  void say(const std::string& line) const;
 };
 
 /// The options of the distilled students' loss.

@@ -2,11 +2,10 @@
 
 #include <algorithm>
 #include <fstream>
-#include <limits>
 #include <retort/framework/base/error.hpp>
 #include <retort/framework/io/json_impl.hpp>
 #include <retort/losses/distillation_loss.hpp>
-#include <sstream>
+#include <type_traits>
 
 namespace distill {
 namespace {
@@ -28,12 +27,6 @@ constexpr unsigned has_teacher = distills | mask(Command::train_teacher);
 constexpr unsigned has_students = distills | mask(Command::teach);
 constexpr unsigned trains = has_teacher | has_students;
 constexpr unsigned reads_data = trains | mask(Command::evaluate) | mask(Command::report);
-
-std::string shown(double value) {
-  std::ostringstream text;
-  text << value;
-  return text.str();
-}
 
 /// A text from a file in the form for messages: on one line, and shortened if it is long.
 std::string shortened(std::string text) {
@@ -64,17 +57,13 @@ std::string joined(const std::vector<std::string>& names) {
 
 template <class T>
 bool fits(const Json& value) {
-  if constexpr (std::is_same_v<T, std::int64_t>) {
-    // The parser returns integers beyond int64 as unsigned numbers or fractions.
+  if constexpr (std::is_same_v<T, std::int64_t>)  // the parser returns larger ones as unsigned or fractions
     return value.is_number_integer() &&
            (!value.is_number_unsigned() || value.get<std::uint64_t>() <= std::uint64_t{1} << 62);
-  } else if constexpr (std::is_same_v<T, double>) {
+  else if constexpr (std::is_same_v<T, double>)
     return value.is_number();
-  } else if constexpr (std::is_same_v<T, bool>) {
-    return value.is_boolean();
-  } else {
-    return value.is_string();
-  }
+  else
+    return std::is_same_v<T, bool> ? value.is_boolean() : value.is_string();
 }
 
 template <class T>
@@ -89,32 +78,36 @@ std::string dashed(std::string_view name) {
   return text;
 }
 
+/// The place of a dotted key in JSON.
+Json::json_pointer pointer_to(std::string key) {
+  std::ranges::replace(key, '.', '/');
+  return Json::json_pointer('/' + key);
+}
+
 /// Writes the value to the setting's targets.
 /// Throws: ValueError if it has the wrong type, is out of range, is not one of the choices, or is an empty
 /// path.
 void set(const Setting& setting, const Given& given) {
-  const auto& [where, value] = given;
-  std::visit(
-      [&, &where = where, &value = value](const auto& targets) {
-        using T = std::remove_pointer_t<typename std::decay_t<decltype(targets)>::value_type>;
-        if (!fits<T>(value))
-          throw ValueError(message("{} must be {}, not {}", where, type_name<T>, shown(value)));
-        const T typed = value.get<T>();
-        if constexpr (std::is_same_v<T, std::int64_t> || std::is_same_v<T, double>) {
-          const auto number = static_cast<double>(typed);
-          if (!(number >= setting.low && number <= setting.high))  // also true for NaN
-            throw ValueError(message("{} must be between {} and {}, not {}", where, shown(setting.low),
-                                     shown(setting.high), shown(number)));
-        } else if constexpr (std::is_same_v<T, std::string>) {
-          if (typed.empty() && setting.choices.empty())
-            throw ValueError(message("{} is empty; give a path", where));
-          if (!setting.choices.empty() && std::ranges::count(setting.choices, typed) == 0)
-            throw ValueError(
-                message("{} must be one of {}, not {}", where, joined(setting.choices), shown(value)));
-        }
-        for (T* target : targets) *target = typed;
-      },
-      setting.targets);
+  const std::string& where = given.where;
+  const Json& value = given.value;
+  const auto write = [&]<class T>(const std::vector<T*>& targets) {
+    if (!fits<T>(value))
+      throw ValueError(message("{} must be {}, not {}", where, type_name<T>, shown(value)));
+    const T typed = value.get<T>();
+    if constexpr (std::is_same_v<T, std::string>) {
+      if (!setting.choices.empty() && std::ranges::count(setting.choices, typed) == 0)
+        throw ValueError(
+            message("{} must be one of {}, not {}", where, joined(setting.choices), shown(value)));
+      if (typed.empty()) throw ValueError(message("{} is empty; give a path", where));
+    } else if constexpr (!std::is_same_v<T, bool>) {
+      const auto number = static_cast<double>(typed);
+      if (!(number >= setting.low && number <= setting.high))  // also true for NaN
+        throw ValueError(
+            message("{} must be between {} and {}, not {}", where, setting.low, setting.high, number));
+    }
+    for (T* const target : targets) *target = typed;
+  };
+  std::visit(write, setting.targets);
 }
 
 /// Adds all values of the object and its sections to `layer`, by setting key.
@@ -148,7 +141,8 @@ void collect(const Json& object, const std::string& section, const std::string& 
 std::vector<Setting> settings_of(Options& o) {
   std::vector<Setting> settings = {
       {"data", "data", Texts{&o.data}, "Folder of images and labels in MNIST's four IDX files", reads_data},
-      {"out", "out", Texts{&o.out}, "Run folder, that everything is written to",
+      {"out", "out", Texts{&o.out},
+       "Run folder. Without --resume, a run starts again and replaces an earlier one there",
        trains | mask(Command::report)},
       {"seed", "seed", Integers{&o.seed}, "Seed of the teacher and of the first student", trains, 0, 1e15},
       {"seeds", "seeds", Integers{&o.seeds},
@@ -191,23 +185,17 @@ std::vector<Setting> settings_of(Options& o) {
   std::ranges::find(settings, "divergence", &Setting::flag)->choices = divergences();
   const auto add_recipe = [&](const std::string& prefix, const std::string& section, const std::string& whose,
                               unsigned commands, const std::vector<Recipe*>& recipes) {
-    Integers epochs;
-    Numbers lr, weight_decay, dropout;
-    for (Recipe* recipe : recipes) {
-      epochs.push_back(&recipe->epochs);
-      lr.push_back(&recipe->lr);
-      weight_decay.push_back(&recipe->weight_decay);
-      dropout.push_back(&recipe->dropout);
-    }
-    const auto add = [&](const char* name, const Setting::Targets& targets, const std::string& what,
-                         double low, double high) {
+    const auto add = [&]<class T>(const char* name, T Recipe::*member, const std::string& what, double low,
+                                  double high) {
+      std::vector<T*> targets;
+      for (Recipe* const recipe : recipes) targets.push_back(&(recipe->*member));
       settings.push_back({commands == 0 ? "" : prefix + dashed(name), section + '.' + name, targets,
                           what + whose, commands, low, high});
     };
-    add("epochs", epochs, "Epochs of ", 1, 1e5);
-    add("lr", lr, "Learning rate of ", 1e-6, 100);
-    add("weight_decay", weight_decay, "Weight decay of ", 0, 100);
-    add("dropout", dropout, "Share of hidden units dropped in training ", 0, 0.99);
+    add("epochs", &Recipe::epochs, "Epochs of ", 1, 1e5);
+    add("lr", &Recipe::lr, "Learning rate of ", 1e-6, 100);
+    add("weight_decay", &Recipe::weight_decay, "Weight decay of ", 0, 100);
+    add("dropout", &Recipe::dropout, "Share of hidden units dropped in training ", 0, 0.99);
   };
   add_recipe("", "optimizer", "all networks", 0, {&o.teacher, &o.alone, &o.distilled});
   add_recipe("", "teacher", "the teacher", has_teacher, {&o.teacher});
@@ -258,7 +246,7 @@ Layer read_config(const std::string& path, const std::vector<Setting>& settings)
   std::ifstream file(path);
   if (!file) throw IoError(message("--config: cannot open {}", path));
   std::string text(longest_config + 1, '\0');
-  file.read(text.data(), static_cast<std::streamsize>(text.size()));
+  file.read(text.data(), std::ssize(text));
   if (file.bad()) throw IoError(message("--config: cannot read {}", path));
   text.resize(static_cast<std::size_t>(file.gcount()));
   return parse_config(text, path, settings);
@@ -288,42 +276,24 @@ Json config_of(const Options& options) {
   Options copy = options, defaults;
   Json config = Json::object();
   const std::vector<Setting> settings = settings_of(copy), initial = settings_of(defaults);
+  const auto value_of = [](const Setting& setting) {
+    return std::visit(
+        [](const auto& targets) { return targets.size() > 1 ? Json() : Json(*targets.front()); },
+        setting.targets);
+  };
   for (std::size_t i = 0; i < settings.size(); ++i) {
     const Setting& setting = settings[i];
-    std::visit(
-        [&](const auto& targets) {
-          if (targets.size() > 1 || (setting.commands & mask(options.command)) == 0) return;
-          using T = std::remove_pointer_t<typename std::decay_t<decltype(targets)>::value_type>;
-          const T& value = *targets.front();
-          if (setting.optional && value == *std::get<std::vector<T*>>(initial[i].targets).front()) return;
-          if constexpr (std::is_same_v<T, std::string>) {
-            if (value.empty()) return;
-          } else if constexpr (std::is_same_v<T, std::int64_t>) {
-            if (static_cast<double>(value) < setting.low) return;
-          }
-          const std::size_t dot = setting.key.find('.');
-          if (dot == std::string::npos) {
-            config[setting.key] = value;
-          } else {
-            config[setting.key.substr(0, dot)][setting.key.substr(dot + 1)] = value;
-          }
-        },
-        setting.targets);
+    const Json value = value_of(setting);
+    const bool unset = value.is_null() || value == "" || (value.is_number_integer() && value < setting.low) ||
+                       (setting.optional && value == value_of(initial[i]));
+    if (!unset && (setting.commands & mask(options.command)) != 0) config[pointer_to(setting.key)] = value;
   }
   return config;
 }
 
-double number_in(const Json& object, const char* key) {
-  const auto found = object.find(key);
-  return found == object.end() || found->is_null() ? std::numeric_limits<double>::quiet_NaN()
-                                                   : found->get<double>();
-}
-
 Json value_at(const Json& config, const std::string& key) {
-  const std::size_t dot = key.find('.');
-  const std::string first = key.substr(0, dot);
-  if (!config.is_object() || !config.contains(first)) return {};
-  return dot == std::string::npos ? config[first] : value_at(config[first], key.substr(dot + 1));
+  const Json::json_pointer pointer = pointer_to(key);
+  return config.contains(pointer) ? config.at(pointer) : Json();
 }
 
 std::string first_difference(const Json& before, const Json& after) {

@@ -64,9 +64,6 @@ Json config_of(const Options& options);
 /// The first key whose values differ although a resumed run must keep its value; empty if there is none.
 std::string first_difference(const Json& before, const Json& after);
 
-/// The number at a key of an object. NaN if it is absent or null: JSON stores NaN and infinity as null.
-double number_in(const Json& object, const char* key);
-
 /// The value at a dotted key; null if there is none.
 Json value_at(const Json& config, const std::string& key);
 

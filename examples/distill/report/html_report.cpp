@@ -3,13 +3,10 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
-#include <retort/framework/base/error.hpp>
-#include <retort/framework/train/metrics.hpp>
-#include <retort/framework/train/report.hpp>
+#include <set>
 #include <vector>
 
-#include "distill/report/figures.hpp"
-#include "distill/report/formatted.hpp"
+#include "distill/report/charts.hpp"
 #include "distill/report/run_record.hpp"
 #include "distill/report/samples.hpp"
 #include "distill/report/table.hpp"
@@ -17,6 +14,7 @@
 namespace distill {
 namespace {
 
+using retort::fixed;
 using retort::message;
 using retort::Report;
 using retort::Tensor;
@@ -37,13 +35,6 @@ struct Page {
   }
 };
 
-std::string legend() {
-  std::string chips;
-  for (const Network& network : networks())
-    chips += message("<span><i style=\"background:{}\"></i>{}</span>", network.color, network.title);
-  return "<p class=\"legend\">" + chips + "</p>\n";
-}
-
 /// The three accuracies at the top of the page.
 std::string headline(const Page& page) {
   const std::vector<std::vector<std::string>> rows = cells_of(page.run.result);
@@ -58,10 +49,9 @@ std::string headline(const Page& page) {
 }
 
 void add_result(Report& report, const Page& page) {
-  report.section("Result",
-                 message("On the {} {} images: mean ± standard deviation over {}, and the difference "
-                         "within a seed with its 95 % interval.",
-                         page.data.test.size(), page.data.judges, seeds_of(page.run.result)));
+  report.section(
+      "Result",
+      caption_of(page.run.result, message("{} {} images", page.data.test.size(), page.data.judges)) + '.');
   report.table(cells_of(page.run.result));
 }
 
@@ -86,60 +76,70 @@ std::string image(const Page& page, std::int64_t row) {
                  Report::png_address(pixels, side));
 }
 
-std::vector<double> row_of(const Tensor& probabilities, std::int64_t row) {
-  const auto classes = static_cast<std::size_t>(probabilities.size(1));
-  const auto values = probabilities.data<double>().subspan(static_cast<std::size_t>(row) * classes, classes);
-  return {values.begin(), values.end()};
+std::string percent(double share) { return fixed(100 * share, 0) + " %"; }
+
+/// Soft answers to all test images, and their name and colour in the page.
+struct Answers {
+  std::string name = {};
+  std::string color = {};
+  Tensor probabilities = {};  ///< float64 [N, C]
+
+  std::vector<double> operator[](std::int64_t row) const {
+    return retort::select(probabilities, 0, row).values<double>();
+  }
+};
+
+std::string legend_of(const std::vector<Answers>& answers) {
+  std::string chips;
+  for (const Answers& some : answers)
+    chips += message("<span><i style=\"background:{}\"></i>{}</span>", some.color, some.name);
+  return "<p class=\"legend\">" + chips + "</p>\n";
 }
 
-std::string percent(double share) { return formatted("%.0f %%", 100 * share); }
-
-/// A row for each class, with one bar per distribution. The true class is emphasised.
-std::string bars_of(const Page& page, const std::vector<std::vector<double>>& distributions,
-                    const std::vector<std::string>& colors, std::int64_t label) {
+/// The answers to an image as bars: a row for each class, with one bar per answer. The true class is
+/// emphasised.
+std::string bars_of(const Page& page, std::int64_t row, const std::vector<Answers>& answers) {
+  std::vector<std::vector<double>> distributions;
+  for (const Answers& some : answers) distributions.push_back(some[row]);
   std::string bars = "<table class=\"bars\">\n";
   for (const std::size_t k : shown_classes(distributions, 12)) {
     const auto answer = static_cast<std::int64_t>(k);
-    bars +=
-        message("<tr{}><th>{}</th><td>", answer == label ? " class=\"truth\"" : "", page.class_name(answer));
-    for (std::size_t n = 0; n < distributions.size(); ++n)
+    bars += message("<tr{}><th>{}</th><td>", answer == page.label(row) ? " class=\"truth\"" : "",
+                    page.class_name(answer));
+    for (std::size_t n = 0; n < answers.size(); ++n)
       bars += message("<i style=\"width:{}%;background:{}\" title=\"{}\"></i>",
-                      formatted("%.1f", 100 * distributions[n][k]), colors[n], percent(distributions[n][k]));
+                      fixed(100 * distributions[n][k], 1), answers[n].color, percent(distributions[n][k]));
     bars += "</td></tr>\n";
   }
   return bars + "</table>";
 }
 
-std::string sample_card(const Page& page, std::int64_t row, const std::vector<Tensor>& sharp,
-                        const std::vector<Tensor>& soft) {
-  const std::int64_t label = page.label(row);
-  std::string answers;
-  std::vector<std::vector<double>> distributions;
-  std::vector<std::string> colors;
-  for (std::size_t n = 0; n < networks().size(); ++n) {
-    const std::vector<double> probabilities = row_of(sharp[n], row);
-    const auto most = std::ranges::max_element(probabilities);
-    const auto answer = static_cast<std::int64_t>(most - probabilities.begin());
-    answers += message("<li><i style=\"background:{}\"></i>{}, {}{}</li>", networks()[n].color,
-                       page.class_name(answer), percent(*most),
-                       answer == label ? " <b class=\"good\">✓</b>" : " <b class=\"bad\">✗</b>");
-    distributions.push_back(row_of(soft[n], row));
-    colors.emplace_back(networks()[n].color);
-  }
-  return message("<figure class=\"sample\">\n<div>{}<div><b>{}</b><ul>{}</ul></div></div>\n{}</figure>\n",
-                 image(page, row), page.class_name(label), answers,
-                 bars_of(page, distributions, colors, label));
+/// A figure of an image: its class, a text in HTML, and the answers to it.
+std::string sample_card(const Page& page, std::int64_t row, const std::string& id, const std::string& text,
+                        const std::vector<Answers>& answers) {
+  return message("<figure class=\"sample\"{}>\n<div>{}<div><b>{}</b>{}</div></div>\n{}</figure>\n", id,
+                 image(page, row), page.class_name(page.label(row)), text, bars_of(page, row, answers));
 }
 
 void add_samples(Report& report, const Page& page) {
-  std::vector<Tensor> sharp, soft;
+  std::vector<Answers> sharp, soft;
   for (const Network& network : networks()) {
-    sharp.push_back(softened(page.run.*network.logits, 1));
-    soft.push_back(softened(page.run.*network.logits, page.run.temperature));
+    sharp.push_back({network.title, network.color, softened(page.run.*network.logits, 1)});
+    soft.push_back({network.title, network.color, softened(page.run.*network.logits, page.run.temperature)});
   }
   std::string cards;
-  for (const std::int64_t row : telling_rows(page.run, page.labels, 12))
-    cards += sample_card(page, row, sharp, soft);
+  for (const std::int64_t row : telling_rows(page.run, page.labels, 12)) {
+    std::string answers;
+    for (const Answers& network : sharp) {
+      const std::vector<double> probabilities = network[row];
+      const auto most = std::ranges::max_element(probabilities);
+      const std::int64_t answer = most - probabilities.begin();
+      answers += message("<li><i style=\"background:{}\"></i>{}, {}{}</li>", network.color,
+                         page.class_name(answer), percent(*most),
+                         answer == page.label(row) ? " <b class=\"good\">✓</b>" : " <b class=\"bad\">✗</b>");
+    }
+    cards += sample_card(page, row, "", "<ul>" + answers + "</ul>", soft);
+  }
   if (cards.empty())
     cards = "<p class=\"note\">There is no such image: the student alone gets all of them right.</p>";
   report.section(
@@ -148,51 +148,52 @@ void add_samples(Report& report, const Page& page) {
               "alone gives the lowest probability. Shown are the true class, the answer and the "
               "confidence of each network, and the soft labels at temperature {} as bars from 0 to "
               "100 %. Students of the first seed.",
-              formatted("%g", page.run.temperature)));
-  report.html(legend() + "<div class=\"grid narrow\">\n" + cards + "</div>\n");
+              page.run.temperature));
+  report.html(legend_of(soft) + "<div class=\"grid narrow\">\n" + cards + "</div>\n");
+}
+
+/// The teacher's answers at 1, 2, 4, 8 and the run's temperature, in colours from purple through dull red to
+/// ochre, which are visible on white and near-black.
+std::vector<Answers> softening(const RunRecord& run) {
+  std::vector<Answers> answers;
+  const std::set<double> temperatures = {1, 2, 4, 8, run.temperature};
+  for (const double temperature : temperatures) {
+    const double share = static_cast<double>(answers.size()) / static_cast<double>(temperatures.size() - 1);
+    answers.push_back({message("T = {}", temperature),
+                       message("rgb({}, {}, {})", std::lround(150 + 64 * share),
+                               std::lround(60 + 100 * share), std::lround(150 - 90 * share)),
+                       softened(run.teacher, temperature)});
+  }
+  return answers;
 }
 
 void add_softening(Report& report, const Page& page) {
-  const std::vector<double> temperatures = shown_temperatures(page.run);
-  std::string chips, figures;
-  std::vector<std::string> colors;
-  std::vector<Tensor> soft;
-  for (const double temperature : temperatures) {
-    colors.push_back(temperature_color(colors.size(), temperatures.size()));
-    chips += message("<span><i style=\"background:{}\"></i>T = {}</span>", colors.back(),
-                     formatted("%g", temperature));
-    soft.push_back(softened(page.run.teacher, temperature));
-  }
-  const Tensor sharp = softened(page.run.teacher, 1);
-  for (const std::int64_t row : rows_by_confidence(page.run, page.labels, {0.99, 0.8, 0.5})) {
-    std::vector<std::vector<double>> distributions;
-    for (const Tensor& probabilities : soft) distributions.push_back(row_of(probabilities, row));
-    const std::int64_t label = page.label(row);
-    figures += message(
-        "<figure class=\"sample\" id=\"soft-{}\">\n<div>{}<div><b>{}</b><br>at T = 1 the "
-        "teacher gives it {}</div></div>\n{}</figure>\n",
-        row, image(page, row), page.class_name(label),
-        percent(row_of(sharp, row)[static_cast<std::size_t>(label)]),
-        bars_of(page, distributions, colors, label));
-  }
+  const std::vector<Answers> soft = softening(page.run);
+  const Answers sharp = {.probabilities = softened(page.run.teacher, 1)};
+  std::string figures;
+  for (const std::int64_t row : rows_by_confidence(page.run, page.labels, {0.99, 0.8, 0.5}))
+    figures += sample_card(
+        page, row, message(" id=\"soft-{}\"", row),
+        "<br>at T = 1 the teacher gives it " + percent(sharp[row][static_cast<std::size_t>(page.label(row))]),
+        soft);
   report.section(
       "The teacher's soft targets",
       message("The teacher's answers at several temperatures T to three images that it gets "
               "right. At T = 1, their classes have probabilities close to 99, 80 and 50 %. This run "
               "distilled at T = {}.",
-              formatted("%g", page.run.temperature)));
-  report.html("<p class=\"legend\">" + chips + "</p>\n<div class=\"grid\">\n" + figures + "</div>\n");
+              page.run.temperature));
+  report.html(legend_of(soft) + "<div class=\"grid\">\n" + figures + "</div>\n");
 }
 
 void add_settings(Report& report, const Page& page) {
   report.section("How it was made", message("The options and the machine of this run. It took {} s.",
-                                            formatted("%.0f", page.run.result.seconds)));
+                                            fixed(page.run.result.seconds, 0)));
   report.settings("Machine and build", page.run.environment);
   report.settings("Options", page.run.config);
 }
 
 void add_learning(Report& report, const Page& page) {
-  const bool teacher = page.run.curves.contains("teacher");
+  const bool teacher = std::ranges::count(page.run.events, "teacher", &Event::network) > 0;
   report.section(
       "Learning",
       message(

@@ -5,11 +5,9 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
-#include <nlohmann/json.hpp>
-#include <retort/framework/base/error.hpp>
-#include <retort/framework/io/safetensors.hpp>
 
 #include "distill/cli/settings.hpp"
+#include "distill/report/table.hpp"
 
 namespace distill {
 namespace {
@@ -45,47 +43,16 @@ void flatten(const Json& value, const std::string& path, RunRecord::Entries& ent
     flatten(below, path.empty() ? key : path + '.' + key, entries);
 }
 
-Metrics metrics_of(const Json& json) {
-  return {number_in(json, "accuracy"), number_in(json, "nll"), number_in(json, "ece")};
-}
-
-Result result_of(const Json& json) {
-  Result result;
-  const Json& teacher = json.at("teacher");
-  result.teacher = {number_in(teacher.at("accuracy"), "mean"), number_in(teacher.at("nll"), "mean"),
-                    number_in(teacher.at("ece"), "mean")};
-  for (const Json& run : json.at("runs"))
-    result.seeds.push_back(
-        {run.at("seed").get<std::int64_t>(), metrics_of(run.at("alone")), metrics_of(run.at("distilled"))});
-  result.seconds = number_in(json, "seconds");
-  return result;
-}
-
-using Curves = decltype(RunRecord::curves);
-
-Json parsed_line(const std::string& line, std::int64_t number) {
-  Json event = Json::parse(line, nullptr, false);
-  if (!event.is_object()) throw IoError(message("line {}: expected a JSON object", number));
-  return event;
-}
-
-Curves curves_of(std::istream& lines) {
-  Curves curves;
-  std::string line;
-  for (std::int64_t number = 1; std::getline(lines, line); ++number) {
-    const Json event = parsed_line(line, number);
-    Curve& curve = curves[event.at("network").get<std::string>()][event.at("seed").get<std::int64_t>()];
-    const bool epoch = event.at("event") == "epoch";
-    const auto step = event.at("step").get<double>();
-    const Curve::Point point = {epoch ? event.at("epoch").get<double>() : step, number_in(event, "loss"),
-                                number_in(event, "test_accuracy"), number_in(event, "test_nll")};
-    if (epoch) curve.steps_per_epoch = step / point.epoch;
-    (epoch ? curve.epochs : curve.steps).push_back(point);
+std::vector<Event> events_of(std::istream& lines) {
+  std::vector<Event> events;
+  for (std::string line; std::getline(lines, line);) {
+    const Json json = Json::parse(line, nullptr, false);
+    if (!json.is_object()) throw IoError(message("line {}: expected a JSON object", events.size() + 1));
+    events.push_back({json.at("event") == "epoch", json.at("network").get<std::string>(),
+                      json.at("epoch").get<double>(), json.at("step").get<double>(), number_in(json, "loss"),
+                      number_in(json, "test_accuracy"), number_in(json, "test_nll")});
   }
-  for (auto& [network, seeds] : curves)
-    for (auto& [seed, curve] : seeds)
-      for (Curve::Point& point : curve.steps) point.epoch /= curve.steps_per_epoch;
-  return curves;
+  return events;
 }
 
 Tensor logits_in(const retort::StateDict& tensors, const std::string& network, const Data& data,
@@ -149,7 +116,7 @@ RunRecord read_run(const std::string& folder, const Data& data) {
           [&](std::istream& file) { flatten(Json::parse(file), "", record.environment); });
   record.result =
       reading(folder, "result.json", [](std::istream& file) { return result_of(Json::parse(file)); });
-  record.curves = reading(folder, "metrics.jsonl", curves_of);
+  record.events = reading(folder, "metrics.jsonl", events_of);
   read_predictions(record, folder, data);
   record.class_names = class_names(record.data_folder, data);
   return record;

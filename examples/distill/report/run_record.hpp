@@ -2,9 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <limits>
-#include <map>
-#include <retort/framework/core/tensor.hpp>
 #include <string>
 #include <utility>
 #include <vector>
@@ -14,17 +11,15 @@
 
 namespace distill {
 
-/// The curves of one network and seed from metrics.jsonl. Missing values are NaN.
-struct Curve {
-  struct Point {
-    double epoch = 0;  ///< completed epochs; fractional within an epoch
-    double loss = std::numeric_limits<double>::quiet_NaN();
-    double test_accuracy = std::numeric_limits<double>::quiet_NaN();
-    double test_nll = std::numeric_limits<double>::quiet_NaN();
-  };
-  double steps_per_epoch = 1;
-  std::vector<Point> steps = {};   ///< loss of single batches
-  std::vector<Point> epochs = {};  ///< mean loss of each epoch, and test metrics after it
+/// A line of metrics.jsonl. Missing values are NaN.
+struct Event {
+  bool ends_epoch = false;  ///< the mean loss of an epoch, and test metrics after it; else of one batch
+  std::string network = {};
+  double epoch = 0;  ///< number of the epoch
+  double step = 0;   ///< completed steps in all epochs
+  double loss = 0;
+  double test_accuracy = 0;
+  double test_nll = 0;
 };
 
 struct RunRecord {
@@ -34,7 +29,7 @@ struct RunRecord {
   std::string data_folder = {};
   double temperature = 1;
   Result result = {};
-  std::map<std::string, std::map<std::int64_t, Curve>> curves = {};  ///< by network, then by seed
+  std::vector<Event> events = {};
   /// Logits of the test images [n_test, classes]. The teacher's are undefined if the run had only its answers
   /// to the training images.
   retort::Tensor teacher = {}, alone = {}, distilled = {};

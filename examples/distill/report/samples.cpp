@@ -3,75 +3,62 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
-#include <optional>
-#include <retort/framework/core/engine.hpp>
-#include <retort/framework/ops/elementwise.hpp>
-#include <retort/framework/ops/reduction.hpp>
-#include <retort/framework/ops/softmax.hpp>
+#include <set>
 
 namespace distill {
 
 using retort::Tensor;
+using Rows = std::vector<std::int64_t>;
+
+namespace {
+
+/// The probability of the label in each row.
+std::vector<double> certainty(const Tensor& logits, const Tensor& labels) {
+  const Tensor column = retort::unsqueeze(labels, 1);
+  return retort::gather(softened(logits, 1), 1, column).values<double>();
+}
+
+/// The rows in which the networks are right and wrong, respectively.
+Rows rows_where(const Tensor& right, const Tensor& wrong, const Tensor& labels) {
+  const Rows first = retort::argmax(right, 1).values<std::int64_t>(), targets = labels.values<std::int64_t>();
+  const Rows second = wrong.defined() ? retort::argmax(wrong, 1).values<std::int64_t>() : Rows();
+  Rows rows;
+  for (std::size_t i = 0; i < targets.size(); ++i)
+    if (first[i] == targets[i] && (second.empty() || second[i] != targets[i]))
+      rows.push_back(static_cast<std::int64_t>(i));
+  return rows;
+}
+
+}  // namespace
 
 Tensor softened(const Tensor& logits, double temperature) {
   return retort::no_grad([&] { return retort::softmax(logits.to(retort::DType::float64) / temperature, 1); });
 }
 
-std::vector<std::int64_t> predicted(const Tensor& logits) {
-  return retort::argmax(logits, 1).values<std::int64_t>();
-}
-
-std::vector<std::int64_t> telling_rows(const RunRecord& run, const Tensor& labels, std::size_t count) {
-  const std::vector<std::int64_t> teacher = predicted(run.teacher), alone = predicted(run.alone);
-  const Tensor soft = softened(run.alone, 1);
-  const auto probabilities = soft.data<double>();
-  const auto targets = labels.data<std::int64_t>();
-  const auto classes = static_cast<std::size_t>(run.alone.size(1));
-
-  struct Found {
-    double probability = 0;
-    std::int64_t row = 0;
-  };
-  std::vector<std::optional<Found>> least(classes);
-  for (std::size_t i = 0; i < targets.size(); ++i) {
-    if (teacher[i] != targets[i] || alone[i] == targets[i]) continue;
-    const auto label = static_cast<std::size_t>(targets[i]);
-    const double probability = probabilities[i * classes + label];
-    if (!least[label] || probability < least[label]->probability)
-      least[label] = {probability, static_cast<std::int64_t>(i)};
-  }
-  std::vector<Found> found;
-  for (const auto& of_class : least)
-    if (of_class) found.push_back(*of_class);
-  if (found.size() > count) {
-    std::ranges::stable_sort(found, {}, &Found::probability);
-    found.resize(count);
-    std::ranges::stable_sort(found, {},
-                             [&](const Found& one) { return targets[static_cast<std::size_t>(one.row)]; });
-  }
-  std::vector<std::int64_t> rows;
-  for (const Found& one : found) rows.push_back(one.row);
+Rows telling_rows(const RunRecord& run, const Tensor& labels, std::size_t count) {
+  const std::vector<double> probability = certainty(run.alone, labels);
+  const Rows targets = labels.values<std::int64_t>();
+  const auto probability_of = [&](std::int64_t row) { return probability[static_cast<std::size_t>(row)]; };
+  const auto class_of = [&](std::int64_t row) { return targets[static_cast<std::size_t>(row)]; };
+  Rows rows = rows_where(run.teacher, run.alone, labels);
+  std::ranges::stable_sort(rows, {}, probability_of);
+  std::set<std::int64_t> classes;  // the first row of each remains
+  std::erase_if(rows, [&](std::int64_t row) { return !classes.insert(class_of(row)).second; });
+  rows.resize(std::min(rows.size(), count));
+  std::ranges::sort(rows, {}, class_of);
   return rows;
 }
 
-std::vector<std::int64_t> rows_by_confidence(const RunRecord& run, const Tensor& labels,
-                                             const std::vector<double>& confidences) {
-  const std::vector<std::int64_t> teacher = predicted(run.teacher);
-  const Tensor soft = softened(run.teacher, 1);
-  const auto probabilities = soft.data<double>();
-  const auto targets = labels.data<std::int64_t>();
-  const auto classes = static_cast<std::size_t>(soft.size(1));
-  std::vector<std::int64_t> rows;
+Rows rows_by_confidence(const RunRecord& run, const Tensor& labels, const std::vector<double>& confidences) {
+  const std::vector<double> probability = certainty(run.teacher, labels);
+  Rows left = rows_where(run.teacher, {}, labels), rows;
   for (const double confidence : confidences) {
-    std::optional<std::size_t> nearest;
-    const auto distance = [&](std::size_t i) {
-      return std::abs(probabilities[i * classes + static_cast<std::size_t>(targets[i])] - confidence);
-    };
-    for (std::size_t i = 0; i < targets.size(); ++i)
-      if (teacher[i] == targets[i] && !std::ranges::count(rows, static_cast<std::int64_t>(i)) &&
-          (!nearest || distance(i) < distance(*nearest)))
-        nearest = i;
-    if (nearest) rows.push_back(static_cast<std::int64_t>(*nearest));
+    if (left.empty()) break;
+    const auto nearest = std::ranges::min_element(left, {}, [&](std::int64_t row) {
+      return std::abs(probability[static_cast<std::size_t>(row)] - confidence);
+    });
+    rows.push_back(*nearest);
+    left.erase(nearest);
   }
   return rows;
 }

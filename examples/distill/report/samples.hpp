@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <retort/framework/core/tensor.hpp>
 #include <string>
 #include <vector>
 
@@ -12,9 +11,6 @@ namespace distill {
 
 /// softmax(logits / temperature) of each row, float64 [N, C].
 retort::Tensor softened(const retort::Tensor& logits, double temperature);
-
-/// The most probable class of each row of [N, C].
-std::vector<std::int64_t> predicted(const retort::Tensor& logits);
 
 /// Test images that the teacher classifies correctly and the student alone does not. Returns, for each
 /// class, the image to whose class the student alone assigns the lowest probability. Of these, returns at

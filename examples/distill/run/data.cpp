@@ -84,16 +84,12 @@ std::vector<std::int64_t> shuffled(std::int64_t n, std::uint64_t seed) {
   return retort::random_permutation(n, generator);
 }
 
-retort::SparseTeacher rows_of(const retort::SparseTeacher& teacher, const Tensor& rows) {
-  if (!teacher.indices.defined()) return teacher;
-  return {retort::index_select(teacher.indices, 0, rows), retort::index_select(teacher.log_probs, 0, rows),
-          retort::index_select(teacher.log_tail, 0, rows), teacher.classes, teacher.temperature};
-}
-
-Examples pick(const Examples& all, const std::vector<std::int64_t>& rows) {
-  const Tensor index = retort::tensor(rows);
-  const auto chosen = [&](const Tensor& x) { return x.defined() ? retort::index_select(x, 0, index) : x; };
-  return {chosen(all.images), chosen(all.labels), chosen(all.teacher_logits), rows_of(all.sparse, index)};
+Examples pick(const Examples& all, const Tensor& rows) {
+  const auto chosen = [&](const Tensor& x) { return x.defined() ? retort::index_select(x, 0, rows) : x; };
+  Examples picked = {chosen(all.images), chosen(all.labels), chosen(all.teacher_logits), all.sparse};
+  for (Tensor* part : {&picked.sparse.indices, &picked.sparse.log_probs, &picked.sparse.log_tail})
+    *part = chosen(*part);
+  return picked;
 }
 
 Examples draw(const Examples& all, std::int64_t count, std::uint64_t seed) {
@@ -101,7 +97,7 @@ Examples draw(const Examples& all, std::int64_t count, std::uint64_t seed) {
   if (count == available) return all;
   std::vector<std::int64_t> rows = shuffled(available, seed);
   rows.resize(static_cast<std::size_t>(count));
-  return pick(all, rows);
+  return pick(all, retort::tensor(rows));
 }
 
 }  // namespace distill

@@ -30,13 +30,12 @@ Data hold_out(const Data& data, std::int64_t count);
 /// A checksum of the images (float32) followed by the labels (int64): "crc32:" and eight digits.
 std::string checksum_of(const retort::Dataset& data);
 
-/// The examples of one student.
+/// Examples with a teacher's answers. Tensors that are not needed are undefined.
 struct Examples {
-  retort::Tensor images = {};  ///< [n, pixels]
-  retort::Tensor labels = {};  ///< int64 [n]
-  retort::Tensor teacher_logits =
-      {};  ///< [n, classes]; not used and possibly undefined if `sparse` is defined
-  retort::SparseTeacher sparse = {};  ///< indices undefined if there is none
+  retort::Tensor images = {};          ///< [n, pixels]
+  retort::Tensor labels = {};          ///< int64 [n]
+  retort::Tensor teacher_logits = {};  ///< [n, classes]; not used if `sparse` is defined
+  retort::SparseTeacher sparse = {};   ///< indices undefined if there is none
 };
 
 /// Checks that the training set has `student_images` images in addition to those held out.
@@ -50,11 +49,8 @@ void require_classes(const Data& data, std::int64_t top_k);
 /// `count` of the examples, drawn at random with the seed.
 Examples draw(const Examples& all, std::int64_t count, std::uint64_t seed);
 
-/// The teacher's answers at `rows`, int64 [n].
-retort::SparseTeacher rows_of(const retort::SparseTeacher& teacher, const retort::Tensor& rows);
-
-/// The examples at `rows`.
-Examples pick(const Examples& all, const std::vector<std::int64_t>& rows);
+/// The examples at `rows`, int64 [n].
+Examples pick(const Examples& all, const retort::Tensor& rows);
 
 /// 0 … n-1 in a random order that depends on the seed. It uses other random numbers than the initial weights
 /// of a network with this seed.

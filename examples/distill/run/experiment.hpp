@@ -18,7 +18,7 @@ struct SeedResult {
 };
 
 struct Result {
-  Metrics teacher = {};  ///< NaN if only its answers to the training images are known
+  Metrics teacher = {};  ///< unknown if only its answers to the training images are known
   std::vector<SeedResult> seeds = {};
   std::string judges = "test";  ///< kind of the images used for evaluation
   double seconds = 0;           ///< total time, including reading the data

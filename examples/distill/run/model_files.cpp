@@ -1,13 +1,12 @@
 #include "distill/run/model_files.hpp"
 
 #include <algorithm>
-#include <cctype>
 #include <cmath>
-#include <optional>
+#include <cstring>
 #include <retort/framework/base/error.hpp>
 #include <retort/framework/io/safetensors.hpp>
 #include <retort/framework/io/sparse_teacher.hpp>
-#include <string_view>
+#include <utility>
 #include <vector>
 
 namespace distill {
@@ -19,62 +18,25 @@ using retort::Shape;
 using retort::StateDict;
 using retort::Tensor;
 
+/// A linear layer of a file, by the prefix of its entries: "fc1." for "fc1.weight".
 struct Layer {
-  std::string name = {};
-  Tensor weight = {};  ///< [out, in]
-  Tensor bias = {};    ///< [out]; undefined if there is none
+  std::string prefix = {};
+  std::int64_t in = 0, out = 0;
 };
 
-/// True if a sorts before b, with runs of digits compared as numbers.
-bool natural_less(std::string_view a, std::string_view b) {
-  const auto digit = [](char c) { return std::isdigit(static_cast<unsigned char>(c)) != 0; };
-  const auto take_number = [&](std::string_view& text) {
-    std::size_t length = 0;
-    while (length < text.size() && digit(text[length])) ++length;
-    std::string_view number = text.substr(0, length);
-    text.remove_prefix(length);
-    number.remove_prefix(std::min(number.find_first_not_of('0'), number.size()));
-    return number;
-  };
-  while (!a.empty() && !b.empty()) {
-    if (digit(a.front()) && digit(b.front())) {
-      const std::string_view x = take_number(a), y = take_number(b);
-      if (x.size() != y.size()) return x.size() < y.size();
-      if (x != y) return x < y;
-    } else {
-      if (a.front() != b.front()) return a.front() < b.front();
-      a.remove_prefix(1);
-      b.remove_prefix(1);
-    }
-  }
-  return a.size() < b.size();
-}
-
-/// The name without its last part: "fc1" for "fc1.weight", and "" for "weight". Returns nothing if the name
-/// does not end with `last`.
-std::optional<std::string> before(const std::string& name, const std::string& last) {
-  if (name == last) return std::string();
-  if (!name.ends_with('.' + last)) return {};
-  return name.substr(0, name.size() - last.size() - 1);
-}
-
-std::vector<Layer> layers_in(const std::string& path) {
-  const StateDict entries = retort::load_safetensors(path);
+std::vector<Layer> layers_in(const StateDict& entries, const std::string& path) {
   std::vector<Layer> layers;
-  for (const auto& [name, tensor] : entries)
-    if (const auto layer = before(name, "weight"); layer && tensor.dim() == 2)
-      layers.push_back({*layer, tensor.to(retort::DType::float32), {}});
   for (const auto& [name, tensor] : entries) {
-    if (before(name, "weight") && tensor.dim() == 2) continue;
-    const auto owner = before(name, "bias");
-    const auto layer =
-        std::find_if(layers.begin(), layers.end(), [&](const Layer& l) { return owner && l.name == *owner; });
-    if (layer == layers.end() || tensor.shape() != Shape{layer->weight.size(0)})
+    const std::string prefix = name.substr(0, name.rfind('.') + 1), last = name.substr(prefix.size());
+    const auto weight = entries.find(prefix + "weight");
+    const bool linear = weight != entries.end() && weight->second.dim() == 2;
+    if (linear && last == "weight")
+      layers.push_back({prefix, tensor.size(1), tensor.size(0)});
+    else if (!linear || last != "bias" || tensor.shape() != Shape{weight->second.size(0)})
       throw IoError(
           message("{}: entry \"{}\" of shape {} is neither weight (out, in) nor bias (out) of a linear "
                   "layer; only such layers, with ReLU between them, make a network here",
                   path, name, tensor.shape()));
-    layer->bias = tensor.to(retort::DType::float32);
   }
   return layers;
 }
@@ -82,10 +44,8 @@ std::vector<Layer> layers_in(const std::string& path) {
 /// True if the widths of the layers match and connect `pixels` to `classes`.
 bool fit(const std::vector<Layer>& layers, std::int64_t pixels, std::int64_t classes) {
   std::int64_t width = pixels;
-  for (const Layer& layer : layers) {
-    if (layer.weight.size(1) != width) return false;
-    width = layer.weight.size(0);
-  }
+  for (const Layer& layer : layers)
+    if (std::exchange(width, layer.out) != layer.in) return false;
   return !layers.empty() && width == classes;
 }
 
@@ -98,15 +58,14 @@ Tensor finite_logits(const StateDict& tensors, const std::string& name, const Sh
                 "of shape {}",
                 path, name, logits.dtype(), logits.shape(), expected));
   const auto values = logits.data<float>();
-  if (!std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); }))
+  if (!std::ranges::all_of(values, [](float value) { return std::isfinite(value); }))
     throw IoError(message("{}: \"{}\" has values that are not finite", path, name));
   return logits;
 }
 
 void check_checksum(const retort::Metadata& metadata, const char* key, const retort::Dataset& data,
                     const std::string& path) {
-  const auto found =
-      std::find_if(metadata.begin(), metadata.end(), [&](const auto& pair) { return pair.first == key; });
+  const auto found = std::ranges::find(metadata, key, &std::pair<std::string, std::string>::first);
   const std::string here = checksum_of(data);
   if (found == metadata.end())
     throw IoError(
@@ -121,29 +80,32 @@ void check_checksum(const retort::Metadata& metadata, const char* key, const ret
 }  // namespace
 
 Mlp load_network(const std::string& path, std::int64_t pixels, std::int64_t classes) {
-  const std::vector<Layer> in_file = layers_in(path);
+  const StateDict entries = retort::load_safetensors(path);
+  const std::vector<Layer> in_file = layers_in(entries, path);
   std::vector<Layer> layers = in_file;
-  std::stable_sort(layers.begin(), layers.end(),
-                   [](const Layer& a, const Layer& b) { return natural_less(a.name, b.name); });
+  std::ranges::stable_sort(layers, [](const Layer& a, const Layer& b) {
+    return ::strverscmp(a.prefix.c_str(), b.prefix.c_str()) < 0;  // 2 before 10
+  });
   if (!fit(layers, pixels, classes)) {
     std::string found;
-    for (const Layer& layer : layers)
-      found += message("{}{} {}-{}", found.empty() ? "" : ", ", layer.name, layer.weight.size(1),
-                       layer.weight.size(0));
+    for (const auto& [prefix, in, out] : layers)
+      found += message("{}{} {}-{}", found.empty() ? "" : ", ", prefix.substr(0, prefix.rfind('.')), in, out);
     if (!fit(in_file, pixels, classes))
       throw IoError(message("{}: its layers ({}) do not lead from {} pixels to {} classes", path,
                             found.empty() ? "there is none" : found, pixels, classes));
     layers = in_file;
   }
   std::vector<std::int64_t> sizes = {pixels};
-  for (const Layer& layer : layers) sizes.push_back(layer.weight.size(0));
+  for (const Layer& layer : layers) sizes.push_back(layer.out);
   Mlp model(sizes, 0);
-  StateDict state = model.state_dict();
-  for (std::size_t i = 0; i < layers.size(); ++i) {
-    state[message("layers.{}.weight", i)] = layers[i].weight;
-    state[message("layers.{}.bias", i)] =
-        layers[i].bias.defined() ? layers[i].bias : retort::zeros({layers[i].weight.size(0)});
-  }
+  StateDict state;
+  for (std::size_t i = 0; i < layers.size(); ++i)
+    for (const auto& [last, missing] :
+         {std::pair("weight", Tensor()), {"bias", retort::zeros({layers[i].out})}}) {
+      const auto found = entries.find(layers[i].prefix + last);
+      state[message("layers.{}.{}", i, last)] =
+          (found == entries.end() ? missing : found->second).to(retort::DType::float32);
+    }
   model.load_state_dict(state);
   model.eval();
   return model;
@@ -179,9 +141,8 @@ TeacherLogits load_logits(const std::string& path, const Data& data) {
 }
 
 bool is_sparse_teacher(const std::string& path) {
-  const auto entries = retort::safetensors_entries(path);
-  return std::any_of(entries.begin(), entries.end(),
-                     [](const auto& entry) { return entry.name == "indices"; });
+  return std::ranges::count(retort::safetensors_entries(path), "indices", &retort::SafetensorsEntry::name) >
+         0;
 }
 
 void save_sparse_answers(const std::string& path, const retort::SparseTeacher& teacher, const Data& data) {

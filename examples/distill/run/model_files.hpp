@@ -2,12 +2,11 @@
 #pragma once
 
 #include <cstdint>
-#include <retort/framework/core/tensor.hpp>
 #include <string>
 
 #include "distill/cli/options.hpp"
 #include "distill/run/data.hpp"
-#include "distill/run/mlp.hpp"
+#include "distill/run/training.hpp"
 
 namespace distill {
 

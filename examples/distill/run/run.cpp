@@ -3,14 +3,8 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
-#include <retort/framework/base/error.hpp>
-#include <retort/framework/base/threads.hpp>
-#include <retort/framework/base/version.hpp>
-#include <retort/framework/io/atomic_file.hpp>
-#include <retort/optim/optimizer.hpp>
 
 #include "distill/cli/settings.hpp"
-#include "distill/run/training.hpp"
 
 namespace distill {
 namespace {
@@ -20,8 +14,6 @@ using retort::IoError;
 using retort::message;
 
 constexpr std::int64_t student_epochs_between_tests = 10;  // keeps the cost of tests low
-
-std::string checkpoints_in(const std::string& folder) { return (fs::path(folder) / "checkpoints").string(); }
 
 std::string cpu_name() {
   std::ifstream info("/proc/cpuinfo");
@@ -46,8 +38,22 @@ Json environment_of(const Options& options) {
 }
 
 /// The JSON text. Replaces invalid UTF-8, which paths may contain.
-std::string text_of(const Json& json, int indent = -1) {
-  return json.dump(indent, ' ', false, Json::error_handler_t::replace);
+template <class Any>
+std::string text_of(const Any& json, int indent = -1) {
+  return json.dump(indent, ' ', false, Any::error_handler_t::replace);
+}
+
+std::string checkpoints_in(const std::string& folder) { return (fs::path(folder) / "checkpoints").string(); }
+
+[[noreturn]] void refuse_to_resume(const Options& options) {
+  throw IoError(
+      message("--resume: {} holds no checkpoint; leave --resume out to begin", checkpoints_in(options.out)));
+}
+
+/// The run's folder, which a resumed run must have already.
+const std::string& folder_of(const Options& options) {
+  if (options.resume && options.writes() && !fs::exists(options.out)) refuse_to_resume(options);
+  return options.out;
 }
 
 double seconds_since(Run::Clock::time_point start) {
@@ -56,126 +62,104 @@ double seconds_since(Run::Clock::time_point start) {
 
 }  // namespace
 
-Run::Run(const Options& options, const Data& data, Clock::time_point start)
-    : ProgressObserver(options.quiet || !options.writes()),
-      options_(options),
-      data_(data),
-      data_checksum_(checksum_of(data.train) + ' ' + checksum_of(data.test)),
-      start_(start) {
-  if (options.writes()) lock_.emplace(options.out, options.resume);
-  if (options.resume) state_ = restored();
-  if (!options.writes()) return;
-  last_file_.emplace(options.out,
-                     options.command == Command::train_teacher ? "teacher.safetensors" : "result.json");
-  retort::AtomicFile::remove_stale("--out", options.out);
-  if (!options.resume) save(1);  // removes the checkpoints of an earlier run; its logs are cut below
-  metrics_.emplace(path("metrics.jsonl"), state_.metrics);
-  timing_.emplace(path("timing.jsonl"), state_.timing);
-  OutputFile(options.out, "config.json").write(text_of(config_of(options), 2) + '\n');
-  OutputFile(options.out, "environment.json").write(text_of(environment_of(options), 2) + '\n');
-  if (options.resume)
-    say(message("resuming after step {}, from {}", state_.steps + state_.at.step, state_.checkpoint));
+void prove_writable(const std::string& flag, const std::string& path) {
+  if (const fs::path folder = fs::path(path).parent_path(); !folder.empty()) fs::create_directories(folder);
+  const retort::AtomicFile file(flag, path);  // not committed, so no file remains
 }
 
-Run::State Run::restored() const {
-  const std::string folder = checkpoints_in(options_.out);
-  const auto loaded = retort::Checkpoint(folder, {.world = options_.world}).load();
-  if (!loaded)
-    throw IoError(message("--resume: {} holds no checkpoint; leave --resume out to begin", folder));
-  const auto refuse = [&](const std::string& what, const auto& before, const auto& now) {
-    throw retort::ValueError(
-        message("--resume: the run in {} has {} {}, not {}; give it the same, or leave --resume out "
-                "to start again",
-                options_.out, what, before, now));
+void write_file(const std::string& path, const std::string& text) {
+  retort::AtomicFile file("--out", path);
+  file.write(text);
+  file.commit();
+}
+
+Run::Run(const Options& options, const Data& data, Clock::time_point start)
+    : options_(options),
+      folder_(retort::RunFolder::without_settings(folder_of(options), options.world)),
+      data_(data),
+      start_(start) {
+  state_.command = name(options.command);
+  state_.config = config_of(options);
+  state_.data = checksum_of(data.train) + ' ' + checksum_of(data.test);
+  if (options.resume) restore();
+  if (!options.writes()) return;
+  prove_writable("--out", last_file());
+  if (!options.resume) save(1);  // removes the checkpoints of an earlier run; its logs are cut below
+  metrics_.emplace(path("metrics.jsonl"), state_.metrics_bytes);
+  timing_.emplace(path("timing.jsonl"), state_.timing_bytes);
+  write_file(path("config.json"), text_of(state_.config, 2) + '\n');
+  write_file(path("environment.json"), text_of(environment_of(options), 2) + '\n');
+  if (options.resume)
+    options.say(message("resuming after step {}, from {}", state_.steps + state_.step, restored_));
+}
+
+void Run::restore() {
+  const auto loaded = retort::Checkpoint(checkpoints_in(options_.out), {.world = options_.world}).load();
+  if (!loaded) refuse_to_resume(options_);
+  const auto require_same = [&](const std::string& what, const auto& before, const auto& now) {
+    if (before != now)
+      throw retort::ValueError(
+          message("--resume: the run in {} has {} {}, not {}; give it the same, or leave --resume out "
+                  "to start again",
+                  options_.out, what, before, now));
   };
+  const State now = std::move(state_);
   try {
-    const Json json = Json::parse(loaded->json);
-    if (json.at("command") != name(options_.command))
-      refuse("command", json.at("command").get<std::string>(), name(options_.command));
-    const Json now = config_of(options_);
-    if (const std::string key = first_difference(json.at("config"), now); !key.empty())
-      refuse(key, value_at(json.at("config"), key).dump(), value_at(now, key).dump());
-    if (json.at("data") != data_checksum_)
-      refuse("data with the checksums", json.at("data").get<std::string>(), data_checksum_);
-    State state = {.steps = json.at("steps").get<std::int64_t>(),
-                   .network = json.at("network").get<std::string>(),
-                   .seed = json.at("seed").get<std::int64_t>(),
-                   .at = {.epoch = json.at("epoch").get<std::int64_t>(),
-                          .step = json.at("step").get<std::int64_t>(),
-                          .total = number_in(json, "total")},
-                   .epoch_seconds = json.at("epoch_seconds").get<double>(),
-                   .seconds = json.at("seconds").get<double>(),
-                   .metrics = json.at("metrics_bytes").get<std::int64_t>(),
-                   .timing = json.at("timing_bytes").get<std::int64_t>(),
-                   .checkpoint = loaded->path};
-    for (const Json& figures : json.at("finished"))
-      state.finished.push_back(
-          {figures.at("network").get<std::string>(),
-           figures.at("seed").get<std::int64_t>(),
-           {number_in(figures, "accuracy"), number_in(figures, "nll"), number_in(figures, "ece")}});
-    return state;
+    nlohmann::json json = nlohmann::json::parse(loaded->json);
+    if (json.at("total").is_null()) json["total"] = unknown;  // a loss that was not finite
+    json.get_to(state_);
   } catch (const Json::exception& error) {
     throw IoError(message("--resume: {}: is not of such a run: {}", loaded->path, error.what()));
   }
-}
-
-bool Run::interrupted() const {
-  return options_.world ? retort::interrupted(*options_.world) : retort::interrupted();
+  require_same("command", state_.command, now.command);
+  const std::string key = first_difference(state_.config, now.config);
+  require_same(key, value_at(state_.config, key).dump(), value_at(now.config, key).dump());
+  require_same("data with the checksums", state_.data, now.data);
+  state_.config = now.config;  // other settings may differ
+  restored_ = loaded->path;
 }
 
 void Run::save(std::int64_t keep) {
   if (!options_.writes()) return;
-  if (metrics_) state_.metrics = metrics_->flush();
-  if (timing_) state_.timing = timing_->flush();
-  Json json = {{"command", name(options_.command)},
-               {"config", config_of(options_)},
-               {"data", data_checksum_},
-               {"finished", Json::array()},
-               {"steps", state_.steps},
-               {"network", state_.network},
-               {"seed", state_.seed},
-               {"epoch", state_.at.epoch},
-               {"step", state_.at.step},
-               {"total", state_.at.total},
-               {"epoch_seconds", seconds_since(epoch_start_)},
-               {"seconds", seconds()},
-               {"metrics_bytes", state_.metrics},
-               {"timing_bytes", state_.timing}};
-  for (const Figures& figures : state_.finished)
-    json["finished"].push_back({{"network", figures.network},
-                                {"seed", figures.seed},
-                                {"accuracy", figures.metrics.accuracy},
-                                {"nll", figures.metrics.nll},
-                                {"ece", figures.metrics.ece}});
+  if (metrics_) state_.metrics_bytes = metrics_->flush();
+  if (timing_) state_.timing_bytes = timing_->flush();
+  nlohmann::json json = state_;
+  json["epoch_seconds"] = seconds_since(epoch_start_);
+  json["seconds"] = seconds();
   retort::Checkpoint(checkpoints_in(options_.out), parts_, {.keep = keep})
-      .save(state_.steps + state_.at.step, text_of(json));
+      .save(state_.steps + state_.step, text_of(json));
   last_save_ = Clock::now();
 }
 
-Position Run::begin(const Training& training, std::int64_t steps, const retort::CheckpointParts& parts) {
+void Run::save_or_stop(bool due) {
+  const bool stop = options_.world ? retort::interrupted(*options_.world) : retort::interrupted();
+  if (stop || due) save();
+  if (stop) throw retort::Interrupted("the run was interrupted");
+}
+
+Position Run::begin(const Training& training, const retort::CheckpointParts& parts) {
   const auto seed = static_cast<std::int64_t>(training.seed);
   training_ = training;
   parts_ = parts;
   epoch_start_ = Clock::now();
+  Position& at = state_;
   if (state_.network == training.network && state_.seed == seed) {
     retort::CheckpointParts shared = parts_;
     shared.world = options_.world;
-    retort::Checkpoint(checkpoints_in(options_.out), shared).load(state_.checkpoint);
+    retort::Checkpoint(checkpoints_in(options_.out), shared).load(restored_);
     epoch_start_ -=
         std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(state_.epoch_seconds));
   } else {
     state_.network = training.network;
     state_.seed = seed;
-    state_.at = {};
+    at = {};
   }
   lr_ = parts_.optimizer->lr();
-  show(training, steps, state_.at);
-  return state_.at;
+  return at;
 }
 
 void Run::step(const Position& at, double loss) {
-  ProgressObserver::step(at, loss);
-  state_.at = at;
+  static_cast<Position&>(state_) = at;
   if (metrics_ && at.step % options_.log_steps == 0)
     metrics_->write({{"event", "step"},
                      {"network", training_.network},
@@ -185,9 +169,7 @@ void Run::step(const Position& at, double loss) {
                      {"loss", loss},
                      {"lr", lr_}});
   lr_ = parts_.optimizer->lr();
-  const bool stop = interrupted();
-  if (stop || seconds_since(last_save_) >= options_.checkpoint_seconds) save();
-  if (stop) throw Interrupted();
+  save_or_stop(seconds_since(last_save_) >= options_.checkpoint_seconds);
 }
 
 void Run::epoch(const Position& at, double loss, const Mlp& model) {
@@ -201,33 +183,32 @@ void Run::epoch(const Position& at, double loss, const Mlp& model) {
                              {"step", at.step},        {"loss", loss}};
   if (training_.network == "teacher" || at.epoch % student_epochs_between_tests == 0 ||
       at.epoch == training_.recipe.epochs) {
-    const Metrics metrics = measure(logits_of(model, data_.test.inputs()), data_.test.targets());
-    line.emplace_back("test_accuracy", metrics.accuracy);
-    line.emplace_back("test_nll", metrics.nll);
+    const Metrics metrics = measure(model, data_.test);
+    line.insert(line.end(), {{"test_accuracy", metrics.accuracy}, {"test_nll", metrics.nll}});
   }
   metrics_->write(line);
-  ProgressObserver::epoch(at, loss, model);
   epoch_start_ = Clock::now();
 }
 
 std::optional<Metrics> Run::finished(const std::string& network, std::int64_t seed) const {
-  for (const Figures& figures : state_.finished)
-    if (figures.network == network && figures.seed == seed) return figures.metrics;
+  for (const Finished& finished : state_.finished)
+    if (finished.network == network && finished.seed == seed) return finished.metrics;
   return {};
 }
 
 void Run::finish(const std::string& network, std::int64_t seed, const Metrics& metrics) {
   state_.finished.push_back({network, seed, metrics});
-  state_.steps += state_.at.step;
+  state_.steps += state_.step;
   state_.network.clear();
-  state_.at = {};
+  static_cast<Position&>(state_) = {};
   parts_ = {};
   epoch_start_ = Clock::now();
-  save();
-  if (interrupted()) throw Interrupted();
+  save_or_stop(true);
 }
 
-std::string Run::path(const std::string& name) const { return (fs::path(options_.out) / name).string(); }
+std::string Run::last_file() const {
+  return path(options_.command == Command::train_teacher ? "teacher.safetensors" : "result.json");
+}
 
 double Run::seconds() const { return state_.seconds + seconds_since(start_); }
 

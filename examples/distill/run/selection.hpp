@@ -5,9 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "distill/cli/options.hpp"
-#include "distill/run/data.hpp"
-#include "distill/run/observer.hpp"
+#include "distill/run/training.hpp"
 
 namespace distill {
 
@@ -23,23 +21,20 @@ struct Grid {
 
 struct Candidate {
   Recipe recipe = {};
-  /// Means over the seeds, on the held-out images.
-  double alone_accuracy = 0, alone_nll = 0;
-  double distilled_accuracy = 0, distilled_nll = 0;
+  Metrics alone = {}, distilled = {};  ///< means over the seeds, on the held-out images
 };
 
 struct Selection {
   std::vector<Candidate> candidates = {};
-  std::size_t alone = 0,
-              distilled = 0;    ///< the best candidates: highest accuracy, or lowest nll if equal
-  double teacher_accuracy = 0;  ///< the teacher's, on the held-out images
+  Recipe alone = {}, distilled = {};  ///< the best: highest accuracy, or lowest nll if equal
+  double teacher_accuracy = 0;        ///< the teacher's, on the held-out images
 };
 
 /// Holds out some training images and trains a teacher on the others. Trains each student on images drawn
 /// from the others with its seed. Evaluates the networks on the held-out images and does not use the test
 /// set.
 /// Throws: ValueError if the training set is too small or has fewer than top_k classes.
-Selection select(const Data& data, const Options& options, const Grid& grid, ProgressObserver& progress);
+Selection select(const Data& data, const Options& options, const Grid& grid);
 
 /// A Markdown page of all candidates, with the flags for the best ones.
 std::string page_of(const Selection& selection, const Options& options, const Grid& grid, double seconds);

@@ -2,73 +2,51 @@
 
 #include <cmath>
 #include <optional>
-#include <retort/retort.hpp>
+
+#include "distill/run/run.hpp"
 
 namespace distill {
 
 namespace rt = retort;
-using rt::message;
 using rt::Tensor;
 
-Loss label_loss(const Examples& examples) {
-  const rt::CrossEntropyLoss cross_entropy;
-  return [=](const Tensor& logits, const Tensor& rows) {
-    return cross_entropy(logits, rt::index_select(examples.labels, 0, rows));
-  };
-}
+namespace {
 
-Loss distillation_loss(const Examples& examples, const rt::DistillationLossOptions& options, bool fused) {
-  const double T = options.temperature, alpha = options.alpha;
-  if (examples.sparse.indices.defined()) {
-    const rt::SparseDistillationLoss distill({.alpha = alpha});
-    return [=](const Tensor& logits, const Tensor& rows) {
-      return distill({.student = logits,
-                      .teacher = rows_of(examples.sparse, rows),
-                      .labels = rt::index_select(examples.labels, 0, rows)});
-    };
-  }
-  if (fused || options.standardize || options.divergence != rt::Divergence::forward_kl) {
-    const rt::DistillationLoss distill(options);
-    return [=](const Tensor& logits, const Tensor& rows) {
-      return distill({.student = logits,
-                      .teacher = rt::index_select(examples.teacher_logits, 0, rows),
-                      .labels = rt::index_select(examples.labels, 0, rows)});
-    };
-  }
-  const rt::KLDivLoss kl({.reduction = rt::Reduction::batchmean});
-  const rt::CrossEntropyLoss cross_entropy;
-  return [=](const Tensor& logits, const Tensor& rows) {
-    const Tensor teacher = rt::index_select(examples.teacher_logits, 0, rows);
-    const Tensor soft = kl(rt::log_softmax(logits / T, 1), rt::softmax(teacher / T, 1)) * (T * T);
-    if (alpha == 1) return soft;
-    const Tensor hard = cross_entropy(logits, rt::index_select(examples.labels, 0, rows));
-    return alpha * soft + (1 - alpha) * hard;
-  };
-}
-
-void train(Mlp& model, const Tensor& images, const Loss& loss, const Training& training, Observer& observer) {
+/// Makes a network of these sizes, trains it and returns it in evaluation mode.
+Mlp trained(const std::vector<std::int64_t>& sizes, const Examples& examples, const Loss& loss,
+            const Training& training, const Options& options, Run* run) {
   const Recipe& recipe = training.recipe;
+  rt::manual_seed(training.seed);
+  Mlp model(sizes, recipe.dropout);
   rt::AdamW optimizer(model.parameters(), {.lr = recipe.lr, .weight_decay = recipe.weight_decay});
   std::optional<rt::DataParallel> parallel;
-  rt::DataLoaderOptions batches = {.batch_size = training.batch_size, .shuffle = true, .seed = training.seed};
-  if (training.shards > 0) {
-    parallel.emplace(model, *training.world, rt::DataParallelOptions{training.shards});
+  rt::DataLoaderOptions batches = {.batch_size = options.batch_size, .shuffle = true, .seed = training.seed};
+  if (options.shards > 0) {
+    parallel.emplace(model, *options.world, rt::DataParallelOptions{options.shards});
     batches.shards = parallel->own_shards();
   }
-  // The target of an image is its row: the loss looks up the label and the teacher's answer of this row.
-  rt::DataLoader loader(rt::Dataset(images, rt::arange(images.size(0))), batches);
-  const std::int64_t steps = recipe.epochs * loader.size();
-  rt::CosineAnnealingLR schedule(optimizer, {.T_max = steps});
-
-  const auto loss_of = [&](const rt::Batch& rows) { return loss(model(rows.input), rows.target); };
+  // The target of an image is its row, at which the loss finds the label and the teacher's answer.
+  const std::int64_t rows = examples.images.size(0);
+  rt::DataLoader loader(rt::Dataset(examples.images, rt::arange(rows)), batches);
+  Examples answers = examples;
+  answers.images = {};
+  rt::CosineAnnealingLR schedule(optimizer, {.T_max = recipe.epochs * loader.size()});
+  const auto loss_of = [&](const rt::Batch& batch) {
+    return loss(model(batch.input), pick(answers, batch.target));
+  };
   const auto backward = [](const Tensor& value) {
     value.backward();
     return value.item<double>();
   };
+
   model.train();
-  Position at = observer.begin(
-      training, steps,
-      {.module = &model, .optimizer = &optimizer, .schedulers = {&schedule}, .loader = &loader});
+  Position at;
+  if (run)
+    at = run->begin(
+        training, {.module = &model, .optimizer = &optimizer, .schedulers = {&schedule}, .loader = &loader});
+  rt::Progress progress(
+      training.title(),
+      {.epochs = recipe.epochs, .steps = loader.size(), .done = at.step, .quiet = options.silent()});
   for (; at.epoch <= recipe.epochs; ++at.epoch, at.total = 0) {
     for (const rt::Batch& batch : loader) {
       optimizer.zero_grad();
@@ -77,46 +55,61 @@ void train(Mlp& model, const Tensor& images, const Loss& loss, const Training& t
       schedule.step();
       ++at.step;
       at.total += value * static_cast<double>(batch.rows.size());
-      observer.step(at, value);
+      progress.step(value);
+      if (run) run->step(at, value);
     }
-    const double mean = at.total / static_cast<double>(images.size(0));
+    const double mean = at.total / static_cast<double>(rows);
     if (!std::isfinite(mean))
       throw rt::ValueError(
-          message("training of the {} diverged in epoch {}: its loss is {}; try a lower learning rate "
-                  "than {}",
-                  training.title(), at.epoch, mean, recipe.lr));
+          rt::message("training of the {} diverged in epoch {}: its loss is {}; try a lower learning rate "
+                      "than {}",
+                      training.title(), at.epoch, mean, recipe.lr));
     model.eval();
-    observer.epoch(at, mean, model);
+    if (run) run->epoch(at, mean, model);
+    progress.epoch(mean);
     model.train();
   }
   model.eval();
+  return model;
 }
 
-Mlp train_teacher(const Examples& examples, const Data& data, const Options& options, Observer& observer) {
-  const auto seed = static_cast<std::uint64_t>(options.seed);
-  rt::manual_seed(seed);
-  Mlp teacher({data.pixels, options.teacher_width, options.teacher_width, data.classes},
-              options.teacher.dropout);
-  train(teacher, examples.images, label_loss(examples),
-        {"teacher", options.teacher, options.batch_size, seed, options.shards, options.world}, observer);
-  return teacher;
+Tensor label_loss(const Tensor& logits, const Examples& batch) {
+  return rt::cross_entropy(logits, batch.labels);
+}
+
+}  // namespace
+
+Tensor distillation_loss(const Tensor& logits, const Examples& batch,
+                         const rt::DistillationLossOptions& options, bool fused) {
+  const double T = options.temperature, alpha = options.alpha;
+  if (batch.sparse.indices.defined())
+    return rt::sparse_distillation_loss({.student = logits, .teacher = batch.sparse, .labels = batch.labels},
+                                        {.alpha = alpha});
+  if (fused || options.standardize || options.divergence != rt::Divergence::forward_kl)
+    return rt::distillation_loss({.student = logits, .teacher = batch.teacher_logits, .labels = batch.labels},
+                                 options);
+  const Tensor soft = rt::kl_div(rt::log_softmax(logits / T, 1), rt::softmax(batch.teacher_logits / T, 1),
+                                 {.reduction = rt::Reduction::batchmean}) *
+                      (T * T);
+  return alpha == 1 ? soft : alpha * soft + (1 - alpha) * label_loss(logits, batch);
+}
+
+Mlp train_teacher(const Examples& examples, const Data& data, const Options& options, Run* run) {
+  return trained({data.pixels, options.teacher_width, options.teacher_width, data.classes}, examples,
+                 label_loss, {"teacher", options.teacher, static_cast<std::uint64_t>(options.seed)}, options,
+                 run);
 }
 
 std::string name(Way way) { return way == Way::alone ? "alone" : "distilled"; }
 
 Mlp train_student(Way way, const Recipe& recipe, const Examples& examples, const Data& data,
-                  const Options& options, std::uint64_t seed, Observer& observer) {
-  rt::manual_seed(seed);
-  Mlp student({data.pixels, options.student_width, data.classes}, recipe.dropout);
-  const Loss loss = way == Way::alone ? label_loss(examples)
-                                      : distillation_loss(examples, loss_options(options), options.fused);
-  train(student, examples.images, loss,
-        {name(way), recipe, options.batch_size, seed, options.shards, options.world}, observer);
-  return student;
-}
-
-Tensor logits_of(const Mlp& model, const Tensor& images) {
-  return rt::predict(model, images, {.batch_size = 2048});
+                  const Options& options, std::uint64_t seed, Run* run) {
+  const auto distillation = [&](const Tensor& logits, const Examples& batch) {
+    return distillation_loss(logits, batch, loss_options(options), options.fused);
+  };
+  return trained({data.pixels, options.student_width, data.classes}, examples,
+                 way == Way::alone ? Loss(label_loss) : Loss(distillation), {name(way), recipe, seed},
+                 options, run);
 }
 
 }  // namespace distill

@@ -57,9 +57,9 @@ struct Experiment {
     try {
       StoppedRun run(options, data, stop);
       distill::Result result = distill::run_experiment(data, options, run);
-      run.last_file().write(distill::json_of(result));
+      distill::write_file(run.last_file(), distill::json_of(result));
       return true;
-    } catch (const distill::Interrupted&) {
+    } catch (const retort::Interrupted&) {
       return false;
     }
   }

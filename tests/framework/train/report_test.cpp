@@ -1,6 +1,9 @@
 // The page that shows results.
 #include "retort/framework/train/report.hpp"
 
+#include <zlib.h>
+
+#include <array>
 #include <boost/test/unit_test.hpp>
 #include <limits>
 
@@ -20,6 +23,18 @@ std::size_t count_of(const std::string& text, const std::string& part) {
   std::size_t count = 0;
   for (std::size_t at = 0; (at = text.find(part, at)) != std::string::npos; at += part.size()) ++count;
   return count;
+}
+
+std::string decoded_base64(const std::string& text) {
+  const std::string digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string bytes;
+  unsigned bits = 0, held = 0;
+  for (const char c : text.substr(0, text.find('='))) {
+    bits = bits << 6U | static_cast<unsigned>(digits.find(c));
+    held += 6;
+    if (held >= 8) bytes += static_cast<char>(bits >> (held -= 8) & 0xFFU);
+  }
+  return bytes;
 }
 
 Report everything() {
@@ -123,6 +138,26 @@ BOOST_AUTO_TEST_CASE(refusals) {
   BOOST_TEST(contains(thrown_text<ShapeError>([&] { page.samples({{.image = zeros({4})}}); }), "(H, W)"));
   BOOST_TEST(
       contains(thrown_text<IoError>([&] { page.write("/nowhere/at/all.html"); }), "/nowhere/at/all.html"));
+}
+
+BOOST_AUTO_TEST_CASE(an_image_is_a_png) {
+  const std::vector<float> pixels = {0, 1, 0.2F, 2, -1, 0.6F};
+  const std::string address = Report::png_address(pixels, 3);
+  const std::string start = "data:image/png;base64,";
+  BOOST_REQUIRE(address.find(start) == 0U);
+  const std::string png = decoded_base64(address.substr(start.size()));
+  BOOST_TEST(png.substr(0, 8) == "\x89PNG\r\n\x1A\n");
+  const std::string header("\0\0\0\x0DIHDR\0\0\0\x03\0\0\0\x02\x08\0\0\0\0", 21);
+  BOOST_TEST((png.substr(8, 21) == header));
+  const std::size_t data = png.find("IDAT");
+  BOOST_REQUIRE(data != std::string::npos);
+  std::array<unsigned char, 64> rows{};
+  uLongf size = rows.size();
+  BOOST_REQUIRE(uncompress(rows.data(), &size, reinterpret_cast<const Bytef*>(png.data() + data + 4),
+                           static_cast<uLong>(png.size() - data - 4)) == Z_OK);
+  const std::vector<int> expected = {0, 0, 255, 51, 0, 255, 0, 153};  // each row begins with its filter
+  BOOST_TEST(std::vector<int>(rows.begin(), rows.begin() + static_cast<std::ptrdiff_t>(size)) == expected,
+             boost::test_tools::per_element());
 }
 
 BOOST_AUTO_TEST_SUITE_END()

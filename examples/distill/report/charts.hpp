@@ -1,8 +1,6 @@
 // The networks and the charts of a report.
 #pragma once
 
-#include <retort/framework/core/tensor.hpp>
-#include <retort/framework/train/report.hpp>
 #include <span>
 #include <string>
 #include <vector>
@@ -31,10 +29,5 @@ struct Chart {
 /// lines of the students are means over the seeds; the bands extend from minimum to maximum. Metrics that
 /// the run did not measure are omitted.
 std::vector<Chart> learning_charts(const RunRecord& run);
-
-/// The temperatures of the soft targets in the report: 1, 2, 4, 8, and the run's own.
-std::vector<double> shown_temperatures(const RunRecord& run);
-/// The colour of temperature k of n, from purple (k = 0) to ochre.
-std::string temperature_color(std::size_t k, std::size_t n);
 
 }  // namespace distill
