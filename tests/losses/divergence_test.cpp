@@ -173,10 +173,10 @@ BOOST_AUTO_TEST_CASE(standardized_short_rows) {
                                       .mask = mask};
       const Tensor loss = distillation_loss(inputs, {.temperature = temperature,
                                                      .alpha = 0.7,
+                                                     .reduction = Reduction::none,
                                                      .detach_teacher = false,
                                                      .divergence = divergence,
-                                                     .standardize = true,
-                                                     .reduction = Reduction::none});
+                                                     .standardize = true});
       const Tensors fast = grad({sum(loss)}, {inputs.student, inputs.teacher}, {.retain_graph = true}),
                     slow = grad({sum(loss)}, {inputs.student, inputs.teacher}, {.create_graph = true});
       BOOST_TEST_CONTEXT(name(divergence) << ", T " << temperature) {
