@@ -24,7 +24,9 @@ struct Column {
   int digits;
 
   std::string shown(double number) const { return fixed(scale * number, digits); }
-  std::string with_sign(double number) const { return (std::signbit(number) ? "" : "+") + shown(number); }
+  std::string with_sign(double number) const {
+    return message("{}{}", std::signbit(number) ? "" : "+", shown(number));
+  }
 };
 constexpr std::array<Column, 3> columns = {
     Column{"accuracy", "accuracy, %", &Metrics::accuracy, true, 100, 2},
