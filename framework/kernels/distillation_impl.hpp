@@ -400,8 +400,8 @@ std::array<double, 2> differences(const T* s, const T* t, T* w, Index n) {
   return {squares, static_cast<double>(present)};
 }
 
-/// Computes rows of at most short_row classes: the registers of rows `begin` to `end`. Explicitly instantiated
-/// for float and double.
+/// Computes rows of at most short_row classes: the registers of rows `begin` to `end`. Explicitly
+/// instantiated for float and double.
 template <class T>
 void short_distillation_rows(const Setting<T>& setting, Index begin, Index end);
 
