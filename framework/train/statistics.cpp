@@ -1,3 +1,5 @@
+// Boost's exceptions with attached information would be exported by the shared library.
+#define BOOST_EXCEPTION_DISABLE
 #include "retort/framework/train/statistics.hpp"
 
 #include <array>
@@ -11,15 +13,9 @@
 namespace retort {
 namespace {
 
-/// The 97.5 % quantile of Student's t-distribution. No argument causes an error, so that the library needs no
-/// exceptions of Boost, which it would export.
+/// The 97.5 % quantile of Student's t-distribution.
 double t_quantile(std::int64_t freedom) {
-  using namespace boost::math::policies;
-  using Policy =
-      policy<domain_error<errno_on_error>, pole_error<errno_on_error>, overflow_error<errno_on_error>,
-             evaluation_error<errno_on_error>, rounding_error<errno_on_error>>;
-  return boost::math::quantile(
-      boost::math::students_t_distribution<double, Policy>(static_cast<double>(freedom)), 0.975);
+  return boost::math::quantile(boost::math::students_t(static_cast<double>(freedom)), 0.975);
 }
 
 }  // namespace
