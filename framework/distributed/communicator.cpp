@@ -155,7 +155,9 @@ void Communicator::check_same(Call call, const Tensor& tensor) const {
   transport_->all_gather(&own, all.data(), sizeof own);
   const auto name = [](std::int64_t of) {
     constexpr std::array names{"barrier", "broadcast", "all_reduce", "all_gather", "the destructor"};
-    return names[static_cast<std::size_t>(of)];
+    // Another value is of a rank that is in a DataParallel or a Training.
+    return static_cast<std::uint64_t>(of) < names.size() ? names[static_cast<std::size_t>(of)]
+                                                         : "something else";
   };
   const char* const operation = name(own[0]);
   for (std::size_t r = 1; r < all.size(); ++r) {

@@ -73,8 +73,9 @@ std::string settings_text(const JsonFields& settings) {
   return settings.empty() ? "{}\n" : text + "\n}\n";
 }
 
-/// Describes the first setting that differs between two texts.
-std::string difference(const std::string& was, const std::string& is) {
+/// Describes the first setting that differs between the texts of two places.
+std::string difference(const std::string& was, const std::string& is, const std::string& place = "there",
+                       const std::string& here = "now") {
   const Json there = Json::parse(was, nullptr, false), now = Json::parse(is);
   if (!there.is_object()) return "its settings.json is not a JSON object";
   const auto value = [](const Json& settings, const std::string& key) {
@@ -83,8 +84,23 @@ std::string difference(const std::string& was, const std::string& is) {
   for (const Json& settings : {now, there})
     for (const auto& [key, unused] : settings.items())
       if (value(there, key) != value(now, key))
-        return message("\"{}\" is {} there, {} now", key, value(there, key), value(now, key));
+        return message("\"{}\" is {} {}, {} {}", key, value(there, key), place, value(now, key), here);
   return "their order or form differs";
+}
+
+/// Throws on every rank if a rank has other settings than rank 0.
+void require_same_settings(detail::Transport& transport, const std::string& own) {
+  const std::string first = detail::broadcast_text(transport, own, 0);
+  const char differs = own != first;
+  std::vector<char> all(static_cast<std::size_t>(transport.size()));
+  transport.all_gather(&differs, all.data(), 1);
+  const auto rank = static_cast<int>(std::ranges::find(all, char{1}) - all.begin());
+  if (rank == transport.size()) return;
+  const std::string text =
+      differs ? message("RunFolder: the ranks have different settings ({}); give all of them the same",
+                        difference(first, own, "on rank 0", message("on rank {}", transport.rank())))
+              : std::string();
+  throw ValueError(detail::broadcast_text(transport, text, rank));
 }
 
 }  // namespace
@@ -98,6 +114,8 @@ RunFolder RunFolder::without_settings(std::string path, const Communicator* worl
 
 RunFolder::RunFolder(const JsonFields* settings, std::string path, const Communicator* world)
     : path_(std::move(path)), world_(world) {
+  if (settings && transport_of(world_))
+    require_same_settings(*transport_of(world_), settings_text(*settings));
   detail::on_first_rank(transport_of(world_), [&] { open(settings); });
 }
 

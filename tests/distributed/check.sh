@@ -120,6 +120,8 @@ case $case in
     fails_with "another run is writing to" 2 training one 4
     kill $!
     fails_with "rank 1 has the loss" 2 training other 0 -1 0 loss
+    fails_with "different settings (\"shards\" is 4 on rank 0, 5 on rank 1)" 2 training third 4 -1 0 settings
+    [ ! -e third ] || fail "a folder was made for ranks with different settings"
     ;;
   failures)
     fails_with "distributed_tests: this shard cannot be computed" 2 exception

@@ -161,7 +161,8 @@ int training(rt::Communicator& world, const std::string& folder, std::int64_t sh
              std::int64_t at = 0, const std::string& wrong = {}) {
   const bool mistaken = world.rank() == world.size() - 1;
   Task task = task_of("mlp");
-  const rt::RunFolder run(world.rank() == 0 ? folder : "/proc/no folder", {{"shards", shards}}, &world);
+  const std::int64_t stated = mistaken && wrong == "settings" ? shards + 1 : shards;
+  const rt::RunFolder run(world.rank() == 0 ? folder : "/proc/no folder", {{"shards", stated}}, &world);
   rt::AdamW optimizer(task.model->parameters(), {.lr = 3e-3});
   rt::StepLR schedule(optimizer, {.step_size = 10, .gamma = 0.5});
   rt::ExponentialMovingAverage average(*task.model, {.decay = 0.9});
