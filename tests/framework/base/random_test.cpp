@@ -71,7 +71,7 @@ BOOST_AUTO_TEST_CASE(randint_draws_each_integer_of_the_range_equally) {
   for (const std::int64_t value : wide.values<std::int64_t>()) {
     const std::uint64_t place = static_cast<std::uint64_t>(value) - static_cast<std::uint64_t>(least);
     const Words block = philox({static_cast<std::uint32_t>(below.advance(1)), 0, 0, 0}, {7, 0});
-    BOOST_TEST(place >> 32 == block[0]);
+    BOOST_TEST((place >> 32) == block[0]);
   }
   BOOST_TEST(
       (randint(least, most, {3}, DType::int64, same).values<std::int64_t>() == wide.values<std::int64_t>()));
