@@ -17,7 +17,8 @@ for model in "${models[@]}"; do "$program" train "$model" $steps >"expected-$mod
 
 checkpoint() { readlink "$1/last.safetensors" 2>/dev/null; }
 finish() {  # finish MODEL FOLDER: compares the output of the last job
-  if ! diff "expected-$1" got; then
+  # A job that was killed after its last step has no gradients when it is resumed.
+  if ! diff <(sed 's/, gradients .*//' "expected-$1") <(sed 's/, gradients .*//' got); then
     echo "FAILED: $1 ends otherwise after $kills kills"
     exit 1
   fi
