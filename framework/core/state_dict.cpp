@@ -60,7 +60,7 @@ bool StateDict::contains(std::string_view name) const { return holds(place_of(na
 Tensor& StateDict::at(std::string_view name) {
   const auto found = find(name);
   if (found == end())
-    throw IndexError(message("state dict: there is no entry named '{}' among its {}", name,
+    throw IndexError(message("state dict: no entry is named '{}'; the dictionary has {}", name,
                              detail::counted(size(), "entry")));
   return found->second;
 }

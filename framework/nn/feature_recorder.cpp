@@ -19,9 +19,8 @@ FeatureRecorder::FeatureRecorder(const Module& module, const std::vector<std::st
         std::string inside;
         for (const detail::Member& member : found->members())
           if (member.child) inside += message("{}'{}'", inside.empty() ? "" : ", ", member.name);
-        throw ValueError(message(
-            "FeatureRecorder: there is no module named '{}'; '{}' was not found; the modules there are: {}",
-            name, rest, inside.empty() ? "none" : inside));
+        throw ValueError(message("FeatureRecorder: no module is named '{}'; the parent of '{}' has {}", name,
+                                 rest, inside.empty() ? "no modules" : inside));
       }
       found = next;
       rest = std::move(below);
