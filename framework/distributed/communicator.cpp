@@ -15,11 +15,13 @@
 #include "retort/framework/base/counted.hpp"
 #include "retort/framework/base/threads.hpp"
 #include "retort/framework/core/factories.hpp"
+#include "retort/framework/data/row_source.hpp"
 #include "retort/framework/distributed/transport_impl.hpp"
 
 namespace retort {
 namespace {
 
+using Call = detail::Announcement::Call;
 using detail::Transport;
 
 std::atomic<bool> exists{false};
@@ -96,6 +98,29 @@ void combine(const T* left, const T* right, T* out, std::int64_t n, ReduceOp op)
   });
 }
 
+/// Waits for all ranks. Throws on each of them unless all make this call with the same kind of tensor.
+void check_same(Transport& transport, Call call, const Tensor& tensor) {
+  std::uint64_t extents = 0;
+  for (const std::int64_t extent : tensor.shape())
+    extents = detail::mix(extents, static_cast<std::uint64_t>(extent));
+  const auto all = transport.announce(
+      {call,
+       {static_cast<std::uint64_t>(tensor.dtype()), static_cast<std::uint64_t>(tensor.dim()), extents}});
+  const auto other = std::ranges::find_if(all, [&](const auto& each) { return each != all[0]; });
+  if (other == all.end()) return;
+  const bool types = other->details[0] != all[0].details[0];
+  const std::string text = message(
+      "Communicator::{}: the tensor of rank {} has another {} than that of rank 0; this rank {} has {} of "
+      "shape {}",
+      call == Call::broadcast    ? "broadcast"
+      : call == Call::all_reduce ? "all_reduce"
+                                 : "all_gather",
+      other - all.begin(), types ? "element type" : "shape", transport.rank(), tensor.dtype(),
+      tensor.shape());
+  if (types) throw TypeError(text);
+  throw ShapeError(text);
+}
+
 }  // namespace
 
 Communicator::Communicator(int argc, char** argv) : exceptions_(std::uncaught_exceptions()) {
@@ -129,7 +154,7 @@ Communicator::~Communicator() {
     abort_soon(transport_);
   } else {
     try {
-      if (size_ > 1) check_same(Call::destructor, {});
+      if (size_ > 1) transport_->announce({Call::destructor});
     } catch (const std::exception& error) {
       detail::write_quietly(STDERR_FILENO,
                             message("retort: rank {} of {}: {}\n", rank_, size_, error.what()));
@@ -140,45 +165,8 @@ Communicator::~Communicator() {
   }
 }
 
-void Communicator::check_same(Call call, const Tensor& tensor) const {
-  // The call, element type, number of dimensions, and as many extents as fit.
-  using Signature = std::array<std::int64_t, 11>;
-  Signature own{static_cast<std::int64_t>(call)};
-  if (tensor.defined()) {
-    own[1] = 1 + static_cast<std::int64_t>(tensor.dtype());
-    own[2] = tensor.dim();
-    for (std::int64_t d = 0; d < tensor.dim(); ++d)
-      own[static_cast<std::size_t>(3 + d % 8)] =
-          own[static_cast<std::size_t>(3 + d % 8)] * 31 + tensor.size(d);
-  }
-  std::vector<Signature> all(static_cast<std::size_t>(size_));
-  transport_->all_gather(&own, all.data(), sizeof own);
-  const auto name = [](std::int64_t of) {
-    constexpr std::array names{"barrier", "broadcast", "all_reduce", "all_gather", "the destructor"};
-    // Another value is of a rank that is in a DataParallel or a Training.
-    return static_cast<std::uint64_t>(of) < names.size() ? names[static_cast<std::size_t>(of)]
-                                                         : "something else";
-  };
-  const char* const operation = name(own[0]);
-  for (std::size_t r = 1; r < all.size(); ++r) {
-    if (all[r] == all[0]) continue;
-    if (all[r][0] != all[0][0])
-      throw Error(message(
-          "Communicator: rank {} calls {}, but rank 0 calls {}; all ranks must make the same calls in "
-          "the same order",
-          r, name(all[r][0]), name(all[0][0])));
-    const bool types = all[r][1] != all[0][1];
-    const std::string text = message(
-        "Communicator::{}: the tensor of rank {} has another {} than that of rank 0; this rank {} has {} of "
-        "shape {}",
-        operation, r, types ? "element type" : "shape", rank_, tensor.dtype(), tensor.shape());
-    if (types) throw TypeError(text);
-    throw ShapeError(text);
-  }
-}
-
 void Communicator::barrier() const {
-  if (size_ > 1) check_same(Call::barrier, {});  // waits for all ranks
+  if (size_ > 1) transport_->announce({Call::barrier});  // waits for all ranks
 }
 
 Tensor Communicator::broadcast(const Tensor& tensor, int root) const {
@@ -186,7 +174,7 @@ Tensor Communicator::broadcast(const Tensor& tensor, int root) const {
     throw ValueError(
         message("Communicator::broadcast: rank {} does not exist; the ranks are 0 to {}", root, size_ - 1));
   if (size_ == 1) return tensor;
-  check_same(Call::broadcast, tensor);
+  check_same(*transport_, Call::broadcast, tensor);
   visit_dtype(tensor.dtype(), [&](auto zero) {
     const auto values = tensor.mutable_data<decltype(zero)>();
     transport_->broadcast(values.data(), values.size_bytes(), root);
@@ -196,7 +184,7 @@ Tensor Communicator::broadcast(const Tensor& tensor, int root) const {
 
 Tensor Communicator::all_reduce(const Tensor& tensor, ReduceOp op) const {
   if (size_ == 1) return tensor;
-  check_same(Call::all_reduce, tensor);
+  check_same(*transport_, Call::all_reduce, tensor);
   visit_dtype(tensor.dtype(), [&]<class T>(T) {
     const std::span<T> own = tensor.mutable_data<T>();
     const Tensor other = empty(tensor.shape(), tensor.dtype());
@@ -216,7 +204,7 @@ Tensor Communicator::all_reduce(const Tensor& tensor, ReduceOp op) const {
 }
 
 Tensor Communicator::all_gather(const Tensor& tensor) const {
-  if (size_ > 1) check_same(Call::all_gather, tensor);
+  if (size_ > 1) check_same(*transport_, Call::all_gather, tensor);
   std::vector<std::int64_t> extents{size_};
   extents.insert(extents.end(), tensor.shape().begin(), tensor.shape().end());
   const Tensor all = empty(Shape(extents), tensor.dtype());

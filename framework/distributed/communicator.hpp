@@ -22,8 +22,9 @@ enum class ReduceOp { sum, min, max };
 ///       rt::Communicator world(argc, argv);
 ///
 /// All ranks must make the calls that exchange data in the same order, with tensors of the same shape and
-/// element type; a difference is an error on every rank. This includes the destructor, so that a rank that
-/// returns early ends the job with a message. A Communicator must be used by one thread at a time.
+/// element type; a difference is an error on every rank. These calls include the steps of a DataParallel or
+/// a Training, and the destructor, so that a rank that returns early ends the job with a message. A
+/// Communicator must be used by one thread at a time.
 ///
 /// A failure on one rank ends the job. If an exception leaves main or another thread, its text is printed
 /// with the rank, and all ranks are ended. If an exception destroys the Communicator and main catches it,
@@ -65,10 +66,6 @@ class Communicator {
   detail::Transport* transport() const noexcept { return transport_; }
 
  private:
-  enum class Call : std::int8_t { barrier, broadcast, all_reduce, all_gather, destructor };
-  /// Waits for all ranks; throws on each of them unless all make this call with the same kind of tensor.
-  void check_same(Call call, const Tensor& tensor) const;
-
   int rank_ = 0;
   int size_ = 1;
   int exceptions_ = 0;                      // number of exceptions in flight at construction

@@ -25,6 +25,7 @@
 namespace retort {
 namespace {
 
+using detail::Announcement;
 using detail::ShardRange;
 
 // True of a batch whose loader has prepared this process's shards alone.
@@ -95,10 +96,6 @@ struct DataParallel::State {
 };
 
 namespace {
-// The values on which the ranks must agree before a step.
-struct Question {
-  std::uint64_t batch, generator, layout;
-};
 // The report of a rank after its own shards, followed by its losses.
 struct Answer {
   std::int64_t failed = 0;
@@ -174,10 +171,26 @@ class DataParallel::Step {
     }
   }
 
+  // A hash of one cache line of each parameter, at a position that changes with the step. It is cheap, and
+  // ranks that make other updates differ almost everywhere.
+  std::uint64_t sample_parameters() const {
+    constexpr std::size_t line = 64;
+    std::uint64_t hash = 0;
+    for (const Tensor& parameter : state_.parameters) {
+      const auto& array = detail::Access::array(parameter);
+      const std::size_t size = array.byte_size(), lines = (size + line - 1) / line;
+      if (lines == 0) continue;
+      const std::size_t begin = static_cast<std::size_t>(statistics_.steps) * 7919 % lines * line;
+      hash = detail::hash_bytes(static_cast<const std::byte*>(array.read()) + begin,
+                                std::min(line, size - begin), hash);
+    }
+    return hash;
+  }
+
   // Compares the preconditions of the step while the first shards are computed.
   void ask() {
     transport_->clear();
-    question_ = {detail::hash_batch(batch_), key_, layout_};
+    question_ = {Announcement::Call::step, {detail::hash_batch(batch_), key_, layout_, sample_parameters()}};
     questions_.resize(static_cast<std::size_t>(transport_->size()));
     asked_ = transport_->start_all_gather(&question_, questions_.data(), sizeof question_);
   }
@@ -185,22 +198,30 @@ class DataParallel::Step {
   // Every rank sees the same questions, so all or none throw.
   void require_agreement() {
     while (!transport_->done(asked_)) transport_->progress(true);
+    disagreement_ = detail::call_difference(questions_);
+    if (!disagreement_.empty()) throw Error(disagreement_);
     for (std::size_t rank = 1; rank < questions_.size(); ++rank) {
-      const Question &own = questions_[rank], &first = questions_[0];
-      if (own.batch != first.batch)
+      // The details are hashes of the batch, the generator, the layout and a sample of the parameters.
+      const auto &own = questions_[rank].details, &first = questions_[0].details;
+      if (own[0] != first[0])
         disagreement_ = message(
             "DataParallel::backward: rank {} has another batch than rank 0; every rank must load the "
             "same batches in the same order, so give loaders the same seed",
             rank);
-      else if (own.generator != first.generator)
+      else if (own[1] != first[1])
         disagreement_ = message(
             "DataParallel::backward: the random numbers of rank {} and rank 0 differ; call "
             "manual_seed with the same seed on every rank, and draw equally often",
             rank);
-      else if (own.layout != first.layout)
+      else if (own[2] != first[2])
         disagreement_ = message(
             "DataParallel::backward: rank {} has other parameters that require a gradient, or other "
             "element types, than rank 0",
+            rank);
+      else if (own[3] != first[3])
+        disagreement_ = message(
+            "DataParallel::backward: the parameters of rank {} and rank 0 differ; every rank must make the "
+            "same updates, with the same optimiser and learning rate",
             rank);
       if (!disagreement_.empty()) throw ValueError(disagreement_);
     }
@@ -423,8 +444,8 @@ class DataParallel::Step {
   std::uint64_t layout_ = 0;
   std::vector<Node> nodes_;  // complete nodes from left to right, with no adjacent siblings
 
-  Question question_{};
-  std::vector<Question> questions_;
+  Announcement question_;
+  std::vector<Announcement> questions_;
   detail::Transport::Request asked_ = 0;
   std::string disagreement_;
   bool started_ = false;

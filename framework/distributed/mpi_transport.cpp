@@ -51,22 +51,6 @@ class MpiTransport : public Transport {
   int rank() const override { return rank_; }
   int size() const override { return size_; }
 
-  void broadcast(void* bytes, std::size_t count, int root) override {
-    in_parts(count, [&](std::size_t begin, int part) {
-      check(MPI_Bcast(static_cast<char*>(bytes) + begin, part, MPI_BYTE, root, world_), "MPI_Bcast");
-    });
-  }
-  void all_gather(const void* own, void* all, std::size_t count) override {
-    if (count <= largest_message) {
-      const int n = static_cast<int>(count);
-      check(MPI_Allgather(own, n, MPI_BYTE, all, n, MPI_BYTE, world_), "MPI_Allgather");
-      return;
-    }
-    char* const gathered = static_cast<char*>(all);
-    std::copy_n(static_cast<const char*>(own), count, gathered + count * static_cast<std::size_t>(rank_));
-    for (int root = 0; root < size_; ++root)
-      broadcast(gathered + count * static_cast<std::size_t>(root), count, root);
-  }
   void send(const void* bytes, std::size_t count, int to) override {
     in_parts(count, [&](std::size_t begin, int part) {
       check(MPI_Send(static_cast<const char*>(bytes) + begin, part, MPI_BYTE, to, blocking_tag, world_),
@@ -121,6 +105,29 @@ class MpiTransport : public Transport {
 
  private:
   static constexpr int blocking_tag = 32767;  // the largest tag that every MPI supports
+
+  void do_announce(const Announcement& own, Announcement* all) override {
+    MPI_Request request = MPI_REQUEST_NULL;
+    constexpr int n = sizeof own;
+    check(MPI_Iallgather(&own, n, MPI_BYTE, all, n, MPI_BYTE, world_, &request), "MPI_Iallgather");
+    check(MPI_Wait(&request, MPI_STATUS_IGNORE), "MPI_Wait");
+  }
+  void do_broadcast(void* bytes, std::size_t count, int root) override {
+    in_parts(count, [&](std::size_t begin, int part) {
+      check(MPI_Bcast(static_cast<char*>(bytes) + begin, part, MPI_BYTE, root, world_), "MPI_Bcast");
+    });
+  }
+  void do_all_gather(const void* own, void* all, std::size_t count) override {
+    if (count <= largest_message) {
+      const int n = static_cast<int>(count);
+      check(MPI_Allgather(own, n, MPI_BYTE, all, n, MPI_BYTE, world_), "MPI_Allgather");
+      return;
+    }
+    char* const gathered = static_cast<char*>(all);
+    std::copy_n(static_cast<const char*>(own), count, gathered + count * static_cast<std::size_t>(rank_));
+    for (int root = 0; root < size_; ++root)
+      do_broadcast(gathered + count * static_cast<std::size_t>(root), count, root);
+  }
 
   void check(int code, const char* call) const {
     if (code == MPI_SUCCESS) return;

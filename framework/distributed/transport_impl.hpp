@@ -1,11 +1,36 @@
 // Exchange of bytes between processes: the interface between Communicator and MPI. Internal.
 #pragma once
 
+#include <array>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
-#include <string_view>
+#include <span>
+#include <string>
+#include <vector>
 
 namespace retort::detail {
+
+/// What a rank tells the others before a collective call, so that ranks which make different calls get an
+/// error and do not wait forever.
+struct Announcement {
+  enum class Call : std::uint64_t {
+    barrier,
+    broadcast,
+    all_reduce,
+    all_gather,
+    destructor,
+    step,     // of a DataParallel
+    internal  // of DataParallel's constructor, a Training, a RunFolder, a Checkpoint or interrupted()
+  };
+  Call call = Call::internal;
+  std::array<std::uint64_t, 4> details = {};  // which depend on the call
+
+  bool operator==(const Announcement&) const = default;
+};
+
+/// A message that names the first rank whose call differs from that of rank 0; empty if none does.
+std::string call_difference(std::span<const Announcement> all);
 
 /// The processes of one job. A request is the number of a started exchange; it is valid until clear(). All
 /// calls throw Error, naming the rank and the failed MPI call, if MPI reports an error.
@@ -17,10 +42,12 @@ class Transport {
   virtual int rank() const = 0;
   virtual int size() const = 0;
 
-  // Blocking calls of all processes.
-  virtual void broadcast(void* bytes, std::size_t count, int root) = 0;
+  // Blocking calls of all processes. They throw Error on every rank if a rank makes another call.
+  /// Returns the announcements of all ranks, in rank order.
+  std::vector<Announcement> announce(const Announcement& own);
+  void broadcast(void* bytes, std::size_t count, int root);
   /// `all` receives `count` bytes from each rank, in rank order.
-  virtual void all_gather(const void* own, void* all, std::size_t count) = 0;
+  void all_gather(const void* own, void* all, std::size_t count);
   // Blocking calls of two processes.
   virtual void send(const void* bytes, std::size_t count, int to) = 0;
   virtual void receive(void* bytes, std::size_t count, int from) = 0;
@@ -41,6 +68,12 @@ class Transport {
   virtual void finalize() noexcept = 0;
   /// Ends the processes of all ranks immediately.
   virtual void abort() noexcept = 0;
+
+ private:
+  /// Matches start_all_gather of one Announcement on other ranks.
+  virtual void do_announce(const Announcement& own, Announcement* all) = 0;
+  virtual void do_broadcast(void* bytes, std::size_t count, int root) = 0;
+  virtual void do_all_gather(const void* own, void* all, std::size_t count) = 0;
 };
 
 /// True if the library was built with MPI.

@@ -120,6 +120,14 @@ case $case in
     fails_with "another run is writing to" 2 training one 4
     kill $!
     fails_with "rank 1 has the loss" 2 training other 0 -1 0 loss
+    for shards in 0 4; do  # each mistake is found also where the process that makes it computes all
+      rm -rf other
+      fails_with "rank 1 calls the destructor, but rank 0" 2 training other $shards -1 0 early
+      rm -rf other
+      fails_with "all ranks must make the same calls in the same order" 2 training other $shards -1 0 epochs
+    done
+    rm -rf other
+    fails_with "the parameters of rank 1 and rank 0 differ" 2 training other 4 -1 0 rate
     fails_with "different settings (\"shards\" is 4 on rank 0, 5 on rank 1)" 2 training third 4 -1 0 settings
     [ ! -e third ] || fail "a folder was made for ranks with different settings"
     ;;
@@ -141,6 +149,10 @@ case $case in
     fails_with "rank 1 calls broadcast, but rank 0 calls all_reduce" 2 calls
     fails_with "rank 2 calls all_gather, but rank 0 calls barrier" 3 barrier
     fails_with "rank 1 calls the destructor, but rank 0 calls barrier" 2 return
+    fails_with "rank 1 calls the destructor, but rank 0 calls DataParallel::backward" 2 early
+    fails_with "rank 2 calls all_gather, but rank 0 calls DataParallel::backward" 3 step
+    fails_with "rank 1 is in a Training, RunFolder, Checkpoint, interrupted() or DataParallel's" 2 new
+    fails_with "the parameters of rank 1 and rank 0 differ" 2 updates
     mpi 3 kept || fail "an error that every rank caught"
     cp "$program" other_build && echo >>other_build
     timeout 60 "$mpiexec" $oversubscribe -n 1 "$program" kept : -n 1 ./other_build kept >got 2>&1 &&

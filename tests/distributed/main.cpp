@@ -163,7 +163,7 @@ int training(rt::Communicator& world, const std::string& folder, std::int64_t sh
   Task task = task_of("mlp");
   const std::int64_t stated = mistaken && wrong == "settings" ? shards + 1 : shards;
   const rt::RunFolder run(world.rank() == 0 ? folder : "/proc/no folder", {{"shards", stated}}, &world);
-  rt::AdamW optimizer(task.model->parameters(), {.lr = 3e-3});
+  rt::AdamW optimizer(task.model->parameters(), {.lr = mistaken && wrong == "rate" ? 2e-3 : 3e-3});
   rt::StepLR schedule(optimizer, {.step_size = 10, .gamma = 0.5});
   rt::ExponentialMovingAverage average(*task.model, {.decay = 0.9});
   rt::DataLoader loader(task.data, {.batch_size = 24, .shuffle = true, .seed = 2});
@@ -173,7 +173,7 @@ int training(rt::Communicator& world, const std::string& folder, std::int64_t sh
                          .schedulers = {&schedule},
                          .loader = &loader,
                          .average = &average},
-                        {.epochs = 7,
+                        {.epochs = mistaken && wrong == "epochs" ? 3 : 7,
                          .log_every = 2,
                          .checkpoint_every = 0,
                          .clip_grad_norm = 1,
@@ -186,6 +186,7 @@ int training(rt::Communicator& world, const std::string& folder, std::int64_t sh
       for (const rt::Batch& batch : loader) {
         if (world.rank() == signalled && training.steps() == at)
           std::raise(folder.ends_with("interrupt") ? SIGTERM : SIGKILL);
+        if (mistaken && wrong == "early" && training.steps() == 3) return 0;
         training.learn(batch, [&](const rt::Batch& part) {
           return task.loss(part) * (wrong == "loss" && mistaken ? 2.0 : 1.0);
         });
@@ -264,6 +265,13 @@ void fail(rt::Communicator& world, const std::string& how) {
     for (const rt::Tensor& parameter : model.parameters())
       require(!parameter.grad().defined(), "a gradient is there");
   }
+  parallel.backward(batch, loss);
+  if (how == "early" && wrong) return;
+  if (how == "step" && wrong) world.all_gather(rt::ones({3}));
+  if (how == "new" && wrong) rt::DataParallel second(model, world);
+  if (how == "updates")
+    for (const rt::Tensor& parameter : model.parameters())
+      parameter.mutable_data<float>()[0] -= wrong ? 0.1F : 0.2F;
   parallel.backward(batch, loss);
   world.barrier();
 }

@@ -40,13 +40,12 @@ Tensor composed(const DistillationInputs& in, const DistillationLossOptions& opt
 void check_close(const Tensor& got, const Tensor& want, double tolerance, const std::string& what,
                  double scale = 1e-3) {
   BOOST_REQUIRE(got.shape() == want.shape());
+  const auto a = got.values<double>(), b = want.values<double>();  // copies of all elements
   double largest = 0;
-  for (const double value : want.values<double>()) largest = std::max(largest, std::abs(value));
-  for (std::int64_t i = 0; i < got.size(); ++i) {
-    const double a = got.values<double>()[static_cast<std::size_t>(i)];
-    const double b = want.values<double>()[static_cast<std::size_t>(i)];
-    if (std::abs(a - b) <= tolerance * (largest + scale)) continue;
-    BOOST_ERROR(what << ": element " << i << " is " << a << " instead of " << b);
+  for (const double value : b) largest = std::max(largest, std::abs(value));
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    if (std::abs(a[i] - b[i]) <= tolerance * (largest + scale)) continue;
+    BOOST_ERROR(what << ": element " << i << " is " << a[i] << " instead of " << b[i]);
     return;
   }
 }
