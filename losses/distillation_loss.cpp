@@ -56,13 +56,18 @@ void check_logits(const DistillationInputs& inputs, const DistillationLossOption
 constexpr double infinite = std::numeric_limits<double>::infinity();
 
 // The logits as used with .standardize; a class that is -inf is excluded.
-Tensor standardized(const Tensor& x) {
-  const Tensor present = not_equal(x, -infinite), count = sum(present, -1, true).to(x.dtype());
+Tensor standardized(const Tensor& logits) {
+  const Tensor present = not_equal(logits, -infinite), count = sum(present, -1, true).to(logits.dtype());
+  // A row whose squares could overflow is computed in other units.
+  const bool single = logits.dtype() == DType::float32;
+  const Tensor large = sum(mul(present, greater(abs(logits.detach()), single ? 1e15 : 1e150)), -1, true);
+  const Tensor unit = where(greater(large, 0), zeros_like(count) + (single ? 0x1p-100 : 0x1p-700), 1);
+  const Tensor x = logits * unit;
   const Tensor centred = where(present, x - sum(where(present, x, 0), -1, true) / count, 0);
   const Tensor squares = sum(centred * centred, -1, true), constant = equal(squares, 0);
   const Tensor degrees = where(constant, 1, count - 1);
   const Tensor deviation = where(constant, 0, sqrt(where(constant, 1, squares) / degrees));
-  return where(present, centred / (deviation + 1e-7), x);
+  return where(present, centred / (deviation + unit * 1e-7), x);
 }
 
 // KL divergence per row of distributions given as log-probabilities; a class of probability 0 contributes 0.

@@ -47,11 +47,12 @@ struct DistillationInputs {
 /// Shapes: student and teacher [..., C], labels, mask and weight [...]; the result is () or, with reduction
 /// none, [...].
 /// Edge cases: batchmean divides by the sum of the weights of the included rows; if it is 0, the loss and all
-/// gradients are 0. A row excluded by the mask may contain anything; its loss and gradients are exactly 0. A
-/// class that is -inf in both logits is excluded, also from the mean of logit_mse and the statistics of
-/// standardize; a class that is -inf in one of them has probability 0 there. NaN, or +inf in an included row,
-/// gives NaN. weight has no gradient. Gradients are 0 where the derivative is discontinuous (p = q in
-/// total_variation).
+/// gradients are 0. Weights may be negative. A row excluded by the mask may contain anything; its loss and
+/// gradients are exactly 0. A class that is -inf in both logits is excluded, also from the mean of logit_mse
+/// and the statistics of standardize; a class that is -inf in one of them has probability 0 there. NaN, or
+/// +inf in an included row, gives NaN. weight has no gradient. Gradients are 0 where the derivative is
+/// discontinuous (p = q in total_variation). With standardize, gradients grow as std falls: those of a row of
+/// equal logits are multiplied by 1e7.
 /// Throws: ValueError if T <= 0, alpha is outside [0, 1], beta is out of its range, labels or teacher are
 /// missing, the reduction is mean (use batchmean), or the mask is not 0 or 1; ShapeError; TypeError;
 /// IndexError if a label of an included row is outside [0, C).

@@ -3,19 +3,39 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <numeric>
+#include <limits>
 
 #include "retort/framework/base/counted.hpp"
 #include "retort/framework/base/draws.hpp"
+#include "retort/framework/core/require.hpp"
 
 namespace retort {
 namespace {
+
+/// Returns f(), and puts the operation into the ShapeError of a shape that no array can have.
+template <class F>
+auto named(const char* operation, F f) {
+  try {
+    return f();
+  } catch (const ShapeError& error) {
+    throw ShapeError(message("{}: {}", operation, error.what()));
+  }
+}
+
+Array make_array(const char* operation, const Shape& shape, DType dtype) {
+  return named(operation, [&] { return Array(shape, dtype); });
+}
+
+const Tensor& defined(const char* operation, const Tensor& like) {
+  detail::require_defined(operation, like);
+  return like;
+}
 
 template <class Fill>
 Tensor draw(const char* operation, const Shape& shape, DType dtype, Generator* generator, Fill fill) {
   if (!is_floating_point(dtype))
     throw TypeError(message("{}: draws are float32 or float64, not {}", operation, dtype));
-  Array array(shape, dtype);
+  Array array = make_array(operation, shape, dtype);
   const std::uint64_t blocks = detail::blocks_for(array.size(), dtype);
   Generator source = generator ? *generator : detail::take_from_default(blocks);
   if (generator) generator->advance(blocks);
@@ -23,8 +43,8 @@ Tensor draw(const char* operation, const Shape& shape, DType dtype, Generator* g
   return detail::Access::make(std::move(array));
 }
 
-Tensor uniform(const Shape& shape, DType dtype, Generator* generator) {
-  return draw("rand", shape, dtype, generator,
+Tensor uniform(const char* operation, const Shape& shape, DType dtype, Generator* generator) {
+  return draw(operation, shape, dtype, generator,
               [](auto out, const Generator& source) { detail::fill_uniform(out, source, 0, 1); });
 }
 
@@ -34,7 +54,7 @@ Tensor integers(std::int64_t low, std::int64_t high, const Shape& shape, DType d
   if (dtype != DType::int64 && (low < -most || high > most))
     throw ValueError(
         message("randint: {} cannot represent all integers from {} to {}; use int64", dtype, low, high));
-  Array array(shape, dtype);
+  Array array = make_array("randint", shape, dtype);
   const auto blocks = static_cast<std::uint64_t>(array.size());
   const Generator source = generator ? *generator : detail::take_from_default(blocks);
   if (generator) generator->advance(blocks);
@@ -42,26 +62,16 @@ Tensor integers(std::int64_t low, std::int64_t high, const Shape& shape, DType d
   return detail::Access::make(std::move(array));
 }
 
-Tensor normal(const Shape& shape, DType dtype, Generator* generator) {
-  return draw("randn", shape, dtype, generator,
+Tensor normal(const char* operation, const Shape& shape, DType dtype, Generator* generator) {
+  return draw(operation, shape, dtype, generator,
               [](auto out, const Generator& source) { detail::fill_normal(out, source); });
 }
 
-}  // namespace
-
-void detail::check_value_count(std::size_t count, const Shape& shape) {
-  if (static_cast<std::int64_t>(count) != element_count(shape))
-    throw ShapeError(message("tensor: {} cannot fill shape {}, which has {}", detail::counted(count, "value"),
-                             shape, detail::counted(element_count(shape), "element")));
-}
-
-Tensor empty(const Shape& shape, DType dtype) { return detail::Access::make(Array(shape, dtype)); }
-
-Tensor full(const Shape& shape, Scalar value, DType dtype) {
+Tensor filled(const char* operation, const Shape& shape, Scalar value, DType dtype) {
   if (dtype == DType::int64 && !value.integral() && !(value.value() >= -0x1p63 && value.value() < 0x1p63))
-    throw ValueError(message(
-        "full: {} is not an int64; give a number of its range, or a floating-point dtype", value.value()));
-  Array array(shape, dtype);
+    throw ValueError(message("{}: {} is not an int64; give a number of its range, or a floating-point dtype",
+                             operation, value.value()));
+  Array array = make_array(operation, shape, dtype);
   visit_dtype(dtype, [&]<class T>(T) {
     const auto out = array.fill<T>();
     std::fill(out.begin(), out.end(), value.as<T>());
@@ -69,22 +79,43 @@ Tensor full(const Shape& shape, Scalar value, DType dtype) {
   return detail::Access::make(std::move(array));
 }
 
+/// The numbers first + i·stride; two's complement, so that intermediate results may overflow.
+Tensor integer_sequence(std::uint64_t first, std::uint64_t stride, std::int64_t n, DType dtype) {
+  Array array = make_array("arange", {n}, dtype);
+  visit_dtype(dtype, [&]<class T>(T) {
+    T* out = array.fill<T>().data();
+    for (std::int64_t i = 0; i < n; ++i)
+      out[i] = static_cast<T>(static_cast<std::int64_t>(first + static_cast<std::uint64_t>(i) * stride));
+  });
+  return detail::Access::make(std::move(array));
+}
+
+}  // namespace
+
+void detail::check_value_count(std::size_t count, const Shape& shape) {
+  const std::int64_t elements = named("tensor", [&] { return element_count(shape); });
+  if (static_cast<std::int64_t>(count) != elements)
+    throw ShapeError(message("tensor: {} cannot fill shape {}, which has {}", detail::counted(count, "value"),
+                             shape, detail::counted(elements, "element")));
+}
+
+Tensor empty(const Shape& shape, DType dtype) {
+  return detail::Access::make(make_array("empty", shape, dtype));
+}
+
+Tensor full(const Shape& shape, Scalar value, DType dtype) { return filled("full", shape, value, dtype); }
+
 Tensor zeros(const Shape& shape, DType dtype) {
-  Array array(shape, dtype);
+  Array array = make_array("zeros", shape, dtype);
   std::memset(array.write(), 0, array.byte_size());
   return detail::Access::make(std::move(array));
 }
 
-Tensor ones(const Shape& shape, DType dtype) { return full(shape, 1, dtype); }
+Tensor ones(const Shape& shape, DType dtype) { return filled("ones", shape, 1, dtype); }
 
 Tensor arange(std::int64_t n, DType dtype) {
   if (n < 0) throw ValueError(message("arange: n is {}; it must not be negative", n));
-  Array array({n}, dtype);
-  visit_dtype(dtype, [&]<class T>(T) {
-    const auto out = array.fill<T>();
-    std::iota(out.begin(), out.end(), T{0});
-  });
-  return detail::Access::make(std::move(array));
+  return integer_sequence(0, 1, n, dtype);
 }
 
 Tensor arange(Scalar start, Scalar end, Scalar step, std::optional<DType> dtype) {
@@ -97,22 +128,23 @@ Tensor arange(Scalar start, Scalar end, Scalar step, std::optional<DType> dtype)
     throw ValueError(text("they must be finite, the step not 0, and the result shorter than 2^63"));
   if ((to - from) * (by > 0 ? 1 : -1) < 0) throw ValueError(text("the step must lead from start to end"));
   const bool integral = start.integral() && end.integral() && step.integral();
-  std::int64_t n = detail::convert<std::int64_t>(rounded);
-  const auto first = static_cast<std::uint64_t>(start.as<std::int64_t>()),
-             stride = static_cast<std::uint64_t>(step.as<std::int64_t>());
-  if (integral) {  // a double cannot hold every int64
-    const auto last = static_cast<std::uint64_t>(end.as<std::int64_t>());
+  const DType type = dtype.value_or(integral ? DType::int64 : DType::float32);
+  const auto whole = [](double number) { return std::trunc(number) == number && std::abs(number) < 0x1p63; };
+  if (type == DType::int64 && !(integral || (whole(from) && whole(to) && whole(by))))
+    throw ValueError(
+        text("for int64 they must be whole numbers of its range; or give a floating-point dtype"));
+  if (integral || type == DType::int64) {  // a double cannot hold every int64
+    const auto bits = [](Scalar number) { return static_cast<std::uint64_t>(number.as<std::int64_t>()); };
+    const std::uint64_t first = bits(start), last = bits(end), stride = bits(step);
     const std::uint64_t length = by > 0 ? last - first : first - last, size = by > 0 ? stride : -stride;
-    n = static_cast<std::int64_t>(length / size + (length % size != 0 ? 1 : 0));
+    return integer_sequence(first, stride,
+                            static_cast<std::int64_t>(length / size + (length % size != 0 ? 1 : 0)), type);
   }
-  Array array({n}, dtype.value_or(integral ? DType::int64 : DType::float32));
-  visit_dtype(array.dtype(), [&]<class T>(T) {
+  const auto n = detail::convert<std::int64_t>(rounded);
+  Array array = make_array("arange", {n}, type);
+  visit_floating(type, [&]<class T>(T) {
     T* out = array.fill<T>().data();
-    for (std::int64_t i = 0; i < n; ++i)
-      if (integral)
-        out[i] = static_cast<T>(static_cast<std::int64_t>(first + static_cast<std::uint64_t>(i) * stride));
-      else
-        out[i] = detail::convert<T>(from + static_cast<double>(i) * by);
+    for (std::int64_t i = 0; i < n; ++i) out[i] = static_cast<T>(from + static_cast<double>(i) * by);
   });
   return detail::Access::make(std::move(array));
 }
@@ -121,21 +153,26 @@ Tensor linspace(double start, double end, std::int64_t steps, DType dtype) {
   if (steps < 0) throw ValueError(message("linspace: steps is {}; it must not be negative", steps));
   if (!is_floating_point(dtype))
     throw TypeError(message("linspace: the numbers are float32 or float64, not {}", dtype));
-  Array array({steps}, dtype);
+  Array array = make_array("linspace", {steps}, dtype);
   visit_floating(dtype, [&]<class T>(T) {
+    constexpr double most = std::numeric_limits<T>::max();
+    if (!(std::abs(start) <= most && std::abs(end) <= most))
+      throw ValueError(
+          message("linspace: start is {} and end {}; both must be finite numbers of {}", start, end, dtype));
     T* out = array.fill<T>().data();
-    const double by = steps > 1 ? (end - start) / static_cast<double>(steps - 1) : 0;
+    // Half of a step, because `end - start` may overflow.
+    const double half = steps > 1 ? (end / 2 - start / 2) / static_cast<double>(steps - 1) : 0;
     // From both ends, so that the last number is exactly `end`.
     for (std::int64_t i = 0; i < steps; ++i)
-      out[i] = static_cast<T>(i < (steps + 1) / 2 ? start + static_cast<double>(i) * by
-                                                  : end - static_cast<double>(steps - 1 - i) * by);
+      out[i] = static_cast<T>(i < (steps + 1) / 2 ? start + static_cast<double>(2 * i) * half
+                                                  : end - static_cast<double>(2 * (steps - 1 - i)) * half);
   });
   return detail::Access::make(std::move(array));
 }
 
 Tensor eye(std::int64_t n, DType dtype) {
   if (n < 0) throw ValueError(message("eye: n is {}; it must not be negative", n));
-  Array array({n, n}, dtype);
+  Array array = make_array("eye", {n, n}, dtype);
   visit_dtype(dtype, [&]<class T>(T) {
     T* out = array.fill<T>().data();
     for (std::int64_t i = 0; i < n * n; ++i) out[i] = T(i % (n + 1) == 0 ? 1 : 0);
@@ -143,13 +180,13 @@ Tensor eye(std::int64_t n, DType dtype) {
   return detail::Access::make(std::move(array));
 }
 
-Tensor rand(const Shape& shape, DType dtype) { return uniform(shape, dtype, nullptr); }
+Tensor rand(const Shape& shape, DType dtype) { return uniform("rand", shape, dtype, nullptr); }
 Tensor rand(const Shape& shape, DType dtype, Generator& generator) {
-  return uniform(shape, dtype, &generator);
+  return uniform("rand", shape, dtype, &generator);
 }
-Tensor randn(const Shape& shape, DType dtype) { return normal(shape, dtype, nullptr); }
+Tensor randn(const Shape& shape, DType dtype) { return normal("randn", shape, dtype, nullptr); }
 Tensor randn(const Shape& shape, DType dtype, Generator& generator) {
-  return normal(shape, dtype, &generator);
+  return normal("randn", shape, dtype, &generator);
 }
 
 Tensor randint(std::int64_t low, std::int64_t high, const Shape& shape, DType dtype) {
@@ -161,6 +198,7 @@ Tensor randint(std::int64_t low, std::int64_t high, const Shape& shape, DType dt
 
 Tensor randperm(std::int64_t n, Generator& generator) {
   if (n < 0) throw ValueError(message("randperm: n is {}; it must not be negative", n));
+  named("randperm", [&] { return element_count({n}); });
   return tensor(random_permutation(n, generator));
 }
 Tensor randperm(std::int64_t n) {
@@ -169,11 +207,17 @@ Tensor randperm(std::int64_t n) {
   return randperm(n, source);
 }
 
-Tensor empty_like(const Tensor& like) { return empty(like.shape(), like.dtype()); }
-Tensor zeros_like(const Tensor& like) { return zeros(like.shape(), like.dtype()); }
-Tensor ones_like(const Tensor& like) { return ones(like.shape(), like.dtype()); }
-Tensor full_like(const Tensor& like, Scalar value) { return full(like.shape(), value, like.dtype()); }
-Tensor rand_like(const Tensor& like) { return rand(like.shape(), like.dtype()); }
-Tensor randn_like(const Tensor& like) { return randn(like.shape(), like.dtype()); }
+Tensor empty_like(const Tensor& like) { return empty(defined("empty_like", like).shape(), like.dtype()); }
+Tensor zeros_like(const Tensor& like) { return zeros(defined("zeros_like", like).shape(), like.dtype()); }
+Tensor ones_like(const Tensor& like) { return ones(defined("ones_like", like).shape(), like.dtype()); }
+Tensor full_like(const Tensor& like, Scalar value) {
+  return filled("full_like", defined("full_like", like).shape(), value, like.dtype());
+}
+Tensor rand_like(const Tensor& like) {
+  return uniform("rand_like", defined("rand_like", like).shape(), like.dtype(), nullptr);
+}
+Tensor randn_like(const Tensor& like) {
+  return normal("randn_like", defined("randn_like", like).shape(), like.dtype(), nullptr);
+}
 
 }  // namespace retort

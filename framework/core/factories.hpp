@@ -98,10 +98,12 @@ template <class T>
 /// Shapes: the result is [⌈(end - start) / step⌉]. Its element type is `dtype`, or if absent int64 for three
 /// integers and otherwise float32.
 /// Edge cases: rounding may add a number where a fractional step divides the interval; linspace() is exact.
-/// Throws: ValueError if the step is 0 or leads away from `end`, or a number is not finite.
+/// The numbers are computed as int64 or float64; above 2^24, float32 rounds integers and so repeats some.
+/// Throws: ValueError if the step is 0 or leads away from `end`, a number is not finite, or one is not whole
+/// although `dtype` is int64.
 [[nodiscard]] Tensor arange(Scalar start, Scalar end, Scalar step = 1, std::optional<DType> dtype = {});
 /// `steps` evenly spaced numbers from `start` to `end`, both included [steps].
-/// Throws: ValueError if `steps` is negative; TypeError if `dtype` is int64.
+/// Throws: ValueError if `steps` is negative or an end is not a finite number of `dtype`; TypeError for int64.
 [[nodiscard]] Tensor linspace(double start, double end, std::int64_t steps, DType dtype = DType::float32);
 /// The identity matrix [n, n].
 /// Throws: ValueError if n is negative.

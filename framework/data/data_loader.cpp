@@ -343,6 +343,8 @@ DataLoader::~DataLoader() { delete state_; }
 
 std::int64_t DataLoader::size() const { return state_->size; }
 
+const DataLoaderOptions& DataLoader::options() const { return state_->options; }
+
 const RowSource& DataLoader::source() const { return *state_->source; }
 
 const Dataset& DataLoader::dataset() const {

@@ -80,6 +80,9 @@ Sampler length_sampler(const Tensor& lengths, std::int64_t batch_size, std::int6
   if (batch_size < 1 || pool < 1)
     throw ValueError(
         message("length_sampler: batch_size is {} and pool {}; both must be at least 1", batch_size, pool));
+  for (const std::int64_t length : lengths.data<std::int64_t>())
+    if (length < 0)
+      throw ValueError(message("length_sampler: a length is {}; it must be at least 0", length));
   const std::int64_t n = lengths.size();
   const auto order = [=](Generator& generator) {
     const auto length = lengths.data<std::int64_t>();
@@ -134,7 +137,8 @@ Tensor class_weights(const Tensor& counts, DType dtype) {
     sum += count;
     present += count > 0 ? 1 : 0;
   }
-  if (present == 0) throw ValueError("class_weights: all counts are 0");
+  if (present == 0)
+    throw ValueError("class_weights: all counts are 0; give those of class_counts() for labels of your data");
   for (double& weight : weights) weight = weight > 0 ? sum / (present * weight) : 0;
   return tensor(weights, counts.shape()).to(dtype);
 }

@@ -39,7 +39,7 @@ struct WeightedSamplerOptions {
 ///     rt::DataLoader loader(data, {.batch_size = 32, .sampler = rt::length_sampler(data.lengths(), 32)});
 ///
 /// Shapes: lengths int64 (N).
-/// Throws: ShapeError; TypeError; ValueError if the batch size or pool is less than 1.
+/// Throws: ShapeError; TypeError; ValueError if the batch size or pool is less than 1 or a length negative.
 [[nodiscard]] Sampler length_sampler(const Tensor& lengths, std::int64_t batch_size, std::int64_t pool = 50);
 
 /// The number of occurrences of each class 0 … classes-1, int64 (classes).

@@ -24,10 +24,14 @@ namespace [[RETORT_EXPORT]] retort {
 /// teacher's logits. The sampler `length_sampler(data.lengths(), batch_size)` reduces padding.
 class SequenceDataset : public RowSource {
  public:
+  /// The sequences may be written out: `rt::SequenceDataset data({{5, 3, 8}, {2, 9}});`
   /// Throws: ValueError if a name in `others` is empty, reserved (the three above and "input") or repeated;
   /// ShapeError if a number of rows differs from the number of sequences.
   explicit SequenceDataset(const std::vector<std::vector<std::int64_t>>& sequences,
                            const NamedTensors& others = {}, std::int64_t padding = 0);
+  explicit SequenceDataset(std::initializer_list<std::vector<std::int64_t>> sequences,
+                           const NamedTensors& others = {}, std::int64_t padding = 0)
+      : SequenceDataset(std::vector(sequences), others, padding) {}
 
   std::int64_t size() const override { return lengths_.size(); }
   Batch fetch(std::span<const std::int64_t> rows) const override;

@@ -44,9 +44,10 @@ std::int64_t rows_of(const Batch& batch) {
                   "rows",
                   name));
     if (rows >= 0 && tensor.size(0) != rows)
-      throw ShapeError(
-          message("DataParallel::backward: the batch's '{}' has {}, but another of its tensors {}", name,
-                  detail::counted(tensor.size(0), "row"), rows));
+      throw ShapeError(message(
+          "DataParallel::backward: the batch's '{}' has {}, but another of its tensors {}; all are cut "
+          "by rows, so let the function capture what belongs to no row, such as class weights",
+          name, detail::counted(tensor.size(0), "row"), rows));
     rows = tensor.size(0);
   };
   count("input", batch.input);
@@ -322,8 +323,9 @@ class DataParallel::Step {
         !std::ranges::equal(batch_.shards[at].rows,
                             std::span(batch_.rows).subspan(range.begin, range.size())))
       throw ValueError(
-          "DataParallel::backward: the batch was loaded for other shards; give the loader .shards = "
-          "parallel.own_shards()");
+          message("DataParallel::backward: the batch was loaded for other shards; give the loader .shards = "
+                  "own_shards(world, {})",
+                  options_.shards));
     const Batch& own = batch_.shards[at];
     for (const Tensor& x : {own.input, own.target})
       if (x.defined() && (x.dim() == 0 || x.size(0) != range.size()))

@@ -148,24 +148,16 @@ template <class T>
 class Standardized {
  public:
   Standardized(const T* x, Index n, T* y) : y_(y), n_(n) {
-    const Batch<T> zero(T{0}), one(T{1}), absent(-infinity<T>);
-    const auto sum_of = [&](auto f) {
-      return row_sum<T, 4>(n, [&]<int K>(Index i, Index count) {
-        auto v = load_each<K>(x + i, count, -infinity<T>);
-        for (Batch<T>& each : v) each = select(each == absent, zero, f(each));
-        return v;
-      });
-    };
-    count_ = sum_of([&](const Batch<T>&) { return one; });
-    const auto mean = static_cast<T>(sum_of([](const Batch<T>& v) { return v; }) / count_);
-    // Corrects for the rounding of the mean to T.
-    const double rest = sum_of([&](const Batch<T>& v) { return v - Batch<T>(mean); }) / count_;
-    const double squares = sum_of([&](const Batch<T>& v) {
-      const Batch<T> apart = v - Batch<T>(mean);
-      return apart * apart;
-    });
-    std_ = count_ > 1 ? std::sqrt(std::max(0.0, squares - count_ * rest * rest) / (count_ - 1)) : 0;
-    const Batch<T> scale(static_cast<T>(1 / (std_ + 1e-7))), by(mean), more(static_cast<T>(rest));
+    measure(x);
+    if (!std::isfinite(squares_)) {
+      unit_ = static_cast<double>(downscale<T>);
+      for (Index i = 0; i < n; ++i) y[i] = x[i] * downscale<T>;
+      x = y;
+      measure(x);
+    }
+    std_ = count_ > 1 ? std::sqrt(std::max(0.0, squares_ - count_ * rest_ * rest_) / (count_ - 1)) : 0;
+    const Batch<T> absent(-infinity<T>), scale(static_cast<T>(1 / (std_ + unit_ * 1e-7))), by(mean_),
+        more(static_cast<T>(rest_));
     fill_row<T, 4>(y, n, false, [&]<int K>(Index i, Index count) {
       auto v = load_each<K>(x + i, count, T{0});
       for (Batch<T>& each : v) each = select(each == absent, absent, ((each - by) - more) * scale);
@@ -185,8 +177,8 @@ class Standardized {
     };
     const double mean = sum_of([](const Batch<T>&, const Batch<T>& w) { return w; }) / count_;
     const double dot = sum_of([](const Batch<T>& v, const Batch<T>& w) { return v * w; });
-    const Batch<T> by(static_cast<T>(mean)), scale(static_cast<T>(1 / (std_ + 1e-7))),
-        slope(static_cast<T>(std_ == 0 ? 0 : dot / ((count_ - 1) * std_)));
+    const Batch<T> by(static_cast<T>(mean)), scale(static_cast<T>(unit_ / (std_ + unit_ * 1e-7))),
+        slope(static_cast<T>(std_ == 0 ? 0 : unit_ * dot / ((count_ - 1) * std_)));
     fill_row<T, 4>(g, n_, false, [&]<int K>(Index i, Index count) {
       auto w = load_each<K>(g + i, count, T{0});
       const auto v = load_each<K>(y_ + i, count, T{0});
@@ -197,9 +189,29 @@ class Standardized {
   }
 
  private:
+  void measure(const T* x) {
+    const Batch<T> zero(T{0}), one(T{1}), absent(-infinity<T>);
+    const auto sum_of = [&](auto f) {
+      return row_sum<T, 4>(n_, [&]<int K>(Index i, Index count) {
+        auto v = load_each<K>(x + i, count, -infinity<T>);
+        for (Batch<T>& each : v) each = select(each == absent, zero, f(each));
+        return v;
+      });
+    };
+    count_ = sum_of([&](const Batch<T>&) { return one; });
+    mean_ = static_cast<T>(sum_of([](const Batch<T>& v) { return v; }) / count_);
+    // Corrects for the rounding of the mean to T.
+    rest_ = sum_of([&](const Batch<T>& v) { return v - Batch<T>(mean_); }) / count_;
+    squares_ = sum_of([&](const Batch<T>& v) {
+      const Batch<T> apart = v - Batch<T>(mean_);
+      return apart * apart;
+    });
+  }
+
   const T* y_;
   Index n_;
-  double count_ = 0, std_ = 0;
+  T mean_ = 0;
+  double count_ = 0, rest_ = 0, squares_ = 0, std_ = 0, unit_ = 1;  // unit_: the factor of x
 };
 
 /// long_row for the divergence of standardized logits.

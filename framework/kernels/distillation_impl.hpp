@@ -382,6 +382,10 @@ RuleSums apply_rule(const Setting<T>& setting, const LongRow<T>& row, T* w, T* v
   });
 }
 
+/// A power of two: the statistics of a row whose squares overflow are those of the row times this factor.
+template <class T>
+inline constexpr T downscale = std::is_same_v<T, float> ? T(0x1p-100) : T(0x1p-700);
+
 /// Sets w to s - t, 0 for a class that is -infinity in both. Returns the sum of squares and the number of
 /// included classes.
 template <class T>

@@ -96,26 +96,38 @@ class ShortStandardized {
  public:
   ShortStandardized(T* x, Index n) : y_(x), n_(n * lanes<T>) {
     const Batch<T> zero(T{0}), one(T{1}), absent(-infinity<T>);
-    Batch<T> sum(zero), rest(zero), squares(zero);
-    for (Index j = 0; j < n_; j += lanes<T>) {
-      const Batch<T> v = load(x + j);
-      sum += select(v == absent, zero, v);
-      count_ += select(v == absent, zero, one);
-    }
-    const Batch<T> mean = sum / count_;
-    for (Index j = 0; j < n_; j += lanes<T>) {
-      const Batch<T> v = load(x + j), apart = select(v == absent, zero, v - mean);
-      rest += apart;
-      squares = fma<T>(apart, apart, squares);
+    Batch<T> unit(one), mean(zero), rest(zero), squares(zero);
+    const auto measure = [&] {
+      Batch<T> sum(zero);
+      count_ = rest = squares = zero;
+      for (Index j = 0; j < n_; j += lanes<T>) {
+        const Batch<T> v = load(x + j);
+        sum += select(v == absent, zero, v);
+        count_ += select(v == absent, zero, one);
+      }
+      mean = sum / count_;
+      for (Index j = 0; j < n_; j += lanes<T>) {
+        const Batch<T> v = load(x + j), apart = select(v == absent, zero, v - mean);
+        rest += apart;
+        squares = fma<T>(apart, apart, squares);
+      }
+    };
+    measure();
+    const Batch<T> most(std::numeric_limits<T>::max());
+    if (!xsimd::all(squares <= most)) {
+      unit = select(squares <= most, one, Batch<T>(downscale<T>));
+      for (Index j = 0; j < n_; j += lanes<T>) store<T>(x + j, load(x + j) * unit);
+      measure();
     }
     rest = rest / count_;  // corrects for the rounding of the mean
     squares = max_of<T>(squares - count_ * rest * rest, zero);
-    const Batch<T> degrees = max_of<T>(count_ - one, one), deviation = xsimd::sqrt(squares / degrees);
-    scale_ = one / (deviation + Batch<T>(T(1e-7)));
-    slope_ = select(deviation == zero, zero, one / (degrees * deviation));
+    const Batch<T> degrees = max_of<T>(count_ - one, one), deviation = xsimd::sqrt(squares / degrees),
+                   scale = one / (deviation + unit * Batch<T>(T(1e-7)));
+    scale_ = unit * scale;
+    slope_ = select(deviation == zero, zero, unit / (degrees * deviation));
     for (Index j = 0; j < n_; j += lanes<T>) {
       const Batch<T> v = load(x + j);
-      store<T>(x + j, select(v == absent, absent, ((v - mean) - rest) * scale_));
+      store<T>(x + j, select(v == absent, absent, ((v - mean) - rest) * scale));
     }
   }
   /// Converts the gradient of y to that of x, in place.

@@ -4,6 +4,7 @@
 #include <zlib.h>
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cerrno>
 #include <charconv>
@@ -169,9 +170,16 @@ std::uint64_t as_unsigned(std::int64_t value) { return std::bit_cast<std::uint64
 Tensor encoded(const Generator& generator) {
   return tensor({as_signed(generator.seed()), as_signed(generator.position())});
 }
+// How a loader orders its rows; the values are those of the file.
+constexpr std::array<const char*, 3> orders{"in order", "shuffled", "chosen by a sampler"};
+std::int64_t order_of(const DataLoader& loader) {
+  return loader.options().shuffle ? 1 : loader.options().sampler.order ? 2 : 0;
+}
+
 Tensor encoded(const DataLoader& loader) {
   const LoaderPosition at = loader.position();
-  return tensor({as_signed(at.seed), at.epoch, at.batch, loader.size(), loader.source().size()});
+  return tensor({as_signed(at.seed), at.epoch, at.batch, loader.size(), loader.source().size(),
+                 loader.options().batch_size, order_of(loader)});
 }
 
 // The integers of an entry that must contain `count` of them.
@@ -195,13 +203,24 @@ Generator decode_generator(const StateDict& state, const std::string& path, cons
 }
 
 LoaderPosition decode_position(const StateDict& state, const std::string& path, const DataLoader& loader) {
-  const std::vector<std::int64_t> numbers = integers(state, path, "loader", 5);
+  const auto entry = state.find("loader");
+  const bool old = entry != state.end() && entry->second.shape() == Shape{5};  // of an earlier version
+  const std::vector<std::int64_t> numbers = integers(state, path, "loader", old ? 5 : 7);
   const LoaderPosition at{as_unsigned(numbers[0]), numbers[1], numbers[2]};
   if (numbers[3] != loader.size() || numbers[4] != loader.source().size())
     fail("load", path,
          message("is of a loader with {} in {}, but this one has {} in {}",
                  detail::counted(numbers[4], "row"), detail::counted(numbers[3], "batch"),
                  detail::counted(loader.source().size(), "row"), loader.size()));
+  if (!old && numbers[5] != loader.options().batch_size)
+    fail("load", path,
+         message("is of a loader with batch_size {}, but this one has {}", numbers[5],
+                 loader.options().batch_size));
+  if (!old && numbers[6] != order_of(loader))
+    fail("load", path,
+         message("is of a loader whose rows are {}, but those of this one are {}",
+                 orders.at(static_cast<std::size_t>(std::clamp<std::int64_t>(numbers[6], 0, 2))),
+                 orders.at(static_cast<std::size_t>(order_of(loader)))));
   if (at.epoch < 0 || at.batch < 0 || at.batch > loader.size())
     fail("load", path, message("the loader's position is batch {} of epoch {}", at.batch, at.epoch));
   return at;

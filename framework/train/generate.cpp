@@ -65,9 +65,15 @@ Tensor generate(const std::function<Tensor(const Tensor& tokens)>& model, const 
   for (std::int64_t i = 0; i < options.length; ++i) {
     const Tensor& unseen = parts.back();
     const Tensor logits = model(unseen);
-    if (logits.dim() != 3 || logits.size(0) != unseen.size(0) || logits.size(1) != unseen.size(1))
-      throw ShapeError(message("generate: the model returned {} for tokens {}; expected (N, L, C)",
-                               logits.shape(), unseen.shape()));
+    detail::require_defined("generate", "the model's result", logits);
+    if (!is_floating_point(logits.dtype()))
+      throw TypeError(
+          message("generate: the model's logits are {}; they must be float32 or float64", logits.dtype()));
+    if (logits.dim() != 3 || logits.size(2) < 1 || logits.size(0) != unseen.size(0) ||
+        logits.size(1) != unseen.size(1))
+      throw ShapeError(
+          message("generate: the model returned {} for tokens {}; expected (N, L, C) with C >= 1",
+                  logits.shape(), unseen.shape()));
     Tensor next = next_token(select(logits, 1, logits.size(1) - 1), options);
     if (options.end_token) {
       const std::int64_t end = *options.end_token;

@@ -33,9 +33,9 @@ struct GenerateOptions {
 ///
 /// Shapes: prompt int64 (N, P) with P >= 1; the model maps (N, L) to (N, L, C); the result is int64 (N, P +
 /// length), or shorter if all sequences ended earlier.
-/// Throws: TypeError or ShapeError if the prompt or the logits do not fit; ValueError if the model is empty,
-/// an option is out of range (end_token: [0, C)), a logit is NaN, or a draw from a row is impossible because
-/// its highest logit is infinite.
+/// Throws: TypeError or ShapeError if the prompt or the logits do not fit; ValueError if the model is empty
+/// or returns an undefined tensor, an option is out of range (end_token: [0, C)), a logit is NaN, or the
+/// highest logit of a row is infinite, so that no token can be drawn.
 [[nodiscard]] Tensor generate(const std::function<Tensor(const Tensor& tokens)>& model, const Tensor& prompt,
                               const GenerateOptions& options = {});
 

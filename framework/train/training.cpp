@@ -212,6 +212,12 @@ struct Training::State {
       throw ValueError(message(
           "Training '{}': {} shards; give the RunFolder the Communicator of the processes that share them",
           name, options.shards));
+    if (const std::int64_t parted = parts.loader->options().shards.count;
+        parted > 0 && parted != options.shards)
+      throw ValueError(
+          message("Training '{}': the loader prepares {} per batch, but the options give {}; set "
+                  "TrainingOptions::shards to the number given to own_shards(), and call learn(batch, f)",
+                  name, detail::counted(parted, "shard"), options.shards));
     if (parts.loader->size() < 1)
       throw ValueError(
           message("Training '{}': the loader has no batches; give it rows, or a smaller batch size "
@@ -232,9 +238,15 @@ struct Training::State {
   }
 
   void resume() {
-    checkpoint.emplace(path(".checkpoints"), parts, CheckpointOptions{.keep = 2});
+    checkpoint.emplace(path(".checkpoints"), parts);
     std::int64_t log_size = 0;
     if (const auto loaded = checkpoint->load()) {
+      const std::uint64_t seed = parts.loader->position().seed;
+      if (const std::uint64_t own = parts.loader->options().seed.value_or(seed); own != seed)
+        throw ValueError(message(
+            "Training '{}': the folder holds a run whose loader has seed {}, but this one has {}; give "
+            "the same seed, or another folder or name",
+            name, seed, own));
       const Json json = Json::parse(loaded->json);
       step = loaded->step;
       sum = json.at("sum").get<double>();
@@ -247,6 +259,7 @@ struct Training::State {
       end();
       return;
     }
+    if (parts.optimizer) rate = parts.optimizer->lr();
     progress.emplace(name, ProgressOptions{.epochs = options.epochs,
                                            .steps = parts.loader->size(),
                                            .done = step,
@@ -296,6 +309,7 @@ struct Training::State {
     require_more();
     if (!parts.optimizer) throw ValueError(message("Training '{}': learn() needs an optimizer", name));
     parts.optimizer->zero_grad();
+    rate = parts.optimizer->lr();
     const double loss = backward();
     if (std::isfinite(loss)) {
       if (options.clip_grad_norm > 0) clip_grad_norm(clipped(), options.clip_grad_norm);
@@ -331,15 +345,18 @@ struct Training::State {
 
   void take(double loss) {
     if (!std::isfinite(loss))
-      throw ValueError(message("Training '{}': the loss is {} after {} steps; try a lower learning rate",
-                               name, loss, step));
+      throw ValueError(
+          message("Training '{}': the loss is {} {}", name, loss,
+                  step == 0 ? "before the first update; look for NaN or infinity in the data and in the "
+                              "initial weights, or for logits that overflow"
+                            : message("after {}; try a lower learning rate", detail::counted(step, "step"))));
     ++step;
     sum += loss;
     ++count;
     progress->step(loss);
     if (step % options.log_every == 0 || step == total) {
       JsonFields fields = {{"loss", sum / static_cast<double>(count)}};
-      if (parts.optimizer) fields.emplace_back("lr", parts.optimizer->lr());
+      if (parts.optimizer) fields.emplace_back("lr", rate);
       write_line(std::move(fields));
       sum = 0;
       count = 0;
@@ -348,6 +365,7 @@ struct Training::State {
       progress->epoch(loss);
       if (options.evaluate) write_line(options.evaluate());
     }
+    if (parts.optimizer) rate = parts.optimizer->lr();
     const double since = std::chrono::duration<double>(Clock::now() - saved).count();
     const Vote vote = agree({loss, interrupted(), since >= options.checkpoint_every});
     if (vote.stop || vote.due || step == total) save();
@@ -421,6 +439,7 @@ struct Training::State {
   std::int64_t step = 0, total = 0;
   double sum = 0;          // of the losses since the last line of the log
   std::int64_t count = 0;  // number of those losses
+  double rate = 0;         // of the current step, which a schedule may replace before take()
   double seconds_before = 0;
   bool over = false;
   Clock::time_point start = Clock::now(), saved = Clock::now();

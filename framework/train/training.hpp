@@ -104,11 +104,11 @@ struct TrainingOptions {
 /// manual_seed() is called before the model is created.
 class Training {
  public:
-  /// Throws: ValueError if the parts have no module or no loader, the name is not a file name
-  /// or is "settings", the folder holds an ended training of another number of steps, an option is
-  /// out of range, there are shards but the RunFolder has no Communicator, or the parts have another one than
-  /// the RunFolder; IoError if the run's files cannot be read or written; with shards, the errors of
-  /// DataParallel's constructor.
+  /// Throws: ValueError if the parts have no module or no loader, the name is not a file name or is
+  /// "settings", the folder holds an ended training of another number of steps or a loader's other seed, an
+  /// option is out of range, there are shards but the RunFolder has no Communicator, the loader prepares other
+  /// shards, or the parts have another Communicator than the RunFolder; IoError if the run's files cannot be
+  /// read or written, or are those of other parts; with shards, the errors of DataParallel's constructor.
   Training(const RunFolder& run, std::string name, CheckpointParts parts, TrainingOptions options = {});
   ~Training();
   Training(const Training&) = delete;
@@ -127,7 +127,7 @@ class Training {
   /// Throws: the errors of learn(), except for shards, and of DataParallel::backward().
   void learn(const Batch& batch, const std::function<Tensor(const Batch&)>& f);
   /// Call it after each step of the optimiser and the schedules, within the pass over the loader. Logs the
-  /// loss, and saves a checkpoint from time to time.
+  /// mean loss and the rate of the step, and saves a checkpoint from time to time.
   /// Throws: ValueError if the loss is not finite or, on every rank, if the ranks have different losses;
   /// Interrupted after Ctrl-C or SIGTERM on any rank; IoError if writing fails.
   void step(double loss);

@@ -145,6 +145,41 @@ BOOST_AUTO_TEST_CASE(weights_that_add_up_to_0) {
   }
 }
 
+// Standardized logits do not depend on the scale, even where their squares or sums overflow.
+BOOST_AUTO_TEST_CASE(standardized_large_logits) {
+  for (const DType dtype : {DType::float32, DType::float64})
+    for (const std::int64_t classes : {10, 200})
+      for (const double exponent : {50, 64, 80, 126}) {
+        const double factor = std::exp2(dtype == DType::float32 ? exponent : 8 * exponent + 14);
+        Generator generator(9);
+        const Tensor s = rand({5, classes}, dtype, generator) + 0.5,
+                     t = rand({5, classes}, dtype, generator) + 0.5;
+        // The rows of ordinary size are not affected by the others.
+        const Tensor factors = where(less(reshape(arange(5), {5, 1}), 2), 1.0, full({1, 1}, factor, dtype));
+        for (const Divergence divergence : all_divergences())
+          for (const bool recorded : {false, true}) {
+            const DistillationLossOptions options{.reduction = Reduction::none,
+                                                  .detach_teacher = false,
+                                                  .divergence = divergence,
+                                                  .standardize = true};
+            const auto of = [&](const Tensor& by) {
+              const Tensor x = s.clone().set_requires_grad(), y = t.clone().set_requires_grad();
+              const Tensor loss = distillation_loss({.student = x * by, .teacher = y * by}, options);
+              const Tensors gradients = grad({sum(loss)}, {x, y}, {.create_graph = recorded});
+              return Outcome{loss.detach(), gradients[0].detach(), gradients[1].detach()};
+            };
+            const Outcome large = of(factors), plain = of(ones({1, 1}, dtype));
+            const double tolerance = dtype == DType::float32 ? 3e-5 : 1e-6;
+            const std::string what = message("{}, {}, {} classes, factor {}, {}", name(divergence), dtype,
+                                             classes, factor, recorded ? "recorded" : "fast");
+            BOOST_TEST(close(large.value, plain.value, tolerance), what);
+            if (exponent > 100) continue;  // the gradients underflow
+            BOOST_TEST(close(large.student, plain.student, tolerance), what);
+            BOOST_TEST(close(large.teacher, plain.teacher, tolerance), what);
+          }
+      }
+}
+
 BOOST_AUTO_TEST_CASE(one_standardized_class) {
   const Tensor s = randn({3, 1}).set_requires_grad(), t = randn({3, 1});
   for (const Divergence divergence : all_divergences()) {

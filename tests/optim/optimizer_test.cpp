@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "package/consumer/extensions/sign_descent.hpp"
 #include "retort/framework/base/random.hpp"
 #include "retort/framework/nn/linear.hpp"
 #include "retort/framework/ops/elementwise.hpp"
@@ -378,21 +379,6 @@ BOOST_AUTO_TEST_CASE(every_optimizer_finds_a_minimum) {
     BOOST_TEST(distance().item<double>() < 0.6 * before);  // Adagrad, whose rate decays, is the slowest
   }
 }
-
-// The optimiser of the README.
-class SignDescent : public rt::Optimizer {
- public:
-  explicit SignDescent(rt::Tensors parameters, double lr = 1e-3)
-      : Optimizer("SignDescent", std::move(parameters), {}, {{"lr", lr, at_least_0}}) {}
-
- protected:
-  void update(const rt::Tensor& parameter, const rt::Tensor& gradient, State&) override {
-    const auto step = [n = parameter.size(), lr = lr()]<class T>(T* p, const T* g) {
-      for (std::int64_t i = 0; i < n; ++i) p[i] -= static_cast<T>(lr * ((g[i] > 0) - (g[i] < 0)));
-    };
-    rt::compute_into(parameter.dtype(), step, rt::writable(parameter), gradient);
-  }
-};
 
 // An optimiser whose constructor arguments are wrong: each is refused before anything can read past an end.
 class Malformed : public rt::Optimizer {

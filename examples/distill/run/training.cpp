@@ -62,8 +62,9 @@ Mlp trained(const std::vector<std::int64_t>& sizes, const Examples& examples, co
     if (!std::isfinite(mean))
       throw rt::ValueError(
           rt::message("training of the {} diverged in epoch {}: its loss is {}; try a lower learning rate "
-                      "than {}",
-                      training.title(), at.epoch, mean, recipe.lr));
+                      "than {}{}",
+                      training.title(), at.epoch, mean, recipe.lr,
+                      at.epoch == 1 ? ", and look for NaN or infinity in the data" : ""));
     model.eval();
     if (run) run->epoch(at, mean, model);
     progress.epoch(mean);

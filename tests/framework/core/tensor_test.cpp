@@ -87,6 +87,18 @@ BOOST_AUTO_TEST_CASE(filled_tensors) {
   BOOST_CHECK_THROW(arange(0.0, std::numeric_limits<double>::infinity()), ValueError);
   BOOST_CHECK_THROW(arange(0.0, std::numeric_limits<double>::quiet_NaN()), ValueError);
   BOOST_CHECK_THROW(arange(0.0, 1.0, 1e-300), ValueError);
+  // As PyTorch: each integer is rounded to float32 by itself.
+  constexpr std::int64_t last = (1 << 24) + 8;
+  const std::vector<float> rounded = arange(last, DType::float32).values<float>();
+  for (std::int64_t i = last - 9; i < last; ++i)
+    BOOST_TEST(rounded[static_cast<std::size_t>(i)] == static_cast<float>(i));
+  BOOST_TEST((arange(last - 7, last, 1, DType::float32).values<float>() ==
+              arange(static_cast<double>(last - 7), static_cast<double>(last)).values<float>()));
+  BOOST_TEST(arange(0.0, 5.0, 2.0, DType::int64).values<std::int64_t>() == (Numbers{0, 2, 4}));
+  BOOST_TEST(
+      thrown_text<ValueError>([] { arange(0, 2, 0.5, DType::int64); }) ==
+      "arange: start is 0, end 2 and step 0.5; for int64 they must be whole numbers of its range; or give "
+      "a floating-point dtype");
 
   BOOST_TEST(linspace(0, 1, 5).values<float>() == (std::vector<float>{0, 0.25, 0.5, 0.75, 1}));
   const std::vector<double> tenths = linspace(-0.3, 0.7, 11, DType::float64).values<double>();
@@ -96,11 +108,51 @@ BOOST_AUTO_TEST_CASE(filled_tensors) {
   BOOST_TEST(linspace(3, 4, 0).size() == 0);
   BOOST_CHECK_THROW(linspace(3, 4, -1), ValueError);
   BOOST_CHECK_THROW(linspace(3, 4, 2, DType::int64), TypeError);
+  constexpr double most = 1.7e308;
+  BOOST_TEST(linspace(-most, most, 3, DType::float64).values<double>() == (std::vector{-most, 0.0, most}));
+  BOOST_TEST(linspace(most, -most, 2, DType::float64).values<double>() == (std::vector{most, -most}));
+  BOOST_TEST(thrown_text<ValueError>([] { linspace(0, std::nan(""), 3); }) ==
+             "linspace: start is 0 and end nan; both must be finite numbers of float32");
+  BOOST_CHECK_THROW(linspace(-std::numeric_limits<double>::infinity(), 1, 0, DType::float64), ValueError);
+  BOOST_CHECK_THROW(linspace(0, 1e300, 3), ValueError);
 
   BOOST_TEST(eye(2).values<float>() == (std::vector<float>{1, 0, 0, 1}));
   BOOST_TEST(eye(3, DType::int64).values<std::int64_t>() == (Numbers{1, 0, 0, 0, 1, 0, 0, 0, 1}));
   BOOST_TEST(eye(0).shape() == (Shape{0, 0}));
   BOOST_CHECK_THROW(eye(-1), ValueError);
+}
+
+BOOST_AUTO_TEST_CASE(errors_name_the_factory) {
+  const Shape negative{-2}, large{std::int64_t{1} << 32, std::int64_t{1} << 32};
+  for (const Shape& shape : {negative, large}) {
+    const auto text = [&](const auto& make) { return thrown_text<ShapeError>([&] { make(); }); };
+    const std::string rule = shape == negative ? "shape (-2): an extent must not be negative"
+                                               : message("shape {}: too many elements", shape);
+    BOOST_TEST(text([&] { empty(shape); }) == "empty: " + rule);
+    BOOST_TEST(text([&] { zeros(shape); }) == "zeros: " + rule);
+    BOOST_TEST(text([&] { ones(shape); }) == "ones: " + rule);
+    BOOST_TEST(text([&] { full(shape, 1); }) == "full: " + rule);
+    BOOST_TEST(text([&] { rand(shape); }) == "rand: " + rule);
+    BOOST_TEST(text([&] { randn(shape); }) == "randn: " + rule);
+    BOOST_TEST(text([&] { randint(0, 2, shape); }) == "randint: " + rule);
+    BOOST_TEST(text([&] { tensor({1, 2}, shape); }) == "tensor: " + rule);
+  }
+  constexpr std::int64_t many = std::int64_t{1} << 60;
+  BOOST_TEST(holds(thrown_text<ShapeError>([] { eye(std::int64_t{1} << 32); }), "eye: shape (4294967296, "));
+  BOOST_TEST(holds(thrown_text<ShapeError>([] { arange(many); }), "arange: shape (1152921504606846976)"));
+  BOOST_TEST(holds(thrown_text<ShapeError>([] { arange(0.0, 1e18); }), "arange: shape ("));
+  BOOST_TEST(holds(thrown_text<ShapeError>([] { linspace(0, 1, many); }), "linspace: shape ("));
+  BOOST_TEST(holds(thrown_text<ShapeError>([] { randperm(many); }), "randperm: shape ("));
+  const auto undefined = [](const auto& make) { return thrown_text<ValueError>([&] { make(Tensor()); }); };
+  BOOST_TEST(holds(undefined([](const Tensor& x) { empty_like(x); }), "empty_like: the input is undefined"));
+  BOOST_TEST(holds(undefined([](const Tensor& x) { zeros_like(x); }), "zeros_like: the input is undefined"));
+  BOOST_TEST(holds(undefined([](const Tensor& x) { ones_like(x); }), "ones_like: the input is undefined"));
+  BOOST_TEST(holds(undefined([](const Tensor& x) { full_like(x, 1); }), "full_like: the input is undefined"));
+  BOOST_TEST(holds(undefined([](const Tensor& x) { rand_like(x); }), "rand_like: the input is undefined"));
+  BOOST_TEST(holds(undefined([](const Tensor& x) { randn_like(x); }), "randn_like: the input is undefined"));
+  const Tensor integers = zeros({2}, DType::int64);
+  BOOST_TEST(holds(thrown_text<TypeError>([&] { rand_like(integers); }), "rand_like: draws are"));
+  BOOST_TEST(holds(thrown_text<ValueError>([&] { full_like(integers, 1e30); }), "full_like: 1e+30"));
 }
 
 BOOST_AUTO_TEST_CASE(sizes) {

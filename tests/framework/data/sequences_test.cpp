@@ -65,6 +65,14 @@ BOOST_AUTO_TEST_CASE(rows_and_names_that_do_not_fit_are_refused) {
              "SequenceDataset: row 3 is out of range [0, 3)");
 }
 
+BOOST_AUTO_TEST_CASE(sequences_may_be_written_out) {
+  const SequenceDataset two({{1}, {2}}), one({{5, 3, 8}}), padded({{1, 2}, {}}, {{"target", ones({2})}}, 7);
+  BOOST_TEST(two.lengths().values<std::int64_t>() == (Numbers{1, 1}));
+  BOOST_TEST(one.lengths().values<std::int64_t>() == (Numbers{3}));
+  BOOST_TEST(padded.fetch(Numbers{1, 0}).input.values<std::int64_t>() == (Numbers{7, 7, 1, 2}));
+  BOOST_TEST(SequenceDataset(std::vector<Numbers>{}).size() == 0);
+}
+
 BOOST_AUTO_TEST_CASE(batches_of_similar_lengths) {
   std::vector<Numbers> sequences;
   Generator generator(3);
@@ -108,6 +116,9 @@ BOOST_AUTO_TEST_CASE(batches_of_similar_lengths) {
 
   BOOST_TEST(length_sampler(zeros({0}, DType::int64), 4).order(a).empty());
   BOOST_CHECK_THROW(length_sampler(data.lengths(), 0), ValueError);
+  BOOST_TEST(tests::thrown_text<ValueError>([] {
+               length_sampler(tensor({3, -1}), 1);
+             }) == "length_sampler: a length is -1; it must be at least 0");
   BOOST_CHECK_THROW(length_sampler(data.lengths(), 1, 0), ValueError);
   BOOST_CHECK_THROW(length_sampler(ones({2}), 1), TypeError);
   BOOST_CHECK_THROW(length_sampler(ones({2, 1}, DType::int64), 1), ShapeError);

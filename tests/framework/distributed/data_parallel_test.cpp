@@ -104,7 +104,7 @@ BOOST_AUTO_TEST_CASE(a_loader_may_prepare_the_shards) {
                        "loaded for other shards"));
   rt::DataLoader finer(data, {.batch_size = 5, .shards = {5, 0, 3}});
   BOOST_CHECK(contains(thrown_text<rt::ValueError>([&] { parallel.backward(*finer.begin(), loss); }),
-                       "parallel.own_shards()"));
+                       "give the loader .shards = own_shards(world, 3)"));
 }
 
 BOOST_AUTO_TEST_CASE(one_shard_is_an_ordinary_step) {

@@ -1,6 +1,7 @@
 #include "retort/framework/train/checkpoint.hpp"
 
 #include <sys/wait.h>
+#include <zlib.h>
 
 #include <array>
 #include <boost/test/unit_test.hpp>
@@ -370,6 +371,38 @@ BOOST_AUTO_TEST_CASE(a_checkpoint_of_another_run_changes_nothing) {
   check_refused({.schedulers = {&other.warmup, &other.cosine, &third}}, "but this one is LambdaLR");
   DataLoader longer(Stream(), {.batch_size = 3, .seed = 1});
   check_refused({.loader = &longer}, "35 rows in 9 batches, but this one has 35 rows in 12");
+  DataLoader in_order(Stream(), {.batch_size = 4, .seed = 1});
+  check_refused({.loader = &in_order}, "whose rows are shuffled, but those of this one are in order");
+}
+
+BOOST_AUTO_TEST_CASE(batches_of_another_size_are_refused_although_there_are_as_many) {
+  const TemporaryFolder folder;
+  const auto loader = [](std::int64_t batch_size) {
+    return DataLoader(Dataset(ones({4, 2}), ones({4, 1})), {.batch_size = batch_size, .seed = 1});
+  };
+  DataLoader two = loader(2), three = loader(3);
+  const std::string path = Checkpoint(folder / "a", {.loader = &two}).save(1);
+  BOOST_CHECK_EXCEPTION(Checkpoint(folder / "a", {.loader = &three}).load(), IoError,
+                        says("is of a loader with batch_size 2, but this one has 3"));
+  // The entry of earlier versions lacked batch size and order.
+  StateDict state = load_safetensors(path);
+  state["loader"] = slice(state.at("loader"), 0, 0, 5);
+  uLong sum = 0;
+  const auto add = [&](const std::string& text) {
+    sum = ::crc32(sum, reinterpret_cast<const Bytef*>(text.data()), static_cast<uInt>(text.size()));
+  };
+  add("1 {}");
+  for (const auto& [name, entry] : state) {
+    add(message("{} {} {}", name, entry.dtype(), entry.shape()));
+    const auto numbers = entry.data<std::int64_t>();
+    add({reinterpret_cast<const char*>(numbers.data()), numbers.size_bytes()});
+  }
+  save_safetensors(path, state,
+                   {{"retort_checkpoint", "1"},
+                    {"step", "1"},
+                    {"json", "{}"},
+                    {"checksum", message("crc32:{}", std::size_t{sum})}});
+  BOOST_TEST(Checkpoint(folder / "a", {.loader = &three}).load()->step == 1);
 }
 
 BOOST_AUTO_TEST_CASE(parts_that_are_not_named_are_left_alone) {

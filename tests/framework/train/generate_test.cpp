@@ -127,6 +127,16 @@ BOOST_AUTO_TEST_CASE(bad_input_is_refused) {
   for (const double outside : {0.0, -0.1, 1.1, std::nan("")})
     BOOST_CHECK_THROW(generate(model, prompt, {.top_p = outside}), ValueError);
   BOOST_CHECK_THROW(generate([](const Tensor&) { return ones({1, 5}); }, prompt), ShapeError);
+  BOOST_TEST(tests::thrown_text<TypeError>([&] {
+               (void)generate([](const Tensor&) { return ones({1, 1, 5}, DType::int64); }, prompt);
+             }) == "generate: the model's logits are int64; they must be float32 or float64");
+  BOOST_TEST(tests::thrown_text<ValueError>([&] {
+               (void)generate([](const Tensor&) { return Tensor(); }, prompt);
+             }).starts_with("generate: the model's result is undefined"));
+  BOOST_TEST(tests::thrown_text<ShapeError>([&] {
+               (void)generate([](const Tensor&) { return ones({1, 1, 0}); }, prompt);
+             }) ==
+             "generate: the model returned (1, 1, 0) for tokens (1, 1); expected (N, L, C) with C >= 1");
   const auto broken = [](const Tensor&) { return full({1, 1, 5}, std::numeric_limits<double>::quiet_NaN()); };
   BOOST_CHECK_THROW(generate(broken, prompt), ValueError);
   for (const double everywhere :

@@ -134,6 +134,71 @@ BOOST_AUTO_TEST_CASE(an_ended_training_has_the_number_of_steps_of_the_options) {
                  "the name"));
 }
 
+BOOST_AUTO_TEST_CASE(a_resumed_training_has_the_loader_of_the_folder) {
+  const TemporaryFolder folder;
+  const RunFolder run(folder / "run", {});
+  const auto train = [&](const DataLoaderOptions& options) {
+    Linear model(2, 1);
+    SGD optimizer(model.parameters(), {.lr = 0.1});
+    DataLoader loader(Dataset(ones({5, 2}), ones({5, 1})), options);
+    Training training(run, "one", {.module = &model, .optimizer = &optimizer, .loader = &loader},
+                      {.epochs = 2, .checkpoint_every = 0, .quiet = true});
+    while (!training.done())
+      for (const Batch& batch : loader) {
+        training.learn(mse_loss(model(batch.input), batch.target));
+        return training.steps();
+      }
+    return std::int64_t{0};
+  };
+  const auto refused = [&](const DataLoaderOptions& options) {
+    return thrown_text<Error>([&] { train(options); });
+  };
+  manual_seed(1);
+  BOOST_TEST(train({.batch_size = 3, .shuffle = true, .seed = 5}) == 1);
+  BOOST_TEST(contains(refused({.batch_size = 4, .shuffle = true, .seed = 5}),
+                      "is of a loader with batch_size 3, but this one has 4"));
+  BOOST_TEST(contains(refused({.batch_size = 3, .seed = 5}), "rows are shuffled"));
+  BOOST_TEST(contains(refused({.batch_size = 3, .shuffle = true, .seed = 6}), "seed 5, but this one has 6"));
+  BOOST_TEST(train({.batch_size = 3, .shuffle = true, .seed = 5}) == 2);
+  manual_seed(2);
+  BOOST_TEST(train({.batch_size = 3, .shuffle = true}) == 3);  // a seed that is drawn is that of the folder
+}
+
+BOOST_AUTO_TEST_CASE(the_log_has_the_rate_of_the_step) {
+  const TemporaryFolder folder;
+  const RunFolder run(folder / "run", {});
+  const auto train = [&](const std::string& name, bool by_hand, std::int64_t most) {
+    manual_seed(1);
+    Linear model(2, 1);
+    SGD optimizer(model.parameters(), {.lr = 0.8});
+    ExponentialLR schedule(optimizer, {.gamma = 0.5});
+    DataLoader loader(Dataset(ones({6, 2}), ones({6, 1})), {.batch_size = 2});
+    Training training(
+        run, name, {.module = &model, .optimizer = &optimizer, .schedulers = {&schedule}, .loader = &loader},
+        {.log_every = 1, .checkpoint_every = 0, .quiet = true});
+    while (!training.done())
+      for (const Batch& batch : loader) {
+        if (most-- == 0) return;
+        const Tensor loss = mse_loss(model(batch.input), batch.target) * 0.01;
+        if (!by_hand) {
+          training.learn(loss);
+          continue;
+        }
+        optimizer.zero_grad();
+        loss.backward();
+        optimizer.step();
+        schedule.step();
+        training.step(loss.item<double>());
+      }
+  };
+  for (const bool by_hand : {false, true}) {
+    const std::string name = by_hand ? "by_hand" : "learn";
+    for (const std::int64_t most : {1, 3}) train(name, by_hand, most);
+    BOOST_TEST(run.column(name, "lr").values == (std::vector{0.8, 0.4, 0.2}),
+               boost::test_tools::per_element());
+  }
+}
+
 BOOST_AUTO_TEST_CASE(ctrl_c_saves_and_ends) {
   const TemporaryFolder folder;
   const RunFolder run(folder / "run", {});
@@ -257,6 +322,15 @@ BOOST_AUTO_TEST_CASE(learn_divides_a_batch_into_shards) {
                         training.learn(sum(model(ones({1, 2}))));
                       }),
                       "call learn(batch, f)"));
+  DataLoader own(Dataset(ones({4, 2}), ones({4, 1})), {.batch_size = 2, .shards = own_shards(world, 2)});
+  const auto of_shards = [&](std::int64_t shards) {
+    Training(run, "own", {.module = &model, .optimizer = &optimizer, .loader = &own},
+             {.shards = shards, .quiet = true});
+  };
+  BOOST_TEST(contains(thrown_text<ValueError>([&] { of_shards(0); }),
+                      "the loader prepares 2 shards per batch, but the options give 0"));
+  BOOST_CHECK_THROW(of_shards(3), ValueError);
+  of_shards(2);
   BOOST_TEST(own_shards(world, 3).end == 3);
   BOOST_TEST(own_shards(world, 0).count == 0);
 }
@@ -302,7 +376,15 @@ BOOST_AUTO_TEST_CASE(refusals) {
   Training plain(run, "plain", {.module = &model, .loader = &loader}, {.quiet = true});
   BOOST_TEST(contains(thrown_text<ValueError>([&] { plain.learn(ones({})); }), "needs an optimizer"));
   Training training(run, "nan", {.module = &model, .loader = &loader}, {.quiet = true});
-  BOOST_TEST(contains(thrown_text<ValueError>([&] { training.step(std::nan("")); }), "lower learning rate"));
+  BOOST_TEST(contains(thrown_text<ValueError>([&] { training.step(std::nan("")); }),
+                      "the loss is nan before the first update; look for NaN or infinity in the data"));
+  for (const Batch& batch : loader) {
+    static_cast<void>(batch);
+    training.step(1);
+    BOOST_TEST(contains(thrown_text<ValueError>([&] { training.step(std::nan("")); }),
+                        "the loss is nan after 1 step; try a lower learning rate"));
+    break;
+  }
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -5,6 +5,8 @@
 #include <retort/framework/fused.hpp>
 #include <retort/retort.hpp>
 
+#include "sign_descent.hpp"
+
 namespace rt = retort;
 
 // An operation from others, with its rule.
@@ -60,20 +62,6 @@ class Net : public rt::Module {
 
   rt::Linear hidden{3, 8}, out{8, 1};
   RETORT_MEMBERS(hidden, out)
-};
-
-class SignDescent : public rt::Optimizer {
- public:
-  explicit SignDescent(rt::Tensors parameters, double lr)
-      : Optimizer("SignDescent", std::move(parameters), {}, {{"lr", lr, at_least_0}}) {}
-
- protected:
-  void update(const rt::Tensor& parameter, const rt::Tensor& gradient, State&) override {
-    const auto step = [n = parameter.size(), lr = lr()]<class T>(T* p, const T* g) {
-      for (std::int64_t i = 0; i < n; ++i) p[i] -= static_cast<T>(lr * ((g[i] > 0) - (g[i] < 0)));
-    };
-    rt::compute_into(parameter.dtype(), step, rt::writable(parameter), gradient);
-  }
 };
 
 class Halving : public rt::LRScheduler {
