@@ -86,28 +86,23 @@ class DataLoader {
     return *this;
   }
 
-  /// Number of batches per epoch.
-  std::int64_t size() const;
-  /// The source of the rows.
-  const RowSource& source() const;
+  std::int64_t size() const;        ///< Number of batches per epoch.
+  const RowSource& source() const;  ///< The source of the rows.
   /// The source as a Dataset.
   /// Throws: TypeError if it is another source.
   const Dataset& dataset() const;
 
-  /// The position after the batches taken so far.
-  LoaderPosition position() const;
+  LoaderPosition position() const;  ///< The position after the batches taken so far.
   /// Starts the next pass at `position`.
   /// Throws: ValueError if it is negative or beyond size().
   void set_position(const LoaderPosition& position);
-  /// The position as tensors, with the number of batches.
-  StateDict state_dict() const;
+  StateDict state_dict() const;  ///< The position as tensors, with the number of batches.
   /// Starts the next pass at the saved position.
   /// Throws: ValueError if the entries differ or the state is from a loader with another number of batches.
   void load_state_dict(const StateDict& state);
 
   class Iterator;
-  /// Starts a pass and takes its first batch.
-  Iterator begin();
+  Iterator begin();  ///< Starts a pass and takes its first batch.
   Iterator end();
 
  private:
