@@ -56,8 +56,7 @@ inline void limit_norms(const Mlp& model, double most) {
 /// Trains with Nesterov's momentum or with Adam, which suits dropout. `name` begins the names of the run's
 /// files.
 inline void train(const rt::RunFolder& run, const std::string& name, Mlp& model, const rt::Dataset& data,
-                  const Recipe& recipe, const example::Options& options,
-                  const std::function<Tensor(const Tensor& logits, const rt::Batch& batch)>& loss) {
+                  const Recipe& recipe, const example::Options& options, const example::Loss& loss) {
   rt::SGD momentum(model.parameters(), {.lr = recipe.lr, .momentum = 0.9, .nesterov = true});
   rt::AdamW adam(model.parameters(), {.lr = recipe.lr, .weight_decay = 0});
   rt::Optimizer& optimizer = recipe.adam ? static_cast<rt::Optimizer&>(adam) : momentum;

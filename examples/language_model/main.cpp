@@ -147,7 +147,7 @@ void run(const example::Options& options) {
                                                {"kept", kept},
                                                {"temperature", 1},
                                                {"alpha", teacher_weight}});
-  example::Comparison results({"bits per byte"}, folder);
+  example::Results results({"bits per byte"}, folder);
   rt::Report report("A language model of bytes, distilled",
                     rt::message("Bits per byte of held-out lines. {}", results.explanation));
   rt::manual_seed(0);
@@ -186,12 +186,12 @@ void run(const example::Options& options) {
             seed, options, loss);
       results.add(way, {bits_per_byte(student, test)});
     }
-  results.show(report, "alone");
+  results.show(report);
   const std::string sample = text_of(teacher);
   std::printf("\nThe teacher writes:%s\n", sample.c_str());
   report.section("The teacher writes", sample).section("Attention", "Weights in the teacher's last layer.");
   show_attention(report, teacher, test);
-  if (folder.writes()) report.write(folder.file("report.html"));
+  example::write_report(report, folder);
 }
 
 int main(int argc, char** argv) {

@@ -17,22 +17,14 @@ namespace {
 using retort::fixed;
 using retort::message;
 using retort::Report;
+using retort::ReportSample;
 using retort::Tensor;
-
-std::string escaped(std::string_view text) { return Report::escaped(text); }
 
 /// The data for all sections of the page.
 struct Page {
   const RunRecord& run;
   const Data& data;
   const Tensor& labels;
-
-  std::string class_name(std::int64_t k) const {
-    return escaped(run.class_names[static_cast<std::size_t>(k)]);
-  }
-  std::int64_t label(std::int64_t row) const {
-    return labels.data<std::int64_t>()[static_cast<std::size_t>(row)];
-  }
 };
 
 /// The three accuracies at the top of the page.
@@ -43,7 +35,7 @@ std::string headline(const Page& page) {
     const std::string& accuracy = rows[n + 1][1];
     const std::size_t end = std::min(accuracy.find(" ±"), accuracy.size());
     tiles += message("<div style=\"border-color:{}\"><b>{}</b>{}</div>\n", networks()[n].color,
-                     escaped(accuracy.substr(0, end)), networks()[n].title);
+                     Report::escaped(accuracy.substr(0, end)), networks()[n].title);
   }
   return message("<p class=\"tiles\">Test accuracy, %</p>\n<div class=\"tiles\">\n{}</div>\n", tiles);
 }
@@ -66,82 +58,38 @@ void add_confusions(Report& report, const Page& page) {
                      page.run.class_names, message("confusion-{}", network.key));
 }
 
-/// The image of a row as an <img> element; empty if the images are not square.
-std::string image(const Page& page, std::int64_t row) {
+/// A card for a test image, without answers.
+ReportSample sample_of(const Page& page, std::int64_t row) {
+  const std::int64_t label = page.labels.data<std::int64_t>()[static_cast<std::size_t>(row)];
+  ReportSample sample{.caption = page.run.class_names[static_cast<std::size_t>(label)], .label = label};
   const auto side = std::llround(std::sqrt(static_cast<double>(page.data.pixels)));
-  if (side * side != page.data.pixels) return "";
-  const auto pixels = page.data.test.inputs().data<float>().subspan(
-      static_cast<std::size_t>(row * page.data.pixels), static_cast<std::size_t>(page.data.pixels));
-  return message("<img alt=\"test image {}\" width=\"84\" height=\"84\" src=\"{}\">", row,
-                 Report::png_address(pixels, side));
+  if (side * side == page.data.pixels)
+    sample.image = retort::reshape(retort::select(page.data.test.inputs(), 0, row), {side, side});
+  return sample;
+}
+
+/// The probabilities of the classes of one image.
+std::vector<double> answer_of(const Tensor& logits, std::int64_t row, double temperature) {
+  return softened(retort::slice(logits, 0, row, row + 1), temperature).values<double>();
 }
 
 std::string percent(double share) { return fixed(100 * share, 0) + " %"; }
 
-/// Soft answers to all test images, and their name and colour in the page.
-struct Answers {
-  std::string name = {};
-  std::string color = {};
-  Tensor probabilities = {};  ///< float64 [N, C]
-
-  std::vector<double> operator[](std::int64_t row) const {
-    return retort::select(probabilities, 0, row).values<double>();
-  }
-};
-
-std::string legend_of(const std::vector<Answers>& answers) {
-  std::string chips;
-  for (const Answers& some : answers)
-    chips += message("<span><i style=\"background:{}\"></i>{}</span>", some.color, some.name);
-  return "<p class=\"legend\">" + chips + "</p>\n";
-}
-
-/// The answers to an image as bars: a row for each class, with one bar per answer. The true class is
-/// emphasised.
-std::string bars_of(const Page& page, std::int64_t row, const std::vector<Answers>& answers) {
-  std::vector<std::vector<double>> distributions;
-  for (const Answers& some : answers) distributions.push_back(some[row]);
-  std::string bars = "<table class=\"bars\">\n";
-  for (const std::size_t k : shown_classes(distributions, 12)) {
-    const auto answer = static_cast<std::int64_t>(k);
-    bars += message("<tr{}><th>{}</th><td>", answer == page.label(row) ? " class=\"truth\"" : "",
-                    page.class_name(answer));
-    for (std::size_t n = 0; n < answers.size(); ++n)
-      bars += message("<i style=\"width:{}%;background:{}\" title=\"{}\"></i>",
-                      fixed(100 * distributions[n][k], 1), answers[n].color, percent(distributions[n][k]));
-    bars += "</td></tr>\n";
-  }
-  return bars + "</table>";
-}
-
-/// A figure of an image: its class, a text in HTML, and the answers to it.
-std::string sample_card(const Page& page, std::int64_t row, const std::string& id, const std::string& text,
-                        const std::vector<Answers>& answers) {
-  return message("<figure class=\"sample\"{}>\n<div>{}<div><b>{}</b>{}</div></div>\n{}</figure>\n", id,
-                 image(page, row), page.class_name(page.label(row)), text, bars_of(page, row, answers));
-}
-
 void add_samples(Report& report, const Page& page) {
-  std::vector<Answers> sharp, soft;
-  for (const Network& network : networks()) {
-    sharp.push_back({network.title, network.color, softened(page.run.*network.logits, 1)});
-    soft.push_back({network.title, network.color, softened(page.run.*network.logits, page.run.temperature)});
-  }
-  std::string cards;
+  std::vector<ReportSample> samples;
   for (const std::int64_t row : telling_rows(page.run, page.labels, 12)) {
-    std::string answers;
-    for (const Answers& network : sharp) {
-      const std::vector<double> probabilities = network[row];
-      const auto most = std::ranges::max_element(probabilities);
-      const std::int64_t answer = most - probabilities.begin();
-      answers += message("<li><i style=\"background:{}\"></i>{}, {}{}</li>", network.color,
-                         page.class_name(answer), percent(*most),
-                         answer == page.label(row) ? " <b class=\"good\">✓</b>" : " <b class=\"bad\">✗</b>");
+    ReportSample& sample = samples.emplace_back(sample_of(page, row));
+    for (const Network& network : networks()) {
+      const Tensor& logits = page.run.*network.logits;
+      const std::vector<double> sharp = answer_of(logits, row, 1);
+      const auto most = std::ranges::max_element(sharp);
+      const std::int64_t answer = most - sharp.begin();
+      sample.answers.push_back({network.title, answer_of(logits, row, page.run.temperature),
+                                message("{}, {} {}", page.run.class_names[static_cast<std::size_t>(answer)],
+                                        percent(*most), answer == sample.label ? "✓" : "✗"),
+                                network.color});
     }
-    cards += sample_card(page, row, "", "<ul>" + answers + "</ul>", soft);
   }
-  if (cards.empty())
-    cards = "<p class=\"note\">There is no such image: the student alone gets all of them right.</p>";
   report.section(
       "Right by the teacher, wrong by the student alone",
       message("For each class, one image that the teacher gets right and to whose class the student "
@@ -149,40 +97,39 @@ void add_samples(Report& report, const Page& page) {
               "confidence of each network, and the soft labels at temperature {} as bars from 0 to "
               "100 %. Students of the first seed.",
               page.run.temperature));
-  report.html(legend_of(soft) + "<div class=\"grid narrow\">\n" + cards + "</div>\n");
+  report.samples(samples, page.run.class_names);
+  if (samples.empty())
+    report.html("<p class=\"note\">There is no such image: the student alone gets all of them right.</p>\n");
 }
 
-/// The teacher's answers at 1, 2, 4, 8 and the run's temperature, in colours from purple through dull red to
-/// ochre, which are visible on white and near-black.
-std::vector<Answers> softening(const RunRecord& run) {
-  std::vector<Answers> answers;
-  const std::set<double> temperatures = {1, 2, 4, 8, run.temperature};
-  for (const double temperature : temperatures) {
-    const double share = static_cast<double>(answers.size()) / static_cast<double>(temperatures.size() - 1);
-    answers.push_back({message("T = {}", temperature),
-                       message("rgb({}, {}, {})", std::lround(150 + 64 * share),
-                               std::lround(60 + 100 * share), std::lround(150 - 90 * share)),
-                       softened(run.teacher, temperature)});
-  }
-  return answers;
-}
-
+/// Shows the teacher's answers at 1, 2, 4, 8 and the run's temperature, in colours from purple through dull
+/// red to ochre, which are visible on white and near-black.
 void add_softening(Report& report, const Page& page) {
-  const std::vector<Answers> soft = softening(page.run);
-  const Answers sharp = {.probabilities = softened(page.run.teacher, 1)};
-  std::string figures;
-  for (const std::int64_t row : rows_by_confidence(page.run, page.labels, {0.99, 0.8, 0.5}))
-    figures += sample_card(
-        page, row, message(" id=\"soft-{}\"", row),
-        "<br>at T = 1 the teacher gives it " + percent(sharp[row][static_cast<std::size_t>(page.label(row))]),
-        soft);
+  const std::set<double> temperatures = {1, 2, 4, 8, page.run.temperature};
+  std::vector<ReportSample> samples;
+  for (const std::int64_t row : rows_by_confidence(page.run, page.labels, {0.99, 0.8, 0.5})) {
+    ReportSample& sample = samples.emplace_back(sample_of(page, row));
+    sample.id = message("soft-{}", row);
+    for (const double temperature : temperatures) {
+      const double share =
+          static_cast<double>(sample.answers.size()) / static_cast<double>(temperatures.size() - 1);
+      sample.answers.push_back(
+          {.name = message("T = {}", temperature),
+           .probabilities = answer_of(page.run.teacher, row, temperature),
+           .color = message("rgb({}, {}, {})", std::lround(150 + 64 * share), std::lround(60 + 100 * share),
+                            std::lround(150 - 90 * share))});
+    }
+    const std::vector<double> sharp = answer_of(page.run.teacher, row, 1);
+    sample.notes = {
+        message("at T = 1 the teacher gives it {}", percent(sharp[static_cast<std::size_t>(sample.label)]))};
+  }
   report.section(
       "The teacher's soft targets",
       message("The teacher's answers at several temperatures T to three images that it gets "
               "right. At T = 1, their classes have probabilities close to 99, 80 and 50 %. This run "
               "distilled at T = {}.",
               page.run.temperature));
-  report.html(legend_of(soft) + "<div class=\"grid\">\n" + figures + "</div>\n");
+  report.samples(samples, page.run.class_names);
 }
 
 void add_settings(Report& report, const Page& page) {

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 #include <set>
 
 namespace distill {
@@ -61,21 +60,6 @@ Rows rows_by_confidence(const RunRecord& run, const Tensor& labels, const std::v
     left.erase(nearest);
   }
   return rows;
-}
-
-std::vector<std::size_t> shown_classes(const std::vector<std::vector<double>>& distributions,
-                                       std::size_t count) {
-  std::vector<std::size_t> classes(distributions.front().size());
-  std::iota(classes.begin(), classes.end(), std::size_t{0});
-  if (classes.size() <= count) return classes;
-  std::ranges::stable_sort(classes, std::ranges::greater(), [&](std::size_t k) {
-    double most = 0;
-    for (const auto& probabilities : distributions) most = std::max(most, probabilities[k]);
-    return most;
-  });
-  classes.resize(count);
-  std::ranges::sort(classes);
-  return classes;
 }
 
 }  // namespace distill

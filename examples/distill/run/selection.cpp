@@ -42,18 +42,18 @@ Selection select(const Data& data, const Options& options, const Grid& grid) {
   const std::vector<std::int64_t> order = shuffled(data.train.size(), seed);
   const auto middle = order.begin() + grid.held_out;
   const retort::Dataset judges = data.train.subset({order.begin(), middle});
-  const retort::Batch others = data.train.rows(std::vector<std::int64_t>(middle, order.end()));
-  Examples fit = {others.input, others.target};
+  retort::Dataset fit = data.train.subset({middle, order.end()});
 
   Selection selection{combinations(grid)};
   {
     const Mlp teacher = train_teacher(fit, data, options, nullptr);
     selection.teacher_accuracy = measure(teacher, judges).accuracy;
-    fit.teacher_logits = logits_of(teacher, fit.images);
-    if (options.top_k > 0)
-      fit.sparse = retort::sparse_teacher(fit.teacher_logits, options.top_k, options.temperature);
+    const retort::Tensor logits = logits_of(teacher, fit.inputs());
+    fit = options.top_k > 0
+              ? with_answers(fit, retort::sparse_teacher(logits, options.top_k, options.temperature))
+              : with_answers(fit, logits);
   }
-  std::vector<Examples> seen;
+  std::vector<retort::Dataset> seen;
   for (std::int64_t i = 0; i < grid.seeds; ++i)
     seen.push_back(draw(fit, options.student_images, seed + static_cast<std::uint64_t>(i)));
 
