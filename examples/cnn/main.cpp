@@ -132,12 +132,12 @@ void run(const Options& options) {
   const rt::DistillationLoss distillation({.temperature = temperature, .alpha = alpha});
   for (std::int64_t seed = 1; seed <= options.seeds; ++seed)
     for (const std::string& way : ways) {
-      rt::manual_seed(static_cast<std::uint64_t>(seed));  // the same initial weights for all ways
+      rt::manual_seed(seed);  // the same initial weights for all ways
       Hinted student(Student(32, 2, {{64, 2}, {128, 1}}, classes), 128, transfer["features"].size(1));
       const std::string block = student.network.last_block();
       const rt::FeatureRecorder recorder(student.network, {block});
       Recipe recipe = student_recipe;
-      recipe.seed = static_cast<std::uint64_t>(seed);
+      recipe.seed = seed;
       train(run, way + "-" + std::to_string(seed), student, student.network, transfer, recipe, options,
             [&](const Tensor& logits, const rt::Batch& batch) {
               if (way == "alone") return example::label_loss(logits, batch);

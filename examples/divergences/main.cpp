@@ -70,7 +70,7 @@ rt::Sequential trained(const rt::RunFolder& run, const Student& student, rt::Dat
   if (!teacher) {
     rt::Generator draws(seed + (std::uint64_t{1} << 32));
     std::vector<std::int64_t> rows = rt::random_permutation(data.size(), draws);
-    rows.resize(static_cast<std::size_t>(std::min(student_images, data.size())));
+    rows.resize(std::min(student_images, data.size()));
     data = data.subset(rows);
   }
   rt::AdamW optimizer(model.parameters(), {.lr = way.lr, .weight_decay = way.weight_decay});
@@ -141,7 +141,7 @@ void run(const Options& options) {
     rt::Progress progress(title, {.steps = std::ssize(students), .quiet = options.quiet});
     std::mutex mutex;
     for_each_in_parallel(std::ssize(students), [&](std::int64_t i) {
-      Student& student = students[static_cast<std::size_t>(i)];
+      Student& student = students[i];
       student.metrics = judged(trained(run, student, transfer, false, silent), data);
       const std::scoped_lock lock(mutex);
       progress.step(student.metrics[1]);

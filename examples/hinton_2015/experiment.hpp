@@ -104,8 +104,8 @@ inline double errors(const Tensor& logits, const Tensor& labels, const Classes& 
 
 /// `logits` with b added to the columns of these classes.
 inline Tensor with_bias(const Tensor& logits, const Classes& classes, double b) {
-  std::vector<float> bias(static_cast<std::size_t>(logits.size(1)));
-  for (const std::int64_t k : classes) bias.at(static_cast<std::size_t>(k)) = static_cast<float>(b);
+  std::vector<float> bias(logits.size(1));
+  for (const std::int64_t k : classes) bias.at(k) = static_cast<float>(b);
   return logits + rt::tensor(bias);
 }
 

@@ -178,7 +178,7 @@ void run(const example::Options& options) {
       {"reverse KL", from_answers(rt::Divergence::reverse_kl, 0)},
       {"Jensen-Shannon", from_answers(rt::Divergence::jensen_shannon, 0.5)},
       {"skew KL", from_answers(rt::Divergence::skew_kl, 0.1)}};
-  for (std::uint64_t seed = 0; seed < static_cast<std::uint64_t>(options.seeds); ++seed)
+  for (std::uint64_t seed = 0; seed < std::uint64_t(options.seeds); ++seed)
     for (const auto& [way, loss] : ways) {
       rt::manual_seed(seed + 1);  // the same initial weights and batches for each way
       Decoder student(64, 2);

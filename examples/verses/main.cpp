@@ -40,7 +40,7 @@ Verses read_verses(const example::Options& options) {
   }
   const auto parts = example::three_parts(std::ssize(labels), options);
   for (const std::int64_t row : parts.front())
-    for (const std::string& word : split[static_cast<std::size_t>(row)])
+    for (const std::string& word : split[row])
       if (++word_counts[word] == 2) word_numbers[word] = verses.words++;
   std::vector<std::vector<std::int64_t>> sequences;
   for (const auto& verse : split) {

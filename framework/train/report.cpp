@@ -102,9 +102,8 @@ std::string bars_of(const ReportSample& sample, const std::vector<std::string>& 
   const std::size_t classes = names.empty() ? sample.answers[0].probabilities.size() : names.size();
   for (const ReportAnswer& answer : sample.answers)
     if (answer.probabilities.size() != classes)
-      throw ValueError(message("Report: the answer '{}' has probabilities of {}, but {} expected",
-                               answer.name, detail::counted(answer.probabilities.size(), "class"),
-                               classes == 1 ? "1 is" : message("{} are", classes)));
+      throw ValueError(message("Report: the answer '{}' has probabilities of {}, not {}", answer.name,
+                               detail::counted(answer.probabilities.size(), "class"), classes));
   std::string bars = "<table class=\"bars\">\n";
   for (const std::size_t k : shown_classes(sample.answers)) {
     bars += message("<tr{}><th>{}</th><td>", std::cmp_equal(k, sample.label) ? " class=\"truth\"" : "",
@@ -298,7 +297,7 @@ Report& Report::confusion(std::string_view title, const Tensor& counts, const st
 }
 
 Report& Report::samples(const std::vector<ReportSample>& samples, const std::vector<std::string>& classes) {
-  if (!samples.empty()) html(legend_of(samples.front().answers));
+  if (!samples.empty() && samples.front().answers.size() > 1) html(legend_of(samples.front().answers));
   open_grid(true);
   for (const ReportSample& sample : samples) {
     std::string picture, notes;

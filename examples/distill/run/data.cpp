@@ -98,7 +98,7 @@ retort::Dataset with_answers(const retort::Dataset& images, const retort::Sparse
 retort::Dataset draw(const retort::Dataset& all, std::int64_t count, std::uint64_t seed) {
   if (count == all.size()) return all;
   std::vector<std::int64_t> rows = shuffled(all.size(), seed);
-  rows.resize(static_cast<std::size_t>(count));
+  rows.resize(count);
   return all.subset(rows);
 }
 

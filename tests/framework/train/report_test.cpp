@@ -166,11 +166,11 @@ BOOST_AUTO_TEST_CASE(answers_are_bars_of_the_likely_classes) {
   BOOST_TEST(contains(thrown_text<ValueError>([&] {
                         many.samples({{.answers = {{"first", {1}}, {"second", {0, 1}}}}});
                       }),
-                      "the answer 'second' has probabilities of 2 classes, but 1 is expected"));
+                      "the answer 'second' has probabilities of 2 classes, not 1"));
   BOOST_TEST(contains(thrown_text<ValueError>([&] {
                         many.samples({{.answers = {{"first", {1}}}}}, {"a", "b"});
                       }),
-                      "the answer 'first' has probabilities of 1 class, but 2 are expected"));
+                      "the answer 'first' has probabilities of 1 class, not 2"));
 }
 
 BOOST_AUTO_TEST_CASE(an_image_is_a_png) {
