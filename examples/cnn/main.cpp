@@ -12,8 +12,6 @@ using cnn::Teacher;
 using example::Options;
 using rt::Tensor;
 
-using Loss = std::function<Tensor(const Tensor& logits, const rt::Batch& batch)>;
-
 struct Recipe {
   std::int64_t epochs = 1, batch_size = 128;
   double lr = 0, weight_decay = 0;
@@ -51,7 +49,7 @@ rt::JsonFields settings(const Options& options) {
 // moving averages.
 template <class Model>
 void train(const rt::RunFolder& run, const std::string& name, rt::Module& all, Model& model,
-           const rt::Dataset& data, const Recipe& recipe, const Options& options, const Loss& loss) {
+           const rt::Dataset& data, const Recipe& recipe, const Options& options, const example::Loss& loss) {
   const std::int64_t epochs = options.rows > 0 ? 1 : recipe.epochs;
   const auto [decayed, others] = rt::decay_groups(all);  // no weight decay for norms and biases
   rt::AdamW optimizer({{decayed, {.lr = recipe.lr, .weight_decay = recipe.weight_decay}},
@@ -91,7 +89,7 @@ rt::Dataset as_images(const rt::Dataset& set) {
 }
 
 // The images with the teacher's answers and the features of its last block, both computed once.
-rt::Dataset with_answers(Teacher& teacher, const rt::Dataset& images) {
+rt::Dataset with_features(Teacher& teacher, const rt::Dataset& images) {
   const rt::FeatureRecorder recorder(teacher, {teacher.last_block()});
   rt::Tensors features;
   const auto both = [&](const Tensor& x) {
@@ -111,7 +109,7 @@ void run(const Options& options) {
   const rt::Dataset training = as_images(all_images), test = as_images(all_tests);
   const std::int64_t classes = example::class_count(training);
   const rt::RunFolder run = options.folder(settings(options));
-  example::Comparison accuracy({"accuracy, %"}, run);
+  example::Results accuracy({"accuracy, %"}, run);
   std::map<std::string, Tensor> logits_of;
   std::map<std::string, std::pair<std::int64_t, double>> cost;  // weights, and milliseconds per image
   const auto judge = [&](const std::string& way, auto& network) {
@@ -123,26 +121,26 @@ void run(const Options& options) {
 
   rt::manual_seed(0);
   Teacher teacher(16, 1, {{32, 2}, {32, 1}, {64, 2}}, classes);
-  const rt::CrossEntropyLoss smooth({.label_smoothing = smoothing}), cross_entropy;
+  const rt::CrossEntropyLoss smooth({.label_smoothing = smoothing});
   train(run, "teacher", teacher, teacher, training, teacher_recipe, options,
         [&](const Tensor& logits, const rt::Batch& batch) { return smooth(logits, batch.target); });
   judge("teacher", teacher);
 
   // The students train on fewer images, with the teacher's answers and features.
   const rt::Dataset transfer =
-      with_answers(teacher, training.slice(0, std::min(student_images, training.size())));
+      with_features(teacher, training.slice(0, std::min(student_images, training.size())));
   const rt::DistillationLoss distillation({.temperature = temperature, .alpha = alpha});
   for (std::int64_t seed = 1; seed <= options.seeds; ++seed)
     for (const std::string& way : ways) {
-      rt::manual_seed(static_cast<std::uint64_t>(seed));  // the same initial weights for all ways
+      rt::manual_seed(seed);  // the same initial weights for all ways
       Hinted student(Student(32, 2, {{64, 2}, {128, 1}}, classes), 128, transfer["features"].size(1));
       const std::string block = student.network.last_block();
       const rt::FeatureRecorder recorder(student.network, {block});
       Recipe recipe = student_recipe;
-      recipe.seed = static_cast<std::uint64_t>(seed);
+      recipe.seed = seed;
       train(run, way + "-" + std::to_string(seed), student, student.network, transfer, recipe, options,
             [&](const Tensor& logits, const rt::Batch& batch) {
-              if (way == "alone") return cross_entropy(logits, batch.target);
+              if (way == "alone") return example::label_loss(logits, batch);
               const Tensor soft =
                   distillation({.student = logits, .teacher = batch["teacher"], .labels = batch.target});
               if (way == "feature hint")
@@ -159,7 +157,7 @@ void run(const Options& options) {
                                 "from the first {}.",
                                 training.size(), test.size(), options.data, transfer.size()));
   report.section("Result", rt::message("Test accuracy. {}", accuracy.explanation));
-  accuracy.show(report, "alone", 2);
+  accuracy.show(report, 2);
   std::vector<rt::ReportPoint> by_size, by_latency;
   std::vector<std::vector<std::string>> costs = {{"", "weights", "ms per image", "ahead of alone"}};
   for (const std::string& way : accuracy.ways()) {

@@ -123,6 +123,21 @@ inline int run_program(int argc, char** argv, const char* name, Options options,
   });
 }
 
+/// Computes the loss of a batch from the network's logits [B, classes].
+using Loss = std::function<retort::Tensor(const retort::Tensor& logits, const retort::Batch& batch)>;
+
+/// The loss from the labels alone.
+inline retort::Tensor label_loss(const retort::Tensor& logits, const retort::Batch& batch) {
+  return retort::cross_entropy(logits, batch.target);
+}
+
+/// Writes the report to the run's folder and prints its path.
+inline void write_report(const retort::Report& report, const retort::RunFolder& run) {
+  if (!run.writes()) return;
+  report.write(run.file("report.html"));
+  std::printf("report: %s\n", run.file("report.html").c_str());
+}
+
 /// Numbers as a text for a run's settings, such as "1, 2.5, 4".
 template <class Number>
 std::string listed(const std::vector<Number>& numbers) {
@@ -131,73 +146,33 @@ std::string listed(const std::vector<Number>& numbers) {
   return text;
 }
 
-/// Metrics of several ways of training, each with several seeds.
-class Comparison {
+/// A Comparison that is also logged, in results.jsonl.
+class Results : public retort::Comparison {
  public:
   static constexpr const char* explanation =
       "Mean ± standard deviation over the seeds; then the difference from the student alone with the same "
       "seed, with its 95 % interval.";
 
-  Comparison(std::vector<std::string> metrics, const retort::RunFolder& run) : metrics_(std::move(metrics)) {
+  Results(const std::vector<std::string>& metrics, const retort::RunFolder& run)
+      : Comparison(metrics), metrics_(metrics) {
     if (run.writes()) log_.emplace(run.file("results.jsonl"));
   }
 
-  /// Adds the metrics of one more seed and writes them to the log.
   void add(const std::string& way, const std::vector<double>& values) {
-    auto to = std::ranges::find(ways_, way, &Way::name);
-    if (to == ways_.end()) to = ways_.insert(to, {way, std::vector<std::vector<double>>(metrics_.size())});
+    Comparison::add(way, values);
     retort::JsonFields fields{{"way", way}};
-    for (std::size_t m = 0; m < metrics_.size(); ++m) {
-      to->values[m].push_back(values[m]);
-      fields.emplace_back(metrics_[m], values[m]);
-    }
+    for (std::size_t m = 0; m < metrics_.size(); ++m) fields.emplace_back(metrics_[m], values[m]);
     if (log_) log_->write(fields);
   }
 
-  /// The names of the ways, in order of addition.
-  std::vector<std::string> ways() const {
-    std::vector<std::string> names;
-    for (const Way& way : ways_) names.push_back(way.name);
-    return names;
-  }
-  /// The values of one metric of a way, one per seed.
-  const std::vector<double>& values(const std::string& way, std::size_t metric = 0) const {
-    return std::ranges::find(ways_, way, &Way::name)->values.at(metric);
-  }
-
-  /// Prints the means, and the paired differences from `baseline` with their 95 % intervals. Also adds them
-  /// to the report.
-  void show(retort::Report& report, const std::string& baseline, int digits = 4) const {
-    const auto signed_text = [&](double number) {
-      return (number < 0 ? "" : "+") + retort::fixed(number, digits);
-    };
-    std::vector<std::vector<std::string>> table{{""}};
-    table[0].insert(table[0].end(), metrics_.begin(), metrics_.end());
-    const Way& base = *std::ranges::find(ways_, baseline, &Way::name);
-    for (const Way& way : ways_) {
-      std::vector<std::string>& row = table.emplace_back(1, way.name);
-      for (std::size_t m = 0; m < metrics_.size(); ++m) {
-        const retort::SampleSummary summary = retort::summarise(way.values[m]);
-        row.push_back(retort::fixed(summary.mean, digits));
-        if (summary.count > 1) row.back() += " ±" + retort::fixed(summary.std, digits);
-        if (&way == &base || way.values[m].size() != base.values[m].size() || summary.count < 2) continue;
-        const auto gain = retort::summarise(retort::paired_differences(base.values[m], way.values[m]));
-        row.back() += "; " + signed_text(gain.mean) + " [" + signed_text(gain.mean - gain.half_width) + ", " +
-                      signed_text(gain.mean + gain.half_width) + "]";
-      }
-    }
-    report.table(table);
-    std::fputs(retort::text_table(table).c_str(), stdout);
+  /// Prints the table and adds it to the report.
+  void show(retort::Report& report, int digits = 4) const {
+    report.table(table("alone", digits));
+    std::fputs(retort::text_table(table("alone", digits)).c_str(), stdout);
   }
 
  private:
-  struct Way {
-    std::string name;
-    std::vector<std::vector<double>> values;  // per metric, one value per seed
-  };
-
   std::vector<std::string> metrics_;
-  std::vector<Way> ways_ = {};
   std::optional<retort::JsonLines> log_ = {};  // on rank 0
 };
 

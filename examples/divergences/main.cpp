@@ -3,10 +3,8 @@
 // other seeds and evaluated on the test images. All losses share the teacher, seeds, images and initial
 // weights.
 #include <atomic>
-#include <exception>
-#include <fstream>
+#include <future>
 #include <mutex>
-#include <thread>
 
 #include "common/images.hpp"
 
@@ -72,7 +70,7 @@ rt::Sequential trained(const rt::RunFolder& run, const Student& student, rt::Dat
   if (!teacher) {
     rt::Generator draws(seed + (std::uint64_t{1} << 32));
     std::vector<std::int64_t> rows = rt::random_permutation(data.size(), draws);
-    rows.resize(static_cast<std::size_t>(std::min(student_images, data.size())));
+    rows.resize(std::min(student_images, data.size()));
     data = data.subset(rows);
   }
   rt::AdamW optimizer(model.parameters(), {.lr = way.lr, .weight_decay = way.weight_decay});
@@ -98,31 +96,18 @@ void for_each_in_parallel(std::int64_t count, const std::function<void(std::int6
   const int processors = rt::get_num_threads();
   rt::set_num_threads(1);  // a small network gains nothing from a second thread
   std::atomic<std::int64_t> next{0};
-  std::exception_ptr thrown;
-  std::mutex mutex;
-  std::vector<std::jthread> threads;
+  std::vector<std::future<void>> threads;
   for (int i = 0; i < processors; ++i)
-    threads.emplace_back([&] {
+    threads.push_back(std::async(std::launch::async, [&] {
       try {
         for (std::int64_t k; (k = next++) < count;) f(k);
       } catch (...) {
         next = count;
-        const std::scoped_lock lock(mutex);
-        thrown = std::current_exception();
+        throw;
       }
-    });
-  threads.clear();  // joins
+    }));
+  for (std::future<void>& thread : threads) thread.get();
   rt::set_num_threads(processors);
-  if (thrown) std::rethrow_exception(thrown);
-}
-
-/// The mean of a - b with its 95 % interval.
-std::string gain(const std::vector<double>& a, const std::vector<double>& b) {
-  const rt::SampleSummary gain = rt::summarise(rt::paired_differences(b, a));
-  const auto text = [](double x) { return (x < 0 ? "" : "+") + rt::fixed(x, 2); };
-  if (gain.count < 2) return text(gain.mean);
-  return rt::message("{} [{}, {}]", text(gain.mean), text(gain.mean - gain.half_width),
-                     text(gain.mean + gain.half_width));
 }
 
 void run(const Options& options) {
@@ -144,9 +129,7 @@ void run(const Options& options) {
   const std::int64_t held_out = images.size() / 12;
   const rt::Dataset tuning = images.slice(0, held_out), training = images.slice(held_out, images.size());
   rt::Sequential teacher = trained(run, {teacher_way}, training, true, options);
-  const rt::Dataset transfer({{"input", training.inputs()},
-                              {"target", training.targets()},
-                              {"teacher", rt::predict(teacher, training)}});
+  const rt::Dataset transfer = example::with_answers(teacher, training);
   const auto judged = [&](const auto& model, const rt::Dataset& data) -> std::vector<double> {
     const rt::Tensor logits = rt::predict(model, data);
     return {100 * rt::metrics::accuracy(logits, data.targets()), rt::metrics::nll(logits, data.targets()),
@@ -158,7 +141,7 @@ void run(const Options& options) {
     rt::Progress progress(title, {.steps = std::ssize(students), .quiet = options.quiet});
     std::mutex mutex;
     for_each_in_parallel(std::ssize(students), [&](std::int64_t i) {
-      Student& student = students[static_cast<std::size_t>(i)];
+      Student& student = students[i];
       student.metrics = judged(trained(run, student, transfer, false, silent), data);
       const std::scoped_lock lock(mutex);
       progress.step(student.metrics[1]);
@@ -190,7 +173,7 @@ void run(const Options& options) {
     for (std::int64_t seed = 1; seed <= options.seeds; ++seed) tested.push_back({choice.way, seed});
   teach("test", tested, test);
 
-  example::Comparison results(metrics, run);
+  example::Results results(metrics, run);
   results.add("teacher", judged(teacher, test));
   for (const Student& student : tested) results.add(student.way.name, student.metrics);
   const auto mean = [&](const std::string& way, std::size_t metric, int digits) {
@@ -202,12 +185,13 @@ void run(const Options& options) {
     const std::string& name = way.name;
     const std::vector<double>& values = results.values(name);
     const bool soft = name != "alone", tempered = way.loss.divergence != Divergence::logit_mse;
-    table.push_back({name, soft && tempered ? rt::message("{}", way.loss.temperature) : "",
-                     soft ? rt::message("{}", way.loss.alpha) : "", rt::message("{}", way.lr),
-                     soft ? rt::fixed(accuracy, 2) : "", mean(name, 0, 2),
-                     soft ? gain(values, results.values("alone")) : "",
-                     soft && name != "forward_kl" ? gain(values, results.values("forward_kl")) : "",
-                     mean(name, 1, 3), mean(name, 2, 2)});
+    table.push_back(
+        {name, soft && tempered ? rt::message("{}", way.loss.temperature) : "",
+         soft ? rt::message("{}", way.loss.alpha) : "", rt::message("{}", way.lr),
+         soft ? rt::fixed(accuracy, 2) : "", mean(name, 0, 2),
+         soft ? rt::gain_text(results.values("alone"), values, 2) : "",
+         soft && name != "forward_kl" ? rt::gain_text(results.values("forward_kl"), values, 2) : "",
+         mean(name, 1, 3), mean(name, 2, 2)});
   }
   std::printf("%s\n", rt::text_table(table).c_str());
   const std::string about = rt::message(

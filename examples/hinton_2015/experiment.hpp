@@ -56,8 +56,7 @@ inline void limit_norms(const Mlp& model, double most) {
 /// Trains with Nesterov's momentum or with Adam, which suits dropout. `name` begins the names of the run's
 /// files.
 inline void train(const rt::RunFolder& run, const std::string& name, Mlp& model, const rt::Dataset& data,
-                  const Recipe& recipe, const example::Options& options,
-                  const std::function<Tensor(const Tensor& logits, const rt::Batch& batch)>& loss) {
+                  const Recipe& recipe, const example::Options& options, const example::Loss& loss) {
   rt::SGD momentum(model.parameters(), {.lr = recipe.lr, .momentum = 0.9, .nesterov = true});
   rt::AdamW adam(model.parameters(), {.lr = recipe.lr, .weight_decay = 0});
   rt::Optimizer& optimizer = recipe.adam ? static_cast<rt::Optimizer&>(adam) : momentum;
@@ -105,8 +104,8 @@ inline double errors(const Tensor& logits, const Tensor& labels, const Classes& 
 
 /// `logits` with b added to the columns of these classes.
 inline Tensor with_bias(const Tensor& logits, const Classes& classes, double b) {
-  std::vector<float> bias(static_cast<std::size_t>(logits.size(1)));
-  for (const std::int64_t k : classes) bias.at(static_cast<std::size_t>(k)) = static_cast<float>(b);
+  std::vector<float> bias(logits.size(1));
+  for (const std::int64_t k : classes) bias.at(k) = static_cast<float>(b);
   return logits + rt::tensor(bias);
 }
 

@@ -70,26 +70,20 @@ void run(const Options& options) {
   const Tensor labels = test.targets();
   const std::int64_t pixels = training.inputs().size(1), classes = example::class_count(training);
   const rt::RunFolder run = options.folder(settings(options, plan));
-  example::Comparison errors({"errors"}, run);
+  example::Results errors({"errors"}, run);
   const auto judge = [&](const std::string& way, const Tensor& logits, const Classes& of = {}) {
     errors.add(way, {hinton::errors(logits, labels, of)});
   };
 
   // The large network, trained with dropout, max-norm, and images shifted by up to two pixels.
-  const auto from_labels = [cross_entropy = rt::CrossEntropyLoss()](const Tensor& logits,
-                                                                    const rt::Batch& batch) {
-    return cross_entropy(logits, batch.target);
-  };
   rt::manual_seed(0);
   Mlp teacher(pixels, 1200, classes, true);
-  hinton::train(run, "teacher", teacher, training, plan.teacher, options, from_labels);
+  hinton::train(run, "teacher", teacher, training, plan.teacher, options, example::label_loss);
   const Tensor teacher_logits = rt::predict(teacher, test);
   judge("teacher, 784-1200-1200-10", teacher_logits);
 
   // The teacher's answers to the training images, without shifts. Distilled students train on these alone.
-  const rt::Dataset transfer({{"input", training.inputs()},
-                              {"target", training.targets()},
-                              {"teacher", rt::predict(teacher, training)}});
+  const rt::Dataset transfer = example::with_answers(teacher, training);
   const auto distilled = [&](const std::string& name, const rt::Dataset& data, std::int64_t width,
                              double temperature, Recipe recipe, std::uint64_t seed) {
     const rt::DistillationLoss soft({.temperature = temperature, .alpha = 1});
@@ -122,7 +116,7 @@ void run(const Options& options) {
     Mlp alone(pixels, 800, classes, false);
     Recipe recipe = plan.alone;
     recipe.seed = seed;
-    hinton::train(run, rt::message("alone-{}", seed), alone, training, recipe, options, from_labels);
+    hinton::train(run, rt::message("alone-{}", seed), alone, training, recipe, options, example::label_loss);
     alone_logits = rt::predict(alone, test);
     judge("student alone, 784-800-800-10", alone_logits);
     const auto student = [&](const char* name, const rt::Dataset& data) {

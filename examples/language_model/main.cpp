@@ -147,7 +147,7 @@ void run(const example::Options& options) {
                                                {"kept", kept},
                                                {"temperature", 1},
                                                {"alpha", teacher_weight}});
-  example::Comparison results({"bits per byte"}, folder);
+  example::Results results({"bits per byte"}, folder);
   rt::Report report("A language model of bytes, distilled",
                     rt::message("Bits per byte of held-out lines. {}", results.explanation));
   rt::manual_seed(0);
@@ -178,7 +178,7 @@ void run(const example::Options& options) {
       {"reverse KL", from_answers(rt::Divergence::reverse_kl, 0)},
       {"Jensen-Shannon", from_answers(rt::Divergence::jensen_shannon, 0.5)},
       {"skew KL", from_answers(rt::Divergence::skew_kl, 0.1)}};
-  for (std::uint64_t seed = 0; seed < static_cast<std::uint64_t>(options.seeds); ++seed)
+  for (std::uint64_t seed = 0; seed < std::uint64_t(options.seeds); ++seed)
     for (const auto& [way, loss] : ways) {
       rt::manual_seed(seed + 1);  // the same initial weights and batches for each way
       Decoder student(64, 2);
@@ -186,12 +186,12 @@ void run(const example::Options& options) {
             seed, options, loss);
       results.add(way, {bits_per_byte(student, test)});
     }
-  results.show(report, "alone");
+  results.show(report);
   const std::string sample = text_of(teacher);
   std::printf("\nThe teacher writes:%s\n", sample.c_str());
   report.section("The teacher writes", sample).section("Attention", "Weights in the teacher's last layer.");
   show_attention(report, teacher, test);
-  if (folder.writes()) report.write(folder.file("report.html"));
+  example::write_report(report, folder);
 }
 
 int main(int argc, char** argv) {

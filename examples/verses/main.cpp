@@ -6,6 +6,7 @@
 #include "common/text.hpp"
 
 namespace rt = retort;
+using example::Loss;
 using rt::Tensor;
 
 constexpr std::int64_t batch_size = 64, longest = 128;  // words
@@ -39,7 +40,7 @@ Verses read_verses(const example::Options& options) {
   }
   const auto parts = example::three_parts(std::ssize(labels), options);
   for (const std::int64_t row : parts.front())
-    for (const std::string& word : split[static_cast<std::size_t>(row)])
+    for (const std::string& word : split[row])
       if (++word_counts[word] == 2) word_numbers[word] = verses.words++;
   std::vector<std::vector<std::int64_t>> sequences;
   for (const auto& verse : split) {
@@ -108,8 +109,6 @@ Tensor logits_of(Model& model, const rt::SequenceDataset& verses) {
   return rt::predict(model, verses, {.batch_size = 256});
 }
 
-using Loss = std::function<Tensor(const Tensor& logits, const rt::Batch& batch)>;
-
 template <class Model>
 void train(const rt::RunFolder& run, const std::string& name, Model& model, const Verses& verses,
            std::int64_t epochs, double lr, std::uint64_t seed, const example::Options& options,
@@ -146,7 +145,7 @@ void run(const example::Options& options) {
                                                {"kept", kept},
                                                {"temperature", temperature},
                                                {"alpha", teacher_weight}});
-  example::Comparison results({"accuracy", "balanced accuracy", "macro F1", "nll"}, folder);
+  example::Results results({"accuracy", "balanced accuracy", "macro F1", "nll"}, folder);
   rt::Report report("Which book is a verse from?",
                     rt::message("Metrics of the test verses. {}", results.explanation));
   const Tensor truth = verses.parts[2]["target"];
@@ -156,10 +155,7 @@ void run(const example::Options& options) {
   };
   rt::manual_seed(0);
   Teacher teacher(verses.words, std::ssize(verses.books));
-  const Loss from_labels = [](const Tensor& logits, const rt::Batch& batch) {
-    return rt::cross_entropy(logits, batch.target);
-  };
-  train(folder, "teacher", teacher, verses, teacher_epochs, teacher_lr, 0, options, from_labels);
+  train(folder, "teacher", teacher, verses, teacher_epochs, teacher_lr, 0, options, example::label_loss);
   judge("teacher", logits_of(teacher, verses.parts[2]));
 
   const rt::SparseTeacher stored = example::stored_answers(
@@ -171,7 +167,8 @@ void run(const example::Options& options) {
                                         {.alpha = teacher_weight});
   };
   for (std::int64_t seed = 0; seed < options.seeds; ++seed)
-    for (const auto& [way, loss] : {std::pair{"alone", from_labels}, {"distilled", from_answers}}) {
+    for (const auto& [way, loss] :
+         {std::pair{"alone", Loss(example::label_loss)}, {"distilled", from_answers}}) {
       const auto draws = static_cast<std::uint64_t>(seed);
       rt::manual_seed(draws + 1);  // the same initial weights and batches for both
       Student student(verses.words, std::ssize(verses.books));
@@ -179,13 +176,13 @@ void run(const example::Options& options) {
             options, loss);
       judge(way, logits_of(student, verses.parts[2]));
     }
-  results.show(report, "alone");
+  results.show(report);
   report.section("The teacher", "Its answers to the test verses; books in the order of the text.");
   const Tensor logits = logits_of(teacher, verses.parts[2]);
   report.calibration("Teacher", logits, truth);
   report.confusion("Answers (columns) to each book (rows)", rt::metrics::confusion_matrix(logits, truth),
                    verses.books);
-  if (folder.writes()) report.write(folder.file("report.html"));
+  example::write_report(report, folder);
 }
 
 int main(int argc, char** argv) {

@@ -10,6 +10,26 @@
 namespace retort {
 using detail::Access;
 
+namespace {
+// An operation whose rule returns the gradient of its result; the engine reduces and converts it to x's.
+Tensor passing(const char* name, const Tensor& x, Array value) {
+  return record({.name = name,
+                 .inputs = {x},
+                 .value = Access::make(std::move(value)),
+                 .vjp = [](const Tensor& g, Needs) { return g; }});
+}
+}  // namespace
+
+Tensor Tensor::to(DType dtype) const {
+  detail::require_defined("to", *this);
+  return this->dtype() == dtype ? *this : passing("to", *this, detail::converted(array(), dtype));
+}
+
+Tensor Tensor::clone() const {
+  detail::require_defined("clone", *this);
+  return passing("clone", *this, detail::copied(array()));
+}
+
 Tensor add(const Tensor& a, const Tensor& b) {
   detail::require_defined("add", "the left input", a);
   detail::require_defined("add", "the right input", b);
@@ -34,24 +54,17 @@ Tensor sum_to(const Tensor& x, const Shape& shape) {
                  .vjp = [from = x.shape()](const Tensor& g, Needs) { return broadcast_to(g, from); }});
 }
 
-// The engine reduces the gradient to x's shape.
 Tensor broadcast_to(const Tensor& x, const Shape& shape) {
   detail::require_defined("broadcast_to", x);
   if (x.shape() == shape) return x;
   if (!detail::broadcasts(x.shape(), shape))
     throw ShapeError(message("broadcast_to: shape {} does not broadcast to {}", x.shape(), shape));
-  return record({.name = "broadcast_to",
-                 .inputs = {x},
-                 .value = Access::make(detail::repeated_to(Access::array(x), shape)),
-                 .vjp = [](const Tensor& g, Needs) { return g; }});
+  return passing("broadcast_to", x, detail::repeated_to(Access::array(x), shape));
 }
 
 Tensor identity(const Tensor& x) {
   detail::require_defined("identity", x);
-  return record({.name = "identity",
-                 .inputs = {x},
-                 .value = Access::make(Access::array(x)),
-                 .vjp = [](const Tensor& g, Needs) { return g; }});
+  return passing("identity", x, Access::array(x));
 }
 
 Tensor detail::gathered_gradient(std::size_t i, const Shape& shape, DType dtype) {

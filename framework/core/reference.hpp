@@ -1,6 +1,7 @@
 // Rules of fused operations, derived from a reference made of operations.
 #pragma once
 
+#include <functional>
 #include <utility>
 
 #include "retort/framework/core/grad_mode.hpp"
@@ -9,11 +10,8 @@
 namespace [[RETORT_EXPORT]] retort {
 
 namespace detail {
-/// Returns a new tensor with the same values for each input that requires a gradient, and the others
-/// unchanged.
-Tensors fresh_identities(const Tensors& inputs, Needs needs);
-/// The gradients for g of y, which was computed from `identities`, with respect to each input.
-Tensors reference_gradients(const Tensor& y, const Tensors& inputs, const Tensors& identities,
+/// The gradient of each input for the gradient g of reference(inputs).
+Tensors reference_gradients(const std::function<Tensor(const Tensors&)>& reference, const Tensors& inputs,
                             const Tensor& g, Needs needs);
 }  // namespace detail
 
@@ -24,13 +22,7 @@ Tensors reference_gradients(const Tensor& y, const Tensors& inputs, const Tensor
 template <class Reference>
 auto vjp_by_reference(Reference reference, Tensors inputs) {
   return [reference = std::move(reference), inputs = std::move(inputs)](const Tensor& g, Needs needs) {
-    const Tensors identities = detail::fresh_identities(inputs, needs);
-    Tensor y;
-    {
-      const GradMode recording(true);  // even if no higher order is requested
-      y = reference(identities);
-    }
-    return detail::reference_gradients(y, inputs, identities, g, needs);
+    return detail::reference_gradients(std::cref(reference), inputs, g, needs);
   };
 }
 

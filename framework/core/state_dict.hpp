@@ -64,8 +64,7 @@ class StateDict {
   std::size_t erase(std::string_view name);
   /// Removes all entries.
   void clear() { *this = {}; }
-  /// Exchanges the entries with those of `other`.
-  void swap(StateDict& other) noexcept;
+  void swap(StateDict& other) noexcept;  ///< Exchanges the entries with those of `other`.
 
  private:
   Tensor& append(std::size_t place, std::string_view name, const Tensor& tensor);

@@ -17,7 +17,6 @@
 namespace [[RETORT_EXPORT]] retort {
 
 class Tensor;
-class Generator;
 /// A list of tensors.
 using Tensors = std::vector<Tensor>;
 
@@ -55,19 +54,14 @@ class Tensor {
  public:
   Tensor() = default;
 
-  /// False for a default-constructed tensor.
-  bool defined() const noexcept { return static_cast<bool>(impl_); }
-  /// The shape.
-  const Shape& shape() const { return array().shape(); }
-  /// The number of dimensions.
-  std::int64_t dim() const { return static_cast<std::int64_t>(shape().size()); }
-  /// The number of elements.
-  std::int64_t size() const { return array().size(); }
+  bool defined() const noexcept { return static_cast<bool>(impl_); }  ///< False if default-constructed.
+  DType dtype() const { return array().dtype(); }                     ///< The element type.
+  const Shape& shape() const { return array().shape(); }              ///< The shape.
+  std::int64_t dim() const { return std::ssize(shape()); }            ///< The number of dimensions.
+  std::int64_t size() const { return array().size(); }                ///< The number of elements.
   /// The extent of dimension d; a negative d counts from the end.
   /// Throws: IndexError if d is out of range.
   std::int64_t size(std::int64_t d) const;
-  /// The element type.
-  DType dtype() const { return array().dtype(); }
 
   /// The elements in row-major order. The span is valid while a handle exists, so calls on a temporary do not
   /// compile: name the tensor, or use values() or item().
@@ -120,10 +114,8 @@ class Tensor {
   /// The same values in another element type; differentiable between float types. Returns this tensor if it
   /// already has that type. A value beyond the range of int64 becomes the nearest int64, and NaN becomes 0.
   [[nodiscard]] Tensor to(DType dtype) const;
-  /// The same values (shared) without history.
-  [[nodiscard]] Tensor detach() const;
-  /// A copy of the values, with history.
-  [[nodiscard]] Tensor clone() const;
+  [[nodiscard]] Tensor detach() const;  ///< The same values (shared) without history.
+  [[nodiscard]] Tensor clone() const;   ///< A copy of the values, with history.
 
   /// True if operations on this tensor are recorded for differentiation.
   bool requires_grad() const noexcept;
@@ -132,13 +124,11 @@ class Tensor {
   Tensor set_requires_grad(bool value = true) const;
   /// True if this tensor is not the result of a recorded operation.
   bool is_leaf() const noexcept;
-  /// The gradient accumulated by backward(); undefined if there is none.
-  [[nodiscard]] Tensor grad() const;
+  [[nodiscard]] Tensor grad() const;  ///< The gradient accumulated by backward(); undefined if there is none.
   /// Replaces the gradient; an undefined tensor removes it.
   /// Throws: ShapeError or TypeError if it does not match this tensor.
   void set_grad(const Tensor& gradient) const;
-  /// Makes grad() undefined.
-  void zero_grad() const;
+  void zero_grad() const;  ///< Makes grad() undefined.
 
   /// Accumulates d(sum(this · grad))/d(leaf) into the .grad of every leaf that this tensor depends on. `grad`
   /// [shape of this] may be omitted for a tensor of one element.

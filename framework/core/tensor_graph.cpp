@@ -1,11 +1,8 @@
-// The members of Tensor that need its graph node and so depend on headers above tensor.hpp.
+// The members of Tensor, except for its operations. They depend on headers above tensor.hpp.
 #include <mutex>
 
-#include "retort/framework/core/array_ops.hpp"
 #include "retort/framework/core/engine.hpp"
 #include "retort/framework/core/node.hpp"
-#include "retort/framework/core/record.hpp"
-#include "retort/framework/core/require.hpp"
 
 namespace retort {
 namespace detail {
@@ -45,23 +42,25 @@ void replace_grad(Leaf& leaf, Tensor gradient) {
 
 using detail::Access, detail::leaf_of, detail::replace_grad;
 
-// The engine converts the gradient back.
-Tensor Tensor::to(DType dtype) const {
-  detail::require_defined("to", *this);
-  if (this->dtype() == dtype) return *this;
-  return record({.name = "to",
-                 .inputs = {*this},
-                 .value = Access::make(detail::converted(array(), dtype)),
-                 .vjp = [](const Tensor& g, Needs) { return g; }});
+void Tensor::undefined() {
+  throw ValueError(
+      "tensor: this tensor is undefined (default-constructed, or a gradient that was never computed)");
 }
 
-Tensor Tensor::clone() const {
-  detail::require_defined("clone", *this);
-  return record({.name = "clone",
-                 .inputs = {*this},
-                 .value = Access::make(detail::copied(array())),
-                 .vjp = [](const Tensor& g, Needs) { return g; }});
+std::int64_t Tensor::size(std::int64_t d) const {
+  const std::int64_t count = dim();
+  if (d < -count || d >= count)
+    throw IndexError(message("size: dimension {} is out of range for shape {}", d, shape()));
+  return shape()[static_cast<std::size_t>(d < 0 ? d + count : d)];
 }
+
+void Tensor::check_single_element() const {
+  if (size() != 1)
+    throw ShapeError(
+        message("item: shape {} has {} elements, not one; use values(), or reduce it", shape(), size()));
+}
+
+Tensor Tensor::detach() const { return Access::make(array()); }
 
 bool Tensor::requires_grad() const noexcept {
   const detail::Node* node = Access::node(*this);

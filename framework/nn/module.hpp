@@ -110,12 +110,10 @@ class Module {
   Tensors parameters() const;
   /// The parameters with their names, such as "0.weight".
   std::vector<std::pair<std::string, Tensor>> named_parameters() const;
-  /// As parameters(), for buffers.
-  Tensors buffers() const;
+  Tensors buffers() const;  ///< As parameters(), for buffers.
   /// The buffers with their names, such as "1.running_mean".
   std::vector<std::pair<std::string, Tensor>> named_buffers() const;
-  /// The direct submodules with their names.
-  std::vector<std::pair<std::string, Module*>> named_children();
+  std::vector<std::pair<std::string, Module*>> named_children();  ///< The direct submodules with their names.
 
   /// Sets training (true) or evaluation mode for this module and all submodules; affects dropout and batch
   /// norm.
@@ -127,8 +125,7 @@ class Module {
 
   /// Makes the floating-point parameters require a gradient, or not; false freezes the module.
   void set_requires_grad(bool value = true);
-  /// Removes the gradients of all parameters.
-  void zero_grad();
+  void zero_grad();  ///< Removes the gradients of all parameters.
   /// Converts floating-point parameters, their gradients, and buffers in place: handles held by an optimiser
   /// stay valid.
   /// Throws: TypeError if `dtype` is int64; GraphError if a member is the result of an operation.

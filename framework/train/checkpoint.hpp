@@ -78,10 +78,8 @@ class Checkpoint {
   /// As load(), for one file, such as best().
   Loaded load(const std::string& path);
 
-  /// The path of the newest checkpoint.
-  std::optional<std::string> last() const;
-  /// The path of the newest checkpoint that was saved as best.
-  std::optional<std::string> best() const;
+  std::optional<std::string> last() const;  ///< The path of the newest checkpoint.
+  std::optional<std::string> best() const;  ///< The path of the newest checkpoint that was saved as best.
 
  private:
   std::string write(std::int64_t step, const std::string& json, bool best);

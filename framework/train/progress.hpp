@@ -38,8 +38,7 @@ class Progress {
   }
   /// Call it after each epoch, with the mean loss.
   void epoch(double mean_loss);
-  /// Writes a separate line, above the bar.
-  void say(std::string_view line);
+  void say(std::string_view line);  ///< Writes a separate line, above the bar.
 
  private:
   void look();

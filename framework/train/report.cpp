@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "retort/framework/base/counted.hpp"
 #include "retort/framework/base/error.hpp"
@@ -11,6 +12,7 @@
 #include "retort/framework/ops/elementwise.hpp"
 #include "retort/framework/ops/reduction.hpp"
 #include "retort/framework/train/report_impl.hpp"
+#include "retort/framework/train/statistics.hpp"
 
 namespace retort {
 namespace {
@@ -60,14 +62,60 @@ void replace_all(std::string& text, std::string_view from, const std::string& to
 
 std::string paragraph(std::string_view text) { return "<p>" + Report::escaped(text) + "</p>\n"; }
 
-std::string legend_of(const std::vector<ReportSeries>& series) {
-  if (series.size() < 2) return {};
+std::string id_of(std::string_view id) { return id.empty() ? "" : " id=\"" + Report::escaped(id) + '"'; }
+
+/// The colour of a series or an answer, the k-th of several, as an attribute for its marks.
+std::string color_of(const auto& item, std::size_t k) {
+  return message("background:{}", Report::escaped(detail::series_color(item.color, k)));
+}
+
+/// The names and colours of series or answers; empty for less than two.
+template <class Item>
+std::string legend_of(const std::vector<Item>& items) {
+  if (items.size() < 2) return {};
   std::string chips;
-  for (std::size_t k = 0; k < series.size(); ++k)
+  for (std::size_t k = 0; k < items.size(); ++k)
     chips +=
-        message("<span><i style=\"background:{}\"></i>{}</span>",
-                Report::escaped(detail::series_color(series[k].color, k)), Report::escaped(series[k].name));
+        message("<span><i style=\"{}\"></i>{}</span>", color_of(items[k], k), Report::escaped(items[k].name));
   return "<p class=\"legend\">" + chips + "</p>\n";
+}
+
+/// The classes that are drawn, in order: the most probable ones if there are many.
+std::vector<std::size_t> shown_classes(const std::vector<ReportAnswer>& answers) {
+  constexpr std::size_t most = 12;
+  std::vector<std::size_t> classes(answers.front().probabilities.size());
+  std::iota(classes.begin(), classes.end(), std::size_t{0});
+  if (classes.size() <= most) return classes;
+  std::ranges::stable_sort(classes, std::ranges::greater(), [&](std::size_t k) {
+    double greatest = 0;
+    for (const ReportAnswer& answer : answers) greatest = std::max(greatest, answer.probabilities[k]);
+    return greatest;
+  });
+  classes.resize(most);
+  std::ranges::sort(classes);
+  return classes;
+}
+
+/// A row per class, with one bar per answer.
+std::string bars_of(const ReportSample& sample, const std::vector<std::string>& names) {
+  if (sample.answers.empty()) return {};
+  const std::size_t classes = names.empty() ? sample.answers[0].probabilities.size() : names.size();
+  for (const ReportAnswer& answer : sample.answers)
+    if (answer.probabilities.size() != classes)
+      throw ValueError(message("Report: the answer '{}' has probabilities of {}, not {}", answer.name,
+                               detail::counted(answer.probabilities.size(), "class"), classes));
+  std::string bars = "<table class=\"bars\">\n";
+  for (const std::size_t k : shown_classes(sample.answers)) {
+    bars += message("<tr{}><th>{}</th><td>", std::cmp_equal(k, sample.label) ? " class=\"truth\"" : "",
+                    names.empty() ? std::to_string(k) : Report::escaped(names[k]));
+    for (std::size_t n = 0; n < sample.answers.size(); ++n) {
+      const double percent = 100 * sample.answers[n].probabilities[k];
+      bars += message("<i style=\"width:{}%;{}\" title=\"{} %\"></i>", fixed(percent, 1),
+                      color_of(sample.answers[n], n), fixed(percent, 0));
+    }
+    bars += "</td></tr>\n";
+  }
+  return bars + "</table>";
 }
 
 /// The caption of a chart, with the number of values that a logarithmic axis cannot show.
@@ -146,8 +194,8 @@ Report& Report::html(std::string_view code) {
 
 Report& Report::figure(std::string_view caption, std::string_view code, std::string_view id) {
   open_grid(false);
-  body_ += message("<figure{}>\n<figcaption>{}</figcaption>\n{}</figure>\n",
-                   id.empty() ? "" : " id=\"" + escaped(id) + '"', escaped(caption), code);
+  body_ +=
+      message("<figure{}>\n<figcaption>{}</figcaption>\n{}</figure>\n", id_of(id), escaped(caption), code);
   return *this;
 }
 
@@ -248,7 +296,8 @@ Report& Report::confusion(std::string_view title, const Tensor& counts, const st
   return figure(title, table + "</table>\n</div>", id);
 }
 
-Report& Report::samples(const std::vector<ReportSample>& samples) {
+Report& Report::samples(const std::vector<ReportSample>& samples, const std::vector<std::string>& classes) {
+  if (!samples.empty() && samples.front().answers.size() > 1) html(legend_of(samples.front().answers));
   open_grid(true);
   for (const ReportSample& sample : samples) {
     std::string picture, notes;
@@ -260,10 +309,13 @@ Report& Report::samples(const std::vector<ReportSample>& samples) {
                         png_address(pixels.data<float>(), pixels.size(1)));
     }
     for (const std::string& note : sample.notes) notes += "<li>" + escaped(note) + "</li>";
-    body_ += message("<figure class=\"sample\">\n<div>{}<div><b>{}</b><ul>{}</ul></div></div>\n", picture,
-                     escaped(sample.caption), notes);
+    for (std::size_t k = 0; k < sample.answers.size(); ++k)
+      if (const ReportAnswer& answer = sample.answers[k]; !answer.note.empty())
+        notes += message("<li><i style=\"{}\"></i>{}</li>", color_of(answer, k), escaped(answer.note));
+    body_ += message("<figure class=\"sample\"{}>\n<div>{}<div><b>{}</b><ul>{}</ul></div></div>\n",
+                     id_of(sample.id), picture, escaped(sample.caption), notes);
     if (!sample.text.empty()) body_ += "<p class=\"quote\">" + escaped(sample.text) + "</p>\n";
-    body_ += "</figure>\n";
+    body_ += bars_of(sample, classes) + "</figure>\n";
   }
   return *this;
 }

@@ -39,12 +39,23 @@ struct ReportAxes {
   bool log_y = false;
 };
 
+/// A model's probabilities of the classes, drawn as bars.
+struct ReportAnswer {
+  std::string name = {};
+  std::vector<double> probabilities = {};  ///< in [0, 1], one per class
+  std::string note = {};                   ///< a line next to the colour, such as the predicted class
+  std::string color = {};                  ///< as in a ReportSeries
+};
+
 /// An example with model outputs.
 struct ReportSample {
   Tensor image = {};  ///< (H, W) grey in [0, 1]; undefined for a text
   std::string text = {};
-  std::string caption = {};             ///< such as the true class
-  std::vector<std::string> notes = {};  ///< such as model outputs, one line each
+  std::string caption = {};                ///< such as the true class
+  std::vector<std::string> notes = {};     ///< such as model outputs, one line each
+  std::vector<ReportAnswer> answers = {};  ///< compared class by class
+  std::int64_t label = -1;                 ///< the class whose bars are emphasised; -1: none
+  std::string id = {};                     ///< the figure's id in the page
 };
 
 /// A self-contained page of sections: no scripts, charts as inline SVG, images as inline PNG. It follows the
@@ -64,8 +75,7 @@ class Report {
 
   /// Begins a section with a heading and, if given, a paragraph.
   Report& section(std::string_view title, std::string_view introduction = {});
-  /// Adds a paragraph.
-  Report& text(std::string_view paragraph);
+  Report& text(std::string_view paragraph);  ///< Adds a paragraph.
   /// Adds rows of cells; the first row and the first column are headings. In a cell, text after " [" or " ±"
   /// is set in small type.
   Report& table(const std::vector<std::vector<std::string>>& rows);
@@ -85,8 +95,10 @@ class Report {
   /// Throws: ShapeError unless the counts are square; ValueError unless there is one name per class.
   Report& confusion(std::string_view title, const Tensor& counts, const std::vector<std::string>& names,
                     std::string_view id = {});
-  /// Adds examples with their images.
-  Report& samples(const std::vector<ReportSample>& samples);
+  /// Adds examples with their images and, for answers, bars and a legend. The classes are numbered without
+  /// `classes`, their names. Of more than 12 classes, those most probable in any answer have bars.
+  /// Throws: ShapeError unless an image is (H, W); ValueError if the numbers of classes differ.
+  Report& samples(const std::vector<ReportSample>& samples, const std::vector<std::string>& classes = {});
   /// Adds a matrix (R, C), such as attention weights, with values as shades from 0 to the largest. Names may
   /// be omitted.
   /// Throws: ShapeError if the shape differs; ValueError if the number of names differs.
@@ -98,8 +110,7 @@ class Report {
   /// Adds HTML verbatim as a figure with a caption, in the grid.
   Report& figure(std::string_view caption, std::string_view code, std::string_view id = {});
 
-  /// Returns the whole page.
-  [[nodiscard]] std::string page() const;
+  [[nodiscard]] std::string page() const;  ///< Returns the whole page.
   /// Writes the page, completely or not at all.
   /// Throws: IoError on failure.
   void write(const std::string& path) const;

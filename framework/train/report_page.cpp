@@ -14,12 +14,12 @@ const char* const report_page = R"page(<!DOCTYPE html>
 :root {
   color-scheme: light dark;
   --ground: #fbfbfa; --card: #ffffff; --ink: #1c1f23;
-  --faint: #5c636b; --line: #d9dcdf; --good: #1a7f37; --bad: #c0392b;
+  --faint: #5c636b; --line: #d9dcdf;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --ground: #14171a; --card: #1c2024; --ink: #e4e7ea;
-    --faint: #a0a8b0; --line: #363c42; --good: #57c26f; --bad: #f0736a;
+    --faint: #a0a8b0; --line: #363c42;
   }
 }
 * { box-sizing: border-box; }
@@ -78,8 +78,6 @@ svg text { fill: var(--ink); font-family: system-ui, sans-serif; }
 .sample > div { display: flex; gap: 8px; align-items: flex-start; margin-bottom: 10px; }
 .sample img { image-rendering: pixelated; border-radius: 4px; flex: none; }
 .sample ul { list-style: none; margin: 0; padding: 0; font-size: 0.75rem; }
-.good { color: var(--good); }
-.bad { color: var(--bad); }
 .bars { width: 100%; font-size: 0.75rem; line-height: 1.2; }
 .bars th { width: 5.5rem; padding: 2px 6px 2px 0; color: var(--faint); }
 .bars td { padding: 2px 0; border-left: 1px solid var(--line); }

@@ -2,12 +2,14 @@
 #define BOOST_EXCEPTION_DISABLE
 #include "retort/framework/train/statistics.hpp"
 
+#include <algorithm>
 #include <array>
 #include <boost/math/distributions/students_t.hpp>
 #include <cmath>
 #include <cstdio>
 #include <limits>
 
+#include "retort/framework/base/counted.hpp"
 #include "retort/framework/base/error.hpp"
 
 namespace retort {
@@ -54,6 +56,52 @@ std::string mean_text(std::span<const double> numbers, int digits) {
   const SampleSummary summary = summarise(numbers);
   const std::string mean = fixed(summary.mean, digits);
   return summary.count < 2 ? mean : mean + " ± " + fixed(summary.half_width, digits);
+}
+
+std::string gain_text(std::span<const double> a, std::span<const double> b, int digits) {
+  const auto [count, mean, std, half_width] = summarise(paired_differences(a, b));
+  const auto text = [&](double number) {
+    return message("{}{}", std::signbit(number) ? "" : "+", fixed(number, digits));
+  };
+  if (count < 2) return text(mean);
+  return message("{} [{}, {}]", text(mean), text(mean - half_width), text(mean + half_width));
+}
+
+void Comparison::add(std::string_view way, const std::vector<double>& values) {
+  if (values.size() != metrics_.size())
+    throw ValueError(message("Comparison: '{}' has {} for {}", way, detail::counted(values.size(), "value"),
+                             detail::counted(metrics_.size(), "metric")));
+  const auto at = static_cast<std::size_t>(std::ranges::find(ways_, way) - ways_.begin());
+  if (at == ways_.size()) {
+    ways_.emplace_back(way);
+    values_.emplace_back(metrics_.size());
+  }
+  for (std::size_t m = 0; m < values.size(); ++m) values_[at][m].push_back(values[m]);
+}
+
+const std::vector<double>& Comparison::values(std::string_view way, std::size_t metric) const {
+  const auto at = static_cast<std::size_t>(std::ranges::find(ways_, way) - ways_.begin());
+  if (at == ways_.size()) throw IndexError(message("Comparison: there is no way '{}'", way));
+  if (metric >= metrics_.size())
+    throw IndexError(message("Comparison: there is no metric {} of {}", metric, metrics_.size()));
+  return values_[at][metric];
+}
+
+std::vector<std::vector<std::string>> Comparison::table(std::string_view baseline, int digits) const {
+  std::vector<std::vector<std::string>> rows = {{""}};
+  rows[0].insert(rows[0].end(), metrics_.begin(), metrics_.end());
+  for (const std::string& way : ways_) {
+    std::vector<std::string>& row = rows.emplace_back(1, way);
+    for (std::size_t m = 0; m < metrics_.size(); ++m) {
+      const std::vector<double>&base = values(baseline, m), &own = values(way, m);
+      const SampleSummary summary = summarise(own);
+      row.push_back(fixed(summary.mean, digits));
+      if (summary.count < 2) continue;
+      row.back() += " ±" + fixed(summary.std, digits);
+      if (way != baseline && own.size() == base.size()) row.back() += "; " + gain_text(base, own, digits);
+    }
+  }
+  return rows;
 }
 
 }  // namespace retort

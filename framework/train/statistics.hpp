@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "retort/framework/base/export.hpp"
@@ -32,5 +34,37 @@ struct SampleSummary {
 [[nodiscard]] std::string fixed(double number, int digits);
 /// Formats "mean ± half_width" of the numbers with that many decimals; for a single number only the mean.
 [[nodiscard]] std::string mean_text(std::span<const double> numbers, int digits);
+/// Formats the mean of paired_differences(a, b) and its interval as "+1.2 [+0.9, +1.5]"; for a single pair
+/// only the mean.
+[[nodiscard]] std::string gain_text(std::span<const double> a, std::span<const double> b, int digits);
+
+/// Metrics of several ways of training, with one value per seed, and their table:
+///
+///     rt::Comparison results({"accuracy, %", "nll"});
+///     for (int seed = 0; seed < 5; ++seed) {
+///       results.add("alone", {90.1, 0.31});   // of a network trained with this seed
+///       results.add("distilled", {91.0, 0.27});
+///     }
+///     std::cout << rt::text_table(results.table("alone"));
+class Comparison {
+ public:
+  explicit Comparison(std::vector<std::string> metrics) : metrics_(std::move(metrics)) {}
+
+  /// Adds the metrics of one more seed. The seeds of all ways have the same order.
+  /// Throws: ValueError unless there is one value per metric.
+  void add(std::string_view way, const std::vector<double>& values);
+  const std::vector<std::string>& ways() const { return ways_; }  ///< The ways, in order of addition.
+  /// The values of a metric, one per seed.
+  /// Throws: IndexError if there is no such way or metric.
+  const std::vector<double>& values(std::string_view way, std::size_t metric = 0) const;
+  /// Rows for text_table() and Report::table(): mean ± standard deviation of each way, and gain_text() for
+  /// ways with as many seeds as `baseline`, if there are several.
+  /// Throws: IndexError if there is no way `baseline`.
+  std::vector<std::vector<std::string>> table(std::string_view baseline, int digits = 4) const;
+
+ private:
+  std::vector<std::string> metrics_, ways_;
+  std::vector<std::vector<std::vector<double>>> values_;  // per way and metric
+};
 
 }  // namespace retort

@@ -114,8 +114,7 @@ class Training {
   Training(const Training&) = delete;
   Training& operator=(const Training&) = delete;
 
-  /// True once all epochs are done.
-  bool done() const;
+  bool done() const;  ///< True once all epochs are done.
   /// Performs the step of a batch: gradients of the loss, clipped by the options; a step of the optimiser and
   /// of each schedule; an update of the average; then step(). If a run needs anything else, such as a
   /// schedule that steps once per epoch, perform these yourself and call step().
@@ -131,10 +130,8 @@ class Training {
   /// Throws: ValueError if the loss is not finite or, on every rank, if the ranks have different losses;
   /// Interrupted after Ctrl-C or SIGTERM on any rank; IoError if writing fails.
   void step(double loss);
-  /// Number of steps taken so far, including those of earlier processes.
-  std::int64_t steps() const;
-  /// Seconds of training so far, in all processes.
-  double seconds() const;
+  std::int64_t steps() const;  ///< Number of steps taken so far, including those of earlier processes.
+  double seconds() const;      ///< Seconds of training so far, in all processes.
 
  private:
   struct State;

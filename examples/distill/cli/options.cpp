@@ -1,6 +1,8 @@
 #include "distill/cli/options.hpp"
 
 #include <CLI/CLI.hpp>
+#include <array>
+#include <bit>
 #include <charconv>
 #include <filesystem>
 #include <iostream>
@@ -110,14 +112,8 @@ Layer layer_of(const std::vector<std::string>& assignments, const std::vector<Se
 }  // namespace
 
 std::string name(Command command) {
-  switch (command) {
-    case Command::distill: return "distill";
-    case Command::train_teacher: return "train-teacher";
-    case Command::teach: return "teach";
-    case Command::evaluate: return "evaluate";
-    case Command::report: return "report";
-  }
-  return {};
+  constexpr std::array names = {"distill", "train-teacher", "teach", "evaluate", "report"};
+  return names[static_cast<std::size_t>(std::countr_zero(static_cast<unsigned>(command)))];
 }
 
 void Options::say(const std::string& line) const {

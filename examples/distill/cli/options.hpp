@@ -17,7 +17,7 @@ struct Recipe {
   double dropout = 0;
 };
 
-/// The commands of the program.
+/// The commands of the program, one bit each.
 enum class Command : unsigned {
   distill = 1,  ///< trains the teacher, then the students
   train_teacher = 2,

@@ -248,7 +248,7 @@ Layer read_config(const std::string& path, const std::vector<Setting>& settings)
   std::string text(longest_config + 1, '\0');
   file.read(text.data(), std::ssize(text));
   if (file.bad()) throw IoError(message("--config: cannot read {}", path));
-  text.resize(static_cast<std::size_t>(file.gcount()));
+  text.resize(file.gcount());
   return parse_config(text, path, settings);
 }
 

@@ -46,7 +46,7 @@ ReportSeries batch_losses_of_teacher(const RunRecord& run) {
   ReportSeries series{.name = "single batches", .color = "#80808070"};
   double steps_per_epoch = 1;
   for (const Event& event : run.events) {
-    if (event.network != networks()[0].key) continue;
+    if (event.network != networks[0].key) continue;
     if (event.ends_epoch) {
       steps_per_epoch = event.step / event.epoch;
     } else {
@@ -61,7 +61,7 @@ ReportSeries batch_losses_of_teacher(const RunRecord& run) {
 Chart teacher_chart(const RunRecord& run, const Measure& measure) {
   Chart chart{message("Teacher: {}", measure.title), {.x = "epoch", .y = measure.unit}};
   if (!measure.final) chart.series.push_back(batch_losses_of_teacher(run));
-  chart.series.push_back(over_seeds(run, networks()[0], measure));
+  chart.series.push_back(over_seeds(run, networks[0], measure));
   return chart;
 }
 
@@ -69,13 +69,13 @@ Chart students_chart(const RunRecord& run, const Measure& measure) {
   Chart chart{message("Students: {}", measure.title),
               {.x = "epoch", .y = measure.unit, .log_y = !measure.final}};
   double last = 0;
-  for (const Network& network : networks().subspan(1)) {
+  for (const Network& network : std::span(networks).subspan(1)) {
     chart.series.push_back(over_seeds(run, network, measure));
     if (!chart.series.back().x.empty()) last = std::max(last, chart.series.back().x.back());
   }
   if (measure.final && run.teacher.defined() && last > 0) {
     const double value = measure.scale * run.result.teacher.*measure.final;
-    const Network& teacher = networks()[0];
+    const Network& teacher = networks[0];
     chart.series.push_back(
         {.name = teacher.title, .x = {0, last}, .y = {value, value}, .color = teacher.color, .dashed = true});
   }
@@ -83,19 +83,6 @@ Chart students_chart(const RunRecord& run, const Measure& measure) {
 }
 
 }  // namespace
-
-std::span<const Network> networks() {
-  static constexpr std::array<Network, 3> all = {
-      Network{"teacher", "Teacher", "#7d8590", &RunRecord::teacher},
-      Network{"alone", "Student alone", "#d0712c", &RunRecord::alone},
-      Network{"distilled", "Student distilled", "#3a85c8", &RunRecord::distilled},
-  };
-  return all;
-}
-
-std::span<const Network> networks_of(const RunRecord& run) {
-  return run.teacher.defined() ? networks() : networks().subspan(1);
-}
 
 std::vector<Chart> learning_charts(const RunRecord& run) {
   std::vector<Chart> charts;

@@ -1,6 +1,7 @@
 // The networks and the charts of a report.
 #pragma once
 
+#include <array>
 #include <span>
 #include <string>
 #include <vector>
@@ -16,9 +17,15 @@ struct Network {
   const char* color;
   retort::Tensor RunRecord::*logits;
 };
-std::span<const Network> networks();
+inline constexpr std::array<Network, 3> networks = {
+    Network{"teacher", "Teacher", "#7d8590", &RunRecord::teacher},
+    Network{"alone", "Student alone", "#d0712c", &RunRecord::alone},
+    Network{"distilled", "Student distilled", "#3a85c8", &RunRecord::distilled},
+};
 /// The networks whose predictions are in the run.
-std::span<const Network> networks_of(const RunRecord& run);
+inline std::span<const Network> networks_of(const RunRecord& run) {
+  return std::span(networks).subspan(run.teacher.defined() ? 0 : 1);
+}
 
 struct Chart {
   std::string title = {};

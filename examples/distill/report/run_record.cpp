@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <span>
 
 #include "distill/cli/settings.hpp"
 #include "distill/report/table.hpp"
@@ -83,10 +84,8 @@ void read_predictions(RunRecord& record, const std::string& folder, const Data& 
 
 /// Recognises Fashion-MNIST by its test labels, wherever the files are.
 bool is_fashion_mnist(const Data& data) {
-  std::string bytes;
-  for (const std::int64_t label : data.test.targets().data<std::int64_t>()) bytes += static_cast<char>(label);
-  return bytes.size() == 10000 && crc32(0, reinterpret_cast<const Bytef*>(bytes.data()),
-                                        static_cast<uInt>(bytes.size())) == 0x242BC73F;
+  const auto labels = std::as_bytes(data.test.targets().data<std::int64_t>());
+  return crc32_z(0, reinterpret_cast<const Bytef*>(labels.data()), labels.size()) == 0x573905E5;
 }
 
 std::vector<std::string> class_names(const std::string& folder, const Data& data) {

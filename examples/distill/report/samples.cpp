@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 #include <set>
 
 namespace distill {
@@ -38,8 +37,8 @@ Tensor softened(const Tensor& logits, double temperature) {
 Rows telling_rows(const RunRecord& run, const Tensor& labels, std::size_t count) {
   const std::vector<double> probability = certainty(run.alone, labels);
   const Rows targets = labels.values<std::int64_t>();
-  const auto probability_of = [&](std::int64_t row) { return probability[static_cast<std::size_t>(row)]; };
-  const auto class_of = [&](std::int64_t row) { return targets[static_cast<std::size_t>(row)]; };
+  const auto probability_of = [&](std::int64_t row) { return probability[row]; };
+  const auto class_of = [&](std::int64_t row) { return targets[row]; };
   Rows rows = rows_where(run.teacher, run.alone, labels);
   std::ranges::stable_sort(rows, {}, probability_of);
   std::set<std::int64_t> classes;  // the first row of each remains
@@ -54,28 +53,12 @@ Rows rows_by_confidence(const RunRecord& run, const Tensor& labels, const std::v
   Rows left = rows_where(run.teacher, {}, labels), rows;
   for (const double confidence : confidences) {
     if (left.empty()) break;
-    const auto nearest = std::ranges::min_element(left, {}, [&](std::int64_t row) {
-      return std::abs(probability[static_cast<std::size_t>(row)] - confidence);
-    });
+    const auto nearest = std::ranges::min_element(
+        left, {}, [&](std::int64_t row) { return std::abs(probability[row] - confidence); });
     rows.push_back(*nearest);
     left.erase(nearest);
   }
   return rows;
-}
-
-std::vector<std::size_t> shown_classes(const std::vector<std::vector<double>>& distributions,
-                                       std::size_t count) {
-  std::vector<std::size_t> classes(distributions.front().size());
-  std::iota(classes.begin(), classes.end(), std::size_t{0});
-  if (classes.size() <= count) return classes;
-  std::ranges::stable_sort(classes, std::ranges::greater(), [&](std::size_t k) {
-    double most = 0;
-    for (const auto& probabilities : distributions) most = std::max(most, probabilities[k]);
-    return most;
-  });
-  classes.resize(count);
-  std::ranges::sort(classes);
-  return classes;
 }
 
 }  // namespace distill

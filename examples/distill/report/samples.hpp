@@ -22,9 +22,4 @@ std::vector<std::int64_t> telling_rows(const RunRecord& run, const retort::Tenso
 std::vector<std::int64_t> rows_by_confidence(const RunRecord& run, const retort::Tensor& labels,
                                              const std::vector<double>& confidences);
 
-/// The classes to draw bars for, in order: all if there are at most `count`, else the `count` classes with
-/// the highest probabilities in any of these distributions.
-std::vector<std::size_t> shown_classes(const std::vector<std::vector<double>>& distributions,
-                                       std::size_t count);
-
 }  // namespace distill

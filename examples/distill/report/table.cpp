@@ -22,11 +22,6 @@ struct Column {
   bool larger_is_better;
   double scale;  // display factor
   int digits;
-
-  std::string shown(double number) const { return fixed(scale * number, digits); }
-  std::string with_sign(double number) const {
-    return message("{}{}", std::signbit(number) ? "" : "+", shown(number));
-  }
 };
 constexpr std::array<Column, 3> columns = {
     Column{"accuracy", "accuracy, %", &Metrics::accuracy, true, 100, 2},
@@ -34,9 +29,9 @@ constexpr std::array<Column, 3> columns = {
     Column{"ece", "calibration error, %", &Metrics::ece, false, 100, 2},
 };
 
-std::vector<double> values_of(const Result& result, Student student, const Column& column) {
+std::vector<double> values_of(const Result& result, Student student, const Column& column, double scale = 1) {
   std::vector<double> values;
-  for (const SeedResult& seed : result.seeds) values.push_back(seed.*student.*(column.value));
+  for (const SeedResult& seed : result.seeds) values.push_back(scale * (seed.*student.*(column.value)));
   return values;
 }
 
@@ -72,22 +67,21 @@ std::vector<std::vector<std::string>> cells_of(const Result& result) {
   };
   const auto mean_and_std = [&](Student student) {
     return [&result, student](const Column& c) {
-      const SampleSummary summary = summarise(values_of(result, student, c));
-      return c.shown(summary.mean) + (summary.count > 1 ? " ± " + c.shown(summary.std) : "");
+      const SampleSummary summary = summarise(values_of(result, student, c, c.scale));
+      const std::string mean = fixed(summary.mean, c.digits);
+      return summary.count > 1 ? mean + " ± " + fixed(summary.std, c.digits) : mean;
     };
   };
   add_row("", [](const Column& c) { return std::string(c.title); });
   add_row("teacher", [&](const Column& c) {
     const double value = result.teacher.*(c.value);
-    return std::isnan(value) ? "not known" : c.shown(value);
+    return std::isnan(value) ? "not known" : fixed(c.scale * value, c.digits);
   });
   add_row("student alone", mean_and_std(&SeedResult::alone));
   add_row("student distilled", mean_and_std(&SeedResult::distilled));
   add_row("distilled - alone", [&](const Column& c) {
-    const Paired paired = compare_students(result, c);
-    if (paired.count < 2) return c.with_sign(paired.mean);
-    return message("{} [{}, {}]", c.with_sign(paired.mean), c.with_sign(paired.mean - paired.half_width),
-                   c.with_sign(paired.mean + paired.half_width));
+    return retort::gain_text(values_of(result, &SeedResult::alone, c, c.scale),
+                             values_of(result, &SeedResult::distilled, c, c.scale), c.digits);
   });
   add_row("distilled is better", [&](const Column& c) {
     return message("in {} of {}", compare_students(result, c).wins, seeds_of(result));

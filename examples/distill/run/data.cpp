@@ -8,7 +8,6 @@
 #include <retort/framework/base/error.hpp>
 #include <retort/framework/base/random.hpp>
 #include <retort/framework/data/idx.hpp>
-#include <retort/framework/ops/indexing.hpp>
 #include <span>
 
 namespace distill {
@@ -84,20 +83,23 @@ std::vector<std::int64_t> shuffled(std::int64_t n, std::uint64_t seed) {
   return retort::random_permutation(n, generator);
 }
 
-Examples pick(const Examples& all, const Tensor& rows) {
-  const auto chosen = [&](const Tensor& x) { return x.defined() ? retort::index_select(x, 0, rows) : x; };
-  Examples picked = {chosen(all.images), chosen(all.labels), chosen(all.teacher_logits), all.sparse};
-  for (Tensor* part : {&picked.sparse.indices, &picked.sparse.log_probs, &picked.sparse.log_tail})
-    *part = chosen(*part);
-  return picked;
+retort::Dataset with_answers(const retort::Dataset& images, const Tensor& logits) {
+  return {{"input", images.inputs()}, {"target", images.targets()}, {"teacher", logits}};
 }
 
-Examples draw(const Examples& all, std::int64_t count, std::uint64_t seed) {
-  const std::int64_t available = all.images.size(0);
-  if (count == available) return all;
-  std::vector<std::int64_t> rows = shuffled(available, seed);
-  rows.resize(static_cast<std::size_t>(count));
-  return pick(all, retort::tensor(rows));
+retort::Dataset with_answers(const retort::Dataset& images, const retort::SparseTeacher& answers) {
+  return {{"input", images.inputs()},
+          {"target", images.targets()},
+          {"indices", answers.indices},
+          {"log_probs", answers.log_probs},
+          {"log_tail", answers.log_tail}};
+}
+
+retort::Dataset draw(const retort::Dataset& all, std::int64_t count, std::uint64_t seed) {
+  if (count == all.size()) return all;
+  std::vector<std::int64_t> rows = shuffled(all.size(), seed);
+  rows.resize(count);
+  return all.subset(rows);
 }
 
 }  // namespace distill

@@ -30,13 +30,10 @@ Data hold_out(const Data& data, std::int64_t count);
 /// A checksum of the images (float32) followed by the labels (int64): "crc32:" and eight digits.
 std::string checksum_of(const retort::Dataset& data);
 
-/// Examples with a teacher's answers. Tensors that are not needed are undefined.
-struct Examples {
-  retort::Tensor images = {};          ///< [n, pixels]
-  retort::Tensor labels = {};          ///< int64 [n]
-  retort::Tensor teacher_logits = {};  ///< [n, classes]; not used if `sparse` is defined
-  retort::SparseTeacher sparse = {};   ///< indices undefined if there is none
-};
+/// The images and labels with a teacher's answers in further columns: "teacher", its logits [n, classes], or
+/// those of a SparseTeacher, "indices", "log_probs" and "log_tail".
+retort::Dataset with_answers(const retort::Dataset& images, const retort::Tensor& logits);
+retort::Dataset with_answers(const retort::Dataset& images, const retort::SparseTeacher& answers);
 
 /// Checks that the training set has `student_images` images in addition to those held out.
 /// Throws: ValueError if it has fewer.
@@ -47,10 +44,7 @@ void require_images(const Data& data, std::int64_t student_images, std::int64_t 
 void require_classes(const Data& data, std::int64_t top_k);
 
 /// `count` of the examples, drawn at random with the seed.
-Examples draw(const Examples& all, std::int64_t count, std::uint64_t seed);
-
-/// The examples at `rows`, int64 [n].
-Examples pick(const Examples& all, const retort::Tensor& rows);
+retort::Dataset draw(const retort::Dataset& all, std::int64_t count, std::uint64_t seed);
 
 /// 0 … n-1 in a random order that depends on the seed. It uses other random numbers than the initial weights
 /// of a network with this seed.

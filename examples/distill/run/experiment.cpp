@@ -15,7 +15,7 @@ std::string percent(double share) { return retort::fixed(100 * share, 2) + " %";
 
 struct Teacher {
   Metrics metrics = unknown_metrics;
-  Examples examples = {};  ///< all training images with its answers: logits, or sparse answers, or both
+  retort::Dataset examples = {};  ///< all training images with its answers
 };
 
 bool gives_sparse(const Options& options) {
@@ -32,7 +32,7 @@ Metrics find_teacher(const Data& data, const Options& options, Run& run, const s
   } else {
     const Mlp teacher = options.command == Command::teach
                             ? load_network(options.teacher_file, data.pixels, data.classes)
-                            : train_teacher({data.train.inputs(), data.train.targets()}, data, options, &run);
+                            : train_teacher(data.train, data, options, &run);
     if (options.writes()) retort::save(teacher, run.path("teacher.safetensors"));
     logits = {logits_of(teacher, data.train.inputs()), logits_of(teacher, data.test.inputs())};
   }
@@ -57,34 +57,32 @@ Teacher teacher_of(const Data& data, const Options& options, Run& run) {
   const std::string sparse = run.path("teacher_sparse.safetensors");
   const bool writes = options.writes();
   const auto finished = run.finished("teacher", options.seed);
-  Teacher teacher{finished.value_or(unknown_metrics), {data.train.inputs(), data.train.targets()}};
-  Examples& all = teacher.examples;
+  Metrics metrics = finished.value_or(unknown_metrics);
   const bool sparse_only =
       shared(options, finished ? !std::filesystem::exists(dense) : gives_sparse(options)) != 0;
   if (!finished) {
     if (!sparse_only)
-      teacher.metrics = find_teacher(data, options, run, dense);
+      metrics = find_teacher(data, options, run, dense);
     else if (writes)
       save_sparse_answers(sparse, load_sparse_answers(options.teacher_logits, data, options), data);
-    run.finish("teacher", options.seed, teacher.metrics);
+    run.finish("teacher", options.seed, metrics);
   }
   const std::int64_t rows = data.train.size();
   if (!sparse_only) {
-    all.teacher_logits = writes ? load_logits(dense, data).train : retort::empty({rows, data.classes});
-    share(options, all.teacher_logits);
-    if (options.top_k == 0) return teacher;
+    const Tensor logits = writes ? load_logits(dense, data).train : retort::empty({rows, data.classes});
+    share(options, logits);
+    if (options.top_k == 0) return {metrics, with_answers(data.train, logits)};
     if (writes)
-      save_sparse_answers(
-          sparse, retort::sparse_teacher(all.teacher_logits, options.top_k, options.temperature), data);
+      save_sparse_answers(sparse, retort::sparse_teacher(logits, options.top_k, options.temperature), data);
   }
-  if (writes) all.sparse = load_sparse_answers(sparse, data, options);
-  const std::int64_t kept = shared(options, writes ? all.sparse.indices.size(1) : 0);
+  retort::SparseTeacher answers;
+  if (writes) answers = load_sparse_answers(sparse, data, options);
+  const std::int64_t kept = shared(options, writes ? answers.indices.size(1) : 0);
   if (!writes)
-    all.sparse = {retort::empty({rows, kept}, retort::DType::int64), retort::empty({rows, kept}),
-                  retort::empty({rows}), data.classes, options.temperature};
-  for (const Tensor& part : {all.sparse.indices, all.sparse.log_probs, all.sparse.log_tail})
-    share(options, part);
-  return teacher;
+    answers = {retort::empty({rows, kept}, retort::DType::int64), retort::empty({rows, kept}),
+               retort::empty({rows})};
+  for (const Tensor& part : {answers.indices, answers.log_probs, answers.log_tail}) share(options, part);
+  return {metrics, with_answers(data.train, answers)};
 }
 
 /// Saves the logits of the test images, computed with the networks in the run's folder.
@@ -113,14 +111,15 @@ void check_teacher(const Data& data, const Options& options) {
 }
 
 Metrics run_teacher(const Data& data, const Options& options, Run& run) {
-  const Teacher teacher = teacher_of(data, options, run);
+  const Metrics metrics = teacher_of(data, options, run).metrics;
   if (!options.save_logits.empty() && options.writes()) {
     if (options.top_k > 0)
-      save_sparse_answers(options.save_logits, teacher.examples.sparse, data);
+      save_sparse_answers(options.save_logits,
+                          load_sparse_answers(run.path("teacher_sparse.safetensors"), data, options), data);
     else
       save_logits(options.save_logits, load_logits(run.path("teacher_logits.safetensors"), data), data);
   }
-  return teacher.metrics;
+  return metrics;
 }
 
 Result run_experiment(const Data& data, const Options& options, Run& run) {
@@ -131,7 +130,7 @@ Result run_experiment(const Data& data, const Options& options, Run& run) {
 
   for (std::int64_t seed = options.seed; seed < options.seed + options.seeds; ++seed) {
     const auto draws = static_cast<std::uint64_t>(seed);
-    const Examples seen = draw(teacher.examples, options.student_images, draws);
+    const retort::Dataset seen = draw(teacher.examples, options.student_images, draws);
     const auto judge = [&](Way way, const Recipe& recipe) {
       if (const auto metrics = run.finished(name(way), seed)) return *metrics;
       const Mlp student = train_student(way, recipe, seen, data, options, draws, &run);

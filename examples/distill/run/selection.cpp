@@ -38,24 +38,23 @@ std::string percent(double share) { return fixed(100 * share, 2); }
 Selection select(const Data& data, const Options& options, const Grid& grid) {
   require_images(data, options.student_images, grid.held_out);
   require_classes(data, options.top_k);
-  const auto seed = static_cast<std::uint64_t>(options.seed);
+  const std::uint64_t seed = options.seed;
   const std::vector<std::int64_t> order = shuffled(data.train.size(), seed);
   const auto middle = order.begin() + grid.held_out;
   const retort::Dataset judges = data.train.subset({order.begin(), middle});
-  const retort::Batch others = data.train.rows(std::vector<std::int64_t>(middle, order.end()));
-  Examples fit = {others.input, others.target};
+  retort::Dataset fit = data.train.subset({middle, order.end()});
 
   Selection selection{combinations(grid)};
   {
     const Mlp teacher = train_teacher(fit, data, options, nullptr);
     selection.teacher_accuracy = measure(teacher, judges).accuracy;
-    fit.teacher_logits = logits_of(teacher, fit.images);
-    if (options.top_k > 0)
-      fit.sparse = retort::sparse_teacher(fit.teacher_logits, options.top_k, options.temperature);
+    const retort::Tensor logits = logits_of(teacher, fit.inputs());
+    fit = options.top_k > 0
+              ? with_answers(fit, retort::sparse_teacher(logits, options.top_k, options.temperature))
+              : with_answers(fit, logits);
   }
-  std::vector<Examples> seen;
-  for (std::int64_t i = 0; i < grid.seeds; ++i)
-    seen.push_back(draw(fit, options.student_images, seed + static_cast<std::uint64_t>(i)));
+  std::vector<retort::Dataset> seen;
+  for (std::int64_t i = 0; i < grid.seeds; ++i) seen.push_back(draw(fit, options.student_images, seed + i));
 
   Options silent = options;  // there are thousands of epochs: one line per candidate is enough
   silent.quiet = true;
@@ -91,10 +90,9 @@ std::string page_of(const Selection& selection, const Options& options, const Gr
       "| epochs | dropout | weight decay | learning rate | alone: accuracy, % | nll "
       "| distilled: accuracy, % | nll |\n"
       "|---:|---:|---:|---:|---:|---:|---:|---:|\n",
-      grid.seeds, candidates.size(), candidates.size() * static_cast<std::size_t>(grid.seeds),
-      options.student_images, options.temperature, options.alpha, grid.held_out,
-      percent(selection.teacher_accuracy), flags_of("alone", selection.alone),
-      flags_of("distilled", selection.distilled));
+      grid.seeds, candidates.size(), candidates.size() * grid.seeds, options.student_images,
+      options.temperature, options.alpha, grid.held_out, percent(selection.teacher_accuracy),
+      flags_of("alone", selection.alone), flags_of("distilled", selection.distilled));
   for (const Candidate& candidate : candidates) {
     const auto cell = [&](Metrics Candidate::*way) {
       const char* const mark = &candidate == &best(candidates, way) ? "**" : "";

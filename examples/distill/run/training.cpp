@@ -13,7 +13,7 @@ using rt::Tensor;
 namespace {
 
 /// Makes a network of these sizes, trains it and returns it in evaluation mode.
-Mlp trained(const std::vector<std::int64_t>& sizes, const Examples& examples, const Loss& loss,
+Mlp trained(const std::vector<std::int64_t>& sizes, const rt::Dataset& examples, const Loss& loss,
             const Training& training, const Options& options, Run* run) {
   const Recipe& recipe = training.recipe;
   rt::manual_seed(training.seed);
@@ -25,15 +25,9 @@ Mlp trained(const std::vector<std::int64_t>& sizes, const Examples& examples, co
     parallel.emplace(model, *options.world, rt::DataParallelOptions{options.shards});
     batches.shards = parallel->own_shards();
   }
-  // The target of an image is its row, at which the loss finds the label and the teacher's answer.
-  const std::int64_t rows = examples.images.size(0);
-  rt::DataLoader loader(rt::Dataset(examples.images, rt::arange(rows)), batches);
-  Examples answers = examples;
-  answers.images = {};
+  rt::DataLoader loader(examples, batches);
   rt::CosineAnnealingLR schedule(optimizer, {.T_max = recipe.epochs * loader.size()});
-  const auto loss_of = [&](const rt::Batch& batch) {
-    return loss(model(batch.input), pick(answers, batch.target));
-  };
+  const auto loss_of = [&](const rt::Batch& batch) { return loss(model(batch.input), batch); };
   const auto backward = [](const Tensor& value) {
     value.backward();
     return value.item<double>();
@@ -58,7 +52,7 @@ Mlp trained(const std::vector<std::int64_t>& sizes, const Examples& examples, co
       progress.step(value);
       if (run) run->step(at, value);
     }
-    const double mean = at.total / static_cast<double>(rows);
+    const double mean = at.total / static_cast<double>(examples.size());
     if (!std::isfinite(mean))
       throw rt::ValueError(
           rt::message("training of the {} diverged in epoch {}: its loss is {}; try a lower learning rate "
@@ -74,28 +68,31 @@ Mlp trained(const std::vector<std::int64_t>& sizes, const Examples& examples, co
   return model;
 }
 
-Tensor label_loss(const Tensor& logits, const Examples& batch) {
-  return rt::cross_entropy(logits, batch.labels);
+Tensor label_loss(const Tensor& logits, const rt::Batch& batch) {
+  return rt::cross_entropy(logits, batch.target);
 }
 
 }  // namespace
 
-Tensor distillation_loss(const Tensor& logits, const Examples& batch,
+Tensor distillation_loss(const Tensor& logits, const rt::Batch& batch,
                          const rt::DistillationLossOptions& options, bool fused) {
   const double T = options.temperature, alpha = options.alpha;
-  if (batch.sparse.indices.defined())
-    return rt::sparse_distillation_loss({.student = logits, .teacher = batch.sparse, .labels = batch.labels},
+  if (batch.contains("indices")) {
+    const rt::SparseTeacher teacher = {batch["indices"], batch["log_probs"], batch["log_tail"],
+                                       logits.size(1), T};
+    return rt::sparse_distillation_loss({.student = logits, .teacher = teacher, .labels = batch.target},
                                         {.alpha = alpha});
+  }
   if (fused || options.standardize || options.divergence != rt::Divergence::forward_kl)
-    return rt::distillation_loss({.student = logits, .teacher = batch.teacher_logits, .labels = batch.labels},
+    return rt::distillation_loss({.student = logits, .teacher = batch["teacher"], .labels = batch.target},
                                  options);
-  const Tensor soft = rt::kl_div(rt::log_softmax(logits / T, 1), rt::softmax(batch.teacher_logits / T, 1),
+  const Tensor soft = rt::kl_div(rt::log_softmax(logits / T, 1), rt::softmax(batch["teacher"] / T, 1),
                                  {.reduction = rt::Reduction::batchmean}) *
                       (T * T);
   return alpha == 1 ? soft : alpha * soft + (1 - alpha) * label_loss(logits, batch);
 }
 
-Mlp train_teacher(const Examples& examples, const Data& data, const Options& options, Run* run) {
+Mlp train_teacher(const rt::Dataset& examples, const Data& data, const Options& options, Run* run) {
   return trained({data.pixels, options.teacher_width, options.teacher_width, data.classes}, examples,
                  label_loss, {"teacher", options.teacher, static_cast<std::uint64_t>(options.seed)}, options,
                  run);
@@ -103,9 +100,9 @@ Mlp train_teacher(const Examples& examples, const Data& data, const Options& opt
 
 std::string name(Way way) { return way == Way::alone ? "alone" : "distilled"; }
 
-Mlp train_student(Way way, const Recipe& recipe, const Examples& examples, const Data& data,
+Mlp train_student(Way way, const Recipe& recipe, const rt::Dataset& examples, const Data& data,
                   const Options& options, std::uint64_t seed, Run* run) {
-  const auto distillation = [&](const Tensor& logits, const Examples& batch) {
+  const auto distillation = [&](const Tensor& logits, const rt::Batch& batch) {
     return distillation_loss(logits, batch, loss_options(options), options.fused);
   };
   return trained({data.pixels, options.student_width, data.classes}, examples,

@@ -42,14 +42,14 @@ inline Metrics measure(const Mlp& network, const retort::Dataset& data) {
   return measure(logits_of(network, data.inputs()), data.targets());
 }
 
-/// Computes the loss of a batch from its logits [B, classes] and its examples, without their images.
-using Loss = std::function<retort::Tensor(const retort::Tensor& logits, const Examples& batch)>;
+/// Computes the loss of a batch from the network's logits [B, classes].
+using Loss = std::function<retort::Tensor(const retort::Tensor& logits, const retort::Batch& batch)>;
 
 /// alpha·T²·KL(teacher ‖ student) + (1 - alpha)·cross-entropy, with teacher and student softened by the
 /// temperature T in the first term (Hinton, Vinyals and Dean 2015). Composed of kl_div and cross_entropy.
 /// DistillationLoss computes it if `fused`, for other divergences, and with `standardize`.
-/// SparseDistillationLoss computes it for a sparse teacher, at the temperature of the stored answers.
-retort::Tensor distillation_loss(const retort::Tensor& logits, const Examples& batch,
+/// SparseDistillationLoss computes it for a sparse teacher.
+retort::Tensor distillation_loss(const retort::Tensor& logits, const retort::Batch& batch,
                                  const retort::DistillationLossOptions& options, bool fused);
 
 /// The training of one network.
@@ -67,7 +67,7 @@ struct Training {
 /// Trains a teacher on all examples. By default it is 784-1200-1200-10 for Fashion-MNIST. `run`, if given,
 /// logs the training and saves and restores its state.
 /// Throws: ValueError if the mean loss of an epoch is not finite; also the exceptions of the run.
-Mlp train_teacher(const Examples& examples, const Data& data, const Options& options, Run* run);
+Mlp train_teacher(const retort::Dataset& examples, const Data& data, const Options& options, Run* run);
 
 enum class Way { alone, distilled };
 /// The name: "alone" or "distilled".
@@ -75,7 +75,7 @@ std::string name(Way way);
 
 /// Trains a student, as train_teacher(). By default it is 784-128-10 for Fashion-MNIST. Both ways start from
 /// the same weights and use the same images in the same order, which the seed determines.
-Mlp train_student(Way way, const Recipe& recipe, const Examples& examples, const Data& data,
+Mlp train_student(Way way, const Recipe& recipe, const retort::Dataset& examples, const Data& data,
                   const Options& options, std::uint64_t seed, Run* run);
 
 }  // namespace distill

@@ -22,11 +22,11 @@ struct Made {
     retort::manual_seed(5);
     std::vector<std::int64_t> classes;
     for (std::int64_t i = 0; i < count; ++i) classes.push_back(i % 3);
-    examples.labels = retort::tensor(classes);
-    const retort::Tensor bright = retort::one_hot(examples.labels, 3).to(retort::DType::float32);
-    examples.images = retort::rand({count, 12}) + retort::concat({bright, bright, bright, bright}, 1);
-    examples.teacher_logits = retort::randn({count, 3}) + 2 * bright;
-    data.train = retort::Dataset(examples.images, examples.labels);
+    const retort::Tensor labels = retort::tensor(classes);
+    const retort::Tensor bright = retort::one_hot(labels, 3).to(retort::DType::float32);
+    data.train = retort::Dataset(
+        retort::rand({count, 12}) + retort::concat({bright, bright, bright, bright}, 1), labels);
+    examples = with_answers(data.train, retort::randn({count, 3}) + 2 * bright);
     data.test = data.train;
     data.pixels = 12;
     data.classes = 3;
@@ -38,7 +38,7 @@ struct Made {
     return train_student(way, recipe, examples, data, options, seed, nullptr);
   }
 
-  Examples examples = {};
+  retort::Dataset examples = {};
   Data data = {};
   Options options = {};
 };
@@ -62,11 +62,12 @@ BOOST_AUTO_TEST_SUITE(example_distill_training)
 BOOST_AUTO_TEST_CASE(fused_and_composed_losses_agree) {
   Made made(40);
   const retort::Tensor logits = retort::randn({40, 3});
+  const retort::Batch batch = made.examples.rows(retort::arange(40).values<std::int64_t>());
   for (const double alpha : {0.0, 0.3, 1.0}) {
     const double composed =
-        distillation_loss(logits, made.examples, {.temperature = 3, .alpha = alpha}, false).item<double>();
+        distillation_loss(logits, batch, {.temperature = 3, .alpha = alpha}, false).item<double>();
     const double fused =
-        distillation_loss(logits, made.examples, {.temperature = 3, .alpha = alpha}, true).item<double>();
+        distillation_loss(logits, batch, {.temperature = 3, .alpha = alpha}, true).item<double>();
     BOOST_TEST(composed == fused, boost::test_tools::tolerance(1e-5));
   }
 }
@@ -97,14 +98,13 @@ BOOST_AUTO_TEST_CASE(a_student_learns) {
   for (const Way way : {Way::alone, Way::distilled}) {
     const Mlp student = made.student(way, recipe);
     BOOST_TEST(!student.is_training());
-    BOOST_TEST(measure(logits_of(student, made.examples.images), made.examples.labels).accuracy > 0.9,
-               name(way));
+    BOOST_TEST(measure(student, made.examples).accuracy > 0.9, name(way));
   }
 }
 
 BOOST_AUTO_TEST_CASE(a_training_that_diverges_is_an_error) {
   Made made(50);
-  made.examples.teacher_logits.mutable_data<float>()[0] = std::nanf("");
+  made.examples["teacher"].mutable_data<float>()[0] = std::nanf("");
   const std::string said =
       thrown_text<retort::ValueError>([&] { made.student(Way::distilled, some_epochs); });
   BOOST_TEST(said.find("student 3 distilled diverged in epoch 1") != std::string::npos, said);
@@ -121,17 +121,19 @@ BOOST_AUTO_TEST_CASE(logits_in_parts_are_the_logits) {
 
 BOOST_AUTO_TEST_CASE(a_draw_is_the_seeds_and_without_repetition) {
   Made made(50);
-  made.examples.labels = retort::arange(50);  // the label identifies the row
-  const auto first = draw(made.examples, 20, 1).labels.values<std::int64_t>();
-  BOOST_TEST(draw(made.examples, 20, 1).labels.values<std::int64_t>() == first);
-  BOOST_TEST(draw(made.examples, 20, 2).labels.values<std::int64_t>() != first);
+  // The label identifies the row.
+  const retort::Dataset all =
+      with_answers({made.data.train.inputs(), retort::arange(50)}, made.examples["teacher"]);
+  const auto first = draw(all, 20, 1).targets().values<std::int64_t>();
+  BOOST_TEST(draw(all, 20, 1).targets().values<std::int64_t>() == first);
+  BOOST_TEST(draw(all, 20, 2).targets().values<std::int64_t>() != first);
   BOOST_TEST(std::set<std::int64_t>(first.begin(), first.end()).size() == 20U);
-  const Examples drawn = draw(made.examples, 20, 1);
+  const retort::Dataset drawn = draw(all, 20, 1);
   for (std::int64_t i = 0; i < 20; ++i)
-    for (const auto& [part, all] : {std::pair(drawn.images, made.examples.images),
-                                    {drawn.teacher_logits, made.examples.teacher_logits}})
+    for (const auto& [part, whole] :
+         {std::pair(drawn.inputs(), all.inputs()), {drawn["teacher"], all["teacher"]}})
       BOOST_TEST(retort::select(part, 0, i).values<float>() ==
-                 retort::select(all, 0, first[static_cast<std::size_t>(i)]).values<float>());
+                 retort::select(whole, 0, first[static_cast<std::size_t>(i)]).values<float>());
 }
 
 BOOST_AUTO_TEST_CASE(selection_takes_the_best_of_its_grid_and_leaves_the_test_set_alone) {

@@ -140,6 +140,39 @@ BOOST_AUTO_TEST_CASE(refusals) {
       contains(thrown_text<IoError>([&] { page.write("/nowhere/at/all.html"); }), "/nowhere/at/all.html"));
 }
 
+BOOST_AUTO_TEST_CASE(answers_are_bars_of_the_likely_classes) {
+  Report page("Answers");
+  page.samples({{.caption = "<b>",
+                 .answers = {{"teacher", {0.25, 0.75}, "b, 75 %", "red"}, {"student", {0.5, 0.5}}},
+                 .label = 1,
+                 .id = "first"}},
+               {"a&", "b"});
+  const std::string html = page.page();
+  for (const char* part :
+       {"<p class=\"legend\"><span><i style=\"background:red\"></i>teacher</span>",
+        "<figure class=\"sample\" id=\"first\">", "<b>&lt;b&gt;</b>",
+        "<li><i style=\"background:red\"></i>b, 75 %</li>", "<tr><th>a&amp;</th>",
+        "<tr class=\"truth\"><th>b</th><td><i style=\"width:75.0%;background:red\" title=\"75 %\"></i>"})
+    BOOST_TEST(contains(html, part), part);
+
+  // Of many classes, the most probable of any answer, in order and by number.
+  std::vector<double> first(20, 0.0), second(20, 0.0);
+  for (std::size_t k = 0; k < 6; ++k) first[3 * k] = second[3 * k + 1] = 0.1;
+  Report many("Many classes");
+  many.samples({{.answers = {{"first", first}, {"second", second}}}});
+  BOOST_TEST(count_of(many.page(), "<tr><th>") == 12U);
+  BOOST_TEST(contains(many.page(), "<tr><th>16</th>"));
+  BOOST_TEST(!contains(many.page(), "<tr><th>2</th>"));
+  BOOST_TEST(contains(thrown_text<ValueError>([&] {
+                        many.samples({{.answers = {{"first", {1}}, {"second", {0, 1}}}}});
+                      }),
+                      "the answer 'second' has probabilities of 2 classes, not 1"));
+  BOOST_TEST(contains(thrown_text<ValueError>([&] {
+                        many.samples({{.answers = {{"first", {1}}}}}, {"a", "b"});
+                      }),
+                      "the answer 'first' has probabilities of 1 class, not 2"));
+}
+
 BOOST_AUTO_TEST_CASE(an_image_is_a_png) {
   const std::vector<float> pixels = {0, 1, 0.2F, 2, -1, 0.6F};
   const std::string address = Report::png_address(pixels, 3);

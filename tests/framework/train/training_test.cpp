@@ -404,11 +404,37 @@ BOOST_AUTO_TEST_CASE(summaries) {
   BOOST_TEST(std::isnan(summarise({}).mean));
   BOOST_TEST(mean_text(two, 1) == "2.0 ± 12.7");
   BOOST_TEST(mean_text(std::span(two).first(1), 0) == "1");
+  const std::vector<double> better = {2, 7};
+  BOOST_TEST(gain_text(two, better, 1) == "+2.5 [-16.6, +21.6]");
+  BOOST_TEST(gain_text(better, two, 1) == "-2.5 [-21.6, +16.6]");
+  BOOST_TEST(gain_text(std::span(two).first(1), std::span(better).first(1), 1) == "+1.0");
   BOOST_TEST(fixed(-0.126, 2) == "-0.13");
   BOOST_TEST(paired_differences(two, std::vector<double>{2, 7}) == (std::vector<double>{1, 4}),
              boost::test_tools::per_element());
   BOOST_TEST(contains(thrown_text<ValueError>([&] { static_cast<void>(paired_differences(two, ten)); }),
                       "2 and 10"));
+}
+
+BOOST_AUTO_TEST_CASE(ways_are_compared_seed_by_seed) {
+  Comparison results({"accuracy", "nll"});
+  results.add("teacher", {95, 0.2});
+  for (const double seed : {1.0, 4.0}) {
+    results.add("alone", {seed, 1});
+    results.add("distilled", {2 * seed, 1});
+  }
+  BOOST_TEST(results.ways() == (std::vector<std::string>{"teacher", "alone", "distilled"}),
+             boost::test_tools::per_element());
+  BOOST_TEST(results.values("distilled") == (std::vector<double>{2, 8}), boost::test_tools::per_element());
+  const std::vector<std::vector<std::string>> expected = {
+      {"", "accuracy", "nll"},
+      {"teacher", "95.0", "0.2"},
+      {"alone", "2.5 ±2.1", "1.0 ±0.0"},
+      {"distilled", "5.0 ±4.2; +2.5 [-16.6, +21.6]", "1.0 ±0.0; +0.0 [+0.0, +0.0]"}};
+  BOOST_TEST((results.table("alone", 1) == expected), text_table(results.table("alone", 1)));
+  BOOST_TEST(contains(thrown_text<ValueError>([&] { results.add("alone", {1}); }), "1 value for 2 metrics"));
+  BOOST_TEST(contains(thrown_text<IndexError>([&] { static_cast<void>(results.table("none")); }), "'none'"));
+  BOOST_TEST(
+      contains(thrown_text<IndexError>([&] { static_cast<void>(results.values("alone", 2)); }), "metric 2"));
 }
 
 BOOST_AUTO_TEST_SUITE_END()
