@@ -40,6 +40,7 @@ Tensor broadcast_to(const Tensor& x, const Shape& shape) {
   if (x.shape() == shape) return x;
   if (!detail::broadcasts(x.shape(), shape))
     throw ShapeError(message("broadcast_to: shape {} does not broadcast to {}", x.shape(), shape));
+  detail::require_shape("broadcast_to", shape);
   return record({.name = "broadcast_to",
                  .inputs = {x},
                  .value = Access::make(detail::repeated_to(Access::array(x), shape)),
