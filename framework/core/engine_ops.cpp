@@ -59,6 +59,7 @@ Tensor broadcast_to(const Tensor& x, const Shape& shape) {
   if (x.shape() == shape) return x;
   if (!detail::broadcasts(x.shape(), shape))
     throw ShapeError(message("broadcast_to: shape {} does not broadcast to {}", x.shape(), shape));
+  detail::require_shape("broadcast_to", shape);
   return passing("broadcast_to", x, detail::repeated_to(Access::array(x), shape));
 }
 

@@ -12,23 +12,16 @@
 namespace retort {
 namespace {
 
-/// Returns f(), and puts the operation into the ShapeError of a shape that no array can have.
-template <class F>
-auto named(const char* operation, F f) {
-  try {
-    return f();
-  } catch (const ShapeError& error) {
-    throw ShapeError(message("{}: {}", operation, error.what()));
-  }
-}
-
 Array make_array(const char* operation, const Shape& shape, DType dtype) {
-  return named(operation, [&] { return Array(shape, dtype); });
+  detail::require_shape(operation, shape);
+  return {shape, dtype};
 }
 
-const Tensor& defined(const char* operation, const Tensor& like) {
+/// make(shape, dtype) of `like`.
+template <class Make>
+Tensor alike(const char* operation, const Tensor& like, Make make) {
   detail::require_defined(operation, like);
-  return like;
+  return make(like.shape(), like.dtype());
 }
 
 template <class Fill>
@@ -93,10 +86,10 @@ Tensor integer_sequence(std::uint64_t first, std::uint64_t stride, std::int64_t 
 }  // namespace
 
 void detail::check_value_count(std::size_t count, const Shape& shape) {
-  const std::int64_t elements = named("tensor", [&] { return element_count(shape); });
-  if (static_cast<std::int64_t>(count) != elements)
+  require_shape("tensor", shape);
+  if (static_cast<std::int64_t>(count) != element_count(shape))
     throw ShapeError(message("tensor: {} cannot fill shape {}, which has {}", detail::counted(count, "value"),
-                             shape, detail::counted(elements, "element")));
+                             shape, detail::counted(element_count(shape), "element")));
 }
 
 Tensor empty(const Shape& shape, DType dtype) {
@@ -198,7 +191,7 @@ Tensor randint(std::int64_t low, std::int64_t high, const Shape& shape, DType dt
 
 Tensor randperm(std::int64_t n, Generator& generator) {
   if (n < 0) throw ValueError(message("randperm: n is {}; it must not be negative", n));
-  named("randperm", [&] { return element_count({n}); });
+  detail::require_shape("randperm", {n});
   return tensor(random_permutation(n, generator));
 }
 Tensor randperm(std::int64_t n) {
@@ -207,17 +200,20 @@ Tensor randperm(std::int64_t n) {
   return randperm(n, source);
 }
 
-Tensor empty_like(const Tensor& like) { return empty(defined("empty_like", like).shape(), like.dtype()); }
-Tensor zeros_like(const Tensor& like) { return zeros(defined("zeros_like", like).shape(), like.dtype()); }
-Tensor ones_like(const Tensor& like) { return ones(defined("ones_like", like).shape(), like.dtype()); }
+Tensor empty_like(const Tensor& like) { return alike("empty_like", like, empty); }
+Tensor zeros_like(const Tensor& like) { return alike("zeros_like", like, zeros); }
+Tensor ones_like(const Tensor& like) { return alike("ones_like", like, ones); }
 Tensor full_like(const Tensor& like, Scalar value) {
-  return filled("full_like", defined("full_like", like).shape(), value, like.dtype());
+  return alike("full_like", like,
+               [&](const Shape& shape, DType dtype) { return filled("full_like", shape, value, dtype); });
 }
 Tensor rand_like(const Tensor& like) {
-  return uniform("rand_like", defined("rand_like", like).shape(), like.dtype(), nullptr);
+  return alike("rand_like", like,
+               [](const Shape& shape, DType dtype) { return uniform("rand_like", shape, dtype, nullptr); });
 }
 Tensor randn_like(const Tensor& like) {
-  return normal("randn_like", defined("randn_like", like).shape(), like.dtype(), nullptr);
+  return alike("randn_like", like,
+               [](const Shape& shape, DType dtype) { return normal("randn_like", shape, dtype, nullptr); });
 }
 
 }  // namespace retort

@@ -14,5 +14,13 @@ inline void require_defined(const char* operation, const char* what, const Tenso
 inline void require_defined(const char* operation, const Tensor& x) {
   require_defined(operation, "the input", x);
 }
+/// Throws: ShapeError naming `operation` unless a tensor can have this shape.
+inline void require_shape(const char* operation, const Shape& shape) {
+  try {
+    static_cast<void>(element_count(shape));
+  } catch (const ShapeError& error) {
+    throw ShapeError(message("{}: {}", operation, error.what()));
+  }
+}
 
 }  // namespace retort::detail

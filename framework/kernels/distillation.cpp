@@ -147,22 +147,38 @@ double long_row(const Setting<T>& setting, const Place<T>& at) {
 template <class T>
 class Standardized {
  public:
-  Standardized(const T* x, Index n, T* y) : y_(y), n_(n) {
-    measure(x);
-    if (!std::isfinite(squares_)) {
-      unit_ = static_cast<double>(downscale<T>);
-      for (Index i = 0; i < n; ++i) y[i] = x[i] * downscale<T>;
-      x = y;
-      measure(x);
-    }
-    std_ = count_ > 1 ? std::sqrt(std::max(0.0, squares_ - count_ * rest_ * rest_) / (count_ - 1)) : 0;
-    const Batch<T> absent(-infinity<T>), scale(static_cast<T>(1 / (std_ + unit_ * 1e-7))), by(mean_),
-        more(static_cast<T>(rest_));
+  /// `unit` is a factor that x contains.
+  Standardized(const T* x, Index n, T* y, double unit = 1) : y_(y), n_(n), unit_(unit) {
+    const Batch<T> zero(T{0}), one(T{1}), absent(-infinity<T>);
+    const auto sum_of = [&](auto f) {
+      return row_sum<T, 4>(n, [&]<int K>(Index i, Index count) {
+        auto v = load_each<K>(x + i, count, -infinity<T>);
+        for (Batch<T>& each : v) each = select(each == absent, zero, f(each));
+        return v;
+      });
+    };
+    count_ = sum_of([&](const Batch<T>&) { return one; });
+    const auto mean = static_cast<T>(sum_of([](const Batch<T>& v) { return v; }) / count_);
+    // Corrects for the rounding of the mean to T.
+    const double rest = sum_of([&](const Batch<T>& v) { return v - Batch<T>(mean); }) / count_;
+    const double squares = sum_of([&](const Batch<T>& v) {
+      const Batch<T> apart = v - Batch<T>(mean);
+      return apart * apart;
+    });
+    fits_ = std::isfinite(squares);
+    std_ = count_ > 1 ? std::sqrt(std::max(0.0, squares - count_ * rest * rest) / (count_ - 1)) : 0;
+    const Batch<T> scale(static_cast<T>(1 / (std_ + unit_ * 1e-7))), by(mean), more(static_cast<T>(rest));
     fill_row<T, 4>(y, n, false, [&]<int K>(Index i, Index count) {
       auto v = load_each<K>(x + i, count, T{0});
       for (Batch<T>& each : v) each = select(each == absent, absent, ((each - by) - more) * scale);
       return v;
     });
+  }
+  /// Repeats the constructor with smaller numbers if the squares overflowed.
+  [[gnu::noinline]] void correct_overflow(const T* x, T* y) {
+    if (fits_) return;
+    for (Index i = 0; i < n_; ++i) y[i] = x[i] * downscale<T>;
+    *this = Standardized(y, n_, y, static_cast<double>(downscale<T>));
   }
   /// Converts the gradient of y to that of x, in place.
   void pull_back(T* g) const {
@@ -189,29 +205,10 @@ class Standardized {
   }
 
  private:
-  void measure(const T* x) {
-    const Batch<T> zero(T{0}), one(T{1}), absent(-infinity<T>);
-    const auto sum_of = [&](auto f) {
-      return row_sum<T, 4>(n_, [&]<int K>(Index i, Index count) {
-        auto v = load_each<K>(x + i, count, -infinity<T>);
-        for (Batch<T>& each : v) each = select(each == absent, zero, f(each));
-        return v;
-      });
-    };
-    count_ = sum_of([&](const Batch<T>&) { return one; });
-    mean_ = static_cast<T>(sum_of([](const Batch<T>& v) { return v; }) / count_);
-    // Corrects for the rounding of the mean to T.
-    rest_ = sum_of([&](const Batch<T>& v) { return v - Batch<T>(mean_); }) / count_;
-    squares_ = sum_of([&](const Batch<T>& v) {
-      const Batch<T> apart = v - Batch<T>(mean_);
-      return apart * apart;
-    });
-  }
-
   const T* y_;
   Index n_;
-  T mean_ = 0;
-  double count_ = 0, rest_ = 0, squares_ = 0, std_ = 0, unit_ = 1;  // unit_: the factor of x
+  double unit_, count_ = 0, std_ = 0;
+  bool fits_ = true;  // no square overflows
 };
 
 /// long_row for the divergence of standardized logits.
@@ -228,7 +225,9 @@ double standardized_row(const Setting<T>& divergence, const Setting<T>& entropy,
     part.gs = at.gs == nullptr ? nullptr : hard;
     loss += long_row(entropy, part);
   }
-  const Standardized<T> s(at.s, n, y_s), t(at.t, n, y_t);
+  Standardized<T> s(at.s, n, y_s), t(at.t, n, y_t);
+  s.correct_overflow(at.s, y_s);
+  t.correct_overflow(at.t, y_t);
   part.s = y_s;
   part.t = y_t;
   part.gs = at.gs;

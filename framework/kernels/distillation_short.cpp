@@ -96,31 +96,17 @@ class ShortStandardized {
  public:
   ShortStandardized(T* x, Index n) : y_(x), n_(n * lanes<T>) {
     const Batch<T> zero(T{0}), one(T{1}), absent(-infinity<T>);
-    Batch<T> unit(one), mean(zero), rest(zero), squares(zero);
-    const auto measure = [&] {
-      Batch<T> sum(zero);
-      count_ = rest = squares = zero;
-      for (Index j = 0; j < n_; j += lanes<T>) {
-        const Batch<T> v = load(x + j);
-        sum += select(v == absent, zero, v);
-        count_ += select(v == absent, zero, one);
-      }
-      mean = sum / count_;
-      for (Index j = 0; j < n_; j += lanes<T>) {
-        const Batch<T> v = load(x + j), apart = select(v == absent, zero, v - mean);
-        rest += apart;
-        squares = fma<T>(apart, apart, squares);
-      }
-    };
-    measure();
-    const Batch<T> most(std::numeric_limits<T>::max());
-    if (!xsimd::all(squares <= most)) {
-      unit = select(squares <= most, one, Batch<T>(downscale<T>));
-      for (Index j = 0; j < n_; j += lanes<T>) store<T>(x + j, load(x + j) * unit);
-      measure();
+    Moments moments = moments_of(x, n_);
+    Batch<T> unit(one);
+    const auto fits = moments.squares <= Batch<T>(std::numeric_limits<T>::max());
+    if (!xsimd::all(fits)) {
+      unit = select(fits, one, Batch<T>(downscale<T>));
+      moments = downscaled(x, n_, unit);
     }
-    rest = rest / count_;  // corrects for the rounding of the mean
-    squares = max_of<T>(squares - count_ * rest * rest, zero);
+    const auto [count, mean, sum, sum_of_squares] = moments;
+    count_ = count;
+    const Batch<T> rest = sum / count;  // corrects for the rounding of the mean
+    const Batch<T> squares = max_of<T>(sum_of_squares - count * rest * rest, zero);
     const Batch<T> degrees = max_of<T>(count_ - one, one), deviation = xsimd::sqrt(squares / degrees),
                    scale = one / (deviation + unit * Batch<T>(T(1e-7)));
     scale_ = unit * scale;
@@ -147,9 +133,34 @@ class ShortStandardized {
   }
 
  private:
+  struct Moments {
+    Batch<T> count, mean, rest, squares;  // rest and squares: sums of v - mean and of its squares
+  };
+  [[gnu::always_inline]] static Moments moments_of(const T* x, Index n) {
+    const Batch<T> zero(T{0}), one(T{1}), absent(-infinity<T>);
+    Batch<T> sum(zero), count(zero), rest(zero), squares(zero);
+    for (Index j = 0; j < n; j += lanes<T>) {
+      const Batch<T> v = load(x + j);
+      sum += select(v == absent, zero, v);
+      count += select(v == absent, zero, one);
+    }
+    const Batch<T> mean = sum / count;
+    for (Index j = 0; j < n; j += lanes<T>) {
+      const Batch<T> v = load(x + j), apart = select(v == absent, zero, v - mean);
+      rest += apart;
+      squares = fma<T>(apart, apart, squares);
+    }
+    return {count, mean, rest, squares};
+  }
+  /// Multiplies the lanes of x by `unit` first.
+  [[gnu::noinline]] static Moments downscaled(T* x, Index n, const Batch<T>& unit) {
+    for (Index j = 0; j < n; j += lanes<T>) store<T>(x + j, load(x + j) * unit);
+    return moments_of(x, n);
+  }
+
   const T* y_;
   Index n_;
-  Batch<T> count_ = Batch<T>(T{0}), scale_, slope_;
+  Batch<T> count_, scale_, slope_;
 };
 
 template <bool kl, bool standardize, class T>

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "retort/framework/base/counted.hpp"
+#include "retort/framework/core/require.hpp"
 #include "retort/framework/nn/init.hpp"
 #include "retort/framework/ops/windows.hpp"
 
@@ -21,6 +22,7 @@ void make_parameters(const char* module, std::int64_t in, std::int64_t out, cons
                              module, groups, in, out));
   Shape shape{transposes ? in : out, (transposes ? out : in) / groups};
   for (const std::int64_t size : kernel) shape.push_back(size);
+  detail::require_shape(module, shape);
   const double fan = static_cast<double>(element_count(shape) / shape[0]), bound = 1 / std::sqrt(fan);
   weight = init::uniform_(empty(shape), -bound, bound).set_requires_grad();
   if (bias != nullptr) *bias = init::uniform_(empty({out}), -bound, bound).set_requires_grad();

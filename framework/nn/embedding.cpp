@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "retort/framework/core/require.hpp"
 #include "retort/framework/nn/init.hpp"
 
 namespace retort {
@@ -9,6 +10,7 @@ namespace retort {
 Embedding::Embedding(std::int64_t count, std::int64_t dim, EmbeddingOptions options) : options_(options) {
   if (count < 0 || dim < 0)
     throw ValueError(message("Embedding: {} vectors of {} numbers; neither may be negative", count, dim));
+  detail::require_shape("Embedding", {count, dim});
   const std::int64_t padding = options.padding_idx.value_or(0);
   if (options.padding_idx && (padding < -count || padding >= count))
     throw IndexError(message("Embedding: padding_idx {} is out of range for {} vectors", padding, count));

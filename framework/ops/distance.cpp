@@ -217,6 +217,7 @@ Tensor cdist(const Tensor& a, const Tensor& b, double p) {
   Shape shape = batch;
   shape.push_back(a.size(-2));
   shape.push_back(b.size(-2));
+  detail::require_shape("cdist", shape);
   const Tensor from = whole(a), to = whole(b);
   if (p == 2 && from.size() > 0 && to.size() > 0) return euclidean(from, to, shape);
   const Tensor differences = unsqueeze(from, -2) - unsqueeze(to, -3);

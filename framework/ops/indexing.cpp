@@ -228,6 +228,7 @@ Tensor one_hot(const Tensor& labels, std::int64_t classes) {
   check_indices("one_hot", labels, classes);
   Shape shape = labels.shape();
   shape.push_back(classes);
+  detail::require_shape("one_hot", shape);
   Tensor out = zeros(shape, DType::int64);
   const auto values = labels.data<std::int64_t>();
   const auto to = detail::Access::array(out).fill<std::int64_t>();

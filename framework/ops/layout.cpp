@@ -70,7 +70,9 @@ Tensor pad_along(const Tensor& x, std::size_t d, std::int64_t before, std::int64
   if (std::min(before, after) < least || __builtin_add_overflow(before, after, &extent) ||
       __builtin_add_overflow(extent, n, &extent) || extent < 0)
     throw ShapeError(message("pad: {} and {} do not fit dim {} of shape {}", before, after, d, x.shape()));
-  const Tensor out = full(detail::with_extent(x.shape(), d, extent), value, x.dtype());
+  const Shape shape = detail::with_extent(x.shape(), d, extent);
+  detail::require_shape("pad", shape);
+  const Tensor out = full(shape, value, x.dtype());
   const std::int64_t first = std::clamp<std::int64_t>(-before, 0, n);  // first remaining element
   const std::int64_t last = std::clamp<std::int64_t>(n + std::min<std::int64_t>(after, 0), first, n);
   const std::int64_t place = std::max<std::int64_t>(before, 0);
@@ -139,7 +141,8 @@ Tensor repeat(const Tensor& x, const Counts& times) {
   bool fits = true;
   for (std::size_t d = 0; d < rank; ++d)
     fits = !__builtin_mul_overflow(shape[d], times[d], &result[d]) && fits;
-  if (!fits || element_count(result) > std::numeric_limits<std::ptrdiff_t>::max() / 8)
+  if (fits) detail::require_shape("repeat", result);
+  if (!fits)
     throw ShapeError(
         message("repeat: an input of shape {}, repeated {} times, is too large", x.shape(), Shape(times)));
   Tensor y = reshape(x, shape);

@@ -134,8 +134,7 @@ Tensor adaptive_avg_pool2d(const Tensor& x, Size2d size) {
   detail::check_adaptive("adaptive_avg_pool2d", size);
   if (x.size(-2) == 0 || x.size(-1) == 0)
     throw ShapeError(message("adaptive_avg_pool2d: input has shape {}; its images are empty", x.shape()));
-  // Throws if there are too many elements.
-  (void)element_count(with_plane(x.shape(), size.height, size.width));
+  detail::require_shape("adaptive_avg_pool2d", with_plane(x.shape(), size.height, size.width));
   return averaged(x, adaptive_spans(x.size(-2), size.height), adaptive_spans(x.size(-1), size.width));
 }
 

@@ -143,6 +143,14 @@ BOOST_AUTO_TEST_CASE(errors_name_the_factory) {
   BOOST_TEST(holds(thrown_text<ShapeError>([] { arange(0.0, 1e18); }), "arange: shape ("));
   BOOST_TEST(holds(thrown_text<ShapeError>([] { linspace(0, 1, many); }), "linspace: shape ("));
   BOOST_TEST(holds(thrown_text<ShapeError>([] { randperm(many); }), "randperm: shape ("));
+  const Tensor x = ones({2, 3}), classes = zeros({2}, DType::int64);
+  BOOST_TEST(holds(thrown_text<ShapeError>([&] { one_hot(classes, many); }), "one_hot: shape ("));
+  BOOST_TEST(holds(thrown_text<ShapeError>([&] { pad(x, {many, 0}); }), "pad: shape ("));
+  BOOST_TEST(holds(thrown_text<ShapeError>([&] { repeat(x, {many, 1}); }), "repeat: shape ("));
+  BOOST_TEST(holds(thrown_text<ShapeError>([&] { broadcast_to(x, {many, 2, 3}); }), "broadcast_to: shape ("));
+  BOOST_TEST(holds(thrown_text<ShapeError>([] { Linear(many, 2); }), "Linear: shape ("));
+  BOOST_TEST(holds(thrown_text<ShapeError>([] { Embedding(many, 2); }), "Embedding: shape ("));
+  BOOST_TEST(holds(thrown_text<ShapeError>([] { Conv2d(1, many, 3); }), "Conv2d: shape ("));
   const auto undefined = [](const auto& make) { return thrown_text<ValueError>([&] { make(Tensor()); }); };
   BOOST_TEST(holds(undefined([](const Tensor& x) { empty_like(x); }), "empty_like: the input is undefined"));
   BOOST_TEST(holds(undefined([](const Tensor& x) { zeros_like(x); }), "zeros_like: the input is undefined"));
