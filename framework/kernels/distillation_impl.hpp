@@ -51,7 +51,7 @@ struct Setting {
         kl_loss(divergence == Divergence::total_variation ? of.alpha : kl_weight * temperature),
         ce_weight(1 - of.alpha),
         exponential(1 / temperature),
-        streamed(of.rows * of.classes * static_cast<Index>(sizeof(T)) >= streamed_bytes &&
+        streamed(2 * of.rows * of.classes * static_cast<Index>(sizeof(T)) >= streamed_bytes &&
                  of.student_gradient != of.student && !standardize),
         flushes(of.teacher_gradient == nullptr && divergence != Divergence::reverse_kl) {
     if (ce && (temperature != 1 || standardize))
@@ -112,6 +112,8 @@ struct LongRow {
   /// teacher is read if `kl`, which equals setting.kl.
   template <bool kl, bool crossed>
   void visit(const Setting<T>& setting);
+  /// Whether the sums are finite and far from overflow.
+  bool is_moderate() const { return zs < 1e30 && zt < 1e30 && z1 < 1e30 && std::isfinite(x); }
 };
 
 // Flattened: the sums stay in registers.
@@ -120,12 +122,18 @@ template <bool kl, bool crossed>
 [[gnu::flatten]] void LongRow<T>::visit(const Setting<T>& setting) {
   const Second second = kl ? setting.second : Second::none;
   const Index block = RunningShift<T>::block_of(n);
+  // The first classes of a block yield a shift for all of it, unless exponentials would often overflow.
+  const Index some = setting.inverse > T{4} ? block : 64;
   zs = zt = z1 = x = 0;
   for (Index begin = 0; begin < n; begin += block) {
     const Index index = begin / block, length = std::min(block, n - begin);
     const T *from_s = s + begin, *from_t = kl ? t + begin : nullptr;
-    const T fall_s = shift_s.next(index, row_max(from_s, length));
-    const T fall_t = kl ? shift_t.next(index, row_max(from_t, length)) : T{0};
+    const auto max_of_some = [&](const T* from) {
+      const T max = row_max(from, std::min(length, some));
+      return max == -infinity<T> ? row_max(from, length) : max;
+    };
+    const T fall_s = shift_s.next(index, max_of_some(from_s));
+    const T fall_t = kl ? shift_t.next(index, max_of_some(from_t)) : T{0};
     if (fall_s != T{0} || fall_t != T{0}) {
       const double scale = 1 / setting.temperature, down_s = static_cast<double>(fall_s),
                    down_t = static_cast<double>(fall_t);
@@ -139,13 +147,13 @@ template <bool kl, bool crossed>
     walk<T, kl ? 2 : 4>(
         length, [&]<int K>(Index i, Index count) __attribute__((always_inline)) {
           auto student = load_each<K>(from_s + i, count, -infinity<T>);
-          prefetch_each<K>(from_s + i + ahead);
+          prefetch_each<K>(from_s + i + row_block);
           for (Batch<T>& one : student) one = one - by_s;
           std::array<Batch<T>, kl ? 2 * K : K> e;
           std::copy_n(student.begin(), K, e.begin());
           if constexpr (kl) {
             auto teacher = load_each<K>(from_t + i, count, -infinity<T>);
-            prefetch_each<K>(from_t + i + ahead);
+            prefetch_each<K>(from_t + i + row_block);
             for (int k = 0; k < K; ++k) e[K + k] = teacher[k] = teacher[k] - by_t;
             setting.exponential(e);
             for (int k = 0; k < K; ++k) {
@@ -343,6 +351,8 @@ RuleSums apply_rule(const Setting<T>& setting, const LongRow<T>& row, T* w, T* v
               c.t[k] = c.t[k] - max_t;
             }
           }
+          // The memory is idle in this pass: a part of the next row is fetched.
+          prefetch_far<K>(row.t + row.n + row_block + begin + i);
           rule.template operator()<for_teacher>(c, sums);
           for (int k = 0; k < K; ++k) {
             sums.by_q = fma<T>(c.q[k], c.by_q[k], sums.by_q);
