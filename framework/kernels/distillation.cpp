@@ -57,7 +57,7 @@ double long_row(const Setting<T>& setting, const Place<T>& at) {
   if (kl && forward)
     sums.term = row.x / (row.zt * setting.temperature) + log_s - log_t;
   else if (kl)
-    sums = apply_rule(setting, row, w, v);
+    sums = apply_rule(setting, row, log_t - log_s, w, v);
   if (kl) loss = setting.kl_loss * sums.term;
   if (mse) {
     const auto [squares, present] = differences(at.s, at.t, w, n);
