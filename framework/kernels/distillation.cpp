@@ -33,18 +33,21 @@ double long_row(const Setting<T>& setting, const Place<T>& at) {
     v = at.gt != nullptr ? row.e1 + room : nullptr;
     w = at.gt != nullptr ? row.e1 + 2 * room : row.et;
   }
-  if (kl && forward)
-    row.template visit<true, true>(setting);
-  else if (kl)
-    row.template visit<true, false>(setting);
-  else if (ce)
-    row.template visit<false, false>(setting);
-  if (kl && forward && n > block && !std::isfinite(row.x)) {
-    // Infinite sums may result from an early shift (a class that the student lacks and the teacher almost
-    // lacks). The second pass starts from the true maxima.
+  const auto visit = [&] {
+    if (kl && forward)
+      row.template visit<true, true>(setting);
+    else if (kl)
+      row.template visit<true, false>(setting);
+    else if (ce)
+      row.template visit<false, false>(setting);
+  };
+  visit();
+  if (!row.is_moderate()) {
+    // A shift was far below the maximum, or too low for a class that the student lacks and the teacher almost
+    // lacks. The second pass starts from the true maxima.
     row.shift_s.expect(row_max(row.s, n));
-    row.shift_t.expect(row_max(row.t, n));
-    row.template visit<true, true>(setting);
+    if (kl) row.shift_t.expect(row_max(row.t, n));
+    visit();
   }
   const bool own = setting.second != Second::none;
   const auto logs = log_four({kl || ce ? row.zs : 1, kl ? row.zt : 1, own ? row.z1 : 1, 1});
@@ -54,7 +57,7 @@ double long_row(const Setting<T>& setting, const Place<T>& at) {
   if (kl && forward)
     sums.term = row.x / (row.zt * setting.temperature) + log_s - log_t;
   else if (kl)
-    sums = apply_rule(setting, row, w, v);
+    sums = apply_rule(setting, row, log_t - log_s, w, v);
   if (kl) loss = setting.kl_loss * sums.term;
   if (mse) {
     const auto [squares, present] = differences(at.s, at.t, w, n);

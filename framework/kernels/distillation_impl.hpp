@@ -51,7 +51,7 @@ struct Setting {
         kl_loss(divergence == Divergence::total_variation ? of.alpha : kl_weight * temperature),
         ce_weight(1 - of.alpha),
         exponential(1 / temperature),
-        streamed(of.rows * of.classes * static_cast<Index>(sizeof(T)) >= streamed_bytes &&
+        streamed(2 * of.rows * of.classes * static_cast<Index>(sizeof(T)) >= streamed_bytes &&
                  of.student_gradient != of.student && !standardize),
         flushes(of.teacher_gradient == nullptr && divergence != Divergence::reverse_kl) {
     if (ce && (temperature != 1 || standardize))
@@ -112,6 +112,8 @@ struct LongRow {
   /// teacher is read if `kl`, which equals setting.kl.
   template <bool kl, bool crossed>
   void visit(const Setting<T>& setting);
+  /// Whether the sums are finite and far from overflow.
+  bool is_moderate() const { return zs < 1e30 && zt < 1e30 && z1 < 1e30 && std::isfinite(x); }
 };
 
 // Flattened: the sums stay in registers.
@@ -120,12 +122,18 @@ template <bool kl, bool crossed>
 [[gnu::flatten]] void LongRow<T>::visit(const Setting<T>& setting) {
   const Second second = kl ? setting.second : Second::none;
   const Index block = RunningShift<T>::block_of(n);
+  // The first classes of a block yield a shift for all of it, unless exponentials would often overflow.
+  const Index some = setting.inverse > T{4} ? block : 64;
   zs = zt = z1 = x = 0;
   for (Index begin = 0; begin < n; begin += block) {
     const Index index = begin / block, length = std::min(block, n - begin);
     const T *from_s = s + begin, *from_t = kl ? t + begin : nullptr;
-    const T fall_s = shift_s.next(index, row_max(from_s, length));
-    const T fall_t = kl ? shift_t.next(index, row_max(from_t, length)) : T{0};
+    const auto max_of_some = [&](const T* from) {
+      const T max = row_max(from, std::min(length, some));
+      return max == -infinity<T> ? row_max(from, length) : max;
+    };
+    const T fall_s = shift_s.next(index, max_of_some(from_s));
+    const T fall_t = kl ? shift_t.next(index, max_of_some(from_t)) : T{0};
     if (fall_s != T{0} || fall_t != T{0}) {
       const double scale = 1 / setting.temperature, down_s = static_cast<double>(fall_s),
                    down_t = static_cast<double>(fall_t);
@@ -139,13 +147,13 @@ template <bool kl, bool crossed>
     walk<T, kl ? 2 : 4>(
         length, [&]<int K>(Index i, Index count) __attribute__((always_inline)) {
           auto student = load_each<K>(from_s + i, count, -infinity<T>);
-          prefetch_each<K>(from_s + i + ahead);
+          prefetch_each<K>(from_s + i + row_block);
           for (Batch<T>& one : student) one = one - by_s;
           std::array<Batch<T>, kl ? 2 * K : K> e;
           std::copy_n(student.begin(), K, e.begin());
           if constexpr (kl) {
             auto teacher = load_each<K>(from_t + i, count, -infinity<T>);
-            prefetch_each<K>(from_t + i + ahead);
+            prefetch_each<K>(from_t + i + row_block);
             for (int k = 0; k < K; ++k) e[K + k] = teacher[k] = teacher[k] - by_t;
             setting.exponential(e);
             for (int k = 0; k < K; ++k) {
@@ -181,10 +189,10 @@ template <bool kl, bool crossed>
 // computes D, q·∂D/∂q and p·∂D/∂p. The latter two may be off by multiples of q and p, which the softmax
 // removes: with W = sum(q·∂D/∂q), the gradient for s is (q·∂D/∂q - q·W)/T.
 
-/// The factors of a block's exponentials that give q and p; zs, log zt - log zs and 1/T.
+/// The factors of a block's exponentials that give q and p; zs, zt, log zt - log zs and 1/T.
 template <class T>
 struct Factors {
-  Batch<T> q, p, zs, apart, inverse;
+  Batch<T> q, p, zs, zt, apart, inverse;
 };
 
 /// K registers of classes: exponentials, s and t if the rule needs them, and the rule's results: q·∂D/∂q =
@@ -254,7 +262,7 @@ struct JensenShannon {
 /// KL(p ‖ share·p + (1 - share)·q), or with p and q exchanged.
 template <class T, bool exchanged>
 struct SkewKL {
-  static constexpr bool needs_logits = false;
+  static constexpr bool needs_logits = true;
   static double slope(double share) { return exchanged ? 1 : share - 1; }
   static double constant(double /*beta*/) { return 0; }
   SkewKL(double beta, const Factors<T>& f)
@@ -262,27 +270,33 @@ struct SkewKL {
         minus_share(-share),
         other(Batch<T>(static_cast<T>(1 - beta)) * (exchanged ? f.p / f.q : f.q / f.p)),
         of_own(exchanged ? f.q : f.p),
-        by_teacher(exchanged ? Batch<T>(static_cast<T>(beta - 1)) * f.p : f.p) {
+        by_teacher(exchanged ? Batch<T>(static_cast<T>(beta - 1)) * f.p : f.p),
+        inverse(f.inverse) {
     // One of the factors may have underflowed: the probabilities of this block are 0.
-    other = max_of<T>(min_of<T>(other, Batch<T>(T(1e30))), Batch<T>(T(1e-30)));
+    const Batch<T> least(T(1e-30));
+    other = max_of<T>(min_of<T>(other, Batch<T>(T(1e30))), least);
+    minus_shift = -log<T>(max_of<T>(of_own * (exchanged ? f.zs : f.zt), least));
   }
   template <bool for_teacher, std::size_t K>
   void operator()(Classes<T, K>& c, BlockSums<T>& sums) const {
-    const auto &p = exchanged ? c.q : c.p, &q = exchanged ? c.p : c.q;
-    const Batch<T> least(std::numeric_limits<T>::min());
-    std::array<Batch<T>, K> ratio, log_ratio;
-    for (std::size_t k = 0; k < K; ++k) ratio[k] = p[k] / fma<T>(share, p[k], fma<T>(other, q[k], least));
-    for (std::size_t k = 0; k < K; ++k) log_ratio[k] = max_of<T>(ratio[k], least);
-    log_each_above_least<T>(log_ratio);
+    const auto &p = exchanged ? c.q : c.p, &q = exchanged ? c.p : c.q, &logits = exchanged ? c.s : c.t;
+    const Batch<T> least(std::numeric_limits<T>::min()),
+        lowest(T{-2000});  // infinity would be multiplied by 0
+    std::array<Batch<T>, K> m, ratio, log_p;
+    for (std::size_t k = 0; k < K; ++k) m[k] = fma<T>(share, p[k], fma<T>(other, q[k], least));
+    for (std::size_t k = 0; k < K; ++k) ratio[k] = p[k] / m[k];
+    for (std::size_t k = 0; k < K; ++k) log_p[k] = max_of<T>(lowest, fma<T>(logits[k], inverse, minus_shift));
+    log_each_above_least<T>(m);
     for (std::size_t k = 0; k < K; ++k) {
-      sums.term = fma<T>(p[k], log_ratio[k], sums.term);
-      if constexpr (exchanged || for_teacher) log_ratio[k] = fma<T>(minus_share, ratio[k], log_ratio[k]);
-      c.by_q[k] = exchanged ? log_ratio[k] : ratio[k];
-      if constexpr (for_teacher) c.by_p[k] = by_teacher * c.p[k] * (exchanged ? ratio[k] : log_ratio[k]);
+      Batch<T> log_ratio = log_p[k] - m[k];
+      sums.term = fma<T>(p[k], log_ratio, sums.term);
+      if constexpr (exchanged || for_teacher) log_ratio = fma<T>(minus_share, ratio[k], log_ratio);
+      c.by_q[k] = exchanged ? log_ratio : ratio[k];
+      if constexpr (for_teacher) c.by_p[k] = by_teacher * c.p[k] * (exchanged ? ratio[k] : log_ratio);
     }
   }
   Batch<T> divergence(const BlockSums<T>& sums) const { return of_own * sums.term; }
-  Batch<T> share, minus_share, other, of_own, by_teacher;
+  Batch<T> share, minus_share, other, of_own, by_teacher, inverse, minus_shift;
 };
 
 template <class T>
@@ -313,13 +327,12 @@ struct RuleSums {
 /// Registers per operand at a time, few enough not to spill.
 inline constexpr int rule_step = 2;
 
-/// Applies a rule to a row after the first pass. Writes by_q to w and, if for_teacher, by_p to v; these may
+/// Applies a rule to a row after the first pass; `apart` is log zt - log zs. Writes by_q to w and, if for_teacher, by_p to v; these may
 /// be the row's buffers of exponentials.
 template <class Rule, bool for_teacher, class T>
-RuleSums apply_rule(const Setting<T>& setting, const LongRow<T>& row, T* w, T* v) {
+RuleSums apply_rule(const Setting<T>& setting, const LongRow<T>& row, double apart, T* w, T* v) {
   const Index block = RunningShift<T>::block_of(row.n);
   const double beta = setting.call.beta;
-  const auto logs = log_four({row.zs, row.zt, 1, 1});
   const Batch<T> max_s(row.shift_s.greatest()), max_t(row.shift_t.greatest());
   RuleSums total{.slope = Rule::slope(beta)};
   for (Index begin = 0; begin < row.n; begin += block) {
@@ -327,8 +340,8 @@ RuleSums apply_rule(const Setting<T>& setting, const LongRow<T>& row, T* w, T* v
     const double of_q = static_cast<double>(row.shift_s.factor(index, setting.inverse)) / row.zs,
                  of_p = static_cast<double>(row.shift_t.factor(index, setting.inverse)) / row.zt;
     const Rule rule(beta, {Batch<T>(static_cast<T>(of_q)), Batch<T>(static_cast<T>(of_p)),
-                           Batch<T>(static_cast<T>(row.zs)), Batch<T>(static_cast<T>(logs[1] - logs[0])),
-                           Batch<T>(setting.inverse)});
+                           Batch<T>(static_cast<T>(row.zs)), Batch<T>(static_cast<T>(row.zt)),
+                           Batch<T>(static_cast<T>(apart)), Batch<T>(setting.inverse)});
     BlockSums<T> sums;
     walk<T, rule_step>(
         length, [&]<int K>(Index i, Index count) __attribute__((always_inline)) {
@@ -343,6 +356,8 @@ RuleSums apply_rule(const Setting<T>& setting, const LongRow<T>& row, T* w, T* v
               c.t[k] = c.t[k] - max_t;
             }
           }
+          // The memory is idle in this pass: a part of the next row is fetched.
+          prefetch_far<K>(row.t + row.n + row_block + begin + i);
           rule.template operator()<for_teacher>(c, sums);
           for (int k = 0; k < K; ++k) {
             sums.by_q = fma<T>(c.q[k], c.by_q[k], sums.by_q);
@@ -356,7 +371,7 @@ RuleSums apply_rule(const Setting<T>& setting, const LongRow<T>& row, T* w, T* v
     total.by_p += static_cast<double>(sum_lanes<T>(sums.by_p));
   }
   const double nan_if_any = 0 * (row.zs + row.zt);  // maxima ignore NaN
-  total.term += Rule::constant(beta) * (logs[1] - logs[0]) + nan_if_any;
+  total.term += Rule::constant(beta) * apart + nan_if_any;
   total.by_q += nan_if_any;
   total.by_p += nan_if_any;
   return total;
@@ -375,10 +390,10 @@ auto with_rule(const Setting<T>& setting, F f) {
 }
 
 template <class T>
-RuleSums apply_rule(const Setting<T>& setting, const LongRow<T>& row, T* w, T* v) {
+RuleSums apply_rule(const Setting<T>& setting, const LongRow<T>& row, double apart, T* w, T* v) {
   return with_rule(setting, [&]<class Rule>() {
-    return v != nullptr ? apply_rule<Rule, true>(setting, row, w, v)
-                        : apply_rule<Rule, false>(setting, row, w, v);
+    return v != nullptr ? apply_rule<Rule, true>(setting, row, apart, w, v)
+                        : apply_rule<Rule, false>(setting, row, apart, w, v);
   });
 }
 
@@ -391,17 +406,22 @@ inline constexpr T downscale = std::is_same_v<T, float> ? T(0x1p-100) : T(0x1p-7
 template <class T>
 std::array<double, 2> differences(const T* s, const T* t, T* w, Index n) {
   const Batch<T> zero(T{0}), one(T{1}), absent(-infinity<T>);
-  const double squares = row_sum<T, 2>(n, [&]<int K>(Index i, Index count) {
+  Batch<T> left_out = zero;
+  const double squares = row_sum<T, 4>(n, [&]<int K>(Index i, Index count) {
     auto v = load_each<K>(s + i, count, T{0});
     const auto other = load_each<K>(t + i, count, T{0});
-    for (int k = 0; k < K; ++k) v[k] = select((v[k] == absent) & (other[k] == absent), zero, v[k] - other[k]);
+    prefetch_each<K>(s + i + row_block);
+    prefetch_each<K>(t + i + row_block);
+    for (int k = 0; k < K; ++k) {
+      const Mask<T> none = (v[k] == absent) & (other[k] == absent);
+      left_out += select(none, one, zero);
+      v[k] = select(none, zero, v[k] - other[k]);
+    }
     store_each<T>(w + i, v, count);
     for (int k = 0; k < K; ++k) v[k] = v[k] * v[k];
     return v;
   });
-  Index present = n;
-  for (Index i = 0; i < n; ++i) present -= s[i] == -infinity<T> && t[i] == -infinity<T>;
-  return {squares, static_cast<double>(present)};
+  return {squares, static_cast<double>(n) - static_cast<double>(sum_lanes<T>(left_out))};
 }
 
 /// Computes rows of at most short_row classes: the registers of rows `begin` to `end`. Explicitly

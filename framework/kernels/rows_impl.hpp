@@ -40,6 +40,13 @@ inline void prefetch_each(const T* x) {
   for (std::int64_t i = 0; i < K * lanes<T>; i += line) prefetch(x + i);
 }
 
+/// Likewise into the second-level cache.
+template <int K, class T>
+inline void prefetch_far(const T* x) {
+  constexpr std::int64_t line = 64 / sizeof(T);
+  for (std::int64_t i = 0; i < K * lanes<T>; i += line) __builtin_prefetch(x + i, 0, 2);
+}
+
 /// Loads K adjacent registers; for K = 1, `count` lanes of one.
 template <int K, class T>
 inline std::array<Batch<T>, K> load_each(const T* x, std::int64_t count, T fill) {
@@ -87,20 +94,23 @@ inline void in_fours(std::int64_t n, F f) {
   for (; j < n; ++j) f.template operator()<1>(j);
 }
 
-/// y[i] = f.operator()<L>(i, count), K registers at a time; `streamed` uses non-temporal stores where y is
-/// aligned.
+/// y[i] = f.operator()<L>(i, count), K registers at a time; `streamed` uses non-temporal stores.
 template <class T, int K, class F>
 inline void fill_row(T* y, std::int64_t n, bool streamed, F f) {
-  if (streamed && is_aligned(y))
-    walk<T, K>(n, [&]<int L>(std::int64_t i, std::int64_t count) {
-      const std::array<Batch<T>, L> v = f.template operator()<L>(i, count);
-      if (count < lanes<T>) return store_partial<T>(y + i, v[0], count);
-      for (int k = 0; k < L; ++k) store_past_cache<T>(y + i + k * lanes<T>, v[k]);
-    });
-  else
+  if (!streamed) {
     walk<T, K>(n, [&]<int L>(std::int64_t i, std::int64_t count) {
       store_each<T>(y + i, f.template operator()<L>(i, count), count);
     });
+    return;
+  }
+  std::int64_t head = 0;  // elements before the first that is aligned
+  while (head < n && !is_aligned(y + head)) ++head;
+  if (head > 0) store_partial<T>(y, f.template operator()<1>(0, head)[0], head);
+  walk<T, K>(n - head, [&]<int L>(std::int64_t i, std::int64_t count) {
+    const std::array<Batch<T>, L> v = f.template operator()<L>(head + i, count);
+    if (count < lanes<T>) return store_partial<T>(y + head + i, v[0], count);
+    for (int k = 0; k < L; ++k) store_past_cache<T>(y + head + i + k * lanes<T>, v[k]);
+  });
 }
 
 /// The maximum of x [n]; -infinity if n = 0. NaN is ignored, since it shows in the exponentials.

@@ -65,20 +65,25 @@ inline constexpr std::int64_t ahead = 2048;
 
 /// Results of at least this many bytes exceed the caches and use non-temporal stores.
 inline constexpr std::int64_t streamed_bytes = std::int64_t{16} << 20;
+/// Whether store_past_cache() may write to y.
 template <class T>
 inline bool is_aligned(const T* y) {
-  return reinterpret_cast<std::uintptr_t>(y) % (static_cast<std::size_t>(lanes<T>) * sizeof(T)) == 0;
+  return reinterpret_cast<std::uintptr_t>(y) % 32 == 0;
 }
 
-/// A non-temporal store, for results that exceed the caches. y is aligned to the register. Call
-/// finish_stores() before another thread reads them.
+/// A non-temporal store, for results that exceed the caches. y is aligned to 32 bytes; halves of a wider
+/// register are as fast, and the rows of a matrix more often start there. Call finish_stores() before another
+/// thread reads them.
 template <class T>
 inline void store_past_cache(T* y, const Batch<T>& v) {
 #if defined(__AVX512F__)
-  if constexpr (std::is_same_v<T, float>)
-    _mm512_stream_ps(y, v);
-  else
-    _mm512_stream_pd(y, v);
+  if constexpr (std::is_same_v<T, float>) {
+    _mm256_stream_ps(y, _mm512_castps512_ps256(v));
+    _mm256_stream_ps(y + 8, _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(v), 1)));
+  } else {
+    _mm256_stream_pd(y, _mm512_castpd512_pd256(v));
+    _mm256_stream_pd(y + 4, _mm512_extractf64x4_pd(v, 1));
+  }
 #elif defined(__AVX__)
   if constexpr (std::is_same_v<T, float>)
     _mm256_stream_ps(y, v);
@@ -272,30 +277,22 @@ inline Batch<T> times_power_of_2(const Batch<T>& v, [[maybe_unused]] const Batch
 #endif
 }
 
-/// Each x[k] = e^(factor·x[k]), with the factor included in the constants; x must be in their range.
-template <class T, std::size_t K, class Constants>
-inline void exp_with(std::array<Batch<T>, K>& x, const Constants& constants) {
+/// Each x[k] = e^x[k] for x in their range.
+template <class T, std::size_t K>
+inline void exp_within(std::array<Batch<T>, K>& x) {
   using F = Format<T>;
   const Batch<T> magic(static_cast<T>(typename F::Bits{3} << (F::fraction_bits - 1)) + T{2 * F::bias});
+  const Batch<T> to_exponent(log2_e<T>), high(-F::ln2_high), low(-F::ln2_low);
   std::array<Batch<T>, K> shifted, n, p;
-  for (std::size_t k = 0; k < K; ++k) shifted[k] = fma<T>(x[k], constants.to_exponent(), magic);  // rounds
+  for (std::size_t k = 0; k < K; ++k) shifted[k] = fma<T>(x[k], to_exponent, magic);  // rounds
   for (std::size_t k = 0; k < K; ++k) n[k] = shifted[k] - magic;
-  for (std::size_t k = 0; k < K; ++k) x[k] = fma<T>(n[k], constants.minus_ln2_high(), x[k]);
-  for (std::size_t k = 0; k < K; ++k) x[k] = fma<T>(n[k], constants.minus_ln2_low(), x[k]);
-  for (std::size_t k = 0; k < K; ++k) p[k] = constants.coefficient(F::exp_series.size() - 1);
+  for (std::size_t k = 0; k < K; ++k) x[k] = fma<T>(n[k], high, x[k]);
+  for (std::size_t k = 0; k < K; ++k) x[k] = fma<T>(n[k], low, x[k]);
+  for (std::size_t k = 0; k < K; ++k) p[k] = Batch<T>(F::exp_series.back());
   for (std::size_t i = F::exp_series.size() - 1; i-- > 0;)
-    for (std::size_t k = 0; k < K; ++k) p[k] = fma<T>(p[k], x[k], constants.coefficient(i));
+    for (std::size_t k = 0; k < K; ++k) p[k] = fma<T>(p[k], x[k], Batch<T>(F::exp_series[i]));
   for (std::size_t k = 0; k < K; ++k) x[k] = times_power_of_2<T>(p[k], n[k], shifted[k]);
 }
-
-/// The constants of e^x.
-template <class T>
-struct ExpConstants {
-  static Batch<T> to_exponent() { return Batch<T>(log2_e<T>); }
-  static Batch<T> minus_ln2_high() { return Batch<T>(-Format<T>::ln2_high); }
-  static Batch<T> minus_ln2_low() { return Batch<T>(-Format<T>::ln2_low); }
-  static Batch<T> coefficient(std::size_t i) { return Batch<T>(Format<T>::exp_series[i]); }
-};
 }  // namespace detail
 
 /// Each x[k] = e^x[k] within about 1 ulp, including denormal results: 0 at -infinity, infinity on overflow,
@@ -304,61 +301,62 @@ template <class T, std::size_t K>
 inline void exp_each(std::array<Batch<T>, K>& x) {
   using F = detail::Format<T>;
   for (Batch<T>& v : x) v = max_of<T>(Batch<T>(F::exp_low), min_of<T>(Batch<T>(F::exp_high), v));
-  detail::exp_with<T>(x, detail::ExpConstants<T>{});
+  detail::exp_within<T>(x);
 }
 /// As above, for x <= 0.
 template <class T, std::size_t K>
 inline void exp_each_below_0(std::array<Batch<T>, K>& x) {
   for (Batch<T>& v : x) v = max_of<T>(Batch<T>(detail::Format<T>::exp_low), v);
-  detail::exp_with<T>(x, detail::ExpConstants<T>{});
+  detail::exp_within<T>(x);
 }
 
-/// e^(factor·x) for x <= 0, as fast as e^x: the positive factor is included in the constants.
+/// e^(factor·x) = 2^y for x <= 0, where y = factor·x/ln 2 is rounded to T.
 template <class T>
 class ScaledExp {
  public:
-  explicit ScaledExp(double factor) {
-    using F = detail::Format<T>;
-    // Beyond these bounds the scaled constants would overflow, and x is multiplied by the factor instead.
-    if (!(factor >= 1e-4 && factor <= 1e4)) {
-      before_ = Batch<T>(static_cast<T>(factor));
-      multiplies_ = true;
-      factor = 1;
-    }
-    // ln 2 in two parts: the first has so few bits that its product with an integer exponent is exact.
-    const long double ln2 = 0.693147180559945309417232121458176568L / factor;
-    const T high = cut(static_cast<T>(ln2));
-    low_ = Batch<T>(static_cast<T>(static_cast<double>(F::exp_low) / factor));
-    to_exponent_ = Batch<T>(static_cast<T>(1 / ln2));
-    minus_ln2_high_ = Batch<T>(-high);
-    minus_ln2_low_ = Batch<T>(static_cast<T>(high - ln2));
-    double power = 1;
-    for (std::size_t i = 0; i < F::exp_series.size(); ++i, power *= factor)
-      coefficients_[i] = Batch<T>(static_cast<T>(static_cast<double>(F::exp_series[i]) * power));
-  }
+  explicit ScaledExp(double factor)
+      : to_exponent_(static_cast<T>(factor * detail::log2_e<double>)),
+        low_(static_cast<T>(static_cast<double>(detail::Format<T>::exp_low) / factor)) {}
 
   template <std::size_t K>
   void operator()(std::array<Batch<T>, K>& x) const {
-    if (multiplies_)
-      for (Batch<T>& v : x) v = v * before_;
+    using F = detail::Format<T>;
+    std::array<Batch<T>, K> p;
+#if defined(__AVX512DQ__)
+    if constexpr (std::is_same_v<T, float>) {
+      constexpr int below = 1;  // y - floor(y)
+      for (std::size_t k = 0; k < K; ++k) x[k] = x[k] * to_exponent_;
+      std::array<Batch<T>, K> rest;
+      for (std::size_t k = 0; k < K; ++k) rest[k] = _mm512_reduce_ps(x[k], below);
+      evaluate(F::exp2_above_floor, T{1}, rest, p);
+      for (std::size_t k = 0; k < K; ++k) x[k] = _mm512_scalef_ps(p[k], x[k]);  // times 2^floor(y)
+      return;
+    }
+#endif
+    // Two factors, 2^(n + room) and 2^(rest - room): both are normal numbers.
+    using Bits = xsimd::batch<typename F::Bits>;
+    constexpr int room = 64;
+    constexpr T small = T{1} / static_cast<T>(std::uint64_t{1} << 63) / 2;
+    const Batch<T> magic(static_cast<T>(typename F::Bits{3} << (F::fraction_bits - 1)) + T{F::bias + room});
+    std::array<Batch<T>, K> shifted;
     for (Batch<T>& v : x) v = max_of<T>(low_, v);
-    detail::exp_with<T>(x, *this);
+    for (std::size_t k = 0; k < K; ++k) shifted[k] = fma<T>(x[k], to_exponent_, magic);  // rounds
+    for (std::size_t k = 0; k < K; ++k) x[k] = fma<T>(x[k], to_exponent_, magic - shifted[k]);
+    evaluate(F::exp2_series, small, x, p);
+    for (std::size_t k = 0; k < K; ++k)
+      x[k] = p[k] * xsimd::bitwise_cast<Batch<T>>(xsimd::bitwise_cast<Bits>(shifted[k]) << F::fraction_bits);
   }
-
-  const Batch<T>& to_exponent() const { return to_exponent_; }
-  const Batch<T>& minus_ln2_high() const { return minus_ln2_high_; }
-  const Batch<T>& minus_ln2_low() const { return minus_ln2_low_; }
-  const Batch<T>& coefficient(std::size_t i) const { return coefficients_[i]; }
 
  private:
-  static T cut(T value) {
-    using Bits = typename detail::Format<T>::Bits;
-    constexpr Bits cut_bits = sizeof(T) == 4 ? 12 : 22;
-    return std::bit_cast<T>(std::bit_cast<Bits>(value) >> cut_bits << cut_bits);
+  /// p = scale·series(x)
+  template <std::size_t K, std::size_t terms>
+  static void evaluate(const std::array<T, terms>& series, T scale, const std::array<Batch<T>, K>& x,
+                       std::array<Batch<T>, K>& p) {
+    p.fill(Batch<T>(scale * series[terms - 1]));
+    for (std::size_t i = terms - 1; i-- > 0;)
+      for (std::size_t k = 0; k < K; ++k) p[k] = fma<T>(p[k], x[k], Batch<T>(scale * series[i]));
   }
-  Batch<T> before_ = Batch<T>(T{1}), low_, to_exponent_, minus_ln2_high_, minus_ln2_low_;
-  std::array<Batch<T>, detail::Format<T>::exp_series.size()> coefficients_;
-  bool multiplies_ = false;
+  Batch<T> to_exponent_, low_;
 };
 
 template <class T>
