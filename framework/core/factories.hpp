@@ -103,7 +103,7 @@ template <class T>
 /// although `dtype` is int64.
 [[nodiscard]] Tensor arange(Scalar start, Scalar end, Scalar step = 1, std::optional<DType> dtype = {});
 /// `steps` evenly spaced numbers from `start` to `end`, both included [steps].
-/// Throws: ValueError if `steps` is negative or an end is not a finite number of `dtype`; TypeError for int64.
+/// Throws: ValueError if `steps` is negative or an end is not finite in `dtype`; TypeError for int64.
 [[nodiscard]] Tensor linspace(double start, double end, std::int64_t steps, DType dtype = DType::float32);
 /// The identity matrix [n, n].
 /// Throws: ValueError if n is negative.
