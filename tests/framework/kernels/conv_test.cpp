@@ -69,7 +69,9 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(all_three_products_equal_plain_loops_for_any_numbe
       convolution(2, 1, 6, 7, 9, 1, 2, 0, 1),   convolution(2, 1, 3, 8, 13, 3, 3, 2, 2),
       convolution(2, 1, 3, 70, 9, 2, 1, 3, 1),  convolution(1, 1, 2, 60, 40, 3, 1, 0, 1),
       convolution(9, 1, 20, 40, 6, 3, 1, 1, 1), convolution(2, 1, 34, 24, 9, 3, 2, 1, 1),
-      convolution(9, 2, 9, 17, 3, 3, 1, 1, 1),  convolution(1, 1, 16, 33, 30, 2, 1, 0, 1)};
+      convolution(9, 2, 9, 17, 3, 3, 1, 1, 1),  convolution(1, 1, 16, 33, 30, 2, 1, 0, 1),
+      convolution(9, 2, 3, 2, 4, 3, 1, 1, 1),   convolution(3, 3, 2, 8, 18, 3, 1, 1, 1),
+      convolution(2, 9, 2, 4, 13, 3, 2, 1, 1)};
   Worst worst;
   unsigned seed = 0;
   for (const kernels::Convolution& c : cases) {
