@@ -171,13 +171,14 @@ void correlate_channels(const T* x, const T* weight, const T* bias, T* y, const 
           segments.contiguous =
               segments.contiguous && c.w.step == 1 && (at == 0 || segments.list[0].to + at == next.to);
           segments.list[segments.count++] = next;
-        } else {
-          segments.contiguous = false;
         }
-        if (line + 1 == height)
+        if (line + 1 == height) {
           at += next.count, line = 0, ++image;
-        else
+        } else {
+          // Columns between two rows, if the panel has some, are not stored.
+          segments.contiguous = segments.contiguous && std::min(count - at, span - place) == next.count;
           at += span - place, ++line;
+        }
         place = 0;
       }
       return segments;
