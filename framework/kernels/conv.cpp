@@ -158,7 +158,8 @@ void convolve_weight_gradient(const T* x, const T* g, T* weight, const Convoluti
   }
   Correlation c = forward_correlation(of);
   flatten(c);
-  if (c.in == 1 && c.out == 1)
+  // Lanes of output channels would be mostly unused; those of positions are where rows are short.
+  if (2 * c.out <= lanes<T> && c.out * divide_up(c.w.positions, lanes<T>) <= c.w.positions + 1)
     weight_gradient_of_planes(x, g, weight, c);
   else
     weight_gradient_of_channels(x, g, weight, c);

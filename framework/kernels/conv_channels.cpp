@@ -50,6 +50,9 @@ void micro_kernel(const T* a, B b, Index depth, const T* bias, bool first, T* y,
   Batch<T> sums[Rows][Registers];
   for (int i = 0; i < Rows; ++i)
     for (Batch<T>& sum : sums[i]) sum = Batch<T>(first && bias != nullptr ? bias[i] : T{0});
+  for (int i = 0; i < Rows; ++i)
+    for (int j = 0; j < Registers; ++j)
+      __builtin_prefetch(y + segments.list[0].to + i * plane + j * lanes<T>, 1);
   accumulate(depth, a, Rows, 1, b, sums);
   if (segments.contiguous) {
     y += segments.list[0].to;
@@ -61,17 +64,23 @@ void micro_kernel(const T* a, B b, Index depth, const T* bias, bool first, T* y,
       }
     return;
   }
-  alignas(64) T tile[width<T>];
-  for (int i = 0; i < Rows; ++i, y += plane) {
-    for (int j = 0; j < Registers; ++j) store(tile + j * lanes<T>, sums[i][j]);
-    for (int s = 0; s < segments.count; ++s) {
-      const Segment& of = segments.list[s];
-      T* to = y + of.to;
-      if (first && step == 1)
-        std::copy_n(tile + of.at, of.count, to);
+  // All rows are stored before the first is read: a load of an element still waits for its store.
+  alignas(64) T tile[Rows][width<T> + lanes<T>];
+  for (int i = 0; i < Rows; ++i)
+    for (int j = 0; j < Registers; ++j) store(&tile[i][j * lanes<T>], sums[i][j]);
+  for (int s = 0; s < segments.count; ++s) {
+    const Segment& of = segments.list[s];
+    T* to = y + of.to;
+    for (int i = 0; i < Rows; ++i, to += plane) {
+      const T* const from = &tile[i][of.at];
+      if (step == 1)
+        for (Index k = 0; k < of.count; k += lanes<T>) {
+          const Index count = std::min(lanes<T>, of.count - k);
+          const Batch<T> v = load(from + k);
+          store_lanes(to + k, first ? v : v + load_lanes(to + k, count, T{0}), count);
+        }
       else
-        for (Index k = 0; k < of.count; ++k, to += step)
-          *to = first ? tile[of.at + k] : *to + tile[of.at + k];
+        for (Index k = 0; k < of.count; ++k) to[k * step] = first ? from[k] : to[k * step] + from[k];
     }
   }
 }
@@ -108,7 +117,7 @@ void pack_a(const T* weight, const Correlation& c, const Jobs& jobs, Index deepe
       const Index row = jobs.row(c, block), last = jobs.row(c, block + 1);
       T* to = packed + (group * c.out + row) * depth;
       for (Index first = 0; first < depth; first += deepest)
-        for_tiles(row, last, [&]<int Rows>(Index tile) {
+        for_low_tiles<tile_rows>(row, last, [&]<int Rows>(Index tile) {
           const T* w = weight + group * c.weights_of_group() + tile * c.weight_out;
           Index channel = first / taps, tap = first % taps;
           for (Index p = first; p < std::min(depth, first + deepest); ++p, to += Rows) {
@@ -130,7 +139,8 @@ void correlate_channels(const T* x, const T* weight, const T* bias, T* y, const 
   // With few output channels, packing a panel does not pay off, least of all one of many image rows. They
   // read the padded copies instead, and also compute the columns between two image rows.
   const Index length = c.w.positions, between = source.row - length;
-  const bool few = c.out < 4 || (length < width<T> && c.out * between <= 8 * (length + width<T>));
+  const bool few =
+      c.out < 4 || ((length < width<T> || c.out <= tile_rows) && c.out * between <= 8 * (length + width<T>));
   const bool packs = source.direct || c.h.stride != 1 || !few;
   const Index depth = c.in * c.taps(),
               deepest = packs ? divide_up(depth, divide_up(depth, panel_depth)) : depth,
@@ -150,30 +160,33 @@ void correlate_channels(const T* x, const T* weight, const T* bias, T* y, const 
     T* const to = y + (n * c.groups + group) * c.out * c.plane();
     const auto segments_at = [&](Index column, Index count) {
       Segments<T> segments;
+      Index image = column / columns, line = column % columns / span, place = column % columns % span;
       for (Index at = 0; at < count;) {
-        const Index image = (column + at) / columns, line = (column + at) % columns / span,
-                    place = (column + at) % columns % span;
-        if (place >= c.w.positions) {
-          segments.contiguous = false;
-          at += span - place;
-          continue;
-        }
         const Segment next{at, std::min(count - at, c.w.positions - place),
                            image * source.image + line * c.h.stride * source.row + place,
                            image * c.groups * c.out * c.plane() +
                                (c.h.first + (top + line) * c.h.step) * c.w.extent + c.w.first +
                                place * c.w.step};
-        segments.contiguous =
-            segments.contiguous && c.w.step == 1 && (at == 0 || segments.list[0].to + at == next.to);
-        segments.list[segments.count++] = next;
-        at += next.count;
+        if (next.count > 0) {
+          segments.contiguous =
+              segments.contiguous && c.w.step == 1 && (at == 0 || segments.list[0].to + at == next.to);
+          segments.list[segments.count++] = next;
+        }
+        if (line + 1 == height) {
+          at += next.count, line = 0, ++image;
+        } else {
+          // Columns between two rows, if the panel has some, are not stored.
+          segments.contiguous = segments.contiguous && std::min(count - at, span - place) == next.count;
+          at += span - place, ++line;
+        }
+        place = 0;
       }
       return segments;
     };
     const auto multiply = [&](const Segments<T>& segments, Index first, Index steps, Index count,
                               auto panel) {
       const T* a = packed + (group * c.out + row) * depth + first * (last_row - row);
-      for_tiles(row, last_row, [&]<int Rows>(Index tile) {
+      for_low_tiles<tile_rows>(row, last_row, [&]<int Rows>(Index tile) {
         const T* const of_rows = bias == nullptr ? nullptr : bias + group * c.out + tile;
         T* const out = to + tile * c.plane();
         if (count > lanes<T>)

@@ -84,29 +84,31 @@ struct Source {
 /// register of elements after the copy is overwritten.
 template <class T>
 void pad_plane(const T* x, T* to, const Correlation& c, const Source& s, Index first_row) {
-  const auto fill = [&](Index from, Index end) {
-    for (; from < end; from += lanes<T>) store(to + from, Batch<T>(T{0}));
+  const auto fill = [](T* from, T* end) {
+    if (from < end) store(from, Batch<T>(T{0}));
+    if (from + lanes<T> < end) std::fill(from + lanes<T>, end, T{0});
   };
-  for (Index phase = 0; phase < s.phases; ++phase) {
-    const Columns columns(c.w.source, phase - c.w.padding, c.w.stride, s.row);
-    // Without phases, columns [begin, end) are inside the source.
-    const Index begin = std::clamp<Index>(c.w.padding, 0, s.row),
-                end = std::clamp<Index>(c.w.source + c.w.padding, begin, s.row);
-    for (Index r = 0; r < s.rows; ++r, to += s.row) {
-      const Index row = first_row + r;
-      if (row < 0 || row >= c.h.source) {
-        fill(0, s.row);
+  const Index length = s.row, source = c.w.source, height = c.h.source, padding = c.w.padding;
+  // Without phases, columns [begin, end) are inside the source.
+  const Index begin = std::clamp<Index>(padding, 0, length),
+              end = std::clamp<Index>(source + padding, begin, length);
+  for (Index phase = 0; phase < s.phases; ++phase)
+    for (Index row = first_row; row < first_row + s.rows; ++row, to += length) {
+      if (row < 0 || row >= height) {
+        fill(to, to + length);
       } else if (s.pitch == c.w.stride) {
-        const T* const from = x + row * c.w.source - c.w.padding;
-        fill(0, begin);
+        const T* const from = x + row * source - padding;
+        fill(to, to + begin);
         Index k = begin;
-        for (; k < end; k += lanes<T>) store(to + k, load_lanes(from + k, std::min(lanes<T>, end - k), T{0}));
-        fill(k, s.row);
+        for (; k < end; k += lanes<T>) {
+          store(to + k, load_lanes(from + k, std::min(lanes<T>, end - k), T{0}));
+          prefetch(from + k + ahead);
+        }
+        fill(to + k, to + length);
       } else {
-        columns.read(x + row * c.w.source, T{0}, to);
+        Columns(source, phase - padding, c.w.stride, length).read(x + row * source, T{0}, to);
       }
     }
-  }
 }
 
 /// The input of channels [first, last) of one group for images [n, end) from row of positions y on, in the
@@ -137,7 +139,7 @@ void correlate_planes(const T* x, const T* weight, const T* bias, T* y, const Co
 /// The gradient of the weight for gradients g of the results.
 template <class T>
 void weight_gradient_of_channels(const T* x, const T* g, T* weight, const Correlation& c);
-/// The same for groups with one input and one output channel.
+/// The same for few output channels per group.
 template <class T>
 void weight_gradient_of_planes(const T* x, const T* g, T* weight, const Correlation& c);
 

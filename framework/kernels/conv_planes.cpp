@@ -1,6 +1,7 @@
-// Depthwise convolution, plane by plane.
+// Depthwise convolution, plane by plane, and the gradient of the weight for few output channels.
 #include "retort/framework/base/threads.hpp"
 #include "retort/framework/kernels/conv_impl.hpp"
+#include "retort/framework/kernels/micro_kernel_impl.hpp"
 
 namespace retort::kernels {
 namespace {
@@ -23,25 +24,45 @@ inline void correlate_row(const T* x, const Index* offsets, const T* weight, Ind
   }
 }
 
-/// sums[t] += g · x for Taps taps over the rows of one plane.
-template <int Taps, class T>
-void weight_gradient_of_plane(const T* x, const Index* offsets, const T* g, const Correlation& c, Index x_row,
-                              Batch<T>* sums) {
-  Batch<T> sum[Taps];
-  std::copy_n(sums, Taps, sum);
-  for (Index line = 0; line < c.h.positions; ++line, x += x_row, g += c.w.positions) {
-    Index i = 0;
-    for (; i + lanes<T> <= c.w.positions; i += lanes<T>) {
-      const Batch<T> v = load(g + i);
-      for (int t = 0; t < Taps; ++t) sum[t] = fma<T>(v, load(x + offsets[t] + i), sum[t]);
+/// Some images: rows of positions of x are x_row apart; g is a copy [image][line][register][out], whose last
+/// register of a line is padded with zeros.
+template <class T>
+struct Planes {
+  const T *x, *g;
+  Index images, lines, positions, x_image, x_row, outs;
+};
+/// sums [Taps][outs] (registers) += g · x for Taps taps and the first Outs channels.
+template <int Taps, int Outs, class T>
+[[gnu::flatten, gnu::noinline]] void weight_gradient_tile(const Planes<T>& of, const Index* offsets,
+                                                          T* sums) {
+  const Index positions = of.positions, g_step = of.outs * lanes<T>;
+  Batch<T> sum[Taps][Outs];
+  const T* x_tap[Taps];
+  unrolled<Taps>([&](auto t) {
+    x_tap[t] = of.x + offsets[t];
+    unrolled<Outs>([&](auto o) { sum[t][o] = load(sums + t * g_step + o * lanes<T>); });
+  });
+  const T* g = of.g;
+  const auto add = [&](Index at, auto read) {
+    Batch<T> x[Taps];
+    unrolled<Taps>([&](auto t) { x[t] = read(x_tap[t] + at); });
+    unrolled<Outs>([&](auto o) {
+      const Batch<T> v = load(g + o * lanes<T>);
+      unrolled<Taps>([&](auto t) { sum[t][o] = fma<T>(v, x[t], sum[t][o]); });
+    });
+    g += g_step;
+  };
+  for (Index n = 0; n < of.images; ++n)
+    for (Index line = 0; line < of.lines; ++line) {
+      const Index at = n * of.x_image + line * of.x_row;
+      Index i = 0;
+      for (; i + lanes<T> <= positions; i += lanes<T>) add(at + i, [](const T* v) { return load(v); });
+      if (const Index rest = positions - i; rest > 0)
+        add(at + i, [&](const T* v) { return load_partial(v, rest, T{0}); });
     }
-    if (const Index rest = c.w.positions - i; rest > 0) {
-      const Batch<T> v = load_partial<T>(g + i, rest, T{0});
-      for (int t = 0; t < Taps; ++t)
-        sum[t] = fma<T>(v, load_partial<T>(x + offsets[t] + i, rest, T{0}), sum[t]);
-    }
-  }
-  std::copy_n(sum, Taps, sums);
+  unrolled<Taps>([&](auto t) {
+    unrolled<Outs>([&](auto o) { store<T>(sums + t * g_step + o * lanes<T>, sum[t][o]); });
+  });
 }
 
 }  // namespace
@@ -82,29 +103,68 @@ void correlate_planes(const T* x, const T* weight, const T* bias, T* y, const Co
 
 template <class T>
 void weight_gradient_of_planes(const T* x, const T* g, T* weight, const Correlation& c) {
-  const Index taps = c.taps();
-  Source source(c, c.h.positions, 1, true);
-  const std::vector<Index> offsets = source.offsets(c, 1);
-  parallel_for(c.groups, 1, [&](Index begin, Index end) {
-    for (Index group = begin; group < end; ++group) {
-      std::vector<Batch<T>> sums(static_cast<std::size_t>(taps), Batch<T>(T{0}));
-      for (Index n = 0; n < c.images; ++n) {
-        T* const copy = scratch<T, 2>(source.channel + 2 * lanes<T>);
-        pad_plane(x + (n * c.groups + group) * c.source_plane(), copy, c, source, -c.h.padding);
-        const T* const of_g = g + (n * c.groups + group) * c.positions();
+  constexpr int most_outs = panel_registers == 4 ? 8 : 4;
+  const Index taps = c.taps(), size = c.groups * c.in * taps * c.out,
+              registers = divide_up(c.w.positions, lanes<T>);
+  // Jobs sum over their own images, for some of the input channels. Their sums are added in a fixed order.
+  const Index image_chunks = std::min(c.images, divide_up(8, c.groups)),
+              channel_chunks = std::min(c.in, divide_up(8, c.groups * image_chunks)),
+              most_channels = divide_up(c.in, channel_chunks),
+              most_images = std::clamp<Index>(512 / c.positions(), 1, divide_up(c.images, image_chunks));
+  const Source source(c, c.h.positions, most_channels, true);
+  const std::vector<Index> offsets = source.offsets(c, most_channels);
+  T* const sums = scratch<T, 1>(image_chunks * size * lanes<T>);
+  const auto run = [&](Index job) {
+    const Index chunk = job % channel_chunks, group = job / channel_chunks % c.groups,
+                part = job / channel_chunks / c.groups, first = c.in * chunk / channel_chunks,
+                last = c.in * (chunk + 1) / channel_chunks, steps = (last - first) * taps;
+    T* const to = sums + (part * size + (group * c.in + first) * taps * c.out) * lanes<T>;
+    std::fill_n(to, steps * c.out * lanes<T>, T{0});
+    const Index end = c.images * (part + 1) / image_chunks;
+    T* const copy = scratch<T, 3>(most_images * c.h.positions * registers * c.out * lanes<T>);
+    for (Index n = c.images * part / image_chunks, some; n < end; n += some) {
+      some = std::min(most_images, end - n);
+      T* place = copy;
+      for (Index i = n; i < n + some; ++i)
+        for (Index line = 0; line < c.h.positions; ++line)
+          for (Index p = 0; p < c.w.positions; p += lanes<T>)
+            for (Index o = 0; o < c.out; ++o, place += lanes<T>)
+              store(place, load_lanes(g + ((i * c.groups + group) * c.out + o) * c.positions() +
+                                          line * c.w.positions + p,
+                                      std::min(lanes<T>, c.w.positions - p), T{0}));
+      Planes<T> of{read_images(x, c, source, group, n, n + some, 0, first, last),
+                   copy,
+                   some,
+                   c.h.positions,
+                   c.w.positions,
+                   source.image,
+                   c.h.stride * source.row,
+                   c.out};
+      for_low_tiles<most_outs>(0, c.out, [&]<int Outs>(Index out) {
+        of.g = copy + out * lanes<T>;
         Index t = 0;
-        const auto some = [&]<int Taps>() {
-          for (; t + Taps <= taps; t += Taps)
-            weight_gradient_of_plane<Taps>(copy, &offsets[static_cast<std::size_t>(t)], of_g, c,
-                                           c.h.stride * source.row, &sums[static_cast<std::size_t>(t)]);
+        const auto some_taps = [&]<int Taps>() {
+          for (; t + Taps <= steps; t += Taps)
+            weight_gradient_tile<Taps, Outs>(of, &offsets[static_cast<std::size_t>(t)],
+                                             to + (t * c.out + out) * lanes<T>);
         };
-        some.template operator()<9>();
-        some.template operator()<3>();
-        some.template operator()<1>();
-      }
-      for (Index t = 0; t < taps; ++t)
-        weight[group * taps + t] = sum_lanes<T>(sums[static_cast<std::size_t>(t)]);
+        if constexpr (Outs <= most_outs / 4) some_taps.template operator()<9>();
+        some_taps.template operator()<3>();
+        some_taps.template operator()<1>();
+      });
     }
+  };
+  parallel_for(image_chunks * c.groups * channel_chunks, 1, [&](Index begin, Index end) {
+    for (Index job = begin; job < end; ++job) run(job);
+  });
+  parallel_for(c.groups * c.out, 64, [&](Index begin, Index end) {
+    for (Index channel = begin; channel < end; ++channel)
+      for (Index i = 0; i < c.in * taps; ++i) {
+        const T* from = sums + ((channel / c.out * c.in * taps + i) * c.out + channel % c.out) * lanes<T>;
+        Batch<T> sum = load(from);
+        for (Index part = 1; part < image_chunks; ++part) sum = sum + load(from += size * lanes<T>);
+        weight[channel * c.in * taps + i] = sum_lanes<T>(sum);
+      }
   });
 }
 

@@ -42,7 +42,7 @@ template <int Rows, int Registers, class T, class B>
 
 /// Calls f(0), …, f(N - 1) with compile-time constants, so that arrays indexed by them stay in registers.
 template <int N, class F>
-[[gnu::always_inline]] inline void unrolled(F f) {
+[[gnu::always_inline]] inline void unrolled(const F& f) {
   [&]<int... I>(std::integer_sequence<int, I...>) {
     (f(std::integral_constant<int, I>()), ...);
   }(std::make_integer_sequence<int, N>());
@@ -51,7 +51,7 @@ template <int N, class F>
 /// Calls f.operator()<Rows>(row) for the tiles of rows [begin, end), of about equal height and at most
 /// Highest rows each.
 template <int Highest = low_rows, class F>
-void for_low_tiles(std::int64_t begin, std::int64_t end, F f) {
+void for_low_tiles(std::int64_t begin, std::int64_t end, const F& f) {
   const std::int64_t rest = end - begin, count = (rest + Highest - 1) / Highest;
   for (std::int64_t i = 0; i < count; ++i) {
     const std::int64_t row = begin + rest * i / count, rows = begin + rest * (i + 1) / count - row;
@@ -59,14 +59,6 @@ void for_low_tiles(std::int64_t begin, std::int64_t end, F f) {
       if (rows == fewer + 1) f.template operator()<fewer + 1>(row);
     });
   }
-}
-
-/// The same, after as many full tiles as there are.
-template <class F>
-void for_tiles(std::int64_t begin, std::int64_t end, F f) {
-  if constexpr (tile_rows > low_rows)
-    for (; end - begin >= tile_rows; begin += tile_rows) f.template operator()<tile_rows>(begin);
-  for_low_tiles(begin, end, f);
 }
 
 }  // namespace retort::kernels

@@ -11,10 +11,11 @@ namespace {
 
 kernels::Convolution convolution(std::int64_t images, std::int64_t groups, std::int64_t in, std::int64_t out,
                                  std::int64_t size, std::int64_t kernel, std::int64_t stride,
-                                 std::int64_t padding, std::int64_t dilation) {
+                                 std::int64_t padding, std::int64_t dilation, std::int64_t stride_w = 0) {
   const std::int64_t height = size, width = size + 3;
-  const auto positions = [&](std::int64_t n) {
-    return (n + 2 * padding - dilation * (kernel - 1) - 1) / stride + 1;
+  if (stride_w == 0) stride_w = stride;
+  const auto positions = [&](std::int64_t n, std::int64_t step) {
+    return (n + 2 * padding - dilation * (kernel - 1) - 1) / step + 1;
   };
   return {images,
           groups,
@@ -25,13 +26,13 @@ kernels::Convolution convolution(std::int64_t images, std::int64_t groups, std::
            .kernel_h = kernel,
            .kernel_w = kernel,
            .stride_h = stride,
-           .stride_w = stride,
+           .stride_w = stride_w,
            .padding_h = padding,
            .padding_w = padding,
            .dilation_h = dilation,
            .dilation_w = dilation,
-           .out_h = positions(height),
-           .out_w = positions(width)}};
+           .out_h = positions(height, stride),
+           .out_w = positions(width, stride_w)}};
 }
 
 /// Calls f(element of x, of the weight, of y) for every product of a convolution.
@@ -69,7 +70,9 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(all_three_products_equal_plain_loops_for_any_numbe
       convolution(2, 1, 6, 7, 9, 1, 2, 0, 1),   convolution(2, 1, 3, 8, 13, 3, 3, 2, 2),
       convolution(2, 1, 3, 70, 9, 2, 1, 3, 1),  convolution(1, 1, 2, 60, 40, 3, 1, 0, 1),
       convolution(9, 1, 20, 40, 6, 3, 1, 1, 1), convolution(2, 1, 34, 24, 9, 3, 2, 1, 1),
-      convolution(9, 2, 9, 17, 3, 3, 1, 1, 1),  convolution(1, 1, 16, 33, 30, 2, 1, 0, 1)};
+      convolution(9, 2, 9, 17, 3, 3, 1, 1, 1),  convolution(1, 1, 16, 33, 30, 2, 1, 0, 1),
+      convolution(9, 2, 3, 2, 4, 3, 1, 1, 1),   convolution(3, 3, 2, 8, 18, 3, 1, 1, 1),
+      convolution(2, 9, 2, 4, 13, 3, 2, 1, 1),  convolution(2, 1, 3, 3, 11, 3, 2, 1, 1, 1)};
   Worst worst;
   unsigned seed = 0;
   for (const kernels::Convolution& c : cases) {
