@@ -10,9 +10,9 @@
 namespace [[RETORT_EXPORT]] retort {
 
 namespace detail {
-/// The gradient of each input for the gradient g of reference(inputs).
-Tensors reference_gradients(const std::function<Tensor(const Tensors&)>& reference, const Tensors& inputs,
-                            const Tensor& g, Needs needs);
+/// The gradient of each input for the gradients gs of the results of reference(inputs).
+Tensors reference_gradients(const std::function<Tensors(const Tensors&)>& reference, const Tensors& inputs,
+                            const Tensors& gs, Needs needs);
 }  // namespace detail
 
 /// Returns the rule of a fused op, derived from a reference made of ops: `reference` is a callable from
@@ -22,7 +22,8 @@ Tensors reference_gradients(const std::function<Tensor(const Tensors&)>& referen
 template <class Reference>
 auto vjp_by_reference(Reference reference, Tensors inputs) {
   return [reference = std::move(reference), inputs = std::move(inputs)](const Tensor& g, Needs needs) {
-    return detail::reference_gradients(std::cref(reference), inputs, g, needs);
+    const auto results = [&](const Tensors& identities) { return Tensors{reference(identities)}; };
+    return detail::reference_gradients(results, inputs, {g}, needs);
   };
 }
 

@@ -121,29 +121,10 @@ Tensors recurrent_layer(const char* name, RecurrentCell cell, const Tensors& in,
     return gradients;
   };
   const auto by_reference = [=](const Tensors& gs, Needs needs) {
-    const Tensors identities = fresh_identities(in, needs);
-    Tensors results, outputs, upstream, wanted;
-    {
-      const GradMode recording(true);
-      results = reference(cell, identities, lengths, is_reverse);
-    }
-    for (std::size_t i = 0; i < results.size(); ++i)
-      if (gs[i].defined() && results[i].requires_grad()) {
-        outputs.push_back(results[i]);
-        upstream.push_back(gs[i]);
-      }
-    Tensors gradients(input_count);
-    std::vector<std::size_t> places;
-    for (std::size_t i = 0; i < input_count; ++i)
-      if (needs[i] && in[i].requires_grad()) {
-        wanted.push_back(identities[i]);
-        places.push_back(i);
-      }
-    if (outputs.empty() || wanted.empty()) return gradients;
-    const Tensors found = grad(
-        outputs, wanted, {.grad_outputs = upstream, .create_graph = is_grad_enabled(), .allow_unused = true});
-    for (std::size_t i = 0; i < places.size(); ++i) gradients[places[i]] = found[i];
-    return gradients;
+    const auto results = [&](const Tensors& identities) {
+      return reference(cell, identities, lengths, is_reverse);
+    };
+    return reference_gradients(results, in, gs, needs);
   };
   return record_many({.name = name,
                       .inputs = in,
