@@ -317,11 +317,12 @@ class Run {
       for (int i = 0; i < plan_.repetitions; ++i) {
         const Clock::time_point start = Clock::now();
         Program program(contender.command, contender.libraries);
-        program.ask(request);
+        if (program.ask(request).contains("skipped")) break;
         seconds.push_back(seconds_since(start));
         program.read();
         memory.push_back(static_cast<double>(program.finish()));
       }
+      if (seconds.empty()) continue;
       made.push_back(
           {{"name", contender.title}, {"first_step", median(seconds)}, {"peak_resident", median(memory)}});
     }
