@@ -97,7 +97,10 @@ FUNCTIONS = {
 
 def function_of(request):
     """The function of a layer, and its leaves after x."""
-    name, shape = request["layer"], request["shape"]
+    name, shape = request.get("layer") or request["operation"], request["shape"]
+    if name == "x sigmoid(y) + tanh(z) w":
+        gates = lambda x, y, z, w: x * jax.nn.sigmoid(y) + jnp.tanh(z) * w
+        return gates, [leaf(*shape) for _ in range(3)]
     if name in FUNCTIONS:
         return FUNCTIONS[name], []
     if name == "layer_norm":
@@ -233,9 +236,9 @@ def distillation(request):
 def make_work(request):
     if request["kind"] == "step":
         return distillation(request)
-    if request["kind"] != "layer":
-        return None
-    if request["layer"].endswith("step"):
+    if request["kind"] != "layer" and "sigmoid" not in request.get("operation", ""):
+        return None  # the other operations are those of layers
+    if request["kind"] == "layer" and request["layer"].endswith("step"):
         return training(*network(request["layer"], request["shape"]))
     leaves = [leaf(*request["shape"])]
     function, more = function_of(request)
