@@ -36,11 +36,6 @@ double decoupled_row(const Setting<T>& setting, const DecoupledRows<T>& call, In
   row.es = t + room;
   row.et = row.es + room;
   row.template visit<true, true>(setting);
-  if (n > block && !std::isfinite(row.x)) {
-    row.shift_s.expect(row_max(s, n));
-    row.shift_t.expect(row_max(t, n));
-    row.template visit<true, true>(setting);
-  }
   if (!(std::isfinite(row.x + label_s + label_t) && std::isnormal(row.zs) && std::isnormal(row.zt)))
     return std::nan("");
   const auto logs = log_four({row.zs, row.zt, 1, 1});

@@ -33,22 +33,12 @@ double long_row(const Setting<T>& setting, const Place<T>& at) {
     v = at.gt != nullptr ? row.e1 + room : nullptr;
     w = at.gt != nullptr ? row.e1 + 2 * room : row.et;
   }
-  const auto visit = [&] {
-    if (kl && forward)
-      row.template visit<true, true>(setting);
-    else if (kl)
-      row.template visit<true, false>(setting);
-    else if (ce)
-      row.template visit<false, false>(setting);
-  };
-  visit();
-  if (!row.is_moderate()) {
-    // A shift was far below the maximum, or too low for a class that the student lacks and the teacher almost
-    // lacks. The second pass starts from the true maxima.
-    row.shift_s.expect(row_max(row.s, n));
-    if (kl) row.shift_t.expect(row_max(row.t, n));
-    visit();
-  }
+  if (kl && forward)
+    row.template visit<true, true>(setting);
+  else if (kl)
+    row.template visit<true, false>(setting);
+  else if (ce)
+    row.template visit<false, false>(setting);
   const bool own = setting.second != Second::none;
   const auto logs = log_four({kl || ce ? row.zs : 1, kl ? row.zt : 1, own ? row.z1 : 1, 1});
   const double log_s = logs[0], log_t = logs[1], log_1 = own ? logs[2] : log_s;

@@ -111,15 +111,28 @@ struct LongRow {
   /// Computes the sums (x only if `crossed`) and the exponentials relative to the shift of their block. The
   /// teacher is read if `kl`, which equals setting.kl.
   template <bool kl, bool crossed>
-  void visit(const Setting<T>& setting);
-  /// Whether the sums are finite and far from overflow.
-  bool is_moderate() const { return zs < 1e30 && zt < 1e30 && z1 < 1e30 && std::isfinite(x); }
+  void visit(const Setting<T>& setting) {
+    pass<kl, crossed>(setting);
+    if (is_bounded() && std::isfinite(x)) return;
+    // A shift was far below the maximum, or too low for a class that the student lacks and the teacher almost
+    // lacks. The second pass starts from the true maxima.
+    shift_s.expect(row_max(s, n));
+    if (kl) shift_t.expect(row_max(t, n));
+    pass<kl, crossed>(setting);
+  }
+
+ private:
+  /// False if exponentials were too large for ScaledExp, or the logits are not finite.
+  bool is_bounded() const { return zs < 1e18 && zt < 1e18 && z1 < 1e18; }
+  /// One pass; it ends with the first block after which is_bounded() is false.
+  template <bool kl, bool crossed>
+  void pass(const Setting<T>& setting);
 };
 
 // Flattened: the sums stay in registers.
 template <class T>
 template <bool kl, bool crossed>
-[[gnu::flatten]] void LongRow<T>::visit(const Setting<T>& setting) {
+[[gnu::flatten]] void LongRow<T>::pass(const Setting<T>& setting) {
   const Second second = kl ? setting.second : Second::none;
   const Index block = RunningShift<T>::block_of(n);
   // The first classes of a block yield a shift for all of it, unless exponentials would often overflow.
@@ -162,14 +175,14 @@ template <bool kl, bool crossed>
               if (et != nullptr) store_lanes(et + begin + i + k * lanes<T>, e[K + k], count);
             }
           } else {
-            exp_each_below_0<T>(e);
+            setting.exponential(e);
           }
           for (int k = 0; k < K; ++k) {
             sum_s += e[k];
             if (es != nullptr) store_lanes(es + begin + i + k * lanes<T>, e[k], count);
           }
           if (second == Second::exponential) {
-            exp_each_below_0<T>(student);
+            exp_each<T>(student);
             for (int k = 0; k < K; ++k) {
               sum_1 += student[k];
               if (e1 != nullptr) store_lanes(e1 + begin + i + k * lanes<T>, student[k], count);
@@ -182,6 +195,7 @@ template <bool kl, bool crossed>
     zt += static_cast<double>(sum_lanes<T>(sum_t));
     z1 += static_cast<double>(sum_lanes<T>(sum_1));
     x += static_cast<double>(sum_lanes<T>(sum_x));
+    if (!is_bounded()) return;
   }
 }
 
@@ -327,8 +341,8 @@ struct RuleSums {
 /// Registers per operand at a time, few enough not to spill.
 inline constexpr int rule_step = 2;
 
-/// Applies a rule to a row after the first pass; `apart` is log zt - log zs. Writes by_q to w and, if for_teacher, by_p to v; these may
-/// be the row's buffers of exponentials.
+/// Applies a rule to a row after the first pass; `apart` is log zt - log zs. Writes by_q to w and, if
+/// for_teacher, by_p to v; these may be the row's buffers of exponentials.
 template <class Rule, bool for_teacher, class T>
 RuleSums apply_rule(const Setting<T>& setting, const LongRow<T>& row, double apart, T* w, T* v) {
   const Index block = RunningShift<T>::block_of(row.n);

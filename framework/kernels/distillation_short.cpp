@@ -25,7 +25,7 @@ struct ShortRows {
 
   /// apply_rule() for these rows.
   template <class Rule, bool for_teacher>
-  ShortSums<T> apply(Index n, double beta, T* w, T* v) const {
+  [[gnu::always_inline]] ShortSums<T> apply(Index n, double beta, T* w, T* v) const {
     const Batch<T> one(T{1}), of_q = one / zs, of_p = one / zt;
     const Rule rule(beta, {of_q, of_p, zs, zt, log_zt - log_zs, inverse});
     BlockSums<T> sums;

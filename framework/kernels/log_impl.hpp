@@ -11,29 +11,32 @@ namespace retort::kernels {
 
 #if defined(__AVX2__)
 namespace detail {
-/// x = 2^e·c·(1 + r), where c is the centre of one of as many intervals of [1, 2) as a register has lanes,
-/// except 1 and 2 for the outermost. ln(1 + r) = r·(1 + …), fitted within 2^-27.
+/// x = 2^e·c·(1 + r), where c is the centre of one of as many intervals of [1, 2) as a register has lanes.
+/// ln(1 + r) = r·(1 + …), fitted within 2^-24.7.
 struct LogSeries {
 #if defined(__AVX512F__)
-  static constexpr std::array<float, 16> inverses{1.0f,         0.914285719f, 0.864864886f, 0.820512831f,
+  static constexpr std::array<float, 16> inverses{0.969696999f, 0.914285719f, 0.864864886f, 0.820512831f,
                                                   0.780487776f, 0.744186044f, 0.711111128f, 0.680851042f,
                                                   0.653061211f, 0.627451003f, 0.603773594f, 0.581818163f,
-                                                  0.561403513f, 0.542372882f, 0.524590135f, 0.5f};
-  static constexpr std::array<float, 16> logs{0.0f,         0.0896121562f, 0.145181984f, 0.19782573f,
+                                                  0.561403513f, 0.542372882f, 0.524590135f, 0.507936537f};
+  static constexpr std::array<float, 16> logs{0.030771628f, 0.0896121562f, 0.145181984f, 0.19782573f,
                                               0.247836202f, 0.295464218f,  0.340926558f, 0.384411722f,
                                               0.426084429f, 0.466089696f,  0.504556f,    0.541597307f,
-                                              0.577315331f, 0.611801565f,  0.645138025f, 0.693147182f};
-  static constexpr std::array<float, 4> terms{1.0f, -0.500013232f, 0.33342278f, -0.236394748f};
+                                              0.577315331f, 0.611801565f,  0.645138025f, 0.677398741f};
+  static constexpr std::array<float, 3> terms{1.0f, -0.500189662f, 0.333517104f};
+  static constexpr float ln2 = 0.693147182f;
 #else
-  static constexpr std::array<float, 8> inverses{1.0f,         0.842105269f, 0.761904776f, 0.695652187f,
-                                                 0.639999986f, 0.592592597f, 0.551724136f, 0.5f};
-  static constexpr std::array<float, 8> logs{0.0f,         0.171850249f, 0.271933705f, 0.362905473f,
-                                             0.446287125f, 0.523248136f, 0.594707131f, 0.693147182f};
-  static constexpr std::array<float, 5> terms{1.0f, -0.5000013f, 0.3334311f, -0.24996617f, 0.17549518f};
+  static constexpr std::array<float, 8> inverses{0.941176474f, 0.842105269f, 0.761904776f, 0.695652187f,
+                                                 0.639999986f, 0.592592597f, 0.551724136f, 0.516129017f};
+  static constexpr std::array<float, 8> logs{0.0606246181f, 0.171850249f, 0.271933705f, 0.362905473f,
+                                             0.446287125f,  0.523248136f, 0.594707131f, 0.66139853f};
+  static constexpr std::array<float, 4> terms{1.0f, -0.499998957f, 0.333936125f, -0.250880241f};
+  static constexpr float ln2 = 0.693147182f / (1 << 23);
 #endif
 };
 
-/// The exponent of normal positive numbers, the fraction in [1, 2), and the interval in which it lies.
+/// The exponent of normal positive numbers (times 2^23 with AVX2), the fraction in [1, 2), and the interval
+/// in which it lies.
 struct Parts {
 #if defined(__AVX512F__)
   explicit Parts(const Batch<float>& x)
@@ -47,10 +50,10 @@ struct Parts {
   __m512i interval;
 #else
   explicit Parts(const Batch<float>& x) {
-    const __m256i bits = _mm256_castps_si256(x), one = _mm256_set1_epi32(0x3f800000);
-    exponent = _mm256_cvtepi32_ps(_mm256_srai_epi32(_mm256_sub_epi32(bits, one), 23));
-    fraction =
-        _mm256_castsi256_ps(_mm256_or_si256(_mm256_and_si256(bits, _mm256_set1_epi32(0x007fffff)), one));
+    const __m256i bits = _mm256_castps_si256(x), one = _mm256_set1_epi32(0x3f800000),
+                  fractions = _mm256_set1_epi32(0x007fffff);
+    exponent = _mm256_cvtepi32_ps(_mm256_sub_epi32(_mm256_andnot_si256(fractions, bits), one));
+    fraction = _mm256_castsi256_ps(_mm256_or_si256(_mm256_and_si256(bits, fractions), one));
     interval = _mm256_srli_epi32(bits, 20);
   }
   Batch<float> look_up(const Batch<float>& table) const { return _mm256_permutevar8x32_ps(table, interval); }
@@ -70,7 +73,7 @@ inline void log_each_above_least(std::array<Batch<T>, K>& x) {
   if constexpr (std::is_same_v<T, float>) {
     using Series = detail::LogSeries;
     const Batch<T> inverses = load(Series::inverses.data()), logs = load(Series::logs.data()),
-                   ln2(0.693147182f);
+                   ln2(Series::ln2);
     constexpr std::size_t last = Series::terms.size() - 1;
     std::array<Batch<T>, K> base, r, p;
     for (std::size_t k = 0; k < K; ++k) {

@@ -310,13 +310,15 @@ inline void exp_each_below_0(std::array<Batch<T>, K>& x) {
   detail::exp_within<T>(x);
 }
 
-/// e^(factor·x) = 2^y for x <= 0, where y = factor·x/ln 2 is rounded to T.
+/// e^(factor·x) = 2^y where y = factor·x/ln 2 is rounded to T. If y exceeds 60, the result is some number above
+/// 1e18.
 template <class T>
 class ScaledExp {
  public:
   explicit ScaledExp(double factor)
       : to_exponent_(static_cast<T>(factor * detail::log2_e<double>)),
-        low_(static_cast<T>(static_cast<double>(detail::Format<T>::exp_low) / factor)) {}
+        low_(static_cast<T>(static_cast<double>(detail::Format<T>::exp_low) / factor)),
+        high_(static_cast<T>(60 / detail::log2_e<double> / factor)) {}
 
   template <std::size_t K>
   void operator()(std::array<Batch<T>, K>& x) const {
@@ -339,7 +341,7 @@ class ScaledExp {
     constexpr T small = T{1} / static_cast<T>(std::uint64_t{1} << 63) / 2;
     const Batch<T> magic(static_cast<T>(typename F::Bits{3} << (F::fraction_bits - 1)) + T{F::bias + room});
     std::array<Batch<T>, K> shifted;
-    for (Batch<T>& v : x) v = max_of<T>(low_, v);
+    for (Batch<T>& v : x) v = max_of<T>(low_, min_of<T>(high_, v));
     for (std::size_t k = 0; k < K; ++k) shifted[k] = fma<T>(x[k], to_exponent_, magic);  // rounds
     for (std::size_t k = 0; k < K; ++k) x[k] = fma<T>(x[k], to_exponent_, magic - shifted[k]);
     evaluate(F::exp2_series, small, x, p);
@@ -356,7 +358,7 @@ class ScaledExp {
     for (std::size_t i = terms - 1; i-- > 0;)
       for (std::size_t k = 0; k < K; ++k) p[k] = fma<T>(p[k], x[k], Batch<T>(scale * series[i]));
   }
-  Batch<T> to_exponent_, low_;
+  Batch<T> to_exponent_, low_, high_;
 };
 
 template <class T>

@@ -221,4 +221,54 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(a_row_that_rises_late, T, FloatTypes) {
   BOOST_TEST(std::fabs(static_cast<double>(ds[3999]) - (1 / 3999.0 - 1)) < 8 * epsilon<T>);
 }
 
+// The first classes of a row are far below the others, or absent: the reversed row has the reversed result.
+BOOST_AUTO_TEST_CASE_TEMPLATE(the_order_of_the_classes_does_not_matter, T, FloatTypes) {
+  using retort::Divergence;
+  Worst losses, gradients;
+  for (Divergence divergence :
+       {Divergence::forward_kl, Divergence::reverse_kl, Divergence::jensen_shannon, Divergence::skew_kl,
+        Divergence::skew_reverse_kl, Divergence::total_variation, Divergence::logit_mse})
+    for (double alpha : {1.0, 0.5})
+      for (double temperature : {0.2, 1.0, 4.0})
+        for (T fall : {T{20}, T{60}, T{150}, T{2000}, infinity<T>})
+          for (std::int64_t classes : {100, 1000, 3000}) {
+            auto s = random_values<T>(classes, -3, 3, 1), t = random_values<T>(classes, -3, 3, 2);
+            for (std::int64_t i = 0; i < 90; ++i) s[i] -= fall, t[i] -= fall;
+            for (std::int64_t i = 90; i < classes && fall > 1000; ++i) s[i] -= 1000, t[i] -= 1000;
+            std::int64_t label = classes - 1;
+            const auto run = [&] {
+              std::vector<T> result(1 + 2 * classes, not_a_number<T>);
+              kernels::DistillationRows<T> call;
+              call.rows = 1;
+              call.classes = classes;
+              call.temperature = temperature;
+              call.alpha = alpha;
+              call.divergence = divergence;
+              call.student = s.data();
+              call.teacher = t.data();
+              call.labels = &label;
+              call.loss = result.data();
+              call.student_gradient = result.data() + 1;
+              call.teacher_gradient = result.data() + 1 + classes;
+              kernels::distillation_rows(call);
+              return result;
+            };
+            const auto forward = run();
+            std::reverse(s.begin(), s.end());
+            std::reverse(t.begin(), t.end());
+            label = 0;
+            auto backward = run();
+            std::reverse(backward.begin() + 1, backward.begin() + 1 + classes);
+            std::reverse(backward.begin() + 1 + classes, backward.end());
+            const double bound = 32 * epsilon<T> * (1 + temperature * temperature);
+            losses.see(static_cast<double>(forward[0]), static_cast<double>(backward[0]),
+                       bound * (1 + std::fabs(static_cast<double>(backward[0]))));
+            for (std::size_t i = 1; i < forward.size(); ++i)
+              gradients.see(static_cast<double>(forward[i]), static_cast<double>(backward[i]),
+                            bound * (1 + std::fabs(static_cast<double>(backward[i]))));
+          }
+  losses.check("loss");
+  gradients.check("gradients");
+}
+
 BOOST_AUTO_TEST_SUITE_END()
