@@ -152,12 +152,12 @@ BOOST_AUTO_TEST_CASE(errors_name_the_factory) {
   BOOST_TEST(holds(thrown_text<ShapeError>([] { Embedding(many, 2); }), "Embedding: shape ("));
   BOOST_TEST(holds(thrown_text<ShapeError>([] { Conv2d(1, many, 3); }), "Conv2d: shape ("));
   const auto undefined = [](const auto& make) { return thrown_text<ValueError>([&] { make(Tensor()); }); };
-  BOOST_TEST(holds(undefined([](const Tensor& x) { empty_like(x); }), "empty_like: the input is undefined"));
-  BOOST_TEST(holds(undefined([](const Tensor& x) { zeros_like(x); }), "zeros_like: the input is undefined"));
-  BOOST_TEST(holds(undefined([](const Tensor& x) { ones_like(x); }), "ones_like: the input is undefined"));
-  BOOST_TEST(holds(undefined([](const Tensor& x) { full_like(x, 1); }), "full_like: the input is undefined"));
-  BOOST_TEST(holds(undefined([](const Tensor& x) { rand_like(x); }), "rand_like: the input is undefined"));
-  BOOST_TEST(holds(undefined([](const Tensor& x) { randn_like(x); }), "randn_like: the input is undefined"));
+  BOOST_TEST(holds(undefined([](const Tensor& t) { empty_like(t); }), "empty_like: the input is undefined"));
+  BOOST_TEST(holds(undefined([](const Tensor& t) { zeros_like(t); }), "zeros_like: the input is undefined"));
+  BOOST_TEST(holds(undefined([](const Tensor& t) { ones_like(t); }), "ones_like: the input is undefined"));
+  BOOST_TEST(holds(undefined([](const Tensor& t) { full_like(t, 1); }), "full_like: the input is undefined"));
+  BOOST_TEST(holds(undefined([](const Tensor& t) { rand_like(t); }), "rand_like: the input is undefined"));
+  BOOST_TEST(holds(undefined([](const Tensor& t) { randn_like(t); }), "randn_like: the input is undefined"));
   const Tensor integers = zeros({2}, DType::int64);
   BOOST_TEST(holds(thrown_text<TypeError>([&] { rand_like(integers); }), "rand_like: draws are"));
   BOOST_TEST(holds(thrown_text<ValueError>([&] { full_like(integers, 1e30); }), "full_like: 1e+30"));
