@@ -310,8 +310,8 @@ inline void exp_each_below_0(std::array<Batch<T>, K>& x) {
   detail::exp_within<T>(x);
 }
 
-/// e^(factor·x) = 2^y where y = factor·x/ln 2 is rounded to T. If y exceeds 60, the result is some number above
-/// 1e18.
+/// e^(factor·x) = 2^y where y = factor·x/ln 2 is rounded to T. If y exceeds 60, the result is some number
+/// above 1e18.
 template <class T>
 class ScaledExp {
  public:
