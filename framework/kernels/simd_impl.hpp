@@ -68,12 +68,13 @@ inline constexpr std::int64_t streamed_bytes = std::int64_t{16} << 20;
 /// Whether store_past_cache() may write to y.
 template <class T>
 inline bool is_aligned(const T* y) {
-  return reinterpret_cast<std::uintptr_t>(y) % 32 == 0;
+  constexpr std::size_t bytes = static_cast<std::size_t>(lanes<T>) * sizeof(T);
+  return reinterpret_cast<std::uintptr_t>(y) % (bytes < 32 ? bytes : 32) == 0;
 }
 
-/// A non-temporal store, for results that exceed the caches. y is aligned to 32 bytes; halves of a wider
-/// register are as fast, and the rows of a matrix more often start there. Call finish_stores() before another
-/// thread reads them.
+/// A non-temporal store, for results that exceed the caches. y is aligned to the register or to 32 bytes;
+/// halves of a wider register are as fast, and the rows of a matrix more often start there. Call
+/// finish_stores() before another thread reads them.
 template <class T>
 inline void store_past_cache(T* y, const Batch<T>& v) {
 #if defined(__AVX512F__)
