@@ -38,7 +38,7 @@ double decoupled_row(const Setting<T>& setting, const DecoupledRows<T>& call, In
   row.template visit<true, true>(setting);
   if (!(std::isfinite(row.x + label_s + label_t) && std::isnormal(row.zs) && std::isnormal(row.zt)))
     return std::nan("");
-  const auto logs = log_four({row.zs, row.zt, 1, 1});
+  const double logs[] = {std::log(row.zs), std::log(row.zt)};
   const double of_rest = row.x / (row.zt * temperature) + logs[0] - logs[1];
   const auto choice = [&](double of_label, T greatest, double log_z) {
     return Choice(of_label / temperature, static_cast<double>(greatest) / temperature + log_z);

@@ -40,8 +40,8 @@ double long_row(const Setting<T>& setting, const Place<T>& at) {
   else if (ce)
     row.template visit<false, false>(setting);
   const bool own = setting.second != Second::none;
-  const auto logs = log_four({kl || ce ? row.zs : 1, kl ? row.zt : 1, own ? row.z1 : 1, 1});
-  const double log_s = logs[0], log_t = logs[1], log_1 = own ? logs[2] : log_s;
+  const double log_s = kl || ce ? std::log(row.zs) : 0, log_t = kl ? std::log(row.zt) : 0,
+               log_1 = own ? std::log(row.z1) : log_s;
   RuleSums sums;  // of the divergence
   double loss = 0, of_squares = 0;
   if (kl && forward)

@@ -11,26 +11,27 @@ namespace retort::kernels {
 
 #if defined(__AVX2__)
 namespace detail {
-/// x = 2^e·c·(1 + r), where c is the centre of one of as many intervals of [1, 2) as a register has lanes.
-/// ln(1 + r) = r·(1 + …), fitted within 2^-24.7.
+/// x = 2^e·c·(1 + r), where c is near the centre of one of as many intervals of [1, 2) as a register has
+/// lanes. ln(1 + r) = r·(1 + …), fitted within 2^-24.5. The first logarithm cancels the series at x = 1, so
+/// that ln 1 is exactly 0.
 struct LogSeries {
 #if defined(__AVX512F__)
-  static constexpr std::array<float, 16> inverses{0.969696999f, 0.914285719f, 0.864864886f, 0.820512831f,
+  static constexpr std::array<float, 16> inverses{0.96875f,     0.914285719f, 0.864864886f, 0.820512831f,
                                                   0.780487776f, 0.744186044f, 0.711111128f, 0.680851042f,
                                                   0.653061211f, 0.627451003f, 0.603773594f, 0.581818163f,
                                                   0.561403513f, 0.542372882f, 0.524590135f, 0.507936537f};
-  static constexpr std::array<float, 16> logs{0.030771628f, 0.0896121562f, 0.145181984f, 0.19782573f,
-                                              0.247836202f, 0.295464218f,  0.340926558f, 0.384411722f,
-                                              0.426084429f, 0.466089696f,  0.504556f,    0.541597307f,
-                                              0.577315331f, 0.611801565f,  0.645138025f, 0.677398741f};
-  static constexpr std::array<float, 3> terms{1.0f, -0.500189662f, 0.333517104f};
+  static constexpr std::array<float, 16> logs{0.0317486562f, 0.0896121562f, 0.145181984f, 0.19782573f,
+                                              0.247836202f,  0.295464218f,  0.340926558f, 0.384411722f,
+                                              0.426084429f,  0.466089696f,  0.504556f,    0.541597307f,
+                                              0.577315331f,  0.611801565f,  0.645138025f, 0.677398741f};
+  static constexpr std::array<float, 3> terms{1.0f, -0.500194013f, 0.333803087f};
   static constexpr float ln2 = 0.693147182f;
 #else
-  static constexpr std::array<float, 8> inverses{0.941176474f, 0.842105269f, 0.761904776f, 0.695652187f,
+  static constexpr std::array<float, 8> inverses{0.9375f,      0.842105269f, 0.761904776f, 0.695652187f,
                                                  0.639999986f, 0.592592597f, 0.551724136f, 0.516129017f};
-  static constexpr std::array<float, 8> logs{0.0606246181f, 0.171850249f, 0.271933705f, 0.362905473f,
+  static constexpr std::array<float, 8> logs{0.0645385012f, 0.171850249f, 0.271933705f, 0.362905473f,
                                              0.446287125f,  0.523248136f, 0.594707131f, 0.66139853f};
-  static constexpr std::array<float, 4> terms{1.0f, -0.499998957f, 0.333936125f, -0.250880241f};
+  static constexpr std::array<float, 4> terms{1.0f, -0.499995261f, 0.333970398f, -0.252792627f};
   static constexpr float ln2 = 0.693147182f / (1 << 23);
 #endif
 };

@@ -77,15 +77,6 @@ inline void walk(std::int64_t n, F f) {
   if (i < n) f.template operator()<1>(i, n - i);
 }
 
-/// ln x of four numbers at once.
-inline std::array<double, 4> log_four(std::array<double, 4> x) {
-  for (std::int64_t i = 0; i < 4; i += lanes<double>) {
-    const std::int64_t count = std::min<std::int64_t>(lanes<double>, 4 - i);
-    store_lanes<double>(&x[i], log<double>(load_lanes(&x[i], count, 1.0)), count);
-  }
-  return x;
-}
-
 /// Calls f.operator()<4>(j) for every fourth j < n, then f.operator()<1>(j) for the remainder.
 template <class F>
 inline void in_fours(std::int64_t n, F f) {
@@ -143,12 +134,6 @@ double row_sum(std::int64_t n, F add) {
     total += static_cast<double>(sum_lanes<T>(even + odd));
   }
   return total;
-}
-
-/// ln x of one number.
-template <class T>
-inline T log_of(double x) {
-  return static_cast<T>(log<double>(Batch<double>(x)).get(0));
 }
 
 /// Rows of at most this many elements are transposed, a register of rows at a time, so that each lane is a

@@ -68,12 +68,13 @@ inline constexpr std::int64_t streamed_bytes = std::int64_t{16} << 20;
 /// Whether store_past_cache() may write to y.
 template <class T>
 inline bool is_aligned(const T* y) {
-  return reinterpret_cast<std::uintptr_t>(y) % 32 == 0;
+  constexpr std::size_t bytes = static_cast<std::size_t>(lanes<T>) * sizeof(T);
+  return reinterpret_cast<std::uintptr_t>(y) % (bytes < 32 ? bytes : 32) == 0;
 }
 
-/// A non-temporal store, for results that exceed the caches. y is aligned to 32 bytes; halves of a wider
-/// register are as fast, and the rows of a matrix more often start there. Call finish_stores() before another
-/// thread reads them.
+/// A non-temporal store, for results that exceed the caches. y is aligned to the register or to 32 bytes;
+/// halves of a wider register are as fast, and the rows of a matrix more often start there. Call
+/// finish_stores() before another thread reads them.
 template <class T>
 inline void store_past_cache(T* y, const Batch<T>& v) {
 #if defined(__AVX512F__)
@@ -310,8 +311,8 @@ inline void exp_each_below_0(std::array<Batch<T>, K>& x) {
   detail::exp_within<T>(x);
 }
 
-/// e^(factor·x) = 2^y where y = factor·x/ln 2 is rounded to T. If y exceeds 60, the result is some number above
-/// 1e18.
+/// e^(factor·x) = 2^y where y = factor·x/ln 2 is rounded to T. If y exceeds 60, the result is some number
+/// above 1e18.
 template <class T>
 class ScaledExp {
  public:

@@ -1,5 +1,7 @@
 #include "retort/framework/kernels/softmax.hpp"
 
+#include <cmath>
+
 #include "retort/framework/base/threads.hpp"
 #include "retort/framework/kernels/rows_impl.hpp"
 
@@ -176,7 +178,8 @@ void log_softmax(const T* x, T* y, const Axis& axis) {
       x, nullptr, y, axis,
       [classes](const T* from, const T*, T* to, std::int64_t, bool streamed) {
         RunningShift<T> shift;
-        const Batch<T> rest(log_of<T>(exp_sum<T>(from, classes, shift, nullptr))), max(shift.greatest());
+        const Batch<T> rest(static_cast<T>(std::log(exp_sum<T>(from, classes, shift, nullptr)))),
+            max(shift.greatest());
         fill_row<T, 2>(to, classes, streamed, [=]<int K>(std::int64_t i, std::int64_t count) {
           auto v = load_each<K>(from + i, count, T{0});
           for (Batch<T>& one : v) one = (one - max) - rest;
@@ -209,7 +212,7 @@ void logsumexp(const T* x, T* y, const Axis& axis) {
                      ? max
                      : std::numeric_limits<T>::quiet_NaN();
         else
-          y[i] = static_cast<T>(static_cast<double>(max) + log_of<double>(sum));
+          y[i] = static_cast<T>(static_cast<double>(max) + std::log(sum));
       },
       [y, outer, inner](const Columns<T>& columns, const T* from, const T*, T*, std::int64_t at) {
         const Batch<T> shift = finite_shift(column_max(columns, from));
