@@ -40,6 +40,13 @@ inline void show_losses(retort::Report& report, const retort::RunFolder& run,
   }
 }
 
+/// Writes the report to the run's folder and prints its path.
+inline void write_report(const retort::Report& report, const retort::RunFolder& run) {
+  if (!run.writes()) return;
+  report.write(run.file("report.html"));
+  std::printf("report: %s\n", run.file("report.html").c_str());
+}
+
 /// The images and labels with the teacher's logits, computed once.
 template <class Model>
 retort::Dataset with_answers(Model& teacher, const retort::Dataset& images) {

@@ -131,13 +131,6 @@ inline retort::Tensor label_loss(const retort::Tensor& logits, const retort::Bat
   return retort::cross_entropy(logits, batch.target);
 }
 
-/// Writes the report to the run's folder and prints its path.
-inline void write_report(const retort::Report& report, const retort::RunFolder& run) {
-  if (!run.writes()) return;
-  report.write(run.file("report.html"));
-  std::printf("report: %s\n", run.file("report.html").c_str());
-}
-
 /// Numbers as a text for a run's settings, such as "1, 2.5, 4".
 template <class Number>
 std::string listed(const std::vector<Number>& numbers) {

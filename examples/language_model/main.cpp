@@ -191,7 +191,7 @@ void run(const example::Options& options) {
   std::printf("\nThe teacher writes:%s\n", sample.c_str());
   report.section("The teacher writes", sample).section("Attention", "Weights in the teacher's last layer.");
   show_attention(report, teacher, test);
-  example::write_report(report, folder);
+  if (folder.writes()) report.write(folder.file("report.html"));
 }
 
 int main(int argc, char** argv) {

@@ -182,7 +182,7 @@ void run(const example::Options& options) {
   report.calibration("Teacher", logits, truth);
   report.confusion("Answers (columns) to each book (rows)", rt::metrics::confusion_matrix(logits, truth),
                    verses.books);
-  example::write_report(report, folder);
+  if (folder.writes()) report.write(folder.file("report.html"));
 }
 
 int main(int argc, char** argv) {
