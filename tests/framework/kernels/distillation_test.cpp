@@ -271,4 +271,33 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(the_order_of_the_classes_does_not_matter, T, Float
   gradients.check("gradients");
 }
 
+// Large gradients are stored past the caches, from the first aligned element of each row.
+BOOST_AUTO_TEST_CASE_TEMPLATE(rows_of_large_calls_equal_single_rows, T, FloatTypes) {
+  const std::int64_t classes = 1001, rows = (12 << 20) / classes / static_cast<std::int64_t>(sizeof(T));
+  const auto s = random_values<T>(rows * classes, -5, 5, 1), t = random_values<T>(rows * classes, -5, 5, 2);
+  for (auto divergence : {retort::Divergence::forward_kl, retort::Divergence::jensen_shannon}) {
+    std::vector<T> ds(s.size(), not_a_number<T>), dt = ds, one_ds(classes), one_dt(classes);
+    kernels::DistillationRows<T> call;
+    call.rows = rows;
+    call.classes = classes;
+    call.divergence = divergence;
+    call.student = s.data();
+    call.teacher = t.data();
+    call.student_gradient = ds.data();
+    call.teacher_gradient = dt.data();
+    kernels::distillation_rows(call);
+    call.rows = 1;
+    call.student_gradient = one_ds.data();
+    call.teacher_gradient = one_dt.data();
+    for (std::int64_t row = 0; row < rows; row += 101) {
+      const std::int64_t at = row * classes;
+      call.student = s.data() + at;
+      call.teacher = t.data() + at;
+      kernels::distillation_rows(call);
+      BOOST_TEST(std::equal(one_ds.begin(), one_ds.end(), ds.begin() + at));
+      BOOST_TEST(std::equal(one_dt.begin(), one_dt.end(), dt.begin() + at));
+    }
+  }
+}
+
 BOOST_AUTO_TEST_SUITE_END()
