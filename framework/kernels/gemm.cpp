@@ -3,6 +3,7 @@
 #include <cblas.h>
 
 #include <algorithm>
+#include <cstring>
 #include <mutex>
 #include <string_view>
 #include <type_traits>
@@ -135,14 +136,14 @@ template <int Rows, int Registers, bool Copies, class T>
 template <class T>
 void pack_a(const Product<T>& of, std::int64_t begin, std::int64_t end, std::int64_t first,
             std::int64_t depth, T* packed) {
-  constexpr std::int64_t steps = 32;
+  constexpr std::int64_t steps = 16;
   for (std::int64_t from = 0; from < depth; from += steps)
     for_low_tiles(begin, end, [&]<int Rows>(std::int64_t row) {
       const T* a = of.a + row + (first + from) * of.a_step;
       T* to = packed + (row - begin) * depth + from * Rows;
       for (std::int64_t p = from; p < std::min(depth, from + steps); ++p, a += of.a_step, to += Rows) {
-        std::copy_n(a, Rows, to);
-        prefetch(a + lanes<T>);
+        std::memcpy(to, a, Rows * sizeof(T));  // inlined, as opposed to copy_n
+        prefetch(a + 4 * lanes<T>);
       }
     });
 }
@@ -309,13 +310,18 @@ void row_times_matrix(const Product<T>& of) {
   for (; column < of.n; column += lanes<T>) some.template operator()<1>(column);
 }
 
+/// Returns true if a product of which a strip has m rows and n columns consists of dot products.
 template <class T>
-void multiply_here(const Product<T>& of) {
+bool is_of_dots(const Product<T>& of, std::int64_t m, std::int64_t n) {
   // A tile of dot products ends with a sum over the lanes of each, which must cost less than transposing B.
   // Few columns would leave lanes of a panel unused.
-  const std::int64_t rows = of.n <= 16 ? std::min<std::int64_t>(of.m, 16) : of.m;
-  const bool by_dots = of.m <= 3 || of.k * lanes<T> >= 256 * rows;
-  if (by_dots && of.b_step == 1 && of.b_column != 1 && of.a_step == 1)
+  const std::int64_t rows = n <= 16 ? std::min<std::int64_t>(m, 16) : m;
+  return (m <= 3 || of.k * lanes<T> >= 256 * rows) && of.b_step == 1 && of.b_column != 1 && of.a_step == 1;
+}
+
+template <class T>
+void multiply_here(const Product<T>& of, bool by_dots) {
+  if (by_dots)
     dot_products(of);
   else if (of.m == 1 && of.b_column == 1)
     row_times_matrix(of);
@@ -396,7 +402,12 @@ template <class T>
 void multiply(const Product<T>& of) {
   const bool by_rows = of.m >= of.n, by_library = belongs_to_library(of.m, of.n, of.k);
   const std::int64_t side = std::max(of.m, of.n), unit = by_rows ? low_rows : panel_registers * lanes<T>,
-                     units = (side + unit - 1) / unit, strips = strips_of(of.m, of.n, of.k);
+                     units = (side + unit - 1) / unit, most = strips_of(of.m, of.n, of.k);
+  const bool by_dots =
+      is_of_dots(of, by_rows ? of.m / most : of.m, by_rows ? of.n : (of.n + most - 1) / most);
+  // Each strip packs the other matrix again, so there are no more strips than threads. Only the library's
+  // bits may depend on them.
+  const std::int64_t strips = by_library ? most : std::min<std::int64_t>(most, get_num_threads());
   parallel_for(strips, 1, [&](std::int64_t first, std::int64_t last) {
     for (std::int64_t i = first; i < last; ++i) {
       const std::int64_t begin = units * i / strips * unit,
@@ -414,7 +425,7 @@ void multiply(const Product<T>& of) {
       if (by_library)
         multiply_by_library(strip);
       else
-        multiply_here(strip);
+        multiply_here(strip, by_dots);
     }
   });
 }
