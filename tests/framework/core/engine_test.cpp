@@ -2,7 +2,7 @@
 #include <pthread.h>
 #include <boost/test/unit_test.hpp>
 
-#include <chrono>
+#include <ctime>
 #include <functional>
 #include <string>
 
@@ -153,10 +153,9 @@ BOOST_AUTO_TEST_CASE(backward_of_parts_in_a_loop_is_linear) {
   Tensor loss = sum(x);
   for (std::int64_t t = 0; t < steps; ++t) loss = loss + sum(select(x, 0, t)) + sum(slice(x, 0, t, t + 1));
   for (const Tensor& part : unbind(x)) loss = loss + sum(part);
-  const auto start = std::chrono::steady_clock::now();
+  const std::clock_t start = std::clock();  // of this process, however busy the machine is
   loss.backward();
-  const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
-  BOOST_TEST(taken.count() < 3);  // far from a quadratic cost, also on a slow machine
+  BOOST_TEST((std::clock() - start) / CLOCKS_PER_SEC < 3);  // far from a quadratic cost
   BOOST_TEST(x.grad().values<float>() == std::vector<float>(steps * 512, 4.0f),
              boost::test_tools::per_element());
 }

@@ -3,7 +3,7 @@
 
 #include <algorithm>
 #include <boost/test/unit_test.hpp>
-#include <chrono>
+#include <ctime>
 #include <map>
 
 #include "retort/framework/base/error.hpp"
@@ -94,10 +94,10 @@ BOOST_AUTO_TEST_CASE(copies_are_independent) {
 }
 
 BOOST_AUTO_TEST_CASE(many_long_names_take_no_time) {
-  const auto start = std::chrono::steady_clock::now();
+  const std::clock_t start = std::clock();  // of this process, however busy the machine is
   const StateDict s = numbered(20'000, std::string(1000, 'x'));
   for (int i = 0; i < 20'000; ++i) BOOST_REQUIRE(s.contains(std::string(1000, 'x') + std::to_string(i)));
-  BOOST_TEST(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() < 10);
+  BOOST_TEST((std::clock() - start) / CLOCKS_PER_SEC < 10);
 }
 
 BOOST_AUTO_TEST_CASE(a_prefix_of_all_names_is_told) {

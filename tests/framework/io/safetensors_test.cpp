@@ -3,9 +3,9 @@
 #include <bit>
 #include <boost/test/unit_test.hpp>
 #include <cerrno>
-#include <chrono>
 #include <cstdint>
 #include <cstring>
+#include <ctime>
 #include <limits>
 #include <map>
 
@@ -365,10 +365,9 @@ BOOST_AUTO_TEST_CASE(many_long_names_take_no_time) {
               "\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,0]},";
   header.back() = '}';
   const std::string file = make_file(header);
-  const auto start = std::chrono::steady_clock::now();
+  const std::clock_t start = std::clock();  // of this process, however busy the machine is
   BOOST_TEST(parse_safetensors(bytes_of(file)).size() == 16'384U);
-  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-  BOOST_TEST(seconds.count() < 10);
+  BOOST_TEST((std::clock() - start) / CLOCKS_PER_SEC < 10);
 }
 
 // A sparse file takes no disk space, however long it is.
