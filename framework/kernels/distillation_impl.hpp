@@ -203,14 +203,14 @@ template <bool kl, bool crossed>
 // computes D, q·∂D/∂q and p·∂D/∂p. The latter two may be off by multiples of q and p, which the softmax
 // removes: with W = sum(q·∂D/∂q), the gradient for s is (q·∂D/∂q - q·W)/T.
 
-/// The factors of a block's exponentials that give q and p; zs, zt, log zt - log zs and 1/T.
+/// The factors of a block's exponentials that give q and p; zs, log zt - log zs and 1/T.
 template <class T>
 struct Factors {
-  Batch<T> q, p, zs, zt, apart, inverse;
+  Batch<T> q, p, zs, apart, inverse;
 };
 
-/// K registers of classes: exponentials, s and t if the rule needs them, and the rule's results: q·∂D/∂q =
-/// slope·q·by_q and p·∂D/∂p = by_p.
+/// K registers of classes: exponentials, s and t if the rule needs them (relative to the shifts of the
+/// exponentials if of_block), and the rule's results: q·∂D/∂q = slope·q·by_q and p·∂D/∂p = by_p.
 template <class T, std::size_t K>
 struct Classes {
   std::array<Batch<T>, K> q, p, s, t, by_q, by_p;
@@ -224,7 +224,7 @@ struct BlockSums {
 
 template <class T>
 struct ReverseKL {
-  static constexpr bool needs_logits = true;
+  static constexpr bool needs_logits = true, of_block = false;
   static double slope(double /*beta*/) { return 1; }
   static double constant(double /*beta*/) { return 0; }
   ReverseKL(double /*beta*/, const Factors<T>& factors) : f(factors) {}
@@ -244,7 +244,7 @@ struct ReverseKL {
 /// by_q is -log(q/m), and the terms are p·(-log(p/m) - constant).
 template <class T>
 struct JensenShannon {
-  static constexpr bool needs_logits = true;
+  static constexpr bool needs_logits = true, of_block = false;
   static double slope(double beta) { return beta - 1; }
   /// The factor of log zt - log zs in the divergence.
   static double constant(double beta) { return -beta; }
@@ -276,7 +276,7 @@ struct JensenShannon {
 /// KL(p ‖ share·p + (1 - share)·q), or with p and q exchanged.
 template <class T, bool exchanged>
 struct SkewKL {
-  static constexpr bool needs_logits = true;
+  static constexpr bool needs_logits = true, of_block = true;
   static double slope(double share) { return exchanged ? 1 : share - 1; }
   static double constant(double /*beta*/) { return 0; }
   SkewKL(double beta, const Factors<T>& f)
@@ -287,22 +287,19 @@ struct SkewKL {
         by_teacher(exchanged ? Batch<T>(static_cast<T>(beta - 1)) * f.p : f.p),
         inverse(f.inverse) {
     // One of the factors may have underflowed: the probabilities of this block are 0.
-    const Batch<T> least(T(1e-30));
-    other = max_of<T>(min_of<T>(other, Batch<T>(T(1e30))), least);
-    minus_shift = -log<T>(max_of<T>(of_own * (exchanged ? f.zs : f.zt), least));
+    other = max_of<T>(min_of<T>(other, Batch<T>(T(1e30))), Batch<T>(T(1e-30)));
   }
   template <bool for_teacher, std::size_t K>
   void operator()(Classes<T, K>& c, BlockSums<T>& sums) const {
     const auto &p = exchanged ? c.q : c.p, &q = exchanged ? c.p : c.q, &logits = exchanged ? c.s : c.t;
-    const Batch<T> least(std::numeric_limits<T>::min()),
-        lowest(T{-2000});  // infinity would be multiplied by 0
-    std::array<Batch<T>, K> m, ratio, log_p;
+    // Infinity would be multiplied by 0.
+    const Batch<T> least(std::numeric_limits<T>::min()), lowest(T{-2000});
+    std::array<Batch<T>, K> m, ratio;
     for (std::size_t k = 0; k < K; ++k) m[k] = fma<T>(share, p[k], fma<T>(other, q[k], least));
     for (std::size_t k = 0; k < K; ++k) ratio[k] = p[k] / m[k];
-    for (std::size_t k = 0; k < K; ++k) log_p[k] = max_of<T>(lowest, fma<T>(logits[k], inverse, minus_shift));
     log_each_above_least<T>(m);
     for (std::size_t k = 0; k < K; ++k) {
-      Batch<T> log_ratio = log_p[k] - m[k];
+      Batch<T> log_ratio = max_of<T>(lowest, fma<T>(logits[k], inverse, -m[k]));
       sums.term = fma<T>(p[k], log_ratio, sums.term);
       if constexpr (exchanged || for_teacher) log_ratio = fma<T>(minus_share, ratio[k], log_ratio);
       c.by_q[k] = exchanged ? log_ratio : ratio[k];
@@ -310,12 +307,12 @@ struct SkewKL {
     }
   }
   Batch<T> divergence(const BlockSums<T>& sums) const { return of_own * sums.term; }
-  Batch<T> share, minus_share, other, of_own, by_teacher, inverse, minus_shift;
+  Batch<T> share, minus_share, other, of_own, by_teacher, inverse;
 };
 
 template <class T>
 struct TotalVariation {
-  static constexpr bool needs_logits = false;
+  static constexpr bool needs_logits = false, of_block = false;
   static double slope(double /*beta*/) { return 1; }
   static double constant(double /*beta*/) { return 0; }
   TotalVariation(double /*beta*/, const Factors<T>& factors) : f(factors) {}
@@ -347,15 +344,16 @@ template <class Rule, bool for_teacher, class T>
 RuleSums apply_rule(const Setting<T>& setting, const LongRow<T>& row, double apart, T* w, T* v) {
   const Index block = RunningShift<T>::block_of(row.n);
   const double beta = setting.call.beta;
-  const Batch<T> max_s(row.shift_s.greatest()), max_t(row.shift_t.greatest());
   RuleSums total{.slope = Rule::slope(beta)};
   for (Index begin = 0; begin < row.n; begin += block) {
     const Index index = begin / block, length = std::min(block, row.n - begin);
     const double of_q = static_cast<double>(row.shift_s.factor(index, setting.inverse)) / row.zs,
                  of_p = static_cast<double>(row.shift_t.factor(index, setting.inverse)) / row.zt;
-    const Rule rule(beta, {Batch<T>(static_cast<T>(of_q)), Batch<T>(static_cast<T>(of_p)),
-                           Batch<T>(static_cast<T>(row.zs)), Batch<T>(static_cast<T>(row.zt)),
-                           Batch<T>(static_cast<T>(apart)), Batch<T>(setting.inverse)});
+    const Rule rule(
+        beta, {Batch<T>(static_cast<T>(of_q)), Batch<T>(static_cast<T>(of_p)),
+               Batch<T>(static_cast<T>(row.zs)), Batch<T>(static_cast<T>(apart)), Batch<T>(setting.inverse)});
+    const Batch<T> by_s(Rule::of_block ? row.shift_s.at(index) : row.shift_s.greatest()),
+        by_t(Rule::of_block ? row.shift_t.at(index) : row.shift_t.greatest());
     BlockSums<T> sums;
     walk<T, rule_step>(
         length, [&]<int K>(Index i, Index count) __attribute__((always_inline)) {
@@ -366,8 +364,8 @@ RuleSums apply_rule(const Setting<T>& setting, const LongRow<T>& row, double apa
             c.s = load_each<K>(row.s + begin + i, count, T{0});
             c.t = load_each<K>(row.t + begin + i, count, T{0});
             for (int k = 0; k < K; ++k) {
-              c.s[k] = c.s[k] - max_s;
-              c.t[k] = c.t[k] - max_t;
+              c.s[k] = c.s[k] - by_s;
+              c.t[k] = c.t[k] - by_t;
             }
           }
           // The memory is idle in this pass: a part of the next row is fetched.

@@ -27,7 +27,7 @@ struct ShortRows {
   template <class Rule, bool for_teacher>
   [[gnu::always_inline]] ShortSums<T> apply(Index n, double beta, T* w, T* v) const {
     const Batch<T> one(T{1}), of_q = one / zs, of_p = one / zt;
-    const Rule rule(beta, {of_q, of_p, zs, zt, log_zt - log_zs, inverse});
+    const Rule rule(beta, {of_q, of_p, zs, log_zt - log_zs, inverse});
     BlockSums<T> sums;
     const auto step = [&]<int K>(Index j) __attribute__((always_inline)) {
       Classes<T, K> c;
