@@ -405,9 +405,11 @@ void multiply(const Product<T>& of) {
                      units = (side + unit - 1) / unit, most = strips_of(of.m, of.n, of.k);
   const bool by_dots =
       is_of_dots(of, by_rows ? of.m / most : of.m, by_rows ? of.n : (of.n + most - 1) / most);
-  // Each strip packs the other matrix again, so there are no more strips than threads. Only the library's
-  // bits may depend on them.
-  const std::int64_t strips = by_library ? most : std::min<std::int64_t>(most, get_num_threads());
+  // Each strip packs the other matrix again, except rows of A that are read where they are. So there are no
+  // more strips than threads. Only the library's bits may depend on them.
+  const bool packs_again = by_rows || of.a_row == 1;
+  const std::int64_t strips =
+      packs_again && !by_library ? std::min<std::int64_t>(most, get_num_threads()) : most;
   parallel_for(strips, 1, [&](std::int64_t first, std::int64_t last) {
     for (std::int64_t i = first; i < last; ++i) {
       const std::int64_t begin = units * i / strips * unit,
