@@ -24,8 +24,9 @@ namespace {
 // Rows of a packed A; steps of a panel of B; panels of B that are multiplied with all rows, and their
 // elements, which stay in the second-level cache.
 constexpr std::int64_t block_rows = 2048, most_depth = 512, most_panels = 32, block_size = 1 << 17;
-// Minimum number of rows for which a row-major B is worth copying into a contiguous panel.
-constexpr std::int64_t copied_rows = 128;
+// Minimum number of rows for which a row-major B is worth copying into a contiguous panel: the narrower its
+// rows there, the sooner.
+constexpr std::int64_t copied_rows = panel_registers == 4 ? 128 : 32;
 // Rows of a tile of dot products.
 constexpr int dot_rows = panel_registers == 4 ? 6 : 3;
 // A column-major A is packed if it has more steps and elements than these.
