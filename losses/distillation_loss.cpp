@@ -138,6 +138,9 @@ namespace detail {
 
 void check_distillation_options(const char* caller, const DistillationLossOptions& options) {
   require_positive(caller, "temperature", options.temperature);
+  // Its square and its inverse are factors, which must be normal numbers of float32.
+  require_option(options.temperature >= 1e-18 && options.temperature <= 1e18, caller, "temperature",
+                 options.temperature, "from 1e-18 to 1e18");
   require_from_0_to_1(caller, "alpha", options.alpha);
   const bool skew =
       options.divergence == Divergence::skew_kl || options.divergence == Divergence::skew_reverse_kl;

@@ -16,7 +16,7 @@ std::ostream& operator<<(std::ostream& stream, Divergence divergence);
 [[nodiscard]] Divergence divergence_from_string(std::string_view text);
 
 struct DistillationLossOptions {
-  double temperature = 1;  ///< T > 0; softens both distributions
+  double temperature = 1;  ///< T from 1e-18 to 1e18; softens both distributions
   double alpha = 1;        ///< weight of the teacher, in [0, 1]; the labels have weight 1 - alpha
   Reduction reduction = Reduction::batchmean;      ///< batchmean, sum or none
   bool detach_teacher = true;                      ///< no gradient for the teacher's logits
@@ -53,9 +53,9 @@ struct DistillationInputs {
 /// +inf in an included row, gives NaN. weight has no gradient. Gradients are 0 where the derivative is
 /// discontinuous (p = q in total_variation). With standardize, gradients grow as std falls: those of a row of
 /// equal logits are multiplied by 1e7.
-/// Throws: ValueError if T <= 0, alpha is outside [0, 1], beta is out of its range, labels or teacher are
-/// missing, the reduction is mean (use batchmean), or the mask is not 0 or 1; ShapeError; TypeError;
-/// IndexError if a label of an included row is outside [0, C).
+/// Throws: ValueError if T, alpha or beta is out of range, labels or teacher are missing, the reduction is
+/// mean (use batchmean), or the mask is not 0 or 1; ShapeError; TypeError; IndexError if a label of an
+/// included row is outside [0, C), unless alpha is 1.
 /// Source: Hinton, Vinyals and Dean, "Distilling the knowledge in a neural network" (2015); standardized
 /// logits: Sun et al., "Logit standardization in knowledge distillation" (2024).
 [[nodiscard]] Tensor distillation_loss(const DistillationInputs& inputs,

@@ -99,15 +99,20 @@ void combine(const T* left, const T* right, T* out, std::int64_t n, ReduceOp op)
 }
 
 /// Waits for all ranks. Throws on each of them unless all make this call with the same kind of tensor.
-void check_same(Transport& transport, Call call, const Tensor& tensor) {
+void check_same(Transport& transport, Call call, const Tensor& tensor, int root = 0) {
   std::uint64_t extents = 0;
   for (const std::int64_t extent : tensor.shape())
     extents = detail::mix(extents, static_cast<std::uint64_t>(extent));
   const auto all = transport.announce(
       {call,
-       {static_cast<std::uint64_t>(tensor.dtype()), static_cast<std::uint64_t>(tensor.dim()), extents}});
+       {static_cast<std::uint64_t>(tensor.dtype()), static_cast<std::uint64_t>(tensor.dim()), extents,
+        static_cast<std::uint64_t>(root)}});
   const auto other = std::ranges::find_if(all, [&](const auto& each) { return each != all[0]; });
   if (other == all.end()) return;
+  if (other->details[3] != all[0].details[3])
+    throw ValueError(message(
+        "Communicator::broadcast: rank {} gives root {}, but rank 0 gives root {}; it must be the same",
+        other - all.begin(), other->details[3], all[0].details[3]));
   const bool types = other->details[0] != all[0].details[0];
   const std::string text = message(
       "Communicator::{}: the tensor of rank {} has another {} than that of rank 0; this rank {} has {} of "
@@ -174,7 +179,7 @@ Tensor Communicator::broadcast(const Tensor& tensor, int root) const {
     throw ValueError(
         message("Communicator::broadcast: rank {} does not exist; the ranks are 0 to {}", root, size_ - 1));
   if (size_ == 1) return tensor;
-  check_same(*transport_, Call::broadcast, tensor);
+  check_same(*transport_, Call::broadcast, tensor, root);
   visit_dtype(tensor.dtype(), [&](auto zero) {
     const auto values = tensor.mutable_data<decltype(zero)>();
     transport_->broadcast(values.data(), values.size_bytes(), root);

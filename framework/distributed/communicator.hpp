@@ -48,8 +48,8 @@ class Communicator {
   /// Returns when all ranks have called it.
   void barrier() const;
   /// Copies the values of `tensor` on rank `root` to `tensor` on every rank, and returns it.
-  /// Throws: ValueError if the rank does not exist; ShapeError or TypeError, on every rank, if the tensors
-  /// differ.
+  /// Throws: ValueError if the rank does not exist or, on every rank, if `root` differs between ranks;
+  /// ShapeError or TypeError, on every rank, if the tensors differ.
   Tensor broadcast(const Tensor& tensor, int root = 0) const;
   /// Replaces the values of `tensor` on every rank by their sum, minimum or maximum over the ranks, and
   /// returns it. All ranks get the same bits. Sums use a fixed binary tree that depends on the number of

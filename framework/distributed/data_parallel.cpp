@@ -207,7 +207,7 @@ class DataParallel::Step {
       if (own[0] != first[0])
         disagreement_ = message(
             "DataParallel::backward: rank {} has another batch than rank 0; every rank must load the "
-            "same batches in the same order, so give loaders the same seed",
+            "same batches in the same order, so give loaders the same seed and batch size",
             rank);
       else if (own[1] != first[1])
         disagreement_ = message(

@@ -14,7 +14,7 @@ const char* name(Announcement::Call call) {
     case broadcast: return "calls broadcast";
     case all_reduce: return "calls all_reduce";
     case all_gather: return "calls all_gather";
-    case destructor: return "calls the destructor";
+    case destructor: return "destroys its Communicator";
     case step: return "calls DataParallel::backward";
     case internal: break;
   }

@@ -339,12 +339,24 @@ std::string Checkpoint::save(std::int64_t step, const std::string& json, bool be
         "destroy the result of apply() first");
   detail::Transport* const transport = transport_of(parts_);
   if (!transport) return write(step, json, best);
-  std::vector<std::int64_t> steps(static_cast<std::size_t>(transport->size()));
-  transport->all_gather(&step, steps.data(), sizeof step);
-  for (std::size_t rank = 1; rank < steps.size(); ++rank)
-    if (steps[rank] != steps[0])
+  struct Report {
+    std::int64_t step;
+    std::uint64_t states;
+  };
+  Report own{step, 0};
+  for (const auto& [name, tensor] : states()) own.states = detail::hash_tensor(tensor, own.states);
+  std::vector<Report> reports(static_cast<std::size_t>(transport->size()));
+  transport->all_gather(&own, reports.data(), sizeof own);
+  for (std::size_t rank = 1; rank < reports.size(); ++rank) {
+    if (reports[rank].step != reports[0].step)
       throw ValueError(message("Checkpoint::save: rank {} is at step {}, but rank 0 at step {}", rank,
-                               steps[rank], steps[0]));
+                               reports[rank].step, reports[0].step));
+    if (reports[rank].states != reports[0].states)
+      throw ValueError(
+          message("Checkpoint::save: the weights or the optimiser's state of rank {} differ from those of "
+                  "rank 0; every rank must make the same updates",
+                  rank));
+  }
   std::string path;
   detail::on_first_rank(transport, [&] { path = write(step, json, best); });
   return detail::broadcast_text(*transport, path, 0);
@@ -428,6 +440,12 @@ void Checkpoint::restore(const StateDict& state, const std::string& path) {
   if (detail::guarded_generator()) guarded = decode_generator(state, path, "guarded_generator");
   if (parts_.generator) generator = decode_generator(state, path, "generator");
   if (parts_.loader) position = decode_position(state, path, *parts_.loader);
+
+  const std::size_t schedulers = parts_.schedulers.size();
+  if (parts_.optimizer && !part_of(state, message("scheduler.{}.", schedulers)).empty())
+    fail("load", path,
+         message("has more than {}; give this Checkpoint all schedules that it was saved with",
+                 detail::counted(schedulers, "schedule")));
 
   const StateDict before = states();
   for (const auto& [name, tensor] : part_of(before, "module."))

@@ -22,10 +22,10 @@ namespace {
 // Selects one token (N, 1) per row of the logits (N, C).
 Tensor next_token(const Tensor& logits, const GenerateOptions& options) {
   if (sum(isnan(logits)).item<std::int64_t>() > 0) throw ValueError("generate: the model's logits are NaN");
-  if (options.temperature == 0) return unsqueeze(argmax(logits, 1), 1);
   const Tensor highest = amax(logits, {1}, true);
   if (sum(isfinite(highest)).item<std::int64_t>() < highest.size())
     throw ValueError("generate: the highest logit of a row is infinite; no token can be drawn");
+  if (options.temperature == 0) return unsqueeze(argmax(logits, 1), 1);
   // The highest logit is subtracted first, so that no division overflows. Below the smallest float, any other
   // token has probability 0 already.
   const double temperature = std::max(options.temperature, double{std::numeric_limits<float>::min()});

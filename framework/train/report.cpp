@@ -100,10 +100,15 @@ std::vector<std::size_t> shown_classes(const std::vector<ReportAnswer>& answers)
 std::string bars_of(const ReportSample& sample, const std::vector<std::string>& names) {
   if (sample.answers.empty()) return {};
   const std::size_t classes = names.empty() ? sample.answers[0].probabilities.size() : names.size();
-  for (const ReportAnswer& answer : sample.answers)
+  for (const ReportAnswer& answer : sample.answers) {
     if (answer.probabilities.size() != classes)
       throw ValueError(message("Report: the answer '{}' has probabilities of {}, not {}", answer.name,
                                detail::counted(answer.probabilities.size(), "class"), classes));
+    for (const double p : answer.probabilities)
+      if (!(p >= 0 && p <= 1))
+        throw ValueError(message("Report: the answer '{}' has the probability {}; it must be from 0 to 1",
+                                 answer.name, p));
+  }
   std::string bars = "<table class=\"bars\">\n";
   for (const std::size_t k : shown_classes(sample.answers)) {
     bars += message("<tr{}><th>{}</th><td>", std::cmp_equal(k, sample.label) ? " class=\"truth\"" : "",

@@ -419,8 +419,8 @@ struct Training::State {
     const bool is_object = json.is_object();
     if (const std::int64_t steps = is_object ? json.value("steps", total) : total; steps != total)
       throw ValueError(
-          message("Training '{}': the folder holds one of {} steps, but the options give {}; give "
-                  "another folder or name",
+          message("Training '{}': the folder holds a finished training of {} steps, but the options give {}; "
+                  "give another folder or name",
                   name, steps, total));
     step = total;
     seconds_before = is_object ? json.value("seconds", 0.0) : 0.0;

@@ -105,10 +105,10 @@ struct TrainingOptions {
 class Training {
  public:
   /// Throws: ValueError if the parts have no module or no loader, the name is not a file name or is
-  /// "settings", the folder holds an ended training of another number of steps or one whose loader has
-  /// another seed, an option is out of range, there are shards but the RunFolder has no Communicator, the
-  /// loader prepares other shards, or the parts have another Communicator than the RunFolder; IoError if the
-  /// run's files cannot be used or are those of other parts; with shards, also as DataParallel's constructor.
+  /// "settings", the folder holds an ended training of another number of steps, or an unfinished one whose
+  /// loader has another seed, an option is out of range, there are shards but the RunFolder has no
+  /// Communicator or not that of the parts, or the loader prepares other shards; IoError if the run's files
+  /// cannot be used or are those of other parts; with shards, also as DataParallel's constructor.
   Training(const RunFolder& run, std::string name, CheckpointParts parts, TrainingOptions options = {});
   ~Training();
   Training(const Training&) = delete;

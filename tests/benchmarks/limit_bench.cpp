@@ -109,7 +109,12 @@ Json bench::about() {
 
 void bench::release_memory() {}
 
-void bench::set_threads(int threads) { retort::set_num_threads(threads); }
+void bench::set_threads(int threads) {
+  retort::set_num_threads(threads);
+#if defined(OPENBLAS_VERSION)
+  openblas_set_num_threads(1);  // each thread makes a call of its own
+#endif
+}
 
 void bench::start_counting() {}
 

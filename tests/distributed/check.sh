@@ -122,7 +122,7 @@ case $case in
     fails_with "rank 1 has the loss" 2 training other 0 -1 0 loss
     for shards in 0 4; do  # each mistake is found also where the process that makes it computes all
       rm -rf other
-      fails_with "rank 1 calls the destructor, but rank 0" 2 training other $shards -1 0 early
+      fails_with "rank 1 destroys its Communicator, but rank 0" 2 training other $shards -1 0 early
       rm -rf other
       fails_with "all ranks must make the same calls in the same order" 2 training other $shards -1 0 epochs
     done
@@ -148,11 +148,13 @@ case $case in
     fails_with "depends on a tensor of shape (3)" 2 foreign
     fails_with "rank 1 calls broadcast, but rank 0 calls all_reduce" 2 calls
     fails_with "rank 2 calls all_gather, but rank 0 calls barrier" 3 barrier
-    fails_with "rank 1 calls the destructor, but rank 0 calls barrier" 2 return
-    fails_with "rank 1 calls the destructor, but rank 0 calls DataParallel::backward" 2 early
+    fails_with "rank 1 destroys its Communicator, but rank 0 calls barrier" 2 return
+    fails_with "rank 1 destroys its Communicator, but rank 0 calls DataParallel::backward" 2 early
     fails_with "rank 2 calls all_gather, but rank 0 calls DataParallel::backward" 3 step
     fails_with "rank 1 is in a Training, RunFolder, Checkpoint, interrupted() or DataParallel's" 2 new
     fails_with "the parameters of rank 1 and rank 0 differ" 2 updates
+    fails_with "broadcast: rank 1 gives root 1, but rank 0 gives root 0" 2 root
+    fails_with "the optimiser's state of rank 1 differ from those of rank 0" 2 checkpoint
     mpi 3 kept || fail "an error that every rank caught"
     cp "$program" other_build && echo >>other_build
     timeout 60 "$mpiexec" $oversubscribe -n 1 "$program" kept : -n 1 ./other_build kept >got 2>&1 &&

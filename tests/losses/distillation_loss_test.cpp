@@ -167,7 +167,7 @@ BOOST_AUTO_TEST_CASE(with_no_row_left_the_loss_and_its_gradients_are_zero) {
 BOOST_AUTO_TEST_CASE(options_out_of_range) {
   const DistillationInputs inputs{
       .student = uniform({3, 4}, 1), .teacher = uniform({3, 4}, 2), .labels = indices({3}, 3, 4)};
-  for (const double wrong : {0.0, -1.0, std::nan("")}) {
+  for (const double wrong : {0.0, -1.0, 1e-300, 1e30, std::nan("")}) {
     const std::string text =
         thrown_text<ValueError>([&] { distillation_loss(inputs, {.temperature = wrong}); });
     BOOST_TEST(holds(text, "temperature"));

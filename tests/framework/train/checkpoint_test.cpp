@@ -369,6 +369,7 @@ BOOST_AUTO_TEST_CASE(a_checkpoint_of_another_run_changes_nothing) {
   check_refused({.optimizer = &sgd}, "does not fit", "SGD", "parameter groups, but the optimiser has 1");
   LambdaLR third(sgd, {.lr_lambda = [](std::int64_t) { return 1.0; }});
   check_refused({.schedulers = {&other.warmup, &other.cosine, &third}}, "but this one is LambdaLR");
+  check_refused({.schedulers = {&other.warmup}}, "has more than 1 schedule");
   DataLoader longer(Stream(), {.batch_size = 3, .seed = 1});
   check_refused({.loader = &longer}, "35 rows in 9 batches, but this one has 35 rows in 12");
   DataLoader in_order(Stream(), {.batch_size = 4, .seed = 1});

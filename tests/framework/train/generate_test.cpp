@@ -141,12 +141,13 @@ BOOST_AUTO_TEST_CASE(bad_input_is_refused) {
   BOOST_CHECK_THROW(generate(broken, prompt), ValueError);
   for (const double everywhere :
        {-std::numeric_limits<double>::infinity(), std::numeric_limits<double>::infinity()})
-    BOOST_CHECK_THROW(generate(
-                          [=](const Tensor&) {
-                            return full({1, 1, 5}, everywhere);
-                          },
-                          prompt),
-                      ValueError);
+    for (const double temperature : {0.0, 1.0})
+      BOOST_CHECK_THROW(generate(
+                            [=](const Tensor&) {
+                              return full({1, 1, 5}, everywhere);
+                            },
+                            prompt, {.temperature = temperature}),
+                        ValueError);
   BOOST_CHECK_THROW(generate(model, prompt, {.temperature = std::numeric_limits<double>::infinity()}),
                     ValueError);
   BOOST_CHECK_THROW(generate(model, prompt, {.temperature = std::nan("")}), ValueError);

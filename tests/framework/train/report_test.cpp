@@ -5,6 +5,7 @@
 
 #include <array>
 #include <boost/test/unit_test.hpp>
+#include <cmath>
 #include <limits>
 
 #include "framework/io/files.hpp"
@@ -171,6 +172,11 @@ BOOST_AUTO_TEST_CASE(answers_are_bars_of_the_likely_classes) {
                         many.samples({{.answers = {{"first", {1}}}}}, {"a", "b"});
                       }),
                       "the answer 'first' has probabilities of 1 class, not 2"));
+  for (const double wrong : {1.7, -0.3, std::nan("")})
+    BOOST_TEST(contains(thrown_text<ValueError>([&] {
+                          many.samples({{.answers = {{"first", {wrong}}}}});
+                        }),
+                        "it must be from 0 to 1"));
 }
 
 BOOST_AUTO_TEST_CASE(an_image_is_a_png) {
