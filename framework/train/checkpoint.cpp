@@ -431,6 +431,10 @@ void Checkpoint::load_states(const StateDict& state) {
   if (parts_.early_stopping) parts_.early_stopping->load_state_dict(part_of(state, "early_stopping."));
   // Loading a schedule sets the optimiser's rate, which may have been different.
   if (parts_.optimizer) parts_.optimizer->load_state_dict(part_of(state, "optimizer."));
+  const std::size_t schedulers = parts_.schedulers.size();
+  if (parts_.optimizer && !part_of(state, message("scheduler.{}.", schedulers)).empty())
+    throw ValueError(message("it has more than {}; give this Checkpoint all that it was saved with",
+                             detail::counted(schedulers, "schedule")));
 }
 
 void Checkpoint::restore(const StateDict& state, const std::string& path) {
@@ -440,12 +444,6 @@ void Checkpoint::restore(const StateDict& state, const std::string& path) {
   if (detail::guarded_generator()) guarded = decode_generator(state, path, "guarded_generator");
   if (parts_.generator) generator = decode_generator(state, path, "generator");
   if (parts_.loader) position = decode_position(state, path, *parts_.loader);
-
-  const std::size_t schedulers = parts_.schedulers.size();
-  if (parts_.optimizer && !part_of(state, message("scheduler.{}.", schedulers)).empty())
-    fail("load", path,
-         message("has more than {}; give this Checkpoint all schedules that it was saved with",
-                 detail::counted(schedulers, "schedule")));
 
   const StateDict before = states();
   for (const auto& [name, tensor] : part_of(before, "module."))
