@@ -11,8 +11,8 @@
 
 namespace retort::detail {
 
-/// What a rank tells the others before a collective call, so that ranks which make different calls get an
-/// error and do not wait forever.
+/// The collective call that a rank is about to make. The ranks exchange it first, so that different calls
+/// are an error and not a deadlock.
 struct Announcement {
   enum class Call : std::uint64_t {
     barrier,

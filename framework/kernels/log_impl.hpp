@@ -12,8 +12,8 @@ namespace retort::kernels {
 #if defined(__AVX2__)
 namespace detail {
 /// x = 2^e·c·(1 + r), where c is near the centre of one of as many intervals of [1, 2) as a register has
-/// lanes. ln(1 + r) = r·(1 + …), fitted within 2^-24.5. The first logarithm cancels the series at x = 1, so
-/// that ln 1 is exactly 0.
+/// lanes. ln(1 + r) = r·(1 + …), fitted within 2^-24.5. The first logarithm cancels the series at x = 1,
+/// so that ln 1 is exactly 0.
 struct LogSeries {
 #if defined(__AVX512F__)
   static constexpr std::array<float, 16> inverses{0.96875f,     0.914285719f, 0.864864886f, 0.820512831f,

@@ -69,7 +69,7 @@ std::string color_of(const auto& item, std::size_t k) {
   return message("background:{}", Report::escaped(detail::series_color(item.color, k)));
 }
 
-/// The names and colours of series or answers; empty for less than two.
+/// The names and colours of series or answers; empty for fewer than two.
 template <class Item>
 std::string legend_of(const std::vector<Item>& items) {
   if (items.size() < 2) return {};
@@ -105,7 +105,7 @@ std::string bars_of(const ReportSample& sample, const std::vector<std::string>& 
       throw ValueError(message("Report: the answer '{}' has probabilities of {}, not {}", answer.name,
                                detail::counted(answer.probabilities.size(), "class"), classes));
     for (const double p : answer.probabilities)
-      if (!(p >= 0 && p <= 1))
+      if (!(p >= 0 && p <= 1 + 1e-6))  // a softmax may round up
         throw ValueError(message("Report: the answer '{}' has the probability {}; it must be from 0 to 1",
                                  answer.name, p));
   }

@@ -81,9 +81,9 @@ void Comparison::add(std::string_view way, const std::vector<double>& values) {
 
 const std::vector<double>& Comparison::values(std::string_view way, std::size_t metric) const {
   const auto at = static_cast<std::size_t>(std::ranges::find(ways_, way) - ways_.begin());
-  if (at == ways_.size()) throw IndexError(message("Comparison: there is no way '{}'", way));
+  if (at == ways_.size()) throw IndexError(message("Comparison: '{}' was never added", way));
   if (metric >= metrics_.size())
-    throw IndexError(message("Comparison: there is no metric {} of {}", metric, metrics_.size()));
+    throw IndexError(message("Comparison: metric {} is out of range [0, {})", metric, metrics_.size()));
   return values_[at][metric];
 }
 

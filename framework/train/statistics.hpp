@@ -55,11 +55,11 @@ class Comparison {
   void add(std::string_view way, const std::vector<double>& values);
   const std::vector<std::string>& ways() const { return ways_; }  ///< The ways, in order of addition.
   /// The values of a metric, one per seed.
-  /// Throws: IndexError if there is no such way or metric.
+  /// Throws: IndexError if the way was never added or the metric is out of range.
   const std::vector<double>& values(std::string_view way, std::size_t metric = 0) const;
   /// Rows for text_table() and Report::table(): mean ± standard deviation of each way, and gain_text() for
   /// ways with as many seeds as `baseline`, if there are several.
-  /// Throws: IndexError if there is no way `baseline`.
+  /// Throws: IndexError if `baseline` was never added.
   std::vector<std::vector<std::string>> table(std::string_view baseline, int digits = 4) const;
 
  private:

@@ -77,10 +77,10 @@ void add_samples(Report& report, const RunRecord& run, const Data& data) {
       const std::vector<double> sharp = answer_of(logits, row, 1);
       const auto most = std::ranges::max_element(sharp);
       const std::int64_t answer = most - sharp.begin();
-      sample.answers.push_back(
-          {network.title, answer_of(logits, row, run.temperature),
-           message("{}, {} {}", run.class_names[answer], percent(*most), answer == sample.label ? "✓" : "✗"),
-           network.color});
+      const char* const verdict = answer == sample.label ? "✓" : "✗";
+      sample.answers.push_back({network.title, answer_of(logits, row, run.temperature),
+                                message("{}, {} {}", run.class_names[answer], percent(*most), verdict),
+                                network.color});
     }
   }
   report.section(
@@ -92,7 +92,7 @@ void add_samples(Report& report, const RunRecord& run, const Data& data) {
               run.temperature));
   report.samples(samples, run.class_names);
   if (samples.empty())
-    report.html("<p class=\"note\">There is no such image: the student alone gets all of them right.</p>\n");
+    report.html("<p class=\"note\">The student alone is right wherever the teacher is.</p>\n");
 }
 
 /// Shows the teacher's answers at 1, 2, 4, 8 and the run's temperature, in colours from purple through dull
