@@ -8,6 +8,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
@@ -20,7 +21,7 @@ namespace bench {
 /// A benchmark program that waits for requests.
 class Program {
  public:
-  Program(std::vector<std::string> command, const std::string& libraries) : name_(command[0]) {
+  Program(std::vector<std::string> command, const std::string& libraries) : name_(command.back()) {
     int to[2], from[2];
     if (pipe2(to, O_CLOEXEC) != 0 || pipe2(from, O_CLOEXEC) != 0)
       throw std::runtime_error("cannot make a pipe");
@@ -49,7 +50,7 @@ class Program {
     std::size_t room = 0;
     const auto size = getline(&line, &room, output_);
     const std::unique_ptr<char, decltype(&std::free)> owned(line, std::free);
-    if (size <= 0) throw std::runtime_error(name_ + " ended early");
+    if (size <= 0) throw std::runtime_error(name_ + " ended without an answer (" + end_of_process() + ")");
     return nlohmann::json::parse(line);
   }
   nlohmann::json ask(const nlohmann::json& request) {
@@ -68,6 +69,16 @@ class Program {
   }
 
  private:
+  /// Waits for the end of a program that has closed its output.
+  std::string end_of_process() {
+    int status = 0;
+    waitpid(std::exchange(process_, 0), &status, 0);
+    std::fclose(input_);
+    std::fclose(output_);
+    return WIFSIGNALED(status) ? std::string("signal ") + strsignal(WTERMSIG(status))
+                               : "exit status " + std::to_string(WEXITSTATUS(status));
+  }
+
   std::string name_;
   pid_t process_ = 0;
   FILE *input_ = nullptr, *output_ = nullptr;
