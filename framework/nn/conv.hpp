@@ -1,8 +1,6 @@
 // Convolution and pooling as modules.
 #pragma once
 
-#include <cstdint>
-
 #include "retort/framework/nn/module.hpp"
 #include "retort/framework/ops/conv.hpp"
 
@@ -79,10 +77,9 @@ class ConvTranspose2d : public Module {
   ConvTranspose2dFunctionalOptions options_;
 };
 
-/// max_pool2d with fixed options.
+/// max_pool2d with fixed options. Throws: ValueError for options out of range.
 class MaxPool2d : public Module {
  public:
-  /// Throws: ValueError for options out of range.
   explicit MaxPool2d(const MaxPool2dOptions& options);
   explicit MaxPool2d(Size2d kernel_size) : MaxPool2d(MaxPool2dOptions{.kernel_size = kernel_size}) {}
   Tensor operator()(const Tensor& x) const { return output(max_pool2d(x, options_)); }
@@ -91,10 +88,9 @@ class MaxPool2d : public Module {
   MaxPool2dOptions options_;
 };
 
-/// avg_pool2d with fixed options.
+/// avg_pool2d with fixed options. Throws: ValueError for options out of range.
 class AvgPool2d : public Module {
  public:
-  /// Throws: ValueError for options out of range.
   explicit AvgPool2d(const AvgPool2dOptions& options);
   explicit AvgPool2d(Size2d kernel_size) : AvgPool2d(AvgPool2dOptions{.kernel_size = kernel_size}) {}
   Tensor operator()(const Tensor& x) const { return output(avg_pool2d(x, options_)); }
@@ -103,10 +99,9 @@ class AvgPool2d : public Module {
   AvgPool2dOptions options_;
 };
 
-/// adaptive_avg_pool2d with a fixed size.
+/// adaptive_avg_pool2d with a fixed size. Throws: ValueError for a size below 1.
 class AdaptiveAvgPool2d : public Module {
  public:
-  /// Throws: ValueError for a size below 1.
   explicit AdaptiveAvgPool2d(Size2d size);
   Tensor operator()(const Tensor& x) const { return output(adaptive_avg_pool2d(x, size_)); }
 

@@ -13,8 +13,7 @@ struct Size2d {
   Size2d(std::int64_t both) : height(both), width(both) {}  // NOLINT: implicit by design
   Size2d(int both) : height(both), width(both) {}           // NOLINT: implicit by design
   Size2d(std::int64_t h, std::int64_t w) : height(h), width(w) {}
-  std::int64_t height;  ///< vertical extent of the image or window
-  std::int64_t width;   ///< horizontal extent
+  std::int64_t height, width;  ///< vertical and horizontal extent of the image or window
 };
 
 struct Conv2dFunctionalOptions {
@@ -63,10 +62,16 @@ struct ConvTranspose2dFunctionalOptions {
 [[nodiscard]] Tensor conv_transpose2d(const Tensor& x, const Tensor& weight, const Tensor& bias = {},
                                       const ConvTranspose2dFunctionalOptions& options = {});
 
+/// The stride of a pooling operation; the kernel size if absent.
+struct PoolStride : std::optional<Size2d> {
+  using optional::optional;
+  PoolStride(std::int64_t h, std::int64_t w) : optional(Size2d(h, w)) {}
+};
+
 struct MaxPool2dOptions {
   Size2d kernel_size = 1;
-  std::optional<Size2d> stride = std::nullopt;  ///< the kernel size if absent
-  Size2d padding = 0;                           ///< with -inf; at most half the kernel
+  PoolStride stride = {};
+  Size2d padding = 0;  ///< with -inf; at most half the kernel
   Size2d dilation = 1;
   bool ceil_mode = false;  ///< include a last window that extends past the image
 };
@@ -81,10 +86,10 @@ struct MaxPool2dOptions {
 
 struct AvgPool2dOptions {
   Size2d kernel_size = 1;
-  std::optional<Size2d> stride = std::nullopt;  ///< the kernel size if absent
-  Size2d padding = 0;                           ///< with zeros; at most half the kernel
-  bool ceil_mode = false;                       ///< include a last window that extends past the image
-  bool count_include_pad = true;                ///< include padded zeros in the divisor
+  PoolStride stride = {};
+  Size2d padding = 0;             ///< with zeros; at most half the kernel
+  bool ceil_mode = false;         ///< include a last window that extends past the image
+  bool count_include_pad = true;  ///< include padded zeros in the divisor
 };
 
 /// The mean of each window. Shapes and errors as in max_pool2d.

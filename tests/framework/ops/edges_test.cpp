@@ -256,29 +256,25 @@ BOOST_AUTO_TEST_CASE(a_pool_window_in_the_padding_has_no_gradient) {
   check(alone, {-inf});
   check(none, {0});
   // Kernel rows at -1 and 2 of an image of two.
-  const auto [wide, nowhere] =
-      pool(randn({2, 2, 5}, DType::float64).set_requires_grad(), {.kernel_size = {2, 1},
-                                                                  .stride = Size2d(1, 2),
-                                                                  .padding = {1, 0},
-                                                                  .dilation = {3, 1},
-                                                                  .ceil_mode = true});
+  const auto [wide, nowhere] = pool(
+      randn({2, 2, 5}, DType::float64).set_requires_grad(),
+      {.kernel_size = {2, 1}, .stride = {1, 2}, .padding = {1, 0}, .dilation = {3, 1}, .ceil_mode = true});
   check(wide, std::vector<double>(6, -inf));
   check(nowhere, std::vector<double>(20, 0));
 }
 
 BOOST_AUTO_TEST_CASE(in_ceil_mode_a_kernel_may_be_larger_than_the_padded_image) {
   const Tensor x = tensor({1.0, 2.0, 3.0, 4.0}, {1, 1, 2, 2});
-  check(max_pool2d(x, {.kernel_size = 3, .stride = Size2d(2), .ceil_mode = true}).values<double>(), {4});
-  check(avg_pool2d(x, {.kernel_size = 3, .stride = Size2d(2), .ceil_mode = true}).values<double>(), {2.5});
-  const Shape shape = max_pool2d(ones({2, 3, 4, 5}), {.kernel_size = {3, 4},
-                                                      .stride = Size2d(2, 4),
-                                                      .padding = {0, 2},
-                                                      .dilation = {2, 1},
-                                                      .ceil_mode = true})
-                          .shape();
+  check(max_pool2d(x, {.kernel_size = 3, .stride = 2, .ceil_mode = true}).values<double>(), {4});
+  check(avg_pool2d(x, {.kernel_size = 3, .stride = 2, .ceil_mode = true}).values<double>(), {2.5});
+  const Shape shape =
+      max_pool2d(
+          ones({2, 3, 4, 5}),
+          {.kernel_size = {3, 4}, .stride = {2, 4}, .padding = {0, 2}, .dilation = {2, 1}, .ceil_mode = true})
+          .shape();
   BOOST_TEST(shape == (Shape{2, 3, 1, 2}));
-  BOOST_CHECK_THROW(max_pool2d(x, {.kernel_size = 3, .stride = Size2d(1), .ceil_mode = true}), ShapeError);
-  BOOST_CHECK_THROW(max_pool2d(x, {.kernel_size = 3, .stride = Size2d(2)}), ShapeError);
+  BOOST_CHECK_THROW(max_pool2d(x, {.kernel_size = 3, .stride = 1, .ceil_mode = true}), ShapeError);
+  BOOST_CHECK_THROW(max_pool2d(x, {.kernel_size = 3, .stride = 2}), ShapeError);
 }
 
 // The gradient is e^x far into the tail, where y + 1 is 0.
