@@ -1,9 +1,15 @@
 // Shared code of the examples: options, errors, and a table of results over seeds.
 #pragma once
 
+#include <fcntl.h>
+#include <poll.h>
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
+#include <csignal>
 #include <cstdint>
 #include <cstdio>
 #include <exception>
@@ -52,17 +58,37 @@ struct Options {
   }
 };
 
+/// Opens /dev/null for closed standard streams, so that no other file gets their numbers and their output.
+/// Ignores SIGPIPE, so that the run continues if the reader of its output exits.
+inline void secure_streams() {
+  for (int stream = 0; stream < 3; ++stream)
+    if (::fcntl(stream, F_GETFD) < 0 && errno == EBADF && ::open("/dev/null", O_RDWR) < 0) ::_exit(1);
+  std::signal(SIGPIPE, SIG_IGN);
+}
+
+/// Throws: IoError if the output cannot be written, unless it is a pipe whose reader has exited, as in
+/// `| head -1`.
+inline void flush_output() {
+  if (std::cout.flush() && std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return;
+  pollfd stream{STDOUT_FILENO, 0, 0};
+  if (::poll(&stream, 1, 0) != 1 || (stream.revents & POLLERR) == 0)
+    throw retort::IoError("standard output cannot be written");
+}
+
 /// Calls `body` with the processes that mpirun started, or one, and returns its exit status. Prints an
 /// exception as one line and returns 1, or 130 if the run was interrupted.
 inline int guarded(int argc, char** argv, const std::string& name,
                    const std::function<int(const retort::Communicator&)>& body) {
   int rank = 0;
   std::string text;
+  secure_streams();
   try {
     const retort::Communicator world(argc, argv);
     rank = world.rank();
     try {
-      return body(world);
+      const int status = body(world);
+      if (rank == 0) flush_output();
+      return status;
     } catch (const retort::Interrupted& stopped) {  // on all processes
       if (rank == 0) std::cerr << name << ": " << stopped.what() << '\n';
       return 130;

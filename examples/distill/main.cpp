@@ -1,10 +1,4 @@
 // Knowledge distillation from start to finish. `distill --help` lists the options.
-#include <fcntl.h>
-#include <poll.h>
-#include <signal.h>
-#include <unistd.h>
-
-#include <cerrno>
 #include <chrono>
 #include <filesystem>
 #include <iostream>
@@ -30,14 +24,14 @@ std::string in_folder(const distill::Options& options, const char* name) {
 
 void select(const distill::Options& options, const distill::Data& data, Clock::time_point start) {
   const distill::Grid grid;
-  distill::require_images(data, options.student_images, grid.held_out);
+  distill::check_fit(data, options, grid.held_out);
   const std::string path = in_folder(options, "SELECTION.md");
   if (options.writes()) distill::prove_writable("--out", path);
   const distill::Selection selection = distill::select(data, options, grid);
   const std::chrono::duration<double> seconds = Clock::now() - start;
   const std::string page = distill::page_of(selection, options, grid, seconds.count());
   if (!options.writes()) return;
-  distill::write_file(path, page);
+  retort::AtomicFile::write_whole("--out", path, page);
   std::cout << page << "\nwritten to " << path << '\n';
 }
 
@@ -48,7 +42,7 @@ void print(const distill::Metrics& metrics) {
 void train_teacher(const distill::Options& options, const distill::Data& data, Clock::time_point start) {
   if (!options.save_logits.empty() && options.writes())
     distill::prove_writable("--save-logits", options.save_logits);
-  distill::require_classes(data, options.top_k);
+  distill::check_fit(data, options);
   distill::Run run(options, data, start);
   const distill::Metrics metrics = distill::run_teacher(data, options, run);
   print(metrics);
@@ -56,15 +50,12 @@ void train_teacher(const distill::Options& options, const distill::Data& data, C
 }
 
 void train_students(const distill::Options& options, const distill::Data& data, Clock::time_point start) {
-  distill::require_images(data, options.student_images, 0);
-  distill::require_classes(data, options.top_k);
-  // A resumed run already has its teacher.
-  if (options.command == Command::teach && !options.resume) distill::check_teacher(data, options);
+  distill::check_fit(data, options);
   distill::Run run(options, data, start);
   distill::Result result = distill::run_experiment(data, options, run);
   if (!options.writes()) return;
   result.seconds = run.seconds();
-  distill::write_file(run.last_file(), distill::json_of(result));
+  retort::AtomicFile::write_whole("--out", run.last_file(), distill::json_of(result));
   std::cout << distill::table_of(result) << "\nwritten to " << run.last_file() << std::endl;
   distill::write_html_report(options.out, data);
 }
@@ -108,24 +99,9 @@ std::string resuming(int argc, const char* const* argv) {
   return command + "--resume";
 }
 
-/// Opens /dev/null for closed standard streams, so that no other file gets their numbers and their output.
-/// Ignores SIGPIPE, so that the run continues if the reader of its output exits.
-void secure_streams() {
-  for (int stream = 0; stream < 3; ++stream)
-    if (::fcntl(stream, F_GETFD) < 0 && errno == EBADF && ::open("/dev/null", O_RDWR) < 0) ::_exit(1);
-  ::signal(SIGPIPE, SIG_IGN);
-}
-
-/// True if standard output is a pipe whose reader has exited, as in `| head -1`.
-bool reader_has_gone() {
-  pollfd stream{STDOUT_FILENO, 0, 0};
-  return ::poll(&stream, 1, 0) == 1 && (stream.revents & POLLERR) != 0;
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
-  secure_streams();
   return example::guarded(argc, argv, "distill", [&](const retort::Communicator& world) {
     if (world.rank() > 0) std::cout.rdbuf(nullptr);
     try {
@@ -136,8 +112,6 @@ int main(int argc, char** argv) {
     } catch (const retort::Interrupted&) {
       throw retort::Interrupted("stopped; to resume:\n  " + resuming(argc, argv));
     }
-    if (world.rank() == 0 && !std::cout.flush() && !reader_has_gone())
-      throw retort::IoError("standard output cannot be written");
     return 0;
   });
 }

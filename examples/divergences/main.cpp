@@ -180,7 +180,7 @@ void run(const Options& options) {
     return rt::fixed(rt::summarise(results.values(way, metric)).mean, digits);
   };
   Table table = {{"loss", "T", "alpha", "learning rate", "tuning: accuracy, %", "test: accuracy, %",
-                  "minus alone", "minus forward KL", "NLL", "calibration error, %"}};
+                  "minus alone [95 %]", "minus forward KL [95 %]", "NLL", "calibration error, %"}};
   for (const auto& [way, accuracy, nll] : best) {
     const std::string& name = way.name;
     const std::vector<double>& values = results.values(name);

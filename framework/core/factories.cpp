@@ -134,6 +134,10 @@ Tensor arange(Scalar start, Scalar end, Scalar step, std::optional<DType> dtype)
                             static_cast<std::int64_t>(length / size + (length % size != 0 ? 1 : 0)), type);
   }
   const auto n = detail::convert<std::int64_t>(rounded);
+  const double most =
+      type == DType::float32 ? std::numeric_limits<float>::max() : std::numeric_limits<double>::max();
+  if (n > 0 && !(std::abs(from) <= most && std::abs(from + static_cast<double>(n - 1) * by) <= most))
+    throw ValueError(text("a number is infinite in the element type; give smaller ones, or dtype float64"));
   Array array = make_array("arange", {n}, type);
   visit_floating(type, [&]<class T>(T) {
     T* out = array.fill<T>().data();

@@ -99,8 +99,8 @@ template <class T>
 /// integers and otherwise float32.
 /// Edge cases: rounding may add a number where a fractional step divides the interval; linspace() is exact.
 /// The numbers are computed as int64 or float64; above 2^24, float32 rounds integers and so repeats some.
-/// Throws: ValueError if the step is 0 or leads away from `end`, a number is not finite, or one is not whole
-/// although `dtype` is int64.
+/// Throws: ValueError if the step is 0 or leads away from `end`, a number is not finite in the result's type,
+/// or one is not whole although `dtype` is int64.
 [[nodiscard]] Tensor arange(Scalar start, Scalar end, Scalar step = 1, std::optional<DType> dtype = {});
 /// `steps` evenly spaced numbers from `start` to `end`, both included [steps].
 /// Throws: ValueError if `steps` is negative or an end is not finite in `dtype`; TypeError for int64.

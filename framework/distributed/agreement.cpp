@@ -13,6 +13,7 @@
 #include "retort/framework/base/threads.hpp"
 #include "retort/framework/base/version.hpp"
 #include "retort/framework/data/row_source.hpp"
+#include "retort/framework/distributed/communicator.hpp"
 #include "retort/framework/distributed/transport_impl.hpp"
 #include "retort/framework/nn/module.hpp"
 
@@ -161,6 +162,10 @@ void require_same_model(Transport& transport, const Module& module, std::int64_t
   const std::string text =
       rank == transport.rank() ? difference(rank, own, reports[0], lines, first_lines) : std::string();
   throw ValueError(broadcast_text(transport, text, rank));
+}
+
+Transport* transport_of(const Communicator* world) {
+  return world && world->size() > 1 ? world->transport() : nullptr;
 }
 
 std::string broadcast_text(Transport& transport, const std::string& text, int root) {

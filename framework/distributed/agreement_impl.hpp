@@ -11,6 +11,7 @@
 
 namespace retort {
 struct Batch;
+class Communicator;
 class Module;
 }  // namespace retort
 
@@ -34,6 +35,9 @@ void require_same_model(Transport& transport, const Module& module, std::int64_t
 
 /// Returns `text` of rank `root`.
 std::string broadcast_text(Transport& transport, const std::string& text, int root);
+
+/// The transport of several processes; null for one.
+Transport* transport_of(const Communicator* world);
 
 /// Calls f on rank 0 and returns when it has returned. Its exception is thrown on every rank: on the others
 /// as a ValueError if it was one, otherwise as an IoError, with a text that names rank 0. A null transport is

@@ -89,6 +89,12 @@ void AtomicFile::follow_links() {
   fail("cannot be written", ELOOP);
 }
 
+void AtomicFile::write_whole(std::string_view operation, const std::string& path, std::string_view text) {
+  AtomicFile file(operation, path);
+  file.write(text);
+  file.commit();
+}
+
 AtomicFile::~AtomicFile() {
   if (descriptor_ >= 0) ::close(descriptor_);
   if (!temporary_.empty()) ::unlink(temporary_.c_str());

@@ -29,6 +29,8 @@ class AtomicFile {
   void write(std::string_view text) { write(std::as_bytes(std::span(text.data(), text.size()))); }
   /// Flushes to the disk, renames over the path, and flushes the folder. Call it once, at the end.
   void commit();
+  /// Writes a whole file: the constructor, write() and commit().
+  static void write_whole(std::string_view operation, const std::string& path, std::string_view text);
 
   /// Removes temporary files left by killed processes. Files of live processes are kept. Do not call it while
   /// this process is writing to the folder.

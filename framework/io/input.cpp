@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <fstream>
 #include <new>
+#include <sstream>
 #include <system_error>
 
 #include "retort/framework/base/counted.hpp"
@@ -95,6 +97,14 @@ std::string shown_name(std::string_view name) {
     text += static_cast<unsigned char>(c) < 0x20 || c == 0x7F ? '?' : c;
   text += shown < name.size() ? "…'" : "'";
   return text;
+}
+
+std::optional<std::string> text_of(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) return std::nullopt;
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
 }
 
 std::string system_message(int error) { return std::system_category().message(error); }

@@ -64,6 +64,9 @@ Array allocate(const Input& input, std::string_view what, const Shape& shape, DT
 /// A name from a file for use in messages: quoted, with control characters replaced, shortened.
 std::string shown_name(std::string_view name);
 
+/// The content of a small text file; empty if it cannot be opened.
+std::optional<std::string> text_of(const std::string& path);
+
 /// The text for a value of errno.
 std::string system_message(int error);
 

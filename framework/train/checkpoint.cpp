@@ -273,10 +273,6 @@ std::optional<Content> read_newest(const std::string& folder) {
 
 // ---- several processes ----------------------------------------------------------------------------------
 
-detail::Transport* transport_of(const CheckpointParts& parts) {
-  return parts.world && parts.world->size() > 1 ? parts.world->transport() : nullptr;
-}
-
 // Copies the content read by rank 0 to every rank.
 void broadcast(detail::Transport& transport, Content& content) {
   const auto send_text = [&](std::string& text) { text = detail::broadcast_text(transport, text, 0); };
@@ -337,7 +333,7 @@ std::string Checkpoint::save(std::int64_t step, const std::string& json, bool be
     throw ValueError(
         "Checkpoint::save: the averages are in the module, so that its own weights would be lost; "
         "destroy the result of apply() first");
-  detail::Transport* const transport = transport_of(parts_);
+  detail::Transport* const transport = detail::transport_of(parts_.world);
   if (!transport) return write(step, json, best);
   struct Report {
     std::int64_t step;
@@ -396,7 +392,7 @@ std::string Checkpoint::write(std::int64_t step, const std::string& json, bool b
 
 std::optional<Checkpoint::Loaded> Checkpoint::load() {
   std::optional<Content> content;
-  detail::Transport* const transport = transport_of(parts_);
+  detail::Transport* const transport = detail::transport_of(parts_.world);
   detail::on_first_rank(transport, [&] { content = read_newest(folder_); });
   if (transport) {
     bool found = content.has_value();
@@ -412,7 +408,7 @@ std::optional<Checkpoint::Loaded> Checkpoint::load() {
 
 Checkpoint::Loaded Checkpoint::load(const std::string& path) {
   Content content;
-  detail::Transport* const transport = transport_of(parts_);
+  detail::Transport* const transport = detail::transport_of(parts_.world);
   detail::on_first_rank(transport, [&] { content = read(path); });
   if (transport) broadcast(*transport, content);
   restore(content.state, content.loaded.path);

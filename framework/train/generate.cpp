@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "retort/framework/base/counted.hpp"
 #include "retort/framework/base/options.hpp"
 #include "retort/framework/core/engine.hpp"
 #include "retort/framework/core/require.hpp"
@@ -42,6 +43,19 @@ Tensor next_token(const Tensor& logits, const GenerateOptions& options) {
   return gather(classes, 1, draw(p));
 }
 
+// Throws unless each token of the prompt is one of the model's classes.
+void check_prompt(const Tensor& prompt, std::int64_t classes) {
+  const auto tokens = prompt.data<std::int64_t>();
+  const auto outside =
+      std::ranges::find_if(tokens, [&](std::int64_t token) { return token < 0 || token >= classes; });
+  if (outside == tokens.end()) return;
+  const std::int64_t at = outside - tokens.begin(), length = prompt.size(1);
+  throw IndexError(
+      message("generate: the prompt has token {} at position {} of row {}, which is out of range [0, {}) for "
+              "a model with logits of {}; encode the prompt with the model's vocabulary",
+              *outside, at % length, at / length, classes, detail::counted(classes, "class")));
+}
+
 }  // namespace
 
 Tensor generate(const std::function<Tensor(const Tensor& tokens)>& model, const Tensor& prompt,
@@ -61,7 +75,8 @@ Tensor generate(const std::function<Tensor(const Tensor& tokens)>& model, const 
                          "in (0, 1]");
   const NoGradGuard no_grad;
   Tensors parts{prompt};
-  Tensor ended;  // (N, 1), 1 for sequences that have ended
+  Tensor ended;              // (N, 1), 1 for sequences that have ended
+  std::int64_t classes = 0;  // of the model's logits
   for (std::int64_t i = 0; i < options.length; ++i) {
     const Tensor& unseen = parts.back();
     const Tensor logits = model(unseen);
@@ -74,6 +89,15 @@ Tensor generate(const std::function<Tensor(const Tensor& tokens)>& model, const 
       throw ShapeError(
           message("generate: the model returned {} for tokens {}; expected (N, L, C) with C >= 1",
                   logits.shape(), unseen.shape()));
+    if (i == 0) {
+      classes = logits.size(2);
+      check_prompt(prompt, classes);
+    } else if (logits.size(2) != classes) {
+      throw ShapeError(
+          message("generate: the model returned logits of {} after logits of {}; every call must return the "
+                  "same number of classes",
+                  detail::counted(logits.size(2), "class"), classes));
+    }
     Tensor next = next_token(select(logits, 1, logits.size(1) - 1), options);
     if (options.end_token) {
       const std::int64_t end = *options.end_token;

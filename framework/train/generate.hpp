@@ -35,7 +35,7 @@ struct GenerateOptions {
 /// length), or shorter if all sequences ended earlier.
 /// Throws: TypeError or ShapeError if the prompt or the logits do not fit; ValueError if the model is empty
 /// or returns an undefined tensor, an option is out of range (end_token: [0, C)), a logit is NaN, or the
-/// highest logit of a row is infinite, so that no token can be drawn.
+/// highest logit of a row is infinite; IndexError if a token of the prompt is outside [0, C).
 [[nodiscard]] Tensor generate(const std::function<Tensor(const Tensor& tokens)>& model, const Tensor& prompt,
                               const GenerateOptions& options = {});
 

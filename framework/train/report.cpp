@@ -96,6 +96,16 @@ std::vector<std::size_t> shown_classes(const std::vector<ReportAnswer>& answers)
   return classes;
 }
 
+/// Throws unless the label is -1 or one of the classes, where their number is known.
+void check_label(const ReportSample& sample, const std::vector<std::string>& names) {
+  std::size_t classes = names.size();
+  if (names.empty() && !sample.answers.empty()) classes = sample.answers[0].probabilities.size();
+  if (sample.label < -1 || (classes > 0 && sample.label >= static_cast<std::int64_t>(classes)))
+    throw IndexError(message("Report: the sample '{}' has label {}; it must be in [0, {}), or -1 for none",
+                             sample.caption, sample.label,
+                             classes > 0 ? message("{}", classes) : "the number of classes"));
+}
+
 /// A row per class, with one bar per answer.
 std::string bars_of(const ReportSample& sample, const std::vector<std::string>& names) {
   if (sample.answers.empty()) return {};
@@ -302,10 +312,10 @@ Report& Report::confusion(std::string_view title, const Tensor& counts, const st
 }
 
 Report& Report::samples(const std::vector<ReportSample>& samples, const std::vector<std::string>& classes) {
-  if (!samples.empty() && samples.front().answers.size() > 1) html(legend_of(samples.front().answers));
-  open_grid(true);
+  std::string cards;
   for (const ReportSample& sample : samples) {
     std::string picture, notes;
+    check_label(sample, classes);
     if (sample.image.defined()) {
       if (sample.image.dim() != 2)
         throw ShapeError(message("Report: an image is (H, W), not {}", sample.image.shape()));
@@ -317,11 +327,14 @@ Report& Report::samples(const std::vector<ReportSample>& samples, const std::vec
     for (std::size_t k = 0; k < sample.answers.size(); ++k)
       if (const ReportAnswer& answer = sample.answers[k]; !answer.note.empty())
         notes += message("<li><i style=\"{}\"></i>{}</li>", color_of(answer, k), escaped(answer.note));
-    body_ += message("<figure class=\"sample\"{}>\n<div>{}<div><b>{}</b><ul>{}</ul></div></div>\n",
+    cards += message("<figure class=\"sample\"{}>\n<div>{}<div><b>{}</b><ul>{}</ul></div></div>\n",
                      id_of(sample.id), picture, escaped(sample.caption), notes);
-    if (!sample.text.empty()) body_ += "<p class=\"quote\">" + escaped(sample.text) + "</p>\n";
-    body_ += bars_of(sample, classes) + "</figure>\n";
+    if (!sample.text.empty()) cards += "<p class=\"quote\">" + escaped(sample.text) + "</p>\n";
+    cards += bars_of(sample, classes) + "</figure>\n";
   }
+  if (!samples.empty() && samples.front().answers.size() > 1) html(legend_of(samples.front().answers));
+  open_grid(true);
+  body_ += cards;
   return *this;
 }
 
@@ -351,11 +364,7 @@ std::string Report::page() const {
   return page;
 }
 
-void Report::write(const std::string& path) const {
-  AtomicFile file("Report", path);
-  file.write(page());
-  file.commit();
-}
+void Report::write(const std::string& path) const { AtomicFile::write_whole("Report", path, page()); }
 
 std::string Report::escaped(std::string_view text) {
   std::string result;

@@ -95,12 +95,12 @@ class Report {
   /// Throws: ShapeError unless the counts are square; ValueError unless there is one name per class.
   Report& confusion(std::string_view title, const Tensor& counts, const std::vector<std::string>& names,
                     std::string_view id = {});
-  /// Adds examples with their images and, for answers, bars and a legend. The classes are numbered without
-  /// `classes`, their names. Of more than 12 classes, those most probable in any answer have bars.
-  /// Throws: ShapeError unless an image is (H, W); ValueError if the numbers of classes differ.
+  /// Adds examples with their images and, for answers, bars and a legend. `classes` names the classes, which
+  /// otherwise have numbers. Of more than 12, the most probable in any answer have bars.
+  /// Throws: ShapeError unless an image is (H, W); ValueError if numbers of classes differ; IndexError for a
+  /// label outside the classes.
   Report& samples(const std::vector<ReportSample>& samples, const std::vector<std::string>& classes = {});
-  /// Adds a matrix (R, C), such as attention weights, with values as shades from 0 to the largest. Names may
-  /// be omitted.
+  /// Adds a matrix (R, C), such as attention weights, as shades from 0 to the largest. Names may be omitted.
   /// Throws: ShapeError if the shape differs; ValueError if the number of names differs.
   Report& heat_map(std::string_view title, const Tensor& values,
                    const std::vector<std::string>& row_names = {},

@@ -7,6 +7,8 @@
 #include <boost/math/distributions/students_t.hpp>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
+#include <cstring>
 #include <limits>
 
 #include "retort/framework/base/counted.hpp"
@@ -18,6 +20,10 @@ namespace {
 /// The 97.5 % quantile of Student's t-distribution.
 double t_quantile(std::int64_t freedom) {
   return boost::math::quantile(boost::math::students_t(static_cast<double>(freedom)), 0.975);
+}
+
+std::string known(double number, int digits) {
+  return std::isnan(number) ? "not known" : fixed(number, digits);
 }
 
 }  // namespace
@@ -49,22 +55,25 @@ std::vector<double> paired_differences(std::span<const double> a, std::span<cons
 std::string fixed(double number, int digits) {
   std::array<char, 400> text{};
   std::snprintf(text.data(), text.size(), "%.*f", digits, number);
-  return text.data();
+  const bool is_zero = std::strpbrk(text.data(), "123456789in") == nullptr;  // "inf" and "nan" are not
+  return text.data() + (is_zero && text[0] == '-' ? 1 : 0);
 }
 
 std::string mean_text(std::span<const double> numbers, int digits) {
   const SampleSummary summary = summarise(numbers);
-  const std::string mean = fixed(summary.mean, digits);
-  return summary.count < 2 ? mean : mean + " ± " + fixed(summary.half_width, digits);
+  const std::string mean = known(summary.mean, digits);
+  return std::isnan(summary.half_width) ? mean : mean + " ± " + fixed(summary.half_width, digits);
 }
 
 std::string gain_text(std::span<const double> a, std::span<const double> b, int digits) {
-  const auto [count, mean, std, half_width] = summarise(paired_differences(a, b));
+  const SampleSummary gain = summarise(paired_differences(a, b));
   const auto text = [&](double number) {
-    return message("{}{}", std::signbit(number) ? "" : "+", fixed(number, digits));
+    const std::string unsigned_text = known(number, digits);
+    return (std::strtod(unsigned_text.c_str(), nullptr) > 0 ? "+" : "") + unsigned_text;
   };
-  if (count < 2) return text(mean);
-  return message("{} [{}, {}]", text(mean), text(mean - half_width), text(mean + half_width));
+  if (std::isnan(gain.half_width)) return text(gain.mean);
+  return message("{} [{}, {}]", text(gain.mean), text(gain.mean - gain.half_width),
+                 text(gain.mean + gain.half_width));
 }
 
 void Comparison::add(std::string_view way, const std::vector<double>& values) {
@@ -88,19 +97,27 @@ const std::vector<double>& Comparison::values(std::string_view way, std::size_t 
 }
 
 std::vector<std::vector<std::string>> Comparison::table(std::string_view baseline, int digits) const {
+  if (std::ranges::count(ways_, baseline) == 0)
+    throw IndexError(
+        message("Comparison: '{}' was never added, so that it cannot be the baseline", baseline));
   std::vector<std::vector<std::string>> rows = {{""}};
   rows[0].insert(rows[0].end(), metrics_.begin(), metrics_.end());
+  bool has_gains = false;
   for (const std::string& way : ways_) {
     std::vector<std::string>& row = rows.emplace_back(1, way);
     for (std::size_t m = 0; m < metrics_.size(); ++m) {
       const std::vector<double>&base = values(baseline, m), &own = values(way, m);
       const SampleSummary summary = summarise(own);
-      row.push_back(fixed(summary.mean, digits));
+      row.push_back(known(summary.mean, digits));
       if (summary.count < 2) continue;
-      row.back() += " ±" + fixed(summary.std, digits);
-      if (way != baseline && own.size() == base.size()) row.back() += "; " + gain_text(base, own, digits);
+      if (std::isfinite(summary.std)) row.back() += " ±" + fixed(summary.std, digits);
+      rows[0][0] = "mean ±std";
+      if (way == baseline || own.size() != base.size()) continue;
+      row.back() += "; " + gain_text(base, own, digits);
+      has_gains = true;
     }
   }
+  if (has_gains) rows[0][0] += "; gain [95 %]";
   return rows;
 }
 

@@ -25,17 +25,16 @@ struct SampleSummary {
 /// Returns mean, standard deviation and 95 % confidence interval of the numbers.
 [[nodiscard]] SampleSummary summarise(std::span<const double> numbers);
 
-/// Returns b - a for each pair, for two methods with the same seeds; summarise() then gives the paired
-/// interval.
+/// Returns b - a for each pair of values with the same seed; summarise() then gives the paired interval.
 /// Throws: ValueError if the numbers of values differ.
 [[nodiscard]] std::vector<double> paired_differences(std::span<const double> a, std::span<const double> b);
 
 /// Formats a number with that many decimals.
 [[nodiscard]] std::string fixed(double number, int digits);
-/// Formats "mean ± half_width" of the numbers with that many decimals; for a single number only the mean.
+/// Formats "mean ± half_width" of the 95 % interval with that many decimals; for a single number the mean.
 [[nodiscard]] std::string mean_text(std::span<const double> numbers, int digits);
 /// Formats the mean of paired_differences(a, b) and its interval as "+1.2 [+0.9, +1.5]"; for a single pair
-/// only the mean.
+/// only the mean. A mean that is NaN is "not known", in mean_text() too.
 [[nodiscard]] std::string gain_text(std::span<const double> a, std::span<const double> b, int digits);
 
 /// Metrics of several ways of training, with one value per seed, and their table:
@@ -58,7 +57,7 @@ class Comparison {
   /// Throws: IndexError if the way was never added or the metric is out of range.
   const std::vector<double>& values(std::string_view way, std::size_t metric = 0) const;
   /// Rows for text_table() and Report::table(): mean ± standard deviation of each way, and gain_text() for
-  /// ways with as many seeds as `baseline`, if there are several.
+  /// ways with as many seeds as `baseline`, if there are several. The first cell explains them.
   /// Throws: IndexError if `baseline` was never added.
   std::vector<std::vector<std::string>> table(std::string_view baseline, int digits = 4) const;
 

@@ -1,18 +1,13 @@
 #include "retort/framework/train/training.hpp"
 
-#include <fcntl.h>
-#include <sys/file.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <chrono>
 #include <cmath>
 #include <filesystem>
-#include <fstream>
+#include <mutex>
 #include <nlohmann/json.hpp>
 #include <optional>
-#include <sstream>
+#include <set>
 #include <string>
 #include <unordered_set>
 #include <utility>
@@ -41,144 +36,32 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
-void write_whole(const std::string& path, const std::string& text) {
-  AtomicFile file("RunFolder", path);
-  file.write(text);
-  file.commit();
-}
-
-/// Null for one process.
-detail::Transport* transport_of(const Communicator* world) {
-  return world && world->size() > 1 ? world->transport() : nullptr;
-}
-
-/// The content of a small text file; empty if it does not exist.
-std::optional<std::string> text_of(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) return std::nullopt;
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
-
-std::string settings_text(const JsonFields& settings) {
-  std::string text;
-  std::unordered_set<std::string> keys;
-  for (const auto& [key, value] : settings)
-    if (key.empty() || !keys.insert(key).second)
+/// Reserves the name of an unfinished training in a folder: two of them would write the same files.
+class NameInUse {
+ public:
+  NameInUse(const RunFolder& folder, const std::string& name) : key_(&folder, name) {
+    const std::lock_guard lock(mutex);
+    if (!names.insert(key_).second)
       throw ValueError(
-          message("RunFolder: the setting \"{}\" {}", key, key.empty() ? "has no name" : "is given twice"));
-  for (const auto& [key, value] : settings)
-    text += (text.empty() ? "{\n  " : ",\n  ") + Json(key).dump() + ": " + value.text();
-  return settings.empty() ? "{}\n" : text + "\n}\n";
-}
+          message("Training '{}': an unfinished Training of this name exists for this RunFolder; destroy it "
+                  "first, or give another name",
+                  name));
+  }
+  ~NameInUse() {
+    const std::lock_guard lock(mutex);
+    names.erase(key_);
+  }
+  NameInUse(const NameInUse&) = delete;
+  NameInUse& operator=(const NameInUse&) = delete;
 
-/// Describes the first setting that differs between the texts of two places.
-std::string difference(const std::string& was, const std::string& is, const std::string& place = "there",
-                       const std::string& here = "now") {
-  const Json there = Json::parse(was, nullptr, false), now = Json::parse(is);
-  if (!there.is_object()) return "its settings.json is not a JSON object";
-  const auto value = [](const Json& settings, const std::string& key) {
-    return settings.contains(key) ? settings.at(key).dump() : "missing";
-  };
-  for (const Json& settings : {now, there})
-    for (const auto& [key, unused] : settings.items())
-      if (value(there, key) != value(now, key))
-        return message("\"{}\" is {} {}, {} {}", key, value(there, key), place, value(now, key), here);
-  return "their order or form differs";
-}
-
-/// Throws on every rank if a rank has other settings than rank 0.
-void require_same_settings(detail::Transport& transport, const std::string& own) {
-  const std::string first = detail::broadcast_text(transport, own, 0);
-  const char differs = own != first;
-  std::vector<char> all(static_cast<std::size_t>(transport.size()));
-  transport.all_gather(&differs, all.data(), 1);
-  const auto rank = static_cast<int>(std::ranges::find(all, char{1}) - all.begin());
-  if (rank == transport.size()) return;
-  const std::string text =
-      differs ? message("RunFolder: the ranks have different settings ({}); give all of them the same",
-                        difference(first, own, "on rank 0", message("on rank {}", transport.rank())))
-              : std::string();
-  throw ValueError(detail::broadcast_text(transport, text, rank));
-}
+ private:
+  using Key = std::pair<const RunFolder*, std::string>;
+  static inline std::mutex mutex;
+  static inline std::set<Key> names;
+  Key key_;
+};
 
 }  // namespace
-
-RunFolder::RunFolder(std::string path, const JsonFields& settings, const Communicator* world)
-    : RunFolder(&settings, std::move(path), world) {}
-
-RunFolder RunFolder::without_settings(std::string path, const Communicator* world) {
-  return {nullptr, std::move(path), world};
-}
-
-RunFolder::RunFolder(const JsonFields* settings, std::string path, const Communicator* world)
-    : path_(std::move(path)), world_(world) {
-  if (settings && transport_of(world_))
-    require_same_settings(*transport_of(world_), settings_text(*settings));
-  detail::on_first_rank(transport_of(world_), [&] { open(settings); });
-}
-
-void RunFolder::open(const JsonFields* settings) {
-  if (path_.empty()) throw ValueError("RunFolder: the path of the folder is empty");
-  std::error_code error;
-  fs::create_directories(path_, error);
-  if (error)
-    throw IoError(message("RunFolder: {}: cannot be created: {}", path_, error.message()), path_,
-                  error.value());
-  lock_ = ::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (lock_ < 0)
-    throw IoError(message("RunFolder: {}: {}", path_, detail::system_message(errno)), path_, errno);
-  try {
-    while (::flock(lock_, LOCK_EX | LOCK_NB) != 0) {
-      if (errno == EINTR) continue;
-      if (errno != EWOULDBLOCK) break;  // a file system without locks
-      throw IoError(
-          message(
-              "RunFolder: another run is writing to {}; wait for it, or give another folder; under mpirun, "
-              "give the RunFolder the Communicator",
-              path_),
-          path_);
-    }
-    AtomicFile::remove_stale("RunFolder", path_);
-    if (!settings) return;
-    const std::string now = settings_text(*settings);
-    const std::optional<std::string> before = text_of(file("settings.json"));
-    if (!before)
-      write_whole(file("settings.json"), now);
-    else if (*before != now)
-      throw ValueError(
-          message("RunFolder: {}: holds a run with other settings ({}); give another folder, or remove it",
-                  path_, difference(*before, now)));
-  } catch (...) {
-    ::close(lock_);
-    throw;
-  }
-}
-
-RunFolder::~RunFolder() {
-  if (lock_ >= 0) ::close(lock_);
-}
-
-bool RunFolder::writes() const { return !world_ || world_->rank() == 0; }
-
-std::string RunFolder::file(std::string_view name) const { return (fs::path(path_) / name).string(); }
-
-RunFolder::Column RunFolder::column(std::string_view training, std::string_view key) const {
-  const std::string path = file(std::string(training) + ".jsonl");
-  std::ifstream log(path);
-  Column column;
-  for (std::string line; std::getline(log, line);) {
-    const Json json = Json::parse(line, nullptr, false);
-    if (json.is_discarded())
-      throw IoError(message("RunFolder: {}: the line {} is not JSON", path, line), path);
-    const auto value = json.find(key);
-    if (value == json.end() || !value->is_number()) continue;
-    column.epochs.push_back(json.value("epoch", 0.0));
-    column.values.push_back(value->get<double>());
-  }
-  return column;
-}
 
 struct Training::State {
   using Clock = std::chrono::steady_clock;
@@ -225,10 +108,9 @@ struct Training::State {
                   name));
     total = options.epochs * parts.loader->size();
     parts.world = folder.world();
-    transport = transport_of(parts.world);
+    transport = detail::transport_of(parts.world);
     if (options.shards > 0)
       parallel.emplace(*parts.module, *parts.world, DataParallelOptions{options.shards});
-    parts.module->train();
     bool exists = folder.writes() && fs::exists(weights());
     if (transport) transport->broadcast(&exists, sizeof exists, 0);
     if (exists)
@@ -237,16 +119,61 @@ struct Training::State {
       resume();
   }
 
+  /// The parts as NAME.json describes them.
+  Json description() const {
+    const DataLoader& loader = *parts.loader;
+    const DataLoaderOptions& chosen = loader.options();
+    Json all = {{"rows", loader.source().size()},
+                {"batch_size", chosen.batch_size},
+                {"order", chosen.shuffle         ? "shuffled"
+                          : chosen.sampler.order ? "chosen by a sampler"
+                                                 : "in order"},
+                {"seed", loader.position().seed},
+                {"optimizer options", Json::array()},
+                {"schedules", Json::array()}};
+    const std::string group = "param_groups.0.", label = "schedule.";
+    if (parts.optimizer)
+      for (const auto& [entry, unused] : parts.optimizer->state_dict())
+        if (entry.starts_with(group)) all["optimizer options"].push_back(entry.substr(group.size()));
+    for (const LRScheduler* const schedule : parts.schedulers)
+      for (const auto& [entry, unused] : schedule->state_dict())
+        if (entry.starts_with(label)) all["schedules"].push_back(entry.substr(label.size()));
+    return all;
+  }
+
+  /// The content of NAME.json; empty if it does not exist.
+  Json stored() const {
+    std::string text;
+    detail::on_first_rank(transport, [&] { text = detail::text_of(path(".json")).value_or(""); });
+    if (transport) text = detail::broadcast_text(*transport, text, 0);
+    const Json json = Json::parse(text, nullptr, false);
+    return json.is_object() ? json : Json::object();
+  }
+  void store(const Json& json) const {
+    detail::on_first_rank(transport,
+                          [&] { AtomicFile::write_whole("RunFolder", path(".json"), json.dump(2) + '\n'); });
+  }
+
+  /// Throws if a value of NAME.json differs from that of these parts. A seed that was drawn may differ.
+  void require_same(const Json& there, const std::string& key, const Json& here) const {
+    if ((key == "seed" && !parts.loader->options().seed) || !there.contains(key) || there.at(key) == here)
+      return;
+    throw IoError(
+        message("Training '{}': {}: is of a training with {} {}, but this one has {}; give the same, "
+                "or another folder or name",
+                name, path(".json"), key, there.at(key).dump(), here.dump()),
+        path(".json"));
+  }
+
   void resume() {
+    in_use.emplace(folder, name);
     checkpoint.emplace(path(".checkpoints"), parts);
+    bool has_begun = false;
+    detail::on_first_rank(transport, [&] { has_begun = checkpoint->last().has_value(); });
+    if (transport) transport->broadcast(&has_begun, sizeof has_begun, 0);
+    if (has_begun) require_same(stored(), "seed", parts.loader->position().seed);
     std::int64_t log_size = 0;
     if (const auto loaded = checkpoint->load()) {
-      const std::uint64_t seed = parts.loader->position().seed;
-      if (const std::uint64_t own = parts.loader->options().seed.value_or(seed); own != seed)
-        throw ValueError(message(
-            "Training '{}': the folder holds a run whose loader has seed {}, but this one has {}; give "
-            "the same seed, or another folder or name",
-            name, seed, own));
       const Json json = Json::parse(loaded->json);
       step = loaded->step;
       sum = json.at("sum").get<double>();
@@ -255,6 +182,8 @@ struct Training::State {
       log_size = json.at("log").get<std::int64_t>();
     }
     detail::on_first_rank(transport, [&] { log.emplace(path(".jsonl"), log_size); });
+    if (!has_begun) store(description());
+    parts.module->train();
     if (step >= total) {
       end();
       return;
@@ -290,6 +219,23 @@ struct Training::State {
           message("Training '{}': all epochs are done; check done() before each pass over the loader", name));
   }
 
+  void require_pass() const {
+    if (parts.loader->position().batch == 0)
+      throw ValueError(
+          message("Training '{}': the loader of its parts is not in a pass; call learn() or "
+                  "step() within `for (const Batch& batch : loader)`",
+                  name));
+  }
+
+  /// The loss, which must have one element.
+  const Tensor& checked(const Tensor& loss) const {
+    if (loss.defined() && loss.size() == 1) return loss;
+    throw ValueError(
+        message("Training '{}': the loss given to learn(), or returned by its function, {}; it "
+                "must have one element, such as the mean over the rows of the batch",
+                name, loss.defined() ? message("has shape {}", loss.shape()) : "is undefined"));
+  }
+
   /// The optimiser's parameters: first those of the module in its order, which determines the bits of the
   /// norm, then all others.
   Tensors clipped() const {
@@ -308,6 +254,7 @@ struct Training::State {
   void learn(Backward backward) {
     require_more();
     if (!parts.optimizer) throw ValueError(message("Training '{}': learn() needs an optimizer", name));
+    require_pass();
     parts.optimizer->zero_grad();
     rate = parts.optimizer->lr();
     const double loss = backward();
@@ -350,6 +297,7 @@ struct Training::State {
                   step == 0 ? "before the first update; look for NaN or infinity in the data and in the "
                               "initial weights, or for logits that overflow"
                             : message("after {}; try a lower learning rate", detail::counted(step, "step"))));
+    require_pass();
     ++step;
     sum += loss;
     ++count;
@@ -389,8 +337,10 @@ struct Training::State {
   /// Everything has been saved in a checkpoint; the following may be repeated after a kill.
   void end() {
     progress.reset();
+    Json json = {{"steps", step}, {"seconds", seconds()}};
+    json.update(description());
+    store(json);
     detail::on_first_rank(transport, [&] {
-      write_whole(path(".json"), Json({{"steps", step}, {"seconds", seconds()}}).dump(2) + '\n');
       if (parts.average) {
         const auto averaged = parts.average->apply();
         retort::save(*parts.module, weights());
@@ -402,29 +352,26 @@ struct Training::State {
   }
 
   void finished() {
-    std::string text;
-    detail::on_first_rank(transport, [&] {
-      load(*parts.module, weights());
-      text = text_of(path(".json")).value_or("{}");
-      std::error_code ignored;
-      fs::remove_all(path(".checkpoints"), ignored);
-    });
-    if (transport) {
-      text = detail::broadcast_text(*transport, text, 0);
-      for (const Tensors& tensors : {parts.module->parameters(), parts.module->buffers()})
-        for (const Tensor& tensor : tensors) parts.world->broadcast(tensor);
-    }
-    parts.module->eval();
-    const Json json = Json::parse(text, nullptr, false);
-    const bool is_object = json.is_object();
-    if (const std::int64_t steps = is_object ? json.value("steps", total) : total; steps != total)
+    const Json json = stored(), own = description();
+    if (const std::int64_t steps = json.value("steps", total); steps != total)
       throw ValueError(
           message("Training '{}': the folder holds a finished training of {} steps, but the options give {}; "
                   "give another folder or name",
                   name, steps, total));
+    for (const auto& [key, value] : own.items()) require_same(json, key, value);
+    detail::on_first_rank(transport, [&] {
+      load(*parts.module, weights());
+      std::error_code ignored;
+      fs::remove_all(path(".checkpoints"), ignored);
+    });
+    if (transport)
+      for (const Tensors& tensors : {parts.module->parameters(), parts.module->buffers()})
+        for (const Tensor& tensor : tensors) parts.world->broadcast(tensor);
+    parts.module->eval();
     step = total;
-    seconds_before = is_object ? json.value("seconds", 0.0) : 0.0;
+    seconds_before = json.value("seconds", 0.0);
     over = true;
+    in_use.reset();
   }
 
   std::string name;
@@ -433,6 +380,7 @@ struct Training::State {
   const RunFolder& folder;
   detail::Transport* transport = nullptr;  // null for one process
   std::optional<DataParallel> parallel = {};
+  std::optional<NameInUse> in_use = {};
   std::optional<Checkpoint> checkpoint = {};
   std::optional<JsonLines> log = {};  // on the process that writes
   std::optional<Progress> progress = {};
@@ -458,15 +406,17 @@ void Training::learn(const Tensor& loss) {
         "Training '{}': the loss of a whole batch cannot be divided into {} shards; call learn(batch, f)",
         state_->name, state_->options.shards));
   state_->learn([&] {
-    const auto value = loss.item<double>();
+    const auto value = state_->checked(loss).item<double>();
     if (std::isfinite(value)) loss.backward();
     return value;
   });
 }
 
 void Training::learn(const Batch& batch, const std::function<Tensor(const Batch&)>& f) {
+  if (!f) throw ValueError(message("Training '{}': the function given to learn() is empty", state_->name));
   if (!state_->parallel) return learn(f(batch));
-  state_->learn([&] { return state_->parallel->backward(batch, f); });
+  const auto loss_of = [&](const Batch& part) { return state_->checked(f(part)); };
+  state_->learn([&] { return state_->parallel->backward(batch, loss_of); });
 }
 
 void Training::step(double loss) {

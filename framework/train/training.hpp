@@ -104,11 +104,10 @@ struct TrainingOptions {
 /// manual_seed() is called before the model is created.
 class Training {
  public:
-  /// Throws: ValueError if the parts have no module or no loader, the name is not a file name or is
-  /// "settings", the folder holds an ended training of another number of steps, or an unfinished one whose
-  /// loader has another seed, an option is out of range, there are shards but the RunFolder has no
-  /// Communicator or not that of the parts, or the loader prepares other shards; IoError if the run's files
-  /// cannot be used or are those of other parts; with shards, also as DataParallel's constructor.
+  /// Throws: ValueError if the parts have no module or loader, the name is not a file name, "settings" or that
+  /// of an unfinished Training, an option is out of range or gives an ended training other steps, the loader
+  /// prepares other shards, or there are shards but no Communicator in the RunFolder; IoError if the files
+  /// cannot be used or are of other parts; with shards, as DataParallel's constructor. Nothing then changes.
   Training(const RunFolder& run, std::string name, CheckpointParts parts, TrainingOptions options = {});
   ~Training();
   Training(const Training&) = delete;
@@ -118,8 +117,8 @@ class Training {
   /// Performs the step of a batch: gradients of the loss, clipped by the options; a step of the optimiser and
   /// of each schedule; an update of the average; then step(). If a run needs anything else, such as a
   /// schedule that steps once per epoch, perform these yourself and call step().
-  /// Throws: ValueError if the parts have no optimiser, training is done, or the options have shards; the
-  /// errors of backward() and step().
+  /// Throws: ValueError if the parts have no optimiser, the options have shards, or `loss` is undefined or
+  /// has several elements; the errors of backward() and step().
   void learn(const Tensor& loss);
   /// Equivalent to learn(f(batch)). With shards, gradients come from DataParallel::backward(batch, f), which
   /// calls f with each part of the batch of this process and expects the mean loss of its rows.
@@ -127,8 +126,8 @@ class Training {
   void learn(const Batch& batch, const std::function<Tensor(const Batch&)>& f);
   /// Call it after each step of the optimiser and the schedules, within the pass over the loader. Logs the
   /// mean loss and the rate of the step, and saves a checkpoint from time to time.
-  /// Throws: ValueError if the loss is not finite or, on every rank, if the ranks have different losses;
-  /// Interrupted after Ctrl-C or SIGTERM on any rank; IoError if writing fails.
+  /// Throws: ValueError if training is done, outside of a pass, if the loss is not finite or, on every rank,
+  /// if ranks differ in it; Interrupted after Ctrl-C or SIGTERM on any rank; IoError if writing fails.
   void step(double loss);
   std::int64_t steps() const;  ///< Number of steps taken so far, including those of earlier processes.
   double seconds() const;      ///< Seconds of training so far, in all processes.

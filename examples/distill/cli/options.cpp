@@ -72,26 +72,6 @@ void add_flags(CLI::App& app, Command command, const std::vector<Setting>& setti
   }
 }
 
-bool trains(Command command) { return command != Command::evaluate && command != Command::report; }
-
-/// The parts of the command line that are not flags of settings.
-struct Sources {
-  std::string config = {};
-  std::vector<std::string> assignments = {};  ///< arguments of --set
-  Layer flags = {};
-};
-
-void add_sources(CLI::App& app, Sources& sources) {
-  app.add_option("--config", sources.config, "Settings as a JSON object, which --set and the flags override")
-      ->take_last()
-      ->type_name("FILE.json");
-  app.add_option("--set", sources.assignments,
-                 "Another value for a key of the JSON file, such as teacher.lr=0.002; may be repeated")
-      ->take_all()
-      ->allow_extra_args(false)
-      ->type_name("KEY=VALUE");
-}
-
 /// The values given with --set; for a repeated key, the last one.
 /// Throws: ValueError if an assignment is malformed or its key is unknown.
 Layer layer_of(const std::vector<std::string>& assignments, const std::vector<Setting>& settings) {
@@ -136,7 +116,9 @@ void require_plain(const Options& options, const std::string& what) {
 std::optional<Options> parse_options(int argc, const char* const* argv) {
   Options options;
   const std::vector<Setting> settings = settings_of(options);
-  Sources sources;
+  std::string config_file;
+  std::vector<std::string> assignments;  // of --set
+  Layer flags;
 
   CLI::App app(
       "Trains a large teacher on all images, then small students on a few: alone with the labels, and "
@@ -144,9 +126,17 @@ std::optional<Options> parse_options(int argc, const char* const* argv) {
       "The subcommands do parts of this; each has its own --help.",
       "distill");
   const auto add = [&](CLI::App& to, Command command) {
-    add_flags(to, command, settings, sources.flags);
-    if (command != Command::report) add_sources(to, sources);
-    if (trains(command))
+    add_flags(to, command, settings, flags);
+    if (command == Command::report) return;
+    to.add_option("--config", config_file, "Settings as a JSON object, which --set and the flags override")
+        ->take_last()
+        ->type_name("FILE.json");
+    to.add_option("--set", assignments,
+                  "Another value for a key of the JSON file, such as teacher.lr=0.002; may be repeated")
+        ->take_all()
+        ->allow_extra_args(false)
+        ->type_name("KEY=VALUE");
+    if (command != Command::evaluate)
       to.add_flag("--resume", options.resume, "Resume the run in DIR where it was stopped");
   };
   add(app, Command::distill);
@@ -173,22 +163,18 @@ std::optional<Options> parse_options(int argc, const char* const* argv) {
     throw ValueError(message("{} (--help lists all flags)", error.what()));
   }
 
-  const Layer assigned = layer_of(sources.assignments, settings);
-  sources.flags.insert(assigned.begin(), assigned.end());  // flags override --set
+  flags.merge(layer_of(assignments, settings));  // flags override --set
   if (options.command == Command::report) {
-    // The run folder's config.json names the folder of the images.
-    const auto out = sources.flags.find("out");
-    const std::string folder =
-        out == sources.flags.end() ? options.out : out->second.value.get<std::string>();
-    const std::string config = (std::filesystem::path(folder) / "config.json").string();
-    if (!std::filesystem::exists(config))
-      throw retort::IoError(message("report: there is no {}; give the folder of a run as --out", config));
-    apply_layer(read_config(config, settings), settings);
-    options.out = folder;
-  } else if (!sources.config.empty()) {
-    apply_layer(read_config(sources.config, settings), settings);
+    // The run folder's config.json names the folder of the images, and possibly another run folder.
+    const Layer out = {{"out", flags.emplace("out", Given{"--out", options.out}).first->second}};
+    apply_layer(out, settings);
+    config_file = (std::filesystem::path(options.out) / "config.json").string();
+    if (!std::filesystem::exists(config_file))
+      throw retort::IoError(
+          message("report: there is no {}; give the folder of a run as --out", config_file));
   }
-  apply_layer(sources.flags, settings);
+  if (!config_file.empty()) apply_layer(read_config(config_file, settings), settings);
+  apply_layer(flags, settings);
   if (options.command == Command::teach && options.teacher_file.empty() == options.teacher_logits.empty())
     throw ValueError("teach: give one of --teacher FILE and --teacher-logits FILE");
   if (options.top_k > 0) require_plain(options, "--top-k");

@@ -119,11 +119,8 @@ void collect(const Json& object, const std::string& section, const std::string& 
   for (const auto& [key, value] : object.items()) {
     const std::string name = section + key;
     const Setting* setting = find_setting(settings, name);
-    const bool is_section =
-        value.is_object() && std::any_of(settings.begin(), settings.end(), [&](const Setting& s) {
-          return dashed(s.key).starts_with(dashed(name) + '.');
-        });
-    if (is_section) {
+    const auto is_inside = [&](const Setting& s) { return dashed(s.key).starts_with(dashed(name) + '.'); };
+    if (value.is_object() && std::ranges::any_of(settings, is_inside)) {
       collect(value, name + '.', path, settings, layer);
     } else if (!setting) {
       throw ValueError(
@@ -182,7 +179,6 @@ std::vector<Setting> settings_of(Options& o) {
       {"student-images", "student.images", Integers{&o.student_images},
        "Training images that a student sees, drawn by the seed", has_students, 1, 1e9},
   };
-  std::ranges::find(settings, "divergence", &Setting::flag)->choices = divergences();
   const auto add_recipe = [&](const std::string& prefix, const std::string& section, const std::string& whose,
                               unsigned commands, const std::vector<Recipe*>& recipes) {
     const auto add = [&]<class T>(const char* name, T Recipe::*member, const std::string& what, double low,
@@ -219,13 +215,15 @@ std::vector<Setting> settings_of(Options& o) {
   settings.push_back({"select", "select", Flags{&o.select},
                       "Choose the students' recipes, write SELECTION.md and stop", distills});
   settings.push_back({"quiet", "quiet", Flags{&o.quiet}, "Show no progress", trains});
-  for (Setting& setting : settings)
-    for (const char* key : {"data", "out", "threads", "teacher.save_logits", "checkpoint_seconds", "quiet"})
-      if (setting.key == key) setting.changes_result = false;
-  for (Setting& setting : settings)
-    for (const char* key :
-         {"held_out", "shards", "distillation.divergence", "distillation.beta", "distillation.standardize"})
-      if (setting.key == key) setting.optional = true;
+  const auto named = [&](const char* key) -> Setting& {
+    return *std::ranges::find(settings, key, &Setting::key);
+  };
+  named("distillation.divergence").choices = divergences();
+  for (const char* key : {"data", "out", "threads", "teacher.save_logits", "checkpoint_seconds", "quiet"})
+    named(key).changes_result = false;
+  for (const char* key :
+       {"held_out", "shards", "distillation.divergence", "distillation.beta", "distillation.standardize"})
+    named(key).optional = true;
   return settings;
 }
 

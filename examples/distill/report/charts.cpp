@@ -1,9 +1,9 @@
-#include "distill/report/charts.hpp"
-
 #include <algorithm>
 #include <array>
 #include <cmath>
 #include <map>
+
+#include "distill/report/html_report.hpp"
 
 namespace distill {
 namespace {
@@ -58,39 +58,30 @@ ReportSeries batch_losses_of_teacher(const RunRecord& run) {
   return series;
 }
 
-Chart teacher_chart(const RunRecord& run, const Measure& measure) {
-  Chart chart{message("Teacher: {}", measure.title), {.x = "epoch", .y = measure.unit}};
-  if (!measure.final) chart.series.push_back(batch_losses_of_teacher(run));
-  chart.series.push_back(over_seeds(run, networks[0], measure));
-  return chart;
-}
-
-Chart students_chart(const RunRecord& run, const Measure& measure) {
-  Chart chart{message("Students: {}", measure.title),
-              {.x = "epoch", .y = measure.unit, .log_y = !measure.final}};
-  double last = 0;
-  for (const Network& network : std::span(networks).subspan(1)) {
-    chart.series.push_back(over_seeds(run, network, measure));
-    if (!chart.series.back().x.empty()) last = std::max(last, chart.series.back().x.back());
-  }
-  if (measure.final && run.teacher.defined() && last > 0) {
-    const double value = measure.scale * run.result.teacher.*measure.final;
-    const Network& teacher = networks[0];
-    chart.series.push_back(
-        {.name = teacher.title, .x = {0, last}, .y = {value, value}, .color = teacher.color, .dashed = true});
-  }
-  return chart;
-}
-
 }  // namespace
 
 std::vector<Chart> learning_charts(const RunRecord& run) {
   std::vector<Chart> charts;
-  for (const auto chart_of : {teacher_chart, students_chart})
+  const Network& teacher = networks.front();
+  for (const bool students : {false, true})
     for (const Measure& measure : measures) {
-      Chart chart = chart_of(run, measure);
+      Chart chart{message("{}: {}", students ? "Students" : "Teacher", measure.title),
+                  {.x = "epoch", .y = measure.unit, .log_y = students && !measure.final}};
+      if (!students && !measure.final) chart.series.push_back(batch_losses_of_teacher(run));
+      for (const Network& network : networks)
+        if ((&network != &teacher) == students) chart.series.push_back(over_seeds(run, network, measure));
       std::erase_if(chart.series, [](const ReportSeries& series) { return series.x.empty(); });
-      if (!chart.series.empty()) charts.push_back(std::move(chart));
+      if (chart.series.empty()) continue;
+      if (students && measure.final && run.teacher.defined()) {
+        const double value = measure.scale * run.result.teacher.*measure.final;
+        const auto last = std::ranges::max(chart.series, {}, [](const auto& one) { return one.x.back(); });
+        chart.series.push_back({.name = teacher.title,
+                                .x = {0, last.x.back()},
+                                .y = {value, value},
+                                .color = teacher.color,
+                                .dashed = true});
+      }
+      charts.push_back(std::move(chart));
     }
   return charts;
 }

@@ -4,11 +4,9 @@
 #include <cmath>
 #include <filesystem>
 #include <set>
+#include <span>
 #include <vector>
 
-#include "distill/report/charts.hpp"
-#include "distill/report/run_record.hpp"
-#include "distill/report/samples.hpp"
 #include "distill/report/table.hpp"
 
 namespace distill {
@@ -19,6 +17,12 @@ using retort::message;
 using retort::Report;
 using retort::ReportSample;
 using retort::Tensor;
+using Rows = std::vector<std::int64_t>;
+
+/// The networks whose predictions are in the run.
+std::span<const Network> networks_of(const RunRecord& run) {
+  return std::span(networks).subspan(run.teacher.defined() ? 0 : 1);
+}
 
 /// The three accuracies at the top of the page.
 std::string headline(const RunRecord& run) {
@@ -61,12 +65,33 @@ ReportSample sample_of(const RunRecord& run, const Data& data, std::int64_t row)
   return sample;
 }
 
+/// softmax(logits / temperature) of each row, float64 [N, C].
+Tensor softened(const Tensor& logits, double temperature) {
+  return retort::no_grad([&] { return retort::softmax(logits.to(retort::DType::float64) / temperature, 1); });
+}
+
+/// The probability of the label in each row.
+std::vector<double> certainty(const Tensor& logits, const Tensor& labels) {
+  return retort::gather(softened(logits, 1), 1, retort::unsqueeze(labels, 1)).values<double>();
+}
+
+/// 1 in each row in which the network is right, otherwise 0.
+Tensor right(const Tensor& logits, const Tensor& labels) {
+  return retort::equal(retort::argmax(logits, 1), labels);
+}
+
+/// The rows with a 1.
+Rows rows_of(const Tensor& chosen) {
+  Rows rows;
+  for (std::int64_t row = 0; row < chosen.size(); ++row)
+    if (chosen.data<std::int64_t>()[row] == 1) rows.push_back(row);
+  return rows;
+}
+
 /// The probabilities of the classes of one image.
 std::vector<double> answer_of(const Tensor& logits, std::int64_t row, double temperature) {
   return softened(retort::slice(logits, 0, row, row + 1), temperature).values<double>();
 }
-
-std::string percent(double share) { return fixed(100 * share, 0) + " %"; }
 
 void add_samples(Report& report, const RunRecord& run, const Data& data) {
   std::vector<ReportSample> samples;
@@ -79,7 +104,7 @@ void add_samples(Report& report, const RunRecord& run, const Data& data) {
       const std::int64_t answer = most - sharp.begin();
       const char* const verdict = answer == sample.label ? "✓" : "✗";
       sample.answers.push_back({network.title, answer_of(logits, row, run.temperature),
-                                message("{}, {} {}", run.class_names[answer], percent(*most), verdict),
+                                message("{}, {} {}", run.class_names[answer], percent(*most, 0), verdict),
                                 network.color});
     }
   }
@@ -113,7 +138,7 @@ void add_softening(Report& report, const RunRecord& run, const Data& data) {
                             std::lround(150 - 90 * share))});
     }
     const std::vector<double> sharp = answer_of(run.teacher, row, 1);
-    sample.notes = {message("at T = 1 the teacher gives it {}", percent(sharp[sample.label]))};
+    sample.notes = {message("at T = 1 the teacher gives it {}", percent(sharp[sample.label], 0))};
   }
   report.section(
       "The teacher's soft targets",
@@ -172,6 +197,31 @@ void add_reliability(Report& report, const RunRecord& run, const Data& data) {
 }
 
 }  // namespace
+
+Rows telling_rows(const RunRecord& run, const Tensor& labels, std::size_t count) {
+  const std::vector<double> probability = certainty(run.alone, labels);
+  const auto class_of = [&](std::int64_t row) { return labels.data<std::int64_t>()[row]; };
+  Rows rows = rows_of(retort::greater(right(run.teacher, labels), right(run.alone, labels)));
+  std::ranges::stable_sort(rows, {}, [&](std::int64_t row) { return probability[row]; });
+  std::set<std::int64_t> classes;  // the first row of each remains
+  std::erase_if(rows, [&](std::int64_t row) { return !classes.insert(class_of(row)).second; });
+  rows.resize(std::min(rows.size(), count));
+  std::ranges::sort(rows, {}, class_of);
+  return rows;
+}
+
+Rows rows_by_confidence(const RunRecord& run, const Tensor& labels, const std::vector<double>& confidences) {
+  const std::vector<double> probability = certainty(run.teacher, labels);
+  Rows left = rows_of(right(run.teacher, labels)), rows;
+  for (const double confidence : confidences) {
+    if (left.empty()) break;
+    const auto nearest = std::ranges::min_element(
+        left, {}, [&](std::int64_t row) { return std::abs(probability[row] - confidence); });
+    rows.push_back(*nearest);
+    left.erase(nearest);
+  }
+  return rows;
+}
 
 void write_html_report(const std::string& run_folder, const Data& data) {
   const RunRecord run = read_run(run_folder, data);

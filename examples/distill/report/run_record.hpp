@@ -6,7 +6,6 @@
 #include <utility>
 #include <vector>
 
-#include "distill/run/data.hpp"
 #include "distill/run/experiment.hpp"
 
 namespace distill {

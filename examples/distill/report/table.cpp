@@ -35,6 +35,10 @@ std::vector<double> values_of(const Result& result, Student student, const Colum
   return values;
 }
 
+std::string seeds_of(const Result& result) {
+  return message("{} {}", result.seeds.size(), result.seeds.size() == 1 ? "seed" : "seeds");
+}
+
 /// The differences of the distilled students from those alone.
 struct Paired : SampleSummary {
   std::int64_t wins = 0;  ///< seeds for which the distilled student is better; ties do not count
@@ -48,10 +52,6 @@ Paired compare_students(const Result& result, const Column& column) {
 }
 
 }  // namespace
-
-std::string seeds_of(const Result& result) {
-  return message("{} {}", result.seeds.size(), result.seeds.size() == 1 ? "seed" : "seeds");
-}
 
 std::string caption_of(const Result& result, const std::string& images) {
   const bool one = result.seeds.size() == 1;

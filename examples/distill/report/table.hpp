@@ -9,8 +9,6 @@
 
 namespace distill {
 
-/// "1 seed", "2 seeds".
-std::string seeds_of(const Result& result);
 /// The explanation of the table's cells: the images, the number of seeds and, for several of them, the
 /// deviation and the interval.
 std::string caption_of(const Result& result, const std::string& images);

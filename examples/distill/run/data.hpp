@@ -35,14 +35,6 @@ std::string checksum_of(const retort::Dataset& data);
 retort::Dataset with_answers(const retort::Dataset& images, const retort::Tensor& logits);
 retort::Dataset with_answers(const retort::Dataset& images, const retort::SparseTeacher& answers);
 
-/// Checks that the training set has `student_images` images in addition to those held out.
-/// Throws: ValueError if it has fewer.
-void require_images(const Data& data, std::int64_t student_images, std::int64_t held_out);
-
-/// Checks that the data has at least `top_k` classes.
-/// Throws: ValueError if it has fewer.
-void require_classes(const Data& data, std::int64_t top_k);
-
 /// `count` of the examples, drawn at random with the seed.
 retort::Dataset draw(const retort::Dataset& all, std::int64_t count, std::uint64_t seed);
 

@@ -1,5 +1,6 @@
 #include "distill/run/experiment.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 
@@ -9,18 +10,19 @@
 namespace distill {
 namespace {
 
+using retort::message;
 using retort::Tensor;
-
-std::string percent(double share) { return retort::fixed(100 * share, 2) + " %"; }
 
 struct Teacher {
   Metrics metrics = unknown_metrics;
   retort::Dataset examples = {};  ///< all training images with its answers
 };
 
+/// True if the given answers of a teacher are those of train-teacher --save-logits --top-k.
 bool gives_sparse(const Options& options) {
   return options.command == Command::teach && !options.teacher_logits.empty() &&
-         is_sparse_teacher(options.teacher_logits);
+         std::ranges::count(retort::safetensors_entries(options.teacher_logits), "indices",
+                            &retort::SafetensorsEntry::name) > 0;
 }
 
 /// Trains or loads a teacher with logits of all classes, and writes them to the file `kept`. Returns its
@@ -101,7 +103,16 @@ void save_predictions(const Data& data, const Run& run) {
 
 }  // namespace
 
-void check_teacher(const Data& data, const Options& options) {
+void check_fit(const Data& data, const Options& options, std::int64_t held_out) {
+  const std::int64_t images = data.train.size();
+  if (options.command != Command::train_teacher && options.student_images > images - held_out)
+    throw retort::ValueError(message("--student-images is {}, but the training set has {} images{}",
+                                     options.student_images, images,
+                                     held_out > 0 ? message(", of which {} are held out", held_out) : ""));
+  if (options.top_k > data.classes)
+    throw retort::ValueError(
+        message("--top-k is {}, but the data has {} classes", options.top_k, data.classes));
+  if (options.command != Command::teach || options.resume) return;
   if (options.teacher_logits.empty())
     load_network(options.teacher_file, data.pixels, data.classes);
   else if (gives_sparse(options))
@@ -142,8 +153,8 @@ Result run_experiment(const Data& data, const Options& options, Run& run) {
     };
     const SeedResult& last = result.seeds.emplace_back(
         SeedResult{seed, judge(Way::alone, options.alone), judge(Way::distilled, options.distilled)});
-    options.say(retort::message("student {}: test accuracy alone {}, distilled {}", seed,
-                                percent(last.alone.accuracy), percent(last.distilled.accuracy)));
+    options.say(message("student {}: test accuracy alone {}, distilled {}", seed,
+                        percent(last.alone.accuracy), percent(last.distilled.accuracy)));
   }
   if (options.writes()) save_predictions(data, run);
   return result;

@@ -4,9 +4,6 @@
 #include <cstdint>
 #include <vector>
 
-#include "distill/cli/options.hpp"
-#include "distill/run/data.hpp"
-#include "distill/run/metrics.hpp"
 #include "distill/run/run.hpp"
 
 namespace distill {
@@ -29,10 +26,11 @@ struct Result {
 /// predictions in the run's folder.
 Result run_experiment(const Data& data, const Options& options, Run& run);
 
-/// Checks the teacher given to `teach`.
-/// Throws: IoError if it cannot be read or does not fit the data; ValueError if its stored answers do not
-/// fit the options.
-void check_teacher(const Data& data, const Options& options);
+/// Checks that the data has enough images, in addition to those held out, and enough classes, and that a
+/// teacher given to `teach` fits. A resumed run already has its teacher.
+/// Throws: ValueError if it has fewer, or the teacher's stored answers do not fit the options; IoError if the
+/// teacher cannot be read or does not fit the data.
+void check_fit(const Data& data, const Options& options, std::int64_t held_out = 0);
 
 /// The first part of the experiment: trains or loads the teacher and saves it in the run's folder. Also saves
 /// its logits if the options name a file for them.

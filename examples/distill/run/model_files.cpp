@@ -140,11 +140,6 @@ TeacherLogits load_logits(const std::string& path, const Data& data) {
   return logits;
 }
 
-bool is_sparse_teacher(const std::string& path) {
-  return std::ranges::count(retort::safetensors_entries(path), "indices", &retort::SafetensorsEntry::name) >
-         0;
-}
-
 void save_sparse_answers(const std::string& path, const retort::SparseTeacher& teacher, const Data& data) {
   retort::save_sparse_teacher(path, teacher, {{"checksum", checksum_of(data.train)}});
 }

@@ -31,9 +31,6 @@ void save_logits(const std::string& path, const TeacherLogits& logits, const Dat
 /// another shape or type or are not finite.
 TeacherLogits load_logits(const std::string& path, const Data& data);
 
-/// True if the file contains a sparse teacher, as written by train-teacher --save-logits --top-k.
-bool is_sparse_teacher(const std::string& path);
-
 /// Writes the sparse answers to the training images, with the checksum of their data.
 void save_sparse_answers(const std::string& path, const retort::SparseTeacher& teacher, const Data& data);
 

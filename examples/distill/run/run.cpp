@@ -67,12 +67,6 @@ void prove_writable(const std::string& flag, const std::string& path) {
   const retort::AtomicFile file(flag, path);  // not committed, so no file remains
 }
 
-void write_file(const std::string& path, const std::string& text) {
-  retort::AtomicFile file("--out", path);
-  file.write(text);
-  file.commit();
-}
-
 Run::Run(const Options& options, const Data& data, Clock::time_point start)
     : options_(options),
       folder_(retort::RunFolder::without_settings(folder_of(options), options.world)),
@@ -87,8 +81,9 @@ Run::Run(const Options& options, const Data& data, Clock::time_point start)
   if (!options.resume) save(1);  // removes the checkpoints of an earlier run; its logs are cut below
   metrics_.emplace(path("metrics.jsonl"), state_.metrics_bytes);
   timing_.emplace(path("timing.jsonl"), state_.timing_bytes);
-  write_file(path("config.json"), text_of(state_.config, 2) + '\n');
-  write_file(path("environment.json"), text_of(environment_of(options), 2) + '\n');
+  for (const auto& [file, json] :
+       {std::pair("config.json", state_.config), {"environment.json", environment_of(options)}})
+    retort::AtomicFile::write_whole("--out", path(file), text_of(json, 2) + '\n');
   if (options.resume)
     options.say(message("resuming after step {}, from {}", state_.steps + state_.step, restored_));
 }
@@ -191,13 +186,13 @@ void Run::epoch(const Position& at, double loss, const Mlp& model) {
 }
 
 std::optional<Metrics> Run::finished(const std::string& network, std::int64_t seed) const {
-  for (const Finished& finished : state_.finished)
-    if (finished.network == network && finished.seed == seed) return finished.metrics;
+  for (const nlohmann::json& one : state_.finished)
+    if (one.at("network") == network && one.at("seed") == seed) return one.get<Metrics>();
   return {};
 }
 
 void Run::finish(const std::string& network, std::int64_t seed, const Metrics& metrics) {
-  state_.finished.push_back({network, seed, metrics});
+  state_.finished.emplace_back(metrics).update({{"network", network}, {"seed", seed}});
   state_.steps += state_.step;
   state_.network.clear();
   static_cast<Position&>(state_) = {};

@@ -10,8 +10,6 @@
 #include <vector>
 
 #include "distill/cli/options.hpp"
-#include "distill/run/data.hpp"
-#include "distill/run/metrics.hpp"
 #include "distill/run/training.hpp"
 
 namespace distill {
@@ -19,9 +17,6 @@ namespace distill {
 /// Creates the folder of the file if necessary, and checks that the file can be written.
 /// Throws: IoError naming the flag and the file if it cannot be written.
 void prove_writable(const std::string& flag, const std::string& path);
-/// Writes the whole file or, on failure, nothing.
-/// Throws: IoError naming --out and the file if it cannot be written.
-void write_file(const std::string& path, const std::string& text);
 
 /// The position in a training.
 struct Position {
@@ -71,26 +66,12 @@ class Run {
   double seconds() const;
 
  private:
-  struct Finished {
-    std::string network = {};
-    std::int64_t seed = 0;
-    Metrics metrics = {};
-
-    friend void to_json(nlohmann::json& json, const Finished& finished) {
-      json = finished.metrics;
-      json.update({{"network", finished.network}, {"seed", finished.seed}});
-    }
-    friend void from_json(const nlohmann::json& json, Finished& finished) {
-      finished = {json.at("network").get<std::string>(), json.at("seed").get<std::int64_t>(),
-                  json.get<Metrics>()};
-    }
-  };
   /// The JSON part of a checkpoint, under these names; includes the position in the current training.
   struct State : Position {
     std::string command = {};
     nlohmann::ordered_json config = {};
-    std::string data = {};  ///< checksums of the images
-    std::vector<Finished> finished = {};
+    std::string data = {};                             ///< checksums of the images
+    std::vector<nlohmann::json> finished = {};         ///< metrics with "network" and "seed"
     std::int64_t steps = 0;                            ///< steps of all finished networks
     std::string network = {};                          ///< current network; empty if there is none
     std::int64_t seed = 0;                             ///< seed of the current network

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <tuple>
 
+#include "distill/run/experiment.hpp"
+
 namespace distill {
 namespace {
 
@@ -31,13 +33,10 @@ std::string flags_of(const std::string& prefix, const Recipe& recipe) {
                  prefix, recipe.lr, prefix, recipe.weight_decay, prefix, recipe.dropout);
 }
 
-std::string percent(double share) { return fixed(100 * share, 2); }
-
 }  // namespace
 
 Selection select(const Data& data, const Options& options, const Grid& grid) {
-  require_images(data, options.student_images, grid.held_out);
-  require_classes(data, options.top_k);
+  check_fit(data, options, grid.held_out);
   const std::uint64_t seed = options.seed;
   const std::vector<std::int64_t> order = shuffled(data.train.size(), seed);
   const auto middle = order.begin() + grid.held_out;
@@ -68,9 +67,9 @@ Selection select(const Data& data, const Options& options, const Grid& grid) {
         mean->accuracy += metrics.accuracy / static_cast<double>(seen.size());
         mean->nll += metrics.nll / static_cast<double>(seen.size());
       }
-    options.say(message("candidate {}/{}  alone {} %  distilled {} %  ({})", ++done,
-                        selection.candidates.size(), percent(candidate.alone.accuracy),
-                        percent(candidate.distilled.accuracy), flags_of("student", candidate.recipe)));
+    options.say(message("candidate {}/{}  alone {}  distilled {}  ({})", ++done, selection.candidates.size(),
+                        percent(candidate.alone.accuracy), percent(candidate.distilled.accuracy),
+                        flags_of("student", candidate.recipe)));
   }
   selection.alone = best(selection.candidates, &Candidate::alone).recipe;
   selection.distilled = best(selection.candidates, &Candidate::distilled).recipe;
@@ -84,7 +83,7 @@ std::string page_of(const Selection& selection, const Options& options, const Gr
       "Written by `distill --select`. Every combination of learning rate, epochs, weight decay and dropout "
       "was\ntried for the student alone and for the distilled one, with {} seeds each: {} recipes and\n"
       "{} students either way. A student sees {} images drawn by its seed; T = {}, alpha = {}.\n"
-      "Judged on {} training images that neither the teacher of this selection ({} % on them)\n"
+      "Judged on {} training images that neither the teacher of this selection ({} on them)\n"
       "nor any student saw. The highest mean accuracy wins. The test set was not read.\n\n"
       "Chosen for the student alone:\n\n    {}\n\nand for the distilled student:\n\n    {}\n\n"
       "| epochs | dropout | weight decay | learning rate | alone: accuracy, % | nll "
@@ -96,7 +95,7 @@ std::string page_of(const Selection& selection, const Options& options, const Gr
   for (const Candidate& candidate : candidates) {
     const auto cell = [&](Metrics Candidate::*way) {
       const char* const mark = &candidate == &best(candidates, way) ? "**" : "";
-      return message("{}{}{}", mark, percent((candidate.*way).accuracy), mark);
+      return message("{}{}{}", mark, fixed(100 * (candidate.*way).accuracy, 2), mark);
     };
     const Recipe& recipe = candidate.recipe;
     page += message("| {} | {} | {} | {} | {} | {} | {} | {} |\n", recipe.epochs, recipe.dropout,

@@ -1,19 +1,48 @@
-// The networks, their losses and their training.
+// The networks, their losses, their training and their metrics.
 #pragma once
 
 #include <cstdint>
 #include <functional>
+#include <limits>
+#include <nlohmann/json.hpp>
 #include <retort/retort.hpp>
 #include <string>
 #include <vector>
 
 #include "distill/cli/options.hpp"
 #include "distill/run/data.hpp"
-#include "distill/run/metrics.hpp"
 
 namespace distill {
 
 class Run;
+
+/// The three metrics in the results.
+struct Metrics {
+  double accuracy = 0;
+  double nll = 0;
+  double ece = 0;
+};
+/// The metrics of a network whose answers are not known.
+constexpr double unknown = std::numeric_limits<double>::quiet_NaN();
+constexpr Metrics unknown_metrics = {unknown, unknown, unknown};
+
+/// The number at a key of an object. NaN if it is absent or null: JSON stores NaN and infinity as null.
+template <class Json>
+double number_in(const Json& object, const char* key) {
+  const auto found = object.find(key);
+  return found == object.end() || found->is_null() ? unknown : found->template get<double>();
+}
+template <class Json>
+void from_json(const Json& json, Metrics& metrics) {
+  metrics = {number_in(json, "accuracy"), number_in(json, "nll"), number_in(json, "ece")};
+}
+template <class Json>
+void to_json(Json& json, const Metrics& metrics) {
+  json = {{"accuracy", metrics.accuracy}, {"nll", metrics.nll}, {"ece", metrics.ece}};
+}
+
+/// A share as a percentage with that many decimals, such as "12.34 %".
+inline std::string percent(double share, int digits = 2) { return retort::fixed(100 * share, digits) + " %"; }
 
 /// The network of teacher and students, with ReLU and dropout between its linear layers. Maps images
 /// [N, sizes.front()] to logits [N, sizes.back()].
@@ -37,6 +66,10 @@ class Mlp : public retort::Module {
 /// The logits of all images, without history. The network must be in evaluation mode.
 inline retort::Tensor logits_of(const Mlp& network, const retort::Tensor& images) {
   return retort::predict(network, images, {.batch_size = 2048});
+}
+inline Metrics measure(const retort::Tensor& logits, const retort::Tensor& labels) {
+  return {retort::metrics::accuracy(logits, labels), retort::metrics::nll(logits, labels),
+          retort::metrics::ece(logits, labels)};
 }
 inline Metrics measure(const Mlp& network, const retort::Dataset& data) {
   return measure(logits_of(network, data.inputs()), data.targets());

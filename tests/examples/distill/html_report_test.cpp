@@ -12,9 +12,7 @@
 #include <string>
 #include <vector>
 
-#include "distill/report/charts.hpp"
 #include "distill/report/run_record.hpp"
-#include "distill/report/samples.hpp"
 #include "distill/report/table.hpp"
 #include "image_set.hpp"
 #include "tests_support.hpp"

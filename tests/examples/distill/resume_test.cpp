@@ -57,7 +57,7 @@ struct Experiment {
     try {
       StoppedRun run(options, data, stop);
       distill::Result result = distill::run_experiment(data, options, run);
-      distill::write_file(run.last_file(), distill::json_of(result));
+      retort::AtomicFile::write_whole("--out", run.last_file(), distill::json_of(result));
       return true;
     } catch (const retort::Interrupted&) {
       return false;

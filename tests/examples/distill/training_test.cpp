@@ -7,7 +7,6 @@
 #include <set>
 #include <vector>
 
-#include "distill/run/metrics.hpp"
 #include "distill/run/selection.hpp"
 #include "tests_support.hpp"
 

@@ -78,6 +78,12 @@ BOOST_AUTO_TEST_CASE(filled_tensors) {
   BOOST_TEST(arange(huge, huge + 3, 2).values<std::int64_t>() == (Numbers{huge, huge + 2}));
   BOOST_TEST(arange(-huge * 2, huge, huge).values<std::int64_t>() == (Numbers{-huge * 2, -huge, 0}));
   BOOST_TEST(arange(1.0, 0.0, -0.5).values<float>() == (std::vector<float>{1, 0.5}));
+  BOOST_TEST(thrown_text<ValueError>([] { arange(0.0, 1e39, 5e38); }) ==
+             "arange: start is 0, end 1e+39 and step 5e+38; a number is infinite in the element type; give "
+             "smaller ones, or dtype float64");
+  BOOST_CHECK_THROW(arange(1e39, 0.0, -6e38), ValueError);
+  BOOST_TEST(arange(0.0, 1e39, 6e38, DType::float64).values<double>() == (std::vector<double>{0, 6e38}));
+  BOOST_TEST(arange(0.0, 1e39, 1e39).values<float>() == (std::vector<float>{0}));
   BOOST_TEST(arange(0, 1, 0.25, DType::float64).values<double>() ==
              (std::vector<double>{0, 0.25, 0.5, 0.75}));
   BOOST_TEST(arange(0, 3, 1, DType::float32).values<float>() == (std::vector<float>{0, 1, 2}));

@@ -9,6 +9,8 @@
 #include "tests_support.hpp"
 
 using namespace retort;
+using retort::tests::contains;
+using retort::tests::thrown_text;
 
 namespace {
 
@@ -37,6 +39,26 @@ BOOST_AUTO_TEST_CASE(the_model_sees_each_token_once) {
   BOOST_TEST(
       generate([](const Tensor& t) { return counting(t, 1); }, ones({1, 3}, DType::int64), {.length = 0})
           .shape() == (Shape{1, 3}));
+}
+
+BOOST_AUTO_TEST_CASE(the_prompt_and_all_calls_have_the_models_classes) {
+  const auto model = [](const Tensor& tokens) { return counting(tokens, 1); };
+  for (const std::int64_t token : {std::int64_t{5}, std::int64_t{-1}}) {
+    const Tensor prompt = tensor(Numbers{0, 1, 2, token}, {2, 2});
+    const std::string text = thrown_text<IndexError>([&] { generate(model, prompt); });
+    BOOST_TEST(
+        contains(text, message("token {} at position 1 of row 1, which is out of range [0, 5)", token)),
+        text);
+  }
+  std::int64_t classes = 6;
+  const std::string text = thrown_text<ShapeError>([&] {
+    generate(
+        [&](const Tensor& tokens) {
+          return zeros({1, tokens.size(1), --classes});
+        },
+        zeros({1, 3}, DType::int64), {.length = 2});
+  });
+  BOOST_TEST(contains(text, "logits of 4 classes after logits of 5"), text);
 }
 
 BOOST_AUTO_TEST_CASE(temperature_and_top_k_restrict_the_draws) {

@@ -177,6 +177,16 @@ BOOST_AUTO_TEST_CASE(answers_are_bars_of_the_likely_classes) {
                           many.samples({{.answers = {{"first", {wrong}}}}});
                         }),
                         "it must be from 0 to 1"));
+  const std::string before = many.page();
+  for (const std::int64_t label : {std::int64_t{2}, std::int64_t{-2}}) {
+    const ReportSample wrong = {
+        .caption = "x", .answers = {{"first", {0, 1}}, {"second", {1, 0}}}, .label = label};
+    BOOST_TEST(contains(thrown_text<IndexError>([&] { many.samples({wrong}); }),
+                        message("the sample 'x' has label {}; it must be in [0, 2)", label)));
+  }
+  BOOST_CHECK_THROW(many.samples({{.caption = "x", .label = 1}}, {"a"}), IndexError);
+  BOOST_TEST(many.page() == before);
+  many.samples({{.caption = "x", .label = 7}});  // the number of classes is not known
 }
 
 BOOST_AUTO_TEST_CASE(an_image_is_a_png) {

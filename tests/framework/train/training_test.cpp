@@ -164,6 +164,107 @@ BOOST_AUTO_TEST_CASE(a_resumed_training_has_the_loader_of_the_folder) {
   BOOST_TEST(train({.batch_size = 3, .shuffle = true}) == 3);  // a seed that is drawn is that of the folder
 }
 
+/// Trains "one" for a step or to its end, and returns the refusal; empty if there is none. The weights must
+/// not change if it is refused.
+template <class Optimizer>
+std::string refusal(const RunFolder& run, bool to_the_end, std::uint64_t seed, bool with_schedule,
+                    std::int64_t batch_size = 2) {
+  Linear model(2, 1);
+  const std::vector<float> before = model.weight.values<float>();
+  Optimizer optimizer(model.parameters(), {.lr = 0.1});
+  StepLR step(optimizer, {.step_size = 1});
+  std::vector<LRScheduler*> schedules;
+  if (with_schedule) schedules.push_back(&step);
+  DataLoader loader(Dataset(ones({4, 2}), ones({4, 1})),
+                    {.batch_size = batch_size, .shuffle = true, .seed = seed});
+  try {
+    Training training(run, "one",
+                      {.module = &model, .optimizer = &optimizer, .schedulers = schedules, .loader = &loader},
+                      {.epochs = 3, .checkpoint_every = 0, .quiet = true});
+    while (!training.done())
+      for (const Batch& batch : loader) {
+        training.learn(mse_loss(model(batch.input), batch.target));
+        if (!to_the_end) return {};
+      }
+    return {};
+  } catch (const Error& error) {
+    BOOST_TEST(model.weight.values<float>() == before, boost::test_tools::per_element());
+    BOOST_TEST(loader.position().batch == 0);
+    return error.what();
+  }
+}
+
+BOOST_AUTO_TEST_CASE(other_parts_are_refused_and_nothing_is_changed) {
+  const TemporaryFolder folder;
+  const RunFolder run(folder / "run", {});
+  for (const bool ended : {false, true}) {
+    BOOST_TEST(refusal<SGD>(run, ended, 5, false) == "");
+    BOOST_TEST(contains(refusal<SGD>(run, true, 6, false), "seed 5, but this one has 6"));
+    BOOST_TEST(contains(refusal<Adam>(run, true, 5, false), "Training 'one'") == ended);
+    BOOST_TEST(contains(refusal<Adam>(run, true, 5, false), "betas.0"));
+    BOOST_TEST(contains(refusal<SGD>(run, true, 5, true),
+                        ended ? "schedules [], but this one has [\"StepLR\"]" : "LRScheduler"));
+    BOOST_TEST(fs::exists(folder / "run/one.json"));
+  }
+  BOOST_TEST(refusal<SGD>(run, true, 5, false) == "");
+  // A record of an earlier version has no parts.
+  write_file(folder / "run/one.json", R"({"steps": 6, "seconds": 1})");
+  BOOST_TEST(refusal<SGD>(run, true, 6, false) == "");
+}
+
+BOOST_AUTO_TEST_CASE(a_name_belongs_to_one_unfinished_training) {
+  const TemporaryFolder folder;
+  const RunFolder run(folder / "run", {});
+  Linear model(2, 1);
+  SGD optimizer(model.parameters(), {.lr = 0.1});
+  DataLoader loader(Dataset(ones({4, 2}), ones({4, 1})), {.batch_size = 2});
+  const CheckpointParts parts{.module = &model, .optimizer = &optimizer, .loader = &loader};
+  std::optional<Training> first;
+  first.emplace(run, "one", parts, TrainingOptions{.quiet = true});
+  BOOST_TEST(contains(thrown_text<ValueError>([&] { Training(run, "one", parts, {.quiet = true}); }),
+                      "an unfinished Training of this name exists"));
+  const Training other(run, "two", parts, {.quiet = true});
+  first.reset();
+  Training again(run, "one", parts, {.quiet = true});
+  for (const Batch& batch : loader) again.learn(mse_loss(model(batch.input), batch.target));
+  BOOST_TEST(again.done());
+  BOOST_TEST(Training(run, "one", parts, {.quiet = true}).done());
+}
+
+BOOST_AUTO_TEST_CASE(learn_needs_a_loss_of_one_element_within_a_pass) {
+  const TemporaryFolder folder;
+  char name[] = "program";
+  char* arguments[] = {name, nullptr};
+  const Communicator world(1, arguments);
+  const RunFolder run(folder / "run", {}, &world);
+  Linear model(2, 1);
+  SGD optimizer(model.parameters(), {.lr = 0.1});
+  DataLoader loader(Dataset(ones({4, 2}), ones({4, 1})), {.batch_size = 2});
+  const CheckpointParts parts{.module = &model, .optimizer = &optimizer, .loader = &loader};
+  Training training(run, "one", parts, {.quiet = true});
+  Training divided(run, "shards", parts, {.shards = 2, .quiet = true});
+  const std::vector<float> before = model.weight.values<float>();
+  const Tensor loss = mse_loss(model(ones({2, 2})), ones({2, 1}));
+  for (const auto& call : {std::function<void()>([&] { training.learn(loss); }), {[&] { training.step(1); }}})
+    BOOST_TEST(contains(thrown_text<ValueError>(call), "call learn() or step() within `for ("));
+  for (const Batch& batch : loader) {
+    for (const bool defined : {false, true}) {
+      const Tensor wrong = defined ? model(ones({2, 2})) : Tensor();
+      const char* const part = defined
+                                   ? "learn(), or returned by its function, has shape (2, 1); it must have"
+                                   : "learn(), or returned by its function, is undefined";
+      BOOST_TEST(contains(thrown_text<ValueError>([&] { training.learn(wrong); }), part));
+      for (Training* const each : {&training, &divided})
+        BOOST_TEST(contains(
+            thrown_text<ValueError>([&] { each->learn(batch, [&](const Batch&) { return wrong; }); }), part));
+    }
+    BOOST_TEST(contains(thrown_text<ValueError>([&] { training.learn(batch, {}); }), "empty"));
+    BOOST_TEST(model.weight.values<float>() == before, boost::test_tools::per_element());
+    training.learn(loss);
+    break;
+  }
+}
+
 BOOST_AUTO_TEST_CASE(the_log_has_the_rate_of_the_step) {
   const TemporaryFolder folder;
   const RunFolder run(folder / "run", {});
@@ -409,6 +510,16 @@ BOOST_AUTO_TEST_CASE(summaries) {
   BOOST_TEST(gain_text(better, two, 1) == "-2.5 [-21.6, +16.6]");
   BOOST_TEST(gain_text(std::span(two).first(1), std::span(better).first(1), 1) == "+1.0");
   BOOST_TEST(fixed(-0.126, 2) == "-0.13");
+  for (const double zero : {0.0, -0.0, -0.001}) BOOST_TEST(fixed(zero, 2) == "0.00");
+  BOOST_TEST(fixed(-0.4, 0) == "0");
+  const std::vector<double> missing = {1, std::nan("")}, little_less = {0.999, 2.999}, none;
+  BOOST_TEST(mean_text(missing, 1) == "not known");
+  BOOST_TEST(mean_text(none, 1) == "not known");
+  BOOST_TEST(gain_text(two, missing, 1) == "not known");
+  BOOST_TEST(gain_text(two, little_less, 1) == "0.0 [0.0, 0.0]");
+  BOOST_TEST(gain_text(std::span(two).first(1), std::span(little_less).first(1), 1) == "0.0");
+  const std::vector<double> infinite = {1, HUGE_VAL};
+  BOOST_TEST(gain_text(two, infinite, 1) == "+inf");
   BOOST_TEST(paired_differences(two, std::vector<double>{2, 7}) == (std::vector<double>{1, 4}),
              boost::test_tools::per_element());
   BOOST_TEST(contains(thrown_text<ValueError>([&] { static_cast<void>(paired_differences(two, ten)); }),
@@ -426,13 +537,22 @@ BOOST_AUTO_TEST_CASE(ways_are_compared_seed_by_seed) {
              boost::test_tools::per_element());
   BOOST_TEST(results.values("distilled") == (std::vector<double>{2, 8}), boost::test_tools::per_element());
   const std::vector<std::vector<std::string>> expected = {
-      {"", "accuracy", "nll"},
+      {"mean ±std; gain [95 %]", "accuracy", "nll"},
       {"teacher", "95.0", "0.2"},
       {"alone", "2.5 ±2.1", "1.0 ±0.0"},
-      {"distilled", "5.0 ±4.2; +2.5 [-16.6, +21.6]", "1.0 ±0.0; +0.0 [+0.0, +0.0]"}};
+      {"distilled", "5.0 ±4.2; +2.5 [-16.6, +21.6]", "1.0 ±0.0; 0.0 [0.0, 0.0]"}};
   BOOST_TEST((results.table("alone", 1) == expected), text_table(results.table("alone", 1)));
   BOOST_TEST(contains(thrown_text<ValueError>([&] { results.add("alone", {1}); }), "1 value for 2 metrics"));
   BOOST_TEST(contains(thrown_text<IndexError>([&] { static_cast<void>(results.table("none")); }), "'none'"));
+  Comparison one({"nll"});
+  BOOST_TEST(contains(thrown_text<IndexError>([&] { static_cast<void>(one.table("none")); }), "'none'"));
+  one.add("alone", {1});
+  BOOST_TEST(one.table("alone")[0][0].empty());
+  one.add("alone", {2});
+  BOOST_TEST(one.table("alone")[0][0] == "mean ±std");
+  one.add("missing", {std::nan("")});
+  one.add("missing", {1});
+  BOOST_TEST(one.table("alone")[2][1] == "not known; not known");
   BOOST_TEST(
       contains(thrown_text<IndexError>([&] { static_cast<void>(results.values("alone", 2)); }), "metric 2"));
 }
