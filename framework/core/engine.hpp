@@ -12,8 +12,7 @@
 namespace [[RETORT_EXPORT]] retort {
 
 struct GradOptions {
-  Tensors grad_outputs =
-      {};  ///< one per output, of its shape; may be omitted or undefined for an output of one element
+  Tensors grad_outputs = {};  ///< one per output, of its shape; optional for an output of one element
   bool retain_graph = false;  ///< keep the values saved by rules, so that backward can run again
   bool create_graph = false;  ///< record the derivatives for higher orders; implies retain_graph
   bool allow_unused = false;  ///< return an undefined tensor for an input that no output depends on

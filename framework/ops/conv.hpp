@@ -13,7 +13,8 @@ struct Size2d {
   Size2d(std::int64_t both) : height(both), width(both) {}  // NOLINT: implicit by design
   Size2d(int both) : height(both), width(both) {}           // NOLINT: implicit by design
   Size2d(std::int64_t h, std::int64_t w) : height(h), width(w) {}
-  std::int64_t height, width;  ///< vertical and horizontal extent of the image or window
+  std::int64_t height;  ///< vertical extent of the image or window
+  std::int64_t width;   ///< horizontal extent
 };
 
 struct Conv2dFunctionalOptions {
