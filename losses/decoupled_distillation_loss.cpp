@@ -36,7 +36,7 @@ void check(const DistillationInputs& inputs) {
   detail::require_floating(operation, ".student", inputs.student);
   detail::require_floating(operation, ".teacher", inputs.teacher);
   if (inputs.student.dim() == 0 || inputs.student.shape() != inputs.teacher.shape())
-    throw ShapeError(message("{}: student has shape {} but teacher {}; both must be (..., C)", operation,
+    throw ShapeError(message("{}: .student has shape {} but .teacher {}; both must be (..., C)", operation,
                              inputs.student.shape(), inputs.teacher.shape()));
 }
 
@@ -133,9 +133,9 @@ Tensor decoupled_distillation_loss(const DistillationInputs& inputs,
   options.check();
   check(inputs);
   const DType dtype = promote(inputs.student.dtype(), inputs.teacher.dtype());
-  const detail::ClassRows rows =
-      detail::prepare_rows(operation, inputs.student.shape(), dtype, inputs.student.dim() - 1, inputs.labels,
-                           {.mask = inputs.mask, .row_weight = inputs.weight});
+  const detail::ClassRows rows = detail::prepare_rows(
+      operation, inputs.student.shape(), dtype, inputs.student.dim() - 1, inputs.labels,
+      {.mask = inputs.mask, .row_weight = inputs.weight, .names = detail::distillation_names});
   if (rows.counted == 0 && inputs.student.size(-1) == 0)
     return detail::reduce_rows(sum(inputs.student.to(dtype), -1), rows, options.reduction);
 

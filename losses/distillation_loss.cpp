@@ -42,14 +42,14 @@ void check_logits(const DistillationInputs& inputs, const DistillationLossOption
   if (!student.defined()) throw ValueError(message("{}: .student is missing; give its logits", operation));
   detail::require_floating(operation, ".student", student);
   if (student.dim() == 0)
-    throw ShapeError(message("{}: student has shape (); logits have shape (N, C)", operation));
+    throw ShapeError(message("{}: .student has shape (); logits have shape (N, C)", operation));
   if (options.alpha > 0 && !teacher.defined())
     throw ValueError(
         message("{}: .teacher is missing but alpha is {}; give its logits", operation, options.alpha));
   if (!teacher.defined()) return;
   detail::require_floating(operation, ".teacher", teacher);
   if (teacher.shape() != student.shape())
-    throw ShapeError(message("{}: student has shape {} but teacher has shape {}; they must be equal",
+    throw ShapeError(message("{}: .student has shape {} but .teacher has shape {}; they must be equal",
                              operation, student.shape(), teacher.shape()));
 }
 
@@ -156,13 +156,14 @@ void check_distillation_options(const char* caller, const DistillationLossOption
 }
 
 ClassRows distillation_rows(const char* caller, const Shape& logits, DType dtype, const Tensor& labels,
-                            const Tensor& mask, const Tensor& weight,
-                            const DistillationLossOptions& options) {
+                            const Tensor& mask, const Tensor& weight, const DistillationLossOptions& options,
+                            const RowOptions::Names& names) {
   if (options.alpha < 1 && !labels.defined())
     throw ValueError(message("{}: .labels is missing but alpha is {}; give the classes, or set alpha to 1",
                              caller, options.alpha));
-  ClassRows rows = prepare_rows(caller, logits, dtype, logits.size() - 1, labels,
-                                {.mask = mask, .row_weight = weight, .read_labels = options.alpha < 1});
+  ClassRows rows =
+      prepare_rows(caller, logits, dtype, logits.size() - 1, labels,
+                   {.mask = mask, .row_weight = weight, .read_labels = options.alpha < 1, .names = names});
   if (rows.divisor == 0 && options.reduction == Reduction::batchmean && rows.counted > 0) {
     rows.counted = 0;
     rows.mask = zeros(row_shape(logits, logits.size() - 1), DType::int64);

@@ -106,8 +106,8 @@ Call prepare(const LinearDistillationInputs& in, const DistillationLossOptions& 
   for (const Tensor& other :
        {in.weight, in.bias, in.teacher_logits, in.teacher_hidden, in.teacher_weight, in.teacher_bias})
     if (other.defined()) call.dtype = promote(call.dtype, other.dtype());
-  call.rows =
-      detail::distillation_rows(operation, logits, call.dtype, in.labels, in.mask, in.row_weight, options);
+  call.rows = detail::distillation_rows(operation, logits, call.dtype, in.labels, in.mask, in.row_weight,
+                                        options, {"the student's output", ".labels", ".mask", ".row_weight"});
   call.scale = detail::row_scale(options.reduction, call.rows);
   for (std::size_t i = 0; i + 1 < logits.size(); ++i) call.count *= logits[i];
 

@@ -48,21 +48,20 @@ ClassRows prepare_rows(const char* operation, const Shape& input, DType dtype, s
                        const Tensor& labels, const RowOptions& options) {
   const Shape shape = row_shape(input, dim);
   const Index classes = input[dim], count = element_count(shape);
-  for (const auto& [what, given] :
-       {std::pair<const char*, const Tensor&>("class labels", labels), {"mask", options.mask}}) {
+  const RowOptions::Names& names = options.names;
+  for (const auto& [what, given] : {std::pair<const char*, const Tensor&>(names.labels, labels),
+                                    {names.mask, options.mask},
+                                    {names.row_weight, options.row_weight}}) {
     if (!given.defined()) continue;
-    require_int64(operation, what, given);
+    if (&given == &options.row_weight)
+      require_floating(operation, what, given);
+    else
+      require_int64(operation, what, given);
     if (given.shape() != shape)
-      throw ShapeError(message("{}: input has shape {} but the {} {}; expected shape {}", operation, input,
-                               what, given.shape(), shape));
+      throw ShapeError(message("{}: {} has shape {} but {} has shape {}; expected {}", operation, names.input,
+                               input, what, given.shape(), shape));
   }
   check_class_weight(operation, options.weight, input, dim);
-  if (options.row_weight.defined()) {
-    require_floating(operation, "the weight of the rows", options.row_weight);
-    if (options.row_weight.shape() != shape)
-      throw ShapeError(message("{}: input has shape {} but the weights of its rows {}; expected shape {}",
-                               operation, input, options.row_weight.shape(), shape));
-  }
   const Index* const mask = elements<Index>(options.mask);
   const Index* const label = options.read_labels ? elements<Index>(labels) : nullptr;
   const auto counts = [&](Index i) {
@@ -74,12 +73,13 @@ ClassRows prepare_rows(const char* operation, const Shape& input, DType dtype, s
   if (plain) rows.counted = count;
   for (Index i = plain ? count : 0; i < count; ++i) {
     if (mask != nullptr && mask[i] != 0 && mask[i] != 1)
-      throw ValueError(message("{}: mask is {} at position {}; it must be 0 or 1", operation, mask[i], i));
+      throw ValueError(
+          message("{}: {} is {} at position {}; it must be 0 or 1", operation, names.mask, mask[i], i));
     if (!counts(i)) continue;
     ++rows.counted;
     if (label != nullptr && (label[i] < 0 || label[i] >= classes))
-      throw IndexError(message("{}: class index {} at position {} is out of range [0, {})", operation,
-                               label[i], i, classes));
+      throw IndexError(message("{}: class index {} at position {} of {} is out of range [0, {})", operation,
+                               label[i], i, names.labels, classes));
   }
   rows.divisor = static_cast<double>(rows.counted);
   if (rows.counted < count)

@@ -20,7 +20,16 @@ struct RowOptions {
   Tensor mask = {};                        ///< int64: 1 to include a row, 0 to exclude it; all if undefined
   Tensor row_weight = {};                  ///< per row; 1 if undefined
   bool read_labels = true;                 ///< false: labels may have any value or be absent
+  /// The arguments' names in messages. In distillation losses they are fields.
+  struct Names {
+    const char* input = "input";
+    const char* labels = "target";
+    const char* mask = "mask";
+    const char* row_weight = "weight";
+  } names = {};
 };
+/// The names of the fields of DistillationInputs.
+constexpr RowOptions::Names distillation_names{".student", ".labels", ".mask", ".weight"};
 
 /// The rows [N, d…] of an input [N, C, d…] whose dimension `dim` contains the classes.
 struct ClassRows {
@@ -61,7 +70,8 @@ void check_distillation_options(const char* operation, const DistillationLossOpt
 /// prepare_rows for logits [..., C]. If the weights of a batchmean add up to 0, all rows are excluded.
 /// Throws: the errors of prepare_rows; ValueError if labels are missing but contribute to the loss.
 ClassRows distillation_rows(const char* operation, const Shape& logits, DType dtype, const Tensor& labels,
-                            const Tensor& mask, const Tensor& weight, const DistillationLossOptions& options);
+                            const Tensor& mask, const Tensor& weight, const DistillationLossOptions& options,
+                            const RowOptions::Names& names = distillation_names);
 /// The factor of the sum over rows: the inverse of the sum of weights for batchmean, otherwise 1.
 double row_scale(Reduction reduction, const ClassRows& rows);
 bool all_finite(const Tensor& x);

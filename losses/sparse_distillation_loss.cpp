@@ -184,9 +184,12 @@ Tensor sparse_distillation_loss(const SparseDistillationInputs& inputs,
   detail::check_sparse_teacher(operation, inputs.teacher, student.shape());
   const Index classes = student.size(-1);
   const Shape row_shape = detail::row_shape(student.shape(), student.dim() - 1);
-  const detail::ClassRows rows = detail::prepare_rows(
-      operation, student.shape(), student.dtype(), student.dim() - 1, inputs.labels,
-      {.mask = inputs.mask, .row_weight = inputs.weight, .read_labels = options.alpha < 1});
+  const detail::ClassRows rows =
+      detail::prepare_rows(operation, student.shape(), student.dtype(), student.dim() - 1, inputs.labels,
+                           {.mask = inputs.mask,
+                            .row_weight = inputs.weight,
+                            .read_labels = options.alpha < 1,
+                            .names = detail::distillation_names});
   if (options.alpha < 1 && !inputs.labels.defined())
     throw ValueError(message("{}: .labels is missing but alpha is {}; give the classes, or set alpha to 1",
                              operation, options.alpha));

@@ -84,6 +84,32 @@ BOOST_AUTO_TEST_CASE(of_sparse_teachers) {
              "dense_logits: the teacher's .classes is missing");
 }
 
+BOOST_AUTO_TEST_CASE(of_distillation_losses) {
+  const Tensor logits = ones({4, 3}), labels = zeros({4}, DType::int64), rows = ones({4}), wrong = arange(4);
+  const DistillationInputs good = {.student = logits, .teacher = logits, .labels = labels};
+  const auto refused = [&](Tensor DistillationInputs::*field, const Tensor& value, const std::string& text) {
+    DistillationInputs inputs = good;
+    inputs.*field = value;
+    BOOST_TEST(thrown_text<Error>([&] { distillation_loss(inputs, {.alpha = 0.5}); }) ==
+               "distillation_loss: " + text);
+    BOOST_TEST(thrown_text<Error>([&] {
+                 decoupled_distillation_loss(inputs);
+               }).starts_with("decoupled_distillation_loss: " + text.substr(0, 20)));
+  };
+  refused(&DistillationInputs::labels, wrong,
+          "class index 3 at position 3 of .labels is out of range [0, 3)");
+  refused(&DistillationInputs::labels, rows, "the .labels must be int64, not float32");
+  refused(&DistillationInputs::labels, zeros({3}, DType::int64),
+          ".student has shape (4, 3) but .labels has shape (3); expected (4)");
+  refused(&DistillationInputs::mask, wrong, ".mask is 2 at position 2; it must be 0 or 1");
+  refused(&DistillationInputs::weight, ones({3}),
+          ".student has shape (4, 3) but .weight has shape (3); expected (4)");
+  refused(&DistillationInputs::teacher, ones({4, 2}),
+          ".student has shape (4, 3) but .teacher has shape (4, 2); they must be equal");
+  BOOST_TEST(thrown_text<IndexError>([&] { cross_entropy(logits, wrong); }) ==
+             "cross_entropy: class index 3 at position 3 of target is out of range [0, 3)");
+}
+
 BOOST_AUTO_TEST_CASE(of_run_folders) {
   const TemporaryFolder folder;
   { const RunFolder run(folder / "a", {{"lr", 0.1}, {"data", "a"}}); }
