@@ -157,7 +157,7 @@ void check_distillation_options(const char* caller, const DistillationLossOption
 
 ClassRows distillation_rows(const char* caller, const Shape& logits, DType dtype, const Tensor& labels,
                             const Tensor& mask, const Tensor& weight, const DistillationLossOptions& options,
-                            const char* weight_name) {
+                            const RowOptions::Names& names) {
   if (options.alpha < 1 && !labels.defined())
     throw ValueError(message("{}: .labels is missing but alpha is {}; give the classes, or set alpha to 1",
                              caller, options.alpha));
