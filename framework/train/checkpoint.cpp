@@ -186,12 +186,14 @@ Tensor encoded(const DataLoader& loader) {
 std::vector<std::int64_t> integers(const StateDict& state, const std::string& path, const char* name,
                                    std::int64_t count) {
   const auto found = state.find(name);
-  if (found == state.end()) fail("load", path, message("holds no {}, which is to be restored", name));
+  if (found == state.end())
+    fail("load", path,
+         message("holds no {}, which is to be restored; give the parts that it was saved with", name));
   const Tensor& tensor = found->second;
   if (tensor.dtype() != DType::int64 || tensor.shape() != Shape{count})
     fail("load", path,
-         message("entry {} is {} of shape {}; it must be int64 of shape {}", name, tensor.dtype(),
-                 tensor.shape(), Shape{count}));
+         message("entry {} is {} of shape {}, not int64 of shape {}; restore a copy of the file", name,
+                 tensor.dtype(), tensor.shape(), Shape{count}));
   return tensor.values<std::int64_t>();
 }
 
@@ -209,20 +211,22 @@ LoaderPosition decode_position(const StateDict& state, const std::string& path, 
   const LoaderPosition at{as_unsigned(numbers[0]), numbers[1], numbers[2]};
   if (numbers[3] != loader.size() || numbers[4] != loader.source().size())
     fail("load", path,
-         message("is of a loader with {} in {}, but this one has {} in {}",
+         message("is of a loader with {} in {}, but this one has {} in {}; give it the same data and options",
                  detail::counted(numbers[4], "row"), detail::counted(numbers[3], "batch"),
                  detail::counted(loader.source().size(), "row"), loader.size()));
   if (!old && numbers[5] != loader.options().batch_size)
     fail("load", path,
-         message("is of a loader with batch_size {}, but this one has {}", numbers[5],
+         message("is of a loader with batch_size {}, but this one has {}; give it the same", numbers[5],
                  loader.options().batch_size));
   if (!old && numbers[6] != order_of(loader))
     fail("load", path,
-         message("is of a loader whose rows are {}, but those of this one are {}",
+         message("is of a loader whose rows are {}, but those of this one are {}; give it the same options",
                  orders.at(static_cast<std::size_t>(std::clamp<std::int64_t>(numbers[6], 0, 2))),
                  orders.at(static_cast<std::size_t>(order_of(loader)))));
   if (at.epoch < 0 || at.batch < 0 || at.batch > loader.size())
-    fail("load", path, message("the loader's position is batch {} of epoch {}", at.batch, at.epoch));
+    fail("load", path,
+         message("the loader's position is batch {} of epoch {}; restore a copy of the file", at.batch,
+                 at.epoch));
   return at;
 }
 
@@ -241,11 +245,15 @@ Content read(const std::string& path) {
     const auto found =
         std::find_if(metadata.begin(), metadata.end(), [&](const auto& pair) { return pair.first == key; });
     if (found == metadata.end())
-      fail("load", path, message("is not a checkpoint: its metadata lacks {}", key));
+      fail("load", path,
+           message("is not a checkpoint: its metadata lacks {}; give a file that Checkpoint::save() wrote",
+                   key));
     return found->second;
   };
   if (value("retort_checkpoint") != format)
-    fail("load", path, message("is a checkpoint of another version, {}", value("retort_checkpoint")));
+    fail("load", path,
+         message("is a checkpoint of another version, {}; load it with the version of Retort that wrote it",
+                 value("retort_checkpoint")));
   std::string_view step = value("step");
   if (!take(step, content.loaded.step)) fail("load", path, "its step is not a number");
   content.loaded.json = value("json");
@@ -267,7 +275,10 @@ std::optional<Content> read_newest(const std::string& folder) {
     }
   }
   if (!newest_error.empty())
-    fail("load", folder, message("no checkpoint there is sound; the newest: {}", newest_error));
+    fail("load", folder,
+         message("no checkpoint there is sound; restore one, or remove the folder to start again. "
+                 "The newest: {}",
+                 newest_error));
   return {};
 }
 

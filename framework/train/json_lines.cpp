@@ -37,10 +37,10 @@ JsonLines::JsonLines(std::string path, std::int64_t size) : path_(std::move(path
     if (!S_ISREG(status.st_mode))
       throw IoError(message("JsonLines: {}: is not a regular file", path_), path_);
     if (size_ < 0 || status.st_size < size_)
-      throw IoError(
-          message("JsonLines: {}: has {}, fewer than the {} to be kept; it is not the log of this run", path_,
-                  detail::counted(std::int64_t{status.st_size}, "byte"), size_),
-          path_);
+      throw IoError(message("JsonLines: {}: has {}, fewer than the {} to be kept; it is not the log of "
+                            "this run: restore it, or start the run again",
+                            path_, detail::counted(std::int64_t{status.st_size}, "byte"), size_),
+                    path_);
     if (::ftruncate(descriptor_, size_) != 0) fail("cannot be cut back", errno);
   } catch (...) {
     ::close(descriptor_);

@@ -333,7 +333,9 @@ BOOST_AUTO_TEST_CASE(a_damaged_newest_file_gives_way_to_the_one_before) {
   write_file(saved.files[0], "");
   const Warnings warnings;
   const std::string before = run.state();
-  BOOST_CHECK_EXCEPTION(checkpoint.load(), IoError, says("no checkpoint there is sound", saved.files[1]));
+  BOOST_CHECK_EXCEPTION(
+      checkpoint.load(), IoError,
+      says("no checkpoint there is sound; restore one, or remove the folder", saved.files[1]));
   BOOST_TEST((run.state() == before));
 }
 
