@@ -209,8 +209,9 @@ struct Factors {
   Batch<T> q, p, zs, apart, inverse;
 };
 
-/// K registers of classes: exponentials, s and t if the rule needs them (relative to the shifts of the
-/// exponentials if of_block), and the rule's results: q·∂D/∂q = slope·q·by_q and p·∂D/∂p = by_p.
+/// K registers of classes: exponentials, the shifts (of the block if of_block, otherwise the greatest ones)
+/// minus s and t if the rule needs them, and the results: q·∂D/∂q = slope·q·by_q and p·∂D/∂p = by_p. Infinite
+/// logits have finite results if the rule is guarded; otherwise the sums become NaN.
 template <class T, std::size_t K>
 struct Classes {
   std::array<Batch<T>, K> q, p, s, t, by_q, by_p;
@@ -228,11 +229,12 @@ struct ReverseKL {
   static double slope(double /*beta*/) { return 1; }
   static double constant(double /*beta*/) { return 0; }
   ReverseKL(double /*beta*/, const Factors<T>& factors) : f(factors) {}
-  template <bool for_teacher, std::size_t K>
+  template <bool for_teacher, bool guarded, std::size_t K>
   void operator()(Classes<T, K>& c, BlockSums<T>&) const {
     const Batch<T> zero(T{0});
     for (std::size_t k = 0; k < K; ++k) {
-      c.by_q[k] = select(c.q[k] == zero, zero, fma<T>(c.s[k] - c.t[k], f.inverse, f.apart));
+      c.by_q[k] = fma<T>(c.t[k] - c.s[k], f.inverse, f.apart);
+      if constexpr (guarded) c.by_q[k] = select(c.q[k] == zero, zero, c.by_q[k]);
       if constexpr (for_teacher) c.by_p[k] = -(f.q * c.q[k]);
     }
   }
@@ -251,18 +253,22 @@ struct JensenShannon {
   JensenShannon(double beta, const Factors<T>& f)
       : of_q(Batch<T>(static_cast<T>(1 - beta)) * f.q * f.zs),
         of_p(Batch<T>(static_cast<T>(beta)) * f.p * f.zs),
-        minus_inverse(-f.inverse),
+        inverse(f.inverse),
         by_student(Batch<T>(static_cast<T>(beta - 1)) * f.q),
         by_teacher(Batch<T>(static_cast<T>(-beta)) * f.p) {}
-  template <bool for_teacher, std::size_t K>
+  template <bool for_teacher, bool guarded, std::size_t K>
   void operator()(Classes<T, K>& c, BlockSums<T>& sums) const {
-    const Batch<T> most(T{2000}), least(std::numeric_limits<T>::min());  // infinity would be multiplied by 0
+    const Batch<T> most(T{2000}), least(std::numeric_limits<T>::min());
     std::array<Batch<T>, K> log_m;
     for (std::size_t k = 0; k < K; ++k) log_m[k] = fma<T>(of_p, c.p[k], fma<T>(of_q, c.q[k], least));
     log_each_above_least<T>(log_m);
     for (std::size_t k = 0; k < K; ++k) {
-      c.by_q[k] = min_of<T>(most, fma<T>(c.s[k], minus_inverse, log_m[k]));
-      const Batch<T> of_teacher = min_of<T>(most, fma<T>(c.t[k], minus_inverse, log_m[k]));
+      c.by_q[k] = fma<T>(c.s[k], inverse, log_m[k]);
+      Batch<T> of_teacher = fma<T>(c.t[k], inverse, log_m[k]);
+      if constexpr (guarded) {
+        c.by_q[k] = min_of<T>(most, c.by_q[k]);
+        of_teacher = min_of<T>(most, of_teacher);
+      }
       sums.term = fma<T>(c.p[k], of_teacher, sums.term);
       if constexpr (for_teacher) c.by_p[k] = by_teacher * c.p[k] * of_teacher;
     }
@@ -270,44 +276,43 @@ struct JensenShannon {
   Batch<T> divergence(const BlockSums<T>& sums) const {
     return fma<T>(by_teacher, sums.term, by_student * sums.by_q);
   }
-  Batch<T> of_q, of_p, minus_inverse, by_student, by_teacher;
+  Batch<T> of_q, of_p, inverse, by_student, by_teacher;
 };
 
 /// KL(p ‖ share·p + (1 - share)·q), or with p and q exchanged.
 template <class T, bool exchanged>
 struct SkewKL {
   static constexpr bool needs_logits = true, of_block = true;
-  static double slope(double share) { return exchanged ? 1 : share - 1; }
+  static double slope(double share) { return exchanged ? -1 : share - 1; }
   static double constant(double /*beta*/) { return 0; }
   SkewKL(double beta, const Factors<T>& f)
       : share(static_cast<T>(beta)),
-        minus_share(-share),
         other(Batch<T>(static_cast<T>(1 - beta)) * (exchanged ? f.p / f.q : f.q / f.p)),
-        of_own(exchanged ? f.q : f.p),
-        by_teacher(exchanged ? Batch<T>(static_cast<T>(beta - 1)) * f.p : f.p),
+        of_own(-(exchanged ? f.q : f.p)),
+        by_teacher(exchanged ? Batch<T>(static_cast<T>(beta - 1)) * f.p : -f.p),
         inverse(f.inverse) {
     // One of the factors may have underflowed: the probabilities of this block are 0.
     other = max_of<T>(min_of<T>(other, Batch<T>(T(1e30))), Batch<T>(T(1e-30)));
   }
-  template <bool for_teacher, std::size_t K>
+  template <bool for_teacher, bool guarded, std::size_t K>
   void operator()(Classes<T, K>& c, BlockSums<T>& sums) const {
     const auto &p = exchanged ? c.q : c.p, &q = exchanged ? c.p : c.q, &logits = exchanged ? c.s : c.t;
-    // Infinity would be multiplied by 0.
-    const Batch<T> least(std::numeric_limits<T>::min()), lowest(T{-2000});
+    const Batch<T> least(std::numeric_limits<T>::min()), most(T{2000});
     std::array<Batch<T>, K> m, ratio;
     for (std::size_t k = 0; k < K; ++k) m[k] = fma<T>(share, p[k], fma<T>(other, q[k], least));
     for (std::size_t k = 0; k < K; ++k) ratio[k] = p[k] / m[k];
     log_each_above_least<T>(m);
     for (std::size_t k = 0; k < K; ++k) {
-      Batch<T> log_ratio = max_of<T>(lowest, fma<T>(logits[k], inverse, -m[k]));
-      sums.term = fma<T>(p[k], log_ratio, sums.term);
-      if constexpr (exchanged || for_teacher) log_ratio = fma<T>(minus_share, ratio[k], log_ratio);
-      c.by_q[k] = exchanged ? log_ratio : ratio[k];
-      if constexpr (for_teacher) c.by_p[k] = by_teacher * c.p[k] * (exchanged ? ratio[k] : log_ratio);
+      Batch<T> log_inverse = fma<T>(logits[k], inverse, m[k]);  // of p/m
+      if constexpr (guarded) log_inverse = min_of<T>(most, log_inverse);
+      sums.term = fma<T>(p[k], log_inverse, sums.term);
+      if constexpr (exchanged || for_teacher) log_inverse = fma<T>(share, ratio[k], log_inverse);
+      c.by_q[k] = exchanged ? log_inverse : ratio[k];
+      if constexpr (for_teacher) c.by_p[k] = by_teacher * c.p[k] * (exchanged ? ratio[k] : log_inverse);
     }
   }
   Batch<T> divergence(const BlockSums<T>& sums) const { return of_own * sums.term; }
-  Batch<T> share, minus_share, other, of_own, by_teacher, inverse;
+  Batch<T> share, other, of_own, by_teacher, inverse;
 };
 
 template <class T>
@@ -316,7 +321,7 @@ struct TotalVariation {
   static double slope(double /*beta*/) { return 1; }
   static double constant(double /*beta*/) { return 0; }
   TotalVariation(double /*beta*/, const Factors<T>& factors) : f(factors) {}
-  template <bool for_teacher, std::size_t K>
+  template <bool for_teacher, bool guarded, std::size_t K>
   void operator()(Classes<T, K>& c, BlockSums<T>& sums) const {
     const Batch<T> zero(T{0}), half(T(0.5)), rounding(std::numeric_limits<T>::epsilon());
     for (std::size_t k = 0; k < K; ++k) {
@@ -335,49 +340,90 @@ struct RuleSums {
   double term = 0, by_q = 0, by_p = 0, slope = 0;
 };
 
-/// Registers per operand at a time, few enough not to spill.
-inline constexpr int rule_step = 2;
+/// Registers per operand at a time.
+inline constexpr int rule_step = 4;
+
+/// A block of a row: its exponentials and logits, the shifts of the latter, and memory for by_q and by_p,
+/// which may be that of exp(t/T). `next` is a block of the next row, `gradient` memory to be written
+/// afterwards.
+template <class T>
+struct Block {
+  Index n;
+  const T *es, *et, *s, *t;
+  T *w, *v;
+  const T *next, *gradient;
+  Batch<T> by_s, by_t;
+};
+
+/// Applies a rule to a block. If guarded, logits may be infinite, and exp(t/T) is computed again relative to
+/// `shift`. The arguments are copies and all calls are inlined, so that everything stays in registers.
+template <bool for_teacher, bool guarded, class T, class Rule>
+[[gnu::noinline, gnu::flatten]] BlockSums<T> apply_to_block(const Rule rule, const Block<T> block,
+                                                            const ScaledExp<T>& exponential, T shift) {
+  BlockSums<T> sums;
+  walk<T, rule_step>(block.n, [&]<int K>(Index i, Index count) {
+    Classes<T, K> c;
+    c.q = load_each<K>(block.es + i, count, T{0});
+    if constexpr (guarded) {
+      c.p = load_each<K>(block.t + i, count, -infinity<T>);
+      for (Batch<T>& p : c.p) p = p - Batch<T>(shift);
+      exponential(c.p);
+    } else {
+      c.p = load_each<K>(block.et + i, count, T{0});
+    }
+    if constexpr (Rule::needs_logits) {
+      c.s = load_each<K>(block.s + i, count, T{0});
+      c.t = load_each<K>(block.t + i, count, T{0});
+      for (int k = 0; k < K; ++k) {
+        c.s[k] = block.by_s - c.s[k];
+        c.t[k] = block.by_t - c.t[k];
+      }
+    }
+    // The memory is idle in this pass.
+    prefetch_far<K>(block.next + i);
+    prefetch_far<K>(block.gradient + i);
+    rule.template operator()<for_teacher, guarded>(c, sums);
+    for (int k = 0; k < K; ++k) {
+      sums.by_q = fma<T>(c.q[k], c.by_q[k], sums.by_q);
+      if constexpr (for_teacher) sums.by_p += c.by_p[k];
+    }
+    store_each<T>(block.w + i, c.by_q, count);
+    if constexpr (for_teacher) store_each<T>(block.v + i, c.by_p, count);
+  });
+  return sums;
+}
 
 /// Applies a rule to a row after the first pass; `apart` is log zt - log zs. Writes by_q to w and, if
-/// for_teacher, by_p to v; these may be the row's buffers of exponentials.
+/// for_teacher, by_p to v, and fetches the memory of `gradient`.
 template <class Rule, bool for_teacher, class T>
-RuleSums apply_rule(const Setting<T>& setting, const LongRow<T>& row, double apart, T* w, T* v) {
+RuleSums apply_rule(const Setting<T>& setting, const LongRow<T>& row, double apart, T* w, T* v,
+                    const T* gradient) {
   const Index block = RunningShift<T>::block_of(row.n);
   const double beta = setting.call.beta;
   RuleSums total{.slope = Rule::slope(beta)};
   for (Index begin = 0; begin < row.n; begin += block) {
-    const Index index = begin / block, length = std::min(block, row.n - begin);
+    const Index index = begin / block;
     const double of_q = static_cast<double>(row.shift_s.factor(index, setting.inverse)) / row.zs,
                  of_p = static_cast<double>(row.shift_t.factor(index, setting.inverse)) / row.zt;
     const Rule rule(
         beta, {Batch<T>(static_cast<T>(of_q)), Batch<T>(static_cast<T>(of_p)),
                Batch<T>(static_cast<T>(row.zs)), Batch<T>(static_cast<T>(apart)), Batch<T>(setting.inverse)});
-    const Batch<T> by_s(Rule::of_block ? row.shift_s.at(index) : row.shift_s.greatest()),
-        by_t(Rule::of_block ? row.shift_t.at(index) : row.shift_t.greatest());
-    BlockSums<T> sums;
-    walk<T, rule_step>(
-        length, [&]<int K>(Index i, Index count) __attribute__((always_inline)) {
-          Classes<T, K> c;
-          c.q = load_each<K>(row.es + begin + i, count, T{0});
-          c.p = load_each<K>(row.et + begin + i, count, T{0});
-          if constexpr (Rule::needs_logits) {
-            c.s = load_each<K>(row.s + begin + i, count, T{0});
-            c.t = load_each<K>(row.t + begin + i, count, T{0});
-            for (int k = 0; k < K; ++k) {
-              c.s[k] = c.s[k] - by_s;
-              c.t[k] = c.t[k] - by_t;
-            }
-          }
-          // The memory is idle in this pass: a part of the next row is fetched.
-          prefetch_far<K>(row.t + row.n + row_block + begin + i);
-          rule.template operator()<for_teacher>(c, sums);
-          for (int k = 0; k < K; ++k) {
-            sums.by_q = fma<T>(c.q[k], c.by_q[k], sums.by_q);
-            if constexpr (for_teacher) sums.by_p += c.by_p[k];
-          }
-          store_each<T>(w + begin + i, c.by_q, count);
-          if constexpr (for_teacher) store_each<T>(v + begin + i, c.by_p, count);
-        });
+    const T shift = row.shift_t.at(index);
+    const Block<T> part{.n = std::min(block, row.n - begin),
+                        .es = row.es + begin,
+                        .et = row.et + begin,
+                        .s = row.s + begin,
+                        .t = row.t + begin,
+                        .w = w + begin,
+                        .v = for_teacher ? v + begin : nullptr,
+                        .next = row.t + row.n + row_block + begin,
+                        .gradient = gradient + begin,
+                        .by_s = Batch<T>(Rule::of_block ? row.shift_s.at(index) : row.shift_s.greatest()),
+                        .by_t = Batch<T>(Rule::of_block ? shift : row.shift_t.greatest())};
+    BlockSums<T> sums = apply_to_block<for_teacher, false>(rule, part, setting.exponential, shift);
+    if constexpr (Rule::needs_logits)
+      if (std::isnan(sum_lanes<T>(sums.term + sums.by_q)))  // perhaps 0·infinity
+        sums = apply_to_block<for_teacher, true>(rule, part, setting.exponential, shift);
     total.term += static_cast<double>(sum_lanes<T>(rule.divergence(sums)));
     total.by_q += total.slope * of_q * static_cast<double>(sum_lanes<T>(sums.by_q));
     total.by_p += static_cast<double>(sum_lanes<T>(sums.by_p));
@@ -402,10 +448,11 @@ auto with_rule(const Setting<T>& setting, F f) {
 }
 
 template <class T>
-RuleSums apply_rule(const Setting<T>& setting, const LongRow<T>& row, double apart, T* w, T* v) {
+RuleSums apply_rule(const Setting<T>& setting, const LongRow<T>& row, double apart, T* w, T* v,
+                    const T* gradient) {
   return with_rule(setting, [&]<class Rule>() {
-    return v != nullptr ? apply_rule<Rule, true>(setting, row, apart, w, v)
-                        : apply_rule<Rule, false>(setting, row, apart, w, v);
+    return v != nullptr ? apply_rule<Rule, true>(setting, row, apart, w, v, gradient)
+                        : apply_rule<Rule, false>(setting, row, apart, w, v, gradient);
   });
 }
 

@@ -36,11 +36,11 @@ struct ShortRows {
         c.q[k] = load(es + at);
         c.p[k] = load(et + at);
         if constexpr (Rule::needs_logits) {
-          c.s[k] = load(s + at) - max_s;
-          c.t[k] = load(t + at) - max_t;
+          c.s[k] = max_s - load(s + at);
+          c.t[k] = max_t - load(t + at);
         }
       }
-      rule.template operator()<for_teacher>(c, sums);
+      rule.template operator()<for_teacher, true>(c, sums);
       for (int k = 0; k < K; ++k) {
         const Index at = (j + k) * lanes<T>;
         sums.by_q = fma<T>(c.q[k], c.by_q[k], sums.by_q);

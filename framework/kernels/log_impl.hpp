@@ -53,8 +53,9 @@ struct Parts {
   explicit Parts(const Batch<float>& x) {
     const __m256i bits = _mm256_castps_si256(x), one = _mm256_set1_epi32(0x3f800000),
                   fractions = _mm256_set1_epi32(0x007fffff);
-    exponent = _mm256_cvtepi32_ps(_mm256_sub_epi32(_mm256_andnot_si256(fractions, bits), one));
-    fraction = _mm256_castsi256_ps(_mm256_or_si256(_mm256_and_si256(bits, fractions), one));
+    const __m256i power = _mm256_sub_epi32(_mm256_andnot_si256(fractions, bits), one);
+    exponent = _mm256_cvtepi32_ps(power);
+    fraction = _mm256_castsi256_ps(_mm256_sub_epi32(bits, power));
     interval = _mm256_srli_epi32(bits, 20);
   }
   Batch<float> look_up(const Batch<float>& table) const { return _mm256_permutevar8x32_ps(table, interval); }

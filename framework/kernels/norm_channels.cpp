@@ -74,6 +74,13 @@ struct Pieces {
         layout.size() / std::max<Index>(1, layout.sets()) * arrays * static_cast<Index>(element);
     return layout.groups > 0 && layout.sets() >= 8 && bytes <= cached_bytes;
   }
+  /// True if the sets are channels of short runs that fit into the cache, with their results: then a channel
+  /// is processed as a whole. More runs would exceed the processor's table of pages.
+  bool channel_by_channel(std::size_t element) const {
+    return layout.groups == 0 && !columns && layout.inner <= 1024 && layout.batch <= 64 &&
+           layout.channels >= 8 &&
+           2 * layout.batch * layout.inner * static_cast<Index>(element) <= cached_bytes;
+  }
   /// Calls f(set) for all sets, on all threads.
   template <class F>
   void each_set(const F& f) const {
@@ -170,34 +177,60 @@ void combine(const T* x, const Pieces& pieces, const Moments* table, Index set, 
                        pieces.layout.eps);
 }
 
+/// The moments of parts that are added one by one.
+struct TotalMoments {
+  Moments of;
+  double count = 0;
+
+  void add(const Moments& part, Index n) {
+    const double difference = part.mean - of.mean,
+                 share = static_cast<double>(n) / (count + static_cast<double>(n));
+    of.squares += part.squares + difference * difference * share * count;
+    of.mean += difference * share;
+    count += static_cast<double>(n);
+  }
+};
+
 template <class T>
 void run_moments(const T* x, const Pieces& pieces, Index part, Index channel, Moments* table) {
   const Index n = pieces.count(part);
   const T* const from = x + pieces.offset(part, channel);
-  double mean = 0, squares = 0;
+  TotalMoments total;
   for (Index begin = 0; begin < n; begin += detail::norm_block) {
     const Index count = std::min(detail::norm_block, n - begin);
-    const Moments block = detail::moments_of(from + begin, count, from[0]);
-    const double difference = block.mean - mean,
-                 share = static_cast<double>(count) / static_cast<double>(begin + count);
-    squares += block.squares + difference * difference * share * static_cast<double>(begin);
-    mean += difference * share;
+    total.add(detail::moments_of(from + begin, count, from[0]), count);
   }
   const T origin = x[pieces.origin(pieces.set(part, channel))];
-  mean += static_cast<double>(from[0]) - static_cast<double>(origin);
-  table[part * pieces.layout.channels + channel] = {mean, squares};
+  total.of.mean += static_cast<double>(from[0]) - static_cast<double>(origin);
+  table[part * pieces.layout.channels + channel] = total.of;
+}
+
+/// The statistics of a channel of short runs.
+template <class T>
+void channel_statistics(const T* x, const Pieces& pieces, Index channel, T* statistics) {
+  const auto& [batch, channels, inner, groups, eps] = pieces.layout;
+  const Index stride = channels * inner, together = detail::norm_block / inner;
+  const T* const from = x + channel * inner;
+  TotalMoments total;
+  for (Index i = 0; i < batch; i += together) {
+    const Index runs = std::min(together, batch - i);
+    total.add(detail::moments_of(from + i * stride, inner, from[0], runs, stride), runs * inner);
+  }
+  Statistics<T>::store(statistics, channel, channels, from[0], total.of.mean, total.of.squares / total.count,
+                       eps);
 }
 
 // ---- results --------------------------------------------------------------------------------------------
 
+/// At the same time, the memory at the same offset from `next` is fetched.
 template <class T>
 void write_run(const T* x, const T* weight, const T* bias, const T* statistics, T* y, const Pieces& pieces,
-               Index part, Index channel, bool streamed) {
+               Index part, Index channel, bool streamed, const T* next) {
   const auto s = Statistics<T>::at(statistics, pieces.set(part, channel), pieces.layout.sets());
   const Index at = pieces.offset(part, channel);
   const Batch<T> high(s.high), low(s.low), factor(s.factor), w(weight[channel]), b(bias[channel]);
   fill_row<T, 4>(y + at, pieces.count(part), streamed, [&]<int K>(Index i, Index count) {
-    prefetch_each<K>(x + at + i + ahead);
+    prefetch_each<K>(next + at + i);
     auto v = load_each<K>(x + at + i, count, T{0});
     for (int k = 0; k < K; ++k) v[k] = fma<T>(detail::less_mean<T>(v[k], high, low) * factor, w, b);
     return v;
@@ -369,7 +402,7 @@ void norm_channels(const T* x, const T* weight, const T* bias, const T* statisti
   if (layout.size() == 0) return;
   if (pieces.columns) return write_columns(x, weight, bias, statistics, y, pieces, is_streamed<T>(layout));
   pieces.each_run([&, streamed = is_streamed<T>(layout)](Index part, Index channel) {
-    write_run(x, weight, bias, statistics, y, pieces, part, channel, streamed);
+    write_run(x, weight, bias, statistics, y, pieces, part, channel, streamed, x + ahead);
   });
 }
 
@@ -377,6 +410,14 @@ template <class T>
 void norm_channels_forward(const T* x, const T* weight, const T* bias, T* y, T* statistics, double* workspace,
                            const NormChannels& layout) {
   const Pieces pieces(layout);
+  if (layout.size() > 0 && pieces.channel_by_channel(sizeof(T)))
+    return pieces.each_set([&](Index channel) {
+      channel_statistics<T>(x, pieces, channel, statistics);
+      const T* const later = y + 8 * layout.channels * layout.inner;
+      pieces.in_set(channel, [&](Index part, Index) {
+        write_run<T>(x, weight, bias, statistics, y, pieces, part, channel, false, later);
+      });
+    });
   if (!pieces.set_by_set(2, sizeof(T))) {
     norm_channels_statistics(x, statistics, workspace, layout);
     return norm_channels(x, weight, bias, static_cast<const T*>(statistics), y, layout);
@@ -387,7 +428,7 @@ void norm_channels_forward(const T* x, const T* weight, const T* bias, T* y, T* 
     pieces.in_set(set, [&](Index part, Index channel) { run_moments(x, pieces, part, channel, table); });
     combine(x, pieces, table, set, statistics);
     pieces.in_set(set, [&](Index part, Index channel) {
-      write_run<T>(x, weight, bias, statistics, y, pieces, part, channel, streamed);
+      write_run<T>(x, weight, bias, statistics, y, pieces, part, channel, streamed, x + ahead);
     });
   });
 }

@@ -26,28 +26,34 @@ struct Sums {
 };
 
 /// The moments of x [n], n <= norm_block, relative to `origin`. The second pass is relative to a number close
-/// to the mean, which is exact if all elements equal the origin.
+/// to the mean, which is exact if all elements equal the origin. x may consist of several runs of n elements,
+/// at most norm_block altogether.
 template <class T>
-inline Moments moments_of(const T* x, Index n, T origin) {
+inline Moments moments_of(const T* x, Index n, T origin, Index runs = 1, Index stride = 0) {
+  const Index next = runs == 1 ? ahead : n;  // the following runs are read next
+  const double size = static_cast<double>(runs * n);
   Sums<T> sum;
   const Batch<T> start(origin);
-  walk<T, 4>(n, [&]<int K>(Index i, Index count) {
-    prefetch_each<K>(x + i + ahead);
-    const auto v = load_each<K>(x + i, count, origin);
-    for (int k = 0; k < K; ++k) sum.v[k] += v[k] - start;
-  });
-  const T centre = origin + static_cast<T>(sum.total() / static_cast<double>(n));
+  for (Index run = 0; run < runs; ++run)
+    walk<T, 4>(n, [&]<int K>(Index i, Index count) {
+      const T* const from = x + run * stride + i;
+      prefetch_each<K>(from + next);
+      const auto v = load_each<K>(from, count, origin);
+      for (int k = 0; k < K; ++k) sum.v[k] += v[k] - start;
+    });
+  const T centre = origin + static_cast<T>(sum.total() / size);
   Sums<T> first, second;
   const Batch<T> middle(centre);
-  walk<T, 4>(n, [&]<int K>(Index i, Index count) {
-    const auto v = load_each<K>(x + i, count, centre);
-    for (int k = 0; k < K; ++k) {
-      const Batch<T> d = v[k] - middle;
-      first.v[k] += d;
-      second.v[k] = fma<T>(d, d, second.v[k]);
-    }
-  });
-  const double rest = first.total(), mean = rest / static_cast<double>(n);
+  for (Index run = 0; run < runs; ++run)
+    walk<T, 4>(n, [&]<int K>(Index i, Index count) {
+      const auto v = load_each<K>(x + run * stride + i, count, centre);
+      for (int k = 0; k < K; ++k) {
+        const Batch<T> d = v[k] - middle;
+        first.v[k] += d;
+        second.v[k] = fma<T>(d, d, second.v[k]);
+      }
+    });
+  const double rest = first.total(), mean = rest / size;
   return {(static_cast<double>(centre) - static_cast<double>(origin)) + mean,
           std::max(0.0, second.total() - rest * mean)};
 }

@@ -230,6 +230,7 @@ class Register : public Arithmetic<Register<T, bytes>> {
 
  private:
   static constexpr Bits sign_bit = Bits{1} << (sizeof(T) * 8 - 1);
+  static constexpr T log2_e = static_cast<T>(1.44269504088896340735992468100189214);
   explicit Register(const Vector& lanes_) : v(lanes_) {}
   Register signed_like(const Register& x) const {
     return Register((Vector)(((BitVector)v & ~sign_bit) | ((BitVector)x.v & sign_bit)));
@@ -243,6 +244,18 @@ class Register : public Arithmetic<Register<T, bytes>> {
       ((p = p * x + series[terms - 2 - I]), ...);
     }(std::make_index_sequence<terms - 1>());
     return Register(p);
+  }
+  /// The same sum as the even terms plus x times the odd ones: two short chains instead of a long one.
+  template <std::size_t terms>
+  static Register halved_polynomial(const std::array<T, terms>& series, const Vector& x) {
+    const Vector square = x * x;
+    Vector last = series[terms - 1] - Vector{}, other = series[terms - 2] - Vector{};
+    [&]<std::size_t... I>(std::index_sequence<I...>) {
+      ((I % 2 == 0 ? last = last * square + series[terms - 3 - I]
+                   : other = other * square + series[terms - 3 - I]),
+       ...);
+    }(std::make_index_sequence<terms - 2>());
+    return Register(terms % 2 == 0 ? last * x + other : other * x + last);
   }
   /// 1/2!, 1/3!, …: (e^r - 1 - r)/r².
   static constexpr auto expm1_series = [] {
@@ -261,7 +274,6 @@ class Register : public Arithmetic<Register<T, bytes>> {
   /// x = n·ln 2 + r; the low bits of `shifted` are n plus twice the bias.
   struct Reduced {
     explicit Reduced(const Vector& x) {
-      constexpr T log2_e = static_cast<T>(1.44269504088896340735992468100189214);
       constexpr T magic = static_cast<T>(Bits{3} << (S::fraction_bits - 1)) + T{2 * S::bias};
       r = x > S::exp_high ? S::exp_high - Vector{} : x;
       r = r < S::exp_low ? S::exp_low - Vector{} : r;
@@ -324,19 +336,30 @@ class Register : public Arithmetic<Register<T, bytes>> {
     return where((x == one) | (y == zero), one, power);
   }
   static Register erfc_of_positive(const Register& x, Register& bell) {
-    const Register z = where(x > Register(S::erfc_end), S::erfc_end, x);
-    // Both quotients, (z - centre)/(z + centre) and 1/(1 + 2z), with one division.
-    const Register above = z + Register(S::erfc_centre), scale = Register(1) + z + z;
-    const Register inverse = Register(1) / (above * scale),
-                   q = ((z - Register(S::erfc_centre)) * scale) * inverse;
-    // z² = square + lost, from the halves of z; the product of the upper halves is exact.
+    const Vector z = x.v > S::erfc_end ? S::erfc_end - Vector{} : x.v;
+    const Vector inverse = T(1) / (z + S::erfc_centre), q = T(1) - (2 * S::erfc_centre) * inverse;
+    // -z² = n·ln 2 + r, where z² = high² + low·(z + high); n·ln2_high and high² are exact.
     constexpr Bits lower = (Bits{1} << (S::fraction_bits / 2 + 1)) - 1;
-    const Register high = Register((Vector)((BitVector)z.v & ~lower)), low = z - high, square = z * z;
-    const Register lost = ((high * high - square) + Register(2) * high * low) + low * low;
-    const Register e = exp(-square);
-    bell = e - e * lost;
-    return bell * polynomial(S::erfc_series, q.v) * (above * inverse);
+    const Vector high = (Vector)((BitVector)z & ~lower), low = z - high;
+    constexpr T magic = static_cast<T>(Bits{3} << (S::fraction_bits - 1)) + T{S::bias + room};
+    const Vector shifted = magic - z * z * log2_e;  // rounds
+    const Vector n = shifted - magic;
+    Vector r = n * -S::ln2_high - high * high;
+    r = r - low * (z + high);
+    r = r - n * S::ln2_low;
+    // exp(r)/2^room is normal, and so is 2^(n + room): only the last product may be denormal.
+    const Vector e = polynomial(small_exp_series, r).v;
+    const Vector scale = (Vector)((BitVector)shifted << S::fraction_bits);
+    bell = Register(e * scale);
+    return Register(e * (halved_polynomial(S::erfc_series, q).v * inverse) * scale);
   }
+  static constexpr int room = std::is_same_v<T, float> ? 64 : 512;
+  static constexpr auto small_exp_series = [] {
+    auto series = S::exp_series;
+    for (T& term : series)
+      for (int i = 0; i < room; ++i) term /= 2;
+    return series;
+  }();
 
   // Compiler builtins: including <immintrin.h> would cost a user's file more than this header.
 #if defined(__clang__) && __has_builtin(__builtin_elementwise_sqrt)
