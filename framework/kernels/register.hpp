@@ -351,6 +351,8 @@ class Register : public Arithmetic<Register<T, bytes>> {
     const Vector e = polynomial(small_exp_series, r).v;
     const Vector scale = (Vector)((BitVector)shifted << S::fraction_bits);
     bell = Register(e * scale);
+    if constexpr (std::is_same_v<T, double>)  // keeps a digit that halves lose
+      return Register(e * (polynomial(S::erfc_series, q).v * inverse) * scale);
     return Register(e * (halved_polynomial(S::erfc_series, q).v * inverse) * scale);
   }
   static constexpr int room = std::is_same_v<T, float> ? 64 : 512;
