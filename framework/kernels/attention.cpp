@@ -95,7 +95,12 @@ void apply_mask(const AttentionShape& of, const AttentionMask<T>& mask, const Ti
           std::fill_n(row, tile.keys, addend(place(query, 0)));
         } else {
           const Index first = place(query, 0);
-          for (Index key = 0; key < tile.keys; ++key) row[key] = addend(first + key * of.mask_key_step);
+          // The keys of a query are adjacent.
+          if (mask.added != nullptr)
+            std::copy_n(mask.added + first, tile.keys, row);
+          else
+            for (Index key = 0; key < tile.keys; ++key)
+              row[key] = mask.allowed[first + key] != 0 ? T{0} : -infinity<T>;
         }
       }
       turn(in.row, key_tile, tile.queries, tile.keys, in.factors, query_tile);

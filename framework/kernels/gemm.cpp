@@ -445,6 +445,9 @@ void gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, st
         c[i * ldc + j] = beta == 0 ? T{0} : static_cast<T>(beta) * c[i * ldc + j];
     return;
   }
+  // A single column is the transpose of a row times the transposed A, whose columns fill the registers.
+  if (n == 1 && ldc == 1 && m > 1)
+    return gemm(!transpose_b, !transpose_a, 1, m, k, alpha, b, ldb, a, lda, beta, c, m);
   multiply(Product<T>{a, transpose_a ? 1 : lda, transpose_a ? lda : 1, b, transpose_b ? 1 : ldb,
                       transpose_b ? ldb : 1, m, n, k, static_cast<T>(alpha), static_cast<T>(beta), nullptr, c,
                       ldc});

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <vector>
 
 #include "retort/framework/base/threads.hpp"
 #include "retort/framework/kernels/rows_impl.hpp"
@@ -20,7 +21,7 @@ void for_planes(Index planes, Index work, F f) {
 /// Returns true if `best` remains the maximum after `here`: a NaN replaces a number, and the first NaN is
 /// kept. For numbers and registers.
 template <class V>
-auto stays(const V& here, const V& best) {
+[[gnu::always_inline]] inline auto stays(const V& here, const V& best) {
   return (here <= best) | !(best == best);  // xsimd 8.1 has an ordered !=, false for NaN
 }
 template <class T>
@@ -115,6 +116,98 @@ class Maxima {
   const Windows& w_;
   Taps rows_, columns_;
   Index row_, phases_;
+};
+
+/// Maxima of a register of planes at a time: a lane contains a plane, so that windows of all sizes and strides fill
+/// the registers, and the gradient is added without looking up the position of each lane.
+template <class T>
+class ManyPlanes {
+ public:
+  explicit ManyPlanes(const Windows& w) : w_(w) {
+    for (Index i = 0; i < w.out_h; ++i)
+      rows_.push_back(span_of(i, w.height, w.kernel_h, w.stride_h, w.padding_h, w.dilation_h));
+    for (Index j = 0; j < w.out_w; ++j)
+      columns_.push_back(span_of(j, w.width, w.kernel_w, w.stride_w, w.padding_w, w.dilation_w));
+  }
+  /// True if a register of planes and their gradients stay in the second-level cache.
+  static bool fits(const Windows& w, Index planes) {
+    constexpr Index most = Index{1} << 19;  // bytes
+    return planes >= lanes<T> &&
+           (2 * w.plane() + w.positions()) * lanes<T> * static_cast<Index>(sizeof(T)) <= most;
+  }
+
+  /// Maxima of `count` planes.
+  void maxima(const T* x, Index count, T* y) const {
+    T* const planes = scratch<T>((w_.plane() + w_.positions()) * lanes<T>);
+    T* out = planes + w_.plane() * lanes<T>;
+    turn(x, w_.plane(), count, w_.plane(), planes, lanes<T>);
+    const T* const maxima = out;
+    for (const Span& rows : rows_)
+      for (const Span& columns : columns_) {
+        Batch<T> best(-infinity<T>);
+        for_taps(rows, columns, [&](Index at, T) {
+          const Batch<T> here = load(planes + at * lanes<T>);
+          best = select(stays(here, best), best, here);
+        });
+        store<T>(out, best);
+        out += lanes<T>;
+      }
+    turn(maxima, lanes<T>, w_.positions(), count, y, w_.positions());
+  }
+
+  /// Gradients of `count` planes.
+  void gradient(const T* x, const T* g, Index count, T* gx) const {
+    const Index plane = w_.plane() * lanes<T>;
+    T* const planes = scratch<T>(2 * plane + w_.positions() * lanes<T>);
+    T *const sums = planes + plane, *upstream = sums + plane;
+    turn(x, w_.plane(), count, w_.plane(), planes, lanes<T>);
+    turn(g, w_.positions(), count, w_.positions(), upstream, lanes<T>);
+    std::fill_n(sums, plane, T{0});
+    const Batch<T> zero(T{0});
+    for (const Span& rows : rows_)
+      for (const Span& columns : columns_) {
+        Batch<T> best(-infinity<T>), tap(zero);
+        for_taps(rows, columns, [&](Index at, T number) {
+          const Batch<T> here = load(planes + at * lanes<T>);
+          const auto keep = stays(here, best);
+          best = select(keep, best, here);
+          tap = select(keep, tap, Batch<T>(number));
+        });
+        const Batch<T> of_window = load(upstream);
+        upstream += lanes<T>;
+        for_taps(rows, columns, [&](Index at, T number) {
+          T* const sum = sums + at * lanes<T>;
+          store<T>(sum, load(sum) + select(tap == Batch<T>(number), of_window, zero));
+        });
+      }
+    turn(sums, lanes<T>, w_.plane(), count, gx, w_.plane());
+  }
+
+ private:
+  /// The taps of a window in one dimension that are inside the plane.
+  struct Span {
+    Index first, count, step;
+  };
+  static Span span_of(Index position, Index extent, Index kernel, Index stride, Index padding,
+                      Index dilation) {
+    Index first = position * stride - padding, taps = kernel;
+    for (; first < 0 && taps > 0; first += dilation) --taps;
+    while (taps > 0 && first + (taps - 1) * dilation >= extent) --taps;
+    return {first, taps, dilation};
+  }
+  /// Calls f(position in the plane, number of the tap).
+  template <class F>
+  void for_taps(const Span& rows, const Span& columns, F f) const {
+    T number{0};
+    for (Index i = 0, row = rows.first; i < rows.count; ++i, row += rows.step)
+      for (Index j = 0, at = row * w_.width + columns.first; j < columns.count; ++j, at += columns.step) {
+        f(at, number);
+        number += T{1};
+      }
+  }
+
+  const Windows& w_;
+  std::vector<Span> rows_, columns_;
 };
 
 /// True for adjacent, non-overlapping 2×2 windows that cover the plane except for a last row or column.
@@ -237,6 +330,13 @@ bool is_whole(const Spans& s) { return s.size() == 1 && s.begin[0] == 0 && s.end
 template <class T>
 void max_pool(const T* x, T* y, Index planes, const Windows& w) {
   const bool halves = is_halving(w);
+  if (!halves && ManyPlanes<T>::fits(w, planes)) {
+    const ManyPlanes<T> many(w);
+    return for_planes((planes + lanes<T> - 1) / lanes<T>, w.plane() * lanes<T>, [&](Index i) {
+      const Index p = i * lanes<T>;
+      many.maxima(x + p * w.plane(), std::min(lanes<T>, planes - p), y + p * w.positions());
+    });
+  }
   const Maxima<T> maxima(w);
   for_planes(planes, w.plane(), [&](Index p) {
     const T* const plane = x + p * w.plane();
@@ -254,6 +354,14 @@ void max_pool(const T* x, T* y, Index planes, const Windows& w) {
 template <class T>
 void max_pool_gradient(const T* x, const T* g, T* gx, Index planes, const Windows& w) {
   const bool halves = is_halving(w);
+  if (!halves && ManyPlanes<T>::fits(w, planes)) {
+    const ManyPlanes<T> many(w);
+    return for_planes((planes + lanes<T> - 1) / lanes<T>, w.plane() * lanes<T>, [&](Index i) {
+      const Index p = i * lanes<T>;
+      many.gradient(x + p * w.plane(), g + p * w.positions(), std::min(lanes<T>, planes - p),
+                    gx + p * w.plane());
+    });
+  }
   const Maxima<T> maxima(w);
   for_planes(planes, w.plane(), [&](Index p) {
     const T* const plane = x + p * w.plane();

@@ -295,6 +295,25 @@ void sum(const T* x, T* y, const Axis& axis, double scale) {
 }
 
 template <class T>
+void sum_channels(const T* x, T* y, const Channels& layout, double scale) {
+  const auto [groups, batch, channels, inner] = layout;
+  parallel_for(groups * channels, rows_per_chunk(batch * inner), [&](Index begin, Index end) {
+    // Some channels at a time, so that memory is read in longer runs.
+    constexpr Index most = 64;
+    for (Index first = begin; first < end;) {
+      const Index group = first / channels,
+                  count = std::min({most, end - first, (group + 1) * channels - first});
+      Total<T> totals[most] = {};
+      for (Index b = 0; b < batch; ++b) {
+        const T* from = x + (group * batch * channels + b * channels + first % channels) * inner;
+        for (Index i = 0; i < count; ++i, from += inner) totals[i] += row_sum(from, inner);
+      }
+      for (Index i = 0; i < count; ++i) y[first++] = scaled<T>(totals[i], scale);
+    }
+  });
+}
+
+template <class T>
 void amax(const T* x, T* y, const Axis& axis) {
   extremum<1>(x, y, axis);
 }
@@ -388,6 +407,9 @@ double power_sum(const T* x, Index n, double p) {
 template void sum(const float*, float*, const Axis&, double);
 template void sum(const double*, double*, const Axis&, double);
 template void sum(const std::int64_t*, std::int64_t*, const Axis&, double);
+template void sum_channels(const float*, float*, const Channels&, double);
+template void sum_channels(const double*, double*, const Channels&, double);
+template void sum_channels(const std::int64_t*, std::int64_t*, const Channels&, double);
 template void amax(const float*, float*, const Axis&);
 template void amax(const double*, double*, const Axis&);
 template void amax(const std::int64_t*, std::int64_t*, const Axis&);

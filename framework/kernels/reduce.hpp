@@ -37,6 +37,10 @@ struct Channels {
 
   Index size() const { return groups * batch * channels * inner; }
 };
+/// y [groups, channels] = scale · sum over batch and inner.
+template <class T>
+void sum_channels(const T* x, T* y, const Channels& layout, double scale = 1);
+
 /// y = x - mean(x) with the mean over batch and inner, in double; exactly 0 where all elements are equal.
 template <class T>
 void centre(const T* x, T* y, const Channels& layout);

@@ -19,6 +19,10 @@ void copy_row(const T* x, std::int64_t stride, T* y, std::int64_t n) {
     std::copy_n(x, n, y);
   else if (stride == 0)
     std::fill_n(y, n, *x);
+  else if (stride == -1)  // with a constant stride the loop is vectorised
+    for (std::int64_t i = 0; i < n; ++i) y[i] = x[-i];
+  else if (stride == 2)
+    for (std::int64_t i = 0; i < n; ++i) y[i] = x[i * 2];
   else
     for (std::int64_t i = 0; i < n; ++i) y[i] = x[i * stride];
 }
@@ -66,23 +70,44 @@ void strided_copy(const T* x, T* y, int rank, const std::int64_t* extents, const
   if (along != 0 && along != 1)
     for (int d = 0; d < dims - 1; ++d)
       if (stride[d] == 1) down = d;
-  const std::int64_t rows = down < 0 ? 1 : extent[down];
-  std::int64_t y_stride = 1;
-  for (int d = down + 1; d < dims && down >= 0; ++d) y_stride *= extent[d];
   if (dims == 1) {
     parallel_for(n, grain, [&](std::int64_t begin, std::int64_t end) {
       copy_row(x + begin * along, along, y + begin, end - begin);
     });
     return;
   }
-  // The work items: all other dimensions, and the blocks of a transpose.
-  const std::int64_t width = down < 0 ? n : block, row_blocks = (rows + block - 1) / block,
-                     column_blocks = (n + width - 1) / width, outer = size / (n * rows);
-  const std::int64_t item = std::min(n, width) * std::min(rows, block);
+  if (down < 0) {
+    parallel_for(size / n, std::max<std::int64_t>(1, grain / n), [&](std::int64_t begin, std::int64_t end) {
+      std::array<std::int64_t, 8> at{};
+      std::int64_t from = 0, rest = begin;
+      for (int d = dims - 2; d >= 0; --d) {
+        at[d] = rest % extent[d];
+        from += at[d] * stride[d];
+        rest /= extent[d];
+      }
+      for (std::int64_t row = begin; row < end; ++row) {
+        copy_row(x + from, along, y + row * n, n);
+        for (int d = dims - 2; d >= 0; --d) {
+          from += stride[d];
+          if (++at[d] < extent[d]) break;
+          from -= at[d] * stride[d];
+          at[d] = 0;
+        }
+      }
+    });
+    return;
+  }
+  const std::int64_t rows = extent[down];
+  std::int64_t y_stride = 1;
+  for (int d = down + 1; d < dims; ++d) y_stride *= extent[d];
+  // The work items: all other dimensions, and the blocks of the transpose.
+  const std::int64_t row_blocks = (rows + block - 1) / block, column_blocks = (n + block - 1) / block,
+                     outer = size / (n * rows);
+  const std::int64_t item = std::min(n, block) * std::min(rows, block);
   parallel_for(outer * row_blocks * column_blocks, std::max<std::int64_t>(1, grain / item),
                [&](std::int64_t begin, std::int64_t end) {
                  for (std::int64_t i = begin; i < end; ++i) {
-                   const std::int64_t column = i % column_blocks * width,
+                   const std::int64_t column = i % column_blocks * block,
                                       row = i / column_blocks % row_blocks * block;
                    std::int64_t rest = i / column_blocks / row_blocks, from = 0, to = 0, y_step = n;
                    for (int d = dims - 2; d >= 0; --d) {
@@ -93,11 +118,8 @@ void strided_copy(const T* x, T* y, int rank, const std::int64_t* extents, const
                      }
                      y_step *= extent[d];
                    }
-                   if (down < 0)
-                     copy_row(x + from, along, y + to, n);
-                   else
-                     transpose_block(x + from + row + column * along, along, y + to + row * y_stride + column,
-                                     y_stride, std::min(block, rows - row), std::min(width, n - column));
+                   transpose_block(x + from + row + column * along, along, y + to + row * y_stride + column,
+                                   y_stride, std::min(block, rows - row), std::min(block, n - column));
                  }
                });
 }

@@ -289,6 +289,9 @@ Tensor pow(const Tensor& input, Scalar exponent) {
     if (power == 4) return (v * v) * (v * v);
     if (power == 1) return v;
     if (power == 0.5) return xsimd::sqrt(v);
+    if (power == -0.5) return 1 / xsimd::sqrt(v);
+    if (power == -1) return 1 / v;
+    if (power == -2) return 1 / (v * v);
     return pow_lanes(v, constant(v, power));
   };
   return record(

@@ -1,8 +1,10 @@
 #include "retort/framework/ops/indexing.hpp"
 
-#include <cstring>
+#include <algorithm>
+#include <array>
 
 #include "retort/framework/base/counted.hpp"
+#include "retort/framework/base/threads.hpp"
 #include "retort/framework/core/engine_ops.hpp"
 #include "retort/framework/core/op.hpp"
 #include "retort/framework/ops/checks.hpp"
@@ -17,43 +19,83 @@ using detail::split_at;
 
 void check_indices(const char* operation, const Tensor& index, std::int64_t bound) {
   const auto values = index.data<std::int64_t>();
+  bool inside = true;
+  for (const std::int64_t value : values)
+    inside &= static_cast<std::uint64_t>(value) < static_cast<std::uint64_t>(bound);
+  if (inside) return;
   for (std::size_t i = 0; i < values.size(); ++i)
     if (values[i] < 0 || values[i] >= bound)
       throw IndexError(message("{}: index {} at position {} is out of range for a dimension of extent {}",
                                operation, values[i], i, bound));
 }
 
-// Calls visit(position in the index, position in x) for the elements read by gather.
+// Calls visit(position in the index, position in x) for the elements of gather, on all threads. Those of one
+// element of x are visited in order by one thread.
 template <class Visit>
 void for_each_gathered(const Shape& x, std::size_t dim, const Tensor& index, Visit visit) {
-  const auto picks = index.data<std::int64_t>();
   const Shape& shape = index.shape();
+  if (index.size() == 0 || shape.empty()) {
+    if (index.size() > 0) visit(Index{0}, Index{0});
+    return;
+  }
+  const Index* const picks = index.data<std::int64_t>().data();
+  const std::size_t rank = shape.size(), last = rank - 1;
   Shape strides = x;
-  std::int64_t stride = 1;
-  for (std::size_t d = x.size(); d-- > 0;) {
+  Index stride = 1;
+  for (std::size_t d = rank; d-- > 0;) {
     strides[d] = stride;
     stride *= x[d];
   }
-  Shape at(shape.size(), 0);
-  for (std::size_t i = 0; i < picks.size(); ++i) {
-    std::int64_t offset = 0;
-    for (std::size_t d = 0; d < shape.size(); ++d) offset += (d == dim ? picks[i] : at[d]) * strides[d];
-    visit(i, static_cast<std::size_t>(offset));
-    for (std::size_t d = shape.size(); d-- > 0 && ++at[d] == shape[d];) at[d] = 0;
-  }
+  const Index n = shape[last], step = strides[dim];
+  Index group = 1;  // rows that may share elements of x
+  for (std::size_t d = dim; d < last; ++d) group *= shape[d];
+  // Within a group, threads share the columns.
+  constexpr Index grain = 16384, width = 512;
+  const Index strip = dim == last ? n : width, strips = (n + strip - 1) / strip;
+  const Index groups = index.size() / (group * n);
+  const auto visit_rows = [&](Index row, Index row_end, Index column, Index column_end) {
+    Shape at(rank, 0);
+    for (std::size_t d = last, rest = static_cast<std::size_t>(row); d-- > 0;) {
+      at[d] = static_cast<Index>(rest) % shape[d];
+      rest /= static_cast<std::size_t>(shape[d]);
+    }
+    for (; row < row_end; ++row) {
+      Index base = 0;
+      for (std::size_t d = 0; d < last; ++d) base += d == dim ? 0 : at[d] * strides[d];
+      const Index* const of_row = picks + row * n;
+      if (dim == last)
+        for (Index j = column; j < column_end; ++j) visit(row * n + j, base + of_row[j]);
+      else
+        for (Index j = column; j < column_end; ++j) visit(row * n + j, base + of_row[j] * step + j);
+      for (std::size_t d = last; d-- > 0 && ++at[d] == shape[d];) at[d] = 0;
+    }
+  };
+  parallel_for(groups * strips, std::max<Index>(1, grain / (group * std::min(n, strip))),
+               [&](Index begin, Index end) {
+                 if (strips == 1) return visit_rows(begin * group, end * group, 0, n);
+                 for (Index i = begin; i < end; ++i) {
+                   const Index row = i / strips * group, column = i % strips * strip;
+                   visit_rows(row, row + group, column, std::min(n, column + strip));
+                 }
+               });
 }
 
 Tensor gather_unchecked(const Tensor& x, std::size_t dim, const Tensor& index);
+
+// Adds g in place to `out` at the gathered positions.
+void add_gathered(const Tensor& out, const Tensor& g, std::size_t dim, const Tensor& index) {
+  visit_dtype(g.dtype(), [&]<class T>(T) {
+    const T* const from = g.data<T>().data();
+    T* const to = out.mutable_data<T>().data();
+    for_each_gathered(out.shape(), dim, index, [=](Index i, Index at) { to[at] += from[i]; });
+  });
+}
 
 // The gradient of gather: adds g in place to `out`, or to zeros if it is undefined, at the gathered
 // positions.
 Tensor scatter(Tensor out, const Tensor& g, const Shape& shape, std::size_t dim, const Tensor& index) {
   if (!out.defined()) out = zeros(shape, g.dtype());
-  visit_dtype(g.dtype(), [&]<class T>(T) {
-    const auto from = g.data<T>();
-    const auto to = out.mutable_data<T>();
-    for_each_gathered(shape, dim, index, [&](std::size_t i, std::size_t at) { to[at] += from[i]; });
-  });
+  add_gathered(out, g, dim, index);
   return record({.name = "gather backward",
                  .inputs = {g},
                  .value = std::move(out),
@@ -63,9 +105,9 @@ Tensor scatter(Tensor out, const Tensor& g, const Shape& shape, std::size_t dim,
 Tensor gather_unchecked(const Tensor& x, std::size_t dim, const Tensor& index) {
   Array out(index.shape(), x.dtype());
   visit_dtype(x.dtype(), [&]<class T>(T) {
-    const auto from = x.data<T>();
-    const auto to = out.fill<T>();
-    for_each_gathered(x.shape(), dim, index, [&](std::size_t i, std::size_t at) { to[i] = from[at]; });
+    const T* const from = x.data<T>().data();
+    T* const to = out.fill<T>().data();
+    for_each_gathered(x.shape(), dim, index, [=](Index i, Index at) { to[i] = from[at]; });
   });
   return record({.name = "gather",
                  .inputs = {x},
@@ -74,6 +116,9 @@ Tensor gather_unchecked(const Tensor& x, std::size_t dim, const Tensor& index) {
                    return scatter(detail::gathered_gradient(0, shape, g.dtype()), g, shape, dim, index);
                  }});
 }
+
+// How many items of that many elements one thread takes.
+Index items_at_a_time(Index elements) { return std::max<Index>(1, 32768 / std::max<Index>(1, elements)); }
 
 enum class AtSkipped { read, zero };
 Tensor pick_rows(const Tensor& x, std::size_t dim, const Tensor& index, std::int64_t skipped, AtSkipped);
@@ -84,16 +129,23 @@ Tensor add_rows(Tensor out, const Tensor& g, const Shape& shape, std::size_t dim
                 std::int64_t skipped) {
   if (!out.defined()) out = zeros(shape, g.dtype());
   const Split s = split_at(shape, dim);
-  const auto picks = index.data<std::int64_t>();
+  const Index* const picks = index.data<std::int64_t>().data();
+  const Index rows = index.size();
   visit_dtype(g.dtype(), [&]<class T>(T) {
-    const T* from = g.data<T>().data();
-    T* to = out.mutable_data<T>().data();
-    for (std::int64_t o = 0; o < s.outer; ++o)
-      for (const std::int64_t pick : picks) {
-        if (pick != skipped)
-          for (std::int64_t k = 0; k < s.inner; ++k) to[(o * s.n + pick) * s.inner + k] += from[k];
-        from += s.inner;
+    const T* const from = g.data<T>().data();
+    T* const to = out.mutable_data<T>().data();
+    parallel_for(s.inner == 0 ? 0 : s.outer, items_at_a_time(rows * s.inner), [&](Index begin, Index end) {
+      for (Index o = begin; o < end; ++o) {
+        const T* row = from + o * rows * s.inner;
+        T* const slice = to + o * s.n * s.inner;
+        for (Index i = 0; i < rows; ++i, row += s.inner) {
+          if (picks[i] == skipped) continue;
+          T* const sum = slice + picks[i] * s.inner;
+          *sum += *row;
+          for (Index k = 1; k < s.inner; ++k) sum[k] += row[k];
+        }
       }
+    });
   });
   return record({.name = "index_select backward",
                  .inputs = {g},
@@ -108,20 +160,28 @@ Tensor pick_rows(const Tensor& x, std::size_t dim, const Tensor& index, std::int
                  AtSkipped at_skipped) {
   const Split s = split_at(x.shape(), dim);
   const auto picks = index.data<std::int64_t>();
-  Array out(detail::with_extent(x.shape(), dim, index.size()), x.dtype());
-  const std::size_t row = static_cast<std::size_t>(s.inner) * size_of(x.dtype());
-  const auto* from = static_cast<const std::byte*>(detail::Access::array(x).read());
-  auto* to = static_cast<std::byte*>(out.write());
-  if (row > 0)
-    for (std::int64_t o = 0; o < s.outer; ++o)
-      for (const std::int64_t pick : picks) {
-        if (pick == skipped && at_skipped == AtSkipped::zero) {
-          std::memset(to, 0, row);
-        } else {
-          std::memcpy(to, from + static_cast<std::size_t>(o * s.n + pick) * row, row);
+  const Index rows = index.size();
+  Array out(detail::with_extent(x.shape(), dim, rows), x.dtype());
+  visit_dtype(x.dtype(), [&]<class T>(T) {
+    const T* const from = x.data<T>().data();
+    T* const to = out.fill<T>().data();
+    parallel_for(s.inner == 0 ? 0 : s.outer * rows, items_at_a_time(s.inner), [&](Index begin, Index end) {
+      for (Index i = begin; i < end;) {
+        // The rows of one slice.
+        const Index o = i / rows, stop = std::min(end, (o + 1) * rows);
+        const T* const slice = from + o * s.n * s.inner;
+        for (const Index* pick = &picks[i - o * rows]; i < stop; ++i, ++pick) {
+          const bool zero = *pick == skipped && at_skipped == AtSkipped::zero;
+          if (s.inner == 1)
+            to[i] = zero ? T{0} : slice[*pick];
+          else if (zero)
+            std::fill_n(to + i * s.inner, s.inner, T{0});
+          else
+            std::copy_n(slice + *pick * s.inner, s.inner, to + i * s.inner);
         }
-        to += row;
       }
+    });
+  });
   return record({.name = "index_select",
                  .inputs = {x},
                  .value = detail::Access::make(std::move(out)),
@@ -195,15 +255,25 @@ Tensor scatter_add(const Tensor& x, std::int64_t dim, const Tensor& index, const
                 "many dimensions, and the index no larger extent but in dim {} of the input",
                 x.shape(), index.shape(), source.shape(), dim));
   check_indices("scatter_add", index, x.dim() == 0 ? 1 : x.shape()[d]);
-  Tensor part = source.to(promote(x.dtype(), source.dtype()));
+  const DType dtype = promote(x.dtype(), source.dtype());
+  const Tensor sum = x.to(dtype);
+  Tensor part = source.to(dtype);
   if (index.size() == 0) {
     const Tensor nothing = slice(reshape(part, {part.size()}), 0, 0, 0);
-    return x + scatter({}, reshape(nothing, index.shape()), x.shape(), d, index);
+    return sum + scatter({}, reshape(nothing, index.shape()), x.shape(), d, index);
   }
   for (std::size_t i = 0; i < x.shape().size(); ++i)
     if (index.shape()[i] < source.shape()[i])
       part = slice(part, static_cast<std::int64_t>(i), 0, index.shape()[i]);
-  return x + scatter({}, part, x.shape(), d, index);
+  const Tensor value = sum.detach().clone();
+  add_gathered(value, part, d, index);
+  return record(
+      {.name = "scatter_add",
+       .inputs = {sum, part},
+       .value = value,
+       .vjp = [d, index](const Tensor& g, Needs needs) {
+         return std::array{needs[0] ? g : Tensor(), needs[1] ? gather_unchecked(g, d, index) : Tensor()};
+       }});
 }
 
 Tensor index_add(const Tensor& x, std::int64_t dim, const Tensor& index, const Tensor& source) {

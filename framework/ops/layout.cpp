@@ -6,14 +6,14 @@
 #include <cstddef>
 #include <limits>
 #include <new>
-#include <xtensor/xbuilder.hpp>
-#include <xtensor/xmanipulation.hpp>
+#include <span>
 
+#include "retort/framework/base/threads.hpp"
 #include "retort/framework/core/op.hpp"
+#include "retort/framework/kernels/strided.hpp"
 #include "retort/framework/ops/checks.hpp"
 #include "retort/framework/ops/elementwise.hpp"
 #include "retort/framework/ops/shape_ops.hpp"
-#include "retort/framework/ops/xtensor_impl.hpp"
 
 namespace retort {
 namespace {
@@ -52,42 +52,85 @@ Tensor triangle(const char* operation, const Tensor& x, std::int64_t k, bool low
 Tensor flip_along(const Tensor& x, std::size_t d) {
   const detail::Split s = detail::split_at(x.shape(), d);
   if (s.n < 2) return x;
-  const auto flipped = [&]<class T>(T) {
-    const auto in = detail::axis_view<T>(x, {s.outer, s.n, s.inner});
-    return from_xtensor(xt::flip(in, 1));
-  };
-  return record({.name = "flip",
-                 .inputs = {x},
-                 .value = detail::evaluate(x.shape(), x.dtype(), flipped),
-                 .vjp = [d](const Tensor& g, Needs) { return flip_along(g, d); }});
+  const Tensor value = empty(x.shape(), x.dtype());
+  const std::array<Index, 3> extents{s.outer, s.n, s.inner}, strides{s.n * s.inner, -s.inner, 1};
+  visit_dtype(x.dtype(), [&]<class T>(T) {
+    const T* last = x.data<T>().data() + (s.n - 1) * s.inner;
+    kernels::strided_copy(last, value.mutable_data<T>().data(), 3, extents.data(), strides.data());
+  });
+  return record({.name = "flip", .inputs = {x}, .value = value, .vjp = [d](const Tensor& g, Needs) {
+                   return flip_along(g, d);
+                 }});
 }
 
-// Pads dimension d on both sides; negative numbers crop. The rule is the same operation with opposite signs.
-Tensor pad_along(const Tensor& x, std::size_t d, std::int64_t before, std::int64_t after, Scalar value) {
-  const std::int64_t n = x.shape()[d];
-  std::int64_t extent = 0;
-  const std::int64_t least = -std::numeric_limits<std::int64_t>::max();
-  if (std::min(before, after) < least || __builtin_add_overflow(before, after, &extent) ||
-      __builtin_add_overflow(extent, n, &extent) || extent < 0)
-    throw ShapeError(message("pad: {} and {} do not fit dim {} of shape {}", before, after, d, x.shape()));
-  const Shape shape = detail::with_extent(x.shape(), d, extent);
-  detail::require_shape("pad", shape);
-  const Tensor out = full(shape, value, x.dtype());
-  const std::int64_t first = std::clamp<std::int64_t>(-before, 0, n);  // first remaining element
-  const std::int64_t last = std::clamp<std::int64_t>(n + std::min<std::int64_t>(after, 0), first, n);
-  const std::int64_t place = std::max<std::int64_t>(before, 0);
-  if (out.size() > 0 && last > first) {
-    const detail::Split s = detail::split_at(x.shape(), d);
-    const std::int64_t from = s.n * s.inner, to = extent * s.inner, count = (last - first) * s.inner;
-    // Padding is part of image training: with xtensor views it would take twenty times as long.
-    visit_dtype(x.dtype(), [&]<class T>(T) {
-      const T* in = x.data<T>().data() + first * s.inner;
-      T* kept = out.mutable_data<T>().data() + place * s.inner;
-      for (std::int64_t o = 0; o < s.outer; ++o, in += from, kept += to) std::copy_n(in, count, kept);
-    });
+// One dimension of a padded array. Elements outside the range that is kept are cropped.
+struct Side {
+  std::int64_t extent = 1, place = 0;  // of the result; position of the first kept element in it
+  std::int64_t first = 0, kept = 1;    // the range of the input that is kept
+  std::int64_t x_step = 1, y_step = 1;
+};
+
+// Fills y along sides[0], sides[1], … with x and, outside it, with the value.
+template <class T>
+void pad_into(std::span<const Side> sides, const T* x, T* y, T value) {
+  const Side& side = sides[0];
+  std::fill_n(y, side.place * side.y_step, value);
+  T* const rest = y + (side.place + side.kept) * side.y_step;
+  std::fill(rest, y + side.extent * side.y_step, value);
+  x += side.first * side.x_step;
+  y += side.place * side.y_step;
+  if (sides.size() == 1)
+    std::copy_n(x, side.kept * side.x_step, y);
+  else
+    for (std::int64_t i = 0; i < side.kept; ++i, x += side.x_step, y += side.y_step)
+      pad_into(sides.subspan(1), x, y, value);
+}
+
+// Pads each dimension by the numbers before and after it; negative numbers crop. The rule is the same operation
+// with opposite signs.
+Tensor padded(const Tensor& x, const Counts& before, const Counts& after, Scalar value) {
+  const std::size_t rank = before.size();
+  Shape shape = x.shape();
+  std::vector<Side> sides(rank);
+  std::int64_t x_step = 1, y_step = 1;
+  std::size_t first = rank, last = 0;  // the padded dimensions
+  for (std::size_t d = rank; d-- > 0;) {
+    const std::int64_t n = shape[d], least = -std::numeric_limits<std::int64_t>::max();
+    if (std::min(before[d], after[d]) < least || __builtin_add_overflow(before[d], after[d], &shape[d]) ||
+        __builtin_add_overflow(shape[d], n, &shape[d]) || shape[d] < 0)
+      throw ShapeError(
+          message("pad: {} and {} do not fit dim {} of shape {}", before[d], after[d], d, x.shape()));
+    detail::require_shape("pad", shape);
+    Side& side = sides[d];
+    side = {.extent = shape[d], .x_step = x_step, .y_step = y_step};
+    side.first = std::clamp<std::int64_t>(-before[d], 0, n);
+    side.kept = std::clamp<std::int64_t>(n + std::min<std::int64_t>(after[d], 0), side.first, n) - side.first;
+    side.place = std::clamp<std::int64_t>(before[d], 0, shape[d] - side.kept);
+    x_step *= n;
+    y_step *= shape[d];
+    if (before[d] == 0 && after[d] == 0) continue;
+    first = d;
+    last = std::max(last, d);
   }
+  if (first == rank) return x;
+  const std::span<const Side> inner = std::span(sides).subspan(first, last - first + 1);
+  const std::int64_t from = inner[0].x_step * x.shape()[first], to = inner[0].y_step * inner[0].extent;
+  const Tensor out = empty(shape, x.dtype());
+  visit_dtype(x.dtype(), [&]<class T>(T) {
+    const T* in = x.data<T>().data();
+    T* y = out.mutable_data<T>().data();
+    const std::int64_t outer = to == 0 ? 0 : out.size() / to;
+    parallel_for(outer, std::max<std::int64_t>(1, 32768 / std::max<std::int64_t>(1, to)),
+                 [&](std::int64_t begin, std::int64_t end) {
+                   for (std::int64_t o = begin; o < end; ++o)
+                     pad_into(inner, in + o * from, y + o * to, value.as<T>());
+                 });
+  });
   return record({.name = "pad", .inputs = {x}, .value = out, .vjp = [=](const Tensor& g, Needs) {
-                   return pad_along(g, d, -before, -after, 0);
+                   Counts less_before(rank), less_after(rank);
+                   for (std::size_t d = 0; d < rank; ++d)
+                     less_before[d] = -before[d], less_after[d] = -after[d];
+                   return padded(g, less_before, less_after, 0);
                  }});
 }
 
@@ -116,11 +159,12 @@ Tensor pad(const Tensor& x, const Counts& padding, Scalar value) {
   if (x.dtype() == DType::int64 && !value.integral() && value.value() != std::floor(value.value()))
     throw TypeError(message(
         "pad: the value {} is not an integer but the input is int64; convert it with to()", value.value()));
-  Tensor y = x;
-  for (std::size_t i = 0; i < padding.size(); i += 2)
-    if (padding[i] != 0 || padding[i + 1] != 0)
-      y = pad_along(y, rank - 1 - i / 2, padding[i], padding[i + 1], value);
-  return y;
+  Counts before(rank), after(rank);
+  for (std::size_t i = 0; i < padding.size(); i += 2) {
+    before[rank - 1 - i / 2] = padding[i];
+    after[rank - 1 - i / 2] = padding[i + 1];
+  }
+  return padded(x, before, after, value);
 }
 
 Tensor repeat(const Tensor& x, const Counts& times) {

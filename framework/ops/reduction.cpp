@@ -2,6 +2,7 @@
 
 #include <array>
 #include <limits>
+#include <optional>
 
 #include "retort/framework/core/compute.hpp"
 #include "retort/framework/core/op.hpp"
@@ -28,6 +29,8 @@ struct Plan {
   Shape squeezed;  // shape of the result without keepdim
   bool needs_permute = false;
   Dims order;  // of the permutation
+  // The layout of a reduction over two runs of dimensions, the second of which is the last.
+  std::optional<kernels::Channels> channels;
 
   const Shape& result(bool keepdim) const { return keepdim ? kept : squeezed; }
 };
@@ -43,6 +46,7 @@ Plan plan_reduction(const char* operation, const Shape& shape, const Dims& dims)
   std::vector<std::int64_t> front, back;
   int runs = 0;  // runs of adjacent reduced dimensions longer than 1
   bool inside = false;
+  kernels::Channels channels;
   for (std::size_t i = 0; i < shape.size(); ++i) {
     plan.kept.push_back(plan.reduced[i] ? 1 : shape[i]);
     if (!plan.reduced[i]) plan.squeezed.push_back(shape[i]);
@@ -51,8 +55,12 @@ Plan plan_reduction(const char* operation, const Shape& shape, const Dims& dims)
     if (shape[i] == 1) continue;
     if (plan.reduced[i] && !inside) ++runs;
     inside = plan.reduced[i];
+    (inside      ? runs == 1 ? channels.batch : channels.inner
+     : runs == 0 ? channels.groups
+                 : channels.channels) *= shape[i];
   }
   if (runs > 1) {
+    if (runs == 2 && inside) plan.channels = channels;
     plan.needs_permute = true;
     plan.axis.outer *= plan.axis.inner;
     plan.axis.inner = 1;
@@ -98,11 +106,19 @@ Tensor centred(const Tensor& x, const Plan& plan) {
 }
 
 Tensor scaled_sum(const char* operation, const Tensor& x, const Plan& plan, bool keepdim, double scale) {
-  const kernels::Axis axis = plan.axis;
+  Tensor value;
+  if (plan.channels) {
+    value = empty(plan.result(keepdim), x.dtype());
+    visit_dtype(x.dtype(), [&]<class T>(T) {
+      kernels::sum_channels(x.data<T>().data(), value.mutable_data<T>().data(), *plan.channels, scale);
+    });
+  } else {
+    value = reduce(x, plan, keepdim,
+                   [&]<class T>(const T* in, T* out) { kernels::sum(in, out, plan.axis, scale); });
+  }
   return record({.name = operation,
                  .inputs = {x},
-                 .value = reduce(x, plan, keepdim,
-                                 [&]<class T>(const T* in, T* out) { kernels::sum(in, out, axis, scale); }),
+                 .value = std::move(value),
                  .vjp = [kept = plan.kept, shape = x.shape(), scale](const Tensor& g, Needs) {
                    const Tensor scaled = scale == 1 ? g : g * scale;
                    return broadcast_to(reshape(scaled, kept), shape);

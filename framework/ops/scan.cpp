@@ -5,8 +5,8 @@
 #include <cstdint>
 #include <type_traits>
 #include <vector>
-#include <xtensor/xmanipulation.hpp>
 
+#include "retort/framework/base/threads.hpp"
 #include "retort/framework/core/compute.hpp"
 #include "retort/framework/core/op.hpp"
 #include "retort/framework/ops/checks.hpp"
@@ -23,12 +23,42 @@ using kernels::Axis;
 template <class T>
 using Wide = std::conditional_t<std::is_same_v<T, float>, double, T>;
 
+// y[i] = x[0] + … + x[i], n times, in each column of [n, columns]; elements are `step` and `apart` from each other.
+// `Columns` sums are computed at a time, so that they do not wait for each other.
+template <Index Columns, Index Apart, class T>
+void running_sums(const T* x, T* y, Index n, Index step, Index columns, Index apart) {
+  if constexpr (Apart != 0) apart = Apart;
+  Index first = 0;
+  for (; first + Columns <= columns; first += Columns) {
+    Wide<T> sums[Columns] = {};
+    for (Index i = 0, at = first * apart; i < n; ++i, at += step)
+      for (Index j = 0; j < Columns; ++j) y[at + j * apart] = static_cast<T>(sums[j] += x[at + j * apart]);
+  }
+  if constexpr (Columns > 1)
+    running_sums<Columns / 4, Apart>(x + first * apart, y + first * apart, n, step, columns - first, apart);
+}
+
 // Cumulative sums, forward or backward: each direction is the other's rule.
 Tensor running_sum(const Tensor& x, const Axis& axis, bool backward) {
-  const Tensor value = detail::evaluate(x.shape(), x.dtype(), [&]<class T>(T) {
-    const auto in = detail::axis_view<T>(x, axis);
-    if (!backward) return from_xtensor(xt::cast<T>(xt::cumsum<Wide<T>>(in, 1)));
-    return from_xtensor(xt::cast<T>(xt::flip(xt::cumsum<Wide<T>>(xt::flip(in, 1), 1), 1)));
+  const auto [outer, n, inner] = axis;
+  const Tensor value = empty(x.shape(), x.dtype());
+  constexpr Index width = 64, grain = 32768;
+  const Index start = backward ? (n - 1) * inner : 0, step = backward ? -inner : inner;
+  const Index strips = (inner + width - 1) / width, columns = std::min(inner, width);
+  visit_dtype(x.dtype(), [&]<class T>(T) {
+    const T* from = x.data<T>().data();
+    T* to = value.mutable_data<T>().data();
+    parallel_for(n == 0 ? 0 : outer * strips, std::max<Index>(4, grain / std::max<Index>(1, n * columns)),
+                 [&](Index begin, Index end) {
+                   if (inner == 1) {
+                     const Index at = begin * n + start;
+                     return running_sums<4, 0>(from + at, to + at, n, step, end - begin, n);
+                   }
+                   for (Index i = begin; i < end; ++i) {
+                     const Index first = i % strips * width, at = i / strips * n * inner + first + start;
+                     running_sums<16, 1>(from + at, to + at, n, step, std::min(width, inner - first), 1);
+                   }
+                 });
   });
   return record(
       {.name = "cumsum", .inputs = {x}, .value = value, .vjp = [axis, backward](const Tensor& g, Needs) {

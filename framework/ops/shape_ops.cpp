@@ -71,6 +71,14 @@ Tensor unslice(Tensor out, const Tensor& g, const Shape& shape, const Range& ran
   const auto place = [&]<class T>(T* to, const T* from, std::int64_t o, std::int64_t begin,
                                   std::int64_t end) {
     to += o * row;
+    if (s.inner == 1 && range.step > 1) {  // single elements of a whole row
+      if (first) std::fill_n(to, row, T{0});
+      T* const start = to + range.start;
+      from += o * range.length;
+      for (std::int64_t k = 0; k < range.length; ++k)
+        start[k * range.step] = first ? from[k] : start[k * range.step] + from[k];
+      return;
+    }
     const std::int64_t run = range.step == 1 ? range.length * s.inner : s.inner,
                        runs = range.length * s.inner;
     std::int64_t at = begin;
