@@ -337,7 +337,7 @@ class Register : public Arithmetic<Register<T, bytes>> {
   }
   static Register erfc_of_positive(const Register& x, Register& bell) {
     const Vector z = x.v > S::erfc_end ? S::erfc_end - Vector{} : x.v;
-    const Vector inverse = T(1) / (z + S::erfc_centre), q = T(1) - (2 * S::erfc_centre) * inverse;
+    const Vector inverse = T(1) / (z + S::erfc_centre), q = (z - S::erfc_centre) * inverse;
     // -z² = n·ln 2 + r, where z² = high² + low·(z + high); n·ln2_high and high² are exact.
     constexpr Bits lower = (Bits{1} << (S::fraction_bits / 2 + 1)) - 1;
     const Vector high = (Vector)((BitVector)z & ~lower), low = z - high;
