@@ -118,8 +118,8 @@ class Maxima {
   Index row_, phases_;
 };
 
-/// Maxima of a register of planes at a time: a lane contains a plane, so that windows of all sizes and strides fill
-/// the registers, and the gradient is added without looking up the position of each lane.
+/// Maxima of a register of planes at a time. A lane contains a plane, so that windows of all sizes and
+/// strides fill the registers, and the gradient is added without looking up the position of each lane.
 template <class T>
 class ManyPlanes {
  public:

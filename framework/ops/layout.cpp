@@ -51,7 +51,7 @@ Tensor triangle(const char* operation, const Tensor& x, std::int64_t k, bool low
 
 Tensor flip_along(const Tensor& x, std::size_t d) {
   const detail::Split s = detail::split_at(x.shape(), d);
-  if (s.n < 2) return x;
+  if (s.n < 2 || x.size() == 0) return x;
   const Tensor value = empty(x.shape(), x.dtype());
   const std::array<Index, 3> extents{s.outer, s.n, s.inner}, strides{s.n * s.inner, -s.inner, 1};
   visit_dtype(x.dtype(), [&]<class T>(T) {
@@ -86,8 +86,8 @@ void pad_into(std::span<const Side> sides, const T* x, T* y, T value) {
       pad_into(sides.subspan(1), x, y, value);
 }
 
-// Pads each dimension by the numbers before and after it; negative numbers crop. The rule is the same operation
-// with opposite signs.
+// Pads each dimension by the numbers before and after it; negative numbers crop. The rule is the same
+// operation with opposite signs.
 Tensor padded(const Tensor& x, const Counts& before, const Counts& after, Scalar value) {
   const std::size_t rank = before.size();
   Shape shape = x.shape();

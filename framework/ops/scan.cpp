@@ -23,8 +23,8 @@ using kernels::Axis;
 template <class T>
 using Wide = std::conditional_t<std::is_same_v<T, float>, double, T>;
 
-// y[i] = x[0] + … + x[i], n times, in each column of [n, columns]; elements are `step` and `apart` from each other.
-// `Columns` sums are computed at a time, so that they do not wait for each other.
+// y[i] = x[0] + … + x[i], n times, in each column of [n, columns]. Adjacent rows are `step` elements apart,
+// and adjacent columns `apart`. `Columns` sums are computed at a time, so that none waits for another.
 template <Index Columns, Index Apart, class T>
 void running_sums(const T* x, T* y, Index n, Index step, Index columns, Index apart) {
   if constexpr (Apart != 0) apart = Apart;

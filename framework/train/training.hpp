@@ -104,10 +104,10 @@ struct TrainingOptions {
 /// manual_seed() is called before the model is created.
 class Training {
  public:
-  /// Throws: ValueError if the parts have no module or loader, the name is not a file name, "settings" or that
-  /// of an unfinished Training, an option is out of range or gives an ended training other steps, the loader
-  /// prepares other shards, or there are shards but no Communicator in the RunFolder; IoError if the files
-  /// cannot be used or are of other parts; with shards, as DataParallel's constructor. Nothing then changes.
+  /// Throws: ValueError if the parts have no module or loader, the name is not a file name, is "settings" or
+  /// that of an unfinished Training, an option is out of range or gives an ended training other steps, the
+  /// loader prepares other shards, or there are shards but no Communicator in the RunFolder; IoError if the
+  /// files cannot be used or are of other parts; with shards, as DataParallel. Nothing then changes.
   Training(const RunFolder& run, std::string name, CheckpointParts parts, TrainingOptions options = {});
   ~Training();
   Training(const Training&) = delete;
