@@ -168,10 +168,16 @@ struct Training::State {
   void resume() {
     in_use.emplace(folder, name);
     checkpoint.emplace(path(".checkpoints"), parts);
-    bool has_begun = false;
-    detail::on_first_rank(transport, [&] { has_begun = checkpoint->last().has_value(); });
-    if (transport) transport->broadcast(&has_begun, sizeof has_begun, 0);
+    std::int64_t newest = -1;
+    detail::on_first_rank(transport, [&] { newest = newest_step(); });
+    if (transport) transport->broadcast(&newest, sizeof newest, 0);
+    const bool has_begun = newest >= 0;
     if (has_begun) require_same(stored(), "seed", parts.loader->position().seed);
+    if (newest > total)
+      throw ValueError(message(
+          "Training '{}': the folder holds an unfinished training after {}, but the options end at step {}; "
+          "give as many epochs as before, or another folder or name",
+          name, detail::counted(newest, "step"), total));
     std::int64_t log_size = 0;
     if (const auto loaded = checkpoint->load()) {
       const Json json = Json::parse(loaded->json);
@@ -193,6 +199,13 @@ struct Training::State {
                                            .steps = parts.loader->size(),
                                            .done = step,
                                            .quiet = options.quiet || !folder.writes()});
+  }
+
+  /// The step in the name of the newest checkpoint; -1 without one.
+  std::int64_t newest_step() const {
+    const std::string last = checkpoint->last().value_or("");
+    const std::size_t at = last.rfind("-step-");
+    return at == std::string::npos ? -1 : std::stoll(last.substr(at + 6));
   }
 
   std::string path(const char* ending) const { return folder.file(name + ending); }

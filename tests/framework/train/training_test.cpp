@@ -134,6 +134,29 @@ BOOST_AUTO_TEST_CASE(an_ended_training_has_the_number_of_steps_of_the_options) {
                  "the name"));
 }
 
+BOOST_AUTO_TEST_CASE(fewer_epochs_than_were_done_are_refused_and_nothing_is_changed) {
+  const TemporaryFolder folder;
+  const RunFolder run(folder / "run", {});
+  const auto train = [&](std::int64_t epochs, std::int64_t steps) {
+    Linear model(2, 1);
+    SGD optimizer(model.parameters(), {.lr = 0.1});
+    DataLoader loader(Dataset(ones({4, 2}), ones({4, 1})), {.batch_size = 2});
+    Training training(run, "one", {.module = &model, .optimizer = &optimizer, .loader = &loader},
+                      {.epochs = epochs, .checkpoint_every = 0, .quiet = true});
+    while (!training.done() && training.steps() < steps)
+      for (const Batch& batch : loader) {
+        training.learn(mse_loss(model(batch.input), batch.target));
+        if (training.steps() == steps) break;
+      }
+    return training.steps();
+  };
+  BOOST_TEST(train(3, 3) == 3);
+  BOOST_TEST(contains(thrown_text<ValueError>([&] { train(1, 9); }),
+                      "after 3 steps, but the options end at step 2"));
+  BOOST_TEST(!fs::exists(folder / "run/one.safetensors"));
+  BOOST_TEST(train(3, 9) == 6);
+}
+
 BOOST_AUTO_TEST_CASE(a_resumed_training_has_the_loader_of_the_folder) {
   const TemporaryFolder folder;
   const RunFolder run(folder / "run", {});
