@@ -44,8 +44,8 @@ struct Series<float> {
       0.33333331180030046f,  -0.24999996957950882f, 0.200007157488921f,
       -0.16667802319501254f, 0.1424905764569748f,   -0.12425687331451106f,
       0.1168541992348674f,   -0.11479733846637635f, 0.06971611471451178f};
-  // erf(x)/x in x² on |x| <= 1, and (x + centre)·exp(x²)·erfc(x) in (x - centre)/(x + centre) on 0 <= x <=
-  // erfc_end: interpolated at the Chebyshev nodes. At the end, erfc is 0 within the precision of T.
+  // erf(x)/x in x² on |x| <= 1, and (x + centre)·exp(x²)·erfc(x) in (x - centre)/(x + centre) on
+  // 0 <= x <= erfc_end: interpolated at the Chebyshev nodes. At the end, erfc is 0 within the precision of T.
   static constexpr float erfc_centre = 3, erfc_end = 10.5f;
   static constexpr int expm1_terms = 8;
   static constexpr std::array<float, 7> erf_series{1.12837911f,    -0.37612626f,   0.112835944f,
