@@ -73,13 +73,13 @@ ClassRows prepare_rows(const char* operation, const Shape& input, DType dtype, s
   if (plain) rows.counted = count;
   for (Index i = plain ? count : 0; i < count; ++i) {
     if (mask != nullptr && mask[i] != 0 && mask[i] != 1)
-      throw ValueError(
-          message("{}: {} is {} at position {}; it must be 0 or 1", operation, names.mask, mask[i], i));
+      throw ValueError(message("{}: {} is {} at position {}; it must be 0 or 1", operation, names.mask,
+                               mask[i], position_text(i, shape)));
     if (!counts(i)) continue;
     ++rows.counted;
     if (label != nullptr && (label[i] < 0 || label[i] >= classes))
       throw IndexError(message("{}: class index {} at position {} of {} is out of range [0, {})", operation,
-                               label[i], i, names.labels, classes));
+                               label[i], position_text(i, shape), names.labels, classes));
   }
   rows.divisor = static_cast<double>(rows.counted);
   if (rows.counted < count)

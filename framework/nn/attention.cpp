@@ -32,8 +32,8 @@ Tensor merged_mask(const AttentionMasks& masks, const Tensor& key) {
     const auto kept = masks.key_mask.data<std::int64_t>();
     for (std::size_t i = 0; i < kept.size(); ++i)
       if (kept[i] != 0 && kept[i] != 1)
-        throw ValueError(
-            message("{}: the key_mask is {} at position {}; it must be 0 or 1", operation, kept[i], i));
+        throw ValueError(message("{}: the key_mask is {} at position {}; it must be 0 or 1", operation,
+                                 kept[i], detail::position_text(static_cast<std::int64_t>(i), expected)));
     const Tensor keys = reshape(masks.key_mask, {expected[0], 1, 1, expected[1]});
     if (!mask.defined())
       mask = keys;

@@ -13,6 +13,13 @@ std::size_t checked_dim(const char* operation, std::int64_t dim, const Shape& sh
   return static_cast<std::size_t>(dim < 0 ? dim + rank : dim);
 }
 
+std::string position_text(Index element, const Shape& shape) {
+  if (shape.size() < 2) return message("{}", element);
+  Shape position = shape;
+  for (std::size_t d = shape.size(); d-- > 0; element /= shape[d]) position[d] = element % shape[d];
+  return message("{}", position);
+}
+
 kernels::Axis split_at(const Shape& shape, std::size_t dim) {
   kernels::Axis split;
   for (std::size_t i = 0; i < shape.size(); ++i)

@@ -1,6 +1,8 @@
 // Checks at an operation's entry. Internal.
 #pragma once
 
+#include <string>
+
 #include "retort/framework/base/error.hpp"
 #include "retort/framework/core/require.hpp"
 #include "retort/framework/kernels/axis.hpp"
@@ -34,6 +36,9 @@ inline void require_int64(const char* operation, const char* what, const Tensor&
   if (x.dtype() != DType::int64)
     throw TypeError(message("{}: the {} must be int64, not {}", operation, what, x.dtype()));
 }
+
+/// The position of an element for messages: "3" in one dimension, "(1, 0)" in two.
+std::string position_text(Index element, const Shape& shape);
 
 /// A shape seen from one dimension: [outer, n, inner].
 using Split = kernels::Axis;

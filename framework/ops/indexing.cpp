@@ -26,7 +26,8 @@ void check_indices(const char* operation, const Tensor& index, std::int64_t boun
   for (std::size_t i = 0; i < values.size(); ++i)
     if (values[i] < 0 || values[i] >= bound)
       throw IndexError(message("{}: index {} at position {} is out of range for a dimension of extent {}",
-                               operation, values[i], i, bound));
+                               operation, values[i],
+                               detail::position_text(static_cast<Index>(i), index.shape()), bound));
 }
 
 // Calls visit(position in the index, position in x) for the elements of gather, on all threads. Those of one

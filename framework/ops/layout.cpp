@@ -8,6 +8,7 @@
 #include <new>
 #include <span>
 
+#include "retort/framework/base/counted.hpp"
 #include "retort/framework/base/threads.hpp"
 #include "retort/framework/core/op.hpp"
 #include "retort/framework/kernels/strided.hpp"
@@ -96,10 +97,14 @@ Tensor padded(const Tensor& x, const Counts& before, const Counts& after, Scalar
   std::size_t first = rank, last = 0;  // the padded dimensions
   for (std::size_t d = rank; d-- > 0;) {
     const std::int64_t n = shape[d], least = -std::numeric_limits<std::int64_t>::max();
-    if (std::min(before[d], after[d]) < least || __builtin_add_overflow(before[d], after[d], &shape[d]) ||
-        __builtin_add_overflow(shape[d], n, &shape[d]) || shape[d] < 0)
-      throw ShapeError(
-          message("pad: {} and {} do not fit dim {} of shape {}", before[d], after[d], d, x.shape()));
+    const bool overflows = __builtin_add_overflow(before[d], after[d], &shape[d]) ||
+                           __builtin_add_overflow(shape[d], n, &shape[d]);
+    if (overflows && std::max(before[d], after[d]) > 0)
+      throw ShapeError(message("pad: {} and {} enlarge dim {} of shape {} beyond 64 bits", before[d],
+                               after[d], d, x.shape()));
+    if (overflows || std::min(before[d], after[d]) < least || shape[d] < 0)
+      throw ShapeError(message("pad: {} and {} remove more than the {} along dim {} of shape {}", before[d],
+                               after[d], detail::counted(n, "element"), d, x.shape()));
     detail::require_shape("pad", shape);
     Side& side = sides[d];
     side = {.extent = shape[d], .x_step = x_step, .y_step = y_step};

@@ -256,12 +256,16 @@ Tensor argmax(const Tensor& x, std::int64_t dim, bool keepdim) {
 
 Tensor argmax(const Tensor& x) {
   detail::require_defined("argmax", x);
+  if (x.size() == 0) throw ValueError(message("argmax: shape {} has no element", x.shape()));
   return argmax(reshape(x.detach(), {x.size()}), 0);
 }
 
 ValuesAndIndices max(const Tensor& x, std::int64_t dim, bool keepdim) {
   detail::require_defined("max", x);
-  return extreme_along(x, dim, keepdim, argmax(x, dim));
+  return extreme_along(x, dim, keepdim,
+                       position("max", x, dim, false, [](auto* in, auto* out, const kernels::Axis& axis) {
+                         kernels::argmax(in, out, axis);
+                       }));
 }
 
 ValuesAndIndices min(const Tensor& x, std::int64_t dim, bool keepdim) {

@@ -1,5 +1,6 @@
 // The texts of the messages of common mistakes.
 #include <boost/test/unit_test.hpp>
+#include <limits>
 #include <retort/retort.hpp>
 
 #include <retort/framework/base/counted.hpp>
@@ -39,6 +40,46 @@ BOOST_AUTO_TEST_CASE(of_one_and_of_many) {
              "tensor: 1 value cannot fill shape (2), which has 2 elements");
   BOOST_TEST(thrown_text<ValueError>([] { (void)topk(ones({1}), 2); }) ==
              "topk: k is 2; dim -1 of shape (1) has 1 element");
+}
+
+BOOST_AUTO_TEST_CASE(of_empty_dimensions) {
+  const Tensor none = ones({2, 0});
+  const std::string rest = ": shape (2, 0) has no element along dim ";
+  BOOST_TEST(thrown_text<ValueError>([&] { (void)max(none, 1); }) == "max" + rest + "1");
+  BOOST_TEST(thrown_text<ValueError>([&] { (void)min(none, -1); }) == "min" + rest + "-1");
+  BOOST_TEST(thrown_text<ValueError>([&] { (void)argmax(none, 1); }) == "argmax" + rest + "1");
+  BOOST_TEST(thrown_text<IndexError>([&] { (void)max(none, 2); }).starts_with("max: dim 2"));
+  const std::string empty = ": shape (2, 0) has no element";
+  BOOST_TEST(thrown_text<ValueError>([&] { (void)argmax(none); }) == "argmax" + empty);
+  BOOST_TEST(thrown_text<ValueError>([&] {
+               (void)norm(none, std::numeric_limits<double>::infinity(), {1});
+             }).starts_with("norm: "));
+  for (const auto& [name, call] :
+       {std::pair<const char*, Tensor (*)(const Tensor&)>{"max", max}, {"min", min}})
+    BOOST_TEST(
+        thrown_text<ValueError>([&, f = call] { (void)f(none); }).starts_with(name + std::string(": ")));
+}
+
+BOOST_AUTO_TEST_CASE(of_indices_and_paddings) {
+  const Tensor x = ones({2, 3}), index = tensor({0, 1, 2, 0, 3, 1}, {2, 3}), one = tensor({0, 5});
+  const std::string place = ": index 3 at position (1, 1) is out of range for a dimension of extent 3";
+  BOOST_TEST(thrown_text<IndexError>([&] { (void)gather(x, 1, index); }) == "gather" + place);
+  BOOST_TEST(thrown_text<IndexError>([&] { (void)scatter_add(x, 1, index, x); }) == "scatter_add" + place);
+  BOOST_TEST(thrown_text<IndexError>([&] { (void)embedding(index, ones({3, 4})); }) == "embedding" + place);
+  BOOST_TEST(thrown_text<IndexError>([&] { (void)one_hot(index, 3); }) == "one_hot" + place);
+  BOOST_TEST(thrown_text<IndexError>([&] { (void)index_select(x, 1, one); }) ==
+             "index_select: index 5 at position 1 is out of range for a dimension of extent 3");
+  const Tensor images = ones({1, 3, 2, 3});
+  BOOST_TEST(contains(thrown_text<IndexError>([&] {
+                        cross_entropy(images, reshape(index, {1, 2, 3}));
+                      }),
+                      "class index 3 at position (0, 1, 1) of target"));
+  BOOST_TEST(thrown_text<ShapeError>([&] {
+               (void)pad(x, {-1, -3});
+             }) == "pad: -1 and -3 remove more than the 3 elements along dim 1 of shape (2, 3)");
+  BOOST_TEST(thrown_text<ShapeError>([&] {
+               (void)pad(x, {std::numeric_limits<std::int64_t>::max(), 1});
+             }) == "pad: 9223372036854775807 and 1 enlarge dim 1 of shape (2, 3) beyond 64 bits");
 }
 
 BOOST_AUTO_TEST_CASE(of_layers) {
