@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <vector>
 
 #include "retort/framework/base/counted.hpp"
 #include "retort/framework/base/options.hpp"
@@ -20,12 +21,20 @@
 namespace retort {
 namespace {
 
-// Selects one token (N, 1) per row of the logits (N, C).
-Tensor next_token(const Tensor& logits, const GenerateOptions& options) {
-  if (sum(isnan(logits)).item<std::int64_t>() > 0) throw ValueError("generate: the model's logits are NaN");
-  const Tensor highest = amax(logits, {1}, true);
-  if (sum(isfinite(highest)).item<std::int64_t>() < highest.size())
-    throw ValueError("generate: the highest logit of a row is infinite; no token can be drawn");
+// Selects one token (N, 1) per row of the logits (N, C) of a step.
+Tensor next_token(const Tensor& logits, std::int64_t step, const GenerateOptions& options) {
+  const Tensor highest = amax(logits, {1}, true);  // NaN if a logit of the row is
+  const std::vector<double> tops = highest.values<double>();
+  const auto bad = std::ranges::find_if_not(tops, [](double top) { return std::isfinite(top); });
+  if (bad != tops.end()) {
+    const std::int64_t row = bad - tops.begin();
+    if (std::isnan(*bad))
+      throw ValueError(message("generate: the model's logits of sequence {} are NaN at step {}", row, step));
+    throw ValueError(
+        message("generate: the highest of the model's logits of sequence {} is {} at step {}; no token can "
+                "be drawn",
+                row, *bad, step));
+  }
   if (options.temperature == 0) return unsqueeze(argmax(logits, 1), 1);
   // The highest logit is subtracted first, so that no division overflows. Below the smallest float, any other
   // token has probability 0 already.
@@ -98,7 +107,7 @@ Tensor generate(const std::function<Tensor(const Tensor& tokens)>& model, const 
                   "same number of classes",
                   detail::counted(logits.size(2), "class"), classes));
     }
-    Tensor next = next_token(select(logits, 1, logits.size(1) - 1), options);
+    Tensor next = next_token(select(logits, 1, logits.size(1) - 1), i, options);
     if (options.end_token) {
       const std::int64_t end = *options.end_token;
       if (end < 0 || end >= logits.size(2))

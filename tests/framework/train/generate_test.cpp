@@ -161,6 +161,22 @@ BOOST_AUTO_TEST_CASE(bad_input_is_refused) {
              "generate: the model returned (1, 1, 0) for tokens (1, 1); expected (N, L, C) with C >= 1");
   const auto broken = [](const Tensor&) { return full({1, 1, 5}, std::numeric_limits<double>::quiet_NaN()); };
   BOOST_CHECK_THROW(generate(broken, prompt), ValueError);
+  for (const double bad : {std::nan(""), -std::numeric_limits<double>::infinity()}) {
+    int step = 0;
+    const auto breaks = [&](const Tensor& tokens) {
+      Tensor logits = counting(tokens, 1);
+      if (step++ == 2)
+        for (float& logit : logits.mutable_data<float>().subspan(5)) logit = static_cast<float>(bad);
+      return logits;
+    };
+    const std::string text = thrown_text<ValueError>([&] {
+      generate(breaks, zeros({3, 1}, DType::int64), {.length = 5});
+    });
+    BOOST_TEST(text == (std::isnan(bad)
+                            ? "generate: the model's logits of sequence 1 are NaN at step 2"
+                            : "generate: the highest of the model's logits of sequence 1 is -inf at "
+                              "step 2; no token can be drawn"));
+  }
   for (const double everywhere :
        {-std::numeric_limits<double>::infinity(), std::numeric_limits<double>::infinity()})
     for (const double temperature : {0.0, 1.0})
