@@ -8,7 +8,9 @@
 
 #include "retort/framework/base/error.hpp"
 #include "retort/framework/core/engine.hpp"
+#include "retort/framework/core/require.hpp"
 #include "retort/framework/ops/softmax.hpp"
+#include "retort/framework/train/report_impl.hpp"
 
 namespace retort::metrics {
 namespace {
@@ -19,6 +21,8 @@ constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 class Rows {
  public:
   Rows(const char* metric, const Tensor& logits, const Tensor& labels) {
+    detail::require_defined(metric, "the logits", logits);
+    detail::require_defined(metric, "the labels", labels);
     if (!is_floating_point(logits.dtype()))
       throw TypeError(message("{}: the logits are {}; expected float32 or float64", metric, logits.dtype()));
     if (labels.dtype() != DType::int64)
@@ -159,15 +163,7 @@ std::vector<ReliabilityBin> reliability(const Tensor& logits, const Tensor& labe
 }
 
 double ece(const Tensor& logits, const Tensor& labels, std::int64_t bins) {
-  const Rows rows("ece", logits, labels);
-  const auto count = static_cast<double>(rows.size());
-  double error = rows.size() == 0 ? nan : 0;
-  std::int64_t counted = 0;
-  for (const ReliabilityBin& bin : reliability_of("ece", rows, bins)) {
-    error += std::abs(bin.right - bin.confidence) / count;
-    counted += bin.count;
-  }
-  return counted == labels.size() ? error : nan;
+  return detail::calibration_of("ece", logits, labels, bins).error;
 }
 
 Tensor confusion_matrix(const Tensor& logits, const Tensor& labels) {
@@ -181,3 +177,17 @@ Tensor confusion_matrix(const Tensor& logits, const Tensor& labels) {
 }
 
 }  // namespace retort::metrics
+
+retort::detail::Calibration retort::detail::calibration_of(const char* operation, const Tensor& logits,
+                                                           const Tensor& labels, std::int64_t bins) {
+  const metrics::Rows rows(operation, logits, labels);
+  const auto count = static_cast<double>(rows.size());
+  Calibration result{metrics::reliability_of(operation, rows, bins), rows.size() == 0 ? metrics::nan : 0};
+  std::int64_t counted = 0;
+  for (const metrics::ReliabilityBin& bin : result.bins) {
+    result.error += std::abs(bin.right - bin.confidence) / count;
+    counted += bin.count;
+  }
+  if (counted < labels.size()) result.error = metrics::nan;
+  return result;
+}

@@ -8,7 +8,9 @@
 
 #include "retort/framework/base/counted.hpp"
 #include "retort/framework/base/error.hpp"
+#include "retort/framework/core/require.hpp"
 #include "retort/framework/io/atomic_file.hpp"
+#include "retort/framework/ops/checks.hpp"
 #include "retort/framework/ops/elementwise.hpp"
 #include "retort/framework/ops/reduction.hpp"
 #include "retort/framework/train/report_impl.hpp"
@@ -96,28 +98,53 @@ std::vector<std::size_t> shown_classes(const std::vector<ReportAnswer>& answers)
   return classes;
 }
 
-/// Throws unless the label is -1 or one of the classes, where their number is known.
-void check_label(const ReportSample& sample, const std::vector<std::string>& names) {
+/// Throws unless the label is -1 or a class, where their number is known. `place` names the sample.
+void check_label(const std::string& place, const ReportSample& sample,
+                 const std::vector<std::string>& names) {
   std::size_t classes = names.size();
   if (names.empty() && !sample.answers.empty()) classes = sample.answers[0].probabilities.size();
   if (sample.label < -1 || (classes > 0 && sample.label >= static_cast<std::int64_t>(classes)))
-    throw IndexError(message("Report: the sample '{}' has label {}; it must be in [0, {}), or -1 for none",
-                             sample.caption, sample.label,
-                             classes > 0 ? message("{}", classes) : "the number of classes"));
+    throw IndexError(message("Report::samples: {} has label {}; it must be in [0, {}), or -1 for none", place,
+                             sample.label, classes > 0 ? message("{}", classes) : "the number of classes"));
+}
+
+/// Throws unless the image is (H, W) with values in [0, 1], up to rounding.
+void check_image(const std::string& place, const Tensor& image) {
+  if (image.dim() != 2 || image.size() == 0)
+    throw ShapeError(message("Report::samples: the image of {} has shape {}; it must be (H, W), not empty",
+                             place, image.shape()));
+  for (const double value : image.values<double>())
+    if (!(value >= -1e-6 && value <= 1 + 1e-6))
+      throw ValueError(
+          message("Report::samples: the image of {} has the value {}; it must be in [0, 1]: undo a "
+                  "normalization, or call clamp(image, 0, 1)",
+                  place, value));
+}
+
+/// Throws unless all values are finite and at least 0.
+void check_counts(const char* operation, const char* what, const Tensor& values, const char* range) {
+  const std::vector<double> numbers = values.values<double>();
+  for (std::size_t i = 0; i < numbers.size(); ++i)
+    if (!(numbers[i] >= 0 && std::isfinite(numbers[i])))
+      throw ValueError(message("{}: the {} at position {} is {}; it must be {}", operation, what,
+                               detail::position_text(static_cast<std::int64_t>(i), values.shape()),
+                               numbers[i], range));
 }
 
 /// A row per class, with one bar per answer.
-std::string bars_of(const ReportSample& sample, const std::vector<std::string>& names) {
+std::string bars_of(const std::string& place, const ReportSample& sample,
+                    const std::vector<std::string>& names) {
   if (sample.answers.empty()) return {};
   const std::size_t classes = names.empty() ? sample.answers[0].probabilities.size() : names.size();
   for (const ReportAnswer& answer : sample.answers) {
     if (answer.probabilities.size() != classes)
-      throw ValueError(message("Report: the answer '{}' has probabilities of {}, not {}", answer.name,
-                               detail::counted(answer.probabilities.size(), "class"), classes));
+      throw ValueError(message("Report::samples: {}: the answer '{}' has probabilities of {}, not {}", place,
+                               answer.name, detail::counted(answer.probabilities.size(), "class"), classes));
     for (const double p : answer.probabilities)
       if (!(p >= 0 && p <= 1 + 1e-6))  // a softmax may round up
-        throw ValueError(message("Report: the answer '{}' has the probability {}; it must be from 0 to 1",
-                                 answer.name, p));
+        throw ValueError(
+            message("Report::samples: {}: the answer '{}' has the probability {}; it must be from 0 to 1",
+                    place, answer.name, p));
   }
   std::string bars = "<table class=\"bars\">\n";
   for (const std::size_t k : shown_classes(sample.answers)) {
@@ -248,8 +275,8 @@ Report& Report::curves(std::string_view title, const ReportAxes& axes,
     const std::size_t n = one.x.size(), band = banded ? n : 0;
     if (one.y.size() != n || one.low.size() != band || one.high.size() != band)
       throw ValueError(message(
-          "Report: the series '{}' of the chart '{}' has {} values of x, {} of y, {} of low and {} of high; "
-          "the numbers must be equal, or 0 for low and high",
+          "Report::curves: the series '{}' of the chart '{}' has {} values of x, {} of y, {} of low and {} of "
+          "high; the numbers must be equal, or 0 for low and high",
           one.name, title, one.x.size(), one.y.size(), one.low.size(), one.high.size()));
   }
   LogCaption caption{axes};
@@ -275,10 +302,9 @@ Report& Report::differences(std::string_view title, std::string_view unit, std::
 }
 
 Report& Report::calibration(std::string_view title, const Tensor& logits, const Tensor& labels) {
-  const auto bins = metrics::reliability(logits, labels);
+  const auto [bins, error] = detail::calibration_of("Report::calibration", logits, labels);
   const auto all = static_cast<double>(labels.size());
-  const std::string caption =
-      message("{}: calibration error {}\u00A0%", title, printed("%.2f", 100 * metrics::ece(logits, labels)));
+  const std::string caption = message("{}: calibration error {}\u00A0%", title, printed("%.2f", 100 * error));
   const std::string legend = message(
       "<p class=\"legend\"><span><i style=\"background:{}\"></i>answers right</span>"
       "<span><i style=\"background:currentColor\"></i>share of the answers</span></p>\n",
@@ -288,11 +314,18 @@ Report& Report::calibration(std::string_view title, const Tensor& logits, const 
 
 Report& Report::confusion(std::string_view title, const Tensor& counts, const std::vector<std::string>& names,
                           std::string_view id) {
+  const char* const operation = "Report::confusion";
+  detail::require_defined(operation, "the counts", counts);
+  if (counts.dtype() != DType::int64)
+    throw TypeError(
+        message("{}: the counts are {}; they must be int64, as those of metrics::confusion_matrix", operation,
+                counts.dtype()));
   if (counts.dim() != 2 || counts.size(0) != counts.size(1))
-    throw ShapeError(message("Report: confusion needs counts (C, C), not {}", counts.shape()));
+    throw ShapeError(message("{}: the counts have shape {}; it must be (C, C)", operation, counts.shape()));
+  check_counts(operation, "count", counts, "at least 0");
   const auto classes = static_cast<std::size_t>(counts.size(0));
   if (names.size() != classes)
-    throw ValueError(message("Report: confusion has {}, but {}", detail::counted(classes, "class"),
+    throw ValueError(message("{}: there are {}, but {}", operation, detail::counted(classes, "class"),
                              detail::counted(names.size(), "name")));
   if (classes > 20) {  // too many for numbers
     const Tensor shares =
@@ -313,12 +346,14 @@ Report& Report::confusion(std::string_view title, const Tensor& counts, const st
 
 Report& Report::samples(const std::vector<ReportSample>& samples, const std::vector<std::string>& classes) {
   std::string cards;
-  for (const ReportSample& sample : samples) {
+  for (std::size_t i = 0; i < samples.size(); ++i) {
+    const ReportSample& sample = samples[i];
+    const std::string place =
+        message("sample {}{}", i, sample.caption.empty() ? "" : message(" ('{}')", sample.caption));
     std::string picture, notes;
-    check_label(sample, classes);
+    check_label(place, sample, classes);
     if (sample.image.defined()) {
-      if (sample.image.dim() != 2)
-        throw ShapeError(message("Report: an image is (H, W), not {}", sample.image.shape()));
+      check_image(place, sample.image);
       const Tensor pixels = sample.image.to(DType::float32);
       picture = message("<img alt=\"{}\" width=\"84\" height=\"84\" src=\"{}\">", escaped(sample.caption),
                         png_address(pixels.data<float>(), pixels.size(1)));
@@ -330,7 +365,7 @@ Report& Report::samples(const std::vector<ReportSample>& samples, const std::vec
     cards += message("<figure class=\"sample\"{}>\n<div>{}<div><b>{}</b><ul>{}</ul></div></div>\n",
                      id_of(sample.id), picture, escaped(sample.caption), notes);
     if (!sample.text.empty()) cards += "<p class=\"quote\">" + escaped(sample.text) + "</p>\n";
-    cards += bars_of(sample, classes) + "</figure>\n";
+    cards += bars_of(place, sample, classes) + "</figure>\n";
   }
   if (!samples.empty() && samples.front().answers.size() > 1) html(legend_of(samples.front().answers));
   open_grid(true);
@@ -341,8 +376,11 @@ Report& Report::samples(const std::vector<ReportSample>& samples, const std::vec
 Report& Report::heat_map(std::string_view title, const Tensor& values,
                          const std::vector<std::string>& row_names,
                          const std::vector<std::string>& column_names) {
+  const char* const operation = "Report::heat_map";
+  detail::require_defined(operation, "the matrix", values);
   if (values.dim() != 2)
-    throw ShapeError(message("Report: a heat map needs a matrix (R, C), not {}", values.shape()));
+    throw ShapeError(message("{}: the matrix has shape {}; it must be (R, C)", operation, values.shape()));
+  check_counts(operation, "value", values, "finite and at least 0");
   struct Side {
     const char* what;
     const std::vector<std::string>& names;
@@ -351,8 +389,8 @@ Report& Report::heat_map(std::string_view title, const Tensor& values,
   for (const Side& side :
        {Side{"rows", row_names, values.size(0)}, {"columns", column_names, values.size(1)}})
     if (!side.names.empty() && std::ssize(side.names) != side.count)
-      throw ValueError(message("Report: the number of names of the heat map's {} is {}, but it has shape {}",
-                               side.what, side.names.size(), values.shape()));
+      throw ValueError(message("{}: the number of names of the heat map's {} is {}, but it has shape {}",
+                               operation, side.what, side.names.size(), values.shape()));
   return figure(title, "<div class=\"scroll\">" +
                            detail::heat_map_svg(title, values, row_names, column_names) + "</div>\n");
 }
@@ -382,10 +420,13 @@ std::string Report::escaped(std::string_view text) {
 }
 
 std::string Report::png_address(std::span<const float> pixels, std::int64_t width) {
+  if (width < 1 || pixels.size() % static_cast<std::size_t>(width) != 0)
+    throw ValueError(message("Report::png_address: {} cannot form rows of width {}",
+                             detail::counted(pixels.size(), "pixel"), width));
   std::string rows;
   for (std::size_t i = 0; i < pixels.size(); ++i) {
     if (i % static_cast<std::size_t>(width) == 0) rows += '\0';  // each row starts with its filter: none
-    rows += static_cast<char>(std::lround(255 * std::clamp(pixels[i], 0.0F, 1.0F)));
+    rows += static_cast<char>(std::lround(255 * std::fmin(std::fmax(pixels[i], 0.0F), 1.0F)));
   }
   std::string header;
   append_big_endian(header, static_cast<std::uint32_t>(width));

@@ -92,16 +92,16 @@ class Report {
   Report& calibration(std::string_view title, const Tensor& logits, const Tensor& labels);
   /// Adds the int64 counts (C, C) of metrics::confusion_matrix in % of each row; for more than 20 classes as
   /// shades without numbers. `id` is the figure's id in the page.
-  /// Throws: ShapeError unless the counts are square; ValueError unless there is one name per class.
+  /// Throws: TypeError unless int64; ShapeError unless square; ValueError for negative counts or other names.
   Report& confusion(std::string_view title, const Tensor& counts, const std::vector<std::string>& names,
                     std::string_view id = {});
   /// Adds examples with their images and, for answers, bars and a legend. `classes` names the classes, which
   /// otherwise have numbers. Of more than 12, the most probable in any answer have bars.
-  /// Throws: ShapeError unless an image is (H, W); ValueError if numbers of classes differ; IndexError for a
-  /// label outside the classes.
+  /// Throws: ShapeError unless an image is (H, W); ValueError if it has values outside [0, 1], or if numbers
+  /// of classes differ; IndexError for a label outside the classes.
   Report& samples(const std::vector<ReportSample>& samples, const std::vector<std::string>& classes = {});
   /// Adds a matrix (R, C), such as attention weights, as shades from 0 to the largest. Names may be omitted.
-  /// Throws: ShapeError if the shape differs; ValueError if the number of names differs.
+  /// Throws: ShapeError if the shape differs; ValueError for other numbers of names or values not in [0, ∞).
   Report& heat_map(std::string_view title, const Tensor& values,
                    const std::vector<std::string>& row_names = {},
                    const std::vector<std::string>& column_names = {});
@@ -117,7 +117,7 @@ class Report {
 
   /// Escapes &, <, >, " and ' for use in text and attributes.
   [[nodiscard]] static std::string escaped(std::string_view text);
-  /// Encodes a grey image of values in [0, 1], in row-major order, as a data: URL of a PNG file.
+  /// Encodes a row-major grey image as a data: URL of a PNG file. Values are clamped to [0, 1]; NaN is black.
   [[nodiscard]] static std::string png_address(std::span<const float> pixels, std::int64_t width);
 
  private:

@@ -10,6 +10,15 @@
 
 namespace retort::detail {
 
+/// The bins of metrics::reliability and the error of metrics::ece.
+struct Calibration {
+  std::vector<metrics::ReliabilityBin> bins = {};
+  double error = 0;
+};
+/// Throws: the errors of metrics::ece, which name the operation.
+Calibration calibration_of(const char* operation, const Tensor& logits, const Tensor& labels,
+                           std::int64_t bins = 15);
+
 /// The page template, with {title} twice and {sections} once.
 extern const char* const report_page;
 

@@ -137,6 +137,40 @@ BOOST_AUTO_TEST_CASE(refusals) {
        {ReportSeries{.name = "a", .x = {1, 2}, .y = {1}}, {.name = "a", .x = {1}, .y = {1}, .low = {0}}})
     BOOST_TEST(contains(thrown_text<ValueError>([&] { page.curves("c", {}, {uneven}); }), "the series 'a'"));
   BOOST_TEST(contains(thrown_text<ShapeError>([&] { page.samples({{.image = zeros({4})}}); }), "(H, W)"));
+  const Tensor counts = tensor({3, 1, -2, 4}, {2, 2});
+  BOOST_TEST(thrown_text<TypeError>([&] {
+               page.confusion("c", zeros({2, 2}), {"a", "b"});
+             }) ==
+             "Report::confusion: the counts are float32; they must be int64, as those of "
+             "metrics::confusion_matrix");
+  BOOST_TEST(thrown_text<ValueError>([&] {
+               page.confusion("c", counts, {"a", "b"});
+             }) == "Report::confusion: the count at position (1, 0) is -2; it must be at least 0");
+  BOOST_TEST(contains(thrown_text<ValueError>([&] { page.confusion("c", Tensor(), {}); }),
+                      "Report::confusion: the counts"));
+  for (const double bad : {-0.5, std::nan(""), HUGE_VAL})
+    BOOST_TEST(
+        thrown_text<ValueError>([&] {
+          page.heat_map("h", tensor({0.0, 1.0, bad, 0.0}, {2, 2}));
+        }) ==
+        message("Report::heat_map: the value at position (1, 0) is {}; it must be finite and at least 0",
+                bad));
+  BOOST_TEST(contains(thrown_text<ShapeError>([&] { page.calibration("c", zeros({2}), arange(2)); }),
+                      "Report::calibration: logits have shape (2)"));
+  BOOST_TEST(contains(thrown_text<TypeError>([&] { page.calibration("c", wide, zeros({2})); }),
+                      "Report::calibration: the labels are float32"));
+  BOOST_TEST(contains(thrown_text<ValueError>([&] { page.calibration("c", wide, Tensor()); }),
+                      "Report::calibration: the labels"));
+  for (const double bad : {-2.0, 1.01, std::nan("")})
+    BOOST_TEST(contains(
+        thrown_text<ValueError>([&] {
+          page.samples({{.text = "first"}, {.image = full({2, 2}, bad)}});
+        }),
+        message("Report::samples: the image of sample 1 has the value {}; it must be in [0, 1]", bad)));
+  BOOST_CHECK_THROW(page.samples({{.image = zeros({0, 3})}}), ShapeError);
+  const std::vector<float> pixels(6);
+  for (const std::int64_t width : {-1, 0, 4})
+    BOOST_CHECK_THROW((void)Report::png_address(pixels, width), ValueError);
   BOOST_TEST(
       contains(thrown_text<IoError>([&] { page.write("/nowhere/at/all.html"); }), "/nowhere/at/all.html"));
 }
@@ -167,7 +201,7 @@ BOOST_AUTO_TEST_CASE(answers_are_bars_of_the_likely_classes) {
   BOOST_TEST(contains(thrown_text<ValueError>([&] {
                         many.samples({{.answers = {{"first", {1}}, {"second", {0, 1}}}}});
                       }),
-                      "the answer 'second' has probabilities of 2 classes, not 1"));
+                      "sample 0: the answer 'second' has probabilities of 2 classes, not 1"));
   BOOST_TEST(contains(thrown_text<ValueError>([&] {
                         many.samples({{.answers = {{"first", {1}}}}}, {"a", "b"});
                       }),
@@ -182,9 +216,11 @@ BOOST_AUTO_TEST_CASE(answers_are_bars_of_the_likely_classes) {
     const ReportSample wrong = {
         .caption = "x", .answers = {{"first", {0, 1}}, {"second", {1, 0}}}, .label = label};
     BOOST_TEST(contains(thrown_text<IndexError>([&] { many.samples({wrong}); }),
-                        message("the sample 'x' has label {}; it must be in [0, 2)", label)));
+                        message("sample 0 ('x') has label {}; it must be in [0, 2)", label)));
   }
-  BOOST_CHECK_THROW(many.samples({{.caption = "x", .label = 1}}, {"a"}), IndexError);
+  BOOST_TEST(thrown_text<IndexError>([&] {
+               many.samples({{.label = 0}, {.label = 1}}, {"a"});
+             }) == "Report::samples: sample 1 has label 1; it must be in [0, 1), or -1 for none");
   BOOST_TEST(many.page() == before);
   many.samples({{.caption = "x", .label = 7}});  // the number of classes is not known
 }
