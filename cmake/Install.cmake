@@ -20,12 +20,15 @@ endif()
 
 set(config_dir "${CMAKE_INSTALL_LIBDIR}/cmake/retort")
 install(EXPORT retortTargets NAMESPACE retort:: DESTINATION "${config_dir}")
-configure_package_config_file(cmake/retortConfig.cmake.in "${PROJECT_BINARY_DIR}/retortConfig.cmake"
+# The configured files fit only an installed package. They are kept where neither find_package nor pkg-config
+# looks for them if it is given the build folder.
+set(to_install "${PROJECT_BINARY_DIR}/to_install")
+configure_package_config_file(cmake/retortConfig.cmake.in "${to_install}/retortConfig.cmake"
                               INSTALL_DESTINATION "${config_dir}")
-write_basic_package_version_file("${PROJECT_BINARY_DIR}/retortConfigVersion.cmake"
+write_basic_package_version_file("${to_install}/retortConfigVersion.cmake"
                                  COMPATIBILITY SameMinorVersion)
-install(FILES "${PROJECT_BINARY_DIR}/retortConfig.cmake" "${PROJECT_BINARY_DIR}/retortConfigVersion.cmake"
-              cmake/FindCblas.cmake DESTINATION "${config_dir}")
+install(FILES "${to_install}/retortConfig.cmake" "${to_install}/retortConfigVersion.cmake" cmake/FindCblas.cmake
+        DESTINATION "${config_dir}")
 
 # The dependencies of a static library are public in its pkg-config file; otherwise programs could not link it
 # without `--static`. Those of a shared library are private.
@@ -53,5 +56,5 @@ else()
   set(pc_requires zlib)
   set(pc_libs "${needed} ${retort_link_options}")
 endif()
-configure_file(cmake/retort.pc.in "${PROJECT_BINARY_DIR}/retort.pc" @ONLY)
-install(FILES "${PROJECT_BINARY_DIR}/retort.pc" DESTINATION "${CMAKE_INSTALL_LIBDIR}/pkgconfig")
+configure_file(cmake/retort.pc.in "${to_install}/retort.pc" @ONLY)
+install(FILES "${to_install}/retort.pc" DESTINATION "${CMAKE_INSTALL_LIBDIR}/pkgconfig")

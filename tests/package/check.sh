@@ -36,6 +36,10 @@ check_exports() {  # check_exports PREFIX
 
 # Moves the prefix after the installation: a package must not depend on its original location.
 check_installed() {  # check_installed BUILD_DIR
+  if [ -e "$1/retort.pc" ] || [ -e "$1/retortConfig.cmake" ]; then
+    echo "the build folder holds files that fit only an installed package"
+    return 1
+  fi
   "$cmake" --install "$1" --prefix "$scratch/first_prefix" >install.log
   mv first_prefix prefix
   local prefix=$scratch/prefix
