@@ -235,6 +235,8 @@ StateDict LBFGS::state_dict() const {
 }
 
 void LBFGS::load_state_dict(const StateDict& dict) {
+  std::vector<detail::ExpectedEntry> expected;
+  detail::check_label("LBFGS::load_state_dict", dict, "class", "LBFGS", expected);
   StateDict base, own;
   for (const auto& [name, tensor] : dict) (name.starts_with("lbfgs.") ? own : base)[name] = tensor;
   const auto integer = [&](const char* name) {
@@ -249,13 +251,13 @@ void LBFGS::load_state_dict(const StateDict& dict) {
   const std::int64_t count = integer("lbfgs.pairs");
   std::int64_t size = 0;
   for (const Tensor& parameter : parameters()) size += parameter.size();
-  std::vector<detail::ExpectedEntry> expected{{"lbfgs.n_iter", {}},
-                                              {"lbfgs.func_evals", {}},
-                                              {"lbfgs.pairs", {}},
-                                              {"lbfgs.t", {}},
-                                              {"lbfgs.H_diag", {}},
-                                              {"lbfgs.d", {size}, true},
-                                              {"lbfgs.prev_flat_grad", {size}, true}};
+  expected = {{"lbfgs.n_iter", {}},
+              {"lbfgs.func_evals", {}},
+              {"lbfgs.pairs", {}},
+              {"lbfgs.t", {}},
+              {"lbfgs.H_diag", {}},
+              {"lbfgs.d", {size}, true},
+              {"lbfgs.prev_flat_grad", {size}, true}};
   require(count <= static_cast<std::int64_t>(own.size()), "lbfgs.pairs", static_cast<double>(count),
           "the number of pairs that follow");
   for (std::int64_t i = 0; i < count; ++i) {

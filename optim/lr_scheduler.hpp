@@ -74,7 +74,7 @@ class LRScheduler {
 
   /// The position in the schedule.
   virtual StateDict state_dict() const;
-  /// Loads the position in the schedule and sets the optimiser's rates.
+  /// Loads the position and sets the optimiser's rates. Warns if the state has other options of the schedule.
   /// Throws: ValueError listing all missing, unexpected and misshaped entries; nothing is then changed.
   virtual void load_state_dict(const StateDict& state);
 

@@ -209,7 +209,7 @@ void Optimizer::set_momentum(double momentum) {
 }
 
 StateDict Optimizer::state_dict() const {
-  StateDict dict;
+  StateDict dict{detail::label("class", name_)};
   for (std::size_t i = 0; i < states_.size(); ++i) {
     const std::string prefix = message("state.{}.", i);
     dict[prefix + "step"] = count(states_[i].step);
@@ -268,8 +268,9 @@ void Optimizer::check_kind(const StateDict& dict) const {
 }
 
 void Optimizer::load_state_dict(const StateDict& dict) {
-  check_kind(dict);
   std::vector<detail::ExpectedEntry> expected;
+  detail::check_label(name_ + "::load_state_dict", dict, "class", name_, expected);
+  check_kind(dict);
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     const std::string prefix = message("state.{}.", i);
     expected.push_back({prefix + "step", {}});

@@ -69,11 +69,11 @@ class Optimizer {
 
   /// A copy of the state, except for the parameters, that the next step depends on: `state.0.step`,
   /// `state.0.exp_avg`, … of each parameter (of shape (0) before its first step), `param_groups.0.lr` and the
-  /// other options of each group.
+  /// other options of each group; and an entry without numbers, `class.SGD`, which names the class.
   virtual StateDict state_dict() const;
   /// Restores a state_dict(), including the options, so that training resumes with the same bits.
-  /// Throws: ValueError listing all missing, unexpected and misshaped entries, or if an option is out of
-  /// range. The optimiser is then unchanged.
+  /// Throws: ValueError listing all missing, unexpected and misshaped entries, or if the state is of another
+  /// class or an option is out of range. The optimiser is then unchanged.
   virtual void load_state_dict(const StateDict& state);
 
  protected:

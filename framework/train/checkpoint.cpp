@@ -7,7 +7,6 @@
 #include <array>
 #include <bit>
 #include <cerrno>
-#include <charconv>
 #include <cstdio>
 #include <filesystem>
 #include <system_error>
@@ -26,6 +25,7 @@
 #include "retort/framework/io/input_impl.hpp"
 #include "retort/framework/io/safetensors.hpp"
 #include "retort/framework/nn/module.hpp"
+#include "retort/framework/train/checkpoint_impl.hpp"
 #include "retort/framework/train/early_stopping.hpp"
 #include "retort/framework/train/moving_average.hpp"
 #include "retort/optim/lr_scheduler.hpp"
@@ -34,6 +34,7 @@ namespace retort {
 namespace {
 
 namespace fs = std::filesystem;
+using detail::CheckpointFile;
 
 constexpr const char* format = "1";
 
@@ -48,59 +49,12 @@ void check(int error, const std::string& path, std::string_view cause) {
 
 // ---- the folder -----------------------------------------------------------------------------------------
 
-struct File {
-  std::uint64_t serial = 0;
-  bool best = false;
-  std::string name = {};
-};
-
-// Parses a number at the start of the text and removes it.
-template <class T>
-bool take(std::string_view& text, T& number) {
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc()) return false;
-  text.remove_prefix(static_cast<std::size_t>(end - text.data()));
-  return true;
-}
-
-std::optional<File> parse_name(const std::string& name) {
-  File file{.name = name};
-  std::string_view rest = name;
-  std::uint64_t step = 0;
-  constexpr std::string_view middle = "-step-";
-  if (!take(rest, file.serial) || !rest.starts_with(middle)) return {};
-  rest.remove_prefix(middle.size());
-  if (!take(rest, step)) return {};
-  file.best = rest == "-best.safetensors";
-  if (!file.best && rest != ".safetensors") return {};
-  return file;
-}
-
-std::string make_name(std::uint64_t serial, std::int64_t step, bool best) {
-  std::string number = std::to_string(serial);
-  if (number.size() < 6) number.insert(0, 6 - number.size(), '0');
-  return message("{}-step-{}{}.safetensors", number, step, best ? "-best" : "");
-}
-
-// Newest first; empty if the folder does not exist.
-std::vector<File> files_in(const std::string& folder) {
-  std::vector<File> files;
-  std::error_code error;
-  fs::directory_iterator entry(folder, error);
-  for (; !error && entry != fs::directory_iterator(); entry.increment(error))
-    if (auto file = parse_name(entry->path().filename().string())) files.push_back(std::move(*file));
-  if (error && error != std::errc::no_such_file_or_directory)
-    detail::throw_io_error("Checkpoint::load", folder, "cannot look into the folder", error.value());
-  std::sort(files.begin(), files.end(), [](const File& a, const File& b) { return a.serial > b.serial; });
-  return files;
-}
-
 std::string join(const std::string& folder, const std::string& name) {
   return (fs::path(folder) / name).string();
 }
 
-std::vector<File>::const_iterator find_best(const std::vector<File>& files) {
-  return std::find_if(files.begin(), files.end(), [](const File& file) { return file.best; });
+std::vector<CheckpointFile>::const_iterator find_best(const std::vector<CheckpointFile>& files) {
+  return std::find_if(files.begin(), files.end(), [](const CheckpointFile& file) { return file.best; });
 }
 
 // Creates the folder and its parents, each flushed to its parent.
@@ -162,6 +116,27 @@ StateDict part_of(const StateDict& all, std::string_view prefix) {
   for (const auto& [name, tensor] : all)
     if (name.starts_with(prefix)) part[name.substr(prefix.size())] = tensor;
   return part;
+}
+
+// Throws unless the file has the parts, whose own states are `own`. It may have more, but not more schedules
+// of a given optimiser.
+void require_parts(const StateDict& state, const StateDict& own, const CheckpointParts& parts) {
+  const char* const remedy = "give this Checkpoint what it was saved with";
+  using Names = std::pair<const char*, const char*>;
+  for (const auto& [prefix, part] : {Names{"module.", "module"},
+                                     {"optimizer.", "optimizer"},
+                                     {"average.", "average"},
+                                     {"early_stopping.", "early stopping"}})
+    if (part_of(state, prefix).empty() && !part_of(own, prefix).empty())
+      throw ValueError(message("it has no {}; {}", part, remedy));
+  std::size_t saved = 0;
+  while (!part_of(state, message("scheduler.{}.", saved)).empty()) ++saved;
+  if (!part_of(state, "plateau.").empty()) ++saved;  // of an earlier version
+  const std::size_t given = parts.schedulers.size();
+  if (saved < given || (saved > given && parts.optimizer))
+    throw ValueError(message("it has {}, but the parts have {}; {}",
+                             saved == 0 ? "no schedule" : detail::counted(saved, "schedule"),
+                             given == 0 ? "none" : std::to_string(given), remedy));
 }
 
 std::int64_t as_signed(std::uint64_t value) { return std::bit_cast<std::int64_t>(value); }
@@ -255,7 +230,7 @@ Content read(const std::string& path) {
          message("is a checkpoint of another version, {}; load it with the version of Retort that wrote it",
                  value("retort_checkpoint")));
   std::string_view step = value("step");
-  if (!take(step, content.loaded.step)) fail("load", path, "its step is not a number");
+  if (!detail::take(step, content.loaded.step)) fail("load", path, "its step is not a number");
   content.loaded.json = value("json");
   if (value("checksum") != checksum(content.state, content.loaded.step, content.loaded.json))
     fail("load", path, "is damaged: its content does not have the checksum that it states");
@@ -265,7 +240,7 @@ Content read(const std::string& path) {
 // The newest valid checkpoint, if any.
 std::optional<Content> read_newest(const std::string& folder) {
   std::string newest_error;
-  for (const File& file : files_in(folder)) {
+  for (const CheckpointFile& file : detail::checkpoints_in(folder)) {
     const std::string path = join(folder, file.name);
     try {
       return read(path);
@@ -378,9 +353,10 @@ std::string Checkpoint::write(std::int64_t step, const std::string& json, bool b
   if (const Generator* guarded = detail::guarded_generator()) state["guarded_generator"] = encoded(*guarded);
   if (parts_.generator) state["generator"] = encoded(*parts_.generator);
   if (parts_.loader) state["loader"] = encoded(*parts_.loader);
-  std::vector<File> files = files_in(folder_);
+  std::vector<CheckpointFile> files = detail::checkpoints_in(folder_);
   const std::uint64_t serial = files.empty() ? 1 : files.front().serial + 1;
-  files.insert(files.begin(), File{serial, best, make_name(serial, step, best)});
+  files.insert(files.begin(),
+               CheckpointFile{serial, step, best, detail::checkpoint_name(serial, step, best)});
   const std::string path = join(folder_, files.front().name);
   save_safetensors(path, state,
                    {{"retort_checkpoint", format},
@@ -438,10 +414,6 @@ void Checkpoint::load_states(const StateDict& state) {
   if (parts_.early_stopping) parts_.early_stopping->load_state_dict(part_of(state, "early_stopping."));
   // Loading a schedule sets the optimiser's rate, which may have been different.
   if (parts_.optimizer) parts_.optimizer->load_state_dict(part_of(state, "optimizer."));
-  const std::size_t schedulers = parts_.schedulers.size();
-  if (parts_.optimizer && !part_of(state, message("scheduler.{}.", schedulers)).empty())
-    throw ValueError(message("it has more than {}; give this Checkpoint all that it was saved with",
-                             detail::counted(schedulers, "schedule")));
 }
 
 void Checkpoint::restore(const StateDict& state, const std::string& path) {
@@ -460,6 +432,7 @@ void Checkpoint::restore(const StateDict& state, const std::string& path) {
            message("does not fit: {} is {} there, but {} here; a resumed run would not be the same", name,
                    stored->second.dtype(), tensor.dtype()));
   try {
+    require_parts(state, before, parts_);
     load_states(state);
   } catch (const Error& error) {
     load_states(before);
@@ -475,12 +448,12 @@ void Checkpoint::restore(const StateDict& state, const std::string& path) {
 }
 
 std::optional<std::string> Checkpoint::last() const {
-  const std::vector<File> files = files_in(folder_);
+  const std::vector<CheckpointFile> files = detail::checkpoints_in(folder_);
   return files.empty() ? std::nullopt : std::optional(join(folder_, files.front().name));
 }
 
 std::optional<std::string> Checkpoint::best() const {
-  const std::vector<File> files = files_in(folder_);
+  const std::vector<CheckpointFile> files = detail::checkpoints_in(folder_);
   const auto found = find_best(files);
   return found == files.end() ? std::nullopt : std::optional(join(folder_, found->name));
 }

@@ -34,8 +34,8 @@ void restore(std::size_t count) {
 InterruptGuard::InterruptGuard() {
   if (guarded.exchange(true))
     throw Error(
-        "InterruptGuard: there is one already in this process; each RunFolder holds one, so keep only one of "
-        "them at a time");
+        "InterruptGuard: only one RunFolder or InterruptGuard can exist in a process at a time; destroy the "
+        "other one first");
   came = false;
   struct sigaction action {};
   action.sa_handler = retort_note_interrupt;

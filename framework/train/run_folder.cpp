@@ -57,11 +57,19 @@ InterruptGuard guard_of_folder() {
   try {
     return {};
   } catch (const Error& error) {
-    throw Error(
-        message("RunFolder: only one RunFolder or InterruptGuard can exist in a process at a time; "
-                "destroy the other one first ({})",
-                error.what()));
+    const std::string_view text = error.what();
+    throw Error(message("RunFolder{}", text.substr(text.find(':'))));
   }
+}
+
+/// The name of a training in the folder; empty if there is none.
+std::string any_training(const std::string& folder) {
+  std::string name;
+  for (const auto& entry : fs::directory_iterator(folder))
+    if (fs::path log = entry.path();
+        log.extension() == ".jsonl" && fs::exists(log.replace_extension(".json")))
+      if (const std::string stem = log.stem().string(); name.empty() || stem < name) name = stem;
+  return name;
 }
 
 /// Throws on every rank if a rank has other settings than rank 0.
@@ -120,12 +128,20 @@ void RunFolder::open(const JsonFields* settings) {
     if (!settings) return;
     const std::string now = settings_text(*settings);
     const std::optional<std::string> before = detail::text_of(file("settings.json"));
-    if (!before)
+    if (!before) {
+      if (const std::string training = any_training(path_); !training.empty())
+        throw IoError(
+            message(
+                "RunFolder: {}: holds the training '{}', but no settings.json, with which the settings could "
+                "be compared; restore it, or give another folder",
+                path_, training),
+            path_);
       AtomicFile::write_whole("RunFolder", file("settings.json"), now);
-    else if (*before != now)
+    } else if (*before != now) {
       throw ValueError(
           message("RunFolder: {}: holds a run with other settings ({}); give another folder, or remove it",
                   path_, difference(*before, now)));
+    }
   } catch (...) {
     ::close(lock_);
     throw;

@@ -24,8 +24,10 @@
 #include "retort/framework/io/input_impl.hpp"
 #include "retort/framework/io/serialize.hpp"
 #include "retort/framework/nn/module.hpp"
+#include "retort/framework/train/checkpoint_impl.hpp"
 #include "retort/framework/train/moving_average.hpp"
 #include "retort/framework/train/progress.hpp"
+#include "retort/framework/train/training_impl.hpp"
 #include "retort/optim/clip_grad.hpp"
 #include "retort/optim/lr_scheduler.hpp"
 #include "retort/optim/optimizer.hpp"
@@ -111,34 +113,13 @@ struct Training::State {
     transport = detail::transport_of(parts.world);
     if (options.shards > 0)
       parallel.emplace(*parts.module, *parts.world, DataParallelOptions{options.shards});
+    description = detail::describe(parts, options);
     bool exists = folder.writes() && fs::exists(weights());
     if (transport) transport->broadcast(&exists, sizeof exists, 0);
     if (exists)
       finished();
     else
       resume();
-  }
-
-  /// The parts as NAME.json describes them.
-  Json description() const {
-    const DataLoader& loader = *parts.loader;
-    const DataLoaderOptions& chosen = loader.options();
-    Json all = {{"rows", loader.source().size()},
-                {"batch_size", chosen.batch_size},
-                {"order", chosen.shuffle         ? "shuffled"
-                          : chosen.sampler.order ? "chosen by a sampler"
-                                                 : "in order"},
-                {"seed", loader.position().seed},
-                {"optimizer options", Json::array()},
-                {"schedules", Json::array()}};
-    const std::string group = "param_groups.0.", label = "schedule.";
-    if (parts.optimizer)
-      for (const auto& [entry, unused] : parts.optimizer->state_dict())
-        if (entry.starts_with(group)) all["optimizer options"].push_back(entry.substr(group.size()));
-    for (const LRScheduler* const schedule : parts.schedulers)
-      for (const auto& [entry, unused] : schedule->state_dict())
-        if (entry.starts_with(label)) all["schedules"].push_back(entry.substr(label.size()));
-    return all;
   }
 
   /// The content of NAME.json; empty if it does not exist.
@@ -154,25 +135,49 @@ struct Training::State {
                           [&] { AtomicFile::write_whole("RunFolder", path(".json"), json.dump(2) + '\n'); });
   }
 
-  /// Throws if a value of NAME.json differs from that of these parts. A seed that was drawn may differ.
-  void require_same(const Json& there, const std::string& key, const Json& here) const {
-    if ((key == "seed" && !parts.loader->options().seed) || !there.contains(key) || there.at(key) == here)
-      return;
-    throw IoError(
-        message("Training '{}': {}: is of a training with {} {}, but this one has {}; give the same, "
-                "or another folder or name",
-                name, path(".json"), key, there.at(key).dump(), here.dump()),
-        path(".json"));
+  /// Throws if a value of NAME.json differs from that of this training. A seed that was drawn may differ.
+  void require_same(const Json& there, const std::string& key) const {
+    if (key == "seed" && !parts.loader->options().seed) return;
+    if (const std::string text = detail::difference(there, description, key); !text.empty())
+      throw IoError(
+          message("Training '{}': {}: is of a training with {}; give the same, or another folder or name",
+                  name, path(".json"), text),
+          path(".json"));
+  }
+
+  /// Compares NAME.json with this training, which resumes. Throws where a difference would be ignored, and
+  /// warns where it changes how the training continues. The checkpoint compares the loader, and schedules
+  /// compare their options.
+  void compare(const Json& there, std::int64_t newest) const {
+    for (const char* const key : {"seed", "optimizer", "optimizer options", "schedule", "average"})
+      require_same(there, key);
+    for (const char* const key : {"clip_grad_norm", "shards"})
+      if (const std::string text = detail::difference(there, description, key); !text.empty()) {
+        const std::string warning =
+            message("Training '{}': began with {}; it continues with the latter", name, text);
+        detail::warn_once(warning, warning);
+      }
+    const std::string log_path = path(".jsonl");
+    detail::on_first_rank(transport, [&] {
+      if (!fs::exists(log_path))
+        throw IoError(
+            message("Training '{}': resumes after {}, but its log {} is missing; restore it, or give another "
+                    "folder or name",
+                    name, detail::counted(newest, "step"), log_path),
+            log_path);
+    });
   }
 
   void resume() {
     in_use.emplace(folder, name);
     checkpoint.emplace(path(".checkpoints"), parts);
     std::int64_t newest = -1;
-    detail::on_first_rank(transport, [&] { newest = newest_step(); });
+    detail::on_first_rank(transport, [&] {
+      const auto files = detail::checkpoints_in(path(".checkpoints"));
+      if (!files.empty()) newest = files.front().step;
+    });
     if (transport) transport->broadcast(&newest, sizeof newest, 0);
-    const bool has_begun = newest >= 0;
-    if (has_begun) require_same(stored(), "seed", parts.loader->position().seed);
+    if (newest >= 0) compare(stored(), newest);
     if (newest > total)
       throw ValueError(message(
           "Training '{}': the folder holds an unfinished training after {}, but the options end at step {}; "
@@ -187,8 +192,15 @@ struct Training::State {
       seconds_before = json.at("seconds").get<double>();
       log_size = json.at("log").get<std::int64_t>();
     }
-    detail::on_first_rank(transport, [&] { log.emplace(path(".jsonl"), log_size); });
-    if (!has_begun) store(description());
+    detail::on_first_rank(transport, [&] {
+      try {
+        log.emplace(path(".jsonl"), log_size);
+      } catch (const IoError& error) {
+        throw IoError(message("Training '{}': {}", name, error.what()), error.path(), error.error_code());
+      }
+    });
+    description["seed"] = parts.loader->position().seed;
+    store(description);
     parts.module->train();
     if (step >= total) {
       end();
@@ -199,13 +211,6 @@ struct Training::State {
                                            .steps = parts.loader->size(),
                                            .done = step,
                                            .quiet = options.quiet || !folder.writes()});
-  }
-
-  /// The step in the name of the newest checkpoint; -1 without one.
-  std::int64_t newest_step() const {
-    const std::string last = checkpoint->last().value_or("");
-    const std::size_t at = last.rfind("-step-");
-    return at == std::string::npos ? -1 : std::stoll(last.substr(at + 6));
   }
 
   std::string path(const char* ending) const { return folder.file(name + ending); }
@@ -240,13 +245,22 @@ struct Training::State {
                   name));
   }
 
-  /// The loss, which must have one element.
+  [[noreturn]] void fail_loss(const std::string& got, const char* remedy) const {
+    throw ValueError(message("Training '{}': the loss given to learn(), or returned by its function, {}; {}",
+                             name, got, remedy));
+  }
+
+  /// The loss, which must have one element and a gradient.
   const Tensor& checked(const Tensor& loss) const {
-    if (loss.defined() && loss.size() == 1) return loss;
-    throw ValueError(
-        message("Training '{}': the loss given to learn(), or returned by its function, {}; it "
-                "must have one element, such as the mean over the rows of the batch",
-                name, loss.defined() ? message("has shape {}", loss.shape()) : "is undefined"));
+    if (!loss.defined() || loss.size() != 1)
+      fail_loss(loss.defined() ? message("has shape {}", loss.shape()) : "is undefined",
+                "it must have one element, such as the mean over the rows of the batch");
+    if (!is_floating_point(loss.dtype()))
+      fail_loss(message("is {}", loss.dtype()), "it must be float32 or float64");
+    if (!loss.requires_grad())
+      fail_loss("does not depend on a tensor that requires a gradient",
+                "compute it from the outputs of the module, outside of no_grad()");
+    return loss;
   }
 
   /// The optimiser's parameters: first those of the module in its order, which determines the bits of the
@@ -351,7 +365,7 @@ struct Training::State {
   void end() {
     progress.reset();
     Json json = {{"steps", step}, {"seconds", seconds()}};
-    json.update(description());
+    json.update(description);
     store(json);
     detail::on_first_rank(transport, [&] {
       if (parts.average) {
@@ -365,13 +379,13 @@ struct Training::State {
   }
 
   void finished() {
-    const Json json = stored(), own = description();
+    const Json json = stored();
     if (const std::int64_t steps = json.value("steps", total); steps != total)
       throw ValueError(
           message("Training '{}': the folder holds a finished training of {} steps, but the options give {}; "
                   "give another folder or name",
                   name, steps, total));
-    for (const auto& [key, value] : own.items()) require_same(json, key, value);
+    for (const auto& [key, unused] : description.items()) require_same(json, key);
     detail::on_first_rank(transport, [&] {
       load(*parts.module, weights());
       std::error_code ignored;
@@ -392,6 +406,7 @@ struct Training::State {
   TrainingOptions options;
   const RunFolder& folder;
   detail::Transport* transport = nullptr;  // null for one process
+  Json description;                        // of the parts and options, as the training began
   std::optional<DataParallel> parallel = {};
   std::optional<NameInUse> in_use = {};
   std::optional<Checkpoint> checkpoint = {};

@@ -34,8 +34,8 @@ class RunFolder {
  public:
   /// Creates the folder if necessary. `settings` contains everything that determines the results, including
   /// the number of shards; it is stored in settings.json. `world`, if given, must outlive the RunFolder.
-  /// Throws: ValueError if the folder contains a run with other settings, or a setting has no name or is
-  /// given twice; IoError if it cannot be used or is in use by another run.
+  /// Throws: ValueError if the folder contains a run with other settings, or a setting lacks a name or is
+  /// given twice; IoError if it cannot be used, is in use by another run, or has trainings, but no settings.json.
   RunFolder(std::string path, const JsonFields& settings, const Communicator* world = nullptr);
   /// As the constructor, for a program that stores and compares the settings itself: no settings.json.
   static RunFolder without_settings(std::string path, const Communicator* world = nullptr);
@@ -106,8 +106,8 @@ class Training {
  public:
   /// Throws: ValueError if the parts have no module or loader, the name is not a file name, is "settings" or
   /// that of an unfinished Training, an option is out of range or gives an ended training other steps, the
-  /// loader prepares other shards, or there are shards but no Communicator in the RunFolder; IoError if the
-  /// files cannot be used or are of other parts; with shards, as DataParallel. Nothing then changes.
+  /// loader prepares other shards, or there are shards but no Communicator in the RunFolder; IoError if
+  /// the log is missing, or files cannot be used or are of other parts; as DataParallel. Nothing then changes.
   Training(const RunFolder& run, std::string name, CheckpointParts parts, TrainingOptions options = {});
   ~Training();
   Training(const Training&) = delete;
@@ -117,8 +117,8 @@ class Training {
   /// Performs the step of a batch: gradients of the loss, clipped by the options; a step of the optimiser and
   /// of each schedule; an update of the average; then step(). If a run needs anything else, such as a
   /// schedule that steps once per epoch, perform these yourself and call step().
-  /// Throws: ValueError if the parts have no optimiser, the options have shards, or `loss` is undefined or
-  /// has several elements; the errors of backward() and step().
+  /// Throws: ValueError if the parts have no optimiser, the options have shards, or `loss` is undefined, is
+  /// int64, requires no gradient or has several elements; the errors of backward() and step().
   void learn(const Tensor& loss);
   /// Equivalent to learn(f(batch)). With shards, gradients come from DataParallel::backward(batch, f), which
   /// calls f with each part of the batch of this process and expects the mean loss of its rows.

@@ -270,8 +270,17 @@ BOOST_AUTO_TEST_CASE(a_state_of_another_kind_is_refused_in_one_line) {
   const rt::Tensor a = rt::ones({2}).set_requires_grad(), b = rt::ones({2}).set_requires_grad();
   rt::SGD sgd({a, b}, {.lr = 1}), groups({{{a}, {.lr = 1}}, {{b}, {.lr = 1}}}), fewer({a}, {.lr = 1});
   rt::Adam adam({a, b});
+  refused<rt::ValueError>([&] { adam.load_state_dict(sgd.state_dict()); },
+                          "Adam::load_state_dict: the state is that of the class SGD, but this one is Adam");
   refused<rt::ValueError>(
-      [&] { adam.load_state_dict(sgd.state_dict()); },
+      [&] {
+        rt::LBFGS({a, b}).load_state_dict(adam.state_dict());
+      },
+      "LBFGS::load_state_dict: the state is that of the class Adam, but this one is LBFGS");
+  rt::StateDict unnamed = sgd.state_dict();  // of an earlier version
+  unnamed.erase("class.SGD");
+  refused<rt::ValueError>(
+      [&] { adam.load_state_dict(unnamed); },
       "Adam::load_state_dict: the state is of another kind of optimiser: it has the options "
       "momentum, dampening, nesterov, but not betas.0, betas.1, eps, amsgrad");
   refused<rt::ValueError>([&] { sgd.load_state_dict(groups.state_dict()); },

@@ -201,7 +201,8 @@ BOOST_AUTO_TEST_CASE(state_dicts_of_one_group_are_as_before) {
   rt::SGD optimizer({a}, {.lr = 0.5});
   std::vector<std::string> names;
   for (const auto& entry : optimizer.state_dict()) names.push_back(entry.first);
-  const std::vector<std::string> expected{"state.0.step",
+  const std::vector<std::string> expected{"class.SGD",
+                                          "state.0.step",
                                           "state.0.momentum_buffer",
                                           "param_groups.0.lr",
                                           "param_groups.0.momentum",

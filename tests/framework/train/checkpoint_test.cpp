@@ -12,6 +12,7 @@
 #include <set>
 
 #include "framework/io/files.hpp"
+#include "tests_support.hpp"
 #include "training_run.hpp"
 
 using namespace retort;
@@ -346,7 +347,7 @@ BOOST_AUTO_TEST_CASE(a_checkpoint_of_another_run_changes_nothing) {
     TrainingRun run(99);
     if (!parts.module) parts.module = &run.model;
     if (!parts.optimizer) parts.optimizer = &run.optimizer;
-    if (parts.schedulers.empty()) parts.schedulers = {&run.warmup, &run.cosine};
+    if (parts.schedulers.empty()) parts.schedulers = {&run.warmup, &run.cosine, &run.plateau};
     if (!parts.loader) parts.loader = &run.loader;
     parts.generator = &run.noise;
     const auto state = [&] {
@@ -368,14 +369,49 @@ BOOST_AUTO_TEST_CASE(a_checkpoint_of_another_run_changes_nothing) {
   // Parts that fit are restored to their old values if a later part does not fit.
   TrainingRun other(98);
   SGD sgd(other.model.parameters(), {.lr = 0.1});
-  check_refused({.optimizer = &sgd}, "does not fit", "SGD", "parameter groups, but the optimiser has 1");
+  check_refused({.optimizer = &sgd}, "does not fit",
+                "the state is that of the class Adam, but this one is SGD");
+  Adam one_group(other.model.parameters());
+  check_refused({.optimizer = &one_group}, "does not fit", "parameter groups, but the optimiser has 1");
   LambdaLR third(sgd, {.lr_lambda = [](std::int64_t) { return 1.0; }});
+  check_refused({.schedulers = {&other.warmup, &other.cosine, &other.plateau, &third}},
+                "it has 3 schedules, but the parts have 4");
   check_refused({.schedulers = {&other.warmup, &other.cosine, &third}}, "but this one is LambdaLR");
-  check_refused({.schedulers = {&other.warmup}}, "has more than 1 schedule");
+  check_refused(
+      {.schedulers = {&other.warmup}},
+      "does not fit: it has 3 schedules, but the parts have 1; give this Checkpoint what it was saved with");
   DataLoader longer(Stream(), {.batch_size = 3, .seed = 1});
   check_refused({.loader = &longer}, "35 rows in 9 batches, but this one has 35 rows in 12");
   DataLoader in_order(Stream(), {.batch_size = 4, .seed = 1});
   check_refused({.loader = &in_order}, "whose rows are shuffled, but those of this one are in order");
+}
+
+BOOST_AUTO_TEST_CASE(parts_that_were_not_saved_are_named) {
+  const TemporaryFolder folder;
+  Sequential model(Linear(3, 2));
+  SGD optimizer(model.parameters(), {.lr = 0.1});
+  StepLR schedule(optimizer, {.step_size = 1});
+  ExponentialMovingAverage average(model);
+  EarlyStopping stop;
+  Checkpoint(folder / "module", {.module = &model}).save(1);
+  const auto text = [&](const CheckpointParts& parts) {
+    return thrown_text<IoError>([&] { Checkpoint(folder / "module", parts).load(); });
+  };
+  const char* const rest = "; give this Checkpoint what it was saved with";
+  BOOST_TEST(
+      contains(text({.module = &model, .average = &average}), std::string("it has no average") + rest));
+  BOOST_TEST(contains(text({.early_stopping = &stop}), std::string("it has no early stopping") + rest));
+  BOOST_TEST(contains(text({.optimizer = &optimizer}), std::string("it has no optimizer") + rest));
+  BOOST_TEST(contains(text({.schedulers = {&schedule}}), "it has no schedule, but the parts have 1"));
+  Checkpoint(folder / "schedule", {.optimizer = &optimizer, .schedulers = {&schedule}}).save(1);
+  const Checkpoint::Loaded loaded = *Checkpoint(folder / "schedule", {}).load();  // less is accepted
+  BOOST_TEST(loaded.step == 1);
+  BOOST_TEST(contains(
+      thrown_text<IoError>([&] { Checkpoint(folder / "schedule", {.optimizer = &optimizer}).load(); }),
+      std::string("it has 1 schedule, but the parts have none") + rest));
+  BOOST_TEST(
+      contains(thrown_text<IoError>([&] { Checkpoint(folder / "schedule", {.module = &model}).load(); }),
+               std::string("it has no module") + rest));
 }
 
 BOOST_AUTO_TEST_CASE(batches_of_another_size_are_refused_although_there_are_as_many) {
@@ -421,7 +457,7 @@ BOOST_AUTO_TEST_CASE(parts_that_are_not_named_are_left_alone) {
   BOOST_CHECK_EXCEPTION(Checkpoint(folder / "a", {.loader = &run.loader}).load(), IoError,
                         says("holds no loader"));
   BOOST_CHECK_EXCEPTION(Checkpoint(folder / "a", {.optimizer = &run.optimizer}).load(), IoError,
-                        says("missing"));
+                        says("it has no optimizer"));
 }
 
 BOOST_AUTO_TEST_CASE(wrong_arguments_are_told_before_anything_happens) {

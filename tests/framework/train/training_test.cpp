@@ -134,107 +134,6 @@ BOOST_AUTO_TEST_CASE(an_ended_training_has_the_number_of_steps_of_the_options) {
                  "the name"));
 }
 
-BOOST_AUTO_TEST_CASE(fewer_epochs_than_were_done_are_refused_and_nothing_is_changed) {
-  const TemporaryFolder folder;
-  const RunFolder run(folder / "run", {});
-  const auto train = [&](std::int64_t epochs, std::int64_t steps) {
-    Linear model(2, 1);
-    SGD optimizer(model.parameters(), {.lr = 0.1});
-    DataLoader loader(Dataset(ones({4, 2}), ones({4, 1})), {.batch_size = 2});
-    Training training(run, "one", {.module = &model, .optimizer = &optimizer, .loader = &loader},
-                      {.epochs = epochs, .checkpoint_every = 0, .quiet = true});
-    while (!training.done() && training.steps() < steps)
-      for (const Batch& batch : loader) {
-        training.learn(mse_loss(model(batch.input), batch.target));
-        if (training.steps() == steps) break;
-      }
-    return training.steps();
-  };
-  BOOST_TEST(train(3, 3) == 3);
-  BOOST_TEST(contains(thrown_text<ValueError>([&] { train(1, 9); }),
-                      "after 3 steps, but the options end at step 2"));
-  BOOST_TEST(!fs::exists(folder / "run/one.safetensors"));
-  BOOST_TEST(train(3, 9) == 6);
-}
-
-BOOST_AUTO_TEST_CASE(a_resumed_training_has_the_loader_of_the_folder) {
-  const TemporaryFolder folder;
-  const RunFolder run(folder / "run", {});
-  const auto train = [&](const DataLoaderOptions& options) {
-    Linear model(2, 1);
-    SGD optimizer(model.parameters(), {.lr = 0.1});
-    DataLoader loader(Dataset(ones({5, 2}), ones({5, 1})), options);
-    Training training(run, "one", {.module = &model, .optimizer = &optimizer, .loader = &loader},
-                      {.epochs = 2, .checkpoint_every = 0, .quiet = true});
-    while (!training.done())
-      for (const Batch& batch : loader) {
-        training.learn(mse_loss(model(batch.input), batch.target));
-        return training.steps();
-      }
-    return std::int64_t{0};
-  };
-  const auto refused = [&](const DataLoaderOptions& options) {
-    return thrown_text<Error>([&] { train(options); });
-  };
-  manual_seed(1);
-  BOOST_TEST(train({.batch_size = 3, .shuffle = true, .seed = 5}) == 1);
-  BOOST_TEST(contains(refused({.batch_size = 4, .shuffle = true, .seed = 5}),
-                      "is of a loader with batch_size 3, but this one has 4"));
-  BOOST_TEST(contains(refused({.batch_size = 3, .seed = 5}), "rows are shuffled"));
-  BOOST_TEST(contains(refused({.batch_size = 3, .shuffle = true, .seed = 6}), "seed 5, but this one has 6"));
-  BOOST_TEST(train({.batch_size = 3, .shuffle = true, .seed = 5}) == 2);
-  manual_seed(2);
-  BOOST_TEST(train({.batch_size = 3, .shuffle = true}) == 3);  // a seed that is drawn is that of the folder
-}
-
-/// Trains "one" for a step or to its end, and returns the refusal; empty if there is none. The weights must
-/// not change if it is refused.
-template <class Optimizer>
-std::string refusal(const RunFolder& run, bool to_the_end, std::uint64_t seed, bool with_schedule,
-                    std::int64_t batch_size = 2) {
-  Linear model(2, 1);
-  const std::vector<float> before = model.weight.values<float>();
-  Optimizer optimizer(model.parameters(), {.lr = 0.1});
-  StepLR step(optimizer, {.step_size = 1});
-  std::vector<LRScheduler*> schedules;
-  if (with_schedule) schedules.push_back(&step);
-  DataLoader loader(Dataset(ones({4, 2}), ones({4, 1})),
-                    {.batch_size = batch_size, .shuffle = true, .seed = seed});
-  try {
-    Training training(run, "one",
-                      {.module = &model, .optimizer = &optimizer, .schedulers = schedules, .loader = &loader},
-                      {.epochs = 3, .checkpoint_every = 0, .quiet = true});
-    while (!training.done())
-      for (const Batch& batch : loader) {
-        training.learn(mse_loss(model(batch.input), batch.target));
-        if (!to_the_end) return {};
-      }
-    return {};
-  } catch (const Error& error) {
-    BOOST_TEST(model.weight.values<float>() == before, boost::test_tools::per_element());
-    BOOST_TEST(loader.position().batch == 0);
-    return error.what();
-  }
-}
-
-BOOST_AUTO_TEST_CASE(other_parts_are_refused_and_nothing_is_changed) {
-  const TemporaryFolder folder;
-  const RunFolder run(folder / "run", {});
-  for (const bool ended : {false, true}) {
-    BOOST_TEST(refusal<SGD>(run, ended, 5, false) == "");
-    BOOST_TEST(contains(refusal<SGD>(run, true, 6, false), "seed 5, but this one has 6"));
-    BOOST_TEST(contains(refusal<Adam>(run, true, 5, false), "Training 'one'") == ended);
-    BOOST_TEST(contains(refusal<Adam>(run, true, 5, false), "betas.0"));
-    BOOST_TEST(contains(refusal<SGD>(run, true, 5, true),
-                        ended ? "schedules [], but this one has [\"StepLR\"]" : "LRScheduler"));
-    BOOST_TEST(fs::exists(folder / "run/one.json"));
-  }
-  BOOST_TEST(refusal<SGD>(run, true, 5, false) == "");
-  // A record of an earlier version has no parts.
-  write_file(folder / "run/one.json", R"({"steps": 6, "seconds": 1})");
-  BOOST_TEST(refusal<SGD>(run, true, 6, false) == "");
-}
-
 BOOST_AUTO_TEST_CASE(a_name_belongs_to_one_unfinished_training) {
   const TemporaryFolder folder;
   const RunFolder run(folder / "run", {});
@@ -281,6 +180,11 @@ BOOST_AUTO_TEST_CASE(learn_needs_a_loss_of_one_element_within_a_pass) {
         BOOST_TEST(contains(
             thrown_text<ValueError>([&] { each->learn(batch, [&](const Batch&) { return wrong; }); }), part));
     }
+    for (const Tensor& wrong : {ones({}, DType::int64), ones({})})
+      BOOST_TEST(contains(thrown_text<ValueError>([&] { training.learn(wrong); }),
+                          wrong.dtype() == DType::int64
+                              ? "by its function, is int64; it must be float32 or float64"
+                              : "by its function, does not depend on a tensor that requires a gradient"));
     BOOST_TEST(contains(thrown_text<ValueError>([&] { training.learn(batch, {}); }), "empty"));
     BOOST_TEST(model.weight.values<float>() == before, boost::test_tools::per_element());
     training.learn(loss);
@@ -330,29 +234,6 @@ BOOST_AUTO_TEST_CASE(ctrl_c_saves_and_ends) {
   small.run(2);
   std::raise(SIGINT);
   BOOST_TEST(contains(thrown_text<Interrupted>([&] { small.run(); }), "stopped after 3 steps"));
-}
-
-BOOST_AUTO_TEST_CASE(a_folder_belongs_to_one_run) {
-  const TemporaryFolder folder;
-  const std::string path = folder / "run";
-  { const RunFolder run(path, {{"lr", 0.1}, {"data", "a"}}); }
-  const std::string text = thrown_text<ValueError>([&] {
-    const RunFolder run(path, {{"lr", 0.2}, {"data", "a"}});
-  });
-  BOOST_TEST(contains(text, "\"lr\" is 0.1 there, 0.2 now"), text);
-  const auto refused = [&](const JsonFields& settings) {
-    return thrown_text<ValueError>([&] { const RunFolder run(path, settings); });
-  };
-  BOOST_TEST(contains(refused({{"lr", 0.1}}), "\"data\" is \"a\" there, missing now"));
-  BOOST_TEST(
-      contains(refused({{"lr", 0.1}, {"data", "a"}, {"seed", 1}}), "\"seed\" is missing there, 1 now"));
-  BOOST_TEST(contains(refused({{"data", "a"}, {"lr", 0.1}}), "their order"));
-  BOOST_TEST(contains(refused({{"lr", 0.1}, {"lr", 0.1}}), "given twice"));
-  write_file(path + "/settings.json", "{broken");
-  BOOST_TEST(contains(refused({{"lr", 0.1}}), "not a JSON object"));
-  BOOST_TEST(contains(thrown_text<ValueError>([&] { const RunFolder run("", {}); }), "empty"));
-  write_file(folder / "file", "");
-  BOOST_TEST(contains(thrown_text<IoError>([&] { const RunFolder run(folder / "file", {}); }), "file"));
 }
 
 BOOST_AUTO_TEST_CASE(learn_takes_the_step_of_every_part) {
@@ -509,75 +390,6 @@ BOOST_AUTO_TEST_CASE(refusals) {
                         "the loss is nan after 1 step; try a lower learning rate"));
     break;
   }
-}
-
-BOOST_AUTO_TEST_SUITE_END()
-
-BOOST_AUTO_TEST_SUITE(statistics)
-
-BOOST_AUTO_TEST_CASE(summaries) {
-  const std::vector<double> two = {1, 3}, many(12, 5.0), ten = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9};
-  const SampleSummary summary = summarise(two);
-  BOOST_TEST(summary.mean == 2);
-  BOOST_TEST(summary.std == std::sqrt(2.0));
-  BOOST_TEST(summary.half_width == 12.7062047362, boost::test_tools::tolerance(1e-10));
-  BOOST_TEST(summarise(many).half_width == 0);
-  BOOST_TEST(summarise(ten).half_width == 2.2621571628 * summarise(ten).std / std::sqrt(10.0),
-             boost::test_tools::tolerance(1e-10));
-  BOOST_TEST(std::isnan(summarise(std::span(two).first(1)).half_width));
-  BOOST_TEST(std::isnan(summarise({}).mean));
-  BOOST_TEST(mean_text(two, 1) == "2.0 ± 12.7");
-  BOOST_TEST(mean_text(std::span(two).first(1), 0) == "1");
-  const std::vector<double> better = {2, 7};
-  BOOST_TEST(gain_text(two, better, 1) == "+2.5 [-16.6, +21.6]");
-  BOOST_TEST(gain_text(better, two, 1) == "-2.5 [-21.6, +16.6]");
-  BOOST_TEST(gain_text(std::span(two).first(1), std::span(better).first(1), 1) == "+1.0");
-  BOOST_TEST(fixed(-0.126, 2) == "-0.13");
-  for (const double zero : {0.0, -0.0, -0.001}) BOOST_TEST(fixed(zero, 2) == "0.00");
-  BOOST_TEST(fixed(-0.4, 0) == "0");
-  const std::vector<double> missing = {1, std::nan("")}, little_less = {0.999, 2.999}, none;
-  BOOST_TEST(mean_text(missing, 1) == "not known");
-  BOOST_TEST(mean_text(none, 1) == "not known");
-  BOOST_TEST(gain_text(two, missing, 1) == "not known");
-  BOOST_TEST(gain_text(two, little_less, 1) == "0.0 [0.0, 0.0]");
-  BOOST_TEST(gain_text(std::span(two).first(1), std::span(little_less).first(1), 1) == "0.0");
-  const std::vector<double> infinite = {1, HUGE_VAL};
-  BOOST_TEST(gain_text(two, infinite, 1) == "+inf");
-  BOOST_TEST(paired_differences(two, std::vector<double>{2, 7}) == (std::vector<double>{1, 4}),
-             boost::test_tools::per_element());
-  BOOST_TEST(contains(thrown_text<ValueError>([&] { static_cast<void>(paired_differences(two, ten)); }),
-                      "2 and 10"));
-}
-
-BOOST_AUTO_TEST_CASE(ways_are_compared_seed_by_seed) {
-  Comparison results({"accuracy", "nll"});
-  results.add("teacher", {95, 0.2});
-  for (const double seed : {1.0, 4.0}) {
-    results.add("alone", {seed, 1});
-    results.add("distilled", {2 * seed, 1});
-  }
-  BOOST_TEST(results.ways() == (std::vector<std::string>{"teacher", "alone", "distilled"}),
-             boost::test_tools::per_element());
-  BOOST_TEST(results.values("distilled") == (std::vector<double>{2, 8}), boost::test_tools::per_element());
-  const std::vector<std::vector<std::string>> expected = {
-      {"mean ±std; gain [95 %]", "accuracy", "nll"},
-      {"teacher", "95.0", "0.2"},
-      {"alone", "2.5 ±2.1", "1.0 ±0.0"},
-      {"distilled", "5.0 ±4.2; +2.5 [-16.6, +21.6]", "1.0 ±0.0; 0.0 [0.0, 0.0]"}};
-  BOOST_TEST((results.table("alone", 1) == expected), text_table(results.table("alone", 1)));
-  BOOST_TEST(contains(thrown_text<ValueError>([&] { results.add("alone", {1}); }), "1 value for 2 metrics"));
-  BOOST_TEST(contains(thrown_text<IndexError>([&] { static_cast<void>(results.table("none")); }), "'none'"));
-  Comparison one({"nll"});
-  BOOST_TEST(contains(thrown_text<IndexError>([&] { static_cast<void>(one.table("none")); }), "'none'"));
-  one.add("alone", {1});
-  BOOST_TEST(one.table("alone")[0][0].empty());
-  one.add("alone", {2});
-  BOOST_TEST(one.table("alone")[0][0] == "mean ±std");
-  one.add("missing", {std::nan("")});
-  one.add("missing", {1});
-  BOOST_TEST(one.table("alone")[2][1] == "not known; not known");
-  BOOST_TEST(
-      contains(thrown_text<IndexError>([&] { static_cast<void>(results.values("alone", 2)); }), "metric 2"));
 }
 
 BOOST_AUTO_TEST_SUITE_END()
