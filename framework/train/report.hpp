@@ -101,7 +101,7 @@ class Report {
   /// of classes differ; IndexError for a label outside the classes.
   Report& samples(const std::vector<ReportSample>& samples, const std::vector<std::string>& classes = {});
   /// Adds a matrix (R, C), such as attention weights, as shades from 0 to the largest. Names may be omitted.
-  /// Throws: ShapeError if the shape differs; ValueError for other numbers of names or values not in [0, ∞).
+  /// Throws: ShapeError if the shape differs; ValueError for other numbers of names or negative values.
   Report& heat_map(std::string_view title, const Tensor& values,
                    const std::vector<std::string>& row_names = {},
                    const std::vector<std::string>& column_names = {});

@@ -35,7 +35,7 @@ class RunFolder {
   /// Creates the folder if necessary. `settings` contains everything that determines the results, including
   /// the number of shards; it is stored in settings.json. `world`, if given, must outlive the RunFolder.
   /// Throws: ValueError if the folder contains a run with other settings, or a setting lacks a name or is
-  /// given twice; IoError if it cannot be used, is in use by another run, or has trainings, but no settings.json.
+  /// given twice; IoError if it cannot be used, is in use, or has trainings but no settings.json.
   RunFolder(std::string path, const JsonFields& settings, const Communicator* world = nullptr);
   /// As the constructor, for a program that stores and compares the settings itself: no settings.json.
   static RunFolder without_settings(std::string path, const Communicator* world = nullptr);
@@ -107,7 +107,7 @@ class Training {
   /// Throws: ValueError if the parts have no module or loader, the name is not a file name, is "settings" or
   /// that of an unfinished Training, an option is out of range or gives an ended training other steps, the
   /// loader prepares other shards, or there are shards but no Communicator in the RunFolder; IoError if
-  /// the log is missing, or files cannot be used or are of other parts; as DataParallel. Nothing then changes.
+  /// files are missing, unusable or of other parts; with shards, as DataParallel. Nothing then changes.
   Training(const RunFolder& run, std::string name, CheckpointParts parts, TrainingOptions options = {});
   ~Training();
   Training(const Training&) = delete;
