@@ -23,6 +23,8 @@ install(EXPORT retortTargets NAMESPACE retort:: DESTINATION "${config_dir}")
 # The configured files fit only an installed package. They are kept where neither find_package nor pkg-config
 # looks for them if it is given the build folder.
 set(to_install "${PROJECT_BINARY_DIR}/to_install")
+file(REMOVE "${PROJECT_BINARY_DIR}/retort.pc" "${PROJECT_BINARY_DIR}/retortConfig.cmake"
+     "${PROJECT_BINARY_DIR}/retortConfigVersion.cmake")  # of earlier versions
 configure_package_config_file(cmake/retortConfig.cmake.in "${to_install}/retortConfig.cmake"
                               INSTALL_DESTINATION "${config_dir}")
 write_basic_package_version_file("${to_install}/retortConfigVersion.cmake"
