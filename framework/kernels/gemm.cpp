@@ -19,9 +19,14 @@ namespace {
 
 // ---- Panel-by-panel product, for all but the narrowest shapes.
 
-// Rows of a packed A; steps of a panel of B; panels of B that are multiplied with all rows, and their
-// elements, which stay in the second-level cache.
-constexpr std::int64_t block_rows = 2048, most_depth = 512, most_panels = 32, block_size = 1 << 17;
+// Rows of a packed A; panels of B that are multiplied with all rows.
+constexpr std::int64_t block_rows = 2048, most_panels = 32;
+// Steps of a panel of B.
+template <class T>
+constexpr std::int64_t most_depth = 2048 / sizeof(T);
+// Elements of the panels that are multiplied with all rows; they stay in the second-level cache.
+template <class T>
+constexpr std::int64_t block_size = (1 << 19) / sizeof(T);
 // Minimum number of rows for which a row-major B is worth copying into a contiguous panel: the narrower its
 // rows there, the sooner.
 constexpr std::int64_t copied_rows = panel_registers == 4 ? 128 : 32;
@@ -198,10 +203,10 @@ void panel_product(const Product<T>& of) {
   const bool packs_a = of.a_row == 1 && of.a_step != 1 && of.n > width && of.k > unpacked_depth &&
                        of.m * of.k > unpacked_size,
              copies = of.m >= copied_rows;
-  const std::int64_t deepest = parts_of(of.k, parts_of(of.k, most_depth)), panel_size = width * deepest,
+  const std::int64_t deepest = parts_of(of.k, parts_of(of.k, most_depth<T>)), panel_size = width * deepest,
                      highest = packs_a ? parts_of(of.m, parts_of(of.m, block_rows)) : of.m,
                      registers = parts_of(of.n, lanes<T>),
-                     most = copies ? std::clamp<std::int64_t>(block_size / panel_size, 1, most_panels) : 1;
+                     most = copies ? std::clamp<std::int64_t>(block_size<T> / panel_size, 1, most_panels) : 1;
   T* const buffer = scratch<T>(most * panel_size + (packs_a ? highest * deepest : 0));
   T* const packed = buffer + most * panel_size;
   for (std::int64_t begin = 0; begin < of.m; begin += highest) {
