@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cstring>
 #include <mutex>
-#include <string_view>
 #include <type_traits>
 
 #include "retort/framework/base/threads.hpp"
@@ -14,16 +13,20 @@
 // OpenBLAS has this function, other libraries do not.
 extern "C" __attribute__((weak)) void openblas_set_num_threads(int threads);
 extern "C" __attribute__((weak)) int openblas_get_parallel();
-extern "C" __attribute__((weak)) char* openblas_get_corename();
 
 namespace retort::kernels {
 namespace {
 
 // ---- Panel-by-panel product, for all but the narrowest shapes.
 
-// Rows of a packed A; steps of a panel of B; panels of B that are multiplied with all rows, and their
-// elements, which stay in the second-level cache.
-constexpr std::int64_t block_rows = 2048, most_depth = 512, most_panels = 32, block_size = 1 << 17;
+// Rows of a packed A; panels of B that are multiplied with all rows.
+constexpr std::int64_t block_rows = 2048, most_panels = 32;
+// Steps of a panel of B.
+template <class T>
+constexpr std::int64_t most_depth = 2048 / sizeof(T);
+// Elements of the panels that are multiplied with all rows; they stay in the second-level cache.
+template <class T>
+constexpr std::int64_t block_size = (1 << 19) / sizeof(T);
 // Minimum number of rows for which a row-major B is worth copying into a contiguous panel: the narrower its
 // rows there, the sooner.
 constexpr std::int64_t copied_rows = panel_registers == 4 ? 128 : 32;
@@ -200,10 +203,10 @@ void panel_product(const Product<T>& of) {
   const bool packs_a = of.a_row == 1 && of.a_step != 1 && of.n > width && of.k > unpacked_depth &&
                        of.m * of.k > unpacked_size,
              copies = of.m >= copied_rows;
-  const std::int64_t deepest = parts_of(of.k, parts_of(of.k, most_depth)), panel_size = width * deepest,
+  const std::int64_t deepest = parts_of(of.k, parts_of(of.k, most_depth<T>)), panel_size = width * deepest,
                      highest = packs_a ? parts_of(of.m, parts_of(of.m, block_rows)) : of.m,
                      registers = parts_of(of.n, lanes<T>),
-                     most = copies ? std::clamp<std::int64_t>(block_size / panel_size, 1, most_panels) : 1;
+                     most = copies ? std::clamp<std::int64_t>(block_size<T> / panel_size, 1, most_panels) : 1;
   T* const buffer = scratch<T>(most * panel_size + (packs_a ? highest * deepest : 0));
   T* const packed = buffer + most * panel_size;
   for (std::int64_t begin = 0; begin < of.m; begin += highest) {
@@ -330,7 +333,7 @@ void multiply_here(const Product<T>& of, bool by_dots) {
     panel_product(of);
 }
 
-// ---- Very large products use the BLAS library where it is faster.
+// ---- Large products use the BLAS library where it is faster.
 
 /// Held during a call of the library, which is limited to one thread, since its threads would compete with
 /// ours. The sequential build gives the same workspace to two threads that enter at once, with wrong results
@@ -344,28 +347,10 @@ std::unique_lock<std::mutex> enter_library() {
   return sequential ? std::unique_lock(mutex) : std::unique_lock<std::mutex>();
 }
 
-/// Returns true if the library's kernels use registers as wide as ours. Debian's OpenBLAS 0.3.21 treats
-/// processors newer than itself as very old ones and is then four times slower.
-bool library_knows_processor() {
-#if defined(__AVX2__)
-  static const bool knows = [] {
-    if (openblas_get_corename == nullptr) return true;
-    const std::string_view name = openblas_get_corename();
-    const bool wide = name == "SkylakeX" || name == "Cooperlake" || name == "Sapphirerapids";
-    return lanes<float> == 16 ? wide : wide || name == "Haswell" || name == "Zen";
-  }();
-  return knows;
-#else
-  return true;
-#endif
-}
-
-/// Returns true where the library is faster: never with AVX-512; with AVX2 only for large products (a few per
-/// cent from 1024 x 1024 x 1024 on); with narrower registers much earlier, since it selects its kernels at
-/// run time.
+/// Returns true where the library is faster: with registers narrower than AVX2's, since it selects its
+/// kernels at run time.
 bool belongs_to_library(std::int64_t m, std::int64_t n, std::int64_t k) {
-  constexpr std::int64_t least = std::int64_t{1} << (lanes<float> >= 8 ? 29 : 22);
-  return lanes<float> < 16 && m * n * k >= least && std::min({m, n, k}) >= 64 && library_knows_processor();
+  return lanes<float> < 8 && m * n * k >= 1 << 22 && std::min({m, n, k}) >= 64;
 }
 
 template <class T>
