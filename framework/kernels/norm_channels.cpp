@@ -20,35 +20,36 @@ constexpr Index cached_bytes = 384 << 10;  // a set of this size is still in the
 struct Pieces {
   explicit Pieces(const NormChannels& of) : layout(of), columns(of.inner == 1) {
     length = columns ? rows_in_piece : std::min(of.inner, run_in_piece);
-    const Index extent = columns ? of.batch : of.inner;
+    extent = columns ? of.batch : of.inner;
+    width = of.groups == 0 ? 1 : of.channels / of.groups;
     each = length == 0 ? 0 : (extent + length - 1) / length;
     parts = columns ? each : of.batch * each;
   }
 
+  // Most runs are one piece: their positions need no divisions, which take longer than short runs.
   Index count(Index part) const {
-    const Index begin = part % each * length;
-    return std::min(length, (columns ? layout.batch : layout.inner) - begin);
+    return each == 1 ? extent : std::min(length, extent - part % each * length);
   }
   /// The offset of the first element; for column pieces, of the first element of its row (channel 0).
   Index offset(Index part, Index channel) const {
     if (columns) return part * length * layout.channels + channel;
+    if (each == 1) return (part * layout.channels + channel) * layout.inner;
     return (part / each * layout.channels + channel) * layout.inner + part % each * length;
   }
   Index set(Index part, Index channel) const {
     if (layout.groups == 0) return channel;
-    const Index sample = columns ? 0 : part / each;
-    return sample * layout.groups + channel / (layout.channels / layout.groups);
+    const Index sample = columns ? 0 : each == 1 ? part : part / each;
+    return sample * layout.groups + channel / width;
   }
   /// The element relative to which the moments of a set are computed.
   Index origin(Index set) const {
     if (layout.groups == 0) return set * layout.inner;
-    return set * (layout.channels / layout.groups) * layout.inner;
+    return set * width * layout.inner;
   }
   /// Calls f(part, channel) for the pieces of a set.
   template <class F>
   void in_set(Index set, F f) const {
     const bool by_channel = layout.groups == 0;
-    const Index width = by_channel ? 1 : layout.channels / layout.groups;
     const Index first = by_channel ? set : set % layout.groups * width;
     const Index from = by_channel ? 0 : set / layout.groups * each, to = by_channel ? parts : from + each;
     for (Index part = from; part < to; ++part)
@@ -60,9 +61,15 @@ struct Pieces {
     const Index channels = layout.channels;
     parallel_for(parts * channels, std::max<Index>(1, row_grain / std::max<Index>(1, length)),
                  [&](Index begin, Index end) {
+                   Index piece = begin % each, channel = begin / each % channels,
+                         first = begin / each / channels * each;
                    for (Index i = begin; i < end; ++i) {
-                     const Index run = i / each;
-                     f(run / channels * each + i % each, run % channels);
+                     f(first + piece, channel);
+                     if (++piece < each) continue;
+                     piece = 0;
+                     if (++channel < channels) continue;
+                     channel = 0;
+                     first += each;
                    }
                  });
   }
@@ -92,7 +99,7 @@ struct Pieces {
 
   NormChannels layout;
   bool columns;
-  Index length, each, parts;
+  Index length, extent, width, each, parts;
 };
 
 // ---- sums of columns ------------------------------------------------------------------------------------
