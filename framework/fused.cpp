@@ -3,7 +3,6 @@
 #include "retort/framework/base/threads.hpp"
 #include "retort/framework/core/require.hpp"
 #include "retort/framework/kernels/broadcast.hpp"
-#include "retort/framework/kernels/simd_impl.hpp"
 
 namespace retort::detail {
 namespace {
@@ -31,14 +30,10 @@ class Run {
       all_whole_ = all_whole_ && whole_[k];
     }
     for (int k = 0; k < outputs_; ++k) out_[k] = out[k].defined() ? out[k].mutable_data<T>().data() : nullptr;
-    far_ = plan_.size * static_cast<Index>(sizeof(T)) >= kernels::streamed_bytes;
   }
 
   void operator()() const {
-    parallel_for(plan_.size, grain, [this](Index begin, Index end) {
-      part(begin, end);
-      if (far_) kernels::finish_stores();
-    });
+    parallel_for(plan_.size, grain, [this](Index begin, Index end) { part(begin, end); });
   }
 
  private:
@@ -53,12 +48,8 @@ class Run {
   void part(Index begin, Index end) const {
     std::array<const T*, most_inputs> from{};
     if (all_whole_) {
-      const Index step = far_ ? room : end - begin;
-      for (Index at = begin; at < end; at += step) {
-        for (int k = 0; k < inputs_; ++k) from[k] = in_[k] + at;
-        block(from, at, std::min(step, end - at));
-      }
-      return;
+      for (int k = 0; k < inputs_; ++k) from[k] = in_[k] + begin;
+      return block(from, begin, end - begin);
     }
     alignas(64) T rows[most_inputs][room];
     const Index n = plan_.row_length();
@@ -95,7 +86,6 @@ class Run {
     std::array<const void*, most_inputs> in{};
     std::array<void*, most_outputs> out{};
     for (int k = 0; k < inputs_; ++k) in[k] = from[k];
-    if (far_ && count == room) return past_cache(in, at);
     for (int k = 0; k < outputs_; ++k) out[k] = out_[k] ? out_[k] + at : nullptr;
     if (even > 0) run_(f_, in.data(), out.data(), even);
     if (rest == 0) return;
@@ -110,28 +100,6 @@ class Run {
       for (Index i = 0; out_[k] && i < rest; ++i) out_[k][at + even + i] = results[k][i];
   }
 
-  // Computes `room` elements with stores that bypass the cache, for results that would be evicted before use.
-  void past_cache(const std::array<const void*, most_inputs>& in, Index at) const {
-    alignas(64) T results[most_outputs][room];
-    std::array<void*, most_outputs> out{};
-    for (int k = 0; k < outputs_; ++k) out[k] = out_[k] ? results[k] : nullptr;
-    for (int k = 0; k < inputs_; ++k)
-      if (whole_[k])
-        for (Index i = 0; i < room; i += 64 / static_cast<Index>(sizeof(T)))
-          kernels::prefetch(static_cast<const T*>(in[k]) + i + kernels::ahead);
-    run_(f_, in.data(), out.data(), room);
-    for (int k = 0; k < outputs_; ++k) {
-      if (out_[k] == nullptr) continue;
-      T* const to = out_[k] + at;
-      if (!kernels::is_aligned(to)) {
-        std::copy_n(results[k], room, to);
-        continue;
-      }
-      for (Index i = 0; i < room; i += kernels::lanes<T>)
-        kernels::store_past_cache<T>(to + i, kernels::load(results[k] + i));
-    }
-  }
-
   Plan plan_;
   int inputs_, outputs_;
   FusedBlock run_;
@@ -139,7 +107,7 @@ class Run {
   std::array<const T*, most_inputs> in_{};
   std::array<T*, most_outputs> out_{};
   std::array<bool, most_inputs> whole_{};
-  bool all_whole_ = true, far_ = false;
+  bool all_whole_ = true;
 };
 
 }  // namespace

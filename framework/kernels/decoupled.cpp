@@ -59,13 +59,12 @@ double decoupled_row(const Setting<T>& setting, const DecoupledRows<T>& call, In
       return Batch<T>(static_cast<T>(of * static_cast<double>(shift.factor(i, setting.inverse))));
     };
     const Batch<T> a = factor(of_s, row.shift_s), b = factor(of_t, row.shift_t);
-    fill_row<T, 2>(out + begin, std::min(block, n - begin), setting.streamed,
-                   [&]<int K>(Index j, Index count) {
-                     auto v = load_each<K>(row.es + begin + j, count, T{0});
-                     const auto w = load_each<K>(row.et + begin + j, count, T{0});
-                     for (int k = 0; k < K; ++k) v[k] = fma<T>(b, w[k], a * v[k]);
-                     return v;
-                   });
+    fill_row<T, 2>(out + begin, std::min(block, n - begin), setting.far, [&]<int K>(Index j, Index count) {
+      auto v = load_each<K>(row.es + begin + j, count, T{0});
+      const auto w = load_each<K>(row.et + begin + j, count, T{0});
+      for (int k = 0; k < K; ++k) v[k] = fma<T>(b, w[k], a * v[k]);
+      return v;
+    });
   }
   out[label] = static_cast<T>(g * call.alpha * (std::exp(q.log_label) - p_label));
   return loss;
@@ -96,7 +95,6 @@ bool decoupled_distillation_rows(const DecoupledRows<T>& call) {
       }
       call.loss[i] = static_cast<T>(loss);
     }
-    if (setting.streamed) finish_stores();
   });
   return regular;
 }

@@ -42,15 +42,12 @@ double long_row(const Setting<T>& setting, const Place<T>& at) {
   const bool own = setting.second != Second::none;
   const double log_s = kl || ce ? std::log(row.zs) : 0, log_t = kl ? std::log(row.zt) : 0,
                log_1 = own ? std::log(row.z1) : log_s;
-  // Ordinary stores to memory that a rule's pass has fetched are faster than non-temporal ones.
-  const T* const fetched = forward || !kl ? nullptr : at.gs != nullptr ? at.gs : at.gt;
-  const auto streamed = [&](const T* to) { return setting.streamed && to != fetched; };
   RuleSums sums;  // of the divergence
   double loss = 0, of_squares = 0;
   if (kl && forward)
     sums.term = row.x / (row.zt * setting.temperature) + log_s - log_t;
   else if (kl)
-    sums = apply_rule(setting, row, log_t - log_s, w, v, fetched != nullptr ? fetched : w);
+    sums = apply_rule(setting, row, log_t - log_s, w, v, at.gs != nullptr ? at.gs : at.gt);
   if (kl) loss = setting.kl_loss * sums.term;
   if (mse) {
     const auto [squares, present] = differences(at.s, at.t, w, n);
@@ -77,7 +74,7 @@ double long_row(const Setting<T>& setting, const Place<T>& at) {
       const Batch<T> a(static_cast<T>(exponentials ? of_s * down_s(setting.inverse) : 0));
       const Batch<T> b(static_cast<T>(forward ? -of_t * down_t : kl ? of_w * down_s(setting.inverse) : of_w));
       const Batch<T> c(static_cast<T>(own ? of_1 * down_s(T{1}) : 0));
-      fill_row<T, 2>(at.gs + begin, length, streamed(at.gs), [&]<int K>(Index i, Index count) {
+      fill_row<T, 2>(at.gs + begin, length, setting.far, [&]<int K>(Index i, Index count) {
         std::array<Batch<T>, K> student, result;
         if (exponentials) {
           student = load_each<K>(es + i, count, T{0});
@@ -108,7 +105,7 @@ double long_row(const Setting<T>& setting, const Place<T>& at) {
       const Batch<T> a(static_cast<T>(kl ? -of_t * sums.by_p * down_t : 0));
       const Batch<T> b(static_cast<T>(mse ? -of_w : kl ? weight : 0));
       const T* const values = (mse ? w : v) + begin;
-      fill_row<T, 2>(at.gt + begin, length, streamed(at.gt), [&]<int K>(Index i, Index count) {
+      fill_row<T, 2>(at.gt + begin, length, setting.far, [&]<int K>(Index i, Index count) {
         auto result = load_each<K>(values + i, count, T{0});
         for (Batch<T>& one : result) one = kl || mse ? b * one : Batch<T>(T{0});
         if (!kl) return result;
@@ -123,7 +120,7 @@ double long_row(const Setting<T>& setting, const Place<T>& at) {
     const Batch<T> max_s(row.shift_s.greatest()), max_t(row.shift_t.greatest());
     // A class without probability gets 0, unless NaN or +inf in the teacher's row makes the whole row NaN.
     const Batch<T> absent(std::isnan(row.zt) ? std::numeric_limits<T>::quiet_NaN() : T{0});
-    fill_row<T, 2>(at.gt + begin, length, streamed(at.gt), [&]<int K>(Index i, Index count) {
+    fill_row<T, 2>(at.gt + begin, length, setting.far, [&]<int K>(Index i, Index count) {
       auto result = load_each<K>(et + i, count, T{0});
       const auto logit_s = load_each<K>(row.s + begin + i, count, T{0});
       const auto logit_t = load_each<K>(row.t + begin + i, count, T{0});
@@ -269,7 +266,6 @@ void distillation_rows(const DistillationRows<T>& call) {
       }
       if (call.loss != nullptr) call.loss[row] = static_cast<T>(loss);
     }
-    if (setting.streamed) finish_stores();
   });
 }
 

@@ -51,8 +51,7 @@ struct Setting {
         kl_loss(divergence == Divergence::total_variation ? of.alpha : kl_weight * temperature),
         ce_weight(1 - of.alpha),
         exponential(1 / temperature),
-        streamed(2 * of.rows * of.classes * static_cast<Index>(sizeof(T)) >= streamed_bytes &&
-                 of.student_gradient != of.student && !standardize),
+        far(is_far<T>(2 * of.rows * of.classes)),
         flushes(of.teacher_gradient == nullptr && divergence != Divergence::reverse_kl) {
     if (ce && (temperature != 1 || standardize))
       second = standardize        ? Second::exponential
@@ -90,7 +89,7 @@ struct Setting {
   double kl_weight, kl_loss;  // factors of q·∂D/∂q in the gradient, and of the divergence itself
   double ce_weight;
   ScaledExp<T> exponential;  // exp(x/T)
-  bool streamed;
+  bool far;
   bool flushes;  // false if a gradient multiplies small probabilities by large logarithms
   Second second = Second::none;
 };

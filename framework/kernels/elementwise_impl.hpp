@@ -17,25 +17,11 @@ inline constexpr std::int64_t elementwise_grain = 65536;
 
 namespace detail {
 
-/// True if arrays of n elements exceed the caches.
-template <class T>
-constexpr bool is_far(std::int64_t n) {
-  return n * static_cast<std::int64_t>(sizeof(T)) >= streamed_bytes;
-}
-template <class T>
-inline void put(T* y, const Batch<T>& v, bool streamed) {
-  if (streamed)
-    store_past_cache<T>(y, v);
-  else
-    store<T>(y, v);
-}
-
 /// y[i] = f(a[i·StepA], b[i·StepB]) for i < n; a step is 0 or 1.
 template <int StepA, int StepB, class T, class U, class F>
 void zip_row(const T* a, const T* b, U* y, std::int64_t n, bool far, const F& f) {
   if constexpr (std::is_floating_point_v<T> && std::is_same_v<T, U>) {
     const Batch<T> first_a(*a), first_b(*b);
-    const bool streamed = far && is_aligned(y) && y != a && y != b;  // overwritten inputs are fetched anyway
     std::int64_t i = 0;
     for (; i + lanes<T> <= n; i += lanes<T>) {
       Batch<T> va = first_a, vb = first_b;
@@ -43,7 +29,8 @@ void zip_row(const T* a, const T* b, U* y, std::int64_t n, bool far, const F& f)
       if (StepB == 1 && far) prefetch(b + i + ahead);
       if constexpr (StepA == 1) va = load(a + i);
       if constexpr (StepB == 1) vb = load(b + i);
-      put<T>(y + i, f(va, vb), streamed);
+      if (far) prefetch_result(y + i);
+      store<T>(y + i, f(va, vb));
     }
     if (const std::int64_t rest = n - i; rest > 0) {
       Batch<T> va = first_a, vb = first_b;
@@ -84,7 +71,6 @@ void zip_any(const T* a, const T* b, U* y, const Broadcast<2>& plan, const F& f)
   if (rows == 1) {
     parallel_for(n, elementwise_grain, [&](std::int64_t begin, std::int64_t end) {
       zip_row(a + begin * a_step, a_step, b + begin * b_step, b_step, y + begin, end - begin, far, f);
-      if (far) finish_stores();
     });
     return;
   }
@@ -94,7 +80,6 @@ void zip_any(const T* a, const T* b, U* y, const Broadcast<2>& plan, const F& f)
       RowWalk<2> walk(plan, begin);
       for (std::int64_t row = begin; row < end; ++row, walk.next())
         zip_row(a + walk.at[0], a_step, b + walk.at[1], b_step, y + row * n, n, far, f);
-      if (far) finish_stores();
     });
     return;
   }
@@ -113,7 +98,6 @@ void zip_any(const T* a, const T* b, U* y, const Broadcast<2>& plan, const F& f)
       zip_row<1, 1>(whole_a ? a + row * n : rows_of_a, whole_b ? b + row * n : rows_of_b, y + row * n,
                     count * n, far, f);
     }
-    if (far) finish_stores();
   });
 }
 
@@ -122,15 +106,14 @@ void zip_any(const T* a, const T* b, U* y, const Broadcast<2>& plan, const F& f)
 /// y[i] = f(x[i]) for i < n. f is called with a Batch<T>, or with an int64. x and y may be the same array.
 template <class T, class F>
 void map(const T* x, T* y, std::int64_t n, F f) {
-  const bool far = detail::is_far<T>(n), streamed = far && is_aligned(y) && x != y;
+  const bool far = is_far<T>(n);
   parallel_for(n, elementwise_grain, [&](std::int64_t begin, std::int64_t end) {
     std::int64_t i = begin;
     if constexpr (std::is_floating_point_v<T>) {
       for (; i + lanes<T> <= end; i += lanes<T>) {
-        if (far) prefetch(x + i + ahead);
-        detail::put<T>(y + i, f(load(x + i)), streamed);
+        if (far) prefetch(x + i + ahead), prefetch_result(y + i);
+        store<T>(y + i, f(load(x + i)));
       }
-      if (streamed) finish_stores();
       if (i < end) store_partial<T>(y + i, f(load_partial(x + i, end - i, T{1})), end - i);
     } else {
       for (; i < end; ++i) y[i] = static_cast<T>(f(x[i]));
@@ -208,11 +191,10 @@ void choose_row(const std::int64_t* c, Index c_step, const T* a, Index a_step, c
   Index i = 0;
   if constexpr (std::is_floating_point_v<T>) {
     const Batch<T> first_a(*a), first_b(*b);
-    const bool streamed = far && is_aligned(y);
     for (; c_step == 1 && i + lanes<T> <= n; i += lanes<T>) {
-      if (far) prefetch(c + i + ahead / 2);
+      if (far) prefetch(c + i + ahead / 2), prefetch_result(y + i);
       const Batch<T> yes = a_step == 0 ? first_a : load(a + i), no = b_step == 0 ? first_b : load(b + i);
-      put<T>(y + i, choose_lanes<T>(zero_lanes<T>(c + i), yes, no), streamed);
+      store<T>(y + i, choose_lanes<T>(zero_lanes<T>(c + i), yes, no));
     }
   }
   for (; i < n; ++i) y[i] = c[i * c_step] != 0 ? a[i * a_step] : b[i * b_step];
@@ -224,23 +206,19 @@ template <class T>
 void choose(const std::int64_t* c, const T* a, const T* b, T* y, const Broadcast<3>& plan) {
   if (plan.size == 0) return;
   const Index n = plan.row_length(), rows = plan.size / n;
-  const bool far = detail::is_far<T>(plan.size);
+  const bool far = is_far<T>(plan.size);
   const auto part = [&](const std::array<Index, 3>& at, Index begin, Index end, T* y_row) {
     const Index c_step = plan.step(0), a_step = plan.step(1), b_step = plan.step(2);
     detail::choose_row(c + at[0] + begin * c_step, c_step, a + at[1] + begin * a_step, a_step,
                        b + at[2] + begin * b_step, b_step, y_row + begin, end - begin, far);
   };
   if (rows == 1) {
-    parallel_for(n, elementwise_grain, [&](Index begin, Index end) {
-      part({}, begin, end, y);
-      if (far) finish_stores();
-    });
+    parallel_for(n, elementwise_grain, [&](Index begin, Index end) { part({}, begin, end, y); });
     return;
   }
   parallel_for(rows, std::max<Index>(1, elementwise_grain / n), [&](Index begin, Index end) {
     RowWalk<3> walk(plan, begin);
     for (Index row = begin; row < end; ++row, walk.next()) part(walk.at, 0, n, y + row * n);
-    if (far) finish_stores();
   });
 }
 
@@ -269,29 +247,27 @@ void split_by(const std::int64_t* c, const T* x, T* yes, T* no, Index n) {
 /// null.
 template <class T>
 void scale_rows_backward(const T* x, const T* column, const T* g, T* dx, T* d_column, Index rows, Index n) {
-  const bool far = detail::is_far<T>(rows * n);
+  const bool far = is_far<T>(rows * n);
   parallel_for(rows, rows_at_a_time(n), [&](Index begin, Index end) {
     for (Index row = begin; row < end; ++row) {
       const T *const xs = x + row * n, *const gs = g + row * n;
       T* const to = dx == nullptr ? nullptr : dx + row * n;
-      const bool streamed = far && to != nullptr && is_aligned(to);
       const Batch<T> factor(column[row]);
       const double sum = row_sum<T, 4>(n, [&]<int K>(Index i, Index count) {
         if (far) prefetch_each<K>(xs + i + ahead), prefetch_each<K>(gs + i + ahead);
         auto v = load_each<K>(xs + i, count, T{0});
         const auto vg = load_each<K>(gs + i, count, T{0});
         for (int k = 0; k < K; ++k) {
-          if (to != nullptr && count == lanes<T>)
-            detail::put<T>(to + i + k * lanes<T>, vg[k] * factor, streamed);
-          else if (to != nullptr)
-            store_partial<T>(to + i, vg[k] * factor, count);
+          if (to != nullptr) {
+            if (far) prefetch_result(to + i + k * lanes<T>);
+            store_lanes<T>(to + i + k * lanes<T>, vg[k] * factor, count);
+          }
           v[k] *= vg[k];
         }
         return v;
       });
       if (d_column != nullptr) d_column[row] = static_cast<T>(sum);
     }
-    if (far) finish_stores();
   });
 }
 

@@ -69,13 +69,12 @@ inline std::array<Batch<T>, K> target_gradients(const std::array<Batch<T>, K>& x
 
 template <bool LogTarget, class T>
 void write_terms(const T* x, const T* t, T* out, std::int64_t n) {
-  const bool streamed = n * static_cast<std::int64_t>(sizeof(T)) >= streamed_bytes;
+  const bool far = is_far<T>(n);
   parallel_for(n, grain, [&](std::int64_t begin, std::int64_t end) {
-    fill_row<T, 4>(out + begin, end - begin, streamed, [&]<int K>(std::int64_t i, std::int64_t count) {
+    fill_row<T, 4>(out + begin, end - begin, far, [&]<int K>(std::int64_t i, std::int64_t count) {
       return terms<LogTarget, T>(load_each<K>(x + begin + i, count, T{0}),
                                  load_each<K>(t + begin + i, count, T{1}));
     });
-    if (streamed) finish_stores();
   });
 }
 
@@ -112,7 +111,7 @@ void write_gradients(const T* x, const T* t, const T* g, std::int64_t g_size, do
                      std::int64_t n) {
   const Batch<T> factor(static_cast<T>(scale));
   const Batch<T> common = g_size == 1 ? Batch<T>(g[0]) * factor : factor;
-  const bool streamed = n * static_cast<std::int64_t>(sizeof(T)) >= streamed_bytes;
+  const bool far = is_far<T>(n);
   parallel_for(n, grain, [&](std::int64_t begin, std::int64_t end) {
     const auto upstream = [&]<int K>(std::int64_t i, std::int64_t count) {
       std::array<Batch<T>, K> v;
@@ -125,17 +124,16 @@ void write_gradients(const T* x, const T* t, const T* g, std::int64_t g_size, do
     };
     // Two passes over a chunk that stays in cache.
     if (dx != nullptr)
-      fill_row<T, 4>(dx + begin, end - begin, streamed, [&]<int K>(std::int64_t i, std::int64_t count) {
+      fill_row<T, 4>(dx + begin, end - begin, far, [&]<int K>(std::int64_t i, std::int64_t count) {
         return input_gradients<LogTarget, T>(load_each<K>(t + begin + i, count, T{1}),
                                              upstream.template operator()<K>(i, count));
       });
     if (dt != nullptr)
-      fill_row<T, 4>(dt + begin, end - begin, streamed, [&]<int K>(std::int64_t i, std::int64_t count) {
+      fill_row<T, 4>(dt + begin, end - begin, far, [&]<int K>(std::int64_t i, std::int64_t count) {
         return target_gradients<LogTarget, T>(load_each<K>(x + begin + i, count, T{0}),
                                               load_each<K>(t + begin + i, count, T{1}),
                                               upstream.template operator()<K>(i, count));
       });
-    if (streamed) finish_stores();
   });
 }
 

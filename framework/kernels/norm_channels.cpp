@@ -20,35 +20,36 @@ constexpr Index cached_bytes = 384 << 10;  // a set of this size is still in the
 struct Pieces {
   explicit Pieces(const NormChannels& of) : layout(of), columns(of.inner == 1) {
     length = columns ? rows_in_piece : std::min(of.inner, run_in_piece);
-    const Index extent = columns ? of.batch : of.inner;
+    extent = columns ? of.batch : of.inner;
+    width = of.groups == 0 ? 1 : of.channels / of.groups;
     each = length == 0 ? 0 : (extent + length - 1) / length;
     parts = columns ? each : of.batch * each;
   }
 
+  // Most runs are one piece: their positions need no divisions, which take longer than short runs.
   Index count(Index part) const {
-    const Index begin = part % each * length;
-    return std::min(length, (columns ? layout.batch : layout.inner) - begin);
+    return each == 1 ? extent : std::min(length, extent - part % each * length);
   }
   /// The offset of the first element; for column pieces, of the first element of its row (channel 0).
   Index offset(Index part, Index channel) const {
     if (columns) return part * length * layout.channels + channel;
+    if (each == 1) return (part * layout.channels + channel) * layout.inner;
     return (part / each * layout.channels + channel) * layout.inner + part % each * length;
   }
   Index set(Index part, Index channel) const {
     if (layout.groups == 0) return channel;
-    const Index sample = columns ? 0 : part / each;
-    return sample * layout.groups + channel / (layout.channels / layout.groups);
+    const Index sample = columns ? 0 : each == 1 ? part : part / each;
+    return sample * layout.groups + channel / width;
   }
   /// The element relative to which the moments of a set are computed.
   Index origin(Index set) const {
     if (layout.groups == 0) return set * layout.inner;
-    return set * (layout.channels / layout.groups) * layout.inner;
+    return set * width * layout.inner;
   }
   /// Calls f(part, channel) for the pieces of a set.
   template <class F>
   void in_set(Index set, F f) const {
     const bool by_channel = layout.groups == 0;
-    const Index width = by_channel ? 1 : layout.channels / layout.groups;
     const Index first = by_channel ? set : set % layout.groups * width;
     const Index from = by_channel ? 0 : set / layout.groups * each, to = by_channel ? parts : from + each;
     for (Index part = from; part < to; ++part)
@@ -60,11 +61,16 @@ struct Pieces {
     const Index channels = layout.channels;
     parallel_for(parts * channels, std::max<Index>(1, row_grain / std::max<Index>(1, length)),
                  [&](Index begin, Index end) {
+                   Index piece = begin % each, channel = begin / each % channels,
+                         first = begin / each / channels * each;
                    for (Index i = begin; i < end; ++i) {
-                     const Index run = i / each;
-                     f(run / channels * each + i % each, run % channels);
+                     f(first + piece, channel);
+                     if (++piece < each) continue;
+                     piece = 0;
+                     if (++channel < channels) continue;
+                     channel = 0;
+                     first += each;
                    }
-                   finish_stores();
                  });
   }
   /// True if a set is contiguous and `arrays` of its elements fit into the cache, so that sets are processed
@@ -88,13 +94,12 @@ struct Pieces {
     parallel_for(sets, std::max<Index>(1, row_grain / std::max<Index>(1, elements)),
                  [&](Index begin, Index end) {
                    for (Index set = begin; set < end; ++set) f(set);
-                   finish_stores();
                  });
   }
 
   NormChannels layout;
   bool columns;
-  Index length, each, parts;
+  Index length, extent, width, each, parts;
 };
 
 // ---- sums of columns ------------------------------------------------------------------------------------
@@ -225,11 +230,11 @@ void channel_statistics(const T* x, const Pieces& pieces, Index channel, T* stat
 /// At the same time, the memory at the same offset from `next` is fetched.
 template <class T>
 void write_run(const T* x, const T* weight, const T* bias, const T* statistics, T* y, const Pieces& pieces,
-               Index part, Index channel, bool streamed, const T* next) {
+               Index part, Index channel, bool far, const T* next) {
   const auto s = Statistics<T>::at(statistics, pieces.set(part, channel), pieces.layout.sets());
   const Index at = pieces.offset(part, channel);
   const Batch<T> high(s.high), low(s.low), factor(s.factor), w(weight[channel]), b(bias[channel]);
-  fill_row<T, 4>(y + at, pieces.count(part), streamed, [&]<int K>(Index i, Index count) {
+  fill_row<T, 4>(y + at, pieces.count(part), far, [&]<int K>(Index i, Index count) {
     prefetch_each<K>(next + at + i);
     auto v = load_each<K>(x + at + i, count, T{0});
     for (int k = 0; k < K; ++k) v[k] = fma<T>(detail::less_mean<T>(v[k], high, low) * factor, w, b);
@@ -239,11 +244,11 @@ void write_run(const T* x, const T* weight, const T* bias, const T* statistics, 
 
 template <class T>
 void write_columns(const T* x, const T* weight, const T* bias, const T* statistics, T* y,
-                   const Pieces& pieces, bool streamed) {
+                   const Pieces& pieces, bool far) {
   const Index channels = pieces.layout.channels;
   parallel_for(pieces.layout.batch, rows_at_a_time(channels), [&](Index begin, Index end) {
     for (Index row = begin; row < end; ++row)
-      fill_row<T, 2>(y + row * channels, channels, streamed, [&]<int K>(Index i, Index count) {
+      fill_row<T, 2>(y + row * channels, channels, far, [&]<int K>(Index i, Index count) {
         const auto load = [&](const T* from) { return load_each<K>(from + i, count, T{0}); };
         auto v = load(x + row * channels);
         const auto high = load(statistics), low = load(statistics + channels),
@@ -252,7 +257,6 @@ void write_columns(const T* x, const T* weight, const T* bias, const T* statisti
           v[k] = fma<T>(detail::less_mean<T>(v[k], high[k], low[k]) * factor[k], w[k], b[k]);
         return v;
       });
-    finish_stores();
   });
 }
 
@@ -333,13 +337,13 @@ void combine_gradients(const T* weight, const Pieces& pieces, const GradientSums
 
 template <class T>
 void write_run_gradient(const T* x, const T* weight, const T* statistics, const T* means, const T* g, T* dx,
-                        const Pieces& pieces, Index part, Index channel, bool streamed) {
+                        const Pieces& pieces, Index part, Index channel, bool far) {
   const Index set = pieces.set(part, channel), sets = pieces.layout.sets();
   const auto s = Statistics<T>::at(statistics, set, sets);
   const Index at = pieces.offset(part, channel);
   const Batch<T> high(s.high), low(s.low), factor(s.factor), w(weight[channel]), of_g(means[set]),
       of_gx(means[sets + set]);
-  fill_row<T, 4>(dx + at, pieces.count(part), streamed, [&]<int K>(Index i, Index count) {
+  fill_row<T, 4>(dx + at, pieces.count(part), far, [&]<int K>(Index i, Index count) {
     prefetch_each<K>(x + at + i + ahead);
     prefetch_each<K>(g + at + i + ahead);
     auto v = load_each<K>(x + at + i, count, T{0});
@@ -352,11 +356,11 @@ void write_run_gradient(const T* x, const T* weight, const T* statistics, const 
 
 template <class T>
 void write_column_gradients(const T* x, const T* weight, const T* statistics, const T* means, const T* g,
-                            T* dx, const Pieces& pieces, bool streamed) {
+                            T* dx, const Pieces& pieces, bool far) {
   const Index channels = pieces.layout.channels;
   parallel_for(pieces.layout.batch, rows_at_a_time(channels), [&](Index begin, Index end) {
     for (Index row = begin; row < end; ++row)
-      fill_row<T, 2>(dx + row * channels, channels, streamed, [&]<int K>(Index i, Index count) {
+      fill_row<T, 2>(dx + row * channels, channels, far, [&]<int K>(Index i, Index count) {
         const auto load = [&](const T* from) { return load_each<K>(from + i, count, T{0}); };
         auto v = load(x + row * channels);
         const auto vg = load(g + row * channels), high = load(statistics), low = load(statistics + channels),
@@ -367,13 +371,7 @@ void write_column_gradients(const T* x, const T* weight, const T* statistics, co
                                   of_g[k], of_gx[k]);
         return v;
       });
-    finish_stores();
   });
-}
-
-template <class T>
-bool is_streamed(const NormChannels& layout) {
-  return layout.size() * static_cast<Index>(sizeof(T)) >= streamed_bytes;
 }
 
 }  // namespace
@@ -400,9 +398,9 @@ void norm_channels(const T* x, const T* weight, const T* bias, const T* statisti
                    const NormChannels& layout) {
   const Pieces pieces(layout);
   if (layout.size() == 0) return;
-  if (pieces.columns) return write_columns(x, weight, bias, statistics, y, pieces, is_streamed<T>(layout));
-  pieces.each_run([&, streamed = is_streamed<T>(layout)](Index part, Index channel) {
-    write_run(x, weight, bias, statistics, y, pieces, part, channel, streamed, x + ahead);
+  if (pieces.columns) return write_columns(x, weight, bias, statistics, y, pieces, is_far<T>(layout.size()));
+  pieces.each_run([&, far = is_far<T>(layout.size())](Index part, Index channel) {
+    write_run(x, weight, bias, statistics, y, pieces, part, channel, far, x + ahead);
   });
 }
 
@@ -424,11 +422,11 @@ void norm_channels_forward(const T* x, const T* weight, const T* bias, T* y, T* 
   }
   auto* const table = reinterpret_cast<Moments*>(workspace);
   if (layout.size() == 0) return;
-  pieces.each_set([&, streamed = is_streamed<T>(layout)](Index set) {
+  pieces.each_set([&, far = is_far<T>(layout.size())](Index set) {
     pieces.in_set(set, [&](Index part, Index channel) { run_moments(x, pieces, part, channel, table); });
     combine(x, pieces, table, set, statistics);
     pieces.in_set(set, [&](Index part, Index channel) {
-      write_run<T>(x, weight, bias, statistics, y, pieces, part, channel, streamed, x + ahead);
+      write_run<T>(x, weight, bias, statistics, y, pieces, part, channel, far, x + ahead);
     });
   });
 }
@@ -438,12 +436,12 @@ void norm_channels_backward(const T* x, const T* weight, const T* statistics, co
                             T* d_bias, T* means, double* workspace, bool fixed, const NormChannels& layout) {
   const Pieces pieces(layout);
   auto* const table = reinterpret_cast<GradientSums*>(workspace);
-  const bool streamed = is_streamed<T>(layout), parameters = d_weight != nullptr || d_bias != nullptr;
+  const bool far = is_far<T>(layout.size()), parameters = d_weight != nullptr || d_bias != nullptr;
   const auto sum = [&](Index part, Index channel) {
     run_gradient_sums(x, g, statistics, pieces, part, channel, table);
   };
   const auto write = [&](Index part, Index channel) {
-    write_run_gradient<T>(x, weight, statistics, means, g, dx, pieces, part, channel, streamed);
+    write_run_gradient<T>(x, weight, statistics, means, g, dx, pieces, part, channel, far);
   };
   const auto combine_set = [&](Index set) { combine_gradients(weight, pieces, table, fixed, set, means); };
   if (layout.size() > 0 && dx != nullptr && (parameters || !fixed) && pieces.set_by_set(3, sizeof(T))) {
@@ -462,7 +460,7 @@ void norm_channels_backward(const T* x, const T* weight, const T* statistics, co
     if (dx != nullptr) {
       pieces.each_set(combine_set);
       if (pieces.columns)
-        write_column_gradients<T>(x, weight, statistics, means, g, dx, pieces, streamed);
+        write_column_gradients<T>(x, weight, statistics, means, g, dx, pieces, far);
       else
         pieces.each_run(write);
     }

@@ -86,14 +86,14 @@ template <class T>
 void norm_rows(const T* x, const T* weight, const T* bias, T* y, T* statistics, const NormRows& layout) {
   const Index rows = layout.rows, n = layout.n, period = layout.period;
   if (n == 0) return;
-  const bool streamed = rows * n * static_cast<Index>(sizeof(T)) >= streamed_bytes;
+  const bool far = is_far<T>(rows * n);
   parallel_for(rows, rows_at_a_time(n), [&](Index begin, Index end) {
     for (Index row = begin; row < end; ++row) {
       const T* const from = x + row * n;
       const T *const w = weight + row % period * n, *const b = bias + row % period * n;
       const Statistics<T> s = row_statistics(from, statistics, row, layout);
       const Batch<T> high(s.high), low(s.low), factor(s.factor);
-      fill_row<T, 4>(y + row * n, n, streamed, [&]<int K>(Index i, Index count) {
+      fill_row<T, 4>(y + row * n, n, far, [&]<int K>(Index i, Index count) {
         auto v = load_each<K>(from + i, count, T{0});
         const auto vw = load_each<K>(w + i, count, T{0}), vb = load_each<K>(b + i, count, T{0});
         for (int k = 0; k < K; ++k)
@@ -101,7 +101,6 @@ void norm_rows(const T* x, const T* weight, const T* bias, T* y, T* statistics, 
         return v;
       });
     }
-    if (streamed) finish_stores();
   });
 }
 
@@ -110,7 +109,7 @@ void norm_rows_backward(const T* x, const T* weight, const T* statistics, const 
                         T* d_bias, double* workspace, const NormRows& layout) {
   const auto [rows, n, period, centred, eps] = layout;
   const bool parameters = d_weight != nullptr || d_bias != nullptr;
-  const bool streamed = rows * n * static_cast<Index>(sizeof(T)) >= streamed_bytes;
+  const bool far = is_far<T>(rows * n);
   const Index part_rows = rows_in_part(layout), lines = period * n,
               parts = (rows + part_rows - 1) / part_rows;
   parallel_for(
@@ -132,7 +131,7 @@ void norm_rows_backward(const T* x, const T* weight, const T* statistics, const 
             if (dx == nullptr) continue;
             const Batch<T> high(s.high), low(s.low), factor(s.factor), of_g(centred ? means.g : T{0}),
                 of_gx(means.gx);
-            fill_row<T, 4>(dx + row * n, n, streamed, [&]<int K>(Index i, Index count) {
+            fill_row<T, 4>(dx + row * n, n, far, [&]<int K>(Index i, Index count) {
               auto v = load_each<K>(from + i, count, T{0});
               const auto vg = load_each<K>(upstream + i, count, T{0}), vw = load_each<K>(w + i, count, T{0});
               for (int k = 0; k < K; ++k)
@@ -143,7 +142,6 @@ void norm_rows_backward(const T* x, const T* weight, const T* statistics, const 
           }
           for (Index i = 0; parameters && i < 2 * lines; ++i) sums[i] += static_cast<double>(local[i]);
         }
-        if (streamed) finish_stores();
       });
   const auto add_parts = [&](T* gradient, Index offset) {
     if (gradient == nullptr) return;

@@ -85,22 +85,13 @@ inline void in_fours(std::int64_t n, F f) {
   for (; j < n; ++j) f.template operator()<1>(j);
 }
 
-/// y[i] = f.operator()<L>(i, count), K registers at a time; `streamed` uses non-temporal stores.
+/// y[i] = f.operator()<L>(i, count), K registers at a time; `far` fetches the memory of the result.
 template <class T, int K, class F>
-inline void fill_row(T* y, std::int64_t n, bool streamed, F f) {
-  if (!streamed) {
-    walk<T, K>(n, [&]<int L>(std::int64_t i, std::int64_t count) {
-      store_each<T>(y + i, f.template operator()<L>(i, count), count);
-    });
-    return;
-  }
-  std::int64_t head = 0;  // elements before the first that is aligned
-  while (head < n && !is_aligned(y + head)) ++head;
-  if (head > 0) store_partial<T>(y, f.template operator()<1>(0, head)[0], head);
-  walk<T, K>(n - head, [&]<int L>(std::int64_t i, std::int64_t count) {
-    const std::array<Batch<T>, L> v = f.template operator()<L>(head + i, count);
-    if (count < lanes<T>) return store_partial<T>(y + head + i, v[0], count);
-    for (int k = 0; k < L; ++k) store_past_cache<T>(y + head + i + k * lanes<T>, v[k]);
+inline void fill_row(T* y, std::int64_t n, bool far, F f) {
+  constexpr std::int64_t line = 64 / sizeof(T);
+  walk<T, K>(n, [&]<int L>(std::int64_t i, std::int64_t count) {
+    for (std::int64_t j = 0; far && j < L * lanes<T>; j += line) prefetch_result(y + i + j);
+    store_each<T>(y + i, f.template operator()<L>(i, count), count);
   });
 }
 

@@ -63,41 +63,18 @@ inline void prefetch(const T* x) {
 /// Prefetch distance in elements, for long rows.
 inline constexpr std::int64_t ahead = 2048;
 
-/// Results of at least this many bytes exceed the caches and use non-temporal stores.
-inline constexpr std::int64_t streamed_bytes = std::int64_t{16} << 20;
-/// Whether store_past_cache() may write to y.
+/// Results of at least this many bytes are not in the second-level cache when they are written.
+inline constexpr std::int64_t far_bytes = std::int64_t{1} << 20;
+/// True if arrays of n elements of T are that large.
 template <class T>
-inline bool is_aligned(const T* y) {
-  constexpr std::size_t bytes = static_cast<std::size_t>(lanes<T>) * sizeof(T);
-  return reinterpret_cast<std::uintptr_t>(y) % (bytes < 32 ? bytes : 32) == 0;
+constexpr bool is_far(std::int64_t n) {
+  return n * static_cast<std::int64_t>(sizeof(T)) >= far_bytes;
 }
-
-/// A non-temporal store, for results that exceed the caches. y is aligned to the register or to 32 bytes;
-/// halves of a wider register are as fast, and the rows of a matrix more often start there. Call
-/// finish_stores() before another thread reads them.
+/// Fetches memory to be written some steps later, for results that are far: a core has few stores under way at a
+/// time. Non-temporal stores are slower still, unless many cores share the memory.
 template <class T>
-inline void store_past_cache(T* y, const Batch<T>& v) {
-#if defined(__AVX512F__)
-  if constexpr (std::is_same_v<T, float>) {
-    _mm256_stream_ps(y, _mm512_castps512_ps256(v));
-    _mm256_stream_ps(y + 8, _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(v), 1)));
-  } else {
-    _mm256_stream_pd(y, _mm512_castpd512_pd256(v));
-    _mm256_stream_pd(y + 4, _mm512_extractf64x4_pd(v, 1));
-  }
-#elif defined(__AVX__)
-  if constexpr (std::is_same_v<T, float>)
-    _mm256_stream_ps(y, v);
-  else
-    _mm256_stream_pd(y, v);
-#else
-  v.store_aligned(y);
-#endif
-}
-inline void finish_stores() {
-#if defined(__AVX__)
-  _mm_sfence();
-#endif
+inline void prefetch_result(T* y) {
+  __builtin_prefetch(y + ahead / 4, 1);
 }
 
 #if defined(__AVX__) && !defined(__AVX512F__)

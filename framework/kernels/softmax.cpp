@@ -92,7 +92,10 @@ double exp_sum(const T* x, std::int64_t n, RunningShift<T>& shift, T* e) {
       auto v = load_each<K>(x + begin + i, count, -infinity<T>);
       for (Batch<T>& one : v) one = one - by;
       exp_each_below_0<T>(v);
-      if (e != nullptr) store_each<T>(e + begin + i, v, count);
+      if (e != nullptr) {
+        for (int k = 0; k < K; ++k) prefetch_result(e + begin + i + k * lanes<T>);
+        store_each<T>(e + begin + i, v, count);
+      }
       return v;
     });
   }
@@ -122,11 +125,15 @@ void run(const T* a, const T* b, T* y, const Axis& axis, Row row, Column column)
     });
   } else if (n <= short_row) {
     const std::int64_t groups = (outer + lanes<T> - 1) / lanes<T>;
+    const bool far = y != nullptr && is_far<T>(outer * n);
     parallel_for(groups, rows_at_a_time(n * lanes<T>), [&](std::int64_t begin, std::int64_t end) {
       alignas(64) T turned_a[short_row * lanes<T>], turned_b[short_row * lanes<T>],
           turned_y[short_row * lanes<T>] = {};
       for (std::int64_t i = begin; i < end; ++i) {
         const std::int64_t first = i * lanes<T>, count = std::min(lanes<T>, outer - first);
+        // The next rows of the result; the transposes fetch those of the inputs.
+        for (std::int64_t k = n * lanes<T>; far && k < 2 * n * lanes<T>; k += 64 / sizeof(T))
+          __builtin_prefetch(y + first * n + k, 1);
         turn_in(a + first * n, n, count, turned_a);
         if (b != nullptr) turn_in(b + first * n, n, count, turned_b);
         column(Columns<T>{n, lanes<T>, lanes<T>}, turned_a, turned_b, turned_y, first);
@@ -134,11 +141,10 @@ void run(const T* a, const T* b, T* y, const Axis& axis, Row row, Column column)
       }
     });
   } else {
-    const bool streamed = outer * n * static_cast<std::int64_t>(sizeof(T)) >= streamed_bytes;
+    const bool far = is_far<T>(outer * n);
     parallel_for(outer, rows_at_a_time(n), [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t i = begin; i < end; ++i)
-        row(a + i * n, b == nullptr ? b : b + i * n, y == nullptr ? y : y + i * n, i, streamed);
-      if (streamed) finish_stores();
+        row(a + i * n, b == nullptr ? b : b + i * n, y == nullptr ? y : y + i * n, i, far);
     });
   }
 }
@@ -150,16 +156,15 @@ void softmax(const T* x, T* y, const Axis& axis) {
   const Index classes = axis.n;
   run<T>(
       x, nullptr, y, axis,
-      [classes](const T* from, const T*, T* to, std::int64_t, bool streamed) {
-        T* e = streamed ? scratch<T>(classes) : to;
+      [classes](const T* from, const T*, T* to, std::int64_t, bool) {
         RunningShift<T> shift;
-        const double sum = exp_sum(from, classes, shift, e);
+        const double sum = exp_sum(from, classes, shift, to);
         const std::int64_t block = RunningShift<T>::block_of(classes);
         for (std::int64_t begin = 0; begin < classes; begin += block) {
           const Batch<T> factor(static_cast<T>(static_cast<double>(shift.factor(begin / block, T{1})) / sum));
-          fill_row<T, 2>(to + begin, std::min(block, classes - begin), streamed,
+          fill_row<T, 2>(to + begin, std::min(block, classes - begin), false,
                          [=]<int K>(std::int64_t i, std::int64_t count) {
-                           auto v = load_each<K>(e + begin + i, count, T{0});
+                           auto v = load_each<K>(to + begin + i, count, T{0});
                            for (Batch<T>& one : v) one = one * factor;
                            return v;
                          });
@@ -176,11 +181,11 @@ void log_softmax(const T* x, T* y, const Axis& axis) {
   const Index classes = axis.n;
   run<T>(
       x, nullptr, y, axis,
-      [classes](const T* from, const T*, T* to, std::int64_t, bool streamed) {
+      [classes](const T* from, const T*, T* to, std::int64_t, bool far) {
         RunningShift<T> shift;
         const Batch<T> rest(static_cast<T>(std::log(exp_sum<T>(from, classes, shift, nullptr)))),
             max(shift.greatest());
-        fill_row<T, 2>(to, classes, streamed, [=]<int K>(std::int64_t i, std::int64_t count) {
+        fill_row<T, 2>(to, classes, far, [=]<int K>(std::int64_t i, std::int64_t count) {
           auto v = load_each<K>(from + i, count, T{0});
           for (Batch<T>& one : v) one = (one - max) - rest;
           return v;
@@ -226,7 +231,7 @@ void softmax_backward(const T* y, const T* g, T* dx, const Axis& axis) {
   const Index classes = axis.n;
   run<T>(
       y, g, dx, axis,
-      [classes](const T* p, const T* from, T* to, std::int64_t, bool streamed) {
+      [classes](const T* p, const T* from, T* to, std::int64_t, bool far) {
         const Batch<T> zero(T{0});
         const Batch<T> dot(
             static_cast<T>(row_sum<T, 4>(classes, [=]<int K>(std::int64_t i, std::int64_t count) {
@@ -237,7 +242,7 @@ void softmax_backward(const T* y, const T* g, T* dx, const Axis& axis) {
               for (int k = 0; k < K; ++k) v[k] = select(v[k] == zero, zero, v[k] * upstream[k]);
               return v;
             })));
-        fill_row<T, 2>(to, classes, streamed, [=]<int K>(std::int64_t i, std::int64_t count) {
+        fill_row<T, 2>(to, classes, far, [=]<int K>(std::int64_t i, std::int64_t count) {
           auto v = load_each<K>(p + i, count, T{0});
           const auto upstream = load_each<K>(from + i, count, T{0});
           for (int k = 0; k < K; ++k) v[k] = select(v[k] == zero, zero, v[k] * (upstream[k] - dot));
@@ -264,13 +269,13 @@ void log_softmax_backward(const T* y, const T* g, T* dx, const Axis& axis) {
   const Index classes = axis.n;
   run<T>(
       y, g, dx, axis,
-      [classes](const T* log_p, const T* from, T* to, std::int64_t, bool streamed) {
+      [classes](const T* log_p, const T* from, T* to, std::int64_t, bool far) {
         const Batch<T> sum(
             static_cast<T>(row_sum<T, 4>(classes, [=]<int K>(std::int64_t i, std::int64_t count) {
               prefetch_each<K>(from + i + ahead);
               return load_each<K>(from + i, count, T{0});
             })));
-        fill_row<T, 4>(to, classes, streamed, [=]<int K>(std::int64_t i, std::int64_t count) {
+        fill_row<T, 4>(to, classes, far, [=]<int K>(std::int64_t i, std::int64_t count) {
           prefetch_each<K>(log_p + i + ahead);
           auto v = load_each<K>(log_p + i, count, T{0});
           const auto upstream = load_each<K>(from + i, count, T{0});
@@ -296,9 +301,9 @@ void logsumexp_backward(const T* x, const T* y, const T* g, T* dx, const Axis& a
   const auto [outer, classes, inner] = axis;
   run<T>(
       x, nullptr, dx, axis,
-      [=](const T* from, const T*, T* to, std::int64_t row, bool streamed) {
+      [=](const T* from, const T*, T* to, std::int64_t row, bool far) {
         const Batch<T> total(y[row]), factor(g[row]);
-        fill_row<T, 4>(to, classes, streamed, [=]<int K>(std::int64_t i, std::int64_t count) {
+        fill_row<T, 4>(to, classes, far, [=]<int K>(std::int64_t i, std::int64_t count) {
           auto v = load_each<K>(from + i, count, T{0});
           for (Batch<T>& one : v) one = one - total;
           exp_each<T>(v);

@@ -38,15 +38,14 @@ struct Setting {
         power(temperature == 1 || temperature == 2 || temperature == 3 || temperature == 4
                   ? static_cast<int>(temperature)
                   : 0),
-        streamed(of.rows * of.classes * static_cast<Index>(sizeof(T)) >= streamed_bytes &&
-                 of.gradient != of.student) {}
+        far(is_far<T>(of.rows * of.classes)) {}
 
   const SparseDistillationRows<T>& call;
   bool needs_rest, labels;
   double temperature;
   ScaledExp<T> exponential;
   int power;  // 0: the labels' exponentials are computed separately
-  bool streamed;
+  bool far;
 };
 
 template <class T>
@@ -230,7 +229,7 @@ class Row {
       };
       const Batch<T> a(static_cast<T>(rest == 0 ? 0 : uniform_ ? rest : rest * down(setting_.temperature)));
       const Batch<T> c(static_cast<T>(of_plain == 0 ? 0 : power_ == 0 ? of_plain : of_plain * down(1)));
-      fill_row<T, 4>(out + begin, length, setting_.streamed, [&]<int K>(Index i, Index count) {
+      fill_row<T, 4>(out + begin, length, setting_.far, [&]<int K>(Index i, Index count) {
         auto e = load_each<K>(soft + begin + i, count, T{0});
         if (of_plain == 0) {
           for (Batch<T>& one : e) one = a * one;
@@ -282,7 +281,6 @@ void sparse_distillation_rows(const SparseDistillationRows<T>& call) {
       if (out != nullptr)
         row.gradient(out, call.scale * (call.g != nullptr ? static_cast<double>(call.g[i]) : 1));
     }
-    if (setting.streamed) finish_stores();
   });
 }
 

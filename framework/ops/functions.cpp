@@ -40,15 +40,24 @@ Tensor gelu_by_tanh(const Tensor& x) {
   return fused("gelu", f, x);
 }
 
+// f of the registers of fused operations.
+template <class F, class T, class... More>
+Batch<T> in_registers(const F& f, const Batch<T>& v, const More&... more) {
+  using R = lanes::Register<T, static_cast<int>(sizeof(Batch<T>))>;
+  const auto moved = [](const Batch<T>& from) {
+    alignas(64) std::array<T, kernels::lanes<T>> x;
+    from.store_aligned(x.data());
+    return R::load(x.data());
+  };
+  alignas(64) std::array<T, kernels::lanes<T>> y;
+  f(moved(v), moved(more)...).store(y.data());
+  return Batch<T>::load_aligned(y.data());
+}
+
 // std::pow per lane.
 template <class T>
 Batch<T> pow_lanes(const Batch<T>& base, const Batch<T>& exponent) {
-  using R = lanes::Register<T, static_cast<int>(sizeof(Batch<T>))>;
-  alignas(64) std::array<T, kernels::lanes<T>> x, y;
-  base.store_aligned(x.data());
-  exponent.store_aligned(y.data());
-  pow(R::load(x.data()), R::load(y.data())).store(x.data());
-  return Batch<T>::load_aligned(x.data());
+  return in_registers([](const auto& x, const auto& y) { return pow(x, y); }, base, exponent);
 }
 
 template <class T, class F>
@@ -131,14 +140,7 @@ Tensor tanh(const Tensor& input) {
   return record({.name = "tanh",
                  .inputs = {x},
                  .value = map<Elements::floats>(
-                     x,
-                     []<class V>(const V& v) {
-                       // xsimd converts part of its argument to an integer, which must stay in range.
-                       const V most(typename V::value_type(20));  // the result is 1 from here on
-                       const auto number = v == v;
-                       const V bounded = kernels::max_of(-most, kernels::min_of(most, v));
-                       return either(number, xsimd::tanh(either(number, bounded, most)), v);
-                     }),
+                     x, [](const auto& v) { return in_registers([](const auto& r) { return tanh(r); }, v); }),
                  .vjp = [](const Tensor& g, const Tensor& y, Needs) { return g * (1 - y * y); },
                  .fast_vjp =
                      [](const Tensor& g, const Tensor& y, Needs) {

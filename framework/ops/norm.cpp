@@ -22,6 +22,9 @@ namespace {
 using kernels::NormChannels;
 using kernels::NormRows;
 
+// Group norm of images of at most this many elements is that of rows.
+constexpr std::int64_t short_run = 64;
+
 void check_parameter(const char* operation, const Tensor& x, const char* what, const Tensor& parameter,
                      const Shape& shape) {
   if (!parameter.defined()) return;
@@ -264,8 +267,20 @@ Tensor group_norm(const Tensor& x, std::int64_t groups, const Tensor& weight, co
     return scaled_channels(reshape(y, inputs[0].shape()), inputs[1], inputs[2]);
   };
   const std::int64_t inner = element_count(Shape(x.shape().begin() + 2, x.shape().end()));
-  if (inner == 1)
-    return norm_by_rows(operation, in, {.rows = sets, .n = n, .period = groups, .eps = eps}, reference);
+  const NormRows rows{.rows = sets, .n = n, .period = groups, .eps = eps};
+  if (inner == 1) return norm_by_rows(operation, in, rows, reference);
+  if (inner <= short_run && batch >= 4) {
+    // Runs of a channel are short: rows of whole groups, with a weight and a bias per element.
+    const auto each = [&](const Tensor& parameter) {
+      return reshape(broadcast_to(reshape(parameter, {channels, 1}), {channels, inner}), {channels * inner});
+    };
+    const Operands expanded(in.x, each(in.weight), each(in.bias), {}, in.x.dtype());
+    return norm_by_rows(operation, expanded, rows, [sets, n, eps](const Tensors& inputs) {
+      const Tensor y = reshape(standardised(reshape(inputs[0], {sets, n}), eps), inputs[0].shape());
+      const Shape sample(y.shape().begin() + 1, y.shape().end());
+      return y * reshape(inputs[1], sample) + reshape(inputs[2], sample);
+    });
+  }
   const NormChannels layout{
       .batch = batch, .channels = channels, .inner = inner, .groups = groups, .eps = eps};
   const auto [y, statistics] = channels_forward(in, layout);

@@ -271,7 +271,7 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(the_order_of_the_classes_does_not_matter, T, Float
   gradients.check("gradients");
 }
 
-// Large gradients are stored past the caches, from the first aligned element of each row.
+// The memory of large gradients is fetched ahead of the stores.
 BOOST_AUTO_TEST_CASE_TEMPLATE(rows_of_large_calls_equal_single_rows, T, FloatTypes) {
   const std::int64_t classes = 1001, rows = (12 << 20) / classes / static_cast<std::int64_t>(sizeof(T));
   const auto s = random_values<T>(rows * classes, -5, 5, 1), t = random_values<T>(rows * classes, -5, 5, 2);

@@ -107,6 +107,40 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(centred_channels_equal_their_plain_loop, T, FloatT
   worst.check("centred");
 }
 
+BOOST_AUTO_TEST_CASE_TEMPLATE(sums_of_channels_equal_their_plain_loop, T, AllTypes) {
+  Worst worst;
+  unsigned seed = 0;
+  for (std::int64_t groups : {1, 3})
+    for (std::int64_t batch : {1, 5, 40})
+      for (std::int64_t channels : {1, 63, 64, 65, 130})
+        for (std::int64_t inner : {1, 7, 16, 33, 49}) {
+          const kernels::Channels layout{groups, batch, channels, inner};
+          const auto x = input<T>(layout.size(), false, ++seed);
+          const double scale = std::is_floating_point_v<T> ? 0.25 : 1;
+          const auto y = for_threads([&] {
+            auto out = poisoned<T>(groups * channels);
+            kernels::sum_channels(x.data(), out.data(), layout, scale);
+            return out;
+          });
+          for (std::int64_t g = 0; g < groups; ++g)
+            for (std::int64_t c = 0; c < channels; ++c) {
+              double total = 0, magnitude = 0;
+              for (std::int64_t b = 0; b < batch; ++b)
+                for (std::int64_t i = 0; i < inner; ++i) {
+                  const auto at = static_cast<std::size_t>(((g * batch + b) * channels + c) * inner + i);
+                  total += static_cast<double>(x[at]);
+                  magnitude += std::fabs(static_cast<double>(x[at]));
+                }
+              const double got = static_cast<double>(y[static_cast<std::size_t>(g * channels + c)]);
+              if constexpr (std::is_floating_point_v<T>)
+                worst.see(got, scale * total, epsilon<T> * magnitude);
+              else
+                BOOST_TEST(got == total);
+            }
+        }
+  worst.check("sum of channels");
+}
+
 BOOST_AUTO_TEST_CASE_TEMPLATE(nothing_sums_to_zero, T, AllTypes) {
   for (std::int64_t inner : {1, 5}) {
     auto y = poisoned<T>(2 * inner);

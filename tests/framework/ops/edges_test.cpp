@@ -176,7 +176,7 @@ BOOST_AUTO_TEST_CASE(a_power_of_two_divides_like_any_number) {
   }
 }
 
-// Results of 16 MB and more are written past the caches, by threads: bit for bit what small ones hold.
+// Large results, whose memory is fetched ahead of the stores, have the bits of small ones.
 BOOST_AUTO_TEST_CASE(large_results_equal_small_ones) {
   const std::int64_t rows = 4300, columns = 1001;
   const Tensor x = randn({rows, columns}), y = randn({rows, columns}), row = randn({columns});

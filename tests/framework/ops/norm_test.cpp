@@ -58,7 +58,10 @@ std::vector<Layout> layouts() {
                    }});
   }
   for (const Shape& x : {Shape{5, 6}, Shape{130, 18}, Shape{700, 40}, Shape{4, 6, 3}, Shape{3, 18, 7, 7},
-                         Shape{2, 6, 150, 130}, Shape{9, 64, 20}}) {
+                         Shape{2, 6, 150, 130}, Shape{9, 64, 20},
+                         // On both sides of the limits of channels and groups processed as a whole.
+                         Shape{64, 8, 9}, Shape{65, 8, 9}, Shape{4, 8, 32, 32}, Shape{4, 8, 25, 41},
+                         Shape{3, 8, 1024}, Shape{4, 6, 64}, Shape{3, 6, 64}, Shape{4, 6, 65}}) {
     const std::int64_t batch = x[0], channels = x[1], inner = element_count(x) / batch / channels;
     const Shape parameter{channels}, scale = broadcast(x, channels);
     all.push_back(
