@@ -3,6 +3,7 @@
 
 #include <boost/test/unit_test.hpp>
 #include <cstdlib>
+#include <ctime>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -26,6 +27,14 @@ class Variable {
   const char* name_;
   std::optional<std::string> before_;
 };
+
+/// The processor time of a call, which does not depend on how busy the machine is.
+template <class F>
+double seconds_of(F&& f) {
+  const std::clock_t start = std::clock();
+  f();
+  return static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
+}
 
 /// The message of the Expected exception that f throws. If f throws none, a check fails and the text is
 /// empty.
