@@ -70,8 +70,8 @@ template <class T>
 constexpr bool is_far(std::int64_t n) {
   return n * static_cast<std::int64_t>(sizeof(T)) >= far_bytes;
 }
-/// Fetches memory to be written some steps later, for results that are far: a core has few stores under way at a
-/// time. Non-temporal stores are slower still, unless many cores share the memory.
+/// Fetches memory to be written some steps later, for results that are far: a core has few stores under way
+/// at a time. Non-temporal stores are slower still, unless many cores share the memory.
 template <class T>
 inline void prefetch_result(T* y) {
   __builtin_prefetch(y + ahead / 4, 1);

@@ -275,8 +275,8 @@ Report& Report::curves(std::string_view title, const ReportAxes& axes,
     const std::size_t n = one.x.size(), band = banded ? n : 0;
     if (one.y.size() != n || one.low.size() != band || one.high.size() != band)
       throw ValueError(message(
-          "Report::curves: the series '{}' of the chart '{}' has {} values of x, {} of y, {} of low and {} of "
-          "high; the numbers must be equal, or 0 for low and high",
+          "Report::curves: the series '{}' of the chart '{}' has {} values of x, {} of y, {} of low and {} "
+          "of high; the numbers must be equal, or 0 for low and high",
           one.name, title, one.x.size(), one.y.size(), one.low.size(), one.high.size()));
   }
   LogCaption caption{axes};
