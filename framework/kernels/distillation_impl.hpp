@@ -209,7 +209,8 @@ struct Factors {
 };
 
 /// K registers of classes: exponentials, the shifts (of the block if of_block, otherwise the greatest ones)
-/// minus s and t if the rule needs them, and the results: q·∂D/∂q = slope·q·by_q and p·∂D/∂p = by_p.
+/// minus s and t if the rule needs them, and the results:
+/// q·∂D/∂q = slope·q·by_q and p·∂D/∂p = by_p.
 /// Infinite logits have finite results if the rule is guarded; otherwise the sums become NaN.
 template <class T, std::size_t K>
 struct Classes {

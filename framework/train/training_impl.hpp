@@ -1,4 +1,4 @@
-// What a training must have in common with its beginning. Internal.
+// Compares a training that resumes with its beginning. Internal.
 #pragma once
 
 #include <nlohmann/json.hpp>

@@ -1,4 +1,4 @@
-// What a resumed training must have in common with its beginning.
+// A training resumes only with the parts and options with which it began.
 #include <boost/test/unit_test.hpp>
 #include <filesystem>
 #include <string>
