@@ -6,6 +6,7 @@
 #include <array>
 #include <boost/test/unit_test.hpp>
 #include <cerrno>
+#include <cstring>
 #include <filesystem>
 #include <functional>
 #include <memory>
@@ -314,7 +315,12 @@ BOOST_AUTO_TEST_CASE(a_damaged_newest_file_gives_way_to_the_one_before) {
     file.seekp(static_cast<std::streamoff>(at)).put(static_cast<char>(byte)).flush();
     BOOST_REQUIRE(file.good());
   };
-  for (std::size_t at = 0; at < whole.size(); ++at) {  // a bit of every byte
+  // A bit of each byte of the header, and of some bytes of the tensors, which one checksum covers.
+  std::uint64_t header = 0;
+  std::memcpy(&header, whole.data(), sizeof header);
+  header += sizeof header;
+  BOOST_REQUIRE(header < whole.size());
+  for (std::size_t at = 0; at < whole.size(); at += at < header ? 1 : 13) {
     put(at, whole[at] ^ (1 << at % 8));
     BOOST_TEST_CONTEXT("byte " << at) { check_skipped(); }
     put(at, whole[at]);
