@@ -305,7 +305,9 @@ struct SequentialLR::Parts {
   Parts(const Optimizer& optimizer, const std::vector<LRScheduler*>& schedules,
         std::vector<std::int64_t> ends)
       : milestones(std::move(ends)) {
-    if (schedules.empty() || milestones.size() + 1 != schedules.size())
+    if (schedules.empty())
+      throw ValueError("SequentialLR: the list of schedules is empty; give at least one");
+    if (milestones.size() + 1 != schedules.size())
       throw ValueError(
           message("SequentialLR: {} schedules and {} milestones are given; between two schedules "
                   "there is one milestone",

@@ -59,7 +59,7 @@ template <class T>
 void norm_channels_forward(const T* x, const T* weight, const T* bias, T* y, T* statistics, double* workspace,
                            const NormChannels& layout);
 /// dx, d_weight and d_bias for the gradient g of y; each may be null. `fixed` statistics do not depend on x.
-/// `means` [2, sets] is workspace.
+/// `means` [3, sets] is workspace.
 template <class T>
 void norm_channels_backward(const T* x, const T* weight, const T* statistics, const T* g, T* dx, T* d_weight,
                             T* d_bias, T* means, double* workspace, bool fixed, const NormChannels& layout);

@@ -320,16 +320,15 @@ void column_gradient_sums(const T* x, const T* g, const T* statistics, const Pie
 
 /// The means of weight·g and weight·g·xhat over a set: means[set], means[sets + set].
 template <class T>
-void combine_gradients(const T* weight, const Pieces& pieces, const GradientSums* table, bool fixed,
-                       Index set, T* means) {
+void combine_gradients(const T* weight, const Pieces& pieces, const GradientSums* table, Index set,
+                       T* means) {
   const Index sets = pieces.layout.sets();
   double of_g = 0, of_gx = 0;
-  if (!fixed)
-    pieces.in_set(set, [&](Index part, Index channel) {
-      const GradientSums& sums = table[part * pieces.layout.channels + channel];
-      of_g += static_cast<double>(weight[channel]) * sums.g;
-      of_gx += static_cast<double>(weight[channel]) * sums.gx;
-    });
+  pieces.in_set(set, [&](Index part, Index channel) {
+    const GradientSums& sums = table[part * pieces.layout.channels + channel];
+    of_g += static_cast<double>(weight[channel]) * sums.g;
+    of_gx += static_cast<double>(weight[channel]) * sums.gx;
+  });
   const double count = static_cast<double>(pieces.layout.size() / sets);
   means[set] = static_cast<T>(of_g / count);
   means[sets + set] = static_cast<T>(of_gx / count);
@@ -443,15 +442,23 @@ void norm_channels_backward(const T* x, const T* weight, const T* statistics, co
   const auto write = [&](Index part, Index channel) {
     write_run_gradient<T>(x, weight, statistics, means, g, dx, pieces, part, channel, far);
   };
-  const auto combine_set = [&](Index set) { combine_gradients(weight, pieces, table, fixed, set, means); };
-  if (layout.size() > 0 && dx != nullptr && (parameters || !fixed) && pieces.set_by_set(3, sizeof(T))) {
+  const auto combine_set = [&](Index set) { combine_gradients(weight, pieces, table, set, means); };
+  if (fixed && dx != nullptr) {
+    // dx = weight·factor·g, which is the forward pass on g with means and a bias of 0.
+    const Index sets = layout.sets();
+    std::fill_n(means, 2 * sets, T{0});
+    std::copy_n(statistics + 2 * sets, sets, means + 2 * sets);
+    norm_channels(g, weight, means, means, dx, layout);
+    dx = nullptr;
+  }
+  if (layout.size() > 0 && dx != nullptr && pieces.set_by_set(3, sizeof(T))) {
     pieces.each_set([&](Index set) {
       pieces.in_set(set, sum);
       combine_set(set);
       pieces.in_set(set, write);
     });
   } else if (layout.size() > 0) {
-    if (parameters || !fixed) {
+    if (parameters || dx != nullptr) {
       if (pieces.columns)
         column_gradient_sums(x, g, statistics, pieces, table);
       else

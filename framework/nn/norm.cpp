@@ -83,6 +83,10 @@ Tensor BatchNorm::operator()(const Tensor& x) const {
   if (images_ ? x.dim() != 4 : x.dim() != 2 && x.dim() != 3)
     throw ShapeError(message("{}: input has shape {}; it must be {}", name, x.shape(),
                              images_ ? "(N, C, H, W)" : "(N, C) or (N, C, L)"));
+  for (const Tensor& state : {Tensor(weight), Tensor(running_mean)})
+    if (state.defined() && state.dim() == 1 && state.size(0) != x.size(1))
+      throw ShapeError(message("{}: input has shape {}, {}; the layer is for {}", name, x.shape(),
+                               detail::counted(x.size(1), "channel"), state.size(0)));
   const bool batch_statistics = is_training() || !running_mean.defined();
   Tensor y = batch_norm(x, running_mean, running_var, weight, bias,
                         {.training = batch_statistics, .momentum = momentum_, .eps = eps_});

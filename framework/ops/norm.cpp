@@ -108,7 +108,7 @@ Tensor norm_by_channels(const char* name, const Operands& in, const Tensor& y, c
                                  const Tensor& g, Needs needs) {
                    const auto gradients = gradients_like(x, w, needs);
                    const Tensor room = empty({kernels::norm_channels_workspace(layout)}, DType::float64);
-                   const Tensor means = empty({2, layout.sets()}, x.dtype());
+                   const Tensor means = empty({3, layout.sets()}, x.dtype());
                    compute_into(
                        x.dtype(),
                        [&](auto* dx, auto* dw, auto* db, auto* mean, auto* from, auto* weight, auto* found,
@@ -175,8 +175,10 @@ Tensor running_statistics(const Tensor& mean, const Tensor& variance, DType dtyp
 std::int64_t checked_row(const char* operation, const Tensor& x, const Shape& normalized_shape) {
   detail::require_floating(operation, x);
   const std::size_t rank = normalized_shape.size();
-  if (rank == 0 || rank > x.shape().size() ||
-      Shape(x.shape().end() - rank, x.shape().end()) != normalized_shape)
+  if (rank == 0)
+    throw ShapeError(message("{}: normalized_shape is empty; give the last dimensions of the input, shape {}",
+                             operation, x.shape()));
+  if (rank > x.shape().size() || Shape(x.shape().end() - rank, x.shape().end()) != normalized_shape)
     throw ShapeError(message("{}: input has shape {}, which does not end in normalized_shape {}", operation,
                              x.shape(), normalized_shape));
   return element_count(normalized_shape);
@@ -255,7 +257,9 @@ Tensor group_norm(const Tensor& x, std::int64_t groups, const Tensor& weight, co
   constexpr const char* operation = "group_norm";
   const std::int64_t channels = checked_channels(operation, x, weight, bias);
   detail::require_at_least_0(operation, "eps", eps);
-  if (groups < 1 || channels % groups != 0)
+  if (groups < 1)
+    throw ValueError(message("{}: the number of groups is {}; it must be at least 1", operation, groups));
+  if (channels % groups != 0)
     throw ValueError(
         message("{}: {} cannot be cut into {} groups of equal size; the number of channels must "
                 "be a multiple of that of groups",

@@ -8,11 +8,23 @@
 #include "retort/framework/ops/reduction.hpp"
 
 namespace retort {
+namespace {
+
+Tensor converted(const char* operation, const Tensor& input, std::optional<DType> dtype) {
+  detail::require_defined(operation, input);
+  if (!dtype) {
+    detail::require_floating(operation, input);
+    return input;
+  }
+  if (!is_floating_point(*dtype))
+    throw TypeError(message("{}: the option dtype is {}; it must be float32 or float64", operation, *dtype));
+  return input.to(*dtype);
+}
+
+}  // namespace
 
 Tensor softmax(const Tensor& input, std::int64_t dim, std::optional<DType> dtype) {
-  detail::require_defined("softmax", input);
-  const Tensor x = dtype ? input.to(*dtype) : input;
-  detail::require_floating("softmax", x);
+  const Tensor x = converted("softmax", input, dtype);
   const kernels::Axis axis = detail::split_at(x.shape(), detail::checked_dim("softmax", dim, x.shape()));
   return record(
       {.name = "softmax",
@@ -35,9 +47,7 @@ Tensor softmax(const Tensor& input, std::int64_t dim, std::optional<DType> dtype
 }
 
 Tensor log_softmax(const Tensor& input, std::int64_t dim, std::optional<DType> dtype) {
-  detail::require_defined("log_softmax", input);
-  const Tensor x = dtype ? input.to(*dtype) : input;
-  detail::require_floating("log_softmax", x);
+  const Tensor x = converted("log_softmax", input, dtype);
   const kernels::Axis axis = detail::split_at(x.shape(), detail::checked_dim("log_softmax", dim, x.shape()));
   return record(
       {.name = "log_softmax",

@@ -72,6 +72,14 @@ struct Training::State {
       : name(std::move(training)), parts(std::move(all)), options(std::move(chosen)), folder(run) {
     if (!parts.module || !parts.loader)
       throw ValueError(message("Training '{}': the parts must have a module and a loader", name));
+    for (const LRScheduler* const schedule : parts.schedulers)
+      if (!schedule)
+        throw ValueError(message("Training '{}': a scheduler is null; leave it out instead", name));
+    if (parts.optimizer && !updates_module())
+      throw ValueError(
+          message("Training '{}': the optimizer has no parameter of the module; construct it with the "
+                  "module's parameters()",
+                  name));
     if (name.empty() || name == "." || name == ".." || name == "settings" ||
         name.find('/') != std::string::npos)
       throw ValueError(
@@ -122,13 +130,30 @@ struct Training::State {
       resume();
   }
 
-  /// The content of NAME.json; empty if it does not exist.
+  bool updates_module() const {
+    std::unordered_set<const Array*> updated;
+    for (const Tensor& parameter : parts.optimizer->parameters())
+      updated.insert(&detail::Access::array(parameter));
+    return std::ranges::any_of(parts.module->parameters(), [&](const Tensor& parameter) {
+      return updated.contains(&detail::Access::array(parameter));
+    });
+  }
+
+  /// The content of NAME.json.
   Json stored() const {
     std::string text;
-    detail::on_first_rank(transport, [&] { text = detail::text_of(path(".json")).value_or(""); });
+    detail::on_first_rank(transport, [&] {
+      const std::optional<std::string> content = detail::text_of(path(".json"));
+      if (!content || !Json::parse(*content, nullptr, false).is_object())
+        throw IoError(
+            message("Training '{}': {}: {}, so that this training cannot be compared with the one that "
+                    "began; restore the file, or give another folder or name",
+                    name, path(".json"), content ? "is not a JSON object" : "is missing"),
+            path(".json"));
+      text = *content;
+    });
     if (transport) text = detail::broadcast_text(*transport, text, 0);
-    const Json json = Json::parse(text, nullptr, false);
-    return json.is_object() ? json : Json::object();
+    return Json::parse(text);
   }
   void store(const Json& json) const {
     detail::on_first_rank(transport,
@@ -146,10 +171,10 @@ struct Training::State {
   }
 
   /// Compares NAME.json with this training, which resumes. Throws where a difference would be ignored, and
-  /// warns where it changes how the training continues. The checkpoint compares the loader, and schedules
-  /// compare their options.
+  /// warns where it changes how the training continues. Schedules compare their own options.
   void compare(const Json& there, std::int64_t newest) const {
-    for (const char* const key : {"seed", "optimizer", "optimizer options", "schedule", "average"})
+    for (const char* const key :
+         {"rows", "batch_size", "order", "seed", "optimizer", "optimizer options", "schedule", "average"})
       require_same(there, key);
     for (const char* const key : {"clip_grad_norm", "shards"})
       if (const std::string text = detail::difference(there, description, key); !text.empty()) {
@@ -234,7 +259,9 @@ struct Training::State {
   void require_more() const {
     if (over)
       throw ValueError(
-          message("Training '{}': all epochs are done; check done() before each pass over the loader", name));
+          message("Training '{}': all epochs are done; check done() before each pass over the loader, and "
+                  "leave no pass early",
+                  name));
   }
 
   void require_pass() const {
@@ -380,12 +407,12 @@ struct Training::State {
 
   void finished() {
     const Json json = stored();
+    for (const auto& [key, unused] : description.items()) require_same(json, key);
     if (const std::int64_t steps = json.value("steps", total); steps != total)
       throw ValueError(
           message("Training '{}': the folder holds a finished training of {} steps, but the options give {}; "
                   "give another folder or name",
                   name, steps, total));
-    for (const auto& [key, unused] : description.items()) require_same(json, key);
     detail::on_first_rank(transport, [&] {
       load(*parts.module, weights());
       std::error_code ignored;

@@ -151,6 +151,19 @@ BOOST_AUTO_TEST_CASE(of_distillation_losses) {
              "cross_entropy: class index 3 at position 3 of target is out of range [0, 3)");
 }
 
+BOOST_AUTO_TEST_CASE(of_norms_and_softmax) {
+  const Tensor x = ones({2, 6, 5, 5});
+  BOOST_TEST(thrown_text<ShapeError>([&] { BatchNorm2d(5)(x); }) ==
+             "BatchNorm2d: input has shape (2, 6, 5, 5), 6 channels; the layer is for 5");
+  BOOST_TEST(thrown_text<ValueError>([&] { group_norm(x, -2); }) ==
+             "group_norm: the number of groups is -2; it must be at least 1");
+  BOOST_TEST(
+      thrown_text<ShapeError>([&] { layer_norm(x, {}); }) ==
+      "layer_norm: normalized_shape is empty; give the last dimensions of the input, shape (2, 6, 5, 5)");
+  BOOST_TEST(thrown_text<TypeError>([&] { softmax(x, 1, DType::int64); }) ==
+             "softmax: the option dtype is int64; it must be float32 or float64");
+}
+
 BOOST_AUTO_TEST_CASE(of_run_folders) {
   const TemporaryFolder folder;
   { const RunFolder run(folder / "a", {{"lr", 0.1}, {"data", "a"}}); }

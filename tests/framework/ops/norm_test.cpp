@@ -186,6 +186,23 @@ BOOST_AUTO_TEST_CASE(a_number_that_is_none_spreads_over_its_set_alone) {
   BOOST_TEST(nans(batch_norm(x, {}, {}, {}, {}, {.training = true})) == 20);
 }
 
+BOOST_AUTO_TEST_CASE(with_running_statistics_the_gradient_does_not_depend_on_the_input) {
+  constexpr float nan = std::numeric_limits<float>::quiet_NaN(), inf = std::numeric_limits<float>::infinity();
+  for (const Shape& shape : {Shape{4, 3}, Shape{4, 3, 9}, Shape{2, 3, 70, 70}}) {
+    Tensor x = rand(shape);
+    x.mutable_data<float>()[1] = nan;
+    x.mutable_data<float>()[5] = -inf;
+    x.set_requires_grad();
+    const Tensor mean = tensor({1.f, 2.f, 3.f}), variance = tensor({1.f, 4.f, 0.25f}), weight = rand({3});
+    const Tensor g = rand(shape);
+    batch_norm(x, mean, variance, weight, {}).backward(g);
+    Shape by_channel(shape.size() - 1, 1);
+    by_channel[0] = 3;
+    const Tensor expected = g * reshape(weight / sqrt(variance + 1e-5), by_channel);
+    BOOST_TEST(distance(x.grad(), expected) < 1e-6);
+  }
+}
+
 BOOST_AUTO_TEST_CASE(rms_norm_takes_the_machine_epsilon_of_its_input) {
   for (const DType dtype : {DType::float32, DType::float64}) {
     const double eps = dtype == DType::float32 ? 0x1p-23 : 0x1p-52;

@@ -13,6 +13,7 @@ namespace {
 namespace fs = std::filesystem;
 using namespace retort;
 using retort::tests::contains;
+using retort::tests::read_file;
 using retort::tests::TemporaryFolder;
 using retort::tests::thrown_text;
 using retort::tests::write_file;
@@ -199,6 +200,23 @@ BOOST_AUTO_TEST_CASE(a_training_does_not_resume_without_its_log) {
   BOOST_TEST(contains(text, "Training 'one': resumes after 1 step, but its log " + run.file("one.jsonl") +
                                 " is missing; restore it"),
              text);
+}
+
+BOOST_AUTO_TEST_CASE(a_training_does_not_resume_without_its_description) {
+  const TemporaryFolder folder;
+  const RunFolder run(folder / "run", {});
+  for (const bool ended : {false, true}) {
+    BOOST_TEST(refusal<SGD>(run, ended, 5, false) == "");
+    const std::string whole = read_file(run.file("one.json"));
+    write_file(run.file("one.json"), whole.substr(0, whole.size() / 2));
+    std::string text = refusal<SGD>(run, true, 5, false);
+    BOOST_TEST(contains(text, "one.json: is not a JSON object, so that this training cannot be compared"),
+               text);
+    fs::remove(run.file("one.json"));
+    text = refusal<SGD>(run, true, 5, false);
+    BOOST_TEST(contains(text, "one.json: is missing, so that this training cannot be compared"), text);
+    write_file(run.file("one.json"), whole);
+  }
 }
 
 BOOST_AUTO_TEST_SUITE_END()

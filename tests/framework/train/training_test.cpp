@@ -378,6 +378,12 @@ BOOST_AUTO_TEST_CASE(refusals) {
   const Communicator world(1, arguments);
   BOOST_TEST(contains(text("a", {.module = &model, .loader = &loader, .world = &world}, {}),
                       "give it to the RunFolder"));
+  Linear other(1, 1);
+  SGD optimizer(other.parameters(), {.lr = 0.1});
+  BOOST_TEST(contains(text("a", {.module = &model, .optimizer = &optimizer, .loader = &loader}, {}),
+                      "the optimizer has no parameter of the module"));
+  BOOST_TEST(contains(text("a", {.module = &model, .schedulers = {nullptr}, .loader = &loader}, {}),
+                      "a scheduler is null; leave it out instead"));
   Training plain(run, "plain", {.module = &model, .loader = &loader}, {.quiet = true});
   BOOST_TEST(contains(thrown_text<ValueError>([&] { plain.learn(ones({})); }), "needs an optimizer"));
   Training training(run, "nan", {.module = &model, .loader = &loader}, {.quiet = true});
