@@ -24,9 +24,9 @@ constexpr std::int64_t block_rows = 2048, most_panels = 32;
 // Steps of a panel of B.
 template <class T>
 constexpr std::int64_t most_depth = 2048 / sizeof(T);
-// Elements of the panels that are multiplied with all rows; they stay in the second-level cache.
-template <class T>
-constexpr std::int64_t block_size = (1 << 19) / sizeof(T);
+// Bytes of the panels that are multiplied with all rows. They stay in the second-level cache, but in the
+// first-level one, where they were packed, if only few rows use them.
+constexpr std::int64_t block_bytes = 1 << 19, low_block_bytes = 1 << 14, few_rows = 256;
 // Minimum number of rows for which a row-major B is worth copying into a contiguous panel: the narrower its
 // rows there, the sooner.
 constexpr std::int64_t copied_rows = panel_registers == 4 ? 128 : 32;
@@ -270,7 +270,8 @@ void panel_product(const Product<T>& of) {
   const std::int64_t deepest = parts_of(of.k, parts_of(of.k, most_depth<T>)), panel_size = width * deepest,
                      highest = packs_a ? parts_of(of.m, parts_of(of.m, block_rows)) : of.m,
                      registers = parts_of(of.n, lanes<T>),
-                     most = copies ? std::clamp<std::int64_t>(block_size<T> / panel_size, 1, most_panels) : 1;
+                     block = (of.m > few_rows ? block_bytes : low_block_bytes) / sizeof(T),
+                     most = copies ? std::clamp<std::int64_t>(block / panel_size, 1, most_panels) : 1;
   T* const buffer = scratch<T>(most * panel_size + (packs_a ? highest * deepest : 0));
   T* const packed = buffer + most * panel_size;
   Prefetcher prefetcher(of.upcoming,
