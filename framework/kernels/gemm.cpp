@@ -24,9 +24,9 @@ constexpr std::int64_t block_rows = 2048, most_panels = 32;
 // Steps of a panel of B.
 template <class T>
 constexpr std::int64_t most_depth = 2048 / sizeof(T);
-// Elements of the panels that are multiplied with all rows; they stay in the second-level cache.
-template <class T>
-constexpr std::int64_t block_size = (1 << 19) / sizeof(T);
+// Bytes of the panels that are multiplied with all rows. They stay in the second-level cache, but in the
+// first-level one, where they were packed, if only few rows use them.
+constexpr std::int64_t block_bytes = 1 << 19, low_block_bytes = 1 << 14, few_rows = 256;
 // Minimum number of rows for which a row-major B is worth copying into a contiguous panel: the narrower its
 // rows there, the sooner.
 constexpr std::int64_t copied_rows = panel_registers == 4 ? 128 : 32;
@@ -48,6 +48,52 @@ struct Product {
   const T* bias;  // [n] to add, or null
   T* c;
   std::int64_t ldc;
+  Upcoming upcoming = {};
+};
+
+/// Tasks of a tile besides its sums.
+enum class Also { nothing, copy, fetch };
+
+/// Memory to fetch during a tile: a few cache lines before each `segment` of its steps.
+struct Fetches {
+  const std::byte* first;
+  std::int64_t segment;
+};
+
+/// Spreads the upcoming memory over the tiles of a product. A tile waits for its own loads if too many others
+/// are under way.
+class Prefetcher {
+ public:
+  /// Cache lines at a time, and their bytes.
+  static constexpr std::int64_t burst = 4, line = 64;
+
+  Prefetcher(const Upcoming& upcoming, std::int64_t tiles, std::int64_t depth) {
+    std::int64_t lines = 0;
+    for (const Upcoming::Range& range : upcoming.ranges)
+      if (range.bytes > 0) {
+        ranges_[count_++] = range;
+        lines += range.bytes / line;
+      }
+    if (count_ == 0) return;
+    // Segments of few steps would cost more than they save.
+    const std::int64_t bursts = std::min(lines / (tiles * burst) + 1, depth / 8 + 1);
+    segment_ = (depth / bursts + 3) / 4 * 4;
+    bytes_ = (depth + segment_ - 1) / segment_ * burst * line;
+  }
+  bool is_done() const { return next_ == count_; }
+  /// The share of the next tile.
+  Fetches take() {
+    Upcoming::Range& range = ranges_[next_];
+    const auto* const first = static_cast<const std::byte*>(range.begin);
+    range = {first + bytes_, range.bytes - bytes_};
+    if (range.bytes <= 0) ++next_;
+    return {first, segment_};
+  }
+
+ private:
+  Upcoming::Range ranges_[3];
+  int count_ = 0, next_ = 0;
+  std::int64_t segment_ = 0, bytes_ = 0;
 };
 
 /// C = alpha·sum + beta·C + bias for one register of columns.
@@ -86,12 +132,13 @@ template <class T>
 }
 
 /// Rows x Registers sums over `depth` steps of rows of A and adjacent columns of B; `starts` is true for the
-/// first steps. With Copies, the columns are also written to `copy`.
+/// first steps. The columns may also be written to `copy`.
 /// Not inlined, since the loop would run out of registers in a larger function.
-template <int Rows, int Registers, bool Copies, class T>
+template <int Rows, int Registers, Also Does, class T>
 [[gnu::flatten, gnu::noinline]] void tile(const Product<T>& of, std::int64_t row, std::int64_t column,
                                           bool starts, std::int64_t depth, const Panel<T>& of_a,
-                                          const Panel<T>& of_b, [[maybe_unused]] T* copy) {
+                                          const Panel<T>& of_b, [[maybe_unused]] T* copy,
+                                          [[maybe_unused]] const Fetches& fetches) {
   Batch<T> sums[Rows][Registers];
   T* const c = of.c + row * of.ldc + column;
   unrolled<Rows>([&](auto i) {
@@ -102,21 +149,27 @@ template <int Rows, int Registers, bool Copies, class T>
   });
   const T *a = of_a.elements, *b = of_b.elements;
   const std::int64_t a_step = of_a.step, a_row = of_a.apart, b_step = of_b.step;
+  const std::int64_t segment = Does == Also::fetch ? fetches.segment : depth;
+  [[maybe_unused]] const std::byte* line = Does == Also::fetch ? fetches.first : nullptr;
+  for (std::int64_t left = depth; left > 0; left -= segment) {
+    if constexpr (Does == Also::fetch)
+      for (int i = 0; i < Prefetcher::burst; ++i, line += Prefetcher::line) __builtin_prefetch(line, 0, 2);
 #pragma GCC unroll 4
-  for (std::int64_t p = 0; p < depth; ++p, a += a_step, b += b_step) {
-    Batch<T> columns[Registers];
-    unrolled<Registers>([&](auto j) { columns[j] = load(b + j * lanes<T>); });
-    if constexpr (Copies) {
-      unrolled<Registers>([&](auto j) {
-        store(copy + j * lanes<T>, columns[j]);
-        prefetch(b + (Registers + j) * lanes<T>);  // of the next panel
+    for (std::int64_t p = std::min(left, segment); p > 0; --p, a += a_step, b += b_step) {
+      Batch<T> columns[Registers];
+      unrolled<Registers>([&](auto j) { columns[j] = load(b + j * lanes<T>); });
+      if constexpr (Does == Also::copy) {
+        unrolled<Registers>([&](auto j) {
+          store(copy + j * lanes<T>, columns[j]);
+          prefetch(b + (Registers + j) * lanes<T>);  // of the next panel
+        });
+        copy += Registers * lanes<T>;
+      }
+      unrolled<Rows>([&](auto i) {
+        const Batch<T> factor(a[i * a_row]);
+        unrolled<Registers>([&](auto j) { sums[i][j] = fma<T>(factor, columns[j], sums[i][j]); });
       });
-      copy += Registers * lanes<T>;
     }
-    unrolled<Rows>([&](auto i) {
-      const Batch<T> factor(a[i * a_row]);
-      unrolled<Registers>([&](auto j) { sums[i][j] = fma<T>(factor, columns[j], sums[i][j]); });
-    });
   }
   if (column + Registers * lanes<T> > of.n || (starts && of.beta != T{0})) {
     Batch<T> copies[Rows][Registers];
@@ -178,18 +231,29 @@ struct Columns {
 /// Multiplies all panels with the rows of a tile.
 template <int Rows, class T>
 void tiles(const Product<T>& of, std::int64_t row, bool starts, std::int64_t depth, const Panel<T>& of_a,
-           Columns<T>* panel, const Columns<T>* end) {
+           Columns<T>* panel, const Columns<T>* end, Prefetcher& prefetcher) {
   for (; panel != end; ++panel) {
     if constexpr (Rows >= low_rows - 1)
-      if (panel->copy != nullptr && panel->registers == panel_registers) {
-        tile<Rows, panel_registers, true>(of, row, panel->first, starts, depth, of_a, panel->b, panel->copy);
-        panel->b = {panel->copy, panel_registers * lanes<T>, 1};
-        panel->copy = nullptr;
+      if (panel->registers == panel_registers) {
+        const auto run = [&]<Also Does>(const Fetches& fetches) {
+          tile<Rows, panel_registers, Does>(of, row, panel->first, starts, depth, of_a, panel->b, panel->copy,
+                                            fetches);
+        };
+        if (panel->copy != nullptr) {
+          run.template operator()<Also::copy>({});
+          panel->b = {panel->copy, panel_registers * lanes<T>, 1};
+          panel->copy = nullptr;
+        } else if (!prefetcher.is_done()) {
+          run.template operator()<Also::fetch>(prefetcher.take());
+        } else {
+          run.template operator()<Also::nothing>({});
+        }
         continue;
       }
     unrolled<panel_registers>([&](auto fewer) {
       if (panel->registers == fewer + 1)
-        tile<Rows, fewer + 1, false>(of, row, panel->first, starts, depth, of_a, panel->b, panel->copy);
+        tile<Rows, fewer + 1, Also::nothing>(of, row, panel->first, starts, depth, of_a, panel->b,
+                                             panel->copy, {});
     });
   }
 }
@@ -206,9 +270,12 @@ void panel_product(const Product<T>& of) {
   const std::int64_t deepest = parts_of(of.k, parts_of(of.k, most_depth<T>)), panel_size = width * deepest,
                      highest = packs_a ? parts_of(of.m, parts_of(of.m, block_rows)) : of.m,
                      registers = parts_of(of.n, lanes<T>),
-                     most = copies ? std::clamp<std::int64_t>(block_size<T> / panel_size, 1, most_panels) : 1;
+                     block = (of.m > few_rows ? block_bytes : low_block_bytes) / sizeof(T),
+                     most = copies ? std::clamp<std::int64_t>(block / panel_size, 1, most_panels) : 1;
   T* const buffer = scratch<T>(most * panel_size + (packs_a ? highest * deepest : 0));
   T* const packed = buffer + most * panel_size;
+  Prefetcher prefetcher(of.upcoming,
+                        parts_of(of.m, low_rows) * parts_of(of.n, width) * parts_of(of.k, deepest), deepest);
   for (std::int64_t begin = 0; begin < of.m; begin += highest) {
     const std::int64_t end = std::min(of.m, begin + highest);
     for (std::int64_t first = 0; first < of.k; first += deepest) {
@@ -235,7 +302,7 @@ void panel_product(const Product<T>& of) {
           const Panel<T> of_a =
               packs_a ? Panel<T>{packed + (row - begin) * depth, Rows, 1}
                       : Panel<T>{of.a + row * of.a_row + first * of.a_step, of.a_step, of.a_row};
-          tiles<Rows>(of, row, first == 0, depth, of_a, panels, panels + count);
+          tiles<Rows>(of, row, first == 0, depth, of_a, panels, panels + count, prefetcher);
         });
       }
     }
@@ -402,6 +469,7 @@ void multiply(const Product<T>& of) {
                          end = std::min(side, units * (i + 1) / strips * unit);
       Product<T> strip = of;
       (by_rows ? strip.m : strip.n) = end - begin;
+      if (i + 1 < strips) strip.upcoming = {};
       if (by_rows) {
         strip.a += begin * of.a_row;
         strip.c += begin * of.ldc;
@@ -422,7 +490,8 @@ void multiply(const Product<T>& of) {
 
 template <class T>
 void gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, double alpha,
-          const T* a, std::int64_t lda, const T* b, std::int64_t ldb, double beta, T* c, std::int64_t ldc) {
+          const T* a, std::int64_t lda, const T* b, std::int64_t ldb, double beta, T* c, std::int64_t ldc,
+          const Upcoming& upcoming) {
   if (m == 0 || n == 0) return;
   if (k == 0) {
     for (std::int64_t i = 0; i < m; ++i)
@@ -435,7 +504,7 @@ void gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, st
     return gemm(!transpose_b, !transpose_a, 1, m, k, alpha, b, ldb, a, lda, beta, c, m);
   multiply(Product<T>{a, transpose_a ? 1 : lda, transpose_a ? lda : 1, b, transpose_b ? 1 : ldb,
                       transpose_b ? ldb : 1, m, n, k, static_cast<T>(alpha), static_cast<T>(beta), nullptr, c,
-                      ldc});
+                      ldc, upcoming});
 }
 
 template <class T>
@@ -451,9 +520,9 @@ void linear(const T* x, const T* w, const T* bias, T* y, std::int64_t rows, std:
 }
 
 template void gemm(bool, bool, std::int64_t, std::int64_t, std::int64_t, double, const float*, std::int64_t,
-                   const float*, std::int64_t, double, float*, std::int64_t);
+                   const float*, std::int64_t, double, float*, std::int64_t, const Upcoming&);
 template void gemm(bool, bool, std::int64_t, std::int64_t, std::int64_t, double, const double*, std::int64_t,
-                   const double*, std::int64_t, double, double*, std::int64_t);
+                   const double*, std::int64_t, double, double*, std::int64_t, const Upcoming&);
 template void linear(const float*, const float*, const float*, float*, std::int64_t, std::int64_t,
                      std::int64_t);
 template void linear(const double*, const double*, const double*, double*, std::int64_t, std::int64_t,

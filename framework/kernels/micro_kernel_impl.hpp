@@ -52,9 +52,12 @@ template <int N, class F>
 /// Highest rows each.
 template <int Highest = low_rows, class F>
 void for_low_tiles(std::int64_t begin, std::int64_t end, const F& f) {
-  const std::int64_t rest = end - begin, count = (rest + Highest - 1) / Highest;
-  for (std::int64_t i = 0; i < count; ++i) {
-    const std::int64_t row = begin + rest * i / count, rows = begin + rest * (i + 1) / count - row;
+  const std::int64_t count = (end - begin + Highest - 1) / Highest;
+  if (count == 0) return;
+  const std::int64_t low = (end - begin) / count;
+  std::int64_t higher = (end - begin) % count;  // tiles of one more row
+  for (std::int64_t row = begin, rows; row < end; row += rows, --higher) {
+    rows = low + (higher > 0);
     unrolled<Highest>([&](auto fewer) {
       if (rows == fewer + 1) f.template operator()<fewer + 1>(row);
     });

@@ -5,7 +5,7 @@
 #include <limits>
 
 #include "retort/framework/base/threads.hpp"
-#include "retort/framework/kernels/simd_impl.hpp"
+#include "retort/framework/kernels/rows_impl.hpp"
 
 namespace retort::kernels {
 namespace {
@@ -57,13 +57,13 @@ R sum_in_parts(Index n, F part) {
   return total;
 }
 
-/// total[j] = sum over `rows` of x[row·stride + j], j < columns <= width.
-template <class T, class R>
+/// total[j] = sum over `rows` of x[row·stride + j], j < columns <= most.
+template <Index most = width, class T, class R>
 void column_sums(const T* x, Index stride, Index rows, Index columns, R* total) {
   std::fill_n(total, columns, R{0});
   for (Index begin = 0; begin < rows; begin += row_block) {
     const Index end = std::min(rows, begin + row_block);
-    T sums[width];
+    T sums[most];
     std::fill_n(sums, columns, T{0});
     Index i = begin;
     for (; i + 4 <= end; i += 4) {
@@ -108,20 +108,21 @@ T scaled(Total<T> total, [[maybe_unused]] double scale) {
     return total;
 }
 
-/// Few long columns: the rows of each strip are split into parts.
+/// Few long columns: the rows of each strip are split into parts. Wide strips are read in long runs.
 template <class T>
 void sum_long_columns(const T* x, T* y, Index n, Index inner, double scale) {
-  constexpr Index parts = 16;
+  constexpr Index parts = 16, most = 1024;
   const Index chunk = (n + parts - 1) / parts;
-  for (Index first = 0; first < inner; first += width) {
-    const Index columns = std::min(width, inner - first);
-    Total<T> totals[parts][width];
+  auto* const totals = scratch<Total<T>>(parts * std::min(inner, most));
+  for (Index first = 0; first < inner; first += most) {
+    const Index columns = std::min(most, inner - first);
     parallel_for(n, chunk, [&](Index begin, Index end) {
-      column_sums(x + begin * inner + first, inner, end - begin, columns, totals[begin / chunk]);
+      column_sums<most>(x + begin * inner + first, inner, end - begin, columns,
+                        totals + begin / chunk * columns);
     });
     for (Index j = 0; j < columns; ++j) {
       Total<T> total{};
-      for (Index i = 0; i * chunk < n; ++i) total += totals[i][j];
+      for (Index i = 0; i * chunk < n; ++i) total += totals[i * columns + j];
       y[first + j] = scaled<T>(total, scale);
     }
   }

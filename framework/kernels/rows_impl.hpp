@@ -133,34 +133,28 @@ inline constexpr std::int64_t short_row = 64;
 
 namespace detail {
 #if defined(__AVX__)
-/// Transposes a square of 8 × 8 floats or 4 × 4 doubles; the rows have strides `from` and `to`.
+/// Transposes a square of 8 × 8 floats or 4 × 4 doubles; the rows have strides `from` and `to`. Each register
+/// holds halves of two rows: loads combine them, so that no shuffle crosses the lanes.
 inline void turn_square(const float* x, std::int64_t from, float* y, std::int64_t to) {
-  __m256 r[8], s[8];
-  for (int i = 0; i < 8; ++i) r[i] = _mm256_loadu_ps(x + i * from);
-  for (int i = 0; i < 8; i += 2) {
-    s[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
-    s[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
-  }
-  for (int i = 0; i < 8; i += 4)
-    for (int k = 0; k < 2; ++k) {
-      r[i + 2 * k] = _mm256_shuffle_ps(s[i + k], s[i + k + 2], 0x44);
-      r[i + 2 * k + 1] = _mm256_shuffle_ps(s[i + k], s[i + k + 2], 0xee);
+  for (int half = 0; half < 2; ++half, x += 4, y += 4 * to) {
+    __m256 r[4], s[4];
+    for (int i = 0; i < 4; ++i) r[i] = _mm256_loadu2_m128(x + (i + 4) * from, x + i * from);
+    for (int i = 0; i < 4; i += 2) {
+      s[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
+      s[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
     }
-  for (int i = 0; i < 4; ++i) {
-    _mm256_storeu_ps(y + i * to, _mm256_permute2f128_ps(r[i], r[i + 4], 0x20));
-    _mm256_storeu_ps(y + (i + 4) * to, _mm256_permute2f128_ps(r[i], r[i + 4], 0x31));
+    for (int i = 0; i < 2; ++i) {
+      _mm256_storeu_ps(y + 2 * i * to, _mm256_shuffle_ps(s[i], s[i + 2], 0x44));
+      _mm256_storeu_ps(y + (2 * i + 1) * to, _mm256_shuffle_ps(s[i], s[i + 2], 0xee));
+    }
   }
 }
 inline void turn_square(const double* x, std::int64_t from, double* y, std::int64_t to) {
-  __m256d r[4], s[4];
-  for (int i = 0; i < 4; ++i) r[i] = _mm256_loadu_pd(x + i * from);
-  for (int i = 0; i < 4; i += 2) {
-    s[i] = _mm256_unpacklo_pd(r[i], r[i + 1]);
-    s[i + 1] = _mm256_unpackhi_pd(r[i], r[i + 1]);
-  }
-  for (int i = 0; i < 2; ++i) {
-    _mm256_storeu_pd(y + i * to, _mm256_permute2f128_pd(s[i], s[i + 2], 0x20));
-    _mm256_storeu_pd(y + (i + 2) * to, _mm256_permute2f128_pd(s[i], s[i + 2], 0x31));
+  for (int half = 0; half < 2; ++half, x += 2, y += 2 * to) {
+    const __m256d even = _mm256_loadu2_m128d(x + 2 * from, x),
+                  odd = _mm256_loadu2_m128d(x + 3 * from, x + from);
+    _mm256_storeu_pd(y, _mm256_unpacklo_pd(even, odd));
+    _mm256_storeu_pd(y + to, _mm256_unpackhi_pd(even, odd));
   }
 }
 #endif

@@ -1,6 +1,8 @@
 #include "retort/framework/ops/matmul.hpp"
 
 #include <algorithm>
+#include <span>
+#include <vector>
 
 #include "retort/framework/base/threads.hpp"
 #include "retort/framework/core/op.hpp"
@@ -24,65 +26,135 @@ Matrices matrices_of(const Tensor& x) {
   return {shape[rank - 2], shape[rank - 1], Shape(shape.begin(), shape.begin() + rank - 2)};
 }
 
-// op(a) · op(b) for [..., rows, columns] of one type, where op optionally transposes. Each gradient is again
-// such a product, so the rule copies no transposed matrix.
-Tensor product(const Tensor& a, const Tensor& b, bool transpose_a, bool transpose_b) {
-  const Matrices left = matrices_of(a);
-  const Matrices right = matrices_of(b);
-  const std::int64_t m = transpose_a ? left.columns : left.rows;
-  const std::int64_t k = transpose_a ? left.rows : left.columns;
-  const std::int64_t n = transpose_b ? right.rows : right.columns;
-  Shape shape = detail::broadcast_shapes("matmul", left.batch, right.batch);
-  const std::int64_t count = element_count(shape);
-  // Repeated batch dimensions have stride 0.
+// op(a) · op(b) for [..., rows, columns] of one type, where op optionally transposes.
+struct Product {
+  Product(const Tensor& left, const Tensor& right, bool left_turned, bool right_turned)
+      : a(left), b(right), transpose_a(left_turned), transpose_b(right_turned) {
+    const Matrices x = matrices_of(a), y = matrices_of(b);
+    lda = x.columns;
+    ldb = y.columns;
+    m = transpose_a ? x.columns : x.rows;
+    k = transpose_a ? x.rows : x.columns;
+    n = transpose_b ? y.rows : y.columns;
+    batch = detail::broadcast_shapes("matmul", x.batch, y.batch);
+    // Repeated batch dimensions have stride 0.
+    const auto steps = [&](const Matrices& of, auto& step) {
+      std::int64_t stride = of.rows * of.columns;
+      for (std::size_t i = 0; i < of.batch.size(); ++i) {
+        const std::size_t from_end = of.batch.size() - 1 - i;
+        step[batch.size() - 1 - i] = of.batch[from_end] == 1 ? 0 : stride;
+        stride *= of.batch[from_end];
+      }
+    };
+    steps(x, a_step);
+    steps(y, b_step);
+    Shape shape = batch;
+    shape.push_back(m);
+    shape.push_back(n);
+    out = Array(shape, a.dtype());
+  }
+
+  std::int64_t work() const { return std::max<std::int64_t>(1, m * n * std::max<std::int64_t>(1, k)); }
+
+  Tensor a, b;
+  bool transpose_a, transpose_b;
+  std::int64_t m, n, k, lda, ldb;
+  Shape batch;
   std::array<std::int64_t, Shape::max_dims> a_step{}, b_step{};
-  const auto steps = [&](const Matrices& x, auto& step) {
-    std::int64_t stride = x.rows * x.columns;
-    for (std::size_t i = 0; i < x.batch.size(); ++i) {
-      const std::size_t from_end = x.batch.size() - 1 - i;
-      step[shape.size() - 1 - i] = x.batch[from_end] == 1 ? 0 : stride;
-      stride *= x.batch[from_end];
-    }
+  Array out;
+};
+
+// The memory of one product of a batch.
+template <class T>
+struct Place {
+  const T *a, *b;
+  T* c;
+};
+
+// The memory of the next product that the present one does not use, if the operands of both fit into the
+// second-level cache.
+template <class T>
+kernels::Upcoming upcoming(const Product& of, const Place<T>& next, const Place<T>& present) {
+  constexpr std::int64_t small = 1 << 15, most = (1 << 19) / sizeof(T);
+  if (of.work() < small || of.m * of.k + of.k * of.n + of.m * of.n > most) return {};
+  const auto range = [&](const T* x, std::int64_t size) {
+    const bool known = x == present.a || x == present.b;
+    return kernels::Upcoming::Range{x, known ? 0 : size * static_cast<std::int64_t>(sizeof(T))};
   };
-  steps(left, a_step);
-  steps(right, b_step);
-  const Shape batch = shape;
-  shape.push_back(m);
-  shape.push_back(n);
-  Array out(shape, a.dtype());
-  visit_floating(a.dtype(), [&]<class T>(T) {
-    const T* x = a.data<T>().data();
-    const T* y = b.data<T>().data();
-    T* z = out.fill<T>().data();
+  return {{range(next.a, of.m * of.k), range(next.b, of.k * of.n), range(next.c, of.m * of.n)}};
+}
+
+// Computes one or two products whose batches have one shape. Those of one index follow each other, so that a
+// matrix that both use is read once.
+void multiply(std::span<Product> products) {
+  if (products.empty()) return;
+  const Shape& batch = products[0].batch;
+  const std::int64_t count = element_count(batch);
+  std::int64_t work = 0;
+  for (const Product& of : products) work = std::max(work, of.work());
+  visit_floating(products[0].a.dtype(), [&]<class T>(T) {
+    std::array<Place<T>, 2> first;
+    for (std::size_t j = 0; j < products.size(); ++j)
+      first[j] = {products[j].a.data<T>().data(), products[j].b.data<T>().data(),
+                  products[j].out.fill<T>().data()};
+    const auto place = [&](std::size_t j, std::int64_t i) {
+      const Product& of = products[j];
+      Place<T> at = first[j];
+      at.c += i * of.m * of.n;
+      for (std::size_t d = batch.size(); d-- > 0; i /= batch[d]) {
+        at.a += i % batch[d] * of.a_step[d];
+        at.b += i % batch[d] * of.b_step[d];
+      }
+      return at;
+    };
     // The kernel itself divides large products among threads; small ones are grouped.
     constexpr std::int64_t large = 1 << 24, few = 1 << 18;
-    const std::int64_t work = std::max<std::int64_t>(1, m * n * std::max<std::int64_t>(1, k));
     parallel_for(count, work >= large ? count : std::max<std::int64_t>(1, few / work),
                  [&](std::int64_t begin, std::int64_t end) {
-                   for (std::int64_t i = begin; i < end; ++i) {
-                     std::int64_t rest = i, x_at = 0, y_at = 0;
-                     for (std::size_t d = batch.size(); d-- > 0; rest /= batch[d]) {
-                       x_at += rest % batch[d] * a_step[d];
-                       y_at += rest % batch[d] * b_step[d];
+                   Place<T> at = place(0, begin);
+                   for (std::int64_t i = begin; i < end; ++i)
+                     for (std::size_t j = 0; j < products.size(); ++j) {
+                       const bool last = j + 1 == products.size();
+                       const std::size_t next = last ? 0 : j + 1;
+                       const bool ends = last && i + 1 == end;
+                       const Place<T> then = ends ? at : place(next, i + last);
+                       const Product& of = products[j];
+                       kernels::gemm<T>(of.transpose_a, of.transpose_b, of.m, of.n, of.k, 1, at.a, of.lda,
+                                        at.b, of.ldb, 0, at.c, of.n,
+                                        ends ? kernels::Upcoming() : upcoming(products[next], then, at));
+                       at = then;
                      }
-                     kernels::gemm<T>(transpose_a, transpose_b, m, n, k, 1, x + x_at, left.columns, y + y_at,
-                                      right.columns, 0, z + i * m * n, n);
-                   }
                  });
   });
+}
+
+// Each gradient is again such a product, so the rule copies no transposed matrix.
+Tensor recorded(Product&& of) {
   return record({.name = "matmul",
-                 .inputs = {a, b},
-                 .value = detail::Access::make(std::move(out)),
-                 .vjp = [a, b, transpose_a, transpose_b](const Tensor& g, Needs needs) {
-                   std::array<Tensor, 2> gradients;
+                 .inputs = {of.a, of.b},
+                 .value = detail::Access::make(std::move(of.out)),
+                 .vjp = [a = of.a, b = of.b, transpose_a = of.transpose_a, transpose_b = of.transpose_b](
+                            const Tensor& g, Needs needs) {
+                   std::vector<Product> products;
+                   products.reserve(2);
                    if (needs[0])
-                     gradients[0] =
-                         transpose_a ? product(b, g, transpose_b, true) : product(g, b, false, !transpose_b);
+                     products.push_back(transpose_a ? Product(b, g, transpose_b, true)
+                                                    : Product(g, b, false, !transpose_b));
                    if (needs[1])
-                     gradients[1] =
-                         transpose_b ? product(g, a, true, transpose_a) : product(a, g, !transpose_a, false);
+                     products.push_back(transpose_b ? Product(g, a, true, transpose_a)
+                                                    : Product(a, g, !transpose_a, false));
+                   multiply(products);
+                   std::array<Tensor, 2> gradients;
+                   if (needs[0]) gradients[0] = recorded(std::move(products.front()));
+                   if (needs[1]) gradients[1] = recorded(std::move(products.back()));
                    return gradients;
                  }});
+}
+
+Tensor product(const Tensor& a, const Tensor& b, bool transpose_a, bool transpose_b) {
+  Product made(a, b, transpose_a, transpose_b);
+  multiply({&made, 1});
+  return recorded(std::move(made));
 }
 
 }  // namespace

@@ -147,6 +147,19 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(empty_products, T, FloatTypes) {
   kernels::gemm<T>(false, false, 0, 2, 3, 1, nullptr, 3, nullptr, 2, 0, c.data(), 2);
 }
 
+BOOST_AUTO_TEST_CASE_TEMPLATE(fetching_the_operands_of_the_next_product_changes_no_bit, T, FloatTypes) {
+  for (const auto& [m, n, k] : cases) {
+    const auto a = random_values<T>(m * k, -1, 1, 1), b = random_values<T>(k * n, -1, 1, 2);
+    const auto with = [&, m = m, n = n, k = k](const kernels::Upcoming& upcoming) {
+      auto c = poisoned<T>(m * n);
+      kernels::gemm(false, true, m, n, k, 1, a.data(), k, b.data(), k, 0, c.data(), n, upcoming);
+      return c;
+    };
+    const auto bytes = static_cast<std::int64_t>(a.size() * sizeof(T));
+    BOOST_TEST(same_bits(with({}), with({{{a.data(), bytes}, {nullptr, 0}, {a.data(), 1}}})));
+  }
+}
+
 BOOST_AUTO_TEST_CASE_TEMPLATE(nan_and_infinity_pass, T, FloatTypes) {
   for (std::int64_t rows : {1, 4, 9}) {
     std::vector<T> x(static_cast<std::size_t>(rows * 5), T{1}), w(3 * 5, T{1}),

@@ -74,6 +74,30 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(each_equals_its_plain_loop, T, AllTypes) {
   variances.check("variance");
 }
 
+BOOST_AUTO_TEST_CASE_TEMPLATE(sums_of_long_columns_equal_the_plain_loop, T, AllTypes) {
+  constexpr std::int64_t n = 1100;
+  Worst worst;
+  for (std::int64_t inner : {70, 1024, 1300}) {
+    const auto x = input<T>(2 * n * inner, false, 7);
+    const auto sums = for_threads([&] {
+      auto y = poisoned<T>(2 * inner);
+      kernels::sum(x.data(), y.data(), {2, n, inner}, 1);
+      return y;
+    });
+    for (std::int64_t at = 0; at < 2 * inner; ++at) {
+      double total = 0, magnitude = 0;
+      for (std::int64_t i = 0; i < n; ++i) {
+        const auto v =
+            static_cast<double>(x[static_cast<std::size_t>((at / inner * n + i) * inner + at % inner)]);
+        total += v;
+        magnitude += std::fabs(v);
+      }
+      worst.see(static_cast<double>(sums[static_cast<std::size_t>(at)]), total, 4 * epsilon<T> * magnitude);
+    }
+  }
+  worst.check("sum of long columns");
+}
+
 BOOST_AUTO_TEST_CASE_TEMPLATE(centred_channels_equal_their_plain_loop, T, FloatTypes) {
   Worst worst;
   unsigned seed = 0;

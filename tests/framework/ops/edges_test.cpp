@@ -165,6 +165,27 @@ BOOST_AUTO_TEST_CASE(where_broadcasts_its_three_operands_in_every_way) {
       }
 }
 
+// The products of a batch are computed alternately with those of the other factor's gradient.
+BOOST_AUTO_TEST_CASE(a_batch_multiplies_like_single_matrices) {
+  const Tensor a = randn({3, 2, 40, 50}).set_requires_grad(), b = randn({2, 50, 60}).set_requires_grad();
+  const Tensor product = matmul(a, b), g = randn(product.shape());
+  const auto gradients = grad({product}, {a, b}, {.grad_outputs = {g}, .retain_graph = true});
+  for (std::size_t i = 0; i < 2; ++i) {
+    const Tensor alone = grad({product}, {i == 0 ? a : b}, {.grad_outputs = {g}, .retain_graph = true})[0];
+    BOOST_TEST(alone.values<float>() == gradients[i].values<float>(), boost::test_tools::per_element());
+  }
+  for (std::int64_t i = 0; i < 3; ++i)
+    for (std::int64_t j = 0; j < 2; ++j) {
+      const auto part = [&](const Tensor& x) { return select(select(x, 0, i), 0, j).detach(); };
+      const Tensor one = part(a), other = select(b, 0, j).detach();
+      BOOST_TEST(part(product).values<float>() == matmul(one, other).values<float>(),
+                 boost::test_tools::per_element());
+      BOOST_TEST(
+          part(gradients[0]).values<float>() == matmul(part(g), transpose(other, 0, 1)).values<float>(),
+          boost::test_tools::per_element());
+    }
+}
+
 BOOST_AUTO_TEST_CASE(a_power_of_two_divides_like_any_number) {
   for (const double divisor : {2.0, 4.0, -0.5, 0x1p-90, 0x1p100, 3.0}) {
     std::vector<float> values = randn({1000}).values<float>();
