@@ -13,24 +13,22 @@ namespace retort::kernels {
 namespace {
 
 constexpr Index work_grain = 32768;  // pairs of numbers that justify another thread
-constexpr Index block = 32;          // rows that use a panel while it is in the cache
+constexpr Index block = 16;          // rows that use a panel while it is in the cache
 /// Registers of a panel's row. Four rows of results are kept in registers; in the gradient also four rows of
 /// vectors, for which AVX2 has too few.
 constexpr int together = 2;
 template <class T>
 constexpr int together_backward = lanes<T> * sizeof(T) == 64 ? 2 : 1;
 
-/// Calls f.operator()<K>(batch, panel, row) for K = 4 or 1 adjacent rows at a time, on all threads.
+/// Calls f(batch, first, count) for blocks of `rows`, on all threads.
 template <class F>
-void for_row_groups(Index batch, Index panels, Index rows, Index work, F f) {
+void for_blocks(Index batch, Index rows, Index work_per_row, F f) {
   const Index blocks = (rows + block - 1) / block;
-  parallel_for(batch * panels * blocks, std::max<Index>(1, work_grain / (block * work + 1)),
+  parallel_for(batch * blocks, std::max<Index>(1, work_grain / (block * work_per_row + 1)),
                [&](Index begin, Index end) {
                  for (Index i = begin; i < end; ++i) {
-                   const Index first = i % blocks * block, panel = i / blocks % panels;
-                   in_fours(std::min(block, rows - first), [&]<int K>(Index row) {
-                     f.template operator()<K>(i / blocks / panels, panel, first + row);
-                   });
+                   const Index first = i % blocks * block;
+                   f(i / blocks, first, std::min(block, rows - first));
                  }
                });
 }
@@ -80,9 +78,11 @@ void distance_tile(const T* a, const T* b, const T* panel, T* y, Index R, Index 
     }
 }
 
-/// C registers of K rows of da, or `count` elements.
-template <int K, int C, class T>
-void gradient_tile(const T* a, const T* panel, Upstream<T> g, T* da, Index R, Index M, Index count) {
+/// C registers of K rows of da, or `count` elements. With `divides`, g is
+/// still to be divided by the distance.
+template <bool divides, int K, int C, class T>
+void gradient_tile(const T* a, const T* panel, const T* g, const T* distance, T* da, Index R, Index M,
+                   Index count) {
   std::array<Batch<T>, K * C> from, sums;
   sums.fill(Batch<T>(T{0}));
   for (int i = 0; i < K; ++i) {
@@ -92,12 +92,12 @@ void gradient_tile(const T* a, const T* panel, Upstream<T> g, T* da, Index R, In
   for (Index j = 0; j < R; ++j) {
     const std::array<Batch<T>, C> to = load_each<C>(panel + j * together_backward<T> * lanes<T>, count, T{0});
     for (int i = 0; i < K; ++i) {
-      const Index at = i * g.row + j * g.column;
-      const Batch<T> factor(g.first[at]);
-      if (g.distance != nullptr && g.distance[at] == 0) continue;
+      const Index at = j * block + i;
+      const Batch<T> factor(g[at]);
+      if (divides && distance[at] == 0) continue;
       for (int c = 0; c < C; ++c) {
         Batch<T> difference = from[i * C + c] - to[c];
-        if (g.distance != nullptr) difference = difference / Batch<T>(g.distance[at]);
+        if constexpr (divides) difference = difference / Batch<T>(distance[at]);
         sums[i * C + c] = fma<T>(factor, difference, sums[i * C + c]);
       }
     }
@@ -119,13 +119,17 @@ void distances(const T* a, const T* b, T* y, Index batch, Index P, Index R, Inde
       turn(b + (i / panels * R + first) * M, M, std::min(width, R - first), M, packed + i * M * width, width);
     }
   });
-  for_row_groups(batch, panels, P, width * M, [=]<int K>(Index at, Index panel, Index row) {
-    const Index first = panel * width;
-    walk<T, together>(std::min(width, R - first), [&]<int C>(Index j, Index count) {
-      distance_tile<K, C>(a + (at * P + row) * M, b + (at * R + first + j) * M,
-                          packed + (at * panels + panel) * M * width + j, y + (at * P + row) * R + first + j,
-                          R, M, count);
-    });
+  for_blocks(batch, P, R * M, [=](Index at, Index begin, Index rows) {
+    for (Index first = 0; first < R; first += width) {
+      const T* const panel = packed + (at * panels * width + first) * M;
+      in_fours(rows, [&]<int K>(Index i) {
+        const Index row = at * P + begin + i;
+        walk<T, together>(std::min(width, R - first), [&]<int C>(Index j, Index count) {
+          distance_tile<K, C>(a + row * M, b + (at * R + first + j) * M, panel + j, y + row * R + first + j,
+                              R, M, count);
+        });
+      });
+    }
   });
 }
 
@@ -160,16 +164,30 @@ void distances_backward(const T* a, const T* b, Upstream<T> g, T* da, Index batc
         std::copy_n(b + (i / panels * R + j) * M + first, count, packed + (i * R + j) * width);
     }
   });
-  for_row_groups(batch, panels, P, width * R, [=]<int K>(Index at, Index panel, Index row) {
-    Upstream<T> own = g;
-    const Index upstream = at * P * R + row * g.row, first = panel * width;
-    own.first += upstream;
-    if (own.distance != nullptr) own.distance += upstream;
-    walk<T, together_backward<T>>(std::min(width, M - first), [&]<int C>(Index k, Index count) {
-      const Index offset = (at * P + row) * M + first + k;
-      gradient_tile<K, C>(a + offset, packed + (at * panels + panel) * R * width + k, own, da + offset, R, M,
-                          count);
-    });
+  for_blocks(batch, P, R * M, [=](Index at, Index begin, Index rows) {
+    const auto gathered = [&](const T* from, T* to) {  // [R][block]
+      from += at * P * R + begin * g.row;
+      for (Index j = 0; j < R; ++j)
+        for (Index i = 0; i < rows; ++i) to[j * block + i] = from[i * g.row + j * g.column];
+      return to;
+    };
+    const T* const upstream = gathered(g.first, scratch<T, 1>(R * block));
+    const T* const distance =
+        g.distance == nullptr ? nullptr : gathered(g.distance, scratch<T, 2>(R * block));
+    for (Index first = 0; first < M; first += width) {
+      const T* const panel = packed + (at * panels * width + first) * R;
+      in_fours(rows, [&]<int K>(Index i) {
+        const Index row = (at * P + begin + i) * M + first;
+        walk<T, together_backward<T>>(std::min(width, M - first), [&]<int C>(Index k, Index count) {
+          if (distance == nullptr)
+            gradient_tile<false, K, C>(a + row + k, panel + k, upstream + i, distance, da + row + k, R, M,
+                                       count);
+          else
+            gradient_tile<true, K, C>(a + row + k, panel + k, upstream + i, distance + i, da + row + k, R, M,
+                                      count);
+        });
+      });
+    }
   });
 }
 
