@@ -316,9 +316,10 @@ class Register : public Arithmetic<Register<T, bytes>> {
       for (const double c : {1.0 / 720, 1.0 / 120, 1.0 / 24, 1.0 / 6, 0.5, 1.0, 1.0}) q = q * r + c;
       result[i] = __builtin_convertvector(q * (Wide)((WideBits)rounded << 52), Half);
     }
-    Register power;
-    __builtin_memcpy(&power.v, result, bytes);
-    return power;
+    // Halves in memory would have to reach the cache before a register could be loaded from them.
+    return [&]<std::size_t... I>(std::index_sequence<I...>) {
+      return Register((Vector)__builtin_shufflevector(result[0], result[1], I...));
+    }(std::make_index_sequence<size>());
   }
   /// std::pow per lane, including special values.
   static Register float_power(const Register& x, const Register& y) {
