@@ -74,6 +74,8 @@ struct Traced : lanes::Arithmetic<Traced<T>> {
   friend Traced sqrt(const Traced& x) { return Traced(retort::sqrt(x.tensor)); }
   friend Traced abs(const Traced& x) { return Traced(retort::abs(x.tensor)); }
   friend Traced relu(const Traced& x) { return Traced(retort::relu(x.tensor)); }
+  friend Traced sin(const Traced& x) { return Traced(retort::sin(x.tensor)); }
+  friend Traced cos(const Traced& x) { return Traced(retort::cos(x.tensor)); }
   friend Traced erf(const Traced& x) { return Traced(retort::erf(x.tensor)); }
   friend Traced erfc(const Traced& x) { return Traced(retort::erfc(x.tensor)); }
   friend Traced erfc(const Traced& x, Traced& bell) {             // and exp(-x²)
@@ -212,6 +214,12 @@ class Dual : public lanes::Arithmetic<Dual<R, N>> {
   friend Dual sqrt(const Dual& x) {
     const R y = sqrt(x.value);
     return Dual(y, x.live_, 0, [&](int k) { return x.over(k, y + y); }).masked_as(x, x);
+  }
+  friend Dual sin(const Dual& x) {
+    return x.chain(sin(x.value), [&] { return cos(x.value); });
+  }
+  friend Dual cos(const Dual& x) {
+    return x.chain(cos(x.value), [&] { return -sin(x.value); });
   }
   friend Dual erf(const Dual& x) {
     return x.chain(erf(x.value), [&] { return R(two_over_root_pi) * bell(x.value); });
@@ -462,11 +470,11 @@ class Fused {
 
 /// Applies an elementwise operation y = f(inputs...) to 1 to 6 tensors. f is a generic callable over `const
 /// auto&` arguments, written with + - * /, numbers, comparisons (combined by &, | and !) and the unqualified
-/// functions `exp log tanh sigmoid sqrt abs relu erf erfc log1p expm1 pow max min where`. Numbers, including
-/// captured ones, do not change the element type. f is called with registers for the value, with dual numbers
-/// for all gradients in one pass, and with tensors for recorded gradients and so for higher orders. It must
-/// be a pure function: it is called many times, on several threads, and kept in the graph. `name` must
-/// outlive the graph (a string literal).
+/// functions `exp log sin cos tanh sigmoid sqrt abs relu erf erfc log1p expm1 pow max min where`. Numbers,
+/// including captured ones, do not change the element type. f is called with registers for the value, with
+/// dual numbers for all gradients in one pass, and with tensors for recorded gradients and so for higher
+/// orders. It must be a pure function: it is called many times, on several threads, and kept in the graph.
+/// `name` must outlive the graph (a string literal).
 /// Shapes: the inputs broadcast and promote as in `+`; if all are int64, they are converted to float32. The
 /// result has the broadcast shape.
 /// Edge cases: relu and abs have gradient 0 at 0. Ties in max or min share the gradient evenly. The branch

@@ -189,6 +189,10 @@ class Register : public Arithmetic<Register<T, bytes>> {
     return (-t / (t + Register(2))).signed_like(x);
   }
 
+  /// Within about 1 ulp: 0 keeps its sign, and infinities give NaN.
+  friend Register sin(const Register& x) { return wave<0>(x); }
+  friend Register cos(const Register& x) { return wave<1>(x); }
+
   friend Register erf(const Register& x) {
     const Register s = x * x;
     const Register inner = x * polynomial(S::erf_series, s.v);
@@ -312,9 +316,10 @@ class Register : public Arithmetic<Register<T, bytes>> {
       for (const double c : {1.0 / 720, 1.0 / 120, 1.0 / 24, 1.0 / 6, 0.5, 1.0, 1.0}) q = q * r + c;
       result[i] = __builtin_convertvector(q * (Wide)((WideBits)rounded << 52), Half);
     }
-    Register power;
-    __builtin_memcpy(&power.v, result, bytes);
-    return power;
+    // Halves in memory would have to reach the cache before a register could be loaded from them.
+    return [&]<std::size_t... I>(std::index_sequence<I...>) {
+      return Register((Vector)__builtin_shufflevector(result[0], result[1], I...));
+    }(std::make_index_sequence<size>());
   }
   /// std::pow per lane, including special values.
   static Register float_power(const Register& x, const Register& y) {
@@ -334,6 +339,45 @@ class Register : public Arithmetic<Register<T, bytes>> {
     power = where((x < zero) & (a < endless) & !integral, std::numeric_limits<T>::quiet_NaN(), power);
     power = where(x == x, where(y == y, power, y), x);
     return where((x == one) | (y == zero), one, power);
+  }
+  /// sin(x + quarter·π/2) for a quarter of 0 or 1.
+  template <int quarter>
+  static Register wave(const Register& x) {
+    if constexpr (turns_lanes) {
+      // |x| = n·π/2 + r. The first part of π/2 cancels exactly, and the last one is added at the end.
+      constexpr T magic = 12582912;  // 3·2^22
+      const Vector size_of_x = abs(x).v, shifted = size_of_x * 0.636619747f + magic, n = shifted - magic;
+      Vector r = size_of_x;
+      add_product(n, -1.57079637f, r);
+      add_product(n, 4.37113883e-08f, r);
+      const Vector z = r * r;
+      const Vector s = polynomial(sin_series, z).v * (z * r) + n * 1.71512451e-15f + r;
+      const Vector c = (polynomial(cos_series, z).v * z - T(0.5)) * z + T(1);
+      const Integers turns = (Integers)shifted + quarter;
+      BitVector sign = (BitVector)turns << 30 & sign_bit;
+      if constexpr (quarter == 0) sign ^= (BitVector)x.v & sign_bit;
+      const Register y((Vector)((BitVector)((turns & 1) != 0 ? c : s) ^ sign));
+      return exceeds(size_of_x, most_turned) ? beyond<quarter>(x, y) : y;
+    } else {
+      return beyond<quarter>(x, x);
+    }
+  }
+  // (sin(r)/r - 1)/r² and (cos(r) - 1 + r²/2)/r⁴ in r² on |r| <= π/4: interpolated at the Chebyshev nodes,
+  // within 2^-26.2 of sin and cos.
+  static constexpr std::array<T, 3> sin_series{T(-0.16666664), T(0.008332748), T(-0.00019587841)};
+  static constexpr std::array<T, 3> cos_series{T(0.041666664), T(-0.0013888302), T(2.4547891e-05)};
+  static constexpr bool turns_lanes = std::is_same_v<T, float> && (bytes > 16);
+  /// The largest |x| that wave reduces itself.
+  static constexpr T most_turned = turns_lanes ? 32768 : -1;
+  /// y, with the standard library's result where |x| is larger.
+  template <int quarter>
+  static Register beyond(const Register& x, const Register& y) {
+    alignas(bytes) T from[size], to[size];
+    x.store(from);
+    y.store(to);
+    for (int i = 0; i < size; ++i)
+      if (std::abs(from[i]) > most_turned) to[i] = quarter == 0 ? std::sin(from[i]) : std::cos(from[i]);
+    return load(to);
   }
   static Register erfc_of_positive(const Register& x, Register& bell) {
     const Vector z = x.v > S::erfc_end ? S::erfc_end - Vector{} : x.v;
@@ -394,6 +438,26 @@ class Register : public Arithmetic<Register<T, bytes>> {
 #else
   static void square_root(const Vector& x, Vector& y) {
     for (int i = 0; i < size; ++i) y[i] = std::sqrt(x[i]);
+  }
+#endif
+
+  // For floats in more than 16 bytes: `exceeds` is true if a lane of x is greater than the bound, and
+  // `add_product` is y = a·b + y, rounded once.
+#if defined(__AVX512F__)
+  static bool exceeds(const Vector& x, T bound) {
+    constexpr int greater = 14, current_rounding = 4;
+    return __builtin_ia32_cmpps512_mask(x, bound - Vector{}, greater, -1, current_rounding) != 0;
+  }
+  static void add_product(const Vector& a, T b, Vector& y) {
+    constexpr int current_rounding = 4;
+    y = __builtin_ia32_vfmaddps512_mask(a, b - Vector{}, y, -1, current_rounding);
+  }
+#elif defined(__x86_64__)
+  [[gnu::target("avx2,fma")]] static bool exceeds(const Vector& x, T bound) {
+    return __builtin_ia32_movmskps256((Vector)(x > bound)) != 0;
+  }
+  [[gnu::target("avx2,fma")]] static void add_product(const Vector& a, T b, Vector& y) {
+    y = __builtin_ia32_vfmaddps256(a, b - Vector{}, y);
   }
 #endif
 

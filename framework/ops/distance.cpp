@@ -5,9 +5,9 @@
 #include <limits>
 
 #include "retort/framework/base/options.hpp"
-#include "retort/framework/base/threads.hpp"
 #include "retort/framework/core/compute.hpp"
 #include "retort/framework/core/op.hpp"
+#include "retort/framework/kernels/distance.hpp"
 #include "retort/framework/ops/checks.hpp"
 #include "retort/framework/ops/elementwise.hpp"
 #include "retort/framework/ops/reduction.hpp"
@@ -15,8 +15,6 @@
 
 namespace retort {
 namespace {
-
-constexpr std::int64_t work_grain = 32768;  // pairs of numbers that justify another thread
 
 Tensor power_sum(const Tensor& size, double p, const Dims& dims) {
   if (p == 1) return sum(size, dims, true);
@@ -83,97 +81,45 @@ Tensor norm_of(const char* operation, const Tensor& x, double p, const Dims& dim
   return keepdim ? y : reshape(y, reduced.squeezed);
 }
 
-// The distance of a [M] from a column b [M] of stride `stride`, for squares that overflow or underflow.
-template <class T>
-T scaled_distance(const T* a, const T* b, std::int64_t stride, std::int64_t M) {
-  T most = 0, sum = 0;
-  for (std::int64_t k = 0; k < M; ++k) most = std::max(most, std::fabs(a[k] - b[k * stride]));
-  const T scale = most > 0 && most <= std::numeric_limits<T>::max() ? most : T(1);
-  for (std::int64_t k = 0; k < M; ++k) {
-    const T difference = (a[k] - b[k * stride]) / scale;
-    sum += difference * difference;
-  }
-  return scale * std::sqrt(sum);
-}
-
-// y [rows, R]: the distance of row i of a [rows, M] from each column of b [batch, M, R], with `per_batch`
-// rows per batch. Columns allow R distances to be summed in parallel.
-template <class T>
-void distances(const T* a, const T* b, T* y, std::int64_t rows, std::int64_t per_batch, std::int64_t R,
-               std::int64_t M) {
-  constexpr T least = std::numeric_limits<T>::min() / std::numeric_limits<T>::epsilon();
-  parallel_for(rows, std::max<std::int64_t>(1, work_grain / (R * M + 1)),
-               [=](std::int64_t begin, std::int64_t end) {
-                 for (std::int64_t row = begin; row < end; ++row) {
-                   T* out = y + row * R;
-                   std::fill_n(out, R, T(0));
-                   for (std::int64_t k = 0; k < M; ++k) {
-                     const T from = a[row * M + k];
-                     const T* to = b + (row / per_batch * M + k) * R;
-                     for (std::int64_t j = 0; j < R; ++j) out[j] += (from - to[j]) * (from - to[j]);
-                   }
-                   for (std::int64_t j = 0; j < R; ++j) {
-                     const T squares = out[j];
-                     out[j] = std::sqrt(squares);
-                     if (!(squares >= least && squares <= std::numeric_limits<T>::max()))
-                       out[j] = scaled_distance(a + row * M, b + row / per_batch * M * R + j, R, M);
-                   }
-                 }
-               });
-}
-
-// da [rows, M]: Σ_j g_ij (a_i - b_j) / y_ij for b [batch, R, M], skipping pairs at distance 0.
-template <class T>
-void distances_backward(const T* a, const T* b, const T* y, const T* g, T* da, std::int64_t rows,
-                        std::int64_t per_batch, std::int64_t R, std::int64_t M) {
-  parallel_for(rows, std::max<std::int64_t>(1, work_grain / (R * M + 1)),
-               [=](std::int64_t begin, std::int64_t end) {
-                 for (std::int64_t row = begin; row < end; ++row) {
-                   const T* from = a + row * M;
-                   T* out = da + row * M;
-                   std::fill_n(out, M, T(0));
-                   for (std::int64_t j = 0; j < R; ++j) {
-                     if (y[row * R + j] == 0) continue;
-                     const T up = g[row * R + j], distance = y[row * R + j], scale = up / distance;
-                     const T* to = b + (row / per_batch * R + j) * M;
-                     if (std::isfinite(scale))
-                       for (std::int64_t k = 0; k < M; ++k) out[k] += scale * (from[k] - to[k]);
-                     else
-                       for (std::int64_t k = 0; k < M; ++k) out[k] += up * ((from[k] - to[k]) / distance);
-                   }
-                 }
-               });
-}
-
 // Euclidean distances without storing all differences. a [..., P, M] and b [..., R, M] have one type and
 // equal leading dimensions.
 Tensor euclidean(const Tensor& a, const Tensor& b, const Shape& shape) {
-  const std::int64_t P = a.size(-2), R = b.size(-2), M = a.size(-1), rows = M == 0 ? 0 : a.size() / M;
+  const Index P = a.size(-2), R = b.size(-2), M = a.size(-1), batch = a.size() / (P * M);
   const auto differences = [](const Tensors& in) {
     return power_norm(unsqueeze(in[0], -2) - unsqueeze(in[1], -3), 2, -1);
+  };
+  const auto backward = [=, a = a.detach(), b = b.detach()](const Tensor& g, const Tensor& y, Needs needs) {
+    Tensors gradients(2);
+    bool finite = true;
+    const Tensor scales = compute(
+        shape, y.dtype(),
+        [&](auto* scale, auto* up, auto* distance) {
+          finite = kernels::distance_scales(up, distance, scale, y.size());
+        },
+        g, y);
+    const auto gradient = [&](const Tensor& x, const Tensor& other, Index rows, Index others, Index row,
+                              Index column) {
+      return compute(
+          x.shape(), x.dtype(),
+          [&]<class T>(T* dx, const T* from, const T* to, const T* up, const T* distance) {
+            kernels::distances_backward<T>(from, to, {up, finite ? nullptr : distance, row, column}, dx,
+                                           batch, rows, others, M);
+          },
+          x, other, finite ? scales : g, y);
+    };
+    if (needs[0]) gradients[0] = gradient(a, b, P, R, R, 1);
+    if (needs[1]) gradients[1] = gradient(b, a, R, P, 1, R);
+    return gradients;
   };
   return record(
       {.name = "cdist",
        .inputs = {a, b},
        .value = compute(
-           shape, a.dtype(), [=](auto* y, auto* from, auto* to) { distances(from, to, y, rows, P, R, M); }, a,
-           transpose(b.detach(), -1, -2)),
+           shape, a.dtype(),
+           [=](auto* y, auto* from, auto* to) { kernels::distances(from, to, y, batch, P, R, M); }, a, b),
        .vjp = vjp_by_reference(
            [differences, shape](const Tensors& in) { return reshape(differences(in), shape); }, {a, b}),
-       .fast_vjp = [a = a.detach(), b = b.detach(), P, R, M, rows](const Tensor& g, const Tensor& y,
-                                                                   Needs needs) {
-         Tensors gradients(2);
-         const auto backward = [M](std::int64_t count, std::int64_t per_batch, std::int64_t others) {
-           return [=](auto* dx, auto* x, auto* other, auto* distance, auto* up) {
-             distances_backward(x, other, distance, up, dx, count, per_batch, others, M);
-           };
-         };
-         if (needs[0]) gradients[0] = compute(a.shape(), a.dtype(), backward(rows, P, R), a, b, y, g);
-         if (needs[1])
-           gradients[1] = compute(b.shape(), b.dtype(), backward(b.size() / M, R, P), b, a,
-                                  transpose(y.detach(), -1, -2), transpose(g, -1, -2));
-         return gradients;
-       }});
+       .fast_vjp = backward});
 }
 
 }  // namespace

@@ -60,14 +60,6 @@ Batch<T> pow_lanes(const Batch<T>& base, const Batch<T>& exponent) {
   return in_registers([](const auto& x, const auto& y) { return pow(x, y); }, base, exponent);
 }
 
-template <class T, class F>
-Batch<T> by_lane(const Batch<T>& v, F f) {
-  alignas(64) std::array<T, kernels::lanes<T>> x;
-  v.store_aligned(x.data());
-  std::transform(x.begin(), x.end(), x.begin(), f);
-  return Batch<T>::load_aligned(x.data());
-}
-
 // Exact powers of int64, modulo 2^64 as its products.
 Tensor int64_pow(const Tensor& a, const Tensor& b) {
   for (const std::int64_t exponent : b.data<std::int64_t>())
@@ -245,21 +237,13 @@ Tensor logaddexp(const Tensor& a, const Tensor& b) {
   return fused("logaddexp", f, a, b);
 }
 
-Tensor sin(const Tensor& input) {
-  const Tensor x = floating("sin", input);
-  return record({.name = "sin",
-                 .inputs = {x},
-                 .value = map<Elements::floats>(
-                     x, [](const auto& v) { return by_lane(v, [](auto a) { return std::sin(a); }); }),
-                 .vjp = [x](const Tensor& g, Needs) { return g * cos(x); }});
+Tensor sin(const Tensor& x) {
+  return fused(
+      "sin", [](const auto& v) { return sin(v); }, x);
 }
-Tensor cos(const Tensor& input) {
-  const Tensor x = floating("cos", input);
-  return record({.name = "cos",
-                 .inputs = {x},
-                 .value = map<Elements::floats>(
-                     x, [](const auto& v) { return by_lane(v, [](auto a) { return std::cos(a); }); }),
-                 .vjp = [x](const Tensor& g, Needs) { return neg(g) * sin(x); }});
+Tensor cos(const Tensor& x) {
+  return fused(
+      "cos", [](const auto& v) { return cos(v); }, x);
 }
 
 Tensor erf(const Tensor& x) {

@@ -1,18 +1,16 @@
 #include "retort/framework/ops/scan.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <cstdint>
 #include <type_traits>
-#include <vector>
 
 #include "retort/framework/base/threads.hpp"
 #include "retort/framework/core/compute.hpp"
 #include "retort/framework/core/op.hpp"
+#include "retort/framework/kernels/product.hpp"
 #include "retort/framework/ops/checks.hpp"
 #include "retort/framework/ops/elementwise.hpp"
 #include "retort/framework/ops/shape_ops.hpp"
-#include "retort/framework/ops/xtensor_impl.hpp"
 
 namespace retort {
 namespace {
@@ -77,57 +75,26 @@ Tensor product_tree(Tensor y) {
   return reshape(y, {y.size(0)});
 }
 
-// A product as fraction · 2^exponent, whose intermediate values neither overflow nor underflow.
-class Product {
- public:
-  explicit Product(double x) { *this *= x; }
-  Product& operator*=(double x) {
-    int shift = 0, again = 0;
-    fraction_ = std::frexp(fraction_ * std::frexp(x, &shift), &again);
-    exponent_ += shift + again;
-    return *this;
-  }
-  double times(const Product& other) const {
-    const std::int64_t exponent = std::clamp<std::int64_t>(exponent_ + other.exponent_, -5000, 5000);
-    return std::ldexp(fraction_ * other.fraction_, static_cast<int>(exponent));
-  }
-
- private:
-  double fraction_ = 1;
-  std::int64_t exponent_ = 0;
-};
-
-// g times the product of the row's other elements: those before, then those after.
-template <class T>
-void product_backward(const T* x, const T* g, T* dx, std::int64_t rows, std::int64_t n) {
-  std::vector<Product> before;
-  before.reserve(static_cast<std::size_t>(n));
-  for (std::int64_t r = 0; r < rows; ++r, x += n, dx += n) {
-    before.clear();
-    Product product(static_cast<double>(g[r])), behind(1);
-    for (std::int64_t i = 0; i < n; product *= static_cast<double>(x[i++])) before.push_back(product);
-    for (std::int64_t i = n; i-- > 0; behind *= static_cast<double>(x[i]))
-      dx[i] = static_cast<T>(before[static_cast<std::size_t>(i)].times(behind));
-  }
-}
-
-// Products of the rows of x [rows, n], n > 0.
-Tensor row_products(const Tensor& x) {
-  const std::int64_t rows = x.size(0), n = x.size(1);
-  const Tensor value = detail::evaluate({rows}, x.dtype(), [&]<class T>(T) {
-    return from_xtensor(xt::cast<T>(xt::prod<Wide<T>>(detail::axis_view<T>(x, {rows, n, 1}), {1})));
+// The products of x [outer, n, inner] along n > 0, as [outer·inner].
+Tensor products(const Tensor& x, const Axis& axis) {
+  const Tensor value = empty({axis.rows()}, x.dtype());
+  visit_dtype(x.dtype(), [&]<class T>(T) {
+    kernels::product(x.data<T>().data(), value.mutable_data<T>().data(), axis);
   });
-  return record(
-      {.name = "prod",
-       .inputs = {x},
-       .value = value,
-       .vjp = vjp_by_reference(
-           [](const Tensors& in) { return product_tree(in[0].to(DType::float64)).to(in[0].dtype()); }, {x}),
-       .fast_vjp = [x = x.detach(), rows, n](const Tensor& g, Needs) {
-         return compute(
-             x.shape(), x.dtype(),
-             [=](auto* dx, auto* in, auto* up) { product_backward(in, up, dx, rows, n); }, x, g);
-       }});
+  const auto reference = [axis](const Tensors& in) {
+    const Tensor wide = reshape(in[0].to(DType::float64), {axis.outer, axis.n, axis.inner});
+    return product_tree(reshape(transpose(wide, 1, 2), {axis.rows(), axis.n})).to(in[0].dtype());
+  };
+  return record({.name = "prod",
+                 .inputs = {x},
+                 .value = value,
+                 .vjp = vjp_by_reference(reference, {x}),
+                 .fast_vjp = [x = x.detach(), axis](const Tensor& g, Needs) {
+                   return compute(
+                       x.shape(), x.dtype(),
+                       [&](auto* dx, auto* in, auto* up) { kernels::product_backward(in, up, dx, axis); }, x,
+                       g);
+                 }});
 }
 
 }  // namespace
@@ -142,10 +109,20 @@ Tensor prod(const Tensor& x, Dims dims, bool keepdim) {
   detail::require_defined("prod", x);
   const detail::Reduced reduced = detail::reduced_dims("prod", x.shape(), dims);
   const Shape& shape = keepdim ? reduced.kept : reduced.squeezed;
-  const std::int64_t rows = element_count(shape);
   if (x.size() == 0) return full(shape, 1, x.dtype());
-  const Tensor in = x.dim() < 2 ? x : permute(x, reduced.order);
-  return reshape(row_products(reshape(in, {rows, x.size() / rows})), shape);
+  const Shape& order = reduced.order.list();  // kept dimensions, then the reduced ones
+  const std::size_t kept = reduced.squeezed.size();
+  const std::int64_t first = order.empty() ? 0 : order[kept], last = order.empty() ? 0 : order.back();
+  Tensor in = x;
+  Axis axis;
+  if (last - first >= static_cast<std::int64_t>(order.size() - kept)) {
+    in = permute(x, reduced.order);
+    axis = {.outer = element_count(shape), .n = x.size() / element_count(shape)};
+  } else {
+    for (std::int64_t d = 0; d < x.dim(); ++d)
+      (d < first ? axis.outer : d <= last ? axis.n : axis.inner) *= x.size(d);
+  }
+  return reshape(products(in, axis), shape);
 }
 
 }  // namespace retort

@@ -118,6 +118,16 @@ BOOST_AUTO_TEST_CASE(functions_are_accurate_everywhere) {
   check_accuracy(
       "tanh", {-20, 20, -0.1, 0.1}, 4, [](const auto& x) { return tanh(x); },
       [](L x) { return std::tanh(x); });
+  // Around the multiples of π/2, around the largest argument that registers reduce, and beyond it.
+  for (const auto& [name, ranges] :
+       {std::pair{"near",
+                  std::vector<double>{-10, 10, -1e-3, 1e-3, 1.5707, 1.5709, -3.1417, -3.1415, 804.2, 804.3}},
+        {"far", {-33000, 33000, 32767, 32769, -32769, -32767, 51471.8, 51471.9, 1e5, 1e9, 1e20, 3e38}}}) {
+    check_accuracy(
+        name, ranges, 2, [](const auto& x) { return sin(x); }, [](L x) { return std::sin(x); });
+    check_accuracy(
+        name, ranges, 2, [](const auto& x) { return cos(x); }, [](L x) { return std::cos(x); });
+  }
   check_accuracy(
       "sigmoid", {-80, 80}, 3, [](const auto& x) { return sigmoid(x); },
       [](L x) { return 1 / (1 + std::exp(-x)); });
@@ -129,6 +139,23 @@ BOOST_AUTO_TEST_CASE(functions_are_accurate_everywhere) {
       "sqrt", {0, 10}, 0.5, [](const auto& x) { return sqrt(x); }, [](L x) { return std::sqrt(x); });
   check_accuracy(
       "pow", {0, 4}, 1, [](const auto& x) { return pow(x, 2.5); }, [](L x) { return std::pow(x, 2.5L); });
+}
+
+BOOST_AUTO_TEST_CASE(sin_and_cos_of_an_element_do_not_depend_on_its_neighbours) {
+  const std::vector<double> special{0.0, -0.0, 1e30, inf, -inf, nan, 32768, 32768.01, -40000, 1e-45, -3e-39};
+  for (const DType dtype : {DType::float32, DType::float64}) {
+    const Tensor near = randn({1003}, dtype) * 10, far = concat({tensor(special).to(dtype), near * 3e4}, 0);
+    for (const auto& f : {+[](const Tensor& x) { return sin(x); }, +[](const Tensor& x) { return cos(x); }}) {
+      const Tensor whole = f(concat({near, far, near}, 0));
+      check(slice(whole, 0, 0, 1003).values<double>(), f(near).values<double>());
+      check(slice(whole, 0, -1003).values<double>(), f(near).values<double>());
+      for (std::int64_t i = 0; i < 40; ++i)
+        check(slice(whole, 0, 1003 + i, 1004 + i).values<double>(),
+              f(slice(far, 0, i, i + 1)).values<double>());
+    }
+    const std::vector<double> zeros = sin(tensor({-0.0, 0.0}).to(dtype)).values<double>();
+    BOOST_TEST((std::signbit(zeros[0]) && !std::signbit(zeros[1])));
+  }
 }
 
 BOOST_AUTO_TEST_CASE(equals_the_composed_operations) {

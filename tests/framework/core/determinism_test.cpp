@@ -118,7 +118,8 @@ BOOST_AUTO_TEST_CASE(gradients_of_large_operations_have_the_same_bits) {
                column = randn({1500, 1}).set_requires_grad(), w = randn({700}).set_requires_grad(),
                b = randn({700}).set_requires_grad(), g = randn({1500, 700}),
                condition = greater(y.detach(), 0.3), image = randn({6, 8, 90, 70}).set_requires_grad(),
-               channels = randn({8}).set_requires_grad();
+               channels = randn({8}).set_requires_grad(), w_rows = randn({70, 700}).set_requires_grad(),
+               near_1 = exp(randn({1500, 700}) * 0.01).detach().set_requires_grad();
   const auto everything = [&](int threads) {
     const ThreadCount scope(threads);
     std::vector<std::vector<float>> results;
@@ -140,6 +141,11 @@ BOOST_AUTO_TEST_CASE(gradients_of_large_operations_have_the_same_bits) {
     keep(batch_norm(image, {}, {}, channels, channels, {.training = true}), {image, channels});
     keep(group_norm(image, 4, channels, channels), {image, channels});
     keep(softmax(x, 1), {x});
+    keep(sin(x) * cos(y * 30000), {x, y});
+    keep(cdist(x, w_rows), {x, w_rows});
+    keep(prod(near_1, 0), {near_1});
+    keep(prod(near_1, 1), {near_1});
+    keep(prod(near_1), {near_1});
     return results;
   };
   const auto one = everything(1);

@@ -27,6 +27,7 @@ void check(const Tensor& got, const Doubles& want, double tolerance = 0) {
 }
 Tensor leaf(const Doubles& values) { return tensor(values).set_requires_grad(); }
 Tensor leaf(const Doubles& values, const Shape& shape) { return tensor(values, shape).set_requires_grad(); }
+Tensor sign_of(const Tensor& x) { return (greater(x, 0) - less(x, 0)).to(x.dtype()); }
 template <class F>
 Tensor gradient(F f, const Tensor& x) {
   return grad({sum(f(x))}, {x})[0];
@@ -95,6 +96,38 @@ BOOST_AUTO_TEST_CASE(prod_is_exact_at_zeros_to_every_order) {
   BOOST_CHECK_THROW((void)prod(zeros({2, 2}), {0, -2}), ValueError);
 }
 
+BOOST_AUTO_TEST_CASE(prod_of_any_layout_and_its_gradient) {
+  manual_seed(4);
+  const std::vector<std::pair<Shape, Dims>> cases{
+      {{3, 5}, 0},           {{37}, 0},          {{5, 37}, 1},        {{2, 9, 70}, 1},
+      {{2, 130, 3}, {0, 1}}, {{4, 3, 5, 2}, {}}, {{4, 3, 5}, {0, 2}}, {{1, 6, 1}, {0, 2}},
+      {{2, 1, 3}, {0, 2}},   {{3, 100000}, 1}};
+  for (const DType dtype : {DType::float32, DType::float64})
+    for (const auto& [shape, dims] : cases)
+      for (const double zeros : {0.0, 0.02}) {
+        // Factors near 1 or -1, and some zeros.
+        const Tensor size = exp(randn(shape, DType::float64) * 0.01);
+        const Tensor signs = sign_of(rand(shape, DType::float64) - 0.5), kept = greater(rand(shape), zeros);
+        const Tensor x = (size * signs * kept).to(dtype).detach().set_requires_grad();
+        const auto f = [dims = dims](const Tensor& v) { return prod(v, dims); };
+        const Tensor exact = exp(sum(log(abs(x.to(DType::float64))), dims)) *
+                             sign_of(f(sign_of(x.detach().to(DType::float64))));
+        const double tolerance = dtype == DType::float32 ? 1e-6 : 1e-10;
+        check(f(x), exact.values<double>(), tolerance);
+        const Tensor g = randn(f(x).shape(), dtype);
+        const auto weighted = [&](const Tensor& v) { return f(v) * g; };
+        check(gradient(weighted, x), recorded_gradient(weighted, x).values<double>(), tolerance);
+        BOOST_TEST((prod(x, dims, true).values<double>() == f(x).values<double>()));
+      }
+  // Intermediate products leave the range in either direction, for each column in another row.
+  const Tensor wide = tensor({1e-300, 1e300, 1e300, 1e-300, 1e-300, 1e300, 1e300, 1e-300}, {4, 2});
+  for (const auto& order : {wide, transpose(wide, 0, 1)}) {
+    const auto f = [&](const Tensor& v) { return prod(v, order.size(0) == 4 ? 0 : 1) * 1e-300; };
+    const Tensor x = order.detach().set_requires_grad();
+    check(gradient(f, x), (1e-300 / x.detach()).values<double>(), 1e-12);
+  }
+}
+
 BOOST_AUTO_TEST_CASE(cumsum_keeps_integers_and_sums_float32_in_double) {
   const std::int64_t large = (std::int64_t{1} << 53) + 1;
   BOOST_TEST(cumsum(tensor(Integers{large, 1, 1}), 0).values<std::int64_t>() ==
@@ -149,6 +182,38 @@ BOOST_AUTO_TEST_CASE(distances_of_equal_rows_have_gradient_0) {
   check(cdist(zeros({1, 0}), zeros({1, 0})), {0});
   BOOST_TEST(cdist(zeros({4, 1, 2, 3}), zeros({5, 2, 3})).shape() == (Shape{4, 5, 2, 2}));
   BOOST_CHECK_THROW((void)cdist(zeros({2, 2}), zeros({2, 2}), -1), ValueError);
+}
+
+BOOST_AUTO_TEST_CASE(distances_of_any_size_and_their_gradients) {
+  manual_seed(5);
+  const std::vector<std::pair<Shape, Shape>> cases{{{1, 1}, {1, 1}},       {{3, 5}, {7, 5}},
+                                                   {{37, 33}, {70, 33}},   {{2, 5, 40}, {2, 33, 40}},
+                                                   {{3, 66, 16}, {9, 16}}, {{4, 100}, {17, 100}}};
+  for (const DType dtype : {DType::float32, DType::float64})
+    for (const auto& [first, second] : cases) {
+      const Tensor a = randn(first, dtype).detach().set_requires_grad();
+      const Tensor b = randn(second, dtype).detach().set_requires_grad();
+      const double tolerance = dtype == DType::float32 ? 1e-5 : 1e-13;
+      const Tensor y = cdist(a, b), wide_a = a.detach().to(DType::float64),
+                   wide_b = b.detach().to(DType::float64);
+      const Tensor exact = norm(unsqueeze(wide_a, -2) - unsqueeze(wide_b, -3), 2, -1);
+      check(y, exact.values<double>(), tolerance);
+      for (const double scale : {1.0, 1e-3}) {
+        const Tensor g = randn(y.shape(), dtype) * scale;
+        const Tensors got = grad({y}, {a, b}, {.grad_outputs = {g}, .retain_graph = true});
+        const Tensors want = grad({y}, {a, b}, {.grad_outputs = {g}, .create_graph = true});
+        for (int k = 0; k < 2; ++k)
+          BOOST_TEST(max(abs(got[k] - want[k].detach())).item<double>() <= 20 * tolerance * scale);
+      }
+      // A row equal to one of the other matrix, and a quotient g/y that overflows, change no other pair.
+      const Tensor same =
+          concat({a.detach(), slice(b.detach(), -2, 0, 1) + zeros_like(slice(a.detach(), -2, 0, 1))}, -2);
+      const Tensor others = slice(cdist(same, b), -2, 0, a.size(-2));
+      BOOST_TEST((others.values<double>() == y.values<double>()));
+    }
+  const Tensor near = tensor({0.f, 0.f, 3e-40f, 4e-40f, 1.f, 1.f}, {3, 2}).set_requires_grad();
+  const Tensor slopes = gradient([](const Tensor& x) { return cdist(x, zeros({1, 2})); }, near);
+  check(slopes, {0, 0, 0.6, 0.8, std::sqrt(0.5), std::sqrt(0.5)}, 1e-5);
 }
 
 BOOST_AUTO_TEST_CASE(cosine_similarity_bounds_each_norm_by_eps) {
