@@ -65,8 +65,8 @@ BOOST_AUTO_TEST_CASE(a_resumed_training_has_the_loader_of_the_folder) {
   manual_seed(1);
   BOOST_TEST(train({.batch_size = 3, .shuffle = true, .seed = 5}) == 1);
   BOOST_TEST(contains(refused({.batch_size = 4, .shuffle = true, .seed = 5}),
-                      "is of a loader with batch_size 3, but this one has 4"));
-  BOOST_TEST(contains(refused({.batch_size = 3, .seed = 5}), "rows are shuffled"));
+                      "is of a training with batch_size 3, but this one has 4"));
+  BOOST_TEST(contains(refused({.batch_size = 3, .seed = 5}), "order shuffled, but this one has in order"));
   BOOST_TEST(contains(refused({.batch_size = 3, .shuffle = true, .seed = 6}), "seed 5, but this one has 6"));
   BOOST_TEST(train({.batch_size = 3, .shuffle = true, .seed = 5}) == 2);
   manual_seed(2);
