@@ -1,8 +1,15 @@
 """The cases in Python's torch: forms "eager" and "compiled". Answers requests line by line, as described in serve.hpp."""
 
 import json
+import os
 import sys
+import tempfile
 import time
+
+# Compiled code is kept in a folder of its own for each instruction set: with code for another one, the process
+# corrupts its memory.
+folder = os.path.join(tempfile.gettempdir(), "torchinductor-" + os.environ.get("ATEN_CPU_CAPABILITY", "default"))
+os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", folder)
 
 import torch
 import torch.nn.functional as F
