@@ -78,7 +78,7 @@ void distance_tile(const T* a, const T* b, const T* panel, T* y, Index R, Index 
     }
 }
 
-/// C registers of K rows of da, or `count` elements. With `divides`, g is still to be divided by the distance.
+/// C registers of K rows of da, or `count` elements. With `divides`, g is yet to be divided by the distance.
 template <bool divides, int K, int C, class T>
 void gradient_tile(const T* a, const T* panel, const T* g, const T* distance, T* da, Index R, Index M,
                    Index count) {
