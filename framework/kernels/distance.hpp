@@ -21,8 +21,8 @@ struct Upstream {
   const T *first, *distance;
   Index row, column;
 };
-/// da [batch, P, M]: the sum over j of (a[i] - b[j])·g[i, j]/y[i, j] for b [batch, R, M]. Pairs at distance 0
-/// contribute nothing.
+/// da [batch, P, M]: the sum over j of (a[i] - b[j])·g[i, j]/y[i, j] for b [batch, R, M]. Pairs at
+/// distance 0 contribute nothing.
 template <class T>
 void distances_backward(const T* a, const T* b, Upstream<T> g, T* da, Index batch, Index P, Index R, Index M);
 

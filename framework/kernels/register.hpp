@@ -362,8 +362,8 @@ class Register : public Arithmetic<Register<T, bytes>> {
       return beyond<quarter>(x, x);
     }
   }
-  // (sin(r)/r - 1)/r² and (cos(r) - 1 + r²/2)/r⁴ in r² on |r| <= π/4: interpolated at the Chebyshev nodes,
-  // within 2^-26.2 of sin and cos.
+  // (sin(r)/r - 1)/r² and (cos(r) - 1 + r²/2)/r⁴ in r² on |r| <= π/4, interpolated at the Chebyshev
+  // nodes: within 2^-26.2 of sin and cos.
   static constexpr std::array<T, 3> sin_series{T(-0.16666664), T(0.008332748), T(-0.00019587841)};
   static constexpr std::array<T, 3> cos_series{T(0.041666664), T(-0.0013888302), T(2.4547891e-05)};
   static constexpr bool turns_lanes = std::is_same_v<T, float> && (bytes > 16);

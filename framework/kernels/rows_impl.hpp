@@ -133,8 +133,8 @@ inline constexpr std::int64_t short_row = 64;
 
 namespace detail {
 #if defined(__AVX__)
-/// Transposes a square of 8 × 8 floats or 4 × 4 doubles; the rows have strides `from` and `to`. Each register
-/// holds halves of two rows: loads combine them, so that no shuffle crosses the lanes.
+/// Transposes a square of 8 × 8 floats or 4 × 4 doubles; the rows have strides `from` and `to`. Loads put
+/// halves of two rows into each register, so that no shuffle crosses the lanes.
 inline void turn_square(const float* x, std::int64_t from, float* y, std::int64_t to) {
   for (int half = 0; half < 2; ++half, x += 4, y += 4 * to) {
     __m256 r[4], s[4];
