@@ -12,7 +12,7 @@ foreach(suite IN LISTS suites)
   string(STRIP "${suite}" suite)
   add_test("${suite}" "${program}" "--run_test=${suite}" --color_output=no)
   set_tests_properties("${suite}" PROPERTIES LABELS unit TIMEOUT 1200)
-  if(suite STREQUAL "checkpoint")
-    set_tests_properties(checkpoint PROPERTIES COST 1000)  # the longest with sanitizers begins first
+  if(suite MATCHES "^(checkpoint|determinism|kernels_gemm|example_distill_faults)$")
+    set_tests_properties("${suite}" PROPERTIES COST 1000)  # the longest with sanitizers begin first
   endif()
 endforeach()
