@@ -266,53 +266,65 @@ std::array<Batch<T>, 2> join_pairs(const Batch<T>& even, const Batch<T>& odd) {
   }
 #endif
 }
+
+/// Loads `count` pairs and splits them.
+template <class T>
+std::array<Batch<T>, 2> load_pairs(const T* x, Index count) {
+  if (count == lanes<T>) return split_pairs<T>(load(x), load(x + count));
+  const Index low = std::min(2 * count, lanes<T>), high = 2 * count - low;
+  return split_pairs<T>(load_lanes(x, low, T{0}), load_partial(x + low, high, T{0}));
+}
+template <class T>
+void store_pairs(T* y, const Batch<T>& even, const Batch<T>& odd, Index count) {
+  const Index low = std::min(2 * count, lanes<T>), high = 2 * count - low;
+  const auto joined = join_pairs<T>(even, odd);
+  store_lanes(y, joined[0], low);
+  store_lanes(y + low, joined[1], high);
+}
 #endif
 
 template <class T>
 void halve_rows(const T* top, const T* bottom, T* y, Index n) {
-  Index i = 0;
 #if defined(__AVX2__)
-  for (; i + lanes<T> <= n; i += lanes<T>) {
-    const auto [a, b] = split_pairs<T>(load(top + 2 * i), load(top + 2 * i + lanes<T>));
-    const auto [c, d] = split_pairs<T>(load(bottom + 2 * i), load(bottom + 2 * i + lanes<T>));
+  walk<T, 1>(n, [&]<int>(Index i, Index count) {
+    const auto [a, b] = load_pairs(top + 2 * i, count);
+    const auto [c, d] = load_pairs(bottom + 2 * i, count);
     Batch<T> best = select(stays(b, a), a, b);
     best = select(stays(c, best), best, c);
-    store<T>(y + i, select(stays(d, best), best, d));
-  }
-#endif
-  for (; i < n; ++i)
+    store_lanes<T>(y + i, select(stays(d, best), best, d), count);
+  });
+#else
+  for (Index i = 0; i < n; ++i)
     y[i] = greater(bottom[2 * i + 1], greater(bottom[2 * i], greater(top[2 * i + 1], top[2 * i])));
+#endif
 }
 
 template <class T>
 void halve_rows_gradient(const T* top, const T* bottom, const T* g, T* gx_top, T* gx_bottom, Index n) {
-  Index i = 0;
 #if defined(__AVX2__)
   const Batch<T> zero(T{0});
-  for (; i + lanes<T> <= n; i += lanes<T>) {
-    const auto [a, b] = split_pairs<T>(load(top + 2 * i), load(top + 2 * i + lanes<T>));
-    const auto [c, d] = split_pairs<T>(load(bottom + 2 * i), load(bottom + 2 * i + lanes<T>));
+  walk<T, 1>(n, [&]<int>(Index i, Index count) {
+    const auto [a, b] = load_pairs(top + 2 * i, count);
+    const auto [c, d] = load_pairs(bottom + 2 * i, count);
     // A later maximum replaces earlier ones as the receiver of the gradient.
     const auto not_b = stays(b, a);
     const Batch<T> ab = select(not_b, a, b);
     const auto not_c = stays(c, ab);
     const auto not_d = stays(d, Batch<T>(select(not_c, ab, c)));
-    const Batch<T> v = load(g + i), abc = select(not_d, v, zero), of_ab = select(not_c, abc, zero);
-    const auto above = join_pairs<T>(select(not_b, of_ab, zero), select(not_b, zero, of_ab));
-    const auto below = join_pairs<T>(select(not_c, zero, abc), select(not_d, zero, v));
-    for (int k = 0; k < 2; ++k) {
-      store(gx_top + 2 * i + k * lanes<T>, above[k]);
-      store(gx_bottom + 2 * i + k * lanes<T>, below[k]);
-    }
-  }
-#endif
-  for (; i < n; ++i) {
+    const Batch<T> v = load_lanes(g + i, count, T{0}), abc = select(not_d, v, zero),
+                   of_ab = select(not_c, abc, zero);
+    store_pairs<T>(gx_top + 2 * i, select(not_b, of_ab, zero), select(not_b, zero, of_ab), count);
+    store_pairs<T>(gx_bottom + 2 * i, select(not_c, zero, abc), select(not_d, zero, v), count);
+  });
+#else
+  for (Index i = 0; i < n; ++i) {
     const T* const from[4] = {top + 2 * i, top + 2 * i + 1, bottom + 2 * i, bottom + 2 * i + 1};
     T* const to[4] = {gx_top + 2 * i, gx_top + 2 * i + 1, gx_bottom + 2 * i, gx_bottom + 2 * i + 1};
     int best = 0;
     for (int k = 1; k < 4; ++k) best = stays(*from[k], *from[best]) ? best : k;
     for (int k = 0; k < 4; ++k) *to[k] = k == best ? g[i] : T{0};
   }
+#endif
 }
 
 /// True for adjacent 2×2 windows with a common divisor.
