@@ -114,6 +114,7 @@ void convolve(const T* x, const T* weight, const T* bias, T* y, const Convolutio
       std::fill_n(y + plane * positions, positions, bias == nullptr ? T{0} : bias[plane % channels]);
     return;
   }
+  if (has_depthwise_lanes<T>(of)) return convolve_depthwise(x, weight, bias, y, of);
   Correlation c = forward_correlation(of);
   flatten(c);
   correlate(x, weight, bias, y, c);
@@ -124,6 +125,8 @@ void convolve_transposed(const T* g, const T* weight, const T* bias, T* x, const
   const Windows& w = of.windows;
   const Index channels = of.groups * of.in, planes = of.images * channels;
   if (planes * w.plane() == 0) return;
+  if (w.positions() > 0 && has_depthwise_lanes<T>(of))
+    return convolve_depthwise_transposed(g, weight, bias, x, of);
   const auto h_lines = adjoint_lines(w.height, w.kernel_h, w.stride_h, w.padding_h, w.dilation_h, w.out_h);
   const auto w_lines = adjoint_lines(w.width, w.kernel_w, w.stride_w, w.padding_w, w.dilation_w, w.out_w);
   Index rows = 0, columns = 0;
@@ -156,6 +159,7 @@ void convolve_weight_gradient(const T* x, const T* g, T* weight, const Convoluti
     std::fill_n(weight, size, T{0});
     return;
   }
+  if (has_depthwise_lanes<T>(of)) return depthwise_weight_gradient(x, g, weight, of);
   Correlation c = forward_correlation(of);
   flatten(c);
   // Lanes of output channels would be mostly unused; those of positions are where rows are short.

@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "retort/framework/kernels/conv.hpp"
 #include "retort/framework/kernels/rows_impl.hpp"
-#include "retort/framework/kernels/windows.hpp"
 
 namespace retort::kernels {
 
@@ -142,5 +142,16 @@ void weight_gradient_of_channels(const T* x, const T* g, T* weight, const Correl
 /// The same for few output channels per group.
 template <class T>
 void weight_gradient_of_planes(const T* x, const T* g, T* weight, const Correlation& c);
+
+/// True if planes of a depthwise convolution fit a register of channels at a time.
+template <class T>
+bool has_depthwise_lanes(const Convolution& of);
+/// convolve(), convolve_transposed() and convolve_weight_gradient() for such convolutions.
+template <class T>
+void convolve_depthwise(const T* x, const T* weight, const T* bias, T* y, const Convolution& of);
+template <class T>
+void convolve_depthwise_transposed(const T* g, const T* weight, const T* bias, T* x, const Convolution& of);
+template <class T>
+void depthwise_weight_gradient(const T* x, const T* g, T* weight, const Convolution& of);
 
 }  // namespace retort::kernels

@@ -1,4 +1,4 @@
-// Depthwise convolution, plane by plane, and the gradient of the weight for few output channels.
+// Depthwise convolution in rows of positions, and the gradient of the weight for few output channels.
 #include "retort/framework/base/threads.hpp"
 #include "retort/framework/kernels/conv_impl.hpp"
 #include "retort/framework/kernels/micro_kernel_impl.hpp"

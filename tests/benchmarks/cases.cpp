@@ -136,9 +136,12 @@ void add_layers(std::vector<Json>& all) {
   all.push_back(layer("concat and slice", {1024, 512}, 6));
   all.push_back(layer("stack of selects", {128, 64, 64}, 4));
   all.push_back(layer("max_pool", image, 2.5));
+  all.push_back(layer("max_pool", {64, 32, 26, 26}, 2.5));
   all.push_back(layer("matmul", {1024, 1024}, 6, 6.0 * 1024 * 1024 * 1024));
   all.push_back(layer("bmm", {64, 128, 64}, 6, 6.0 * 64 * 128 * 64 * 128));
   all.push_back(convolution("depthwise conv 3x3", {32, 64, 32, 32}, 64, 3, 1, 64));
+  all.push_back(convolution("depthwise conv 3x3", {32, 64, 28, 28}, 64, 3, 2, 64));
+  all.push_back(convolution("depthwise conv 3x3", {32, 144, 7, 7}, 144, 3, 1, 144));
   all.push_back(convolution("conv 1x1", {32, 256, 16, 16}, 64, 1, 1, 1));
   all.push_back(convolution("conv 3x3", {32, 64, 32, 32}, 64, 3, 1, 1));
   all.push_back(convolution("conv 3x3", {32, 16, 14, 14}, 16, 3, 1, 1));

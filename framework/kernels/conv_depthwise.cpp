@@ -1,0 +1,232 @@
+// Depthwise convolution of a register of channels at a time. Rows of any length, strides and dilations fill
+// the registers, at the price of transposing the planes.
+#include "retort/framework/base/threads.hpp"
+#include "retort/framework/kernels/conv_impl.hpp"
+#include "retort/framework/kernels/micro_kernel_impl.hpp"
+
+namespace retort::kernels {
+namespace {
+
+/// A padded copy of planes, [rows][columns][lanes], and the positions whose windows it covers. Row r of the
+/// source is row first_h + r · spread_h of the copy; the window of position (i, j) begins at
+/// (i · step_h, j · step_w).
+struct Padded {
+  Index source_h, source_w, rows, columns, first_h, first_w, spread_h, spread_w, step_h, step_w, out_h, out_w;
+
+  Index source() const { return source_h * source_w; }
+  Index size() const { return rows * columns; }
+  Index positions() const { return out_h * out_w; }
+};
+
+Padded padded_input(const Windows& w) {
+  return {.source_h = w.height,
+          .source_w = w.width,
+          .rows = (w.out_h - 1) * w.stride_h + (w.kernel_h - 1) * w.dilation_h + 1,
+          .columns = (w.out_w - 1) * w.stride_w + (w.kernel_w - 1) * w.dilation_w + 1,
+          .first_h = w.padding_h,
+          .first_w = w.padding_w,
+          .spread_h = 1,
+          .spread_w = 1,
+          .step_h = w.stride_h,
+          .step_w = w.stride_w,
+          .out_h = w.out_h,
+          .out_w = w.out_w};
+}
+
+/// For the adjoint: the gradients are `stride` apart, and the taps are read in reverse order.
+Padded padded_gradient(const Windows& w) {
+  const Index reach_h = (w.kernel_h - 1) * w.dilation_h, reach_w = (w.kernel_w - 1) * w.dilation_w;
+  return {.source_h = w.out_h,
+          .source_w = w.out_w,
+          .rows = w.height + reach_h,
+          .columns = w.width + reach_w,
+          .first_h = reach_h - w.padding_h,
+          .first_w = reach_w - w.padding_w,
+          .spread_h = w.stride_h,
+          .spread_w = w.stride_w,
+          .step_h = 1,
+          .step_w = 1,
+          .out_h = w.height,
+          .out_w = w.width};
+}
+
+/// Transposes `count` planes and writes their elements into the copy, whose other elements stay as they are.
+template <class T>
+void read_planes(const T* x, Index count, const Padded& p, T* turned, T* copy) {
+  turn_in(x, p.source(), count, turned);
+  const Index skipped = p.first_w < 0 ? divide_up(-p.first_w, p.spread_w) : 0;
+  for (Index r = 0; r < p.source_h; ++r) {
+    const Index row = p.first_h + r * p.spread_h;
+    if (row < 0 || row >= p.rows) continue;
+    const T* from = turned + (r * p.source_w + skipped) * lanes<T>;
+    for (Index c = skipped, column = p.first_w + skipped * p.spread_w; c < p.source_w && column < p.columns;
+         ++c, column += p.spread_w, from += lanes<T>)
+      store(copy + (row * p.columns + column) * lanes<T>, load(from));
+  }
+}
+
+/// The weights [taps][lanes] of `count` channels, in reverse order for the adjoint.
+template <class T>
+void read_weights(const T* weight, Index taps, Index count, bool reversed, T* to) {
+  turn_in(weight, taps, count, to);
+  for (Index t = 0; reversed && t < taps / 2; ++t)
+    std::swap_ranges(to + t * lanes<T>, to + (t + 1) * lanes<T>, to + (taps - 1 - t) * lanes<T>);
+}
+
+/// y [positions][lanes] = start + Σ over the taps of weight · copy. Height and Width are the kernel's size, or
+/// 0 for sizes that are not constants.
+template <int Height, int Width, class T>
+void sum_windows(const T* copy, const Padded& p, const Windows& w, const T* weights, const Batch<T>& start,
+                 T* y) {
+  const Index height = Height == 0 ? w.kernel_h : Height, width = Width == 0 ? w.kernel_w : Width;
+  const Index down = w.dilation_h * p.columns * lanes<T>, right = w.dilation_w * lanes<T>;
+  for (Index i = 0; i < p.out_h; ++i)
+    for (Index j = 0; j < p.out_w; ++j, y += lanes<T>) {
+      const T *row = copy + (i * p.step_h * p.columns + j * p.step_w) * lanes<T>, *weight = weights;
+      Batch<T> sum = start;
+      for (Index h = 0; h < height; ++h, row += down)
+        for (Index v = 0; v < width; ++v, weight += lanes<T>)
+          sum = fma<T>(load(weight), load(row + v * right), sum);
+      store(y, sum);
+    }
+}
+
+/// sums [taps][lanes] += Σ over the positions of g · copy, for Height rows of Width taps at a time.
+template <int Height, int Width, class T>
+void add_products(const T* copy, const Padded& p, const Windows& w, const T* g, T* sums) {
+  const Index down = w.dilation_h * p.columns * lanes<T>, right = w.dilation_w * lanes<T>;
+  for (Index h = 0; h < w.kernel_h; h += Height)
+    for (Index v = 0; v < w.kernel_w; v += Width) {
+      Batch<T> sum[Height][Width];
+      T* const to = sums + (h * w.kernel_w + v) * lanes<T>;
+      const auto each = [&](auto f) {
+        unrolled<Height>([&](auto a) { unrolled<Width>([&](auto b) { f(a, b); }); });
+      };
+      each([&](auto a, auto b) { sum[a][b] = load(to + (a * w.kernel_w + b) * lanes<T>); });
+      const T* upstream = g;
+      for (Index i = 0; i < p.out_h; ++i) {
+        const T* from = copy + i * p.step_h * p.columns * lanes<T> + h * down + v * right;
+        for (Index j = 0; j < p.out_w; ++j, upstream += lanes<T>, from += p.step_w * lanes<T>) {
+          const Batch<T> here = load(upstream);
+          each([&](auto a, auto b) {
+            sum[a][b] = fma<T>(here, load(from + a * down + b * right), sum[a][b]);
+          });
+        }
+      }
+      each([&](auto a, auto b) { store<T>(to + (a * w.kernel_w + b) * lanes<T>, sum[a][b]); });
+    }
+}
+
+/// A block of channels of one image.
+struct Block {
+  Index plane, channel, count;
+};
+template <class T>
+Block block_at(const Convolution& of, Index image, Index block) {
+  const Index channel = block * lanes<T>;
+  return {image * of.groups + channel, channel, std::min(lanes<T>, of.groups - channel)};
+}
+
+/// Convolves all planes with the layout p; the adjoint reverses the taps.
+template <class T>
+void sum_all_windows(const T* x, const T* weight, const T* bias, T* y, const Convolution& of, const Padded& p,
+                     bool adjoint) {
+  const Windows& w = of.windows;
+  const Index taps = w.window(), blocks = divide_up(of.groups, lanes<T>);
+  const Index work = (p.source() + taps * p.positions()) * lanes<T>;
+  parallel_for(of.images * blocks, std::max<Index>(1, 65536 / work), [&](Index begin, Index end) {
+    T* const copy = scratch<T, 2>((p.size() + std::max(p.source(), p.positions()) + taps) * lanes<T>);
+    T *const turned = copy + p.size() * lanes<T>, *const weights =
+                                                      turned + std::max(p.source(), p.positions()) * lanes<T>;
+    std::fill_n(copy, p.size() * lanes<T>, T{0});
+    for (Index i = begin; i < end; ++i) {
+      const Block b = block_at<T>(of, i / blocks, i % blocks);
+      read_weights(weight + b.channel * taps, taps, b.count, adjoint, weights);
+      read_planes(x + b.plane * p.source(), b.count, p, turned, copy);
+      const Batch<T> start = bias == nullptr ? Batch<T>(T{0}) : load_lanes(bias + b.channel, b.count, T{0});
+      if (w.kernel_h == 3 && w.kernel_w == 3)
+        sum_windows<3, 3>(copy, p, w, weights, start, turned);
+      else
+        sum_windows<0, 0>(copy, p, w, weights, start, turned);
+      turn_out(turned, p.positions(), b.count, y + b.plane * p.positions());
+    }
+  });
+}
+
+}  // namespace
+
+template <class T>
+bool has_depthwise_lanes(const Convolution& of) {
+  if (of.in != 1 || of.out != 1) return false;
+  const Windows& w = of.windows;
+  constexpr Index most = Index{1} << 21;  // bytes of a block's planes
+  const Index registers = divide_up(of.groups, lanes<T>);
+  if ((padded_input(w).size() + padded_gradient(w).size()) * lanes<T> * static_cast<Index>(sizeof(T)) > most)
+    return false;
+  // Measured: rows of positions fill the registers as well if they are long and adjacent.
+  return w.stride_w <= 2 && w.stride_h <= 2 &&
+         (w.stride_w == 2 ? 2 * of.groups > lanes<T> : w.out_w * registers * lanes<T> <= 28 * of.groups);
+}
+
+template <class T>
+void convolve_depthwise(const T* x, const T* weight, const T* bias, T* y, const Convolution& of) {
+  sum_all_windows(x, weight, bias, y, of, padded_input(of.windows), false);
+}
+
+template <class T>
+void convolve_depthwise_transposed(const T* g, const T* weight, const T* bias, T* x, const Convolution& of) {
+  sum_all_windows(g, weight, bias, x, of, padded_gradient(of.windows), true);
+}
+
+template <class T>
+void depthwise_weight_gradient(const T* x, const T* g, T* weight, const Convolution& of) {
+  const Windows& w = of.windows;
+  const Padded p = padded_input(w);
+  const Index taps = w.window(), blocks = divide_up(of.groups, lanes<T>);
+  // Jobs sum over their own images. Their sums are added in a fixed order.
+  const Index parts = std::min(of.images, divide_up(8, blocks)), size = blocks * taps * lanes<T>;
+  T* const sums = scratch<T, 1>(parts * size);
+  parallel_for(parts * blocks, 1, [&](Index begin, Index end) {
+    T* const copy = scratch<T, 2>((p.size() + p.source() + p.positions()) * lanes<T>);
+    T *const turned = copy + p.size() * lanes<T>, *const upstream = turned + p.source() * lanes<T>;
+    std::fill_n(copy, p.size() * lanes<T>, T{0});
+    for (Index job = begin; job < end; ++job) {
+      const Index part = job / blocks;
+      T* const to = sums + job * taps * lanes<T>;
+      std::fill_n(to, taps * lanes<T>, T{0});
+      for (Index n = of.images * part / parts; n < of.images * (part + 1) / parts; ++n) {
+        const Block b = block_at<T>(of, n, job % blocks);
+        read_planes(x + b.plane * p.source(), b.count, p, turned, copy);
+        turn_in(g + b.plane * p.positions(), p.positions(), b.count, upstream);
+        if (w.kernel_h == 3 && w.kernel_w == 3)
+          add_products<3, 3>(copy, p, w, upstream, to);
+        else if (w.kernel_w == 5)
+          add_products<1, 5>(copy, p, w, upstream, to);
+        else if (w.kernel_w == 7)
+          add_products<1, 7>(copy, p, w, upstream, to);
+        else
+          add_products<1, 1>(copy, p, w, upstream, to);
+      }
+    }
+  });
+  for (Index part = 1; part < parts; ++part)
+    for (Index i = 0; i < size; i += lanes<T>)
+      store<T>(sums + i, load(sums + i) + load(sums + part * size + i));
+  for (Index block = 0; block < blocks; ++block) {
+    const Block b = block_at<T>(of, 0, block);
+    turn_out(sums + block * taps * lanes<T>, taps, b.count, weight + b.channel * taps);
+  }
+}
+
+template bool has_depthwise_lanes<float>(const Convolution&);
+template bool has_depthwise_lanes<double>(const Convolution&);
+template void convolve_depthwise(const float*, const float*, const float*, float*, const Convolution&);
+template void convolve_depthwise(const double*, const double*, const double*, double*, const Convolution&);
+template void convolve_depthwise_transposed(const float*, const float*, const float*, float*,
+                                            const Convolution&);
+template void convolve_depthwise_transposed(const double*, const double*, const double*, double*,
+                                            const Convolution&);
+template void depthwise_weight_gradient(const float*, const float*, float*, const Convolution&);
+template void depthwise_weight_gradient(const double*, const double*, double*, const Convolution&);
+
+}  // namespace retort::kernels
