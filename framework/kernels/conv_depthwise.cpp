@@ -73,8 +73,8 @@ void read_weights(const T* weight, Index taps, Index count, bool reversed, T* to
     std::swap_ranges(to + t * lanes<T>, to + (t + 1) * lanes<T>, to + (taps - 1 - t) * lanes<T>);
 }
 
-/// y [positions][lanes] = start + Σ over the taps of weight · copy. Height and Width are the kernel's size, or
-/// 0 for sizes that are not constants.
+/// y [positions][lanes] = start + Σ over the taps of weight · copy. Height and Width are the kernel's size,
+/// or 0 for sizes that are not constants.
 template <int Height, int Width, class T>
 void sum_windows(const T* copy, const Padded& p, const Windows& w, const T* weights, const Batch<T>& start,
                  T* y) {
