@@ -133,9 +133,7 @@ class Register : public Arithmetic<Register<T, bytes>> {
     // result does.
     const Vector bounded = x.v < T(-40) ? T(-40) - Vector{} : x.v;
     const Reduced at(bounded);
-    const Vector r = at.r;
-    const Vector q = polynomial(expm1_series, r).v;
-    const Vector p = (r * r) * q + r;
+    const Vector p = exponential_minus_1(at.r);
     const Vector half_scale = (Vector)(((BitVector)at.shifted - (S::bias + 1)) << S::fraction_bits);
     const Vector wide = T(2) * (half_scale * p + (half_scale - T(0.5)));
     const Register y(at.n == T(0) ? p : wide);
@@ -185,8 +183,16 @@ class Register : public Arithmetic<Register<T, bytes>> {
   friend Register sigmoid(const Register& x) { return Register(1) / (Register(1) + exp(-x)); }
 
   friend Register tanh(const Register& x) {
-    const Register t = expm1(Register(-2) * abs(x));
-    return (-t / (t + Register(2))).signed_like(x);
+    // t = e^(-2|x|) - 1 = 2^n·e^r - 1, where no factor overflows because n <= 0.
+    constexpr T magic = static_cast<T>(Bits{3} << (S::fraction_bits - 1)) + T{S::bias};
+    Vector r = abs(x).v * T(-2);
+    r = r < T(-40) ? T(-40) - Vector{} : r;
+    const Vector shifted = r * log2_e + magic, n = shifted - magic;
+    r = r - n * S::ln2_high;
+    r = r - n * S::ln2_low;
+    const Vector scale = (Vector)((BitVector)shifted << S::fraction_bits);
+    const Vector t = scale * exponential_minus_1(r) + (scale - T(1));
+    return Register(t / (t + T(2))).signed_like(x);
   }
 
   /// Within about 1 ulp: 0 keeps its sign, and infinities give NaN.
@@ -261,13 +267,15 @@ class Register : public Arithmetic<Register<T, bytes>> {
     }(std::make_index_sequence<terms - 2>());
     return Register(terms % 2 == 0 ? last * x + other : other * x + last);
   }
-  /// 1/2!, 1/3!, …: (e^r - 1 - r)/r².
-  static constexpr auto expm1_series = [] {
-    std::array<T, S::expm1_terms - 1> series{};
-    double factor = 1;
-    for (int i = 0; i < S::expm1_terms - 1; ++i) series[i] = static_cast<T>(factor /= i + 2);
-    return series;
-  }();
+  /// e^r - 1 for |r| <= ln 2 / 2.
+  static Vector exponential_minus_1(const Vector& r) {
+    constexpr auto series = [] {  // (e^r - 1 - r)/r²
+      std::array<T, S::exp_series.size() - 2> tail{};
+      for (std::size_t i = 0; i < tail.size(); ++i) tail[i] = S::exp_series[i + 2];
+      return tail;
+    }();
+    return (r * r) * polynomial(series, r).v + r;
+  }
   /// 2/3, 2/5, …: (2·artanh(s)/s - 2)/s² in s².
   static constexpr auto artanh_series = [] {
     std::array<T, artanh_terms> series{};

@@ -47,7 +47,6 @@ struct Series<float> {
   // erf(x)/x in x² on |x| <= 1, and (x + centre)·exp(x²)·erfc(x) in (x - centre)/(x + centre) on
   // 0 <= x <= erfc_end: interpolated at the Chebyshev nodes. At the end, erfc is 0 within the precision of T.
   static constexpr float erfc_centre = 3, erfc_end = 10.5f;
-  static constexpr int expm1_terms = 8;
   static constexpr std::array<float, 7> erf_series{1.12837911f,    -0.37612626f,   0.112835944f,
                                                    -0.0268542115f, 0.00518908724f, -0.00080168643f,
                                                    7.87587487e-05f};
@@ -89,7 +88,6 @@ struct Series<double> {
     return terms;
   }();
   static constexpr double erfc_centre = 3.5, erfc_end = 28;
-  static constexpr int expm1_terms = 14;
   static constexpr std::array<double, 13> erf_series{
       1.1283791670955126,     -0.3761263890318375,     0.11283791670954879,    -0.026866170645076792,
       0.0052239776248180145,  -0.000854832698083379,   0.0001205533111164271,  -1.4925595266831182e-05,
