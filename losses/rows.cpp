@@ -76,6 +76,10 @@ ClassRows prepare_rows(const char* operation, const Shape& input, DType dtype, s
       throw ValueError(message("{}: {} is {} at position {}; it must be 0 or 1", operation, names.mask,
                                mask[i], position_text(i, shape)));
     if (!counts(i)) continue;
+    if (classes == 0)
+      throw ShapeError(
+          message("{}: {} has shape {}, so that its rows have no class; a row that counts needs one",
+                  operation, names.input, input));
     ++rows.counted;
     if (label != nullptr && (label[i] < 0 || label[i] >= classes))
       throw IndexError(message("{}: class index {} at position {} of {} is out of range [0, {})", operation,

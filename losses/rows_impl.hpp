@@ -40,8 +40,8 @@ struct ClassRows {
   double divisor = 0;  ///< sum of their weights
 };
 
-/// Throws: TypeError; ShapeError; ValueError if the mask is not 0 or 1; IndexError if a label of an included
-/// row is outside [0, C).
+/// Throws: TypeError; ShapeError, also for an included row without classes; ValueError if the mask is not 0
+/// or 1; IndexError if a label of an included row is outside [0, C).
 ClassRows prepare_rows(const char* operation, const Shape& input, DType dtype, std::size_t dim,
                        const Tensor& labels, const RowOptions& options);
 

@@ -125,9 +125,9 @@ void LRScheduler::check_state(const char* what, const StateDict& dict,
   const std::string own = detail::options_of(rate_);
   if (options.empty() || options == own) return;
   const std::string warning = message(
-      "{}::load_state_dict: the state is of a schedule with {}, but this one has {}; it continues with "
-      "its own options",
-      kind_, options, own);
+      "{}::load_state_dict: the state was saved with {}, but this {} has {}, with which it continues; to "
+      "continue as before, construct it with the options that were saved",
+      kind_, options, kind_, own);
   detail::warn_once(warning, warning);
 }
 

@@ -59,7 +59,6 @@ class LRScheduler {
       : LRScheduler(optimizer, scaled(std::function<double(std::int64_t)>(std::move(factor)))) {}
   virtual ~LRScheduler() = default;
   LRScheduler(const LRScheduler&) = delete;
-  LRScheduler& operator=(const LRScheduler&) = delete;
 
   /// Sets the rates of the next step. A negative rate of at most 1e-9 times the base rate is treated as a
   /// rounding error of 0. In a chain a rate may be negative until the next schedule changes it; an optimiser
@@ -71,6 +70,8 @@ class LRScheduler {
   double last_lr(std::int64_t group = 0) const;
   /// Number of steps taken so far.
   std::int64_t last_epoch() const { return last_epoch_; }
+  /// The optimiser whose rates it sets.
+  const Optimizer& optimizer() const { return optimizer_; }
 
   /// The position in the schedule.
   virtual StateDict state_dict() const;
@@ -92,11 +93,9 @@ class LRScheduler {
   void set(std::int64_t step, const std::vector<double>& rates, const std::vector<double>& bases);
 
   Optimizer& optimizer_;
-  Function rate_;
-  Function momentum_;
+  Function rate_, momentum_;
   const char* kind_;
-  std::vector<double> base_lrs_;  // per group
-  std::vector<double> last_lrs_;
+  std::vector<double> base_lrs_, last_lrs_;  // per group
   std::int64_t last_epoch_ = 0;
 };
 
@@ -203,7 +202,7 @@ class OneCycleLR : public LRScheduler {
 
  private:
   struct Cycle;
-  OneCycleLR(Optimizer& optimizer, const Cycle& cycle);
+  OneCycleLR(const Cycle& cycle, Optimizer& optimizer);
 };
 
 struct LambdaLROptions {
@@ -241,7 +240,7 @@ class SequentialLR : public LRScheduler {
 
  private:
   struct Parts;
-  SequentialLR(Optimizer& optimizer, const Parts& parts);
+  SequentialLR(const Parts& parts, Optimizer& optimizer);
 };
 
 struct ReduceLROnPlateauOptions {

@@ -266,9 +266,9 @@ LRScheduler warmup_cosine(Optimizer& optimizer, WarmupCosineOptions options) {
 }
 
 OneCycleLR::OneCycleLR(Optimizer& optimizer, OneCycleLROptions options)
-    : OneCycleLR(optimizer, Cycle(optimizer, options)) {}
+    : OneCycleLR(Cycle(optimizer, options), optimizer) {}
 
-OneCycleLR::OneCycleLR(Optimizer& optimizer, const Cycle& cycle)
+OneCycleLR::OneCycleLR(const Cycle& cycle, Optimizer& optimizer)
     : LRScheduler("OneCycleLR", optimizer,
                   with(cycle,
                        [](const Cycle& c, const Moment& at) {
@@ -348,9 +348,9 @@ struct SequentialLR::Parts {
 
 SequentialLR::SequentialLR(Optimizer& optimizer, const std::vector<LRScheduler*>& schedules,
                            std::vector<std::int64_t> milestones)
-    : SequentialLR(optimizer, Parts(optimizer, schedules, std::move(milestones))) {}
+    : SequentialLR(Parts(optimizer, schedules, std::move(milestones)), optimizer) {}
 
-SequentialLR::SequentialLR(Optimizer& optimizer, const Parts& parts)
+SequentialLR::SequentialLR(const Parts& parts, Optimizer& optimizer)
     : LRScheduler("SequentialLR", optimizer,
                   with(parts,
                        [](const Parts& p, const Moment& now) {

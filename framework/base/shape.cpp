@@ -14,7 +14,8 @@ std::int64_t Shape::at(std::size_t i) const {
 }
 
 void Shape::too_many_dims() {
-  throw ShapeError(message("shape: a tensor has at most {} dimensions", max_dims));
+  throw ShapeError(message("Shape: a list of more than {} numbers; a tensor has at most {} dimensions",
+                           max_dims, max_dims));
 }
 
 std::int64_t element_count(const Shape& shape) {

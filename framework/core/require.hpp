@@ -14,6 +14,12 @@ inline void require_defined(const char* operation, const char* what, const Tenso
 inline void require_defined(const char* operation, const Tensor& x) {
   require_defined(operation, "the input", x);
 }
+/// Throws: ShapeError naming `operation` unless its result can have this number of dimensions.
+inline void require_dims(const char* operation, std::size_t dims) {
+  if (dims > Shape::max_dims)
+    throw ShapeError(message("{}: the result would have {} dimensions; a tensor has at most {}", operation,
+                             dims, Shape::max_dims));
+}
 /// Throws: ShapeError naming `operation` unless a tensor can have this shape.
 inline void require_shape(const char* operation, const Shape& shape) {
   try {

@@ -18,11 +18,14 @@
 namespace retort {
 namespace {
 
-constexpr const char* operation = "MultiheadAttention";
-
-// Combines the key mask with the other mask; undefined if there is neither.
-Tensor merged_mask(const AttentionMasks& masks, const Tensor& key) {
+// Combines the key mask with the other mask, which must broadcast to the scores (N, heads, L, S).
+// Undefined if there is neither.
+Tensor merged_mask(const char* operation, const AttentionMasks& masks, const Tensor& key,
+                   const Shape& scores) {
   Tensor mask = masks.mask;
+  if (mask.defined() && !detail::broadcasts(mask.shape(), scores))
+    throw ShapeError(message("{}: the mask has shape {}; it must broadcast to (N, heads, L, S) = {}",
+                             operation, mask.shape(), scores));
   if (masks.key_mask.defined()) {
     const Shape expected{key.size(0), key.size(1)};
     detail::require_int64(operation, "key_mask", masks.key_mask);
@@ -45,17 +48,20 @@ Tensor merged_mask(const AttentionMasks& masks, const Tensor& key) {
   return mask;
 }
 
-std::int64_t checked_width(std::int64_t embed_dim, std::int64_t heads) {
-  if (embed_dim < 1 || heads < 1 || embed_dim % heads != 0)
+// The width of a layer, which its heads must divide.
+std::int64_t checked_width(const char* operation, const char* what, std::int64_t width, std::int64_t heads) {
+  if (width < 1 || heads < 1 || width % heads != 0)
     throw ValueError(
-        message("{}: embed_dim is {} and there are {}; both must be at least 1, and the heads must divide it",
-                operation, embed_dim, detail::counted(heads, "head")));
-  return embed_dim;
+        message("{}: {} is {} and there are {}; both must be at least 1, and the heads must divide it",
+                operation, what, width, detail::counted(heads, "head")));
+  return width;
 }
+
+constexpr const char* encoder_layer = "TransformerEncoderLayer";
 
 // The options, checked before any layer is made of them.
 const TransformerEncoderLayerOptions& checked(const TransformerEncoderLayerOptions& options) {
-  const char* const name = "TransformerEncoderLayer";
+  const char* const name = encoder_layer;
   detail::require_option(options.dim_feedforward >= 1, name, "dim_feedforward", options.dim_feedforward,
                          "at least 1");
   detail::require_from_0_to_1(name, "dropout", options.dropout);
@@ -70,16 +76,16 @@ const TransformerEncoderLayerOptions& checked(const TransformerEncoderLayerOptio
 
 MultiheadAttention::MultiheadAttention(std::int64_t embed_dim, std::int64_t heads,
                                        MultiheadAttentionOptions options)
-    : out_proj(checked_width(embed_dim, heads), embed_dim, {.bias = options.bias}),
+    : out_proj(checked_width("MultiheadAttention", "embed_dim", embed_dim, heads), embed_dim,
+               {.bias = options.bias}),
       embed_dim_(embed_dim),
       heads_(heads),
       kdim_(options.kdim.value_or(embed_dim)),
       vdim_(options.vdim.value_or(embed_dim)),
       dropout_(options.dropout) {
   if (kdim_ < 1 || vdim_ < 1)
-    throw ValueError(
-        message("MultiheadAttention: kdim is {} and vdim {}; they must be at least 1", kdim_, vdim_));
-  detail::require_from_0_to_1(operation, "dropout", dropout_);
+    throw ValueError(message("{}: kdim is {} and vdim {}; they must be at least 1", name_, kdim_, vdim_));
+  detail::require_from_0_to_1(name_, "dropout", dropout_);
   const auto weight = [&](std::int64_t rows, std::int64_t columns) {
     return init::xavier_uniform_(empty({rows, columns})).set_requires_grad();
   };
@@ -110,28 +116,28 @@ Tensor MultiheadAttention::operator()(const Tensor& query, const Tensor& key, co
                                       const AttentionMasks& masks) const {
   for (const auto& [what, x] :
        {std::pair<const char*, const Tensor&>("query", query), {"key", key}, {"value", value}})
-    detail::require_floating(operation, what, x);
+    detail::require_floating(name_, what, x);
   if (query.dim() != 3 || key.dim() != 3 || value.dim() != 3 || query.size(0) != key.size(0) ||
       key.size(0) != value.size(0) || key.size(1) != value.size(1) || query.size(2) != embed_dim_ ||
       key.size(2) != kdim_ || value.size(2) != vdim_)
     throw ShapeError(message(
         "{}: query has shape {}, key {} and value {}; they must be (N, L, {}), (N, S, {}) and (N, S, {})",
-        operation, query.shape(), key.shape(), value.shape(), embed_dim_, kdim_, vdim_));
-  const Tensor mask = merged_mask(masks, key);
+        name_, query.shape(), key.shape(), value.shape(), embed_dim_, kdim_, vdim_));
+  const Tensor mask = merged_mask(name_, masks, key, {query.size(0), heads_, query.size(1), key.size(1)});
   const Tensors in = projected(query, key, value);
   return output(out_proj(detail::attention_of_heads(
-      operation, in[0], in[1], in[2], heads_,
+      name_, in[0], in[1], in[2], heads_,
       {.mask = mask, .is_causal = masks.is_causal, .dropout_p = is_training() ? dropout_ : 0})));
 }
 
 Tensor MultiheadAttention::weights(const Tensor& query, const Tensor& key,
                                    const AttentionMasks& masks) const {
-  detail::require_floating(operation, "query", query);
-  detail::require_floating(operation, "key", key);
+  detail::require_floating(name_, "query", query);
+  detail::require_floating(name_, "key", key);
   if (query.dim() != 3 || key.dim() != 3 || query.size(0) != key.size(0) || query.size(2) != embed_dim_ ||
       key.size(2) != kdim_)
     throw ShapeError(message("{}: query has shape {} and key {}; they must be (N, L, {}) and (N, S, {})",
-                             operation, query.shape(), key.shape(), embed_dim_, kdim_));
+                             name_, query.shape(), key.shape(), embed_dim_, kdim_));
   const std::int64_t n = query.size(0), width = embed_dim_ / heads_;
   const Tensors weights =
       in_proj_weight.defined() ? chunk(in_proj_weight, 3) : Tensors{q_proj_weight, k_proj_weight};
@@ -142,7 +148,7 @@ Tensor MultiheadAttention::weights(const Tensor& query, const Tensor& key,
   Tensor scores =
       matmul(heads(query, 0), transpose(heads(key, 1), 2, 3)) / std::sqrt(static_cast<double>(width));
   constexpr double never = -std::numeric_limits<double>::infinity();
-  const Tensor mask = merged_mask(masks, key);
+  const Tensor mask = merged_mask(name_, masks, key, scores.shape());
   if (mask.defined()) scores = mask.dtype() == DType::int64 ? where(mask, scores, never) : scores + mask;
   if (masks.is_causal) scores = where(tril(ones({query.size(1), key.size(1)}, DType::int64)), scores, never);
   const Tensor sees = greater(amax(scores.detach(), -1, true), never);
@@ -150,17 +156,17 @@ Tensor MultiheadAttention::weights(const Tensor& query, const Tensor& key,
 }
 
 Tensor MultiheadAttention::operator()(const Tensor& x, AttentionCache& cache) const {
-  detail::require_floating(operation, "x", x);
+  detail::require_floating(name_, "x", x);
   if (kdim_ != embed_dim_ || vdim_ != embed_dim_)
-    throw ShapeError(message("{}: kdim is {} and vdim {}; with a cache both must be embed_dim = {}",
-                             operation, kdim_, vdim_, embed_dim_));
+    throw ShapeError(message("{}: kdim is {} and vdim {}; with a cache both must be embed_dim = {}", name_,
+                             kdim_, vdim_, embed_dim_));
   if (x.dim() != 3 || x.size(2) != embed_dim_)
     throw ShapeError(
-        message("{}: x has shape {}; with a cache it must be (N, L, {})", operation, x.shape(), embed_dim_));
+        message("{}: x has shape {}; with a cache it must be (N, L, {})", name_, x.shape(), embed_dim_));
   const bool is_first = !cache.keys.defined() && !cache.values.defined();
   if (!is_first) {
-    detail::require_defined(operation, "the cache's keys", cache.keys);
-    detail::require_defined(operation, "the cache's values", cache.values);
+    detail::require_defined(name_, "the cache's keys", cache.keys);
+    detail::require_defined(name_, "the cache's values", cache.values);
   }
   const std::int64_t past = is_first ? 0 : cache.keys.size(1), length = x.size(1);
   if (!is_first && (cache.keys.shape() != Shape{x.size(0), past, embed_dim_} ||
@@ -168,25 +174,26 @@ Tensor MultiheadAttention::operator()(const Tensor& x, AttentionCache& cache) co
     throw ShapeError(
         message("{}: x has shape {} but the cache holds keys {} and values {}; begin each batch of "
                 "sequences with a new cache",
-                operation, x.shape(), cache.keys.shape(), cache.values.shape()));
+                name_, x.shape(), cache.keys.shape(), cache.values.shape()));
   const Tensors in = projected(x, x, x);
   if (!is_first && (cache.keys.dtype() != in[1].dtype() || cache.values.dtype() != in[2].dtype()))
     throw TypeError(
         message("{}: the keys are {} but the cache holds keys of {} and values of {}; begin with a new cache",
-                operation, in[1].dtype(), cache.keys.dtype(), cache.values.dtype()));
+                name_, in[1].dtype(), cache.keys.dtype(), cache.values.dtype()));
   const Tensor keys = is_first ? in[1] : concat({cache.keys, in[1]}, 1);
   const Tensor values = is_first ? in[2] : concat({cache.values, in[2]}, 1);
   ScaledDotProductAttentionOptions options{.is_causal = is_first, .dropout_p = is_training() ? dropout_ : 0};
   // is_causal counts queries from the first key; after a cached prefix, queries also attend to all of it.
   if (!is_first && length > 1) options.mask = tril(ones({length, past + length}, DType::int64), past);
-  const Tensor y = out_proj(detail::attention_of_heads(operation, in[0], keys, values, heads_, options));
+  const Tensor y = out_proj(detail::attention_of_heads(name_, in[0], keys, values, heads_, options));
   cache = {keys, values};
   return output(y);
 }
 
 TransformerEncoderLayer::TransformerEncoderLayer(std::int64_t d_model, std::int64_t heads,
                                                  TransformerEncoderLayerOptions options)
-    : self_attn(d_model, heads, {.dropout = checked(options).dropout}),
+    : self_attn(checked_width(encoder_layer, "d_model", d_model, heads), heads,
+                {.dropout = checked(options).dropout}),
       linear1(d_model, options.dim_feedforward),
       dropout(options.dropout),
       linear2(options.dim_feedforward, d_model),
@@ -195,10 +202,16 @@ TransformerEncoderLayer::TransformerEncoderLayer(std::int64_t d_model, std::int6
       dropout1(options.dropout),
       dropout2(options.dropout),
       is_gelu_(options.activation == "gelu"),
-      norm_first_(options.norm_first) {}
+      norm_first_(options.norm_first) {
+  self_attn.name_ = encoder_layer;
+}
 
 template <class Attend>
 Tensor TransformerEncoderLayer::apply(const Tensor& x, const Attend& attend) const {
+  detail::require_floating(encoder_layer, x);
+  if (const std::int64_t width = self_attn.embed_dim_; x.dim() != 3 || x.size(2) != width)
+    throw ShapeError(
+        message("{}: the input has shape {}; it must be (N, L, {})", encoder_layer, x.shape(), width));
   const auto feed_forward = [&](const Tensor& y) {
     const Tensor inner = linear1(y);
     return dropout2(linear2(dropout(is_gelu_ ? gelu(inner) : relu(inner))));

@@ -21,9 +21,8 @@ struct MultiheadAttentionOptions {
 
 /// The keys that each query may attend to.
 struct AttentionMasks {
-  Tensor key_mask =
-      {};  ///< int64 (N, S), 1 where a key may be attended to: the inverse of PyTorch's key_padding_mask
-  Tensor mask = {};        ///< as for scaled_dot_product_attention; broadcasts to (N, heads, L, S)
+  Tensor key_mask = {};  ///< int64 (N, S), 1 where a key may be attended to (0 in PyTorch's key_padding_mask)
+  Tensor mask = {};      ///< as for scaled_dot_product_attention; broadcasts to (N, heads, L, S)
   bool is_causal = false;  ///< query i attends to key j only if j <= i
 };
 
@@ -66,6 +65,8 @@ class MultiheadAttention : public Module {
   Tensors projected(const Tensor& query, const Tensor& key, const Tensor& value) const;
   std::int64_t embed_dim_, heads_, kdim_, vdim_;
   double dropout_;
+  const char* name_ = "MultiheadAttention";  // in errors
+  friend class TransformerEncoderLayer;
 };
 
 struct TransformerEncoderLayerOptions {
@@ -79,7 +80,7 @@ struct TransformerEncoderLayerOptions {
 /// Self-attention and a feedforward network, each with dropout, a residual connection and layer norm (Vaswani
 /// et al., 2017).
 /// Shapes: (N, L, d_model) → (N, L, d_model).
-/// Throws: ValueError if the activation is unknown; otherwise as MultiheadAttention.
+/// Throws: ValueError if the activation is unknown or `heads` does not divide d_model; ShapeError as above.
 class TransformerEncoderLayer : public Module {
  public:
   TransformerEncoderLayer(std::int64_t d_model, std::int64_t heads,

@@ -1,5 +1,7 @@
 #include "retort/framework/ops/conv.hpp"
 
+#include <algorithm>
+
 #include "retort/framework/base/counted.hpp"
 #include "retort/framework/core/compute.hpp"
 #include "retort/framework/core/op.hpp"
@@ -125,6 +127,25 @@ std::int64_t transposed_extent(std::int64_t n, std::int64_t kernel, std::int64_t
   return extent - 2 * padding;
 }
 
+// Throws unless the padded images of `channels` channels and the result are small enough to exist. All
+// offsets in the kernels then fit into 64 bits.
+void require_room(const char* operation, const Tensor& x, Index channels, Index out,
+                  const kernels::Windows& w) {
+  const auto padded = [](Index extent, Index padding) {
+    return static_cast<double>(extent) + 2 * static_cast<double>(padding);
+  };
+  const auto area = [&](Index planes, double height, double width) {
+    return static_cast<double>(x.size(0)) * static_cast<double>(planes) * height * width;
+  };
+  const double images = area(channels, padded(w.height, w.padding_h), padded(w.width, w.padding_w));
+  const double results = area(out, static_cast<double>(w.out_h), static_cast<double>(w.out_w));
+  if (std::max(images, results) > 0x1p56)
+    throw ShapeError(
+        message("{}: input has shape {}; the result, or an image with its padding of {}, has too "
+                "many elements",
+                operation, x.shape(), Shape{w.padding_h, w.padding_w}));
+}
+
 }  // namespace
 
 Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias,
@@ -133,6 +154,7 @@ Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias,
   const kernels::Windows windows = detail::plan_windows(
       "conv2d", x.shape(), weight.shape(),
       {{weight.size(2), weight.size(3)}, options.stride, options.padding, options.dilation});
+  require_room("conv2d", x, x.size(1), weight.size(0), windows);
   return convolved(of.x, of.weight, of.bias,
                    {x.size(0), options.groups, weight.size(1), weight.size(0) / options.groups, windows});
 }
@@ -146,6 +168,7 @@ Tensor conv1d(const Tensor& x, const Tensor& weight, const Tensor& bias, Conv1dF
                                                          .padding = {0, options.padding},
                                                          .dilation = {1, options.dilation},
                                                          .is_line = true});
+  require_room("conv1d", x, x.size(1), weight.size(0), windows);
   return squeeze(
       convolved(image, unsqueeze(of.weight, 2), of.bias,
                 {x.size(0), options.groups, weight.size(1), weight.size(0) / options.groups, windows},
@@ -180,6 +203,7 @@ Tensor conv_transpose2d(const Tensor& x, const Tensor& weight, const Tensor& bia
                 "padding {}",
                 operation, x.shape(), weight.shape(), Shape{o.stride.height, o.stride.width},
                 Shape{o.padding.height, o.padding.width}));
+  require_room(operation, x, weight.size(1) * o.groups, x.size(1), w);
   return transposed(of.x, of.weight, of.bias,
                     {x.size(0), o.groups, weight.size(1), weight.size(0) / o.groups, w}, operation);
 }

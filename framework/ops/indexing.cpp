@@ -237,6 +237,7 @@ Tensor embedding(const Tensor& index, const Tensor& weight, EmbeddingOptions opt
                                detail::counted(rows, "row")));
   }
   check_indices("embedding", index, rows);
+  detail::require_dims("embedding", index.shape().size() + 1);
   Shape shape = index.shape();
   shape.push_back(weight.shape()[1]);
   return reshape(pick_rows(weight, 0, reshape(index, {index.size()}), padding, AtSkipped::read), shape);
@@ -297,6 +298,7 @@ Tensor one_hot(const Tensor& labels, std::int64_t classes) {
   detail::require_int64("one_hot", "labels", labels);
   if (classes < 1) throw ValueError(message("one_hot: classes is {}; it must be at least 1", classes));
   check_indices("one_hot", labels, classes);
+  detail::require_dims("one_hot", labels.shape().size() + 1);
   Shape shape = labels.shape();
   shape.push_back(classes);
   detail::require_shape("one_hot", shape);

@@ -178,6 +178,7 @@ Tensor repeat(const Tensor& x, const Counts& times) {
   if (rank < x.shape().size())
     throw ShapeError(
         message("repeat: {} numbers for an input of shape {}; give one for each dimension", rank, x.shape()));
+  detail::require_dims("repeat", rank);
   Shape shape;
   for (std::size_t i = 0; i < rank; ++i) {
     if (times[i] < 0)

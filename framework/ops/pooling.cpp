@@ -80,8 +80,9 @@ Tensor unpooled(const Tensor& g, const Spans& h, const Spans& w) {
 Spans window_spans(Index extent, Index positions, Index kernel, Index stride, Index padding,
                    bool count_include_pad) {
   Spans spans{.extent = extent, .begin = {}, .end = {}, .divisor = {}};
+  const Index past = extent + padding;  // the end of the padded image
   for (Index i = 0; i < positions; ++i) {
-    const Index first = i * stride - padding, reach = std::min(kernel, extent + padding - first);
+    const Index first = i * stride - padding, reach = first > past - kernel ? past - first : kernel;
     spans.begin.push_back(std::max<Index>(first, 0));
     spans.end.push_back(std::min(first + reach, extent));
     spans.divisor.push_back(count_include_pad ? reach : spans.end.back() - spans.begin.back());

@@ -116,20 +116,21 @@ Tensor unslice(Tensor out, const Tensor& g, const Shape& shape, const Range& ran
 
 Shape resolved_shape(const Tensor& x, const Shape& shape) {
   Shape resolved = shape;
-  std::int64_t known = 1;
   std::size_t open = shape.size();
   for (std::size_t i = 0; i < shape.size(); ++i) {
     if (shape[i] == -1 && open == shape.size()) {
       open = i;
+      resolved[i] = 1;
     } else if (shape[i] < 0) {
       throw ShapeError(message("reshape: target shape {} has {}", shape,
                                shape[i] == -1 ? "more than one -1" : "a negative extent"));
-    } else {
-      known *= shape[i];
     }
   }
-  if (open < shape.size() && known > 0 && x.size() % known == 0) resolved[open] = x.size() / known;
-  if ((open < shape.size() && resolved[open] == -1) || element_count(resolved) != x.size())
+  detail::require_shape("reshape", resolved);
+  const std::int64_t known = element_count(resolved);
+  const bool infers = open < shape.size() && known > 0 && x.size() % known == 0;
+  if (infers) resolved[open] = x.size() / known;
+  if (!infers && (open < shape.size() || known != x.size()))
     throw ShapeError(message("reshape: input has shape {} with {}, which cannot fill shape {}", x.shape(),
                              detail::counted(x.size(), "element"), shape));
   return resolved;
@@ -197,6 +198,7 @@ Tensor unsqueeze(const Tensor& x, std::int64_t dim) {
   const std::int64_t rank = x.dim() + 1;
   if (dim < -rank || dim >= rank)
     throw IndexError(message("unsqueeze: dim {} is out of range for shape {}", dim, x.shape()));
+  detail::require_dims("unsqueeze", x.shape().size() + 1);
   Shape shape = x.shape();
   shape.insert(shape.begin() + (dim < 0 ? dim + rank : dim), 1);
   return reshape(x, shape);
@@ -247,7 +249,8 @@ Tensor slice(const Tensor& x, std::int64_t dim, std::optional<std::int64_t> star
   const std::int64_t to = position(end.value_or(n));
   // A step beyond the extent must not overflow the count.
   const std::int64_t length = to <= from ? 0 : (to - from - 1) / step + 1;
-  return take(x, {d, from, length, step});
+  // A single element uses no step, however large the option is.
+  return take(x, {d, from, length, length > 1 ? step : 1});
 }
 
 Tensor select(const Tensor& x, std::int64_t dim, std::int64_t index) {
@@ -373,6 +376,7 @@ Tensor concat(const Tensors& xs, std::int64_t dim) {
 Tensor stack(const Tensors& xs, std::int64_t dim) {
   for (const Tensor& x : xs) detail::require_defined("stack", x);
   if (xs.empty()) throw ValueError("stack: give at least one tensor");
+  detail::require_dims("stack", xs[0].shape().size() + 1);
   Tensors rows;
   for (std::size_t i = 0; i < xs.size(); ++i) {
     if (xs[i].shape() != xs[0].shape())

@@ -291,13 +291,27 @@ void broadcast(detail::Transport& transport, Content& content) {
 
 }  // namespace
 
+void detail::check_parts(const std::string& whose, const CheckpointParts& parts) {
+  for (std::size_t i = 0; i < parts.schedulers.size(); ++i) {
+    const LRScheduler* const scheduler = parts.schedulers[i];
+    if (!scheduler) throw ValueError(message("{}: scheduler {} is null; leave it out instead", whose, i));
+    if (parts.optimizer && &scheduler->optimizer() != parts.optimizer)
+      throw ValueError(
+          message("{}: scheduler {} sets the rates of another optimizer; construct it with the optimizer of "
+                  "these parts",
+                  whose, i));
+  }
+  if (parts.module && parts.average && !parts.average->tracks(*parts.module))
+    throw ValueError(
+        message("{}: the average is of another module; construct it with the module of these parts", whose));
+}
+
 Checkpoint::Checkpoint(std::string folder, CheckpointParts parts, CheckpointOptions options)
     : folder_(std::move(folder)), parts_(std::move(parts)), options_(options) {
   if (folder_.empty()) folder_ = ".";
   if (options_.keep < 1)
     throw ValueError(message("Checkpoint: keep is {}; it must be at least 1", options_.keep));
-  for (const LRScheduler* scheduler : parts_.schedulers)
-    if (!scheduler) throw ValueError("Checkpoint: a scheduler is null; leave it out instead");
+  detail::check_parts("Checkpoint", parts_);
 }
 
 StateDict Checkpoint::states() const {

@@ -60,7 +60,7 @@ class Checkpoint {
   };
 
   /// Does not access any file.
-  /// Throws: ValueError if `keep` is less than 1 or a scheduler is null.
+  /// Throws: ValueError if `keep` is less than 1, or a scheduler or the average does not fit the other parts.
   Checkpoint(std::string folder, CheckpointParts parts, CheckpointOptions options = {});
 
   /// Writes a checkpoint, with `json` for any further data of the run, and returns its path. `best` marks it

@@ -9,6 +9,8 @@
 #include <system_error>
 #include <vector>
 
+#include "retort/framework/train/checkpoint.hpp"
+
 namespace retort::detail {
 
 /// A checkpoint, as its name describes it.
@@ -27,6 +29,10 @@ bool take(std::string_view& text, T& number) {
   text.remove_prefix(static_cast<std::size_t>(end - text.data()));
   return true;
 }
+
+/// Throws: ValueError that begins with `whose` if a scheduler is null or sets the rates of an optimizer other
+/// than that of the parts, or the average is of another module.
+void check_parts(const std::string& whose, const CheckpointParts& parts);
 
 std::string checkpoint_name(std::uint64_t serial, std::int64_t step, bool best);
 /// Newest first; empty if the folder does not exist.

@@ -57,6 +57,14 @@ ExponentialMovingAverage::Applied::Applied(ExponentialMovingAverage& average) : 
 
 ExponentialMovingAverage::Applied::~Applied() { average_.swap(); }
 
+bool ExponentialMovingAverage::tracks(const Module& module) const {
+  for (const Tensors& tensors : {module.parameters(), module.buffers()})
+    for (const Tensor& tensor : tensors)
+      for (const Entry& entry : entries_)
+        if (detail::Access::same(tensor, entry.source)) return true;
+  return false;
+}
+
 StateDict ExponentialMovingAverage::state_dict() const {
   StateDict dict;
   for (const Entry& entry : entries_)

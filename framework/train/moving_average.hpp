@@ -36,7 +36,6 @@ class ExponentialMovingAverage {
    public:
     ~Applied();
     Applied(const Applied&) = delete;
-    Applied& operator=(const Applied&) = delete;
 
    private:
     friend class ExponentialMovingAverage;
@@ -54,8 +53,9 @@ class ExponentialMovingAverage {
   /// Puts the averages into the module for the lifetime of the result.
   /// Throws: ValueError if they are applied already.
   [[nodiscard]] Applied apply();
-  /// True while the averages are applied.
-  bool is_applied() const { return applied_; }
+  bool is_applied() const { return applied_; }  ///< True while the averages are applied.
+  /// True if it averages a parameter or buffer of the module.
+  bool tracks(const Module& module) const;
 
   /// The averages, named as in the module's state dict; tied weights are listed once.
   StateDict state_dict() const;

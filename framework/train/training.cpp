@@ -72,9 +72,7 @@ struct Training::State {
       : name(std::move(training)), parts(std::move(all)), options(std::move(chosen)), folder(run) {
     if (!parts.module || !parts.loader)
       throw ValueError(message("Training '{}': the parts must have a module and a loader", name));
-    for (const LRScheduler* const schedule : parts.schedulers)
-      if (!schedule)
-        throw ValueError(message("Training '{}': a scheduler is null; leave it out instead", name));
+    detail::check_parts(message("Training '{}'", name), parts);
     if (parts.optimizer && !updates_module())
       throw ValueError(
           message("Training '{}': the optimizer has no parameter of the module; construct it with the "

@@ -100,6 +100,80 @@ BOOST_AUTO_TEST_CASE(of_layers) {
                       "with 4 input channels in 2 groups weight must have shape (6, 2, 3, 3)"));
 }
 
+BOOST_AUTO_TEST_CASE(of_layers_made_of_layers) {
+  const Tensor x = ones({2, 3, 4}), keys = ones({2, 3}, DType::int64);
+  for (const bool norm_first : {false, true}) {
+    const TransformerEncoderLayer layer(4, 2, {.dim_feedforward = 8, .norm_first = norm_first});
+    AttentionCache cache;
+    const auto text = [&](const Tensor& input, const AttentionMasks& masks) {
+      return thrown_text<Error>([&] { layer(input, masks); });
+    };
+    const std::string name = "TransformerEncoderLayer: ";
+    BOOST_TEST(text(ones({2, 3, 5}), {}) == name + "the input has shape (2, 3, 5); it must be (N, L, 4)");
+    BOOST_TEST(thrown_text<ShapeError>([&] {
+                 layer(ones({3, 4}), cache);
+               }) == name + "the input has shape (3, 4); it must be (N, L, 4)");
+    BOOST_TEST(text({}, {}).starts_with(name + "the input is undefined"));
+    BOOST_TEST(text(arange(4), {}).starts_with(name + "the input is int64"));
+    const std::string mask =
+        name + "the mask has shape (5, 5); it must broadcast to (N, heads, L, S) = (2, 2, 3, 3)";
+    BOOST_TEST(text(x, {.mask = ones({5, 5})}) == mask);
+    BOOST_TEST(text(x, {.key_mask = keys, .mask = ones({5, 5})}) == mask);
+    BOOST_TEST(text(x, {.key_mask = ones({2, 4}, DType::int64)}) ==
+               name + "the key_mask has shape (2, 4); it must be (N, S) = (2, 3)");
+    layer(x, cache);
+    BOOST_TEST(thrown_text<ShapeError>([&] {
+                 layer(ones({1, 1, 4}), cache);
+               }).starts_with(name + "x has shape (1, 1, 4) but the cache holds"));
+  }
+  BOOST_TEST(thrown_text<ValueError>([] { TransformerEncoderLayer(4, 3); }) ==
+             "TransformerEncoderLayer: d_model is 4 and there are 3 heads; both must be at least 1, and the "
+             "heads must divide it");
+  const MultiheadAttention attention(4, 2);
+  for (const Tensor& key_mask : {Tensor(), keys})
+    BOOST_TEST(thrown_text<ShapeError>([&] {
+                 (void)attention.weights(x, x, {.key_mask = key_mask, .mask = ones({5, 5})});
+               }).starts_with("MultiheadAttention: the mask has shape (5, 5)"));
+}
+
+BOOST_AUTO_TEST_CASE(of_options_as_large_as_an_int64) {
+  constexpr std::int64_t most = std::numeric_limits<std::int64_t>::max();
+  const Tensor image = ones({1, 1, 4, 4}), kernel = ones({1, 1, 2, 2}), line = ones({1, 1, 4});
+  const auto named = [](const char* name, const auto& call) {
+    BOOST_TEST(contains(thrown_text<ShapeError>(call), name + std::string(": input has shape (1, 1, 4")));
+  };
+  for (const std::int64_t size : {most, most / 2, std::int64_t{1} << 56}) {
+    named("conv2d", [&] { (void)conv2d(image, kernel, {}, {.padding = size}); });
+    named("conv2d", [&] { (void)conv2d(image, kernel, {}, {.padding = {size, 0}}); });
+    named("conv2d", [&] { (void)conv2d(image, kernel, {}, {.stride = size, .padding = size}); });
+    named("conv2d", [&] { (void)conv2d(image, kernel, {}, {.padding = size, .dilation = size}); });
+    named("conv2d", [&] { (void)conv2d(image, kernel, {}, {.dilation = size}); });
+    named("conv1d", [&] { (void)conv1d(line, ones({1, 1, 2}), {}, {.padding = size}); });
+    for (const ConvTranspose2dFunctionalOptions& options :
+         {ConvTranspose2dFunctionalOptions{.stride = size}, {.padding = size}, {.dilation = size}})
+      named("conv_transpose2d", [&] { (void)conv_transpose2d(image, kernel, {}, options); });
+    BOOST_TEST(contains(thrown_text<ShapeError>([&] { (void)reshape(image, {size, size}); }), "reshape: "));
+    BOOST_TEST(slice(image, 2, 1, size, size).shape() == (Shape{1, 1, 1, 4}));
+  }
+  BOOST_TEST(avg_pool2d(image, {.kernel_size = most, .padding = most / 2}).shape() == (Shape{1, 1, 1, 1}));
+}
+
+BOOST_AUTO_TEST_CASE(of_more_dimensions_than_a_tensor_has) {
+  const Tensor x = ones(Shape(8, 1)), index = zeros(Shape(8, 1), DType::int64);
+  const auto refused = [](const char* name, const auto& call) {
+    BOOST_TEST(thrown_text<ShapeError>(call) ==
+               name + std::string(": the result would have 9 dimensions; a tensor has at most 8"));
+  };
+  refused("unsqueeze", [&] { (void)unsqueeze(x, 0); });
+  refused("stack", [&] { (void)stack({x, x}); });
+  refused("repeat", [&] { (void)repeat(x, std::vector<std::int64_t>(9, 1)); });
+  refused("one_hot", [&] { (void)one_hot(index, 2); });
+  refused("embedding", [&] { (void)embedding(index, ones({2, 2})); });
+  BOOST_TEST(thrown_text<ShapeError>([&] {
+               (void)reshape(x, {1, 1, 1, 1, 1, 1, 1, 1, 1});
+             }) == "Shape: a list of more than 8 numbers; a tensor has at most 8 dimensions");
+}
+
 BOOST_AUTO_TEST_CASE(of_data_and_metrics) {
   BOOST_TEST(thrown_text<IndexError>([] { (void)Dataset(ones({5}), ones({5})).slice(2, 7); }) ==
              "Dataset::slice: begin is 2 and end 7; it must be that 0 <= begin <= end <= 5");

@@ -1,8 +1,11 @@
 // DistillationLoss: fused against composed, masks, labels, options, edges.
 #include <boost/test/unit_test.hpp>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "framework/ops/references.hpp"
 #include "retort/losses/linear_distillation_loss.hpp"
@@ -215,6 +218,47 @@ BOOST_AUTO_TEST_CASE(inputs_that_are_missing_or_do_not_fit) {
   BOOST_TEST(holds(range, "9"));
   BOOST_TEST(holds(range, "position 1"));
   BOOST_TEST(holds(range, "[0, 4)"));
+}
+
+BOOST_AUTO_TEST_CASE(rows_without_classes_are_refused_unless_they_are_excluded) {
+  const Tensor none = zeros({3, 0}), labels = zeros({3}, DType::int64), nothing = zeros({3, 0}, DType::int64);
+  const SparseTeacher sparse{nothing, none, zeros({3}), 0, 1};
+  for (const Reduction reduction : {Reduction::batchmean, Reduction::sum, Reduction::none}) {
+    const auto losses = [&](const Tensor& mask) {
+      return std::vector<std::pair<std::string, std::function<Tensor()>>>{
+          {"distillation_loss: .student",
+           [=] {
+             return distillation_loss({.student = none, .teacher = none, .mask = mask},
+                                      {.reduction = reduction});
+           }},
+          {"distillation_loss: .student",
+           [=] {
+             return distillation_loss({.student = none, .labels = labels, .mask = mask},
+                                      {.alpha = 0, .reduction = reduction});
+           }},
+          {"decoupled_distillation_loss: .student",
+           [=] {
+             return decoupled_distillation_loss(
+                 {.student = none, .teacher = none, .labels = labels, .mask = mask},
+                 {.reduction = reduction});
+           }},
+          {"sparse_distillation_loss: .student",
+           [=] {
+             return sparse_distillation_loss({.student = none, .teacher = sparse, .mask = mask},
+                                             {.reduction = reduction});
+           }},
+          {"linear_distillation_loss: the student's output", [=] {
+             return linear_distillation_loss(
+                 {.hidden = zeros({3, 4}), .weight = zeros({0, 4}), .teacher_logits = none, .mask = mask},
+                 {.reduction = reduction});
+           }}};
+    };
+    for (const auto& [name, loss] : losses({}))
+      BOOST_TEST(thrown_text<ShapeError>(loss) ==
+                 name + " has shape (3, 0), so that its rows have no class; a row that counts needs one");
+    for (const auto& [name, loss] : losses(labels))
+      for (const double value : loss().values<double>()) BOOST_TEST(value == 0, name);
+  }
 }
 
 BOOST_AUTO_TEST_CASE(a_class_masked_in_both_logits_takes_no_part) {

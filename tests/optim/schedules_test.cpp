@@ -252,4 +252,23 @@ BOOST_AUTO_TEST_CASE(schedules_far_beyond_their_ends) {
   BOOST_CHECK_THROW(rt::MultiStepLR(optimizer, {.milestones = {1}, .gamma = -0.1}), rt::ValueError);
 }
 
+// An empty brace list must not be ambiguous between the options and a private type.
+BOOST_AUTO_TEST_CASE(empty_options_are_options) {
+  rt::Linear model(1, 1);
+  rt::SGD optimizer(model.parameters(), {});
+  BOOST_CHECK_THROW(rt::OneCycleLR(optimizer, {}), rt::ValueError);
+  BOOST_CHECK_THROW(rt::StepLR(optimizer, {}), rt::ValueError);
+  BOOST_CHECK_THROW(rt::CosineAnnealingLR(optimizer, {}), rt::ValueError);
+  BOOST_CHECK_THROW((void)rt::warmup_cosine(optimizer, {}), rt::ValueError);
+  BOOST_CHECK_THROW(rt::LambdaLR(optimizer, {}), rt::ValueError);
+  BOOST_CHECK_THROW(rt::LRScheduler(optimizer, {}), rt::ValueError);
+  BOOST_CHECK_THROW(rt::SequentialLR(optimizer, {}, {}), rt::ValueError);
+  const rt::MultiStepLR steps(optimizer, {});
+  const rt::LinearLR line(optimizer, {});
+  const rt::LinearWarmup warmup(optimizer, {});
+  const rt::ReduceLROnPlateau plateau(optimizer, {});
+  const rt::Adam adam(model.parameters(), {});
+  BOOST_TEST(&plateau.optimizer() == &optimizer);
+}
+
 BOOST_AUTO_TEST_SUITE_END()

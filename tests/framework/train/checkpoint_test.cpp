@@ -353,7 +353,10 @@ BOOST_AUTO_TEST_CASE(a_checkpoint_of_another_run_changes_nothing) {
     TrainingRun run(99);
     if (!parts.module) parts.module = &run.model;
     if (!parts.optimizer) parts.optimizer = &run.optimizer;
-    if (parts.schedulers.empty()) parts.schedulers = {&run.warmup, &run.cosine, &run.plateau};
+    LinearWarmup warmup(*parts.optimizer, {.warmup_steps = 5});
+    CosineAnnealingLR cosine(*parts.optimizer, {.T_max = 40});
+    ReduceLROnPlateau plateau(*parts.optimizer, {.patience = 3});
+    if (parts.schedulers.empty()) parts.schedulers = {&warmup, &cosine, &plateau};
     if (!parts.loader) parts.loader = &run.loader;
     parts.generator = &run.noise;
     const auto state = [&] {
@@ -374,17 +377,20 @@ BOOST_AUTO_TEST_CASE(a_checkpoint_of_another_run_changes_nothing) {
   check_refused({.module = &precise}, "0.weight is float32 there, but float64 here");
   // Parts that fit are restored to their old values if a later part does not fit.
   TrainingRun other(98);
-  SGD sgd(other.model.parameters(), {.lr = 0.1});
+  const auto [decayed, others] = decay_groups(other.model);
+  SGD sgd({{decayed, {.lr = 0.1}}, {others, {.lr = 0.1}}});
   check_refused({.optimizer = &sgd}, "does not fit",
                 "the state is that of the class Adam, but this one is SGD");
   Adam one_group(other.model.parameters());
   check_refused({.optimizer = &one_group}, "does not fit", "parameter groups, but the optimiser has 1");
-  LambdaLR third(sgd, {.lr_lambda = [](std::int64_t) { return 1.0; }});
-  check_refused({.schedulers = {&other.warmup, &other.cosine, &other.plateau, &third}},
+  LambdaLR third(other.optimizer, {.lr_lambda = [](std::int64_t) { return 1.0; }});
+  Optimizer* const adam = &other.optimizer;
+  check_refused({.optimizer = adam, .schedulers = {&other.warmup, &other.cosine, &other.plateau, &third}},
                 "it has 3 schedules, but the parts have 4");
-  check_refused({.schedulers = {&other.warmup, &other.cosine, &third}}, "but this one is LambdaLR");
+  check_refused({.optimizer = adam, .schedulers = {&other.warmup, &other.cosine, &third}},
+                "but this one is LambdaLR");
   check_refused(
-      {.schedulers = {&other.warmup}},
+      {.optimizer = adam, .schedulers = {&other.warmup}},
       "does not fit: it has 3 schedules, but the parts have 1; give this Checkpoint what it was saved with");
   DataLoader longer(Stream(), {.batch_size = 3, .seed = 1});
   check_refused({.loader = &longer}, "35 rows in 9 batches, but this one has 35 rows in 12");
@@ -471,6 +477,13 @@ BOOST_AUTO_TEST_CASE(wrong_arguments_are_told_before_anything_happens) {
   TrainingRun run;
   BOOST_CHECK_EXCEPTION(Checkpoint(folder / "a", {}, {.keep = 0}), ValueError, says("keep is 0"));
   BOOST_CHECK_EXCEPTION(Checkpoint(folder / "a", {.schedulers = {nullptr}}), ValueError, says("null"));
+  TrainingRun other;
+  BOOST_CHECK_EXCEPTION(
+      Checkpoint(folder / "a", {.optimizer = &run.optimizer, .schedulers = {&run.warmup, &other.cosine}}),
+      ValueError, says("Checkpoint: scheduler 1 sets the rates of another optimizer"));
+  BOOST_CHECK_EXCEPTION(Checkpoint(folder / "a", {.module = &run.model, .average = &other.average}),
+                        ValueError, says("Checkpoint: the average is of another module"));
+  Checkpoint(folder / "a", {.schedulers = {&other.cosine}, .average = &other.average});
   Checkpoint checkpoint(folder / "a", run.parts());
   BOOST_CHECK_EXCEPTION(checkpoint.save(-1), ValueError, says("step is -1"));
   BOOST_CHECK_EXCEPTION(checkpoint.save(1, "{"), ValueError, says("not valid JSON"));

@@ -173,10 +173,10 @@ BOOST_AUTO_TEST_CASE(other_options_are_refused_where_they_would_be_ignored) {
   BOOST_TEST(contains(text(false, {.lr = 0.2}), lr));
   BOOST_TEST(contains(text(false, {.average = true}),
                       "with no average, but this one has ExponentialMovingAverage; give the same"));
-  BOOST_TEST(
-      text(false, {.T_max = 9}) ==
-      "CosineAnnealingLR::load_state_dict: the state is of a schedule with T_max = 6, eta_min = 0, but "
-      "this one has T_max = 9, eta_min = 0; it continues with its own options\n");
+  BOOST_TEST(text(false, {.T_max = 9}) ==
+             "CosineAnnealingLR::load_state_dict: the state was saved with T_max = 6, eta_min = 0, but this "
+             "CosineAnnealingLR has T_max = 9, eta_min = 0, with which it continues; to continue as before, "
+             "construct it with the options that were saved\n");
   BOOST_TEST(text(false, {.T_max = 9}) == "");  // the newest checkpoint has these options
   BOOST_TEST(
       text(false, {.T_max = 9, .clip = 0.5}) ==

@@ -383,7 +383,17 @@ BOOST_AUTO_TEST_CASE(refusals) {
   BOOST_TEST(contains(text("a", {.module = &model, .optimizer = &optimizer, .loader = &loader}, {}),
                       "the optimizer has no parameter of the module"));
   BOOST_TEST(contains(text("a", {.module = &model, .schedulers = {nullptr}, .loader = &loader}, {}),
-                      "a scheduler is null; leave it out instead"));
+                      "scheduler 0 is null; leave it out instead"));
+  SGD own(model.parameters(), {.lr = 0.1});
+  LinearWarmup schedule(optimizer, {});
+  ExponentialMovingAverage average(other);
+  BOOST_TEST(
+      text("a", {.module = &model, .optimizer = &own, .schedulers = {&schedule}, .loader = &loader}, {}) ==
+      "Training 'a': scheduler 0 sets the rates of another optimizer; construct it with the optimizer "
+      "of these parts");
+  BOOST_TEST(text("a", {.module = &model, .loader = &loader, .average = &average}, {}) ==
+             "Training 'a': the average is of another module; construct it with the module of these parts");
+  BOOST_TEST(!fs::exists(folder / "a.json"));
   Training plain(run, "plain", {.module = &model, .loader = &loader}, {.quiet = true});
   BOOST_TEST(contains(thrown_text<ValueError>([&] { plain.learn(ones({})); }), "needs an optimizer"));
   Training training(run, "nan", {.module = &model, .loader = &loader}, {.quiet = true});
