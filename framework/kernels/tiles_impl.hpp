@@ -57,14 +57,14 @@ void small_tiles(Index rows, Index columns, Index depth, const Operand<T>& a, co
       if (registers - at == Most + 1) wide = (Most + 2) / 2;
       unrolled<Most>([&](auto fewer) {
         if (wide != fewer + 1) return;
+        const Index count = at + wide < registers ? lanes<T> : last;  // of the last register
         const auto tile = [&]<bool Full>() {
           small_tile<Rows, fewer + 1, Full, Add>(from, a.row_step, a.depth_step, b + at * lanes<T>, b_step,
-                                                 depth, to + at * lanes<T>, c_step, last);
+                                                 depth, to + at * lanes<T>, c_step, count);
         };
-        if (last == lanes<T> || at + wide < registers)
-          tile.template operator()<true>();
-        else
-          tile.template operator()<false>();
+        if constexpr (fewer + 1 == Most)
+          if (count == lanes<T>) return tile.template operator()<true>();
+        tile.template operator()<false>();
       });
     }
   });

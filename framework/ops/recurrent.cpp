@@ -61,17 +61,15 @@ Tensors reference(RecurrentCell cell, const Tensors& in, const Tensor& lengths, 
   return cell == RecurrentCell::lstm ? Tensors{y, h, c} : Tensors{y, h};
 }
 
-// slopesᵀ · factors over the rows of two matrices, of the columns [first, first + columns) of `factors`. Computed
-// transposed, because a product must rearrange its first factor and `slopes` has more columns.
-Tensor weight_gradient(const Tensor& slopes, const Tensor& factors, std::int64_t first,
-                       std::int64_t columns) {
-  const std::int64_t m = slopes.size(-1), n = factors.size(-1), rows = slopes.size() / m;
+// aᵀ · b over the rows of two matrices.
+Tensor product_over_rows(const Tensor& a, const Tensor& b) {
+  const std::int64_t m = a.size(-1), n = b.size(-1), rows = m > 0 ? a.size() / m : 0;
   return compute(
-      {columns, m}, slopes.dtype(),
+      {m, n}, a.dtype(),
       [&]<class T>(T* y, const T* p, const T* q) {
-        kernels::gemm<T>(true, false, columns, m, rows, 1, q + first, n, p, m, 0, y, m);
+        kernels::gemm<T>(true, false, m, n, rows, 1, p, m, q, n, 0, y, n);
       },
-      slopes, factors);
+      a, b);
 }
 // Rows [first, first + rows) of a matrix, transposed.
 Tensor transposed_rows(const Tensor& x, std::int64_t first, std::int64_t rows) {
@@ -108,8 +106,11 @@ Tensors recurrent_layer(const char* name, RecurrentCell cell, const Tensors& in,
       in[h_in], in[c_in]);
   const auto backward = [=](const Tensors& gs, Needs needs) {
     const kernels::RecurrentShape shape = shape_of(cell, in, lengths, is_reverse);
-    const std::int64_t inputs = needs[weight_ih] ? in[x_in].size(2) : 0;
-    const Shape wide{shape.rows, shape.steps, shape.gate_width()};
+    // Narrower matrices are read in place by a product, which rearranges others.
+    const std::int64_t narrow = 64, width = shape.gate_width();
+    const bool both = is_lstm && needs[weight_ih] && needs[weight_hh];
+    const std::int64_t inputs = both ? in[x_in].size(2) : 0;
+    const Shape wide{shape.rows, shape.steps, width};
     const Tensor dgates = empty(wide, dtype), dhidden = is_lstm ? Tensor() : empty(wide, dtype),
                  factors = empty({shape.rows, shape.steps, inputs + shape.hidden}, dtype);
     Tensors gradients(input_count);
@@ -128,16 +129,18 @@ Tensors recurrent_layer(const char* name, RecurrentCell cell, const Tensors& in,
         is_lstm ? gs[2] : Tensor(), in[x_in]);
     const Tensor& products = is_lstm ? dgates : dhidden;
     if (needs[x_in]) gradients[x_in] = matmul(dgates, in[weight_ih]);
-    if (is_lstm && needs[weight_ih] && needs[weight_hh]) {  // both have the same slopes
-      const Tensor both = weight_gradient(dgates, factors, 0, inputs + shape.hidden);
-      gradients[weight_ih] = transposed_rows(both, 0, inputs);
-      gradients[weight_hh] = transposed_rows(both, inputs, shape.hidden);
+    if (both) {  // one product for both, since they have the same slopes
+      const Tensor turned = product_over_rows(factors, dgates);
+      gradients[weight_ih] = transposed_rows(turned, 0, inputs);
+      gradients[weight_hh] = transposed_rows(turned, inputs, shape.hidden);
     } else {
-      if (needs[weight_ih])
-        gradients[weight_ih] = transposed_rows(weight_gradient(dgates, factors, 0, inputs), 0, inputs);
-      if (needs[weight_hh])
-        gradients[weight_hh] =
-            transposed_rows(weight_gradient(products, factors, inputs, shape.hidden), 0, shape.hidden);
+      // The smaller matrix comes first if it is rearranged; the gradient then results transposed.
+      const auto gradient = [&](const Tensor& slopes, const Tensor& x) {
+        return x.size(-1) <= narrow ? product_over_rows(slopes, x)
+                                    : transposed_rows(product_over_rows(x, slopes), 0, x.size(-1));
+      };
+      if (needs[weight_ih]) gradients[weight_ih] = gradient(dgates, in[x_in]);
+      if (needs[weight_hh]) gradients[weight_hh] = gradient(products, factors);
     }
     if (needs[bias_ih]) gradients[bias_ih] = sum(dgates, {0, 1});
     if (needs[bias_hh])
