@@ -163,14 +163,15 @@ Batch<T> meet(T* scores, Index keys, T* greatest, T* sums) {
   });
   const Batch<T> now = max_of<T>(max_of<T>(most[0], most[1]), max_of<T>(most[2], most[3]));
   const Batch<T> shift = select(now == Batch<T>(-infinity<T>), Batch<T>(T{0}), now);
+  const ScaledExp<T> exponential(1);
   std::array<Batch<T>, 1> factor{before - shift};
-  exp_each_below_0<T>(factor);
+  exponential(factor);
   std::array<Batch<T>, 4> total;
   total.fill(Batch<T>(T{0}));
   in_fours(keys, [&]<int K>(Index key) {
     std::array<Batch<T>, K> x;
     for (int i = 0; i < K; ++i) x[i] = load(scores + (key + i) * query_tile) - shift;
-    exp_each_below_0<T>(x);
+    exponential(x);
     for (int i = 0; i < K; ++i) {
       store<T>(scores + (key + i) * query_tile, x[i]);
       total[i] += x[i];
@@ -227,11 +228,12 @@ void attend(const AttentionShape& of, const T* q, const T* k, const T* v, const 
   std::copy_n(sums, tile.queries, log_sums + tile.head * of.queries + tile.first_query);
 }
 
-/// The probabilities of a tile and the gradients of its scores, [keys][query_tile]: p = exp(score - log_sum)
-/// and p · (dp - Σ p·dp). The dropout factors are then applied to the probabilities.
+/// The probabilities of a tile and the gradients of its scores times a factor, [keys][query_tile]: p =
+/// exp(score - log_sum) and factor · p · (dp - Σ p·dp). The dropout factors are then applied to the
+/// probabilities.
 template <class T>
 void slopes_of(const AttentionShape& of, const AttentionGradients<T>& arrays, const AttentionMask<T>& mask,
-               const Tile& tile, const Buffers<T>& in) {
+               T factor, const Tile& tile, const Buffers<T>& in) {
   const Index step = of.heads * of.value_width;
   const T *const log_sums = in.statistics, *const means = log_sums + query_tile;
   score(of, mask, head_of(of, arrays.k, tile.head, of.keys, of.width), tile, in);
@@ -241,13 +243,15 @@ void slopes_of(const AttentionShape& of, const AttentionGradients<T>& arrays, co
       in.upstream, query_tile, in.slopes, query_tile);
   if (of.dropout_p > 0) draw_dropout(of, tile, in);
   const Index columns = columns_of<T>(tile);
+  const ScaledExp<T> exponential(1);
+  const Batch<T> scale(factor);
   for (Index i = 0; i < columns; i += lanes<T>) {
     const Batch<T> shift = load(log_sums + i), mean = load(means + i);
     in_fours(tile.keys, [&]<int K>(Index key) {
       const Index at = key * query_tile + i;
       std::array<Batch<T>, K> p;
       for (int j = 0; j < K; ++j) p[j] = load(in.scores + at + j * query_tile) - shift;
-      exp_each_below_0<T>(p);
+      exponential(p);
       for (int j = 0; j < K; ++j) {
         T *const scores = in.scores + at + j * query_tile, *const slopes = in.slopes + at + j * query_tile;
         Batch<T> dp = load(slopes);
@@ -258,7 +262,7 @@ void slopes_of(const AttentionShape& of, const AttentionGradients<T>& arrays, co
         } else {
           store<T>(scores, p[j]);
         }
-        store<T>(slopes, p[j] * (dp - mean));
+        store<T>(slopes, p[j] * scale * (dp - mean));
       }
     });
   }
@@ -314,20 +318,16 @@ void differentiate(const AttentionShape& of, const AttentionGradients<T>& arrays
   const T* const q = head_of(of, arrays.q, head, of.queries, of.width);
   const T* const k = head_of(of, arrays.k, head, of.keys, of.width);
   const T* const dy = head_of(of, arrays.dy, head, of.queries, of.value_width);
-  const Batch<T> scale(static_cast<T>(of.scale));
   in_tiles(first_query_for(of, begin), of.queries, query_tile, [&](Index first_query, Index queries) {
     Tile tile{head, first_query, queries, 0, 0};
     prepare(of, arrays, tile, in);
     const Index seen = of.is_causal ? std::min(end, first_query + queries) : end;
     in_tiles(begin, seen, key_tile, [&](Index first_key, Index keys) {
       tile.first_key = first_key, tile.keys = keys;
-      slopes_of(of, arrays, mask, tile, in);
+      slopes_of(of, arrays, mask, static_cast<T>(of.scale), tile, in);
       if (dv != nullptr)
         small_product<true>(keys, of.value_width, queries, Operand<T>{in.scores, query_tile, 1},
                             dy + first_query * v_step, v_step, dv + first_key * v_step, v_step);
-      if (dk == nullptr && dq == nullptr) return;
-      for (Index i = 0; i < keys * query_tile; i += lanes<T>)
-        store<T>(in.slopes + i, load(in.slopes + i) * scale);
       if (dk != nullptr)
         small_product<true>(keys, of.width, queries, Operand<T>{in.slopes, query_tile, 1},
                             q + first_query * q_step, q_step, dk + first_key * q_step, q_step);
@@ -350,7 +350,7 @@ void differentiate_mask(const AttentionShape& of, const AttentionGradients<T>& a
       const Index seen = of.is_causal ? std::min(end, first_query + queries) : end;
       in_tiles(begin, seen, key_tile, [&](Index first_key, Index keys) {
         tile.first_key = first_key, tile.keys = keys;
-        slopes_of(of, arrays, mask, tile, in);
+        slopes_of(of, arrays, mask, T{1}, tile, in);
         for (Index query = 0; query < queries; ++query)
           for (Index key = 0; key < keys; ++key)
             arrays.dmask[of.mask_at[head] + (first_query + query) * of.mask_query_step +

@@ -8,14 +8,15 @@
 namespace retort::kernels {
 namespace {
 
-// Number of sequences that one thread processes through all steps.
-constexpr Index block_rows = 16;
+// Sequences that one thread processes through all steps. Each step reads all weights, so a thread with fewer
+// would wait for memory.
+constexpr Index fewest_rows = 4, most_rows = 48;
 template <class T>
 constexpr Index panel_width = panel_registers * lanes<T>;
 
 /// tanh of each, within a few ulp: t / (t + 2) with t = 1 - e^(-2|x|), accurate for small x.
 template <class T, std::size_t K>
-void tanh_each(std::array<Batch<T>, K>& x) {
+[[gnu::always_inline]] inline void tanh_each(std::array<Batch<T>, K>& x) {
   using F = detail::Format<T>;
   constexpr std::size_t terms = F::exp_series.size();
   const Batch<T> magic(static_cast<T>(typename F::Bits{3} << (F::fraction_bits - 1)) + T{2 * F::bias}),
@@ -37,15 +38,9 @@ void tanh_each(std::array<Batch<T>, K>& x) {
     x[k] = select(x[k] < Batch<T>(T{0}), y, -y);
   }
 }
-template <class T>
-Batch<T> tanh_of(const Batch<T>& x) {
-  std::array<Batch<T>, 1> v{x};
-  tanh_each<T>(v);
-  return v[0];
-}
 
 template <class T, std::size_t K>
-void sigmoid_each(std::array<Batch<T>, K>& x) {
+[[gnu::always_inline]] inline void sigmoid_each(std::array<Batch<T>, K>& x) {
   for (Batch<T>& v : x) v = -v;
   exp_each<T>(x);
   for (Batch<T>& v : x) v = Batch<T>(T{1}) / (Batch<T>(T{1}) + v);
@@ -60,48 +55,68 @@ Batch<T> tanh_slope(const Batch<T>& y) {
   return fma<T>(-y, y, Batch<T>(T{1}));
 }
 
-/// Elements [i, i + count) of the gates of a step, one register each.
-template <int Gates, class T>
-std::array<Batch<T>, Gates> load_gates(const T* x, Index hidden, Index i, Index count) {
-  std::array<Batch<T>, Gates> v;
-  for (int k = 0; k < Gates; ++k) v[k] = load_lanes(x + k * hidden + i, count, T{0});
-  return v;
-}
-template <int Gates, class T>
-void store_gates(T* y, Index hidden, Index i, Index count, const std::array<Batch<T>, Gates>& v) {
-  for (int k = 0; k < Gates; ++k) store_lanes(y + k * hidden + i, v[k], count);
-}
-
 /// One step of one sequence: from the input products in `gates` and the hidden ones in `products` computes
 /// the gates, the state h and, in `inner`, c or the hidden part of n.
 template <class T>
-void step(const RecurrentShape& of, const T* products, const T* bias, T* gates, T* inner, T* h, T* c) {
-  const auto biased = [&](const T* x, int gate, Index i, Index count) {
-    const Batch<T> v = load_lanes(x + gate * of.hidden + i, count, T{0});
-    return bias == nullptr ? v : v + load_lanes(bias + gate * of.hidden + i, count, T{0});
-  };
-  walk<T, 1>(of.hidden, [&]<int>(Index i, Index count) {
+void step(const RecurrentShape& of, const T* products, const T* bias, T* gates, T* inner, T* h, T* c, T* y) {
+  const Index hidden = of.hidden;
+  // Two registers at a time, whose exponentials do not wait for each other.
+  walk<T, 2>(hidden, [&]<int K>(Index i, Index count) {
+    using Registers = std::array<Batch<T>, K>;
+    const auto read = [&](const T* x, int gate) { return load_each<K>(x + gate * hidden + i, count, T{0}); };
+    const auto biased = [&](int gate) {
+      Registers v = read(products, gate);
+      if (bias != nullptr) {
+        const Registers b = read(bias, gate);
+        for (int k = 0; k < K; ++k) v[k] += b[k];
+      }
+      return v;
+    };
+    const auto total = [&](int gate) {
+      Registers v = read(gates, gate);
+      const Registers added = biased(gate);
+      for (int k = 0; k < K; ++k) v[k] += added[k];
+      return v;
+    };
+    const auto write = [&](T* to, int gate, const Registers& v) {
+      store_each<T>(to + gate * hidden + i, v, count);
+    };
+    Registers state;
     if (of.cell == RecurrentCell::lstm) {
-      auto x = load_gates<4>(gates, of.hidden, i, count);
-      for (int k = 0; k < 4; ++k) x[k] += biased(products, k, i, count);
-      std::array<Batch<T>, 3> open{x[0], x[1], x[3]};
+      const Registers in = total(0), forget = total(1), out = total(3);
+      Registers made = total(2), cell = read(c, 0), t;
+      std::array<Batch<T>, 3 * K> open;
+      for (int k = 0; k < K; ++k) open[k] = in[k], open[K + k] = forget[k], open[2 * K + k] = out[k];
       sigmoid_each<T>(open);
-      x = {open[0], open[1], tanh_of<T>(x[2]), open[2]};
-      store_gates<4>(gates, of.hidden, i, count, x);
-      const Batch<T> cell = fma<T>(x[1], load_lanes(c + i, count, T{0}), x[0] * x[2]);
-      store_lanes(c + i, cell, count);
-      store_lanes(inner + i, cell, count);
-      store_lanes(h + i, x[3] * tanh_of<T>(cell), count);
+      tanh_each<T>(made);
+      for (int k = 0; k < K; ++k) t[k] = cell[k] = fma<T>(open[K + k], cell[k], open[k] * made[k]);
+      tanh_each<T>(t);
+      Registers part;
+      for (int gate = 0; gate < 3; ++gate) {
+        for (int k = 0; k < K; ++k) part[k] = open[gate * K + k];
+        write(gates, gate == 2 ? 3 : gate, part);
+      }
+      for (int k = 0; k < K; ++k) state[k] = part[k] * t[k];
+      write(gates, 2, made);
+      write(c, 0, cell);
+      write(inner, 0, cell);
     } else {
-      auto x = load_gates<3>(gates, of.hidden, i, count);
-      std::array<Batch<T>, 2> open{x[0] + biased(products, 0, i, count),
-                                   x[1] + biased(products, 1, i, count)};
+      const Registers reset = total(0), keep = total(1), part = biased(2), before = read(h, 0);
+      Registers n = read(gates, 2), r, z;
+      std::array<Batch<T>, 2 * K> open;
+      for (int k = 0; k < K; ++k) open[k] = reset[k], open[K + k] = keep[k];
       sigmoid_each<T>(open);
-      const Batch<T> part = biased(products, 2, i, count), n = tanh_of<T>(fma<T>(open[0], part, x[2]));
-      store_gates<3>(gates, of.hidden, i, count, {open[0], open[1], n});
-      store_lanes(inner + i, part, count);
-      store_lanes(h + i, fma<T>(open[1], load_lanes(h + i, count, T{0}) - n, n), count);
+      for (int k = 0; k < K; ++k) r[k] = open[k], z[k] = open[K + k];
+      for (int k = 0; k < K; ++k) n[k] = fma<T>(r[k], part[k], n[k]);
+      tanh_each<T>(n);
+      for (int k = 0; k < K; ++k) state[k] = fma<T>(z[k], before[k] - n[k], n[k]);
+      write(gates, 0, r);
+      write(gates, 1, z);
+      write(gates, 2, n);
+      write(inner, 0, part);
     }
+    write(h, 0, state);
+    write(y, 0, state);
   });
 }
 
@@ -111,30 +126,53 @@ template <class T>
 void step_back(const RecurrentShape& of, const T* gates, const T* inner, const T* c_before, const T* h_before,
                const T* dy, T* dh, T* dc, T* dgates, T* dproducts) {
   const Batch<T> zero(T{0}), one(T{1});
-  const auto lane = [&](const T* x, Index i, Index count) {
-    return x == nullptr ? zero : load_lanes(x + i, count, T{0});
-  };
-  walk<T, 1>(of.hidden, [&]<int>(Index i, Index count) {
-    const Batch<T> g = load_lanes(dh + i, count, T{0}) + lane(dy, i, count);
+  const Index hidden = of.hidden;
+  walk<T, 2>(hidden, [&]<int K>(Index i, Index count) {
+    using Registers = std::array<Batch<T>, K>;
+    const auto read = [&](const T* x, int gate = 0) {
+      Registers v;
+      v.fill(zero);
+      return x == nullptr ? v : load_each<K>(x + gate * hidden + i, count, T{0});
+    };
+    const auto write = [&](T* to, int gate, const Registers& v) {
+      store_each<T>(to + gate * hidden + i, v, count);
+    };
+    Registers g = read(dh);
+    const Registers from_y = read(dy);
+    for (int k = 0; k < K; ++k) g[k] += from_y[k];
     if (of.cell == RecurrentCell::lstm) {
-      const auto [in, forget, cell, out] = load_gates<4>(gates, of.hidden, i, count);
-      const Batch<T> t = tanh_of<T>(load_lanes(inner + i, count, T{0}));
-      const Batch<T> d = fma<T>(g * out, tanh_slope<T>(t), load_lanes(dc + i, count, T{0}));
-      const std::array<Batch<T>, 4> slopes{d * cell * sigmoid_slope<T>(in),
-                                           d * lane(c_before, i, count) * sigmoid_slope<T>(forget),
-                                           d * in * tanh_slope<T>(cell), g * t * sigmoid_slope<T>(out)};
-      store_gates<4>(dgates, of.hidden, i, count, slopes);
-      store_gates<4>(dproducts, of.hidden, i, count, slopes);
-      store_lanes(dc + i, d * forget, count);
-      store_lanes(dh + i, zero, count);
+      const Registers in = read(gates, 0), forget = read(gates, 1), made = read(gates, 2),
+                      out = read(gates, 3), before = read(c_before);
+      Registers t = read(inner), d = read(dc), rest;
+      std::array<Registers, 4> slopes;
+      tanh_each<T>(t);
+      for (int k = 0; k < K; ++k) {
+        d[k] = fma<T>(g[k] * out[k], tanh_slope<T>(t[k]), d[k]);
+        slopes[0][k] = d[k] * made[k] * sigmoid_slope<T>(in[k]);
+        slopes[1][k] = d[k] * before[k] * sigmoid_slope<T>(forget[k]);
+        slopes[2][k] = d[k] * in[k] * tanh_slope<T>(made[k]);
+        slopes[3][k] = g[k] * t[k] * sigmoid_slope<T>(out[k]);
+        d[k] = d[k] * forget[k];
+        rest[k] = zero;
+      }
+      for (int gate = 0; gate < 4; ++gate) write(dgates, gate, slopes[gate]);
+      for (int gate = 0; gate < 4; ++gate) write(dproducts, gate, slopes[gate]);
+      write(dc, 0, d);
+      write(dh, 0, rest);
     } else {
-      const auto [reset, keep, n] = load_gates<3>(gates, of.hidden, i, count);
-      const Batch<T> dn = g * (one - keep) * tanh_slope<T>(n);
-      const Batch<T> dr = dn * load_lanes(inner + i, count, T{0}) * sigmoid_slope<T>(reset);
-      const Batch<T> dz = g * (lane(h_before, i, count) - n) * sigmoid_slope<T>(keep);
-      store_gates<3>(dgates, of.hidden, i, count, {dr, dz, dn});
-      store_gates<3>(dproducts, of.hidden, i, count, {dr, dz, dn * reset});
-      store_lanes(dh + i, g * keep, count);
+      const Registers reset = read(gates, 0), keep = read(gates, 1), n = read(gates, 2), part = read(inner),
+                      before = read(h_before);
+      Registers dn, dr, dz, dpart;
+      for (int k = 0; k < K; ++k) {
+        dn[k] = g[k] * (one - keep[k]) * tanh_slope<T>(n[k]);
+        dr[k] = dn[k] * part[k] * sigmoid_slope<T>(reset[k]);
+        dz[k] = g[k] * (before[k] - n[k]) * sigmoid_slope<T>(keep[k]);
+        dpart[k] = dn[k] * reset[k];
+        g[k] = g[k] * keep[k];
+      }
+      write(dgates, 0, dr), write(dgates, 1, dz), write(dgates, 2, dn);
+      write(dproducts, 0, dr), write(dproducts, 1, dz), write(dproducts, 2, dpart);
+      write(dh, 0, g);
     }
   });
 }
@@ -142,13 +180,23 @@ void step_back(const RecurrentShape& of, const T* gates, const T* inner, const T
 /// Calls f(first row, rows) for the blocks of sequences, on all threads.
 template <class F>
 void for_blocks(const RecurrentShape& of, F f) {
-  const Index blocks = (of.rows + block_rows - 1) / block_rows;
+  // No sequence's bits depend on the others of its block.
+  const Index threads = get_num_threads(), shares = (of.rows + most_rows - 1) / most_rows;
+  const Index blocks =
+      std::min((of.rows + fewest_rows - 1) / fewest_rows, (shares + threads - 1) / threads * threads);
   parallel_for(blocks, 1, [&](Index begin, Index end) {
     for (Index i = begin; i < end; ++i) {
       const Index first = of.rows * i / blocks;
       f(first, of.rows * (i + 1) / blocks - first);
     }
   });
+}
+
+/// The distance of rows of hidden products: not a multiple of large powers of 2, so that the caches hold the
+/// same columns of several rows.
+template <class T>
+Index products_apart(const RecurrentShape& of) {
+  return of.gate_width() + 64 / static_cast<Index>(sizeof(T));
 }
 
 /// Rows [rows][hidden] of a state, or zeros.
@@ -178,7 +226,8 @@ void recurrent(const RecurrentShape& of, const RecurrentArrays<T>& arrays) {
     turn(arrays.weight + at * hidden, hidden, count, hidden, panel, panel_width<T>);
   }
   for_blocks(of, [&](Index first, Index rows) {
-    T *const h = scratch<T>(rows * (2 * hidden + width)), *const c = h + rows * hidden,
+    const Index apart = products_apart<T>(of);
+    T *const h = scratch<T>(rows * (2 * hidden + apart)), *const c = h + rows * hidden,
              *const products = c + rows * hidden;
     copy_state(arrays.h0, first, rows, hidden, h);
     copy_state(arrays.c0, first, rows, hidden, c);
@@ -186,13 +235,12 @@ void recurrent(const RecurrentShape& of, const RecurrentArrays<T>& arrays) {
       const Index t = of.is_reverse ? of.steps - 1 - s : s;
       for (Index at = 0; at < width; at += panel_width<T>)
         small_product<false>(rows, std::min(panel_width<T>, width - at), hidden, Operand<T>{h, hidden, 1},
-                             arrays.packed + at * hidden, panel_width<T>, products + at, width);
+                             arrays.packed + at * hidden, panel_width<T>, products + at, apart);
       for (Index row = 0; row < rows; ++row) {
         const Index at = (first + row) * of.steps + t;
         if (t < of.length(first + row)) {
-          step(of, products + row * width, arrays.bias, arrays.gates + at * width, arrays.inner + at * hidden,
-               h + row * hidden, c + row * hidden);
-          std::copy_n(h + row * hidden, hidden, arrays.y + at * hidden);
+          step(of, products + row * apart, arrays.bias, arrays.gates + at * width, arrays.inner + at * hidden,
+               h + row * hidden, c + row * hidden, arrays.y + at * hidden);
         } else {
           std::fill_n(arrays.y + at * hidden, hidden, T{0});
         }
@@ -216,7 +264,8 @@ void recurrent_backward(const RecurrentShape& of, const RecurrentGradients<T>& a
   }
   for_blocks(of, [&](Index first, Index rows) {
     const FlushToZero guard(true);  // gradients that vanish over many steps
-    T *const dh = scratch<T>(rows * (2 * hidden + width)), *const dc = dh + rows * hidden,
+    const Index apart = products_apart<T>(of);
+    T *const dh = scratch<T>(rows * (2 * hidden + apart)), *const dc = dh + rows * hidden,
              *const products = dc + rows * hidden;
     copy_state(arrays.dh, first, rows, hidden, dh);
     copy_state(arrays.dc, first, rows, hidden, dc);
@@ -224,7 +273,9 @@ void recurrent_backward(const RecurrentShape& of, const RecurrentGradients<T>& a
       const Index t = of.is_reverse ? of.steps - 1 - s : s, before = of.is_reverse ? t + 1 : t - 1;
       for (Index row = 0; row < rows; ++row) {
         const Index n = first + row, at = n * of.steps + t;
-        T *const h_before = arrays.h_before + at * hidden, *const dproducts = products + row * width;
+        T *const x = arrays.factors + at * (arrays.inputs + hidden), *const h_before = x + arrays.inputs,
+                 *const dproducts = products + row * apart;
+        std::copy_n(arrays.x + at * arrays.inputs, arrays.inputs, x);
         if (t >= of.length(n)) {
           std::fill_n(h_before, hidden, T{0});
           std::fill_n(arrays.dgates + at * width, width, T{0});
@@ -249,7 +300,7 @@ void recurrent_backward(const RecurrentShape& of, const RecurrentGradients<T>& a
       }
       for (Index at = 0; at < hidden; at += panel_width<T>)
         small_product<true>(rows, std::min(panel_width<T>, hidden - at), width,
-                            Operand<T>{products, width, 1}, arrays.packed + at * width, panel_width<T>,
+                            Operand<T>{products, apart, 1}, arrays.packed + at * width, panel_width<T>,
                             dh + at, hidden);
     }
     if (arrays.dh0 != nullptr) std::copy_n(dh, rows * hidden, arrays.dh0 + first * hidden);

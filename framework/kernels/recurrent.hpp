@@ -39,13 +39,15 @@ template <class T>
 void recurrent(const RecurrentShape& of, const RecurrentArrays<T>& arrays);
 
 /// Backward pass through time. Null upstream gradients are zeros. Writes the gradients of the input products
-/// `dgates` and, for a GRU, of the hidden products `dhidden`, the states before each step `h_before`, and dh0
-/// and dc0.
+/// `dgates` and, for a GRU, of the hidden products `dhidden`, dh0 and dc0. `factors` [rows, steps, inputs +
+/// hidden] receives what the weights were multiplied with: the inputs x of each step and the state before it.
 template <class T>
 struct RecurrentGradients {
   const T *weight, *h0, *c0, *gates, *inner, *y;
   const T *dy, *dh, *dc;
-  T *dgates, *dhidden, *h_before, *dh0, *dc0, *packed;
+  const T* x;    // [rows, steps, inputs]; not read if inputs = 0
+  Index inputs;  // of each step, or 0
+  T *dgates, *dhidden, *factors, *dh0, *dc0, *packed;
 };
 template <class T>
 void recurrent_backward(const RecurrentShape& of, const RecurrentGradients<T>& arrays);

@@ -5,6 +5,7 @@
 #include "retort/framework/core/op.hpp"
 #include "retort/framework/kernels/gemm.hpp"
 #include "retort/framework/kernels/recurrent.hpp"
+#include "retort/framework/kernels/strided.hpp"
 #include "retort/framework/ops/elementwise.hpp"
 #include "retort/framework/ops/matmul.hpp"
 #include "retort/framework/ops/reduction.hpp"
@@ -70,6 +71,17 @@ Tensor product_over_rows(const Tensor& a, const Tensor& b) {
       },
       a, b);
 }
+// Rows [first, first + rows) of a matrix, transposed.
+Tensor transposed_rows(const Tensor& x, std::int64_t first, std::int64_t rows) {
+  const std::int64_t columns = x.size(1);
+  return compute(
+      {columns, rows}, x.dtype(),
+      [&]<class T>(T* y, const T* p) {
+        const std::int64_t extents[] = {columns, rows}, strides[] = {1, columns};
+        kernels::strided_copy(p + first * columns, y, 2, extents, strides);
+      },
+      x);
+}
 
 Tensors recurrent_layer(const char* name, RecurrentCell cell, const Tensors& in, const Tensor& lengths,
                         bool is_reverse) {
@@ -94,27 +106,42 @@ Tensors recurrent_layer(const char* name, RecurrentCell cell, const Tensors& in,
       in[h_in], in[c_in]);
   const auto backward = [=](const Tensors& gs, Needs needs) {
     const kernels::RecurrentShape shape = shape_of(cell, in, lengths, is_reverse);
-    const Shape wide{shape.rows, shape.steps, shape.gate_width()};
+    // Narrower matrices are read in place by a product, which rearranges others.
+    const std::int64_t narrow = 64, width = shape.gate_width();
+    const bool both = is_lstm && needs[weight_ih] && needs[weight_hh];
+    const std::int64_t inputs = both ? in[x_in].size(2) : 0;
+    const Shape wide{shape.rows, shape.steps, width};
     const Tensor dgates = empty(wide, dtype), dhidden = is_lstm ? Tensor() : empty(wide, dtype),
-                 before = empty(sequence, dtype);
+                 factors = empty({shape.rows, shape.steps, inputs + shape.hidden}, dtype);
     Tensors gradients(input_count);
     if (needs[h_in] && in[h_in].defined()) gradients[h_in] = empty(state, dtype);
     if (needs[c_in] && in[c_in].defined()) gradients[c_in] = empty(state, dtype);
     compute_into(
         dtype,
-        [&]<class T>(T* dg, T* dp, T* hs, T* dh0, T* dc0, const T* w, const T* h0, const T* c0, const T* g,
-                     const T* i, const T* out, const T* dy, const T* dh, const T* dc) {
+        [&]<class T>(T* dg, T* dp, T* fs, T* dh0, T* dc0, const T* w, const T* h0, const T* c0, const T* g,
+                     const T* i, const T* out, const T* dy, const T* dh, const T* dc, const T* x) {
           const Tensor packed = empty({kernels::packed_weight_size<T>(shape)}, dtype);
-          kernels::recurrent_backward<T>(shape, {w, h0, c0, g, i, out, dy, dh, dc, dg, dp, hs, dh0, dc0,
-                                                 packed.mutable_data<T>().data()});
+          kernels::recurrent_backward<T>(shape, {w, h0, c0, g, i, out, dy, dh, dc, x, inputs, dg, dp, fs, dh0,
+                                                 dc0, packed.mutable_data<T>().data()});
         },
-        writable(dgates), writable(dhidden), writable(before), writable(gradients[h_in]),
+        writable(dgates), writable(dhidden), writable(factors), writable(gradients[h_in]),
         writable(gradients[c_in]), in[weight_hh], in[h_in], in[c_in], gates, inner, y, gs[0], gs[1],
-        is_lstm ? gs[2] : Tensor());
+        is_lstm ? gs[2] : Tensor(), in[x_in]);
     const Tensor& products = is_lstm ? dgates : dhidden;
     if (needs[x_in]) gradients[x_in] = matmul(dgates, in[weight_ih]);
-    if (needs[weight_ih]) gradients[weight_ih] = product_over_rows(dgates, in[x_in]);
-    if (needs[weight_hh]) gradients[weight_hh] = product_over_rows(products, before);
+    if (both) {  // one product for both, since they have the same slopes
+      const Tensor turned = product_over_rows(factors, dgates);
+      gradients[weight_ih] = transposed_rows(turned, 0, inputs);
+      gradients[weight_hh] = transposed_rows(turned, inputs, shape.hidden);
+    } else {
+      // The smaller matrix comes first if it is rearranged; the gradient then results transposed.
+      const auto gradient = [&](const Tensor& slopes, const Tensor& x) {
+        return x.size(-1) <= narrow ? product_over_rows(slopes, x)
+                                    : transposed_rows(product_over_rows(x, slopes), 0, x.size(-1));
+      };
+      if (needs[weight_ih]) gradients[weight_ih] = gradient(dgates, in[x_in]);
+      if (needs[weight_hh]) gradients[weight_hh] = gradient(products, factors);
+    }
     if (needs[bias_ih]) gradients[bias_ih] = sum(dgates, {0, 1});
     if (needs[bias_hh])
       gradients[bias_hh] = is_lstm && needs[bias_ih] ? gradients[bias_ih] : sum(products, {0, 1});

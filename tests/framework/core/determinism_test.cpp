@@ -1,4 +1,5 @@
 // The same seed gives the same bits for any number of threads, and several threads may share a frozen module.
+#include <algorithm>
 #include <boost/test/unit_test.hpp>
 #include <cmath>
 #include <cstring>
@@ -110,6 +111,38 @@ BOOST_AUTO_TEST_CASE(large_operations_give_the_same_bits) {
   const auto one = everything(1);
   BOOST_TEST(same_bits(one, everything(2)));
   BOOST_TEST(same_bits(one, everything(4)));
+}
+
+// Threads share the sequences of a batch, more or fewer each.
+BOOST_AUTO_TEST_CASE(recurrent_layers_give_the_same_bits_and_agree_with_their_reference) {
+  for (const bool is_lstm : {true, false})
+    for (const std::int64_t rows : {3, 50, 101}) {
+      manual_seed(11);
+      std::vector<std::int64_t> some(static_cast<std::size_t>(rows));
+      for (std::size_t i = 0; i < some.size(); ++i) some[i] = static_cast<std::int64_t>(i % 6);
+      const LSTM lstm(20, 37, {.bidirectional = true});
+      const GRU gru(20, 37, {.bidirectional = true});
+      const Tensor x = randn({rows, 5, 20}).set_requires_grad(), g = randn({rows, 5, 74}),
+                   lengths = tensor(std::move(some), {rows});
+      const auto everything = [&](int threads, bool by_reference) {
+        const ThreadCount scope(threads);
+        const Tensor y = is_lstm ? lstm(x, {.lengths = lengths}).output : gru(x, {.lengths = lengths}).output;
+        Tensors inputs = is_lstm ? lstm.parameters() : gru.parameters();
+        inputs.push_back(x);
+        std::vector<std::vector<float>> results{y.values<float>()};
+        for (const Tensor& gradient : grad({y}, inputs, {.grad_outputs = {g}, .create_graph = by_reference}))
+          results.push_back(gradient.values<float>());
+        return results;
+      };
+      const auto one = everything(1, false), expected = everything(1, true);
+      BOOST_TEST(same_bits(one, everything(2, false)));
+      BOOST_TEST(same_bits(one, everything(4, false)));
+      double worst = 0;
+      for (std::size_t i = 0; i < one.size(); ++i)
+        for (std::size_t j = 0; j < one[i].size(); ++j)
+          worst = std::max(worst, std::abs(static_cast<double>(one[i][j]) - expected[i][j]));
+      BOOST_TEST(worst < 1e-4);
+    }
 }
 
 BOOST_AUTO_TEST_CASE(gradients_of_large_operations_have_the_same_bits) {
