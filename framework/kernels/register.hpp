@@ -133,7 +133,7 @@ class Register : public Arithmetic<Register<T, bytes>> {
     // result does.
     const Vector bounded = x.v < T(-40) ? T(-40) - Vector{} : x.v;
     const Reduced at(bounded);
-    const Vector p = exponential_minus_1(at.r);
+    const Vector p = exponential_minus_1(at.r).v;
     const Vector half_scale = (Vector)(((BitVector)at.shifted - (S::bias + 1)) << S::fraction_bits);
     const Vector wide = T(2) * (half_scale * p + (half_scale - T(0.5)));
     const Register y(at.n == T(0) ? p : wide);
@@ -191,7 +191,7 @@ class Register : public Arithmetic<Register<T, bytes>> {
     r = r - n * S::ln2_high;
     r = r - n * S::ln2_low;
     const Vector scale = (Vector)((BitVector)shifted << S::fraction_bits);
-    const Vector t = scale * exponential_minus_1(r) + (scale - T(1));
+    const Vector t = scale * exponential_minus_1(r).v + (scale - T(1));
     return Register(t / (t + T(2))).signed_like(x);
   }
 
@@ -268,13 +268,13 @@ class Register : public Arithmetic<Register<T, bytes>> {
     return Register(terms % 2 == 0 ? last * x + other : other * x + last);
   }
   /// e^r - 1 for |r| <= ln 2 / 2.
-  static Vector exponential_minus_1(const Vector& r) {
+  static Register exponential_minus_1(const Vector& r) {
     constexpr auto series = [] {  // (e^r - 1 - r)/r²
       std::array<T, S::exp_series.size() - 2> tail{};
       for (std::size_t i = 0; i < tail.size(); ++i) tail[i] = S::exp_series[i + 2];
       return tail;
     }();
-    return (r * r) * polynomial(series, r).v + r;
+    return Register((r * r) * polynomial(series, r).v + r);
   }
   /// 2/3, 2/5, …: (2·artanh(s)/s - 2)/s² in s².
   static constexpr auto artanh_series = [] {
