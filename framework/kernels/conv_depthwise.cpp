@@ -7,61 +7,44 @@
 namespace retort::kernels {
 namespace {
 
-/// A padded copy of planes, [rows][columns][lanes], and the positions whose windows it covers. Row r of the
-/// source is row first_h + r · spread_h of the copy; the window of position (i, j) begins at
-/// (i · step_h, j · step_w).
-struct Padded {
-  Index source_h, source_w, rows, columns, first_h, first_w, spread_h, spread_w, step_h, step_w, out_h, out_w;
-
-  Index source() const { return source_h * source_w; }
-  Index size() const { return rows * columns; }
-  Index positions() const { return out_h * out_w; }
+/// One dimension of a padded copy. Element i of the source is element first + i · spread of the copy, and
+/// the window of position p begins at p · step.
+struct Axis {
+  Index source, extent, first, spread, step, positions;
 };
 
-Padded padded_input(const Windows& w) {
-  return {.source_h = w.height,
-          .source_w = w.width,
-          .rows = (w.out_h - 1) * w.stride_h + (w.kernel_h - 1) * w.dilation_h + 1,
-          .columns = (w.out_w - 1) * w.stride_w + (w.kernel_w - 1) * w.dilation_w + 1,
-          .first_h = w.padding_h,
-          .first_w = w.padding_w,
-          .spread_h = 1,
-          .spread_w = 1,
-          .step_h = w.stride_h,
-          .step_w = w.stride_w,
-          .out_h = w.out_h,
-          .out_w = w.out_w};
+Axis input_axis(Index n, Index kernel, Index stride, Index padding, Index dilation, Index positions) {
+  return {n, (positions - 1) * stride + (kernel - 1) * dilation + 1, padding, 1, stride, positions};
+}
+/// For the adjoint: the gradients are `stride` apart, and the taps are read in reverse order.
+Axis gradient_axis(Index n, Index kernel, Index stride, Index padding, Index dilation, Index positions) {
+  const Index reach = (kernel - 1) * dilation;
+  return {positions, n + reach, reach - padding, stride, 1, n};
 }
 
-/// For the adjoint: the gradients are `stride` apart, and the taps are read in reverse order.
-Padded padded_gradient(const Windows& w) {
-  const Index reach_h = (w.kernel_h - 1) * w.dilation_h, reach_w = (w.kernel_w - 1) * w.dilation_w;
-  return {.source_h = w.out_h,
-          .source_w = w.out_w,
-          .rows = w.height + reach_h,
-          .columns = w.width + reach_w,
-          .first_h = reach_h - w.padding_h,
-          .first_w = reach_w - w.padding_w,
-          .spread_h = w.stride_h,
-          .spread_w = w.stride_w,
-          .step_h = 1,
-          .step_w = 1,
-          .out_h = w.height,
-          .out_w = w.width};
-}
+/// A padded copy of planes, [rows][columns][lanes].
+struct Padded {
+  Axis h, w;
+
+  template <class F>
+  Padded(const Windows& of, F axis)
+      : h(axis(of.height, of.kernel_h, of.stride_h, of.padding_h, of.dilation_h, of.out_h)),
+        w(axis(of.width, of.kernel_w, of.stride_w, of.padding_w, of.dilation_w, of.out_w)) {}
+  Index source() const { return h.source * w.source; }
+  Index size() const { return h.extent * w.extent; }
+  Index positions() const { return h.positions * w.positions; }
+};
 
 /// Transposes `count` planes and writes their elements into the copy, whose other elements stay as they are.
 template <class T>
 void read_planes(const T* x, Index count, const Padded& p, T* turned, T* copy) {
   turn_in(x, p.source(), count, turned);
-  const Index skipped = p.first_w < 0 ? divide_up(-p.first_w, p.spread_w) : 0;
-  for (Index r = 0; r < p.source_h; ++r) {
-    const Index row = p.first_h + r * p.spread_h;
-    if (row < 0 || row >= p.rows) continue;
-    const T* from = turned + (r * p.source_w + skipped) * lanes<T>;
-    for (Index c = skipped, column = p.first_w + skipped * p.spread_w; c < p.source_w && column < p.columns;
-         ++c, column += p.spread_w, from += lanes<T>)
-      store(copy + (row * p.columns + column) * lanes<T>, load(from));
+  for (Index r = 0, row = p.h.first; r < p.h.source; ++r, row += p.h.spread) {
+    if (row < 0 || row >= p.h.extent) continue;
+    const T* from = turned + r * p.w.source * lanes<T>;
+    T* const to = copy + row * p.w.extent * lanes<T>;
+    for (Index c = 0, column = p.w.first; c < p.w.source; ++c, column += p.w.spread, from += lanes<T>)
+      if (column >= 0 && column < p.w.extent) store(to + column * lanes<T>, load(from));
   }
 }
 
@@ -79,10 +62,10 @@ template <int Height, int Width, class T>
 void sum_windows(const T* copy, const Padded& p, const Windows& w, const T* weights, const Batch<T>& start,
                  T* y) {
   const Index height = Height == 0 ? w.kernel_h : Height, width = Width == 0 ? w.kernel_w : Width;
-  const Index down = w.dilation_h * p.columns * lanes<T>, right = w.dilation_w * lanes<T>;
-  for (Index i = 0; i < p.out_h; ++i)
-    for (Index j = 0; j < p.out_w; ++j, y += lanes<T>) {
-      const T *row = copy + (i * p.step_h * p.columns + j * p.step_w) * lanes<T>, *weight = weights;
+  const Index down = w.dilation_h * p.w.extent * lanes<T>, right = w.dilation_w * lanes<T>;
+  for (Index i = 0; i < p.h.positions; ++i)
+    for (Index j = 0; j < p.w.positions; ++j, y += lanes<T>) {
+      const T *row = copy + (i * p.h.step * p.w.extent + j * p.w.step) * lanes<T>, *weight = weights;
       Batch<T> sum = start;
       for (Index h = 0; h < height; ++h, row += down)
         for (Index v = 0; v < width; ++v, weight += lanes<T>)
@@ -94,7 +77,7 @@ void sum_windows(const T* copy, const Padded& p, const Windows& w, const T* weig
 /// sums [taps][lanes] += Σ over the positions of g · copy, for Height rows of Width taps at a time.
 template <int Height, int Width, class T>
 void add_products(const T* copy, const Padded& p, const Windows& w, const T* g, T* sums) {
-  const Index down = w.dilation_h * p.columns * lanes<T>, right = w.dilation_w * lanes<T>;
+  const Index down = w.dilation_h * p.w.extent * lanes<T>, right = w.dilation_w * lanes<T>;
   for (Index h = 0; h < w.kernel_h; h += Height)
     for (Index v = 0; v < w.kernel_w; v += Width) {
       Batch<T> sum[Height][Width];
@@ -104,9 +87,9 @@ void add_products(const T* copy, const Padded& p, const Windows& w, const T* g, 
       };
       each([&](auto a, auto b) { sum[a][b] = load(to + (a * w.kernel_w + b) * lanes<T>); });
       const T* upstream = g;
-      for (Index i = 0; i < p.out_h; ++i) {
-        const T* from = copy + i * p.step_h * p.columns * lanes<T> + h * down + v * right;
-        for (Index j = 0; j < p.out_w; ++j, upstream += lanes<T>, from += p.step_w * lanes<T>) {
+      for (Index i = 0; i < p.h.positions; ++i) {
+        const T* from = copy + i * p.h.step * p.w.extent * lanes<T> + h * down + v * right;
+        for (Index j = 0; j < p.w.positions; ++j, upstream += lanes<T>, from += p.w.step * lanes<T>) {
           const Batch<T> here = load(upstream);
           each([&](auto a, auto b) {
             sum[a][b] = fma<T>(here, load(from + a * down + b * right), sum[a][b]);
@@ -134,10 +117,10 @@ void sum_all_windows(const T* x, const T* weight, const T* bias, T* y, const Con
   const Windows& w = of.windows;
   const Index taps = w.window(), blocks = divide_up(of.groups, lanes<T>);
   const Index work = (p.source() + taps * p.positions()) * lanes<T>;
+  const Index plane = std::max(p.source(), p.positions());
   parallel_for(of.images * blocks, std::max<Index>(1, 65536 / work), [&](Index begin, Index end) {
-    T* const copy = scratch<T, 2>((p.size() + std::max(p.source(), p.positions()) + taps) * lanes<T>);
-    T *const turned = copy + p.size() * lanes<T>, *const weights =
-                                                      turned + std::max(p.source(), p.positions()) * lanes<T>;
+    T* const copy = scratch<T, 2>((p.size() + plane + taps) * lanes<T>);
+    T *const turned = copy + p.size() * lanes<T>, *const weights = turned + plane * lanes<T>;
     std::fill_n(copy, p.size() * lanes<T>, T{0});
     for (Index i = begin; i < end; ++i) {
       const Block b = block_at<T>(of, i / blocks, i % blocks);
@@ -161,7 +144,9 @@ bool has_depthwise_lanes(const Convolution& of) {
   const Windows& w = of.windows;
   constexpr Index most = Index{1} << 21;  // bytes of a block's planes
   const Index registers = divide_up(of.groups, lanes<T>);
-  if ((padded_input(w).size() + padded_gradient(w).size()) * lanes<T> * static_cast<Index>(sizeof(T)) > most)
+  if ((Padded(w, input_axis).size() + Padded(w, gradient_axis).size()) * lanes<T> *
+          static_cast<Index>(sizeof(T)) >
+      most)
     return false;
   // Measured: rows of positions fill the registers as well if they are long and adjacent.
   return w.stride_w <= 2 && w.stride_h <= 2 &&
@@ -170,18 +155,18 @@ bool has_depthwise_lanes(const Convolution& of) {
 
 template <class T>
 void convolve_depthwise(const T* x, const T* weight, const T* bias, T* y, const Convolution& of) {
-  sum_all_windows(x, weight, bias, y, of, padded_input(of.windows), false);
+  sum_all_windows(x, weight, bias, y, of, Padded(of.windows, input_axis), false);
 }
 
 template <class T>
 void convolve_depthwise_transposed(const T* g, const T* weight, const T* bias, T* x, const Convolution& of) {
-  sum_all_windows(g, weight, bias, x, of, padded_gradient(of.windows), true);
+  sum_all_windows(g, weight, bias, x, of, Padded(of.windows, gradient_axis), true);
 }
 
 template <class T>
 void depthwise_weight_gradient(const T* x, const T* g, T* weight, const Convolution& of) {
   const Windows& w = of.windows;
-  const Padded p = padded_input(w);
+  const Padded p(w, input_axis);
   const Index taps = w.window(), blocks = divide_up(of.groups, lanes<T>);
   // Jobs sum over their own images. Their sums are added in a fixed order.
   const Index parts = std::min(of.images, divide_up(8, blocks)), size = blocks * taps * lanes<T>;
