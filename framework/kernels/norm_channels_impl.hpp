@@ -1,6 +1,7 @@
 // The pieces of an array that batch and group norm process. An array [batch, channels, inner] is split into
 // pieces of one channel each: parts of a run of `inner` elements, or for inner = 1 the columns of blocks of
-// rows. The pieces' sums form a table [parts, channels], from which those of each set follow in a fixed order.
+// rows. The pieces' sums form a table [parts, channels], from which those of each set follow in a fixed
+// order.
 #pragma once
 
 #include <algorithm>
