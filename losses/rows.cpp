@@ -77,9 +77,8 @@ ClassRows prepare_rows(const char* operation, const Shape& input, DType dtype, s
                                mask[i], position_text(i, shape)));
     if (!counts(i)) continue;
     if (classes == 0)
-      throw ShapeError(
-          message("{}: {} has shape {}, so that its rows have no class; a row that counts needs one",
-                  operation, names.input, input));
+      throw ShapeError(message("{}: {} has shape {}, which has no classes; there must be at least one",
+                               operation, names.input, input));
     ++rows.counted;
     if (label != nullptr && (label[i] < 0 || label[i] >= classes))
       throw IndexError(message("{}: class index {} at position {} of {} is out of range [0, {})", operation,

@@ -231,8 +231,8 @@ struct LinearWarmup : LRScheduler {
 ///     rt::CosineAnnealingLR cosine(optimizer, {.T_max = 95});
 ///     rt::SequentialLR schedule(optimizer, {&warmup, &cosine}, {5});
 ///
-/// Throws: ValueError unless there is at least one schedule, all are non-null, belong to one optimiser and
-/// are no ReduceLROnPlateau, and there is one milestone fewer than schedules, all positive and increasing.
+/// Throws: ValueError unless there is at least one schedule, all are non-null and belong to one optimiser,
+/// none is a ReduceLROnPlateau, and there is one milestone fewer than schedules, all positive and increasing.
 class SequentialLR : public LRScheduler {
  public:
   SequentialLR(Optimizer& optimizer, const std::vector<LRScheduler*>& schedules,

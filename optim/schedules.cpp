@@ -320,7 +320,7 @@ struct SequentialLR::Parts {
     for (const LRScheduler* schedule : schedules) {
       if (!schedule) throw ValueError("SequentialLR: a schedule is null");
       if (&schedule->optimizer_ != &optimizer)
-        throw ValueError("SequentialLR: a schedule belongs to another optimiser; all must share one");
+        throw ValueError("SequentialLR: a schedule belongs to another optimizer; all must share one");
       if (dynamic_cast<const ReduceLROnPlateau*>(schedule))
         throw ValueError("SequentialLR: ReduceLROnPlateau follows a metric and cannot be part of a sequence");
       text += message(", {} ({})", schedule->kind_, detail::options_of(schedule->rate_));

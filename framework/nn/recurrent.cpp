@@ -82,10 +82,11 @@ Tensors Recurrent::run(const Tensor& input, const Tensors& states, const Tensor&
     if (lengths.shape() != Shape{rows})
       throw ShapeError(
           message("{}: lengths have shape {}; they must be (N) = {}", name_, lengths.shape(), Shape{rows}));
-    for (const std::int64_t length : lengths.data<std::int64_t>())
-      if (length < 0 || length > steps)
+    const auto given = lengths.data<std::int64_t>();
+    for (std::int64_t i = 0; i < rows; ++i)
+      if (given[i] < 0 || given[i] > steps)
         throw ValueError(
-            message("{}: a length is {}; it must be between 0 and L = {}", name_, length, steps));
+            message("{}: length {} is {}; it must be between 0 and L = {}", name_, i, given[i], steps));
     // Values past a row's length have no effect, even NaN.
     x = where(less(reshape(arange(steps), {1, steps, 1}), reshape(lengths, {rows, 1, 1})), x, 0);
   }

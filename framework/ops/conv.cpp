@@ -102,8 +102,10 @@ Arguments checked(const char* operation, const Tensor& x, const Tensor& weight, 
   };
   if (transposes && rows != channels) throw wrong_weight(0, channels);
   if (groups < 1 || channels % groups != 0 || out % groups != 0)
-    throw ValueError(message("{}: groups is {}; it must divide the {} input and the {} output channels",
-                             operation, groups, channels, out));
+    throw ValueError(message(
+        "{}: input has shape {}, weight {}, and groups is {}; groups must divide the {} input and the "
+        "{} output channels",
+        operation, x.shape(), weight.shape(), groups, channels, out));
   if (!transposes && weight.size(1) != channels / groups) throw wrong_weight(1, channels / groups);
   DType dtype = promote(x.dtype(), weight.dtype());
   if (bias.defined()) {

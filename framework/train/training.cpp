@@ -80,10 +80,9 @@ struct Training::State {
                   name));
     if (name.empty() || name == "." || name == ".." || name == "settings" ||
         name.find('/') != std::string::npos)
-      throw ValueError(
-          message("Training: the name '{}' cannot begin the names of its files; give a file name, but not "
-                  "'settings'",
-                  name));
+      throw ValueError(message(
+          "Training: the name '{}' cannot be part of a file name; give a plain name other than 'settings'",
+          name));
     const std::string operation = message("Training '{}'", name);
     const auto require_at_least = [&](const char* option, double value, double least) {
       detail::require_option(value >= least, operation.c_str(), option, value,

@@ -105,9 +105,9 @@ struct TrainingOptions {
 class Training {
  public:
   /// Throws: ValueError if the parts have no module or loader, the name is not a file name, is "settings" or
-  /// that of an unfinished Training, an option is out of range or gives an ended training other steps, the
-  /// loader prepares other shards, or there are shards but no Communicator in the RunFolder; IoError if
-  /// files are missing, unusable or of other parts; with shards, as DataParallel. Nothing then changes.
+  /// that of an unfinished Training, an option is out of range or changes a finished training, the loader
+  /// prepares other shards, or there are shards but no Communicator in the RunFolder; IoError if files are
+  /// missing, broken or do not fit the parts; with shards, as DataParallel. Nothing then changes.
   Training(const RunFolder& run, std::string name, CheckpointParts parts, TrainingOptions options = {});
   ~Training();
   Training(const Training&) = delete;
