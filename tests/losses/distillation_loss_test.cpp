@@ -255,7 +255,7 @@ BOOST_AUTO_TEST_CASE(rows_without_classes_are_refused_unless_they_are_excluded) 
     };
     for (const auto& [name, loss] : losses({}))
       BOOST_TEST(thrown_text<ShapeError>(loss) ==
-                 name + " has shape (3, 0), so that its rows have no class; a row that counts needs one");
+                 name + " has shape (3, 0), which has no classes; there must be at least one");
     for (const auto& [name, loss] : losses(labels))
       for (const double value : loss().values<double>()) BOOST_TEST(value == 0, name);
   }
