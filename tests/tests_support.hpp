@@ -10,6 +10,9 @@
 
 namespace retort::tests {
 
+/// Whether this is a build with sanitizers, where long tests do less of the same.
+inline constexpr bool sanitized = !std::string_view(RETORT_SANITIZE).empty();
+
 /// Sets or unsets an environment variable during its lifetime.
 class Variable {
  public:

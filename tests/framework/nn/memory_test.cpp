@@ -3,19 +3,13 @@
 #include <functional>
 
 #include "retort/retort.hpp"
+#include "tests_support.hpp"
 
 using namespace retort;
 
 namespace {
 
-// With AddressSanitizer, attention of eight heads would take minutes.
-#if defined(__SANITIZE_ADDRESS__)
-constexpr std::int64_t heads = 1;
-#elif defined(__has_feature)
-constexpr std::int64_t heads = __has_feature(address_sanitizer) ? 1 : 8;
-#else
-constexpr std::int64_t heads = 8;
-#endif
+constexpr std::int64_t heads = tests::sanitized ? 1 : 8;
 
 /// Checks that steps of training from the tenth on request no memory from the system.
 template <class Net>

@@ -316,11 +316,12 @@ BOOST_AUTO_TEST_CASE(a_damaged_newest_file_gives_way_to_the_one_before) {
     BOOST_REQUIRE(file.good());
   };
   // A bit of each byte of the header, and of some bytes of the tensors, which one checksum covers.
+  constexpr std::size_t stride = tests::sanitized ? 7 : 1;
   std::uint64_t header = 0;
   std::memcpy(&header, whole.data(), sizeof header);
   header += sizeof header;
   BOOST_REQUIRE(header < whole.size());
-  for (std::size_t at = 0; at < whole.size(); at += at < header ? 1 : 13) {
+  for (std::size_t at = 0; at < whole.size(); at += at < header ? stride : 13 * stride) {
     put(at, whole[at] ^ (1 << at % 8));
     BOOST_TEST_CONTEXT("byte " << at) { check_skipped(); }
     put(at, whole[at]);
