@@ -338,10 +338,12 @@ struct FusedValue {
   template <int bytes>
   static void run(const void* f, const void* const* in, void* const* out, Index n) {
     using R = lanes::Register<T, bytes>;
-    T* y = static_cast<T*>(out[0]);
     [&]<int... K>(std::integer_sequence<int, K...>) {
-      for (Index i = 0; i < n; i += R::size)
-        R((*static_cast<const F*>(f))(R::load(static_cast<const T*>(in[K]) + i)...)).store(y + i);
+      // Copies, which the compiler need not load again after each store.
+      const std::array<const T*, N> from{static_cast<const T*>(in[K])...};
+      T* const y = static_cast<T*>(out[0]);
+      const auto& call = *static_cast<const F*>(f);
+      for (Index i = 0; i < n; i += R::size) R(call(R::load(from[K] + i)...)).store(y + i);
     }(std::make_integer_sequence<int, N>());
   }
 };
@@ -353,16 +355,20 @@ struct FusedGradients {
   static void run(const void* f, const void* const* in, void* const* out, Index n) {
     using R = lanes::Register<T, bytes>;
     using D = Dual<R, N>;
-    const auto argument = [&](int k, Index i) {
-      const R x = R::load(static_cast<const T*>(in[k]) + i);
-      return (mask >> k & 1) != 0 ? D::variable(x, k) : D(x);
-    };
     [&]<int... K>(std::integer_sequence<int, K...>) {
+      const std::array<const T*, N> from{static_cast<const T*>(in[K])...};
+      const std::array<T*, N> to{static_cast<T*>(out[K])...};
+      const auto* const upstream = static_cast<const T*>(in[N]);
+      const auto& call = *static_cast<const F*>(f);
+      const auto argument = [&](int k, Index i) {
+        const R x = R::load(from[k] + i);
+        return (mask >> k & 1) != 0 ? D::variable(x, k) : D(x);
+      };
       for (Index i = 0; i < n; i += R::size) {
-        const D y((*static_cast<const F*>(f))(argument(K, i)...));
-        const R g = R::load(static_cast<const T*>(in[N]) + i);
+        const D y(call(argument(K, i)...));
+        const R g = R::load(upstream + i);
         const auto give = [&](int k) {
-          if (out[k]) (y.depends_on(k) ? y.partial(k, g) : R(0)).store(static_cast<T*>(out[k]) + i);
+          if (to[k]) (y.depends_on(k) ? y.partial(k, g) : R(0)).store(to[k] + i);
         };
         (((mask >> K & 1) != 0 ? give(K) : void()), ...);
       }

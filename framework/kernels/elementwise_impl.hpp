@@ -3,6 +3,8 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <type_traits>
 
@@ -15,11 +17,61 @@ namespace retort::kernels {
 /// Elements per thread and chunk: about ten microseconds of a light operation.
 inline constexpr std::int64_t elementwise_grain = 65536;
 
+/// A function for map() that replaces the values of several registers, std::array<Batch<T>, K>&, by its
+/// results. The processor overlaps the long chains of operations of a few registers.
+template <class F>
+struct Each {
+  template <class T>
+  Batch<T> operator()(const Batch<T>& v) const {
+    std::array<Batch<T>, 1> one{v};
+    each(one);
+    return one[0];
+  }
+  F each;
+};
+
 namespace detail {
+
+template <class F>
+inline constexpr bool takes_several = false;
+template <class F>
+inline constexpr bool takes_several<Each<F>> = true;
+/// As many as leave registers for the constants: AVX-512 has twice as many.
+inline constexpr int registers_together = lanes<float> == 16 ? 4 : 2;
+
+// The functions of a row take their arguments by value. Through a reference, the compiler would load pointers
+// and constants again after each store, which might have changed them.
+
+/// y[i] = f(x[i]) for i < n.
+template <class T, class F>
+void map_row(const T* x, T* y, std::int64_t n, bool far, F f) {
+  std::int64_t i = 0;
+  if constexpr (std::is_floating_point_v<T>) {
+    if constexpr (takes_several<F>) {
+      for (constexpr int K = registers_together; i + K * lanes<T> <= n; i += K * lanes<T>) {
+        std::array<Batch<T>, K> v;
+        for (int k = 0; k < K; ++k) {
+          const std::int64_t at = i + k * lanes<T>;
+          if (far) prefetch(x + at + ahead), prefetch_result(y + at);
+          v[k] = load(x + at);
+        }
+        f.each(v);
+        for (int k = 0; k < K; ++k) store<T>(y + i + k * lanes<T>, v[k]);
+      }
+    }
+    for (; i + lanes<T> <= n; i += lanes<T>) {
+      if (far) prefetch(x + i + ahead), prefetch_result(y + i);
+      store<T>(y + i, f(load(x + i)));
+    }
+    if (i < n) store_partial<T>(y + i, f(load_partial(x + i, n - i, T{1})), n - i);
+  } else {
+    for (; i < n; ++i) y[i] = static_cast<T>(f(x[i]));
+  }
+}
 
 /// y[i] = f(a[i·StepA], b[i·StepB]) for i < n; a step is 0 or 1.
 template <int StepA, int StepB, class T, class U, class F>
-void zip_row(const T* a, const T* b, U* y, std::int64_t n, bool far, const F& f) {
+void zip_row(const T* a, const T* b, U* y, std::int64_t n, bool far, F f) {
   if constexpr (std::is_floating_point_v<T> && std::is_same_v<T, U>) {
     const Batch<T> first_a(*a), first_b(*b);
     std::int64_t i = 0;
@@ -45,7 +97,7 @@ void zip_row(const T* a, const T* b, U* y, std::int64_t n, bool far, const F& f)
 
 template <class T, class U, class F>
 void zip_row(const T* a, std::int64_t a_step, const T* b, std::int64_t b_step, U* y, std::int64_t n, bool far,
-             const F& f) {
+             F f) {
   if (a_step == 0)
     zip_row<0, 1>(a, b, y, n, far, f);
   else if (b_step == 0)
@@ -108,16 +160,7 @@ template <class T, class F>
 void map(const T* x, T* y, std::int64_t n, F f) {
   const bool far = is_far<T>(n);
   parallel_for(n, elementwise_grain, [&](std::int64_t begin, std::int64_t end) {
-    std::int64_t i = begin;
-    if constexpr (std::is_floating_point_v<T>) {
-      for (; i + lanes<T> <= end; i += lanes<T>) {
-        if (far) prefetch(x + i + ahead), prefetch_result(y + i);
-        store<T>(y + i, f(load(x + i)));
-      }
-      if (i < end) store_partial<T>(y + i, f(load_partial(x + i, end - i, T{1})), end - i);
-    } else {
-      for (; i < end; ++i) y[i] = static_cast<T>(f(x[i]));
-    }
+    detail::map_row(x + begin, y + begin, end - begin, far, f);
   });
 }
 
@@ -222,24 +265,32 @@ void choose(const std::int64_t* c, const T* a, const T* b, T* y, const Broadcast
   });
 }
 
+namespace detail {
+template <class T>
+void split_row(const std::int64_t* c, const T* x, T* yes, T* no, Index n) {
+  Index i = 0;
+  if constexpr (std::is_floating_point_v<T>) {
+    const Batch<T> nothing(T{0});
+    for (; i + lanes<T> <= n; i += lanes<T>) {
+      const auto zero = zero_lanes<T>(c + i);
+      const Batch<T> v = load(x + i);
+      if (yes != nullptr) store<T>(yes + i, choose_lanes<T>(zero, v, nothing));
+      if (no != nullptr) store<T>(no + i, choose_lanes<T>(zero, nothing, v));
+    }
+  }
+  for (; i < n; ++i) {
+    if (yes != nullptr) yes[i] = c[i] != 0 ? x[i] : T{0};
+    if (no != nullptr) no[i] = c[i] != 0 ? T{0} : x[i];
+  }
+}
+}  // namespace detail
+
 /// yes = c != 0 ? x : 0 and no = c != 0 ? 0 : x for n elements; yes or no may be null.
 template <class T>
 void split_by(const std::int64_t* c, const T* x, T* yes, T* no, Index n) {
   parallel_for(n, elementwise_grain, [&](Index begin, Index end) {
-    Index i = begin;
-    if constexpr (std::is_floating_point_v<T>) {
-      const Batch<T> nothing(T{0});
-      for (; i + lanes<T> <= end; i += lanes<T>) {
-        const auto zero = detail::zero_lanes<T>(c + i);
-        const Batch<T> v = load(x + i);
-        if (yes != nullptr) store<T>(yes + i, detail::choose_lanes<T>(zero, v, nothing));
-        if (no != nullptr) store<T>(no + i, detail::choose_lanes<T>(zero, nothing, v));
-      }
-    }
-    for (; i < end; ++i) {
-      if (yes != nullptr) yes[i] = c[i] != 0 ? x[i] : T{0};
-      if (no != nullptr) no[i] = c[i] != 0 ? T{0} : x[i];
-    }
+    const auto from = [begin](T* y) { return y == nullptr ? nullptr : y + begin; };
+    detail::split_row(c + begin, x + begin, from(yes), from(no), end - begin);
   });
 }
 

@@ -13,12 +13,13 @@ constexpr std::int64_t grain = 65536;  // about ten microseconds
 /// Calls f(i, count) for the registers of n elements, on all threads. Moving averages of units that no longer
 /// get a gradient decay to 0 instead of denormal numbers, in which rounding would keep them forever.
 template <class T, class F>
-void for_registers(std::int64_t n, F f) {
+void for_registers(std::int64_t n, const F& f) {
   parallel_for(n, grain, [&](std::int64_t begin, std::int64_t end) {
     const FlushToZero flush(true);
+    const F update = f;  // The compiler would load what f holds again after each store.
     std::int64_t i = begin;
-    for (; i + lanes<T> <= end; i += lanes<T>) f(i, lanes<T>);
-    if (i < end) f(i, end - i);
+    for (; i + lanes<T> <= end; i += lanes<T>) update(i, lanes<T>);
+    if (i < end) update(i, end - i);
   });
 }
 

@@ -15,19 +15,16 @@ using namespace detail::elementwise;
 
 namespace {
 
-// g where open(v) is true, exactly 0 elsewhere: infinite and NaN gradients do not leak through. Linear in g,
-// so that it is its own derivative.
-template <class Open>
-Tensor gate(const Tensor& g, const Tensor& v, Open open) {
-  const auto pass = [open](const auto& value, const auto& at) {
-    return either(open(at), value, constant(value, 0));
-  };
+// pass(g, v), which is g or exactly 0 by v: infinite and NaN gradients do not leak through. Linear in g, so
+// that it is its own derivative.
+template <class Pass>
+Tensor gate(const Tensor& g, const Tensor& v, Pass pass) {
   Tensor value = zip(pair_of("gate", g, v), pass);
   if (!is_grad_enabled()) return value;
   return record({.name = "gate",
                  .inputs = {g},
                  .value = std::move(value),
-                 .vjp = [v = v.detach(), open](const Tensor& gg, Needs) { return gate(gg, v, open); }});
+                 .vjp = [v = v.detach(), pass](const Tensor& gg, Needs) { return gate(gg, v, pass); }});
 }
 
 // (1 + tanh u)/2 = sigmoid(2u), which keeps its precision where it is small.
@@ -115,7 +112,7 @@ Tensor exp(const Tensor& input) {
   const Tensor x = floating("exp", input);
   return record({.name = "exp",
                  .inputs = {x},
-                 .value = map<Elements::floats>(x, [](const auto& v) { return kernels::exp(v); }),
+                 .value = map<Elements::floats>(x, kernels::Each{[](auto& v) { kernels::exp_each(v); }}),
                  .vjp = [](const Tensor& g, const Tensor& y, Needs) { return g * y; }});
 }
 
@@ -123,7 +120,7 @@ Tensor log(const Tensor& input) {
   const Tensor x = floating("log", input);
   return record({.name = "log",
                  .inputs = {x},
-                 .value = map<Elements::floats>(x, [](const auto& v) { return kernels::log(v); }),
+                 .value = map<Elements::floats>(x, kernels::Each{[](auto& v) { kernels::log_each(v); }}),
                  .vjp = [x](const Tensor& g, Needs) { return g / x; }});
 }
 
@@ -146,11 +143,12 @@ Tensor sigmoid(const Tensor& input) {
   const Tensor x = floating("sigmoid", input);
   return record({.name = "sigmoid",
                  .inputs = {x},
-                 .value = map<Elements::floats>(x,
-                                                [](const auto& v) {
-                                                  const auto one = constant(v, 1);
-                                                  return one / (one + kernels::exp(-v));
-                                                }),
+                 .value = map<Elements::floats>(x, kernels::Each{[](auto& each) {
+                                                  for (auto& v : each) v = -v;
+                                                  kernels::exp_each(each);
+                                                  for (auto& v : each)
+                                                    v = constant(v, 1) / (constant(v, 1) + v);
+                                                }}),
                  .vjp = [](const Tensor& g, const Tensor& y, Needs) { return g * (y * (1 - y)); },
                  .fast_vjp =
                      [](const Tensor& g, const Tensor& y, Needs) {
@@ -184,11 +182,13 @@ Tensor abs(const Tensor& x) {
 
 Tensor relu(const Tensor& x) {
   detail::require_defined("relu", x);
-  const auto positive = [](const auto& v) { return !(v <= constant(v, 0)); };  // so that NaN propagates
+  const auto pass = [](const auto& g, const auto& v) {  // a NaN v passes
+    return either(v <= constant(v, 0), constant(g, 0), g);
+  };
   return record({.name = "relu",
                  .inputs = {x},
-                 .value = map(x, [=](const auto& v) { return either(positive(v), v, constant(v, 0)); }),
-                 .vjp = [=](const Tensor& g, const Tensor& y, Needs) { return gate(g, y, positive); }});
+                 .value = map(x, [=](const auto& v) { return pass(v, v); }),
+                 .vjp = [=](const Tensor& g, const Tensor& y, Needs) { return gate(g, y, pass); }});
 }
 
 Tensor silu(const Tensor& x) {
@@ -326,13 +326,13 @@ Tensor pow(Scalar base, const Tensor& exponent) {
 Tensor clamp(const Tensor& input, std::optional<double> lo, std::optional<double> hi) {
   const auto [x, low, high] = bounded(input, lo, hi);
   const auto value = [low = low, high = high](const auto& v) { return at_most(at_least(v, low), high); };
-  const auto inside = [low = low, high = high](const auto& v) {
-    return both(v >= constant(v, low), v <= constant(v, high));
+  const auto pass = [low = low, high = high](const auto& g, const auto& v) {
+    return either(both(v >= constant(v, low), v <= constant(v, high)), g, constant(g, 0));
   };
   return record({.name = "clamp",
                  .inputs = {x},
                  .value = map(x, value),
-                 .vjp = [=, x = x.detach()](const Tensor& g, Needs) { return gate(g, x, inside); }});
+                 .vjp = [=, x = x.detach()](const Tensor& g, Needs) { return gate(g, x, pass); }});
 }
 
 }  // namespace retort
