@@ -90,23 +90,21 @@ Arguments checked(const char* operation, const Tensor& x, const Tensor& weight, 
                              x.shape(), weight.shape(), dims == 1 ? "(N, C, L)" : "(N, C, H, W)",
                              transposes ? "C, out / groups" : "out, C / groups",
                              dims == 1 ? "kernel size" : "kernel height, kernel width"));
+  if (groups < 1) throw ValueError(message("{}: groups is {}; it must be at least 1", operation, groups));
   const std::int64_t channels = x.size(1), rows = weight.size(0);
-  const std::int64_t out = transposes ? weight.size(1) * groups : rows;
-  const auto wrong_weight = [&](std::size_t dim, std::int64_t extent) {
-    Shape needed = weight.shape();
-    needed[dim] = extent;
-    return ShapeError(message("{}: input has shape {} but weight {}; with {}{} weight must have shape {}",
-                              operation, x.shape(), weight.shape(),
-                              detail::counted(channels, "input channel"),
-                              groups == 1 ? "" : message(" in {} groups", groups), needed));
-  };
-  if (transposes && rows != channels) throw wrong_weight(0, channels);
-  if (groups < 1 || channels % groups != 0 || out % groups != 0)
-    throw ValueError(message(
-        "{}: input has shape {}, weight {}, and groups is {}; groups must divide the {} input and the "
-        "{} output channels",
-        operation, x.shape(), weight.shape(), groups, channels, out));
-  if (!transposes && weight.size(1) != channels / groups) throw wrong_weight(1, channels / groups);
+  // As many input channels (output channels if transposed) as all groups together have.
+  std::int64_t of_groups = 0;
+  if (__builtin_mul_overflow(weight.size(1), groups, &of_groups)) of_groups = -1;
+  const std::int64_t expected = transposes ? rows : of_groups, out = transposes ? of_groups : rows;
+  if (channels != expected && expected >= 0)
+    throw ShapeError(message("{}: the input has {} (shape {}), but the weight is for {} (shape {}{})",
+                             operation, detail::counted(channels, "channel"), x.shape(), expected,
+                             weight.shape(), groups == 1 ? "" : message(", groups = {}", groups)));
+  if (of_groups < 0 || channels % groups != 0 || out % groups != 0)
+    throw ValueError(
+        message("{}: groups is {}; it must divide the {} input and the {} output channels (input {}, weight "
+                "{})",
+                operation, groups, channels, out, x.shape(), weight.shape()));
   DType dtype = promote(x.dtype(), weight.dtype());
   if (bias.defined()) {
     detail::require_floating(operation, "bias", bias);

@@ -2,6 +2,8 @@
 #include <boost/test/unit_test.hpp>
 #include <limits>
 #include <retort/retort.hpp>
+#include <string>
+#include <vector>
 
 #include <retort/framework/base/counted.hpp>
 
@@ -88,16 +90,55 @@ BOOST_AUTO_TEST_CASE(of_layers) {
                         (void)norm(ones({1, 2}));
                       }),
                       "use .drop_last or eval()"));
+}
+
+BOOST_AUTO_TEST_CASE(of_inputs_with_another_number_of_channels) {
+  const Tensor image = ones({1, 3, 8, 8}), line = ones({2, 3, 8});
+  const auto text = [](const auto& layer, const Tensor& x) {
+    return thrown_text<ShapeError>([&] { (void)layer(x); });
+  };
   BOOST_TEST(
-      thrown_text<ShapeError>([] {
-        (void)conv2d(ones({1, 3, 8, 8}), ones({5, 4, 3, 3}), {});
-      }) ==
-      "conv2d: input has shape (1, 3, 8, 8) but weight (5, 4, 3, 3); with 3 input channels weight must "
-      "have shape (5, 3, 3, 3)");
-  BOOST_TEST(contains(thrown_text<ShapeError>([] {
-                        (void)conv2d(ones({1, 4, 8, 8}), ones({6, 4, 3, 3}), {}, {.groups = 2});
-                      }),
-                      "with 4 input channels in 2 groups weight must have shape (6, 2, 3, 3)"));
+      text(Conv2d(4, 5, 3), image) ==
+      "conv2d: the input has 3 channels (shape (1, 3, 8, 8)), but the weight is for 4 (shape (5, 4, 3, "
+      "3))");
+  BOOST_TEST(
+      text(Conv2d(4, 8, 3, {.groups = 2}), image) ==
+      "conv2d: the input has 3 channels (shape (1, 3, 8, 8)), but the weight is for 4 (shape (8, 2, 3, "
+      "3), groups = 2)");
+  BOOST_TEST(contains(text(Conv2d(6, 6, 3, {.groups = 6}), image), "3 channels"));
+  BOOST_TEST(text(Conv1d(1, 5, 3), line) ==
+             "conv1d: the input has 3 channels (shape (2, 3, 8)), but the weight is for 1 (shape (5, 1, 3))");
+  BOOST_TEST(
+      text(ConvTranspose2d(4, 6, 3, {.groups = 2}), image) ==
+      "conv_transpose2d: the input has 3 channels (shape (1, 3, 8, 8)), but the weight is for 4 (shape "
+      "(4, 3, 3, 3), groups = 2)");
+  const auto grouped = [&](const Tensor& weight, std::int64_t groups) {
+    return thrown_text<ValueError>([&] { (void)conv2d(image, weight, {}, {.groups = groups}); });
+  };
+  BOOST_TEST(grouped(ones({5, 1, 3, 3}), 3) ==
+             "conv2d: groups is 3; it must divide the 3 input and the 5 output channels (input (1, 3, 8, 8), "
+             "weight (5, 1, 3, 3))");
+  BOOST_TEST(grouped(ones({5, 3, 3, 3}), 0) == "conv2d: groups is 0; it must be at least 1");
+  BOOST_TEST(contains(grouped(ones({5, 3, 3, 3}), std::numeric_limits<std::int64_t>::max()), "must divide"));
+  BOOST_TEST(contains(text(PReLU(4), image), "shape (1, 3, 8, 8) and the weight (4)"));
+}
+
+BOOST_AUTO_TEST_CASE(of_dropout_without_effect) {
+  std::vector<std::string> warnings;
+  const WarningHandler before =
+      set_warning_handler([&](std::string_view text) { warnings.emplace_back(text); });
+  LSTM(2, 3, {.num_layers = 2, .dropout = 0.5});
+  LSTM(2, 3);
+  BOOST_TEST(warnings.empty());
+  LSTM(2, 3, {.dropout = 0.5});
+  GRU(2, 3, {.dropout = 0.25});
+  set_warning_handler(before);
+  BOOST_TEST(warnings.size() == 2U);
+  BOOST_TEST(
+      warnings.front() ==
+      "LSTM: dropout is 0.5 but has no effect with 1 layer: it follows each layer except the last; apply "
+      "Dropout to the output, or give more layers");
+  BOOST_TEST(warnings.back().starts_with("GRU: dropout is 0.25"));
 }
 
 BOOST_AUTO_TEST_CASE(of_layers_made_of_layers) {
