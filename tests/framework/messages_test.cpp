@@ -1,6 +1,7 @@
 // The texts of the messages of common mistakes.
 #include <boost/test/unit_test.hpp>
 #include <limits>
+#include <new>
 #include <retort/retort.hpp>
 #include <string>
 #include <vector>
@@ -42,6 +43,9 @@ BOOST_AUTO_TEST_CASE(of_one_and_of_many) {
              "tensor: 1 value cannot fill shape (2), which has 2 elements");
   BOOST_TEST(thrown_text<ValueError>([] { (void)topk(ones({1}), 2); }) ==
              "topk: k is 2; dim -1 of shape (1) has 1 element");
+  BOOST_TEST(thrown_text<ValueError>([] {
+               (void)chunk(zeros({0}), std::numeric_limits<std::int64_t>::max());
+             }) == "chunk: n is 9223372036854775807; an empty dimension gives at most 1048576 parts");
 }
 
 BOOST_AUTO_TEST_CASE(of_empty_dimensions) {
@@ -123,6 +127,35 @@ BOOST_AUTO_TEST_CASE(of_inputs_with_another_number_of_channels) {
   BOOST_TEST(contains(text(PReLU(4), image), "shape (1, 3, 8, 8) and the weight (4)"));
 }
 
+BOOST_AUTO_TEST_CASE(of_options_that_were_left_out) {
+  SGD optimizer({ones({1}).set_requires_grad()}, {.lr = 0.1});
+  const auto text = [](const auto& make) { return thrown_text<ValueError>(make); };
+  BOOST_TEST(text([&] { StepLR(optimizer, {}); }) ==
+             "StepLR: step_size is 0; it must be given and at least 1");
+  BOOST_TEST(text([&] { CosineAnnealingLR(optimizer, {}); }) ==
+             "CosineAnnealingLR: T_max is 0; it must be given and at least 1");
+  BOOST_TEST(text([&] { CosineAnnealingWarmRestarts(optimizer, {}); }) ==
+             "CosineAnnealingWarmRestarts: T_0 is 0; it must be given and at least 1");
+}
+
+BOOST_AUTO_TEST_CASE(of_memory_that_does_not_suffice) {
+  const std::int64_t padding = std::int64_t{1} << 22;
+  const Tensor image = ones({1, 1, 4, 4});
+  const std::string shape = " float32 tensor of shape (1, 1, 8388610, 8388610) needs 281475110928400 bytes";
+  const auto text = [](const auto& call) { return thrown_text<std::bad_alloc>(call); };
+  BOOST_TEST(text([&] {
+               (void)conv2d(image, ones({1, 1, 3, 3}), {}, {.padding = padding});
+             }) == "out of memory: a" + shape);
+  BOOST_TEST(contains(text([&] {
+                        (void)pad(image, {padding, padding, padding, padding});
+                      }),
+                      "shape (1, 1, 8388612, 8388612)"));
+  BOOST_TEST(contains(text([] {
+                        (void)zeros({1 << 25, 1 << 24}, DType::float64);
+                      }),
+                      "a float64 tensor of shape (33554432, 16777216)"));
+}
+
 BOOST_AUTO_TEST_CASE(of_dropout_without_effect) {
   std::vector<std::string> warnings;
   const WarningHandler before =
@@ -139,6 +172,19 @@ BOOST_AUTO_TEST_CASE(of_dropout_without_effect) {
       "LSTM: dropout is 0.5 but has no effect with 1 layer: it follows each layer except the last; apply "
       "Dropout to the output, or give more layers");
   BOOST_TEST(warnings.back().starts_with("GRU: dropout is 0.25"));
+}
+
+BOOST_AUTO_TEST_CASE(of_masks_that_are_not_0_or_1) {
+  const Tensor q = ones({1, 2, 4}), two = tensor({1, 0, 1, 2}, {2, 2});
+  BOOST_TEST(thrown_text<ValueError>([&] { (void)scaled_dot_product_attention(q, q, q, {.mask = two}); }) ==
+             "scaled_dot_product_attention: the mask is 2 at position (1, 1); it must be 0 or 1");
+  const MultiheadAttention attention(4, 2);
+  BOOST_TEST(thrown_text<ValueError>([&] {
+               (void)attention(q, q, q, {.mask = two});
+             }).starts_with("MultiheadAttention: the mask is 2 at position (1, 1)"));
+  BOOST_TEST(thrown_text<ValueError>([&] {
+               (void)distillation_loss({.student = q, .teacher = q, .mask = tensor({1, 2}, {1, 2})});
+             }) == "distillation_loss: .mask is 2 at position (0, 1); it must be 0 or 1");
 }
 
 BOOST_AUTO_TEST_CASE(of_layers_made_of_layers) {
