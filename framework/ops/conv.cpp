@@ -1,8 +1,10 @@
 #include "retort/framework/ops/conv.hpp"
 
 #include <algorithm>
+#include <new>
 
 #include "retort/framework/base/counted.hpp"
+#include "retort/framework/base/out_of_memory_impl.hpp"
 #include "retort/framework/core/compute.hpp"
 #include "retort/framework/core/op.hpp"
 #include "retort/framework/kernels/conv.hpp"
@@ -27,6 +29,20 @@ Tensor channel_sums(const Tensor& g) {
   return sum(sum(reshape(g, {g.size(0), g.size(1), g.size(2) * g.size(3)}), 2), 0);
 }
 
+// compute(), with an error that names the operation if the result or the kernel's padded images do not fit.
+template <class Kernel, class... Inputs>
+Tensor computed(const char* name, const Shape& shape, DType dtype, const Convolution& of,
+                const Kernel& kernel, const Inputs&... inputs) {
+  try {
+    return compute(shape, dtype, kernel, inputs...);
+  } catch (const std::bad_alloc&) {
+    const kernels::Windows& w = of.windows;
+    throw detail::OutOfMemory(
+        message("{} between shapes {} and {}: they or the images with a padding of {} are too large", name,
+                image_shape(of), result_shape(of), Shape{w.padding_h, w.padding_w}));
+  }
+}
+
 // Convolution, its input gradient and its weight gradient are linear in each input; the rule of each uses the
 // other two.
 Tensor transposed(const Tensor& g, const Tensor& weight, const Tensor& bias, const Convolution& of,
@@ -40,7 +56,7 @@ Tensor convolved(const Tensor& x, const Tensor& weight, const Tensor& bias, cons
   };
   return record({.name = name,
                  .inputs = {x, weight, bias},
-                 .value = compute(result_shape(of), x.dtype(), kernel, x, weight, bias),
+                 .value = computed(name, result_shape(of), x.dtype(), of, kernel, x, weight, bias),
                  .vjp = [x, weight, of](const Tensor& g, Needs needs) {
                    return std::array<Tensor, 3>{needs[0] ? transposed(g, weight, {}, of) : Tensor(),
                                                 needs[1] ? weight_gradient(x, g, of) : Tensor(),
@@ -55,7 +71,7 @@ Tensor transposed(const Tensor& g, const Tensor& weight, const Tensor& bias, con
   };
   return record({.name = name,
                  .inputs = {g, weight, bias},
-                 .value = compute(image_shape(of), g.dtype(), kernel, g, weight, bias),
+                 .value = computed(name, image_shape(of), g.dtype(), of, kernel, g, weight, bias),
                  .vjp = [g, weight, of](const Tensor& v, Needs needs) {
                    return std::array<Tensor, 3>{needs[0] ? convolved(v, weight, {}, of) : Tensor(),
                                                 needs[1] ? weight_gradient(v, g, of) : Tensor(),
@@ -70,7 +86,7 @@ Tensor weight_gradient(const Tensor& x, const Tensor& g, const Convolution& of) 
   };
   return record({.name = "conv2d weight backward",
                  .inputs = {x, g},
-                 .value = compute(shape, x.dtype(), kernel, x, g),
+                 .value = computed("conv2d weight backward", shape, x.dtype(), of, kernel, x, g),
                  .vjp = [x, g, of](const Tensor& u, Needs needs) {
                    return std::array<Tensor, 2>{needs[0] ? transposed(g, u, {}, of) : Tensor(),
                                                 needs[1] ? convolved(x, u, {}, of) : Tensor()};
