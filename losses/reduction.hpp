@@ -25,10 +25,6 @@ std::ostream& operator<<(std::ostream& stream, Reduction reduction);
 /// Throws: ValueError if the text is not a name.
 [[nodiscard]] Reduction reduction_from_string(std::string_view text);
 
-namespace detail {
-struct NoOptions {};
-}  // namespace detail
-
 /// A loss function with fixed options: `function(inputs…, options)`. The constructor checks the options if
 /// they have a member check().
 template <auto function, class Options, class... Inputs>
@@ -37,7 +33,7 @@ class LossOf {
   explicit LossOf(Options options = {}) : options_(std::move(options)) {
     if constexpr (requires { options_.check(); }) options_.check();
   }
-  /// Makes `KLDivLoss({})` mean the default options; otherwise it could also be a copy of a KLDivLoss.
+  /// The default options.
   explicit LossOf(std::initializer_list<detail::NoOptions>) : LossOf() {}
   Tensor operator()(const Inputs&... inputs) const { return function(inputs..., options_); }
 

@@ -72,6 +72,8 @@ class LRScheduler {
   std::int64_t last_epoch() const { return last_epoch_; }
   /// The optimiser whose rates it sets.
   const Optimizer& optimizer() const { return optimizer_; }
+  /// True if a SequentialLR uses this schedule. Step the sequence instead of it.
+  bool is_in_sequence() const { return is_in_sequence_; }
 
   /// The position in the schedule.
   virtual StateDict state_dict() const;
@@ -97,6 +99,7 @@ class LRScheduler {
   const char* kind_;
   std::vector<double> base_lrs_, last_lrs_;  // per group
   std::int64_t last_epoch_ = 0;
+  bool is_in_sequence_ = false;
 };
 
 struct StepLROptions {
@@ -191,9 +194,10 @@ struct OneCycleLROptions {
   bool three_phase = false;       ///< fall to the first rate as slowly as the rise, then to the last
 };
 /// Raises the rate to max_lr and lowers it again within total_steps calls of step(), in PyTorch's phases;
-/// rates and momenta are the same for every parameter group.
-/// Throws: ValueError if an option is out of range or the optimiser has no momentum to cycle; step() throws
-/// ValueError after the last step.
+/// rates and momenta are the same for every parameter group. cycle_momentum replaces the optimiser's
+/// momentum, even 0, as in PyTorch: set it to false for SGD without momentum.
+/// Throws: ValueError if an option is out of range or the kind of optimiser has no momentum to cycle
+/// (Adagrad); step() throws ValueError after the last step.
 /// Source: Smith and Topin, "Super-convergence: very fast training of neural networks using large learning
 /// rates" (2018).
 class OneCycleLR : public LRScheduler {

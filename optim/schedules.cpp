@@ -17,7 +17,8 @@ using detail::listed;
 constexpr double pi = std::numbers::pi;
 
 StepLROptions checked(StepLROptions options) {
-  detail::require_option(options.step_size >= 1, "StepLR", "step_size", options.step_size, "at least 1");
+  detail::require_option(options.step_size >= 1, "StepLR", "step_size", options.step_size,
+                         "given and at least 1");
   detail::require_at_least_0("StepLR", "gamma", options.gamma);
   return options;
 }
@@ -45,14 +46,15 @@ LinearLROptions checked(LinearLROptions options) {
 }
 
 CosineAnnealingLROptions checked(CosineAnnealingLROptions options) {
-  detail::require_option(options.T_max >= 1, "CosineAnnealingLR", "T_max", options.T_max, "at least 1");
+  detail::require_option(options.T_max >= 1, "CosineAnnealingLR", "T_max", options.T_max,
+                         "given and at least 1");
   detail::require_at_least_0("CosineAnnealingLR", "eta_min", options.eta_min);
   return options;
 }
 
 CosineAnnealingWarmRestartsOptions checked(CosineAnnealingWarmRestartsOptions options) {
   const char* const name = "CosineAnnealingWarmRestarts";
-  detail::require_option(options.T_0 >= 1, name, "T_0", options.T_0, "at least 1");
+  detail::require_option(options.T_0 >= 1, name, "T_0", options.T_0, "given and at least 1");
   detail::require_option(options.T_mult >= 1, name, "T_mult", options.T_mult, "at least 1");
   detail::require_at_least_0(name, "eta_min", options.eta_min);
   return options;
@@ -320,7 +322,7 @@ struct SequentialLR::Parts {
     for (const LRScheduler* schedule : schedules) {
       if (!schedule) throw ValueError("SequentialLR: a schedule is null");
       if (&schedule->optimizer_ != &optimizer)
-        throw ValueError("SequentialLR: a schedule belongs to another optimizer; all must share one");
+        throw ValueError("SequentialLR: a schedule belongs to another optimiser; all must share one");
       if (dynamic_cast<const ReduceLROnPlateau*>(schedule))
         throw ValueError("SequentialLR: ReduceLROnPlateau follows a metric and cannot be part of a sequence");
       text += message(", {} ({})", schedule->kind_, detail::options_of(schedule->rate_));
@@ -348,7 +350,9 @@ struct SequentialLR::Parts {
 
 SequentialLR::SequentialLR(Optimizer& optimizer, const std::vector<LRScheduler*>& schedules,
                            std::vector<std::int64_t> milestones)
-    : SequentialLR(Parts(optimizer, schedules, std::move(milestones)), optimizer) {}
+    : SequentialLR(Parts(optimizer, schedules, std::move(milestones)), optimizer) {
+  for (LRScheduler* schedule : schedules) schedule->is_in_sequence_ = true;
+}
 
 SequentialLR::SequentialLR(const Parts& parts, Optimizer& optimizer)
     : LRScheduler("SequentialLR", optimizer,

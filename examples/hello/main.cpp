@@ -11,7 +11,7 @@ int main() {
   const rt::Tensor x = rt::randn({100, 1});
   const rt::Tensor y = 3.0 * x - 1.0 + 0.1 * rt::randn({100, 1});
 
-  // The model y = weight·x + bias, and the optimizer of its two parameters.
+  // The model y = weight·x + bias, and the optimiser of its two parameters.
   rt::Linear line(1, 1);
   rt::SGD optimizer(line.parameters(), {.lr = 0.1});
 

@@ -3,6 +3,7 @@
 #include <new>
 
 #include "retort/framework/base/error.hpp"
+#include "retort/framework/base/out_of_memory_impl.hpp"
 #include "retort/framework/base/thread_state.hpp"
 
 namespace retort {
@@ -37,7 +38,11 @@ void wrong_element_type(DType have, DType asked) {
 }  // namespace detail
 
 Array::Array(const Shape& shape, DType dtype) : shape_(shape), size_(element_count(shape)), dtype_(dtype) {
-  storage_ = detail::Storage::make(byte_size());
+  try {
+    storage_ = detail::Storage::make(byte_size());
+  } catch (const std::bad_alloc&) {
+    throw detail::OutOfMemory(message("a {} tensor of shape {} needs {} bytes", dtype, shape, byte_size()));
+  }
 }
 
 const void* Array::read() const {

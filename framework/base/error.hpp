@@ -14,6 +14,11 @@
 
 namespace [[RETORT_EXPORT]] retort {
 
+namespace detail {
+/// Makes `Class({})` mean the default options: an initializer_list of it is preferred to a copy of a Class.
+struct NoOptions {};
+}  // namespace detail
+
 /// Base class of Retort's exceptions. A call that throws has changed nothing.
 struct Error : std::runtime_error {
   using std::runtime_error::runtime_error;

@@ -13,6 +13,8 @@
 #include <utility>
 #include <vector>
 
+#include "retort/framework/base/out_of_memory_impl.hpp"
+
 #if defined(__SANITIZE_ADDRESS__)
 #define RETORT_ASAN 1
 #elif defined(__has_feature)
@@ -49,7 +51,7 @@ SizeClass large_class(std::size_t bytes) {
   const std::size_t step = std::size_t{1} << (log - 2);
   const std::size_t steps = (bytes - (std::size_t{1} << log) + step - 1) / step;  // 1 … 4
   const std::size_t index = small_classes + 4 * (log - 10) + steps - 1;
-  if (index >= class_count) throw std::bad_alloc();
+  if (index >= class_count) detail::out_of_memory("a block", bytes);
   return {index, (std::size_t{1} << log) + steps * step};
 }
 
@@ -243,7 +245,7 @@ class Pool {
     const bool huge = size.bytes >= 2 * huge_page;
     void* block = std::aligned_alloc(
         huge ? huge_page : granule, huge ? (size.bytes + huge_page - 1) / huge_page * huge_page : size.bytes);
-    if (!block) throw std::bad_alloc();
+    if (!block) detail::out_of_memory("a block", size.bytes);
     reserved_ += static_cast<std::int64_t>(size.bytes);
     if (huge) madvise(block, size.bytes, MADV_HUGEPAGE);  // fewer page faults; harmless if refused
     return block;
@@ -258,7 +260,7 @@ class Pool {
   void carve(SizeClass size) {
     ++requests_;
     auto* memory = static_cast<std::byte*>(std::aligned_alloc(slab_size, slab_size));
-    if (!memory) throw std::bad_alloc();
+    if (!memory) detail::out_of_memory("a block", slab_size);
     const std::size_t blocks = (slab_size - granule) / size.bytes;
     new (memory) Slab{blocks, 0};
     for (std::size_t i = blocks; i-- > 0;) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cmath>
+#include <limits>
 
 #include "retort/framework/kernels/distillation.hpp"
 #include "retort/framework/kernels/log_impl.hpp"

@@ -1,4 +1,5 @@
 // Distillation losses of short rows: a register of rows at a time, one per lane, in [classes][lanes].
+#include <limits>
 #include <optional>
 
 #include "retort/framework/kernels/distillation_impl.hpp"

@@ -100,6 +100,14 @@ void step(const RecurrentShape& of, const T* products, const T* bias, T* gates, 
       write(gates, 2, made);
       write(c, 0, cell);
       write(inner, 0, cell);
+    } else if (of.cell != RecurrentCell::gru) {
+      state = total(0);
+      if (of.cell == RecurrentCell::rnn_tanh) {
+        tanh_each<T>(state);
+      } else {
+        for (Batch<T>& v : state) v = select(v <= Batch<T>(T{0}), Batch<T>(T{0}), v);  // NaN propagates
+      }
+      write(gates, 0, state);
     } else {
       const Registers reset = total(0), keep = total(1), part = biased(2), before = read(h, 0);
       Registers n = read(gates, 2), r, z;
@@ -159,6 +167,15 @@ void step_back(const RecurrentShape& of, const T* gates, const T* inner, const T
       for (int gate = 0; gate < 4; ++gate) write(dproducts, gate, slopes[gate]);
       write(dc, 0, d);
       write(dh, 0, rest);
+    } else if (of.cell != RecurrentCell::gru) {
+      const Registers y = read(gates);
+      const bool is_tanh = of.cell == RecurrentCell::rnn_tanh;
+      for (int k = 0; k < K; ++k)
+        g[k] = is_tanh ? g[k] * tanh_slope<T>(y[k]) : select(y[k] <= zero, zero, g[k]);
+      write(dgates, 0, g);
+      write(dproducts, 0, g);
+      g.fill(zero);
+      write(dh, 0, g);
     } else {
       const Registers reset = read(gates, 0), keep = read(gates, 1), n = read(gates, 2), part = read(inner),
                       before = read(h_before);

@@ -1,6 +1,7 @@
 #include "retort/framework/kernels/softmax.hpp"
 
 #include <cmath>
+#include <limits>
 
 #include "retort/framework/base/threads.hpp"
 #include "retort/framework/kernels/rows_impl.hpp"

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 
 #include "retort/framework/nn/module.hpp"
 #include "retort/framework/ops/elementwise.hpp"
@@ -22,6 +23,12 @@ using Tanh = Activation<tanh>;
 using Sigmoid = Activation<sigmoid>;
 /// silu(x).
 using SiLU = Activation<silu>;
+/// relu6(x).
+using ReLU6 = Activation<relu6>;
+/// hardsigmoid(x).
+using Hardsigmoid = Activation<hardsigmoid>;
+/// hardswish(x).
+using Hardswish = Activation<hardswish>;
 
 /// A module that applies a function of a tensor and a number.
 template <Tensor (*function)(const Tensor&, double)>
@@ -38,6 +45,21 @@ class ScaledActivation : public Module {
 struct LeakyReLU : ScaledActivation<leaky_relu> {
   /// Throws: ValueError unless the slope is finite.
   explicit LeakyReLU(double slope = 0.01);
+};
+
+struct PReLUOptions {
+  double init = 0.25;  ///< initial value of the weight
+};
+
+/// prelu(x, weight) with a learnt slope for all elements or for each channel.
+class PReLU : public Module {
+ public:
+  /// Throws: ValueError if `num_parameters` is less than 1 or `init` is not finite.
+  explicit PReLU(std::int64_t num_parameters = 1, PReLUOptions options = {});
+  Tensor operator()(const Tensor& x) const { return output(prelu(x, weight)); }
+
+  Tensor weight;  ///< [num_parameters]
+  RETORT_MEMBERS(weight)
 };
 
 /// elu(x, alpha).
@@ -66,6 +88,7 @@ class Softplus : public Module {
  public:
   /// Throws: ValueError unless beta is positive and finite, and for a NaN threshold.
   explicit Softplus(SoftplusOptions options = {});
+  explicit Softplus(std::initializer_list<detail::NoOptions>) : Softplus() {}
   Tensor operator()(const Tensor& x) const { return output(softplus(x, options_)); }
 
  private:

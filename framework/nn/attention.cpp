@@ -26,17 +26,14 @@ Tensor merged_mask(const char* operation, const AttentionMasks& masks, const Ten
   if (mask.defined() && !detail::broadcasts(mask.shape(), scores))
     throw ShapeError(message("{}: the mask has shape {}; it must broadcast to (N, heads, L, S) = {}",
                              operation, mask.shape(), scores));
+  if (mask.defined() && mask.dtype() == DType::int64) detail::require_0_or_1(operation, "the mask", mask);
   if (masks.key_mask.defined()) {
     const Shape expected{key.size(0), key.size(1)};
     detail::require_int64(operation, "key_mask", masks.key_mask);
     if (masks.key_mask.shape() != expected)
       throw ShapeError(message("{}: the key_mask has shape {}; it must be (N, S) = {}", operation,
                                masks.key_mask.shape(), expected));
-    const auto kept = masks.key_mask.data<std::int64_t>();
-    for (std::size_t i = 0; i < kept.size(); ++i)
-      if (kept[i] != 0 && kept[i] != 1)
-        throw ValueError(message("{}: the key_mask is {} at position {}; it must be 0 or 1", operation,
-                                 kept[i], detail::position_text(static_cast<std::int64_t>(i), expected)));
+    detail::require_0_or_1(operation, "the key_mask", masks.key_mask);
     const Tensor keys = reshape(masks.key_mask, {expected[0], 1, 1, expected[1]});
     if (!mask.defined())
       mask = keys;

@@ -56,12 +56,24 @@ MaxPool2d::MaxPool2d(const MaxPool2dOptions& options) : options_(options) {
   (void)detail::checked_pooling("MaxPool2d", options);
 }
 
+MaxPool1d::MaxPool1d(const MaxPool1dOptions& options) : options_(options) {
+  (void)detail::checked_pooling("MaxPool1d", options);
+}
+
+AvgPool1d::AvgPool1d(const AvgPool1dOptions& options) : options_(options) {
+  (void)detail::checked_pooling("AvgPool1d", options);
+}
+
 AvgPool2d::AvgPool2d(const AvgPool2dOptions& options) : options_(options) {
   (void)detail::checked_pooling("AvgPool2d", options);
 }
 
 AdaptiveAvgPool2d::AdaptiveAvgPool2d(Size2d size) : size_(size) {
   detail::check_adaptive("AdaptiveAvgPool2d", size);
+}
+
+AdaptiveMaxPool2d::AdaptiveMaxPool2d(Size2d size) : size_(size) {
+  detail::check_adaptive("AdaptiveMaxPool2d", size);
 }
 
 }  // namespace retort

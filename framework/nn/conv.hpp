@@ -77,6 +77,28 @@ class ConvTranspose2d : public Module {
   ConvTranspose2dFunctionalOptions options_;
 };
 
+/// max_pool1d with fixed options. Throws: ValueError for options out of range.
+class MaxPool1d : public Module {
+ public:
+  explicit MaxPool1d(const MaxPool1dOptions& options);
+  explicit MaxPool1d(std::int64_t kernel_size) : MaxPool1d(MaxPool1dOptions{.kernel_size = kernel_size}) {}
+  Tensor operator()(const Tensor& x) const { return output(max_pool1d(x, options_)); }
+
+ private:
+  MaxPool1dOptions options_;
+};
+
+/// avg_pool1d with fixed options. Throws: ValueError for options out of range.
+class AvgPool1d : public Module {
+ public:
+  explicit AvgPool1d(const AvgPool1dOptions& options);
+  explicit AvgPool1d(std::int64_t kernel_size) : AvgPool1d(AvgPool1dOptions{.kernel_size = kernel_size}) {}
+  Tensor operator()(const Tensor& x) const { return output(avg_pool1d(x, options_)); }
+
+ private:
+  AvgPool1dOptions options_;
+};
+
 /// max_pool2d with fixed options. Throws: ValueError for options out of range.
 class MaxPool2d : public Module {
  public:
@@ -104,6 +126,16 @@ class AdaptiveAvgPool2d : public Module {
  public:
   explicit AdaptiveAvgPool2d(Size2d size);
   Tensor operator()(const Tensor& x) const { return output(adaptive_avg_pool2d(x, size_)); }
+
+ private:
+  Size2d size_;
+};
+
+/// adaptive_max_pool2d with a fixed size. Throws: ValueError for a size below 1.
+class AdaptiveMaxPool2d : public Module {
+ public:
+  explicit AdaptiveMaxPool2d(Size2d size);
+  Tensor operator()(const Tensor& x) const { return output(adaptive_max_pool2d(x, size_)); }
 
  private:
   Size2d size_;

@@ -17,12 +17,18 @@ namespace retort {
 
 Recurrent::Recurrent(const char* name, std::int64_t gates, std::int64_t input, std::int64_t hidden,
                      RecurrentOptions options)
-    : name_(name), input_(input), hidden_(hidden), options_(options) {
+    : name_(name), gates_(gates), input_(input), hidden_(hidden), options_(options) {
   if (input < 1 || hidden < 1 || options.num_layers < 1)
     throw ValueError(message("{}: {}, {} and {}; there must be at least 1 of each", name,
                              detail::counted(input, "input"), detail::counted(hidden, "hidden unit"),
                              detail::counted(options.num_layers, "layer")));
   detail::require_from_0_to_1(name, "dropout", options.dropout);
+  if (options.dropout > 0 && options.num_layers == 1)
+    detail::warn_once(
+        message("{} dropout", name),
+        message("{}: dropout is {} but has no effect with 1 layer: it follows each layer except the last; "
+                "apply Dropout to the output, or give more layers",
+                name, options.dropout));
   constexpr std::int64_t most = std::numeric_limits<std::int32_t>::max();
   if (input > most || hidden > most || options.num_layers > most)
     throw ValueError(message("{}: {}, {} and {} are more than memory holds", name,
@@ -103,8 +109,9 @@ Tensors Recurrent::run(const Tensor& input, const Tensors& states, const Tensor&
       const detail::RecurrentWeights weights{with_type(own.weight_ih), with_type(own.weight_hh),
                                              with_type(own.bias_ih), with_type(own.bias_hh)};
       const Tensors results =
-          states.size() == 2 ? detail::lstm_layer(x, weights, initial[0][j], initial[1][j], lengths, j > i)
-                             : detail::gru_layer(x, weights, initial[0][j], lengths, j > i);
+          gates_ == 4   ? detail::lstm_layer(x, weights, initial[0][j], initial[1][j], lengths, j > i)
+          : gates_ == 3 ? detail::gru_layer(x, weights, initial[0][j], lengths, j > i)
+                        : detail::rnn_layer(x, weights, initial[0][j], lengths, j > i, is_relu_);
       outputs.push_back(results[0]);
       for (std::size_t k = 0; k < last.size(); ++k) last[k].push_back(results[k + 1]);
     }
@@ -122,6 +129,22 @@ LSTMOutput LSTM::operator()(const Tensor& x, const LSTMInputs& inputs) const {
 }
 
 GRUOutput GRU::operator()(const Tensor& x, const GRUInputs& inputs) const {
+  const Tensors results = run(x, {inputs.h0}, inputs.lengths);
+  return {results[0], results[1]};
+}
+
+RNN::RNN(std::int64_t input, std::int64_t hidden, const RNNOptions& o)
+    : Recurrent("RNN", 1, input, hidden,
+                {.num_layers = o.num_layers,
+                 .bias = o.bias,
+                 .dropout = o.dropout,
+                 .bidirectional = o.bidirectional}) {
+  detail::require_option(o.nonlinearity == "tanh" || o.nonlinearity == "relu", "RNN", "nonlinearity",
+                         o.nonlinearity, "tanh or relu");
+  is_relu_ = o.nonlinearity == "relu";
+}
+
+RNNOutput RNN::operator()(const Tensor& x, const RNNInputs& inputs) const {
   const Tensors results = run(x, {inputs.h0}, inputs.lengths);
   return {results[0], results[1]};
 }

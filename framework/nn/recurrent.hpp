@@ -1,7 +1,8 @@
-// LSTM and GRU as modules.
+// LSTM, GRU and plain RNN as modules.
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "retort/framework/nn/module.hpp"
@@ -12,13 +13,22 @@ namespace [[RETORT_EXPORT]] retort {
 struct RecurrentOptions {
   std::int64_t num_layers = 1;
   bool bias = true;
-  double dropout = 0;  ///< dropout probability of each layer's output except the last, in training
+  double dropout = 0;  ///< dropout probability of each layer's output except the last, in training; warns if
+                       ///< there is only one layer
   bool bidirectional = false;
 };
 using LSTMOptions = RecurrentOptions;
 using GRUOptions = RecurrentOptions;
 
-/// Common base class of LSTM and GRU. The parameters are weight_ih_l0, weight_hh_l0, bias_ih_l0 and
+struct RNNOptions {
+  std::int64_t num_layers = 1;
+  std::string nonlinearity = "tanh";  ///< or "relu"
+  bool bias = true;
+  double dropout = 0;  ///< as in RecurrentOptions
+  bool bidirectional = false;
+};
+
+/// Common base class of LSTM, GRU and RNN. The parameters are weight_ih_l0, weight_hh_l0, bias_ih_l0 and
 /// bias_hh_l0, with the suffix _reverse for the backward direction and l1, … for further layers, all with
 /// PyTorch's initial distributions.
 class Recurrent : public Module {
@@ -36,8 +46,11 @@ class Recurrent : public Module {
 
  private:
   const char* name_;
-  std::int64_t input_, hidden_;
+  std::int64_t gates_, input_, hidden_;
   RecurrentOptions options_;
+
+ protected:
+  bool is_relu_ = false;  ///< of an RNN
 };
 
 /// Initial states and sequence lengths of an LSTM.
@@ -86,6 +99,18 @@ struct GRU : Recurrent {
   GRU(std::int64_t input, std::int64_t hidden, GRUOptions options = {})
       : Recurrent("GRU", 3, input, hidden, options) {}
   GRUOutput operator()(const Tensor& x, const GRUInputs& inputs = {}) const;
+};
+
+/// Initial state and sequence lengths of an RNN.
+using RNNInputs = GRUInputs;
+/// The result of an RNN.
+using RNNOutput = GRUOutput;
+
+/// Plain recurrent network over (N, L, input) (Elman, 1990): h' = tanh(W x + b + U h + b'), or relu of that.
+/// Edge cases and errors as for LSTM; also ValueError for another nonlinearity.
+struct RNN : Recurrent {
+  RNN(std::int64_t input, std::int64_t hidden, const RNNOptions& options = {});
+  RNNOutput operator()(const Tensor& x, const RNNInputs& inputs = {}) const;
 };
 
 }  // namespace retort

@@ -206,6 +206,8 @@ Tensor scaled_dot_product_attention(const Tensor& q, const Tensor& k, const Tens
   Plan plan{sizes_of(name, options, q.size(-1)), with(q.size(-2), k.size(-2)), {}};
   if (options.mask.defined() && !broadcasts_to(options.mask.shape(), plan.scores))
     refuse(message("the mask must broadcast to {}", plan.scores));
+  if (options.mask.defined() && options.mask.dtype() == DType::int64)
+    detail::require_0_or_1(name, "the mask", options.mask);
   plan.sizes.batch = element_count(batch);
   plan.sizes.queries = q.size(-2);
   plan.sizes.keys = k.size(-2);

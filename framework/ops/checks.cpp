@@ -1,5 +1,6 @@
 #include "retort/framework/ops/checks.hpp"
 
+#include <algorithm>
 #include <array>
 #include <vector>
 
@@ -18,6 +19,14 @@ std::string position_text(Index element, const Shape& shape) {
   Shape position = shape;
   for (std::size_t d = shape.size(); d-- > 0; element /= shape[d]) position[d] = element % shape[d];
   return message("{}", position);
+}
+
+void require_0_or_1(const char* operation, const char* what, const Tensor& mask) {
+  const auto values = mask.data<std::int64_t>();
+  const auto wrong = std::find_if(values.begin(), values.end(), [](auto value) { return (value & ~1) != 0; });
+  if (wrong != values.end())
+    throw ValueError(message("{}: {} is {} at position {}; it must be 0 or 1", operation, what, *wrong,
+                             position_text(wrong - values.begin(), mask.shape())));
 }
 
 kernels::Axis split_at(const Shape& shape, std::size_t dim) {

@@ -39,6 +39,8 @@ inline void require_int64(const char* operation, const char* what, const Tensor&
 
 /// The position of an element for messages: "3" in one dimension, "(1, 0)" in two.
 std::string position_text(Index element, const Shape& shape);
+/// Throws: ValueError naming the argument `what` unless each element of an int64 tensor is 0 or 1.
+void require_0_or_1(const char* operation, const char* what, const Tensor& mask);
 
 /// A shape seen from one dimension: [outer, n, inner].
 using Split = kernels::Axis;

@@ -1,8 +1,10 @@
 #include "retort/framework/ops/conv.hpp"
 
 #include <algorithm>
+#include <new>
 
 #include "retort/framework/base/counted.hpp"
+#include "retort/framework/base/out_of_memory_impl.hpp"
 #include "retort/framework/core/compute.hpp"
 #include "retort/framework/core/op.hpp"
 #include "retort/framework/kernels/conv.hpp"
@@ -27,6 +29,20 @@ Tensor channel_sums(const Tensor& g) {
   return sum(sum(reshape(g, {g.size(0), g.size(1), g.size(2) * g.size(3)}), 2), 0);
 }
 
+// compute(), with an error that names the operation if the result or the kernel's padded images do not fit.
+template <class Kernel, class... Inputs>
+Tensor computed(const char* name, const Shape& shape, DType dtype, const Convolution& of,
+                const Kernel& kernel, const Inputs&... inputs) {
+  try {
+    return compute(shape, dtype, kernel, inputs...);
+  } catch (const std::bad_alloc&) {
+    const kernels::Windows& w = of.windows;
+    throw detail::OutOfMemory(
+        message("{} between shapes {} and {}: they or the images with a padding of {} are too large", name,
+                image_shape(of), result_shape(of), Shape{w.padding_h, w.padding_w}));
+  }
+}
+
 // Convolution, its input gradient and its weight gradient are linear in each input; the rule of each uses the
 // other two.
 Tensor transposed(const Tensor& g, const Tensor& weight, const Tensor& bias, const Convolution& of,
@@ -40,7 +56,7 @@ Tensor convolved(const Tensor& x, const Tensor& weight, const Tensor& bias, cons
   };
   return record({.name = name,
                  .inputs = {x, weight, bias},
-                 .value = compute(result_shape(of), x.dtype(), kernel, x, weight, bias),
+                 .value = computed(name, result_shape(of), x.dtype(), of, kernel, x, weight, bias),
                  .vjp = [x, weight, of](const Tensor& g, Needs needs) {
                    return std::array<Tensor, 3>{needs[0] ? transposed(g, weight, {}, of) : Tensor(),
                                                 needs[1] ? weight_gradient(x, g, of) : Tensor(),
@@ -55,7 +71,7 @@ Tensor transposed(const Tensor& g, const Tensor& weight, const Tensor& bias, con
   };
   return record({.name = name,
                  .inputs = {g, weight, bias},
-                 .value = compute(image_shape(of), g.dtype(), kernel, g, weight, bias),
+                 .value = computed(name, image_shape(of), g.dtype(), of, kernel, g, weight, bias),
                  .vjp = [g, weight, of](const Tensor& v, Needs needs) {
                    return std::array<Tensor, 3>{needs[0] ? convolved(v, weight, {}, of) : Tensor(),
                                                 needs[1] ? weight_gradient(v, g, of) : Tensor(),
@@ -70,7 +86,7 @@ Tensor weight_gradient(const Tensor& x, const Tensor& g, const Convolution& of) 
   };
   return record({.name = "conv2d weight backward",
                  .inputs = {x, g},
-                 .value = compute(shape, x.dtype(), kernel, x, g),
+                 .value = computed("conv2d weight backward", shape, x.dtype(), of, kernel, x, g),
                  .vjp = [x, g, of](const Tensor& u, Needs needs) {
                    return std::array<Tensor, 2>{needs[0] ? transposed(g, u, {}, of) : Tensor(),
                                                 needs[1] ? convolved(x, u, {}, of) : Tensor()};
@@ -90,23 +106,21 @@ Arguments checked(const char* operation, const Tensor& x, const Tensor& weight, 
                              x.shape(), weight.shape(), dims == 1 ? "(N, C, L)" : "(N, C, H, W)",
                              transposes ? "C, out / groups" : "out, C / groups",
                              dims == 1 ? "kernel size" : "kernel height, kernel width"));
+  if (groups < 1) throw ValueError(message("{}: groups is {}; it must be at least 1", operation, groups));
   const std::int64_t channels = x.size(1), rows = weight.size(0);
-  const std::int64_t out = transposes ? weight.size(1) * groups : rows;
-  const auto wrong_weight = [&](std::size_t dim, std::int64_t extent) {
-    Shape needed = weight.shape();
-    needed[dim] = extent;
-    return ShapeError(message("{}: input has shape {} but weight {}; with {}{} weight must have shape {}",
-                              operation, x.shape(), weight.shape(),
-                              detail::counted(channels, "input channel"),
-                              groups == 1 ? "" : message(" in {} groups", groups), needed));
-  };
-  if (transposes && rows != channels) throw wrong_weight(0, channels);
-  if (groups < 1 || channels % groups != 0 || out % groups != 0)
-    throw ValueError(message(
-        "{}: input has shape {}, weight {}, and groups is {}; groups must divide the {} input and the "
-        "{} output channels",
-        operation, x.shape(), weight.shape(), groups, channels, out));
-  if (!transposes && weight.size(1) != channels / groups) throw wrong_weight(1, channels / groups);
+  // As many input channels (output channels if transposed) as all groups together have.
+  std::int64_t of_groups = 0;
+  if (__builtin_mul_overflow(weight.size(1), groups, &of_groups)) of_groups = -1;
+  const std::int64_t expected = transposes ? rows : of_groups, out = transposes ? of_groups : rows;
+  if (channels != expected && expected >= 0)
+    throw ShapeError(message("{}: the input has {} (shape {}), but the weight is for {} (shape {}{})",
+                             operation, detail::counted(channels, "channel"), x.shape(), expected,
+                             weight.shape(), groups == 1 ? "" : message(", groups = {}", groups)));
+  if (of_groups < 0 || channels % groups != 0 || out % groups != 0)
+    throw ValueError(
+        message("{}: groups is {}; it must divide the {} input and the {} output channels (input {}, weight "
+                "{})",
+                operation, groups, channels, out, x.shape(), weight.shape()));
   DType dtype = promote(x.dtype(), weight.dtype());
   if (bias.defined()) {
     detail::require_floating(operation, "bias", bias);

@@ -85,6 +85,18 @@ struct MaxPool2dOptions {
 /// Throws: ShapeError if the image is empty or there is no window; ValueError if an option is out of range.
 [[nodiscard]] Tensor max_pool2d(const Tensor& x, const MaxPool2dOptions& options);
 
+struct MaxPool1dOptions {
+  std::int64_t kernel_size = 1;
+  std::optional<std::int64_t> stride = {};  ///< the kernel size if absent
+  std::int64_t padding = 0;                 ///< with -inf; at most half the kernel
+  std::int64_t dilation = 1;
+  bool ceil_mode = false;  ///< include a last window that extends past the end
+};
+
+/// max_pool2d along one dimension, with its edge cases and errors.
+/// Shapes: x [N, C, L] or [C, L] → [.., L'], with L' computed as H' in max_pool2d.
+[[nodiscard]] Tensor max_pool1d(const Tensor& x, const MaxPool1dOptions& options);
+
 struct AvgPool2dOptions {
   Size2d kernel_size = 1;
   PoolStride stride = {};
@@ -96,10 +108,24 @@ struct AvgPool2dOptions {
 /// The mean of each window. Shapes and errors as in max_pool2d.
 [[nodiscard]] Tensor avg_pool2d(const Tensor& x, const AvgPool2dOptions& options);
 
+struct AvgPool1dOptions {
+  std::int64_t kernel_size = 1;
+  std::optional<std::int64_t> stride = {};  ///< the kernel size if absent
+  std::int64_t padding = 0;                 ///< with zeros; at most half the kernel
+  bool ceil_mode = false;                   ///< include a last window that extends past the end
+  bool count_include_pad = true;            ///< include padded zeros in the divisor
+};
+
+/// avg_pool2d along one dimension. Shapes and errors as in max_pool1d.
+[[nodiscard]] Tensor avg_pool1d(const Tensor& x, const AvgPool1dOptions& options);
+
 /// The mean of windows that divide the image into size.height × size.width parts. Along a dimension of extent
 /// n, part i of k covers the elements floor(i·n / k) to ceil((i + 1)·n / k) - 1.
 /// Shapes: x [N, C, H, W] or [C, H, W] → [.., size.height, size.width].
 /// Throws: ShapeError if the image is empty; ValueError if a size is less than 1.
 [[nodiscard]] Tensor adaptive_avg_pool2d(const Tensor& x, Size2d size);
+/// The maximum of the windows of adaptive_avg_pool2d, with its shapes and errors, and the edge cases of
+/// max_pool2d.
+[[nodiscard]] Tensor adaptive_max_pool2d(const Tensor& x, Size2d size);
 
 }  // namespace retort

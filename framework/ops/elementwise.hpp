@@ -58,8 +58,19 @@ inline Tensor operator-(const Tensor& x) { return neg(x); }
 [[nodiscard]] Tensor abs(const Tensor& x);
 /// max(x, 0); the gradient at 0 is 0. NaN propagates to the value and the gradient.
 [[nodiscard]] Tensor relu(const Tensor& x);
-/// x · sigmoid(x).
+/// x · sigmoid(x). NaN for -inf, as in PyTorch.
 [[nodiscard]] Tensor silu(const Tensor& x);
+/// min(max(x, 0), 6); the gradient at 0 and 6 is 0. NaN propagates.
+[[nodiscard]] Tensor relu6(const Tensor& x);
+/// relu6(x + 3) / 6; the gradient at -3 and 3 is 0.
+[[nodiscard]] Tensor hardsigmoid(const Tensor& x);
+/// x · relu6(x + 3) / 6 (Howard et al., 2019); the gradient is 0 at -3 and 1 at 3. 0 for -inf, where PyTorch
+/// gives NaN.
+[[nodiscard]] Tensor hardswish(const Tensor& x);
+/// x for x > 0, otherwise weight·x (He et al., 2015). The gradient at 0 is the weight.
+/// Shapes: weight [1], for all elements, or [C] for x [N, C, ...].
+/// Throws: ShapeError if the weight does not fit.
+[[nodiscard]] Tensor prelu(const Tensor& x, const Tensor& weight);
 
 /// sin x, with x in radians; dx = g·cos x.
 [[nodiscard]] Tensor sin(const Tensor& x);
@@ -77,7 +88,7 @@ inline Tensor operator-(const Tensor& x) { return neg(x); }
 /// The formula of gelu: exact, or the tanh approximation.
 enum class GeluApproximation { none, tanh };
 /// x · Φ(x), where Φ is the standard normal distribution function (Hendrycks and Gimpel, 2016) or its tanh
-/// approximation Φ(x) ≈ (1 + tanh(√(2/π)·(x + 0.044715·x³))) / 2.
+/// approximation Φ(x) ≈ (1 + tanh(√(2/π)·(x + 0.044715·x³))) / 2. NaN for -inf, as in PyTorch.
 [[nodiscard]] Tensor gelu(const Tensor& x, GeluApproximation approximate = GeluApproximation::none);
 
 struct SoftplusOptions {

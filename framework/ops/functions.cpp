@@ -9,6 +9,7 @@
 #include "retort/framework/core/engine.hpp"
 #include "retort/framework/fused.hpp"
 #include "retort/framework/ops/elementwise_impl.hpp"
+#include "retort/framework/ops/shape_ops.hpp"
 
 namespace retort {
 using namespace detail::elementwise;
@@ -194,6 +195,39 @@ Tensor relu(const Tensor& x) {
 Tensor silu(const Tensor& x) {
   return fused(
       "silu", [](const auto& v) { return v * sigmoid(v); }, x);
+}
+
+Tensor relu6(const Tensor& x) {
+  detail::require_defined("relu6", x);
+  if (x.dtype() == DType::int64) return clamp(x, 0, 6);
+  return fused(
+      "relu6", [](const auto& v) { return where(v <= 0, 0, where(v >= 6, 6, v)); }, x);
+}
+
+Tensor hardsigmoid(const Tensor& x) {
+  return fused(
+      "hardsigmoid", [](const auto& v) { return where(v <= -3, 0, where(v >= 3, 1, (v + 3) / 6)); }, x);
+}
+
+Tensor hardswish(const Tensor& x) {
+  return fused(
+      "hardswish", [](const auto& v) { return where(v <= -3, 0, where(v >= 3, v, v * (v + 3) / 6)); }, x);
+}
+
+Tensor prelu(const Tensor& x, const Tensor& weight) {
+  detail::require_defined("prelu", x);
+  detail::require_defined("prelu", "weight", weight);
+  const bool fits = weight.dim() == 1 && (weight.size() == 1 || (x.dim() > 1 && weight.size() == x.size(1)));
+  if (!fits)
+    throw ShapeError(
+        message("prelu: the input has shape {} and the weight {}; the weight must have shape (1), or (C) for "
+                "an input of shape (N, C, ...)",
+                x.shape(), weight.shape()));
+  Shape shape(static_cast<std::size_t>(std::max<std::int64_t>(x.dim() - 1, 0)), 1);
+  if (!shape.empty()) shape[0] = weight.size();
+  return fused(
+      "prelu", [](const auto& v, const auto& slope) { return where(v > 0, v, slope * v); }, x,
+      reshape(weight, shape));
 }
 
 Tensor gelu(const Tensor& x, GeluApproximation approximate) {

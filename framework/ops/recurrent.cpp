@@ -43,6 +43,8 @@ Tensors reference(RecurrentCell cell, const Tensors& in, const Tensor& lengths, 
     if (cell == RecurrentCell::lstm) {
       next_c = sigmoid(a[1] + b[1]) * c + sigmoid(a[0] + b[0]) * tanh(a[2] + b[2]);
       next = sigmoid(a[3] + b[3]) * tanh(next_c);
+    } else if (cell != RecurrentCell::gru) {
+      next = cell == RecurrentCell::rnn_tanh ? tanh(a[0] + b[0]) : relu(a[0] + b[0]);
     } else {
       const Tensor z = sigmoid(a[1] + b[1]), n = tanh(a[2] + sigmoid(a[0] + b[0]) * b[2]);
       next = (1 - z) * n + z * h;
@@ -172,6 +174,13 @@ Tensors lstm_layer(const Tensor& x, const RecurrentWeights& weights, const Tenso
 Tensors gru_layer(const Tensor& x, const RecurrentWeights& weights, const Tensor& h0, const Tensor& lengths,
                   bool is_reverse) {
   return recurrent_layer("gru_layer", RecurrentCell::gru,
+                         {x, weights.weight_ih, weights.weight_hh, weights.bias_ih, weights.bias_hh, h0, {}},
+                         lengths, is_reverse);
+}
+
+Tensors rnn_layer(const Tensor& x, const RecurrentWeights& weights, const Tensor& h0, const Tensor& lengths,
+                  bool is_reverse, bool is_relu) {
+  return recurrent_layer("rnn_layer", is_relu ? RecurrentCell::rnn_relu : RecurrentCell::rnn_tanh,
                          {x, weights.weight_ih, weights.weight_hh, weights.bias_ih, weights.bias_hh, h0, {}},
                          lengths, is_reverse);
 }

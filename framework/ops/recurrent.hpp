@@ -5,7 +5,8 @@
 
 namespace retort::detail {
 
-/// The weights of a layer, with gates in PyTorch's order: i, f, g, o for an LSTM; r, z, n for a GRU.
+/// The weights of a layer, with gates in PyTorch's order: i, f, g, o for an LSTM; r, z, n for a GRU; one for
+/// a plain RNN.
 struct RecurrentWeights {
   Tensor weight_ih = {}, weight_hh = {};  ///< (gates · hidden, input) and (gates · hidden, hidden)
   Tensor bias_ih = {}, bias_hh = {};      ///< (gates · hidden), or undefined
@@ -21,5 +22,8 @@ struct RecurrentWeights {
 /// (Cho et al., 2014)
 [[nodiscard]] Tensors gru_layer(const Tensor& x, const RecurrentWeights& weights, const Tensor& h0,
                                 const Tensor& lengths, bool is_reverse);
+/// As gru_layer, for a plain RNN: h' = tanh(W x + b + U h + b'), or relu of that. (Elman, 1990)
+[[nodiscard]] Tensors rnn_layer(const Tensor& x, const RecurrentWeights& weights, const Tensor& h0,
+                                const Tensor& lengths, bool is_reverse, bool is_relu);
 
 }  // namespace retort::detail

@@ -314,6 +314,8 @@ Tensors chunk(const Tensor& x, std::int64_t n, std::int64_t dim) {
   const std::int64_t extent = x.shape()[detail::checked_dim("chunk", dim, x.shape())];
   if (n < 1) throw ValueError(message("chunk: n is {}; it must be at least 1", n));
   // An extent of 0 gives n empty parts, as in PyTorch.
+  if (constexpr std::int64_t most = 1 << 20; extent == 0 && n > most)
+    throw ValueError(message("chunk: n is {}; an empty dimension gives at most {} parts", n, most));
   if (extent == 0) return split(x, std::vector<std::int64_t>(static_cast<std::size_t>(n), 0), dim);
   return split(x, (extent - 1) / n + 1, dim);
 }

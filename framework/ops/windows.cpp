@@ -27,7 +27,7 @@ WindowOptions checked_pooling(const char* operation, const WindowOptions& option
   const auto& [kernel, stride, padding, dilation, ceil_mode, is_line] = options;
   if (padding.height > kernel.height / 2 || padding.width > kernel.width / 2)
     throw ValueError(message("{}: padding {} is more than half the kernel's size {}", operation,
-                             shown(padding), shown(kernel)));
+                             shown(padding, is_line), shown(kernel, is_line)));
   return options;
 }
 
@@ -76,6 +76,22 @@ WindowOptions checked_pooling(const char* operation, const AvgPool2dOptions& o) 
   const Size2d& kernel = o.kernel_size;
   return checked_pooling(operation,
                          WindowOptions{kernel, o.stride.value_or(kernel), o.padding, 1, o.ceil_mode});
+}
+
+WindowOptions checked_pooling(const char* operation, const MaxPool1dOptions& o) {
+  return checked_pooling(operation, WindowOptions{{1, o.kernel_size},
+                                                  {1, o.stride.value_or(o.kernel_size)},
+                                                  {0, o.padding},
+                                                  {1, o.dilation},
+                                                  o.ceil_mode,
+                                                  true});
+}
+
+WindowOptions checked_pooling(const char* operation, const AvgPool1dOptions& o) {
+  return checked_pooling(
+      operation,
+      MaxPool1dOptions{
+          .kernel_size = o.kernel_size, .stride = o.stride, .padding = o.padding, .ceil_mode = o.ceil_mode});
 }
 
 void check_adaptive(const char* operation, const Size2d& size) { check_at_least(operation, "size", size, 1); }

@@ -29,6 +29,8 @@ void check_transposed(const char* operation, const Size2d& kernel,
 /// Throws: ValueError for options of a pooling that are out of range.
 WindowOptions checked_pooling(const char* operation, const MaxPool2dOptions& options);
 WindowOptions checked_pooling(const char* operation, const AvgPool2dOptions& options);
+WindowOptions checked_pooling(const char* operation, const MaxPool1dOptions& options);
+WindowOptions checked_pooling(const char* operation, const AvgPool1dOptions& options);
 /// Throws: ValueError for a size below 1.
 void check_adaptive(const char* operation, const Size2d& size);
 

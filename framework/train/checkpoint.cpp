@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <system_error>
+#include <unordered_set>
 #include <utility>
 
 #include <nlohmann/json.hpp>
@@ -29,6 +30,7 @@
 #include "retort/framework/train/early_stopping.hpp"
 #include "retort/framework/train/moving_average.hpp"
 #include "retort/optim/lr_scheduler.hpp"
+#include "retort/optim/optimizer.hpp"
 
 namespace retort {
 namespace {
@@ -124,7 +126,7 @@ void require_parts(const StateDict& state, const StateDict& own, const Checkpoin
   const char* const remedy = "give this Checkpoint what it was saved with";
   using Names = std::pair<const char*, const char*>;
   for (const auto& [prefix, part] : {Names{"module.", "module"},
-                                     {"optimizer.", "optimizer"},
+                                     {"optimizer.", "optimiser"},
                                      {"average.", "average"},
                                      {"early_stopping.", "early stopping"}})
     if (part_of(state, prefix).empty() && !part_of(own, prefix).empty())
@@ -289,18 +291,42 @@ void broadcast(detail::Transport& transport, Content& content) {
   }
 }
 
+// True if the optimiser has a parameter of the module.
+bool updates(const Optimizer& optimizer, const Module& module) {
+  std::unordered_set<const Array*> updated;
+  for (const Tensor& parameter : optimizer.parameters()) updated.insert(&detail::Access::array(parameter));
+  return std::ranges::any_of(module.parameters(), [&](const Tensor& parameter) {
+    return updated.contains(&detail::Access::array(parameter));
+  });
+}
+
 }  // namespace
 
 void detail::check_parts(const std::string& whose, const CheckpointParts& parts) {
+  bool has_sequence = false;
   for (std::size_t i = 0; i < parts.schedulers.size(); ++i) {
     const LRScheduler* const scheduler = parts.schedulers[i];
     if (!scheduler) throw ValueError(message("{}: scheduler {} is null; leave it out instead", whose, i));
     if (parts.optimizer && &scheduler->optimizer() != parts.optimizer)
       throw ValueError(
-          message("{}: scheduler {} sets the rates of another optimizer; construct it with the optimizer of "
+          message("{}: scheduler {} sets the rates of another optimiser; construct it with the optimiser of "
                   "these parts",
                   whose, i));
+    const auto begin = parts.schedulers.begin(), end = begin + static_cast<std::ptrdiff_t>(i);
+    if (std::find(begin, end, scheduler) != end)
+      throw ValueError(message("{}: scheduler {} is in the list twice and would step twice", whose, i));
+    has_sequence = has_sequence || dynamic_cast<const SequentialLR*>(scheduler);
   }
+  for (std::size_t i = 0; has_sequence && i < parts.schedulers.size(); ++i)
+    if (parts.schedulers[i]->is_in_sequence())
+      throw ValueError(
+          message("{}: scheduler {} is part of a SequentialLR and would step twice; list only the sequence",
+                  whose, i));
+  if (parts.module && parts.optimizer && !updates(*parts.optimizer, *parts.module))
+    throw ValueError(
+        message("{}: the optimiser has no parameter of the module; construct it with the module's "
+                "parameters()",
+                whose));
   if (parts.module && parts.average && !parts.average->tracks(*parts.module))
     throw ValueError(
         message("{}: the average is of another module; construct it with the module of these parts", whose));

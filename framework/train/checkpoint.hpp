@@ -60,7 +60,9 @@ class Checkpoint {
   };
 
   /// Does not access any file.
-  /// Throws: ValueError if `keep` is less than 1, or a scheduler or the average does not fit the other parts.
+  /// Throws: ValueError if `keep` is less than 1, a scheduler is given twice, along with a SequentialLR of
+  /// it or with another optimiser, the optimiser has no parameter of the module, or the average is of another
+  /// module.
   Checkpoint(std::string folder, CheckpointParts parts, CheckpointOptions options = {});
 
   /// Writes a checkpoint, with `json` for any further data of the run, and returns its path. `best` marks it

@@ -30,8 +30,8 @@ bool take(std::string_view& text, T& number) {
   return true;
 }
 
-/// Throws: ValueError that begins with `whose` if a scheduler is null or sets the rates of an optimizer other
-/// than that of the parts, or the average is of another module.
+/// Throws: ValueError that begins with `whose` if a scheduler is null, is given twice or sets the rates of an
+/// optimiser other than that of the parts, or the optimiser or the average is of another module.
 void check_parts(const std::string& whose, const CheckpointParts& parts);
 
 std::string checkpoint_name(std::uint64_t serial, std::int64_t step, bool best);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 #include <string>
 
 #include "retort/framework/core/state_dict.hpp"
@@ -30,6 +31,7 @@ struct EarlyStoppingOptions {
 class EarlyStopping {
  public:
   explicit EarlyStopping(EarlyStoppingOptions options = {});
+  explicit EarlyStopping(std::initializer_list<detail::NoOptions>) : EarlyStopping() {}
 
   /// Records the metric. Returns true if none of the last `patience` metrics improved on the best one.
   bool step(double metric);

@@ -117,7 +117,7 @@ void check_image(const std::string& place, const Tensor& image) {
     if (!(value >= -1e-6 && value <= 1 + 1e-6))
       throw ValueError(
           message("Report::samples: the image of {} has the value {}; it must be in [0, 1]: undo a "
-                  "normalization, or call clamp(image, 0, 1)",
+                  "normalisation, or call clamp(image, 0, 1)",
                   place, value));
 }
 

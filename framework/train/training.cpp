@@ -73,11 +73,6 @@ struct Training::State {
     if (!parts.module || !parts.loader)
       throw ValueError(message("Training '{}': the parts must have a module and a loader", name));
     detail::check_parts(message("Training '{}'", name), parts);
-    if (parts.optimizer && !updates_module())
-      throw ValueError(
-          message("Training '{}': the optimizer has no parameter of the module; construct it with the "
-                  "module's parameters()",
-                  name));
     if (name.empty() || name == "." || name == ".." || name == "settings" ||
         name.find('/') != std::string::npos)
       throw ValueError(message(
@@ -125,15 +120,6 @@ struct Training::State {
       finished();
     else
       resume();
-  }
-
-  bool updates_module() const {
-    std::unordered_set<const Array*> updated;
-    for (const Tensor& parameter : parts.optimizer->parameters())
-      updated.insert(&detail::Access::array(parameter));
-    return std::ranges::any_of(parts.module->parameters(), [&](const Tensor& parameter) {
-      return updated.contains(&detail::Access::array(parameter));
-    });
   }
 
   /// The content of NAME.json.
@@ -304,7 +290,7 @@ struct Training::State {
   template <class Backward>
   void learn(Backward backward) {
     require_more();
-    if (!parts.optimizer) throw ValueError(message("Training '{}': learn() needs an optimizer", name));
+    if (!parts.optimizer) throw ValueError(message("Training '{}': learn() needs an optimiser", name));
     require_pass();
     parts.optimizer->zero_grad();
     rate = parts.optimizer->lr();

@@ -65,14 +65,16 @@ Json describe(const CheckpointParts& parts, const TrainingOptions& options) {
 std::string difference(const Json& there, const Json& here, const std::string& key) {
   if (!there.contains(key) || !here.contains(key)) return {};
   const Json &before = there.at(key), &now = here.at(key);
+  std::string name = key;
+  if (name.starts_with("optimizer")) name.replace(0, 9, "optimiser");
   if (now.is_object()) {
-    for (const auto& [name, unused] : now.items())
-      if (const std::string text = difference(before, now, name); !text.empty())
-        return message("{} {}", key.substr(0, key.size() - 1), text);  // "optimizer option lr 0.1, …"
+    for (const auto& [option, unused] : now.items())
+      if (const std::string text = difference(before, now, option); !text.empty())
+        return message("{} {}", name.substr(0, name.size() - 1), text);  // "optimiser option lr 0.1, …"
     return {};
   }
   if (before == now) return {};
-  return message("{}, but this one has {}", before.is_null() ? "no " + key : key + ' ' + text_of(before),
+  return message("{}, but this one has {}", before.is_null() ? "no " + name : name + ' ' + text_of(before),
                  now.is_null() ? "none" : text_of(now));
 }
 

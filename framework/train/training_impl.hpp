@@ -11,7 +11,7 @@ namespace retort::detail {
 /// The parts and options that determine the results of a training; null for those that are absent.
 nlohmann::ordered_json describe(const CheckpointParts& parts, const TrainingOptions& options);
 
-/// Text such as "optimizer SGD, but this one has Adam" if two descriptions have different values of `key`;
+/// Text such as "optimiser SGD, but this one has Adam" if two descriptions have different values of `key`;
 /// empty otherwise, or if `there` lacks the value, as descriptions of earlier versions may.
 std::string difference(const nlohmann::ordered_json& there, const nlohmann::ordered_json& here,
                        const std::string& key);

@@ -47,6 +47,7 @@ BOOST_AUTO_TEST_CASE(modules_refuse_numbers_that_make_no_sense) {
   for (const double bad : {not_a_number, infinity}) {
     refused<rt::ValueError>([&] { rt::ELU{bad}; }, "ELU: alpha is", "a finite number");
     refused<rt::ValueError>([&] { rt::LeakyReLU{bad}; }, "LeakyReLU: slope is", "a finite number");
+    refused<rt::ValueError>([&] { rt::PReLU(1, {.init = bad}); }, "PReLU: init is", "a finite number");
   }
   refused<rt::ValueError>([] { rt::Softplus({.threshold = not_a_number}); }, "Softplus: threshold is nan");
   BOOST_CHECK_NO_THROW(rt::Softplus({.threshold = infinity}));
@@ -82,7 +83,11 @@ BOOST_AUTO_TEST_CASE(windows_are_checked_when_the_module_is_made) {
                           "MaxPool2d: padding (2, 2) is more than half");
   refused<rt::ValueError>([] { rt::AvgPool2d({.kernel_size = 2, .stride = 0}); },
                           "AvgPool2d: stride is (0, 0)");
+  refused<rt::ValueError>([] { rt::MaxPool1d{0}; }, "MaxPool1d: kernel size is 0");
+  refused<rt::ValueError>([] { rt::AvgPool1d({.kernel_size = 2, .padding = 2}); },
+                          "AvgPool1d: padding 2 is more than half the kernel's size 2");
   refused<rt::ValueError>([] { rt::AdaptiveAvgPool2d{0}; }, "AdaptiveAvgPool2d: size is (0, 0)");
+  refused<rt::ValueError>([] { rt::AdaptiveMaxPool2d{0}; }, "AdaptiveMaxPool2d: size is (0, 0)");
   const rt::Conv1d conv(3, 4, 3);
   refused<rt::ShapeError>(
       [&] {

@@ -1,7 +1,10 @@
 // The texts of the messages of common mistakes.
 #include <boost/test/unit_test.hpp>
 #include <limits>
+#include <new>
 #include <retort/retort.hpp>
+#include <string>
+#include <vector>
 
 #include <retort/framework/base/counted.hpp>
 
@@ -40,6 +43,9 @@ BOOST_AUTO_TEST_CASE(of_one_and_of_many) {
              "tensor: 1 value cannot fill shape (2), which has 2 elements");
   BOOST_TEST(thrown_text<ValueError>([] { (void)topk(ones({1}), 2); }) ==
              "topk: k is 2; dim -1 of shape (1) has 1 element");
+  BOOST_TEST(thrown_text<ValueError>([] {
+               (void)chunk(zeros({0}), std::numeric_limits<std::int64_t>::max());
+             }) == "chunk: n is 9223372036854775807; an empty dimension gives at most 1048576 parts");
 }
 
 BOOST_AUTO_TEST_CASE(of_empty_dimensions) {
@@ -88,16 +94,103 @@ BOOST_AUTO_TEST_CASE(of_layers) {
                         (void)norm(ones({1, 2}));
                       }),
                       "use .drop_last or eval()"));
+}
+
+BOOST_AUTO_TEST_CASE(of_inputs_with_another_number_of_channels) {
+  const Tensor image = ones({1, 3, 8, 8}), line = ones({2, 3, 8});
+  const auto text = [](const auto& layer, const Tensor& x) {
+    return thrown_text<ShapeError>([&] { (void)layer(x); });
+  };
   BOOST_TEST(
-      thrown_text<ShapeError>([] {
-        (void)conv2d(ones({1, 3, 8, 8}), ones({5, 4, 3, 3}), {});
-      }) ==
-      "conv2d: input has shape (1, 3, 8, 8) but weight (5, 4, 3, 3); with 3 input channels weight must "
-      "have shape (5, 3, 3, 3)");
-  BOOST_TEST(contains(thrown_text<ShapeError>([] {
-                        (void)conv2d(ones({1, 4, 8, 8}), ones({6, 4, 3, 3}), {}, {.groups = 2});
+      text(Conv2d(4, 5, 3), image) ==
+      "conv2d: the input has 3 channels (shape (1, 3, 8, 8)), but the weight is for 4 (shape (5, 4, 3, "
+      "3))");
+  BOOST_TEST(
+      text(Conv2d(4, 8, 3, {.groups = 2}), image) ==
+      "conv2d: the input has 3 channels (shape (1, 3, 8, 8)), but the weight is for 4 (shape (8, 2, 3, "
+      "3), groups = 2)");
+  BOOST_TEST(contains(text(Conv2d(6, 6, 3, {.groups = 6}), image), "3 channels"));
+  BOOST_TEST(text(Conv1d(1, 5, 3), line) ==
+             "conv1d: the input has 3 channels (shape (2, 3, 8)), but the weight is for 1 (shape (5, 1, 3))");
+  BOOST_TEST(
+      text(ConvTranspose2d(4, 6, 3, {.groups = 2}), image) ==
+      "conv_transpose2d: the input has 3 channels (shape (1, 3, 8, 8)), but the weight is for 4 (shape "
+      "(4, 3, 3, 3), groups = 2)");
+  const auto grouped = [&](const Tensor& weight, std::int64_t groups) {
+    return thrown_text<ValueError>([&] { (void)conv2d(image, weight, {}, {.groups = groups}); });
+  };
+  BOOST_TEST(grouped(ones({5, 1, 3, 3}), 3) ==
+             "conv2d: groups is 3; it must divide the 3 input and the 5 output channels (input (1, 3, 8, 8), "
+             "weight (5, 1, 3, 3))");
+  BOOST_TEST(grouped(ones({5, 3, 3, 3}), 0) == "conv2d: groups is 0; it must be at least 1");
+  BOOST_TEST(contains(grouped(ones({5, 3, 3, 3}), std::numeric_limits<std::int64_t>::max()), "must divide"));
+  BOOST_TEST(contains(text(PReLU(4), image), "shape (1, 3, 8, 8) and the weight (4)"));
+}
+
+BOOST_AUTO_TEST_CASE(of_options_that_were_left_out) {
+  SGD optimizer({ones({1}).set_requires_grad()}, {.lr = 0.1});
+  const auto text = [](const auto& make) { return thrown_text<ValueError>(make); };
+  BOOST_TEST(text([&] { StepLR(optimizer, {}); }) ==
+             "StepLR: step_size is 0; it must be given and at least 1");
+  BOOST_TEST(text([&] { CosineAnnealingLR(optimizer, {}); }) ==
+             "CosineAnnealingLR: T_max is 0; it must be given and at least 1");
+  BOOST_TEST(text([&] { CosineAnnealingWarmRestarts(optimizer, {}); }) ==
+             "CosineAnnealingWarmRestarts: T_0 is 0; it must be given and at least 1");
+}
+
+BOOST_AUTO_TEST_CASE(of_memory_that_does_not_suffice) {
+  const std::int64_t padding = std::int64_t{1} << 22;
+  const Tensor image = ones({1, 1, 4, 4}), weight = ones({1, 1, 3, 3});
+  const auto text = [](const auto& call) { return thrown_text<std::bad_alloc>(call); };
+  BOOST_TEST(
+      text([&] { (void)conv2d(image, weight, {}, {.padding = padding}); }) ==
+      "out of memory: conv2d between shapes (1, 1, 4, 4) and (1, 1, 8388610, 8388610): they or the images "
+      "with a padding of (4194304, 4194304) are too large");
+  // The result is small, but not the padded image.
+  BOOST_TEST(
+      contains(text([&] { (void)conv2d(image, weight, {}, {.padding = padding, .dilation = padding}); }),
+               "conv2d between shapes (1, 1, 4, 4) and (1, 1, 4, 4)"));
+  BOOST_TEST(contains(text([&] { (void)conv_transpose2d(image, weight, {}, {.stride = padding}); }),
+                      "conv_transpose2d between shapes (1, 1, 12582915, 12582915) and (1, 1, 4, 4)"));
+  BOOST_TEST(text([&] {
+               (void)pad(image, {padding, padding, padding, padding});
+             }) ==
+             "out of memory: a float32 tensor of shape (1, 1, 8388612, 8388612) needs 281475245146176 bytes");
+  BOOST_TEST(contains(text([] {
+                        (void)zeros({1 << 25, 1 << 24}, DType::float64);
                       }),
-                      "with 4 input channels in 2 groups weight must have shape (6, 2, 3, 3)"));
+                      "a float64 tensor of shape (33554432, 16777216)"));
+}
+
+BOOST_AUTO_TEST_CASE(of_dropout_without_effect) {
+  std::vector<std::string> warnings;
+  const WarningHandler before =
+      set_warning_handler([&](std::string_view text) { warnings.emplace_back(text); });
+  LSTM(2, 3, {.num_layers = 2, .dropout = 0.5});
+  LSTM(2, 3);
+  BOOST_TEST(warnings.empty());
+  LSTM(2, 3, {.dropout = 0.5});
+  GRU(2, 3, {.dropout = 0.25});
+  set_warning_handler(before);
+  BOOST_TEST(warnings.size() == 2U);
+  BOOST_TEST(
+      warnings.front() ==
+      "LSTM: dropout is 0.5 but has no effect with 1 layer: it follows each layer except the last; apply "
+      "Dropout to the output, or give more layers");
+  BOOST_TEST(warnings.back().starts_with("GRU: dropout is 0.25"));
+}
+
+BOOST_AUTO_TEST_CASE(of_masks_that_are_not_0_or_1) {
+  const Tensor q = ones({1, 2, 4}), two = tensor({1, 0, 1, 2}, {2, 2});
+  BOOST_TEST(thrown_text<ValueError>([&] { (void)scaled_dot_product_attention(q, q, q, {.mask = two}); }) ==
+             "scaled_dot_product_attention: the mask is 2 at position (1, 1); it must be 0 or 1");
+  const MultiheadAttention attention(4, 2);
+  BOOST_TEST(thrown_text<ValueError>([&] {
+               (void)attention(q, q, q, {.mask = two});
+             }).starts_with("MultiheadAttention: the mask is 2 at position (1, 1)"));
+  BOOST_TEST(thrown_text<ValueError>([&] {
+               (void)distillation_loss({.student = q, .teacher = q, .mask = tensor({1, 2}, {1, 2})});
+             }) == "distillation_loss: .mask is 2 at position (0, 1); it must be 0 or 1");
 }
 
 BOOST_AUTO_TEST_CASE(of_layers_made_of_layers) {

@@ -288,6 +288,7 @@ BOOST_AUTO_TEST_CASE(losses2) { run_family("losses2"); }
 BOOST_AUTO_TEST_CASE(attention) { run_family("attention"); }
 BOOST_AUTO_TEST_CASE(recurrent) { run_family("recurrent"); }
 BOOST_AUTO_TEST_CASE(convolutions) { run_family("convolutions"); }
+BOOST_AUTO_TEST_CASE(mobile) { run_family("mobile"); }
 
 BOOST_AUTO_TEST_CASE(summary) {
   std::cout << "golden, all families: " << total << "\n";

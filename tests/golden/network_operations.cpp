@@ -47,6 +47,10 @@ Results adaptive_avg_pooling(const Arguments& args, const NamedTensors& in) {
   return {.outputs = {{"out", adaptive_avg_pool2d(in.at("input"), size_of(args, "size", 1))}}};
 }
 
+Results adaptive_max_pooling(const Arguments& args, const NamedTensors& in) {
+  return {.outputs = {{"out", adaptive_max_pool2d(in.at("input"), size_of(args, "size", 1))}}};
+}
+
 template <class Options>
 Options window(const Arguments& args) {
   Options options;
@@ -65,6 +69,28 @@ Results avg_pooling(const Arguments& args, const NamedTensors& in) {
   auto options = window<AvgPool2dOptions>(args);
   options.count_include_pad = args.flag("count_include_pad", true);
   return {.outputs = {{"out", avg_pool2d(in.at("input"), options)}}};
+}
+
+template <class Options>
+Options line(const Arguments& args) {
+  Options options;
+  options.kernel_size = args.integer("kernel_size", 1);
+  if (args.has("stride")) options.stride = args.integer("stride", 1);
+  options.padding = args.integer("padding", 0);
+  options.ceil_mode = args.flag("ceil_mode", false);
+  return options;
+}
+
+Results max_pooling_1d(const Arguments& args, const NamedTensors& in) {
+  auto options = line<MaxPool1dOptions>(args);
+  options.dilation = args.integer("dilation", 1);
+  return {.outputs = {{"out", max_pool1d(in.at("input"), options)}}};
+}
+
+Results avg_pooling_1d(const Arguments& args, const NamedTensors& in) {
+  auto options = line<AvgPool1dOptions>(args);
+  options.count_include_pad = args.flag("count_include_pad", true);
+  return {.outputs = {{"out", avg_pool1d(in.at("input"), options)}}};
 }
 
 Results layer_normalisation(const Arguments& args, const NamedTensors& in) {
@@ -111,6 +137,9 @@ std::vector<Form> network_operation(const std::string& op) {
   if (op == "conv1d") return {{"function", convolution_1d}};
   if (op == "conv_transpose2d") return {{"function", transposed_convolution}};
   if (op == "adaptive_avg_pool2d") return {{"function", adaptive_avg_pooling}};
+  if (op == "adaptive_max_pool2d") return {{"function", adaptive_max_pooling}};
+  if (op == "max_pool1d") return {{"function", max_pooling_1d}};
+  if (op == "avg_pool1d") return {{"function", avg_pooling_1d}};
   if (op == "max_pool2d") return {{"function", max_pooling}};
   if (op == "avg_pool2d") return {{"function", avg_pooling}};
   if (op == "layer_norm") return {{"function", layer_normalisation}};

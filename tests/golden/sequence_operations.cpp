@@ -72,13 +72,13 @@ Results encoder_layer(const Arguments& args, const NamedTensors& in) {
   return {.outputs = {{"out", layer(x, masks(args, in))}}};
 }
 
-/// An LSTM or GRU with the case's tensors as its parameters.
-template <class M>
-M recurrent(const Arguments& args, const NamedTensors& in) {
-  M module(args.integer("input", 1), args.integer("hidden", 1),
-           {.num_layers = args.integer("num_layers", 1),
-            .bias = args.flag("bias", true),
-            .bidirectional = args.flag("bidirectional", false)});
+/// A recurrent module with the case's tensors as its parameters.
+template <class M, class Options = RecurrentOptions>
+M recurrent(const Arguments& args, const NamedTensors& in, Options options = {}) {
+  options.num_layers = args.integer("num_layers", 1);
+  options.bias = args.flag("bias", true);
+  options.bidirectional = args.flag("bidirectional", false);
+  M module(args.integer("input", 1), args.integer("hidden", 1), options);
   const std::size_t directions = args.flag("bidirectional", false) ? 2 : 1;
   for (std::size_t i = 0; i < module.layers.size(); ++i) {
     const std::string suffix =
@@ -104,6 +104,13 @@ Results gru(const Arguments& args, const NamedTensors& in) {
   return {.outputs = {{"output", out.output}, {"h", out.h}}};
 }
 
+Results rnn(const Arguments& args, const NamedTensors& in) {
+  const RNNOptions options{.nonlinearity = args.text("nonlinearity", "tanh")};
+  const RNNOutput out = recurrent<RNN>(args, in, options)(
+      in.at("x"), {.h0 = optional_tensor(in, "h0"), .lengths = optional_tensor(in, "lengths")});
+  return {.outputs = {{"output", out.output}, {"h", out.h}}};
+}
+
 }  // namespace
 
 std::vector<Form> sequence_operation(const std::string& op) {
@@ -112,6 +119,7 @@ std::vector<Form> sequence_operation(const std::string& op) {
   if (op == "TransformerEncoderLayer") return {{"module", encoder_layer}};
   if (op == "LSTM") return {{"module", lstm}};
   if (op == "GRU") return {{"module", gru}};
+  if (op == "RNN") return {{"module", rnn}};
   return {};
 }
 

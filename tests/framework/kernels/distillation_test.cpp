@@ -1,6 +1,7 @@
 #include "retort/framework/kernels/distillation.hpp"
 
 #include <algorithm>
+#include <limits>
 
 #include "kernel_test.hpp"
 

@@ -1,6 +1,7 @@
 #include "retort/framework/kernels/kl.hpp"
 
 #include <algorithm>
+#include <limits>
 
 #include "kernel_test.hpp"
 

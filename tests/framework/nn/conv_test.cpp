@@ -74,6 +74,27 @@ BOOST_AUTO_TEST_CASE(pools_take_a_size_or_options) {
   BOOST_TEST(padded(x).values<double>() == (Values{1, 3.5, 11, 13.5}), boost::test_tools::per_element());
 }
 
+BOOST_AUTO_TEST_CASE(pools_of_lines_and_adaptive_maxima) {
+  const rt::Tensor line = rt::tensor({3.0, 1.0, 2.0, 5.0, 4.0}, {1, 5}), x = image(4, 4);
+  const auto gives = [&](const auto& pool, const rt::Tensor& of, const Values& want) {
+    BOOST_TEST(pool(of).template values<double>() == want, boost::test_tools::per_element());
+  };
+  gives(rt::MaxPool1d(2), line, {3, 5});
+  gives(rt::MaxPool1d({.kernel_size = 2, .stride = 1, .dilation = 2}), line, {3, 5, 4});
+  gives(rt::AvgPool1d(2), line, {2, 3.5});
+  gives(rt::AvgPool1d({.kernel_size = 2, .padding = 1, .count_include_pad = false}), line, {3, 1.5, 4.5});
+  gives(rt::AdaptiveMaxPool2d(2), x, {6, 8, 14, 16});
+  gives(rt::AdaptiveMaxPool2d({1, 3}), x, {14, 15, 16});
+}
+
+BOOST_AUTO_TEST_CASE(a_prelu_has_a_weight) {
+  const rt::PReLU layer(3);
+  BOOST_TEST(layer.named_parameters().at(0).first == "weight");
+  BOOST_TEST(layer.weight.values<float>() == std::vector<float>(3, 0.25F), boost::test_tools::per_element());
+  BOOST_TEST(layer.weight.requires_grad());
+  BOOST_CHECK_THROW(rt::PReLU(0), rt::ValueError);
+}
+
 BOOST_AUTO_TEST_CASE(a_small_network_has_right_gradients) {
   rt::manual_seed(6);
   rt::Sequential net(rt::Conv2d(1, 2, 3, {.padding = 1}), rt::Tanh(), rt::AvgPool2d(2), rt::Conv2d(2, 2, 2),

@@ -185,6 +185,7 @@ BOOST_AUTO_TEST_CASE(what_lies_beyond_a_length_has_no_influence) {
 }
 
 BOOST_AUTO_TEST_CASE(sequences_without_rows_or_steps) {
+  BOOST_CHECK_THROW(RNN(2, 3, {.nonlinearity = "sigmoid"}), ValueError);
   GRU gru(2, 3, {.num_layers = 2});
   const GRUOutput none = gru(randn({2, 0, 2}));
   BOOST_TEST((none.output.shape() == Shape{2, 0, 3}));
@@ -278,6 +279,13 @@ BOOST_AUTO_TEST_CASE(all_activation_modules_are_their_functions) {
   check(GELU({.approximate = GeluApproximation::tanh}), gelu(x, GeluApproximation::tanh));
   check(GELU(GeluApproximation::tanh), gelu(x, GeluApproximation::tanh));
   check(Softplus(), softplus(x));
+  check(Softplus({}), softplus(x));
+  check(GELU({}), gelu(x));
+  check(ReLU6(), relu6(x));
+  check(Hardsigmoid(), hardsigmoid(x));
+  check(Hardswish(), hardswish(x));
+  check(PReLU(), prelu(x, tensor({0.25F})));
+  check(PReLU(1, {.init = 0.5}), prelu(x, tensor({0.5F})));
   check(Softplus({.beta = 2, .threshold = 3}), softplus(x, {.beta = 2, .threshold = 3}));
   check(LeakyReLU(), leaky_relu(x, 0.01));
   check(LeakyReLU(0.2), leaky_relu(x, 0.2));

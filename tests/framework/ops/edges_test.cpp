@@ -123,6 +123,27 @@ BOOST_AUTO_TEST_CASE(gates_let_no_infinite_gradient_through) {
     }
 }
 
+BOOST_AUTO_TEST_CASE(activations_at_their_kinks_and_at_infinity) {
+  for (const bool create_graph : {false, true}) {
+    const auto slopes = [&](Tensor (*f)(const Tensor&), const std::vector<double>& x) {
+      return gradient(f, x, create_graph);
+    };
+    check(slopes(relu6, {0, 6, -1, 7, 3, inf, -inf}), {0, 0, 0, 0, 1, 0, 0});
+    check(slopes(hardsigmoid, {-3, 3, 0, inf, -inf}), {0, 0, 1.0 / 6, 0, 0});
+    check(slopes(hardswish, {-3, 3, 0, 4, inf, -inf}), {0, 1, 0.5, 1, 1, 0});
+    check(gradient([](const Tensor& x) { return prelu(x, tensor({0.25})); }, {0, -2, 2}, create_graph),
+          {0.25, 0.25, 1});
+  }
+  const Tensor ends = tensor({inf, -inf, nan});
+  check(relu6(ends).values<double>(), {6, 0, nan});
+  check(hardsigmoid(ends).values<double>(), {1, 0, nan});
+  check(hardswish(ends).values<double>(), {inf, 0, nan});
+  check(gelu(ends).values<double>(), {inf, nan, nan});
+  check(silu(ends).values<double>(), {inf, nan, nan});
+  BOOST_TEST(prelu(full({}, -2.0), tensor({0.5F})).item<float>() == -1);
+  BOOST_TEST(relu6(tensor({-1, 3, 9})).values<std::int64_t>() == (std::vector<std::int64_t>{0, 3, 6}));
+}
+
 BOOST_AUTO_TEST_CASE(gradients_of_huge_arguments_and_cotangents) {
   for (const GeluApproximation approximate : {GeluApproximation::none, GeluApproximation::tanh})
     for (const bool create_graph : {false, true}) {

@@ -1,6 +1,7 @@
 // Kernels of elementwise operations against the same values computed in small pieces or by other operations.
 #include <boost/test/unit_test.hpp>
 #include <cmath>
+#include <limits>
 
 #include "retort/retort.hpp"
 

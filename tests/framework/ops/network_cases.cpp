@@ -85,6 +85,32 @@ Tensor pooled(const Tensor& x, Side rows, Side columns, bool ceil_mode, F&& f) {
   });
 }
 
+/// pooled() over the last dimension alone.
+template <class F>
+Tensor pooled_line(const Tensor& x, Side windows, bool ceil_mode, F&& f) {
+  return squeeze(pooled(unsqueeze(x, -2), {}, windows, ceil_mode, f), -2);
+}
+
+/// f(elements) for each of height × width parts of the images.
+template <class F>
+Tensor adaptively_pooled(const Tensor& x, std::int64_t height, std::int64_t width, F&& f) {
+  const auto begin = [](std::int64_t i, std::int64_t n, std::int64_t k) { return i * n / k; };
+  const auto end = [](std::int64_t i, std::int64_t n, std::int64_t k) { return ((i + 1) * n + k - 1) / k; };
+  const std::int64_t rows = x.size(-2), columns = x.size(-1);
+  Shape shape = x.shape();
+  shape[shape.size() - 2] = height, shape[shape.size() - 1] = width;
+  return build(shape, [&](Index i) {
+    const std::int64_t r = i[i.size() - 2], c = i.back();
+    Doubles inside;
+    for (std::int64_t h = begin(r, rows, height); h < end(r, rows, height); ++h)
+      for (std::int64_t v = begin(c, columns, width); v < end(c, columns, width); ++v) {
+        i[i.size() - 2] = h, i.back() = v;
+        inside.push_back(at(x, i));
+      }
+    return f(inside);
+  });
+}
+
 double mean_of(const Doubles& x) { return total(x) / static_cast<double>(x.size()); }
 
 Doubles normalised(Doubles x, double eps) {
@@ -152,7 +178,8 @@ std::vector<OpCase> convolutions() {
            },
        .samples = {{uniform({2, 4, 5, 6}, 1), w({6, 2, 3, 2})}, {uniform({1, 2, 7, 5}, 1), w({2, 1, 2, 3})}},
        .refused = {{Refusal::shape, {uniform({2, 4, 5, 6}, 1), w({6, 3, 3, 2})}},
-                   {Refusal::value, {uniform({2, 3, 5, 6}, 1), w({6, 2, 3, 2})}}}},
+                   {Refusal::shape, {uniform({2, 3, 5, 6}, 1), w({6, 2, 3, 2})}},
+                   {Refusal::value, {uniform({2, 4, 5, 6}, 1), w({5, 2, 3, 2})}}}},
       {.name = "conv2d",
        .variant = "one channel per group",
        .call =
@@ -190,7 +217,8 @@ std::vector<OpCase> convolutions() {
        .samples = {{uniform({2, 4, 7}, 1), w({4, 2, 3}), bias}, {uniform({0, 4, 7}, 1), w({4, 2, 3}), bias}},
        .refused = {{Refusal::shape, {uniform({2, 4, 7}, 1), w({4, 3, 3}), bias}},
                    {Refusal::shape, {uniform({2, 4, 7, 1}, 1), w({4, 2, 3}), bias}},
-                   {Refusal::value, {uniform({2, 3, 7}, 1), w({4, 1, 3}), bias}}}},
+                   {Refusal::shape, {uniform({2, 3, 7}, 1), w({4, 1, 3}), bias}},
+                   {Refusal::value, {uniform({2, 4, 7}, 1), w({5, 2, 3}), bias}}}},
       {.name = "conv_transpose2d",
        .call = [](In in) { return conv_transpose2d(in[0], in[1], in[2]); },
        .reference =
@@ -225,32 +253,48 @@ std::vector<OpCase> convolutions() {
                               2);
            },
        .samples = {{uniform({2, 4, 3, 4}, 1), w({4, 3, 2, 3})}, {uniform({1, 2, 2, 5}, 1), w({2, 1, 3, 2})}},
-       .refused = {{Refusal::value, {uniform({2, 3, 3, 4}, 1), w({3, 3, 2, 3})}}}},
+       .refused = {{Refusal::value, {uniform({2, 3, 3, 4}, 1), w({3, 3, 2, 3})}},
+                   {Refusal::shape, {uniform({2, 3, 3, 4}, 1), w({4, 3, 2, 3})}}}},
       {.name = "adaptive_avg_pool2d",
        .call =
            [](In in) {
              return adaptive_avg_pool2d(in[0], {2, 3});
            },
-       .reference =
-           [](In in) {
-             const auto begin = [](std::int64_t i, std::int64_t n, std::int64_t k) { return i * n / k; };
-             const std::int64_t height = in[0].size(-2), width = in[0].size(-1);
-             Shape shape = in[0].shape();
-             shape[shape.size() - 2] = 2, shape[shape.size() - 1] = 3;
-             return build(shape, [&](Index i) {
-               const std::int64_t r = i[i.size() - 2], c = i.back();
-               Doubles inside;
-               for (std::int64_t h = begin(r, height, 2); h < (height * (r + 1) + 1) / 2; ++h)
-                 for (std::int64_t v = begin(c, width, 3); v < (width * (c + 1) + 2) / 3; ++v) {
-                   i[i.size() - 2] = h, i.back() = v;
-                   inside.push_back(at(in[0], i));
-                 }
-               return mean_of(inside);
-             });
-           },
+       .reference = [](In in) { return adaptively_pooled(in[0], 2, 3, mean_of); },
        .samples =
            {{spread({2, 3, 5, 7})}, {spread({3, 4, 3})}, {spread({1, 1, 1, 1})}, {spread({0, 3, 4, 4})}},
        .refused = {{Refusal::shape, {spread({1, 1, 0, 2})}}, {Refusal::shape, {spread({2, 2})}}}},
+      {.name = "adaptive_max_pool2d",
+       .call =
+           [](In in) {
+             return adaptive_max_pool2d(in[0], {2, 3});
+           },
+       .reference = [](In in) { return adaptively_pooled(in[0], 2, 3, largest); },
+       .samples =
+           {{spread({2, 3, 5, 7})}, {spread({3, 4, 3})}, {spread({1, 1, 1, 1})}, {spread({0, 3, 4, 4})}},
+       .refused = {{Refusal::shape, {spread({1, 1, 0, 2})}}, {Refusal::shape, {spread({2, 2})}}}},
+      {.name = "max_pool1d",
+       .call =
+           [](In in) {
+             return max_pool1d(in[0], {.kernel_size = 3, .stride = 2, .padding = 1, .ceil_mode = true});
+           },
+       .reference =
+           [](In in) {
+             return pooled_line(in[0], {2, 1, 1, 3}, true,
+                                [](const Doubles& x, std::int64_t) { return largest(x); });
+           },
+       .samples = {{spread({2, 3, 6})}, {spread({3, 4})}, {spread({1, 1, 1})}, {spread({0, 3, 4})}},
+       .refused = {{Refusal::shape, {spread({1, 1, 0})}}, {Refusal::shape, {spread({2, 2, 2, 2})}}}},
+      {.name = "avg_pool1d",
+       .call = [](In in) { return avg_pool1d(in[0], {.kernel_size = 2, .padding = 1}); },
+       .reference =
+           [](In in) {
+             return pooled_line(in[0], {2, 1, 1, 2}, false, [](const Doubles& x, std::int64_t padded) {
+               return total(x) / static_cast<double>(static_cast<std::int64_t>(x.size()) + padded);
+             });
+           },
+       .samples = {{spread({2, 3, 6})}, {spread({3, 5})}, {spread({1, 1, 1})}, {spread({0, 3, 4})}},
+       .refused = {{Refusal::shape, {spread({4})}}, {Refusal::type, {indices({1, 1, 4}, 1, 2)}}}},
       {.name = "max_pool2d",
        .call = [](In in) { return max_pool2d(in[0], {.kernel_size = 2}); },
        .reference =

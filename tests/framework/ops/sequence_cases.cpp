@@ -58,9 +58,9 @@ double logistic(double x) { return 1 / (1 + std::exp(-x)); }
 
 /// The states of a recurrent layer, one row and unit at a time: y, h and, for an LSTM, c, one after another.
 /// `in` holds x, W, U, b, b', h0 and, for an LSTM, c0.
-Tensor stepped(In in, const Tensor& lengths, bool is_reverse) {
+Tensor stepped(const std::string& name, In in, const Tensor& lengths, bool is_reverse) {
   const std::int64_t rows = in[0].size(0), steps = in[0].size(1), hidden = in[2].size(1);
-  const bool is_lstm = in[2].size(0) == 4 * hidden;
+  const bool is_lstm = name == "lstm_layer", is_rnn = name == "rnn_layer";
   const auto h_width = static_cast<std::size_t>(hidden);
   Doubles outputs, last_h, last_c;
   for (std::int64_t n = 0; n < rows; ++n) {
@@ -90,6 +90,8 @@ Tensor stepped(In in, const Tensor& lengths, bool is_reverse) {
         if (is_lstm) {
           c[unit] = logistic(gate(1)) * c[unit] + logistic(gate(0)) * std::tanh(gate(2));
           h[unit] = logistic(gate(3)) * std::tanh(c[unit]);
+        } else if (is_rnn) {
+          h[unit] = std::tanh(gate(0));
         } else {
           const double z = logistic(gate(1));
           const double fresh = std::tanh(input(2 * hidden + j) + logistic(gate(0)) * state(2 * hidden + j));
@@ -108,11 +110,12 @@ Tensor stepped(In in, const Tensor& lengths, bool is_reverse) {
 }
 
 /// A layer's results, one after another.
-Tensor layer(In in, const Tensor& lengths, bool is_reverse) {
+Tensor layer(const std::string& name, In in, const Tensor& lengths, bool is_reverse) {
   const detail::RecurrentWeights weights{in[1], in[2], in[3], in[4]};
-  const Tensors results = in.size() == 7
-                              ? detail::lstm_layer(in[0], weights, in[5], in[6], lengths, is_reverse)
-                              : detail::gru_layer(in[0], weights, in[5], lengths, is_reverse);
+  const Tensors results =
+      name == "lstm_layer"  ? detail::lstm_layer(in[0], weights, in[5], in[6], lengths, is_reverse)
+      : name == "gru_layer" ? detail::gru_layer(in[0], weights, in[5], lengths, is_reverse)
+                            : detail::rnn_layer(in[0], weights, in[5], lengths, is_reverse, false);
   Tensors flat;
   for (const Tensor& result : results) flat.push_back(reshape(result, {result.size()}));
   return concat(flat);
@@ -132,8 +135,8 @@ Tensors layer_inputs(std::int64_t gates, std::int64_t rows, std::int64_t steps, 
 
 OpCase layer_case(const char* name, std::int64_t gates) {
   return {.name = name,
-          .call = [](In in) { return layer(in, {}, false); },
-          .reference = [](In in) { return stepped(in, {}, false); },
+          .call = [=](In in) { return layer(name, in, {}, false); },
+          .reference = [=](In in) { return stepped(name, in, {}, false); },
           .samples = {layer_inputs(gates, 2, 3, 2, 3), layer_inputs(gates, 1, 1, 1, 1),
                       layer_inputs(gates, 0, 2, 2, 1)},
           .promotes = false,
@@ -143,8 +146,8 @@ OpCase ragged_case(const char* name, std::int64_t gates) {
   const Tensor lengths = tensor<std::int64_t>({2, 0, 3});
   return {.name = name,
           .variant = "in reverse, of several lengths",
-          .call = [=](In in) { return layer(in, lengths, true); },
-          .reference = [=](In in) { return stepped(in, lengths, true); },
+          .call = [=](In in) { return layer(name, in, lengths, true); },
+          .reference = [=](In in) { return stepped(name, in, lengths, true); },
           .samples = {layer_inputs(gates, 3, 3, 2, 2)},
           .promotes = false,
           .float32_tolerance = 1e-4};
@@ -222,6 +225,8 @@ std::vector<OpCase> sequence_cases() {
       ragged_case("lstm_layer", 4),
       layer_case("gru_layer", 3),
       ragged_case("gru_layer", 3),
+      layer_case("rnn_layer", 1),
+      ragged_case("rnn_layer", 1),
   };
 }
 

@@ -105,6 +105,7 @@ BOOST_AUTO_TEST_CASE(a_run_stops_when_it_no_longer_improves) {
   BOOST_TEST(!largest.step(0.5));
   BOOST_TEST(!largest.step(0.6));
   BOOST_TEST(largest.step(0.6));
+  BOOST_CHECK_NO_THROW(EarlyStopping({}));
   BOOST_CHECK_THROW(EarlyStopping({.patience = -1}), ValueError);
   BOOST_CHECK_THROW(EarlyStopping({.min_delta = -1}), ValueError);
   BOOST_CHECK_THROW(EarlyStopping({.mode = "best"}), ValueError);

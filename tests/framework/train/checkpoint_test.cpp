@@ -352,8 +352,10 @@ BOOST_AUTO_TEST_CASE(a_checkpoint_of_another_run_changes_nothing) {
   manual_seed(4);
   const auto check_refused = [&](CheckpointParts parts, auto... texts) {
     TrainingRun run(99);
+    std::optional<Adam> own;
+    if (!parts.optimizer)
+      parts.optimizer = parts.module ? &own.emplace(parts.module->parameters()) : &run.optimizer;
     if (!parts.module) parts.module = &run.model;
-    if (!parts.optimizer) parts.optimizer = &run.optimizer;
     LinearWarmup warmup(*parts.optimizer, {.warmup_steps = 5});
     CosineAnnealingLR cosine(*parts.optimizer, {.T_max = 40});
     ReduceLROnPlateau plateau(*parts.optimizer, {.patience = 3});
@@ -380,18 +382,20 @@ BOOST_AUTO_TEST_CASE(a_checkpoint_of_another_run_changes_nothing) {
   TrainingRun other(98);
   const auto [decayed, others] = decay_groups(other.model);
   SGD sgd({{decayed, {.lr = 0.1}}, {others, {.lr = 0.1}}});
-  check_refused({.optimizer = &sgd}, "does not fit",
+  check_refused({.module = &other.model, .optimizer = &sgd}, "does not fit",
                 "the state is that of the class Adam, but this one is SGD");
   Adam one_group(other.model.parameters());
-  check_refused({.optimizer = &one_group}, "does not fit", "parameter groups, but the optimiser has 1");
+  check_refused({.module = &other.model, .optimizer = &one_group}, "does not fit",
+                "parameter groups, but the optimiser has 1");
   LambdaLR third(other.optimizer, {.lr_lambda = [](std::int64_t) { return 1.0; }});
-  Optimizer* const adam = &other.optimizer;
-  check_refused({.optimizer = adam, .schedulers = {&other.warmup, &other.cosine, &other.plateau, &third}},
+  const auto scheduled = [&](const std::vector<LRScheduler*>& schedulers) {
+    return CheckpointParts{.module = &other.model, .optimizer = &other.optimizer, .schedulers = schedulers};
+  };
+  check_refused(scheduled({&other.warmup, &other.cosine, &other.plateau, &third}),
                 "it has 3 schedules, but the parts have 4");
-  check_refused({.optimizer = adam, .schedulers = {&other.warmup, &other.cosine, &third}},
-                "but this one is LambdaLR");
+  check_refused(scheduled({&other.warmup, &other.cosine, &third}), "but this one is LambdaLR");
   check_refused(
-      {.optimizer = adam, .schedulers = {&other.warmup}},
+      scheduled({&other.warmup}),
       "does not fit: it has 3 schedules, but the parts have 1; give this Checkpoint what it was saved with");
   DataLoader longer(Stream(), {.batch_size = 3, .seed = 1});
   check_refused({.loader = &longer}, "35 rows in 9 batches, but this one has 35 rows in 12");
@@ -414,7 +418,7 @@ BOOST_AUTO_TEST_CASE(parts_that_were_not_saved_are_named) {
   BOOST_TEST(
       contains(text({.module = &model, .average = &average}), std::string("it has no average") + rest));
   BOOST_TEST(contains(text({.early_stopping = &stop}), std::string("it has no early stopping") + rest));
-  BOOST_TEST(contains(text({.optimizer = &optimizer}), std::string("it has no optimizer") + rest));
+  BOOST_TEST(contains(text({.optimizer = &optimizer}), std::string("it has no optimiser") + rest));
   BOOST_TEST(contains(text({.schedulers = {&schedule}}), "it has no schedule, but the parts have 1"));
   Checkpoint(folder / "schedule", {.optimizer = &optimizer, .schedulers = {&schedule}}).save(1);
   const Checkpoint::Loaded loaded = *Checkpoint(folder / "schedule", {}).load();  // less is accepted
@@ -470,7 +474,7 @@ BOOST_AUTO_TEST_CASE(parts_that_are_not_named_are_left_alone) {
   BOOST_CHECK_EXCEPTION(Checkpoint(folder / "a", {.loader = &run.loader}).load(), IoError,
                         says("holds no loader"));
   BOOST_CHECK_EXCEPTION(Checkpoint(folder / "a", {.optimizer = &run.optimizer}).load(), IoError,
-                        says("it has no optimizer"));
+                        says("it has no optimiser"));
 }
 
 BOOST_AUTO_TEST_CASE(wrong_arguments_are_told_before_anything_happens) {
@@ -481,7 +485,9 @@ BOOST_AUTO_TEST_CASE(wrong_arguments_are_told_before_anything_happens) {
   TrainingRun other;
   BOOST_CHECK_EXCEPTION(
       Checkpoint(folder / "a", {.optimizer = &run.optimizer, .schedulers = {&run.warmup, &other.cosine}}),
-      ValueError, says("Checkpoint: scheduler 1 sets the rates of another optimizer"));
+      ValueError, says("Checkpoint: scheduler 1 sets the rates of another optimiser"));
+  BOOST_CHECK_EXCEPTION(Checkpoint(folder / "a", {.module = &run.model, .optimizer = &other.optimizer}),
+                        ValueError, says("Checkpoint: the optimiser has no parameter of the module"));
   BOOST_CHECK_EXCEPTION(Checkpoint(folder / "a", {.module = &run.model, .average = &other.average}),
                         ValueError, says("Checkpoint: the average is of another module"));
   Checkpoint(folder / "a", {.schedulers = {&other.cosine}, .average = &other.average});

@@ -111,7 +111,7 @@ BOOST_AUTO_TEST_CASE(other_parts_are_refused_and_nothing_is_changed) {
     BOOST_TEST(contains(refusal<SGD>(run, true, 6, false), "seed 5, but this one has 6"));
     BOOST_TEST(
         contains(refusal<Adam>(run, true, 5, false),
-                 "one.json: is of a training with optimizer SGD, but this one has Adam; give the same"));
+                 "one.json: is of a training with optimiser SGD, but this one has Adam; give the same"));
     BOOST_TEST(contains(refusal<SGD>(run, true, 5, true), "with no schedule, but this one has StepLR"));
     BOOST_TEST(fs::exists(folder / "run/one.json"));
   }
@@ -169,7 +169,7 @@ BOOST_AUTO_TEST_CASE(other_options_are_refused_where_they_would_be_ignored) {
   BOOST_TEST(text(false, {}) == "");
   BOOST_TEST(text(false, {}) == "");
   const std::string lr =
-      "one.json: is of a training with optimizer option param_groups.0.lr 0.1, but this one has 0.2";
+      "one.json: is of a training with optimiser option param_groups.0.lr 0.1, but this one has 0.2";
   BOOST_TEST(contains(text(false, {.lr = 0.2}), lr));
   BOOST_TEST(contains(text(false, {.average = true}),
                       "with no average, but this one has ExponentialMovingAverage; give the same"));

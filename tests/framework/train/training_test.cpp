@@ -381,7 +381,7 @@ BOOST_AUTO_TEST_CASE(refusals) {
   Linear other(1, 1);
   SGD optimizer(other.parameters(), {.lr = 0.1});
   BOOST_TEST(contains(text("a", {.module = &model, .optimizer = &optimizer, .loader = &loader}, {}),
-                      "the optimizer has no parameter of the module"));
+                      "the optimiser has no parameter of the module"));
   BOOST_TEST(contains(text("a", {.module = &model, .schedulers = {nullptr}, .loader = &loader}, {}),
                       "scheduler 0 is null; leave it out instead"));
   SGD own(model.parameters(), {.lr = 0.1});
@@ -389,13 +389,23 @@ BOOST_AUTO_TEST_CASE(refusals) {
   ExponentialMovingAverage average(other);
   BOOST_TEST(
       text("a", {.module = &model, .optimizer = &own, .schedulers = {&schedule}, .loader = &loader}, {}) ==
-      "Training 'a': scheduler 0 sets the rates of another optimizer; construct it with the optimizer "
+      "Training 'a': scheduler 0 sets the rates of another optimiser; construct it with the optimiser "
       "of these parts");
+  LinearWarmup warmup(own, {}), rest(own, {});
+  SequentialLR sequence(own, {&warmup, &rest}, {2});
+  const auto scheduled = [&](const std::vector<LRScheduler*>& schedulers) {
+    return text("a", {.module = &model, .optimizer = &own, .schedulers = schedulers, .loader = &loader}, {});
+  };
+  BOOST_TEST(scheduled({&warmup, &rest, &warmup}) ==
+             "Training 'a': scheduler 2 is in the list twice and would step twice");
+  BOOST_TEST(
+      scheduled({&rest, &sequence}) ==
+      "Training 'a': scheduler 0 is part of a SequentialLR and would step twice; list only the sequence");
   BOOST_TEST(text("a", {.module = &model, .loader = &loader, .average = &average}, {}) ==
              "Training 'a': the average is of another module; construct it with the module of these parts");
   BOOST_TEST(!fs::exists(folder / "a.json"));
   Training plain(run, "plain", {.module = &model, .loader = &loader}, {.quiet = true});
-  BOOST_TEST(contains(thrown_text<ValueError>([&] { plain.learn(ones({})); }), "needs an optimizer"));
+  BOOST_TEST(contains(thrown_text<ValueError>([&] { plain.learn(ones({})); }), "needs an optimiser"));
   Training training(run, "nan", {.module = &model, .loader = &loader}, {.quiet = true});
   BOOST_TEST(contains(thrown_text<ValueError>([&] { training.step(std::nan("")); }),
                       "the loss is nan before the first update; look for NaN or infinity in the data"));
