@@ -1,7 +1,12 @@
 #include "retort/framework/base/random.hpp"
 
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
 #include <limits>
 #include <mutex>
@@ -25,44 +30,78 @@ struct Lanes {
   std::array<std::array<std::uint32_t, lanes>, 4> words;
 };
 
-// Philox4x32-10 of the counters first … first + lanes - 1 with the key `seed`.
+// Registers of 64-bit lanes, of which the low half is a word of a block. The high half is arbitrary.
+#if defined(__AVX2__)
+using Register [[gnu::vector_size(32)]] = std::uint64_t;
+Register product(Register x, std::uint64_t factor) {
+  return (Register)_mm256_mul_epu32((__m256i)x, _mm256_set1_epi64x(static_cast<long long>(factor)));
+}
+#elif defined(__SSE2__)
+using Register [[gnu::vector_size(16)]] = std::uint64_t;
+Register product(Register x, std::uint64_t factor) {
+  return (Register)_mm_mul_epu32((__m128i)x, _mm_set1_epi64x(static_cast<long long>(factor)));
+}
+#else
+using Register [[gnu::vector_size(16)]] = std::uint64_t;
+Register product(Register x, std::uint64_t factor) { return (x & 0xFFFFFFFF) * factor; }
+#endif
+
+// Philox4x32-10 of the counters first … first + lanes - 1 with the key `seed`, for two registers at
+// a time, so that one computes while the other waits.
 Lanes philox(std::uint64_t seed, std::uint64_t first) {
-  Lanes state;
-  for (std::int64_t i = 0; i < lanes; ++i) {
-    const std::uint64_t counter = first + static_cast<std::uint64_t>(i);
-    state.words[0][i] = static_cast<std::uint32_t>(counter);
-    state.words[1][i] = static_cast<std::uint32_t>(counter >> 32);
-    state.words[2][i] = 0;
-    state.words[3][i] = 0;
-  }
-  auto key0 = static_cast<std::uint32_t>(seed);
-  auto key1 = static_cast<std::uint32_t>(seed >> 32);
-  for (int round = 0; round < 10; ++round) {
-    for (std::int64_t i = 0; i < lanes; ++i) {
-      const std::uint64_t product0 = std::uint64_t{0xD2511F53} * state.words[0][i];
-      const std::uint64_t product1 = std::uint64_t{0xCD9E8D57} * state.words[2][i];
-      state.words[0][i] = static_cast<std::uint32_t>(product1 >> 32) ^ state.words[1][i] ^ key0;
-      state.words[2][i] = static_cast<std::uint32_t>(product0 >> 32) ^ state.words[3][i] ^ key1;
-      state.words[1][i] = static_cast<std::uint32_t>(product1);
-      state.words[3][i] = static_cast<std::uint32_t>(product0);
+  using Pair = std::array<Register, 2>;
+  constexpr std::int64_t size = sizeof(Pair) / sizeof(std::uint64_t);
+  using Numbers = std::array<std::uint64_t, size>;
+  static const Pair offsets = [] {
+    Numbers numbers;
+    std::iota(numbers.begin(), numbers.end(), 0);
+    return std::bit_cast<Pair>(numbers);
+  }();
+  Lanes drawn;
+  for (std::int64_t from = 0; from < lanes; from += size) {
+    Pair a = offsets;
+    for (Register& counters : a) counters += first + static_cast<std::uint64_t>(from);
+    Pair b{a[0] >> 32, a[1] >> 32}, c{}, d{};
+    std::uint64_t key0 = seed, key1 = seed >> 32;
+    for (int round = 0; round < 10; ++round) {
+      for (std::size_t j = 0; j < 2; ++j) {
+        const Register product0 = product(a[j], 0xD2511F53), product1 = product(c[j], 0xCD9E8D57);
+        a[j] = product1 >> 32 ^ b[j] ^ key0;
+        c[j] = product0 >> 32 ^ d[j] ^ key1;
+        b[j] = product1;
+        d[j] = product0;
+      }
+      key0 += 0x9E3779B9;
+      key1 += 0xBB67AE85;
     }
-    key0 += 0x9E3779B9;
-    key1 += 0xBB67AE85;
+    for (std::int64_t word = 0; const Pair& pair : {a, b, c, d}) {
+      const auto numbers = std::bit_cast<Numbers>(pair);
+      for (std::int64_t i = 0; i < size; ++i)
+        drawn.words[word][from + i] = static_cast<std::uint32_t>(numbers[i]);
+      ++word;
+    }
   }
-  return state;
+  return drawn;
+}
+
+// Calls write(first block, number of blocks, their words) for the blocks needed by n elements.
+template <class Write>
+void for_each_group(const Generator& generator, std::int64_t n, std::int64_t per_block, Write write) {
+  const std::int64_t blocks = (n + per_block - 1) / per_block;
+  parallel_for(blocks, 8192, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t block = begin; block < end; block += lanes)
+      write(block, std::min(lanes, end - block),
+            philox(generator.seed(), generator.position() + static_cast<std::uint64_t>(block)));
+  });
 }
 
 // Calls write(first element, words of one block) for each block needed by n elements.
 template <class Write>
 void for_each_block(const Generator& generator, std::int64_t n, std::int64_t per_block, Write write) {
-  const std::int64_t blocks = (n + per_block - 1) / per_block;
-  parallel_for(blocks, 8192, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t block = begin; block < end; block += lanes) {
-      const Lanes drawn = philox(generator.seed(), generator.position() + static_cast<std::uint64_t>(block));
-      for (std::int64_t i = 0; i < lanes && block + i < end; ++i)
-        write((block + i) * per_block,
-              Words{drawn.words[0][i], drawn.words[1][i], drawn.words[2][i], drawn.words[3][i]});
-    }
+  for_each_group(generator, n, per_block, [&](std::int64_t block, std::int64_t count, const Lanes& drawn) {
+    for (std::int64_t i = 0; i < count; ++i)
+      write((block + i) * per_block,
+            Words{drawn.words[0][i], drawn.words[1][i], drawn.words[2][i], drawn.words[3][i]});
   });
 }
 
@@ -206,9 +245,13 @@ void fill_kept(std::span<T> out, const Generator& generator, double keep_probabi
   const auto n = static_cast<std::int64_t>(out.size());
   const double threshold = keep_probability * 0x1p32;
   const auto limit = static_cast<std::uint64_t>(std::lround(std::min(threshold, 0x1p32)));
-  const T kept = static_cast<T>(scale);
-  for_each_block(generator, n, 4, [&](std::int64_t first, const Words& words) {
-    for (std::int64_t i = 0; i < 4 && first + i < n; ++i) out[first + i] = words[i] < limit ? kept : T{0};
+  const T kept = limit > 0 ? static_cast<T>(scale) : T{0};
+  const auto last = static_cast<std::uint32_t>(limit - 1);
+  for_each_group(generator, n, 4, [=](std::int64_t block, std::int64_t count, const Lanes& drawn) {
+    std::array<T, 4 * lanes> values;
+    for (std::int64_t i = 0; i < lanes; ++i)
+      for (std::int64_t k = 0; k < 4; ++k) values[4 * i + k] = drawn.words[k][i] <= last ? kept : T{0};
+    std::copy_n(values.data(), std::min(4 * count, n - 4 * block), out.data() + 4 * block);
   });
 }
 

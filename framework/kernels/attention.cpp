@@ -25,10 +25,26 @@ void in_tiles(Index begin, Index end, Index size, F f) {
   for (Index first = begin; first < end; first += size) f(first, std::min(size, end - first));
 }
 
-/// The first row of a head in an array [batch, rows, heads, width].
+/// The first row of a head in an array [batch, rows, heads, width] whose rows have the distance `step`.
 template <class T>
-T* head_of(const AttentionShape& of, T* x, Index head, Index rows, Index width) {
-  return x + (head / of.heads * rows * of.heads + head % of.heads) * width;
+T* head_of(const AttentionShape& of, T* x, Index head, Index rows, Index width, Index step) {
+  return x + head / of.heads * rows * step + head % of.heads * width;
+}
+template <class T>
+T* queries_of(const AttentionShape& of, T* x, Index head) {
+  return head_of(of, x, head, of.queries, of.width, of.q_row());
+}
+template <class T>
+T* keys_of(const AttentionShape& of, T* x, Index head) {
+  return head_of(of, x, head, of.keys, of.width, of.q_row());
+}
+template <class T>
+T* values_of(const AttentionShape& of, T* x, Index head) {
+  return head_of(of, x, head, of.keys, of.value_width, of.v_row());
+}
+template <class T>
+T* results_of(const AttentionShape& of, T* x, Index head) {
+  return head_of(of, x, head, of.queries, of.value_width, of.y_row());
 }
 
 /// Writes the rows of a tile, with distance `from`, as columns of [width][query_tile], times a factor;
@@ -143,7 +159,7 @@ void draw_dropout(const AttentionShape& of, const Tile& tile, const Buffers<T>& 
 template <class T>
 void score(const AttentionShape& of, const AttentionMask<T>& mask, const T* k, const Tile& tile,
            const Buffers<T>& in) {
-  const Index step = of.heads * of.width;
+  const Index step = of.q_row();
   small_product<false>(tile.keys, columns_of<T>(tile), of.width,
                        Operand<T>{k + tile.first_key * step, step, 1}, in.queries, query_tile, in.scores,
                        query_tile);
@@ -187,9 +203,9 @@ template <class T>
 void attend(const AttentionShape& of, const T* q, const T* k, const T* v, const AttentionMask<T>& mask, T* y,
             T* log_sums, Tile tile) {
   const Buffers<T> in(of, false);
-  const Index columns = columns_of<T>(tile), width = of.value_width, step = of.heads * width;
+  const Index columns = columns_of<T>(tile), width = of.value_width, step = of.v_row();
   T *const greatest = in.statistics, *const sums = greatest + query_tile;
-  turn_queries(q + tile.first_query * of.heads * of.width, of.heads * of.width, tile.queries, of.width,
+  turn_queries(q + tile.first_query * of.q_row(), of.q_row(), tile.queries, of.width,
                static_cast<T>(of.scale), in.queries);
   std::fill_n(in.result, width * query_tile, T{0});
   std::fill_n(greatest, query_tile, -infinity<T>);
@@ -224,7 +240,7 @@ void attend(const AttentionShape& of, const T* q, const T* k, const T* v, const 
     }
     store<T>(sums + i, select(none, Batch<T>(infinity<T>), load(greatest + i) + log<T>(sum)));
   }
-  turn(in.result, query_tile, width, tile.queries, y + tile.first_query * step, step);
+  turn(in.result, query_tile, width, tile.queries, y + tile.first_query * of.y_row(), of.y_row());
   std::copy_n(sums, tile.queries, log_sums + tile.head * of.queries + tile.first_query);
 }
 
@@ -234,13 +250,12 @@ void attend(const AttentionShape& of, const T* q, const T* k, const T* v, const 
 template <class T>
 void slopes_of(const AttentionShape& of, const AttentionGradients<T>& arrays, const AttentionMask<T>& mask,
                T factor, const Tile& tile, const Buffers<T>& in) {
-  const Index step = of.heads * of.value_width;
+  const Index step = of.v_row();
   const T *const log_sums = in.statistics, *const means = log_sums + query_tile;
-  score(of, mask, head_of(of, arrays.k, tile.head, of.keys, of.width), tile, in);
-  small_product<false>(
-      tile.keys, columns_of<T>(tile), of.value_width,
-      Operand<T>{head_of(of, arrays.v, tile.head, of.keys, of.value_width) + tile.first_key * step, step, 1},
-      in.upstream, query_tile, in.slopes, query_tile);
+  score(of, mask, keys_of(of, arrays.k, tile.head), tile, in);
+  small_product<false>(tile.keys, columns_of<T>(tile), of.value_width,
+                       Operand<T>{values_of(of, arrays.v, tile.head) + tile.first_key * step, step, 1},
+                       in.upstream, query_tile, in.slopes, query_tile);
   if (of.dropout_p > 0) draw_dropout(of, tile, in);
   const Index columns = columns_of<T>(tile);
   const ScaledExp<T> exponential(1);
@@ -273,14 +288,11 @@ void slopes_of(const AttentionShape& of, const AttentionGradients<T>& arrays, co
 template <class T>
 void prepare(const AttentionShape& of, const AttentionGradients<T>& arrays, const Tile& tile,
              const Buffers<T>& in) {
-  const Index step = of.heads * of.value_width;
+  const Index step = of.y_row();
   T *const log_sums = in.statistics, *const means = log_sums + query_tile;
-  turn_queries(
-      head_of(of, arrays.q, tile.head, of.queries, of.width) + tile.first_query * of.heads * of.width,
-      of.heads * of.width, tile.queries, of.width, static_cast<T>(of.scale), in.queries);
-  const auto rows = [&](const T* x) {
-    return head_of(of, x, tile.head, of.queries, of.value_width) + tile.first_query * step;
-  };
+  turn_queries(queries_of(of, arrays.q, tile.head) + tile.first_query * of.q_row(), of.q_row(), tile.queries,
+               of.width, static_cast<T>(of.scale), in.queries);
+  const auto rows = [&](const T* x) { return results_of(of, x, tile.head) + tile.first_query * step; };
   turn_queries(rows(arrays.dy), step, tile.queries, of.value_width, T{1}, in.upstream);
   turn_queries(rows(arrays.y), step, tile.queries, of.value_width, T{1}, in.result);
   for (Index i = 0; i < query_tile; i += lanes<T>) {
@@ -298,26 +310,27 @@ Index first_query_for(const AttentionShape& of, Index first_key) {
   return of.is_causal ? std::min(first_key, of.queries) / query_tile * query_tile : 0;
 }
 
-/// Gradients for the keys [begin, end) of a head: all of dk and dv, and the contribution of these keys to dq.
+/// Gradients for the keys [begin, end) of a head: all of dk and dv, and the contribution of these keys to dq,
+/// whose rows have the distance dq_row.
 template <class T>
 void differentiate(const AttentionShape& of, const AttentionGradients<T>& arrays,
-                   const AttentionMask<T>& mask, Index head, Index begin, Index end, T* dq) {
+                   const AttentionMask<T>& mask, Index head, Index begin, Index end, T* dq, Index dq_row) {
   const Buffers<T> in(of, true);
-  const Index q_step = of.heads * of.width, v_step = of.heads * of.value_width;
-  const auto key_rows = [&](T* x, Index width) {
-    T* const rows = x == nullptr ? nullptr : head_of(of, x, head, of.keys, width);
-    for (Index i = begin; i < end && rows != nullptr; ++i)
-      std::fill_n(rows + i * of.heads * width, width, T{0});
+  const Index q_row = of.q_row(), v_row = of.v_row(), y_row = of.y_row();
+  const auto clear = [](T* rows, Index row, Index first, Index last, Index width) {
+    for (Index i = first; i < last && rows != nullptr; ++i) std::fill_n(rows + i * row, width, T{0});
     return rows;
   };
-  T *const dk = key_rows(arrays.dk, of.width), *const dv = key_rows(arrays.dv, of.value_width);
-  if (dq != nullptr) {
-    dq = head_of(of, dq, head, of.queries, of.width);
-    for (Index i = 0; i < of.queries; ++i) std::fill_n(dq + i * q_step, of.width, T{0});
-  }
-  const T* const q = head_of(of, arrays.q, head, of.queries, of.width);
-  const T* const k = head_of(of, arrays.k, head, of.keys, of.width);
-  const T* const dy = head_of(of, arrays.dy, head, of.queries, of.value_width);
+  const auto keys_or_null = [&](T* x) { return x == nullptr ? x : keys_of(of, x, head); };
+  const auto values_or_null = [&](T* x) { return x == nullptr ? x : values_of(of, x, head); };
+  T *const dk = clear(keys_or_null(arrays.dk), q_row, begin, end, of.width), *const dv = clear(
+                                                                                 values_or_null(arrays.dv),
+                                                                                 v_row, begin, end,
+                                                                                 of.value_width);
+  if (dq != nullptr)
+    dq = clear(head_of(of, dq, head, of.queries, of.width, dq_row), dq_row, 0, of.queries, of.width);
+  const T *const q = queries_of(of, arrays.q, head), *const k = keys_of(of, arrays.k, head),
+                 *const dy = results_of(of, arrays.dy, head);
   in_tiles(first_query_for(of, begin), of.queries, query_tile, [&](Index first_query, Index queries) {
     Tile tile{head, first_query, queries, 0, 0};
     prepare(of, arrays, tile, in);
@@ -327,13 +340,13 @@ void differentiate(const AttentionShape& of, const AttentionGradients<T>& arrays
       slopes_of(of, arrays, mask, static_cast<T>(of.scale), tile, in);
       if (dv != nullptr)
         small_product<true>(keys, of.value_width, queries, Operand<T>{in.scores, query_tile, 1},
-                            dy + first_query * v_step, v_step, dv + first_key * v_step, v_step);
+                            dy + first_query * y_row, y_row, dv + first_key * v_row, v_row);
       if (dk != nullptr)
         small_product<true>(keys, of.width, queries, Operand<T>{in.slopes, query_tile, 1},
-                            q + first_query * q_step, q_step, dk + first_key * q_step, q_step);
+                            q + first_query * q_row, q_row, dk + first_key * q_row, q_row);
       if (dq != nullptr)
         small_product<true>(queries, of.width, keys, Operand<T>{in.slopes, 1, query_tile},
-                            k + first_key * q_step, q_step, dq + first_query * q_step, q_step);
+                            k + first_key * q_row, q_row, dq + first_query * dq_row, dq_row);
     });
   });
 }
@@ -376,9 +389,8 @@ void attention(const AttentionShape& of, const T* q, const T* k, const T* v, con
     const FlushToZero guard(true);  // denormal weights are negligible next to the largest
     for (Index i = begin; i < end; ++i) {
       const Index head = i / tiles, first = i % tiles * query_tile;
-      attend(of, head_of(of, q, head, of.queries, of.width), head_of(of, k, head, of.keys, of.width),
-             head_of(of, v, head, of.keys, of.value_width), mask,
-             head_of(of, y, head, of.queries, of.value_width), log_sums,
+      attend(of, queries_of(of, q, head), keys_of(of, k, head), values_of(of, v, head), mask,
+             results_of(of, y, head), log_sums,
              Tile{head, first, std::min(query_tile, of.queries - first), 0, 0});
     }
   });
@@ -393,25 +405,29 @@ template <class T>
 void attention_backward(const AttentionShape& of, const AttentionGradients<T>& arrays,
                         const AttentionMask<T>& mask) {
   const Index parts = parts_of(of), tiles = (of.keys + key_tile - 1) / key_tile;
-  const Index size = of.head_count() * of.queries * of.width;
+  const Index row = of.heads * of.width, size = of.batch * of.queries * row;
   const auto first_key = [&](Index part) { return std::min(of.keys, tiles * part / parts * key_tile); };
   if (arrays.dq != nullptr || arrays.dk != nullptr || arrays.dv != nullptr)
     parallel_for(of.head_count() * parts, 1, [&](Index begin, Index end) {
       const FlushToZero guard(true);
       for (Index i = begin; i < end; ++i) {
         const Index part = i % parts;
-        T* const dq = arrays.dq == nullptr || parts == 1 ? arrays.dq : arrays.partial + part * size;
-        differentiate(of, arrays, mask, i / parts, first_key(part), first_key(part + 1), dq);
+        const bool direct = arrays.dq == nullptr || parts == 1;
+        differentiate(of, arrays, mask, i / parts, first_key(part), first_key(part + 1),
+                      direct ? arrays.dq : arrays.partial + part * size, direct ? of.q_row() : row);
       }
     });
   if (arrays.dq != nullptr && parts > 1)
-    parallel_for(size, row_grain, [&](Index begin, Index end) {
-      for (Index i = begin; i < end; ++i) {
-        T sum = arrays.partial[i];
-        for (Index part = 1; part < parts; ++part) sum += arrays.partial[part * size + i];
-        arrays.dq[i] = sum;
-      }
-    });
+    parallel_for(of.batch * of.queries, std::max<Index>(1, row_grain / std::max<Index>(1, row)),
+                 [&](Index begin, Index end) {
+                   for (Index i = begin; i < end; ++i)
+                     for (Index j = 0; j < row; ++j) {
+                       T sum = arrays.partial[i * row + j];
+                       for (Index part = 1; part < parts; ++part)
+                         sum += arrays.partial[part * size + i * row + j];
+                       arrays.dq[i * of.q_row() + j] = sum;
+                     }
+                 });
   if (arrays.dmask == nullptr) return;
   // Heads with the same mask are adjacent, in a fixed order.
   std::vector<Index> order(of.mask_at.size()), starts;

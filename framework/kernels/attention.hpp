@@ -13,6 +13,8 @@ namespace retort::kernels {
 /// values [batch, S, heads, V], results [batch, L, heads, V].
 struct AttentionShape {
   Index batch = 1, heads = 1, queries = 0, keys = 0, width = 0, value_width = 0;
+  /// The distance between rows of queries, keys, values and their gradients if these share one array; else 0.
+  Index shared_row = 0;
   double scale = 1;
   bool is_causal = false;  ///< a query attends only to keys up to its own position
   // The mask of head h: element [query, key] at mask[mask_at[h] + query · mask_query_step + key ·
@@ -25,6 +27,9 @@ struct AttentionShape {
       Generator();
 
   Index head_count() const { return batch * heads; }
+  Index q_row() const { return shared_row > 0 ? shared_row : heads * width; }  ///< also of keys
+  Index v_row() const { return shared_row > 0 ? shared_row : heads * value_width; }
+  Index y_row() const { return heads * value_width; }
 };
 
 /// The mask of an attention: integers, where 0 excludes a key, or numbers added to the scores. At most one is

@@ -41,13 +41,20 @@ template <class T>
 void pack_a(const Product<T>& of, std::int64_t begin, std::int64_t end, std::int64_t first,
             std::int64_t depth, T* packed) {
   constexpr std::int64_t steps = 16;
+  const T* const rows = of.a + first * of.a_step;
   for (std::int64_t from = 0; from < depth; from += steps)
-    for_low_tiles(begin, end, [&]<int Rows>(std::int64_t row) {
-      const T* a = of.a + row + (first + from) * of.a_step;
+    for_low_tiles(begin, end, [=, a_step = of.a_step]<int Rows>(std::int64_t row) {
+      const T* a = rows + row + from * a_step;
       T* to = packed + (row - begin) * depth + from * Rows;
-      for (std::int64_t p = from; p < std::min(depth, from + steps); ++p, a += of.a_step, to += Rows) {
+      const auto copy = [&] {
         std::memcpy(to, a, Rows * sizeof(T));  // inlined, as opposed to copy_n
-        prefetch(a + 4 * lanes<T>);
+        __builtin_prefetch(a + steps * a_step, 0, 2);
+        a += a_step, to += Rows;
+      };
+      if (depth - from >= steps) {
+        unrolled<steps>([&](auto) { copy(); });
+      } else {
+        for (std::int64_t p = from; p < depth; ++p) copy();
       }
     });
 }

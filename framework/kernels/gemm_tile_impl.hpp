@@ -138,7 +138,7 @@ template <int Rows, int Registers, Also Does, class T>
       if constexpr (Does == Also::copy) {
         unrolled<Registers>([&](auto j) {
           store(copy + j * lanes<T>, columns[j]);
-          prefetch(b + (Registers + j) * lanes<T>);  // of the next panel
+          prefetch(b + 16 * b_step + j * lanes<T>);  // the hardware follows no rows that are far apart
         });
         copy += Registers * lanes<T>;
       }

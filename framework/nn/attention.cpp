@@ -69,6 +69,10 @@ const TransformerEncoderLayerOptions& checked(const TransformerEncoderLayerOptio
   return options;
 }
 
+bool same(const Tensor& query, const Tensor& key, const Tensor& value) {
+  return detail::Access::same(query, key) && detail::Access::same(key, value);
+}
+
 }  // namespace
 
 MultiheadAttention::MultiheadAttention(std::int64_t embed_dim, std::int64_t heads,
@@ -100,7 +104,7 @@ MultiheadAttention::MultiheadAttention(std::int64_t embed_dim, std::int64_t head
 
 Tensors MultiheadAttention::projected(const Tensor& query, const Tensor& key, const Tensor& value) const {
   // Self-attention needs a single product for all three projections.
-  if (in_proj_weight.defined() && detail::Access::same(query, key) && detail::Access::same(key, value))
+  if (in_proj_weight.defined() && same(query, key, value))
     return chunk(linear(query, in_proj_weight, in_proj_bias), 3, -1);
   const Tensors weights = in_proj_weight.defined() ? chunk(in_proj_weight, 3)
                                                    : Tensors{q_proj_weight, k_proj_weight, v_proj_weight};
@@ -121,7 +125,9 @@ Tensor MultiheadAttention::operator()(const Tensor& query, const Tensor& key, co
         "{}: query has shape {}, key {} and value {}; they must be (N, L, {}), (N, S, {}) and (N, S, {})",
         name_, query.shape(), key.shape(), value.shape(), embed_dim_, kdim_, vdim_));
   const Tensor mask = merged_mask(name_, masks, key, {query.size(0), heads_, query.size(1), key.size(1)});
-  const Tensors in = projected(query, key, value);
+  const bool is_shared = in_proj_weight.defined() && same(query, key, value);
+  const Tensors in =
+      is_shared ? Tensors{linear(query, in_proj_weight, in_proj_bias), {}, {}} : projected(query, key, value);
   return output(out_proj(detail::attention_of_heads(
       name_, in[0], in[1], in[2], heads_,
       {.mask = mask, .is_causal = masks.is_causal, .dropout_p = is_training() ? dropout_ : 0})));

@@ -1,5 +1,6 @@
 #include "retort/framework/ops/attention.hpp"
 
+#include <array>
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -103,6 +104,7 @@ Tensor reference(const Plan& plan, const Tensors& inputs, const Tensor& integer_
   return permute(y, {0, 2, 1, 3});
 }
 
+// The inputs are q, k and v, or one array with the three next to each other in each row.
 Tensor attend(const char* operation, Plan plan, const Shape& shape, Tensors inputs, const Tensor& mask) {
   const bool adds = mask.defined() && mask.dtype() != DType::int64;
   if (mask.defined()) place_mask(plan, mask.shape());
@@ -111,13 +113,15 @@ Tensor attend(const char* operation, Plan plan, const Shape& shape, Tensors inpu
     of.dropout =
         detail::take_from_default(detail::blocks_for(of.head_count() * of.queries * of.keys, DType::float32));
   const DType dtype = inputs[0].dtype();
+  const std::size_t count = inputs.size(), k_at = count == 1 ? 0 : 1, v_at = count == 1 ? 0 : 2;
+  const Index apart = count == 1 ? of.shared_row / 3 : 0;  // the distance from q to k, and from k to v
   const Tensor y = empty(shape, dtype), log_sums = empty({of.head_count(), of.queries}, dtype);
   compute_into(
       dtype,
       [&]<class T>(T* out, T* sums, const T* q, const T* k, const T* v) {
-        kernels::attention<T>(plan.shape(), q, k, v, mask_of<T>(mask), out, sums);
+        kernels::attention<T>(plan.shape(), q, k + apart, v + 2 * apart, mask_of<T>(mask), out, sums);
       },
-      writable(y), writable(log_sums), inputs[0], inputs[1], inputs[2]);
+      writable(y), writable(log_sums), inputs[0], inputs[k_at], inputs[v_at]);
   if (adds) inputs.push_back(mask);
   const Tensor integer_mask = adds ? Tensor() : mask;
   return record(
@@ -125,42 +129,57 @@ Tensor attend(const char* operation, Plan plan, const Shape& shape, Tensors inpu
        .inputs = inputs,
        .value = y,
        .vjp = vjp_by_reference(
-           [plan, integer_mask, shape](const Tensors& x) {
+           [plan, integer_mask, shape, count](Tensors x) {
+             if (count == 1) {
+               Tensors parts = chunk(x[0], 3, -1);
+               parts.insert(parts.end(), x.begin() + 1, x.end());
+               x = std::move(parts);
+             }
              return reshape(reference(plan, x, integer_mask), shape);
            },
            inputs),
-       .fast_vjp = [plan, inputs, mask, log_sums, adds](const Tensor& g, const Tensor& out, Needs needs) {
+       .fast_vjp = [plan, inputs, mask, log_sums, adds, count, k_at, v_at, apart](
+                       const Tensor& g, const Tensor& out, Needs needs) {
          const kernels::AttentionShape sizes = plan.shape();
          Tensors gradients(inputs.size());
-         for (std::size_t i = 0; i < 3; ++i)
+         for (std::size_t i = 0; i < count; ++i)
            if (needs[i]) gradients[i] = empty_like(inputs[i]);
-         if (adds && needs[3]) gradients[3] = zeros_like(mask);
+         if (adds && needs[count]) gradients[count] = zeros_like(mask);
          const Index partials = needs[0] ? kernels::attention_partials(sizes) : 0;
-         const Tensor partial = partials > 0 ? empty({partials, inputs[0].size()}, g.dtype()) : Tensor();
+         const Tensor partial =
+             partials > 0 ? empty({partials, sizes.head_count() * sizes.queries * sizes.width}, g.dtype())
+                          : Tensor();
+         const auto moved = [](auto* x, Index by) { return x == nullptr ? x : x + by; };
          compute_into(
              g.dtype(),
              [&]<class T>(T* dq, T* dk, T* dv, T* dmask, T* part, const T* q, const T* k, const T* v,
                           const T* result, const T* sums, const T* upstream) {
-               kernels::attention_backward<T>(
-                   sizes, {q, k, v, result, sums, upstream, dq, dk, dv, dmask, part}, mask_of<T>(mask));
+               kernels::attention_backward<T>(sizes,
+                                              {q, k + apart, v + 2 * apart, result, sums, upstream, dq,
+                                               moved(dk, apart), moved(dv, 2 * apart), dmask, part},
+                                              mask_of<T>(mask));
              },
-             writable(gradients[0]), writable(gradients[1]), writable(gradients[2]),
-             writable(adds ? gradients[3] : Tensor()), writable(partial), inputs[0], inputs[1], inputs[2],
-             out, log_sums, g);
+             writable(gradients[0]), writable(gradients[k_at]), writable(gradients[v_at]),
+             writable(adds ? gradients[count] : Tensor()), writable(partial), inputs[0], inputs[k_at],
+             inputs[v_at], out, log_sums, g);
          return gradients;
        }});
 }
 
 // Converts the inputs to a common type.
-Tensors promoted(const char* operation, const Tensor& q, const Tensor& k, const Tensor& v, Tensor& mask) {
-  for (const auto& [what, x] : {std::pair<const char*, const Tensor&>("query", q), {"key", k}, {"value", v}})
-    detail::require_floating(operation, what, x);
-  DType dtype = promote(promote(q.dtype(), k.dtype()), v.dtype());
+Tensors promoted(const char* operation, Tensors inputs, Tensor& mask) {
+  constexpr std::array names = {"query", "key", "value"};
+  DType dtype = inputs[0].dtype();
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    detail::require_floating(operation, names[i], inputs[i]);
+    dtype = promote(dtype, inputs[i].dtype());
+  }
   if (mask.defined() && is_floating_point(mask.dtype())) {
     dtype = promote(dtype, mask.dtype());
     mask = mask.to(dtype);
   }
-  return {q.to(dtype), k.to(dtype), v.to(dtype)};
+  for (Tensor& x : inputs) x = x.to(dtype);
+  return inputs;
 }
 
 kernels::AttentionShape sizes_of(const char* operation, const ScaledDotProductAttentionOptions& options,
@@ -178,7 +197,7 @@ kernels::AttentionShape sizes_of(const char* operation, const ScaledDotProductAt
 Tensor scaled_dot_product_attention(const Tensor& q, const Tensor& k, const Tensor& v,
                                     ScaledDotProductAttentionOptions options) {
   constexpr const char* name = "scaled_dot_product_attention";
-  Tensors inputs = promoted(name, q, k, v, options.mask);
+  Tensors inputs = promoted(name, {q, k, v}, options.mask);
   const auto refuse = [&](const std::string& why) {
     throw ShapeError(message(
         "{}: query has shape {}, key {} and value {}{}; {}", name, q.shape(), k.shape(), v.shape(),
@@ -217,20 +236,25 @@ Tensor scaled_dot_product_attention(const Tensor& q, const Tensor& k, const Tens
 
 namespace detail {
 
+// Without k and v, q has all three next to each other in each row: (N, L, 3 · heads · E).
 Tensor attention_of_heads(const char* operation, const Tensor& q, const Tensor& k, const Tensor& v,
                           std::int64_t heads, const ScaledDotProductAttentionOptions& options) {
   Tensor mask = options.mask;
-  Tensors inputs = promoted(operation, q, k, v, mask);
-  Plan plan{sizes_of(operation, options, q.size(2) / heads), {q.size(0), heads, q.size(1), k.size(1)}, {}};
+  const bool is_shared = !k.defined();
+  Tensors inputs = promoted(operation, is_shared ? Tensors{q} : Tensors{q, k, v}, mask);
+  const std::int64_t parts = is_shared ? 3 : 1, width = q.size(2) / parts,
+                     value_width = is_shared ? width : v.size(2), keys = is_shared ? q.size(1) : k.size(1);
+  Plan plan{sizes_of(operation, options, width / heads), {q.size(0), heads, q.size(1), keys}, {}};
   if (mask.defined() && !broadcasts_to(mask.shape(), plan.scores))
     throw ShapeError(message("{}: the mask has shape {}; it must broadcast to (N, heads, L, S) = {}",
                              operation, mask.shape(), plan.scores));
   plan.sizes.batch = q.size(0);
   plan.sizes.heads = heads;
   plan.sizes.queries = q.size(1);
-  plan.sizes.keys = k.size(1);
-  plan.sizes.value_width = v.size(2) / heads;
-  return attend(operation, std::move(plan), {q.size(0), q.size(1), v.size(2)}, std::move(inputs), mask);
+  plan.sizes.keys = keys;
+  plan.sizes.value_width = value_width / heads;
+  plan.sizes.shared_row = is_shared ? q.size(2) : 0;
+  return attend(operation, std::move(plan), {q.size(0), q.size(1), value_width}, std::move(inputs), mask);
 }
 
 }  // namespace detail

@@ -145,6 +145,37 @@ BOOST_AUTO_TEST_CASE(self_attention_equals_attention_of_copies) {
   BOOST_CHECK_THROW(TransformerEncoderLayer(12, 3, {.activation = "tanh"}), ValueError);
 }
 
+BOOST_AUTO_TEST_CASE(gradients_of_self_attention_equal_those_of_attention_of_copies) {
+  manual_seed(5);
+  // One sequence is divided among threads by its keys.
+  for (const auto& [n, l] : {std::pair<std::int64_t, std::int64_t>{1, 150}, {5, 20}}) {
+    MultiheadAttention attention(12, 2, {.dropout = 0.2});
+    attention.to(DType::float64);
+    const Tensor x = randn({n, l, 12}, DType::float64).set_requires_grad(),
+                 mask = randn({l, l}, DType::float64).set_requires_grad();
+    Tensors inputs = attention.parameters();
+    inputs.push_back(x);
+    inputs.push_back(mask);
+    const AttentionMasks masks{.mask = mask, .is_causal = true};
+    const Generator state = generator_state();
+    const auto energy = [](const Tensor& y) { return sum(y * y); };
+    const auto run = [&](bool copies) {
+      set_generator_state(state);
+      return attention(x, copies ? x * 1 : x, copies ? x * 1 : x, masks);
+    };
+    check_both_rules(run(false), inputs, 1e-12);
+    BOOST_TEST(largest_difference(run(false), run(true)) < 1e-12);
+    const auto second = [&](bool copies) {
+      const Tensors first = grad({energy(run(copies))}, inputs, {.create_graph = true});
+      return grad({energy(first.back()) + energy(first[0])}, inputs);
+    };
+    const Tensors shared = second(false), apart = second(true);
+    for (std::size_t i = 0; i < inputs.size(); ++i)
+      BOOST_TEST(largest_difference(shared[i], apart[i]) < 1e-9, "input " << i);
+    check_threads([&] { return grad({energy(run(false))}, inputs); });
+  }
+}
+
 BOOST_AUTO_TEST_CASE(names_of_parameters_are_those_of_pytorch) {
   const auto names = [](const Module& module) {
     std::vector<std::string> found;
