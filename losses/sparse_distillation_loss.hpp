@@ -1,4 +1,4 @@
-// Distillation from a teacher of which only the most probable classes are stored.
+// Distillation from a teacher stored as its most probable classes.
 #pragma once
 
 #include <cstdint>
@@ -57,7 +57,7 @@ struct SparseDistillationInputs {
 };
 
 /// Computes alpha·T²·D + (1 - alpha)·cross_entropy(s, label) per row, where D is the divergence Σ p (log p -
-/// log q) of q = softmax(s/T) from the teacher p over the stored classes. The option `tail` determines the
+/// log q) of q = softmax(s/T) from the teacher's p over the stored classes. The option `tail` determines the
 /// treatment of the others. With Tail::bucket the loss never exceeds that of the dense teacher, and equals it
 /// for K = C.
 ///

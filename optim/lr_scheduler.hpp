@@ -75,7 +75,7 @@ class LRScheduler {
 
   /// The position in the schedule.
   virtual StateDict state_dict() const;
-  /// Loads the position and sets the optimiser's rates. Warns if the state has other options of the schedule.
+  /// Loads the position and sets the optimiser's rates. Warns if the schedule was saved with other options.
   /// Throws: ValueError listing all missing, unexpected and misshaped entries; nothing is then changed.
   virtual void load_state_dict(const StateDict& state);
 
@@ -113,7 +113,7 @@ struct MultiStepLROptions {
   std::vector<std::int64_t> milestones = {};  ///< epochs, in any order
   double gamma = 0.1;
 };
-/// Multiplies the rate by gamma at each milestone, repeatedly if it is listed several times.
+/// Multiplies the rate by gamma at each milestone, once for each time that it is listed.
 /// Throws: ValueError if gamma is negative.
 struct MultiStepLR : LRScheduler {
   MultiStepLR(Optimizer& optimizer, MultiStepLROptions options);
@@ -178,7 +178,7 @@ struct WarmupCosineOptions {
 
 struct OneCycleLROptions {
   double max_lr = 0;                             ///< required
-  std::optional<std::int64_t> total_steps = {};  ///< or the next two
+  std::optional<std::int64_t> total_steps = {};  ///< or epochs and steps_per_epoch
   std::optional<std::int64_t> epochs = {};
   std::optional<std::int64_t> steps_per_epoch = {};
   double pct_start = 0.3;               ///< fraction of the steps in which the rate rises
@@ -188,7 +188,7 @@ struct OneCycleLROptions {
   double max_momentum = 0.95;
   double div_factor = 25;         ///< max_lr / first rate
   double final_div_factor = 1e4;  ///< first rate / last rate
-  bool three_phase = false;       ///< fall to the first rate as slowly as the rise, then to the last
+  bool three_phase = false;       ///< fall to the first rate in as many steps as the rise, then to the last
 };
 /// Raises the rate to max_lr and lowers it again within total_steps calls of step(), in PyTorch's phases;
 /// rates and momenta are the same for every parameter group.

@@ -1,4 +1,4 @@
-// From tensors to typed pointers: how operations, the library's and the user's, call their kernels.
+// Typed pointers to the elements of tensors, by which operations call their kernels.
 #pragma once
 
 #include <initializer_list>

@@ -54,8 +54,8 @@ struct ConvTranspose2dFunctionalOptions {
   Size2d dilation = 1;
 };
 
-/// Transposed convolution: each element of x adds its multiple of the weight to the result. It is the
-/// gradient of conv2d with respect to its input, plus bias.
+/// Transposed convolution: each element of x adds a multiple of the weight to the result. It is the gradient
+/// of conv2d with respect to its input, plus bias.
 /// Shapes: x [N, C, H, W], weight [C, O / groups, kh, kw], bias [O] or undefined → [N, O, H', W'] with
 /// H' = (H - 1)·stride - 2·padding + dilation·(kh - 1) + output_padding + 1.
 /// Throws: ShapeError if shapes do not fit or the result is empty; ValueError if an option is out of range or

@@ -9,13 +9,13 @@ namespace [[RETORT_EXPORT]] retort {
 
 /// The sum of elements; 0 for an empty tensor. float32 sums are accurate to about 4 eps of the sum of |x|.
 [[nodiscard]] Tensor sum(const Tensor& x, Dims dims = {}, bool keepdim = false);
-/// sum / number of elements; NaN for an empty tensor.
+/// The mean of elements; NaN for an empty tensor.
 /// Throws: TypeError if x is int64.
 [[nodiscard]] Tensor mean(const Tensor& x, Dims dims = {}, bool keepdim = false);
 /// The variance sum((x - mean)²) / (n - 1), or / n if not unbiased.
 /// Throws: TypeError if x is int64.
 [[nodiscard]] Tensor var(const Tensor& x, Dims dims = {}, bool keepdim = false, bool unbiased = true);
-/// log(sum(exp(x))) without overflow; -inf if all elements are -inf (and dx NaN). dx = g · exp(x - y).
+/// log(sum(exp(x))) without overflow; if all elements are -inf, y is -inf and dx NaN. dx = g · exp(x - y).
 [[nodiscard]] Tensor logsumexp(const Tensor& x, Dims dims = {}, bool keepdim = false);
 /// The largest element; NaN if any is. Ties share the gradient evenly.
 /// Throws: ValueError if there is no element to reduce.
@@ -37,8 +37,8 @@ struct ValuesAndIndices {
 /// amin() over all elements.
 [[nodiscard]] Tensor min(const Tensor& x);
 
-/// The int64 position of the first maximum along `dim` [without dim]; without `dim`, the flat position among
-/// all elements.
+/// The int64 position of the first maximum along `dim` [without dim], or without `dim` among all elements;
+/// NaN counts as the largest. Throws: ValueError if there is no element.
 [[nodiscard]] Tensor argmax(const Tensor& x, std::int64_t dim, bool keepdim = false);
 [[nodiscard]] Tensor argmax(const Tensor& x);
 

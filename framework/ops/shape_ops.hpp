@@ -14,9 +14,9 @@ namespace [[RETORT_EXPORT]] retort {
 /// The same elements in row-major order with another shape; one extent may be -1.
 /// Throws: ShapeError if the number of elements differs.
 [[nodiscard]] Tensor reshape(const Tensor& x, const Shape& shape);
-/// Joins the dimensions from start_dim to end_dim into one.
+/// Merges the dimensions from start_dim to end_dim into one.
 [[nodiscard]] Tensor flatten(const Tensor& x, std::int64_t start_dim = 0, std::int64_t end_dim = -1);
-/// Removes dimension `dim`, whose extent must be 1; otherwise x is unchanged.
+/// Removes dimension `dim` if its extent is 1; otherwise returns x unchanged.
 [[nodiscard]] Tensor squeeze(const Tensor& x, std::int64_t dim);
 /// Inserts a dimension of extent 1 at position `dim` of the result.
 [[nodiscard]] Tensor unsqueeze(const Tensor& x, std::int64_t dim);
@@ -52,10 +52,10 @@ namespace [[RETORT_EXPORT]] retort {
 /// Throws: ValueError if n < 1; IndexError if `dim` is out of range.
 [[nodiscard]] Tensors chunk(const Tensor& x, std::int64_t n, std::int64_t dim = 0);
 
-/// Joins the tensors along `dim`. Float types promote.
-/// Throws: ShapeError if other extents differ.
+/// Joins the tensors along `dim`. Element types promote.
+/// Throws: ShapeError if other extents differ or a tensor has shape (); ValueError if there is no tensor.
 [[nodiscard]] Tensor concat(const Tensors& xs, std::int64_t dim = 0);
-/// Joins the tensors along a new dimension.
+/// Joins tensors of equal shapes along a new dimension.
 [[nodiscard]] Tensor stack(const Tensors& xs, std::int64_t dim = 0);
 
 }  // namespace retort
