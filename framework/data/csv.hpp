@@ -16,7 +16,7 @@ namespace [[RETORT_EXPORT]] retort {
 
 /// The treatment of missing cells.
 enum class CsvMissing : std::uint8_t {
-  error,     ///< an error, as any cell that is not a number
+  error,     ///< an error, like any cell that is not a number
   nan,       ///< numbers become NaN, categories become "no category"
   mean,      ///< numbers become the mean of their column, categories become "no category"
   skip_row,  ///< the row is skipped
@@ -72,7 +72,7 @@ struct CsvOptions {
 
 /// Reads a table: inputs [rows, columns - 1] (more with one-hot columns), targets [rows] from the label
 /// column. Cells may be quoted and surrounded by spaces; a number too small for its type is 0. Lines end in
-/// LF or CRLF, optionally also the last; empty lines are skipped. A missing label is an error, or with
+/// LF or CRLF, optional after the last; empty lines are skipped. A missing label is an error, or with
 /// CsvMissing::skip_row its row is skipped.
 /// Throws: IoError naming the file and, for an unreadable cell or a row of another length, line and column
 /// (from 1), or all unknown categories; also if the file has no rows, a single column, or lacks a named

@@ -33,7 +33,7 @@ struct DataLoaderOptions {
   std::int64_t batch_size = 1;
   bool shuffle = false;    ///< a new random order in every epoch
   bool drop_last = false;  ///< skip a last batch that is smaller than the others
-  /// If absent, drawn from the default generator, so that manual_seed determines it.
+  /// If absent, drawn from the default generator, so manual_seed determines it.
   std::optional<std::uint64_t> seed = {};
   BatchTransform transform = {};  ///< applied to each batch; the tensors must keep equal numbers of rows
   /// Number of batches prepared ahead on other threads; `true` is 1 and `false` 0. If absent: two per worker
@@ -43,10 +43,10 @@ struct DataLoaderOptions {
   /// are called from several threads at the same time.
   std::optional<std::int64_t> num_workers = {};
   Collate collate = {};  ///< called with single rows; if absent, the source's fetch makes the batch
-  Sampler sampler = {};  ///< selects the rows of an epoch; excludes shuffle
+  Sampler sampler = {};  ///< selects the rows of an epoch; cannot be combined with shuffle
   /// Usually `parallel.own_shards()` of a DataParallel: only the rows of these shards of each batch are
-  /// fetched and prepared, as Batch::shards. `.collate` and `.transform` are called per shard, so that they
-  /// do not depend on the number of processes: padding and mixup stay within a shard.
+  /// fetched and prepared, as Batch::shards. `.collate` and `.transform` are called per shard, so the number
+  /// of processes does not matter: padding and mixup stay within a shard.
   OwnShards shards = {};
 };
 
@@ -65,10 +65,11 @@ struct LoaderPosition {
 /// yields no batches and the epoch ends normally. Leaving a loop early abandons that epoch, unless
 /// set_position() is called. Only one pass at a time is possible, and a loader must be used from one thread.
 ///
-/// Batches have the same bits for any number of workers and of batches ahead. By default, one worker is used
-/// with a transform or for large batches, if there is more than one thread. The loop rethrows an exception of
-/// a worker at the batch to which it belongs. It throws a ShapeError if fetch does not return the
-/// number of rows asked for, or if the tensors that the transform returns differ in their number of rows.
+/// Batches have the same bits for any number of workers and of batches prepared ahead. By default, one worker
+/// is used with a transform or for large batches, if there is more than one thread. The loop rethrows an
+/// exception of a worker at the batch to which it belongs. It throws a ShapeError if fetch returns another
+/// number of rows than requested, or if the tensors that the transform returns differ in their number of
+/// rows.
 class DataLoader {
  public:
   /// Copies a Dataset, whose values are shared, and takes ownership of a temporary source; any other source

@@ -24,11 +24,11 @@ struct Batch {
   Tensor input = {};         ///< [B, …]
   Tensor target = {};        ///< [B, …]
   NamedTensors others = {};  ///< tensors with names other than "input" and "target"
-  /// Row numbers in the source, if a DataLoader made the batch; random transforms draw by them.
+  /// Row numbers in the source, if a DataLoader made the batch; they seed the draws of random transforms.
   std::vector<std::int64_t> rows = {};
-  std::uint64_t key = 0;  ///< a function of the loader's seed and the epoch, the seed of those draws
-  /// From a DataLoader with `.shards`, instead of the tensors: this process's shards of the batch, in order.
-  /// A shard without rows is an empty batch. `rows` contains the rows of all shards.
+  std::uint64_t key = 0;  ///< a function of the loader's seed and the epoch; it seeds those draws
+  /// In a batch of a DataLoader with `.shards`, instead of the tensors: this process's shards, in order. A
+  /// shard without rows is an empty batch. `rows` contains the rows of all shards.
   std::vector<Batch> shards = {};
 
   /// The tensor of that name.

@@ -32,7 +32,7 @@ struct DataParallelStatistics {
 
 /// The shards of each batch that this process computes if there are `shards` in all, for a DataLoader that
 /// fetches and prepares only their rows; batches are not split if `shards` is less than 1. The same as
-/// DataParallel::own_shards(), for programs in which a Training makes the DataParallel.
+/// DataParallel::own_shards(), for programs in which a Training constructs the DataParallel.
 [[nodiscard]] OwnShards own_shards(const Communicator& world, std::int64_t shards) noexcept;
 
 /// Computes the gradients of a batch in parts, on all processes of a Communicator.

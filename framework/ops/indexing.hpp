@@ -12,8 +12,8 @@ namespace [[RETORT_EXPORT]] retort {
 /// y[i][j][k] = x[i][index[i][j][k]][k] for dim 1, and correspondingly for other dims. The gradients of
 /// elements selected more than once are summed.
 /// Shapes: index has x's number of dimensions and, outside `dim`, no extent larger than x's; or it is empty.
-/// Throws: TypeError if the index is not int64; ShapeError if shapes do not fit; IndexError if an index is out
-/// of range.
+/// Throws: TypeError if the index is not int64; ShapeError if shapes do not fit; IndexError if an index is
+/// out of range.
 [[nodiscard]] Tensor gather(const Tensor& x, std::int64_t dim, const Tensor& index);
 
 /// The rows of x along `dim` at the positions in a 1-dimensional index. Throws: as gather().
