@@ -12,7 +12,7 @@ namespace [[RETORT_EXPORT]] retort {
 /// The mean of elements; NaN for an empty tensor.
 /// Throws: TypeError if x is int64.
 [[nodiscard]] Tensor mean(const Tensor& x, Dims dims = {}, bool keepdim = false);
-/// The variance sum((x - mean)²) / (n - 1), or / n if not unbiased.
+/// The variance sum((x - mean)²) / (n - 1), or / n if not unbiased; NaN if the divisor is 0.
 /// Throws: TypeError if x is int64.
 [[nodiscard]] Tensor var(const Tensor& x, Dims dims = {}, bool keepdim = false, bool unbiased = true);
 /// log(sum(exp(x))) without overflow; if all elements are -inf, y is -inf and dx NaN. dx = g · exp(x - y).
@@ -28,7 +28,7 @@ struct ValuesAndIndices {
   Tensor values = {};
   Tensor indices = {};
 };
-/// The largest element along `dim` and its first position, which alone receives the gradient.
+/// The largest element along `dim` (NaN if any is) and its first position, which alone gets the gradient.
 [[nodiscard]] ValuesAndIndices max(const Tensor& x, std::int64_t dim, bool keepdim = false);
 /// The smallest element along `dim` and its first position, which alone receives the gradient.
 [[nodiscard]] ValuesAndIndices min(const Tensor& x, std::int64_t dim, bool keepdim = false);
