@@ -8,11 +8,11 @@
 namespace [[RETORT_EXPORT]] retort {
 
 struct BCEWithLogitsLossOptions {
-  Tensor weight = {};                               ///< of the terms; broadcasts to the input; 1 if undefined
+  Tensor weight = {};  ///< factor of each term; broadcasts to the input; 1 if undefined
   std::optional<bool> size_average = std::nullopt;  ///< deprecated: see Reduction
   std::optional<bool> reduce = std::nullopt;        ///< deprecated: see Reduction
   Reduction reduction = Reduction::mean;            ///< none, sum or mean
-  Tensor pos_weight = {};  ///< of the positive part; broadcasts to the input; 1 if undefined
+  Tensor pos_weight = {};  ///< factor of the positive part; broadcasts to the input; 1 if undefined
 
   /// Throws: ValueError if an option is out of range or the reduction is batchmean; TypeError if a weight is
   /// int64.

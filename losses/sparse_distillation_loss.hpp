@@ -50,7 +50,7 @@ struct SparseDistillationLossOptions {
 /// Inputs of sparse_distillation_loss(), by name, so that student and teacher cannot be swapped by mistake.
 struct SparseDistillationInputs {
   Tensor student = {};         ///< logits [..., C]
-  SparseTeacher teacher = {};  ///< of C classes and the same rows; determines the temperature
+  SparseTeacher teacher = {};  ///< a teacher of C classes and the same rows; gives the temperature
   Tensor labels = {};          ///< classes, int64 [...]; may be omitted if alpha is 1
   Tensor mask = {};            ///< int64 [...]: 1 to include a row, 0 to exclude it; all rows if omitted
   Tensor weight = {};          ///< factors of the row losses, float [...]; 1 if omitted

@@ -54,7 +54,7 @@ struct CsvOptions {
   std::optional<bool> header = {};
   std::int64_t label_column = -1;         ///< counted from 0, or from the end if negative
   std::string label_name = {};            ///< the label column by name instead; requires a header
-  DType dtype = DType::float32;           ///< of the inputs: float32 or float64
+  DType dtype = DType::float32;           ///< element type of the inputs: float32 or float64
   std::optional<DType> label_dtype = {};  ///< if absent, determined by `.target`
   char delimiter = ',';
   CsvTarget target = CsvTarget::automatic;

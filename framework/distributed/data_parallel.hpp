@@ -24,9 +24,9 @@ struct DataParallelOptions {
 struct DataParallelStatistics {
   std::int64_t steps = 0;
   std::int64_t messages = 0;         ///< sums of gradients sent by this process to another
-  std::int64_t bytes_sent = 0;       ///< in these messages
+  std::int64_t bytes_sent = 0;       ///< bytes of these messages
   std::int64_t bytes_broadcast = 0;  ///< complete sums, which every process receives
-  /// Between the end of this process's own work and the arrival of the complete sums.
+  /// Time between the end of this process's own work and the arrival of the complete sums.
   double seconds_waiting = 0;
 };
 

@@ -25,7 +25,7 @@ class Optimizer;
 struct CheckpointParts {
   Module* module = nullptr;
   Optimizer* optimizer = nullptr;
-  std::vector<LRScheduler*> schedulers = {};  ///< of that optimiser, in the order of their steps
+  std::vector<LRScheduler*> schedulers = {};  ///< schedules of that optimiser, in the order of their steps
   Generator* generator = nullptr;             ///< a generator of the run, in addition to the default one
   DataLoader* loader = nullptr;
   ExponentialMovingAverage* average = nullptr;
