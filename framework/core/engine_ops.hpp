@@ -9,7 +9,7 @@ namespace [[RETORT_EXPORT]] retort {
 /// a + b, elementwise with broadcasting. [broadcast of both]
 [[nodiscard]] Tensor add(const Tensor& a, const Tensor& b);
 
-/// Sums x over the dimensions in which `shape` was broadcast to x's shape: the inverse of broadcast_to.
+/// Sums x over the dimensions in which `shape` was broadcast to x's shape: the adjoint of broadcast_to.
 /// Throws: ShapeError if `shape` does not broadcast to x's shape.
 [[nodiscard]] Tensor sum_to(const Tensor& x, const Shape& shape);
 
