@@ -10,7 +10,7 @@ namespace [[RETORT_EXPORT]] retort {
 namespace init {
 
 /// Draws uniformly from [low, high).
-/// Throws: ValueError if high < low or a bound is not finite.
+/// Throws: ValueError if high < low or a bound is not finite in the tensor's type.
 Tensor uniform_(const Tensor& tensor, double low = 0, double high = 1);
 /// Draws from the normal distribution with this mean and standard deviation.
 /// Throws: ValueError if std is negative, or a number is not finite.

@@ -16,6 +16,7 @@ struct LayerNormOptions {
 };
 
 /// layer_norm over the last dimensions, with weight (initially 1) and bias (0) of their shape if affine.
+/// Throws: ShapeError if normalized_shape is () or has a negative extent; ValueError if eps is negative.
 class LayerNorm : public Module {
  public:
   explicit LayerNorm(const Shape& normalized_shape, LayerNormOptions options = {});

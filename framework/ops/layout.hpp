@@ -17,7 +17,7 @@ namespace [[RETORT_EXPORT]] retort {
 /// right, top, bottom, …}. Negative numbers crop; cropped elements have gradient 0. As
 /// torch.nn.functional.pad.
 /// Throws: ShapeError if the count is odd, there are more pairs than dimensions, or an extent would be
-/// negative.
+/// negative; TypeError for a fractional value in int64.
 [[nodiscard]] Tensor pad(const Tensor& x, const std::vector<std::int64_t>& padding, Scalar value = 0);
 
 /// Repeats x times[i] times along dimension i. Additional numbers add leading dimensions; 0 gives an empty

@@ -16,6 +16,7 @@ namespace [[RETORT_EXPORT]] retort {
 /// Throws: TypeError if x is int64.
 [[nodiscard]] Tensor var(const Tensor& x, Dims dims = {}, bool keepdim = false, bool unbiased = true);
 /// log(sum(exp(x))) without overflow; if all elements are -inf, y is -inf and dx NaN. dx = g · exp(x - y).
+/// Throws: TypeError if x is int64.
 [[nodiscard]] Tensor logsumexp(const Tensor& x, Dims dims = {}, bool keepdim = false);
 /// The largest element; NaN if any is. Ties share the gradient evenly.
 /// Throws: ValueError if there is no element to reduce.
