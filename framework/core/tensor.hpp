@@ -126,8 +126,8 @@ class Tensor {
   bool is_leaf() const noexcept;
   [[nodiscard]] Tensor grad() const;  ///< The gradient accumulated by backward(); undefined if there is none.
   /// Replaces the gradient; an undefined tensor removes it.
-  /// Throws: GraphError unless this is a leaf that requires one; ShapeError or TypeError if they do not
-  /// match.
+  /// Throws: GraphError unless this is a leaf that requires one; ShapeError or TypeError for another shape or
+  /// type.
   void set_grad(const Tensor& gradient) const;
   void zero_grad() const;  ///< Makes grad() undefined.
 

@@ -82,7 +82,8 @@ struct MaxPool2dOptions {
 /// stride + 1, rounded down, or up with ceil_mode unless the last window would start after the image.
 /// Edge cases: the gradient goes to the first maximum. A window with NaNs gives its first NaN. A window that
 /// contains only padding gives -inf and has no gradient.
-/// Throws: ShapeError if the image is empty or too small; ValueError if an option is out of range; TypeError.
+/// Throws: ShapeError if the image is empty or smaller than a window; ValueError if an option is out of
+/// range; TypeError if x is int64.
 [[nodiscard]] Tensor max_pool2d(const Tensor& x, const MaxPool2dOptions& options);
 
 struct AvgPool2dOptions {
