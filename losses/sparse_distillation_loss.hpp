@@ -64,8 +64,9 @@ struct SparseDistillationInputs {
 /// Shapes: student [..., C], labels, mask and weight [...]; the result is () or, with reduction none, [...].
 /// Edge cases: as in distillation_loss. A class of probability 0 (log -inf) contributes 0. The teacher has no
 /// gradient.
-/// Throws: ValueError if alpha is outside [0, 1], inputs are missing, or the reduction is mean; ShapeError;
-/// TypeError; IndexError if a class of the teacher or a label is outside [0, C).
+/// Throws: ValueError if alpha is outside [0, 1], inputs are missing, a row of the teacher has a class twice
+/// or +infinity, or the reduction is mean; ShapeError; TypeError; IndexError if a class of the teacher or a
+/// label is outside [0, C).
 [[nodiscard]] Tensor sparse_distillation_loss(const SparseDistillationInputs& inputs,
                                               SparseDistillationLossOptions options = {});
 

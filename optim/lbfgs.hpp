@@ -41,6 +41,7 @@ class LBFGS : public Optimizer {
 
   /// Iterates until a tolerance or limit is reached and returns the loss before the step. `closure` computes
   /// the loss and the gradients of all parameters from their current values; it is called at least once.
+  /// Throws: ValueError unless it returns one number.
   double step(const std::function<Tensor()>& closure);
 
   /// Includes the curvature pairs, under names starting with lbfgs, so that training resumes with the same

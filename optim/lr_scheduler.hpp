@@ -256,7 +256,7 @@ struct ReduceLROnPlateauOptions {
 /// Multiplies the rate of each group by `factor` when a metric has not improved for more than `patience`
 /// epochs.
 /// Edge cases: a NaN metric is not an improvement.
-/// Throws: ValueError if factor is outside [0, 1), a mode is unknown or a count is negative.
+/// Throws: ValueError if factor is outside [0, 1), a mode is unknown, or a count, min_lr or eps is negative.
 class ReduceLROnPlateau : public LRScheduler {
  public:
   explicit ReduceLROnPlateau(Optimizer& optimizer, ReduceLROnPlateauOptions options = {});

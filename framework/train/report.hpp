@@ -81,7 +81,7 @@ class Report {
   Report& table(const std::vector<std::vector<std::string>>& rows);
   /// Adds names and values, such as options and facts about the machine.
   Report& settings(std::string_view title, const std::vector<std::pair<std::string, std::string>>& entries);
-  /// Adds a chart with one line per series.
+  /// Adds a chart with one line per series. Throws: ValueError if a series' lists differ in length.
   Report& curves(std::string_view title, const ReportAxes& axes, const std::vector<ReportSeries>& series);
   /// Adds a scatter chart, such as accuracy against size or latency.
   Report& scatter(std::string_view title, const ReportAxes& axes, const std::vector<ReportPoint>& points);
