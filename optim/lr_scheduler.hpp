@@ -48,7 +48,7 @@ class LRScheduler {
   LRScheduler(Optimizer& optimizer, Function rate, Function momentum = {})
       : LRScheduler("LRScheduler", optimizer, std::move(rate), std::move(momentum)) {}
   /// The same with a name for the kind of schedule, a string literal. State dicts contain the name, and a
-  /// schedule of another kind does not load them.
+  /// schedule of a different kind does not load them.
   LRScheduler(const char* kind, Optimizer& optimizer, Function rate, Function momentum = {});
   /// A schedule given by the factor of the base rate for each step: rate = base_lr · factor(step). A callable
   /// that accepts both kinds of arguments, such as a generic lambda, is treated as a function of the Moment.

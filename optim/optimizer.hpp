@@ -72,8 +72,8 @@ class Optimizer {
   /// other options of each group; and `class.SGD`, an entry without elements that names the class.
   virtual StateDict state_dict() const;
   /// Restores a state_dict(), including the options, so that training resumes with the same bits.
-  /// Throws: ValueError listing all missing, unexpected and misshaped entries, or if the state is of another
-  /// class or an option is out of range. The optimiser is then unchanged.
+  /// Throws: ValueError listing all missing, unexpected and misshaped entries, or if the state is of a
+  /// different class or an option is out of range. The optimiser is then unchanged.
   virtual void load_state_dict(const StateDict& state);
 
  protected:

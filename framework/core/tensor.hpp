@@ -111,7 +111,7 @@ class Tensor {
   template <class T>
   void view() const&& = delete;
 
-  /// The same values in another element type; differentiable between float types. Returns this tensor if it
+  /// The same values converted to `dtype`; differentiable between float types. Returns this tensor if it
   /// already has that type. A value beyond the range of int64 becomes the nearest int64, and NaN becomes 0.
   [[nodiscard]] Tensor to(DType dtype) const;
   [[nodiscard]] Tensor detach() const;  ///< The same values (shared) without history.
@@ -126,8 +126,8 @@ class Tensor {
   bool is_leaf() const noexcept;
   [[nodiscard]] Tensor grad() const;  ///< The gradient accumulated by backward(); undefined if there is none.
   /// Replaces the gradient; an undefined tensor removes it.
-  /// Throws: GraphError unless this is a leaf that requires one; ShapeError or TypeError for another shape or
-  /// type.
+  /// Throws: GraphError unless this is a leaf that requires one; ShapeError or TypeError if shape or type
+  /// differ.
   void set_grad(const Tensor& gradient) const;
   void zero_grad() const;  ///< Makes grad() undefined.
 

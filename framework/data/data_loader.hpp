@@ -67,16 +67,15 @@ struct LoaderPosition {
 ///
 /// Batches have the same bits for any number of workers and of batches prepared ahead. By default, one worker
 /// is used with a transform or for large batches, if there is more than one thread. The loop rethrows an
-/// exception of a worker at the batch to which it belongs. It throws a ShapeError if fetch returns another
-/// number of rows than requested, or if the tensors that the transform returns differ in their number of
-/// rows.
+/// exception of a worker at the batch to which it belongs. It throws a ShapeError if fetch does not return
+/// the requested number of rows, or if the tensors that the transform returns differ in their number of rows.
 class DataLoader {
  public:
   /// Copies a Dataset, whose values are shared, and takes ownership of a temporary source; any other source
   /// must outlive the loader.
   /// Throws: ValueError if the batch size is less than 1, the number of batches ahead or of workers is
-  /// negative, a sampler is combined with shuffle or is for another source or batch size, or the shards do
-  /// not satisfy 0 <= begin <= end <= count.
+  /// negative, a sampler is combined with shuffle or is for a different source or batch size, or the shards
+  /// do not satisfy 0 <= begin <= end <= count.
   explicit DataLoader(detail::SourceHandle source, DataLoaderOptions options = {});
   explicit DataLoader(const Dataset& dataset, DataLoaderOptions options = {})
       : DataLoader(detail::SourceHandle(dataset), std::move(options)) {}
@@ -91,7 +90,7 @@ class DataLoader {
   const DataLoaderOptions& options() const;  ///< As given; `.seed` is absent if it was drawn.
   const RowSource& source() const;           ///< The source of the rows.
   /// The source as a Dataset.
-  /// Throws: TypeError if it is another source.
+  /// Throws: TypeError if it is not a Dataset.
   const Dataset& dataset() const;
 
   LoaderPosition position() const;  ///< The position after the batches taken so far.
@@ -100,7 +99,8 @@ class DataLoader {
   void set_position(const LoaderPosition& position);
   StateDict state_dict() const;  ///< The position as tensors, with the number of batches.
   /// Starts the next pass at the saved position.
-  /// Throws: ValueError if the entries differ or the state is from a loader with another number of batches.
+  /// Throws: ValueError if the entries differ or the state is from a loader with a different number of
+  /// batches.
   void load_state_dict(const StateDict& state);
 
   class Iterator;

@@ -34,7 +34,7 @@ struct WeightedSamplerOptions {
 
 /// Draws every row once, in batches of similar lengths to reduce padding: the rows are shuffled, those of
 /// every `pool` batches are sorted by length, and the batches are shuffled again. The last batch may be
-/// smaller. A loader of another batch size, or of a source with another number of rows, refuses the sampler.
+/// smaller. A loader with a different batch size or number of rows refuses the sampler.
 ///
 ///     rt::DataLoader loader(data, {.batch_size = 32, .sampler = rt::length_sampler(data.lengths(), 32)});
 ///

@@ -81,10 +81,10 @@ class DataParallel {
 
   /// Adds the gradients of the batch to those of the parameters and returns the loss of the batch: the mean
   /// of the shards' losses, weighted by rows.
-  /// Throws: ValueError if the batch has no rows, if its shards were loaded for another number of shards or
-  /// rank, or, on every rank, if the batches differ; ShapeError if the tensors of the batch differ in their
-  /// number of rows, or f's loss does not have one element; ValueError if the loss depends on a tensor that
-  /// requires a gradient but is not a parameter of the model.
+  /// Throws: ValueError if the batch has no rows, if its shards were loaded for a different number of shards
+  /// or rank, or, on every rank, if the batches differ; ShapeError if the tensors of the batch differ in
+  /// their number of rows, or f's loss does not have one element; ValueError if the loss depends on a tensor
+  /// that requires a gradient but is not a parameter of the model.
   double backward(const Batch& batch, const std::function<Tensor(const Batch&)>& f);
 
   /// The shards that this process computes, for a DataLoader that fetches and prepares only their rows:
