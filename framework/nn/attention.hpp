@@ -37,9 +37,9 @@ struct AttentionCache {
 /// key (N, S, kdim) and value (N, S, vdim). The parameters have PyTorch's names and initial distributions. If
 /// kdim or vdim differs from embed_dim, q_proj_weight, k_proj_weight and v_proj_weight replace
 /// in_proj_weight.
-/// Edge cases: a query that may not attend to any key gives out_proj.bias.
-/// Throws: ValueError if heads does not divide embed_dim, an option is out of range, or a key_mask is not 0
-/// or 1; ShapeError if inputs or masks do not fit.
+/// Edge cases: a query without keys gives out_proj.bias.
+/// Throws: ValueError if the number of heads does not divide embed_dim; ShapeError if inputs or masks do not
+/// fit.
 class MultiheadAttention : public Module {
  public:
   MultiheadAttention(std::int64_t embed_dim, std::int64_t heads, MultiheadAttentionOptions options = {});

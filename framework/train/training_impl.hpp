@@ -12,7 +12,7 @@ namespace retort::detail {
 nlohmann::ordered_json describe(const CheckpointParts& parts, const TrainingOptions& options);
 
 /// Text such as "optimizer SGD, but this one has Adam" if two descriptions have different values of `key`;
-/// empty otherwise, or if `there` lacks the value, as those of earlier versions may.
+/// empty otherwise, or if `there` lacks the value, as descriptions of earlier versions may.
 std::string difference(const nlohmann::ordered_json& there, const nlohmann::ordered_json& here,
                        const std::string& key);
 
