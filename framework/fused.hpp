@@ -4,7 +4,7 @@
 //       const auto f = [](const auto& a, const auto& b) { return a * sigmoid(b) + tanh(a); };
 //       return rt::fused("swish_gate", f, x, y);
 //     }
-// The callable is compiled with the user's flags, and additionally for processors with AVX2.
+// The callable is compiled with the user's flags and, with g++, additionally for processors with AVX2.
 #pragma once
 
 #include <algorithm>
@@ -484,11 +484,10 @@ class Fused {
 /// Shapes: the inputs broadcast and promote as in `+`; if all are int64, they are converted to float32. The
 /// result has the broadcast shape.
 /// Edge cases: relu and abs have gradient 0 at 0. Ties in max or min share the gradient evenly. The branch
-/// that `where`, max, min or relu does not select gets exactly 0 in the first order, also if that 0 is then
-/// multiplied by infinity. Otherwise NaN propagates. pow(x, 0) is 1 with
-/// gradient 0; d/dy x^y is 0 where x = 0 and y >= 0. A callable class (not a lambda) used in files compiled
-/// for different instruction sets must be in an unnamed namespace, since the linker keeps only one of the
-/// functions generated from it.
+/// that `where`, max, min or relu does not select gets exactly 0 in the first order, even if that 0 is then
+/// multiplied by infinity. Otherwise NaN propagates. pow(x, 0) is 1 with gradient 0; d/dy x^y is 0 where x =
+/// 0 and y >= 0. A callable class (not a lambda) used in files compiled for different instruction sets must
+/// be in an unnamed namespace, since the linker keeps only one of the functions generated from it.
 /// Throws: ShapeError if the shapes do not broadcast.
 template <class F, class... Inputs>
 [[nodiscard]] Tensor fused(const char* name, F f, const Inputs&... inputs) {

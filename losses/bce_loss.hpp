@@ -8,11 +8,11 @@
 namespace [[RETORT_EXPORT]] retort {
 
 struct BCEWithLogitsLossOptions {
-  Tensor weight = {};                               ///< of the terms; broadcasts to the input; 1 if undefined
+  Tensor weight = {};  ///< factor of each term; broadcasts to the input; 1 if undefined
   std::optional<bool> size_average = std::nullopt;  ///< deprecated: see Reduction
   std::optional<bool> reduce = std::nullopt;        ///< deprecated: see Reduction
   Reduction reduction = Reduction::mean;            ///< none, sum or mean
-  Tensor pos_weight = {};  ///< of the positive part; broadcasts to the input; 1 if undefined
+  Tensor pos_weight = {};  ///< factor of the positive part; broadcasts to the input; 1 if undefined
 
   /// Throws: ValueError if an option is out of range or the reduction is batchmean; TypeError if a weight is
   /// int64.
@@ -24,9 +24,9 @@ struct BCEWithLogitsLossOptions {
 ///
 /// Shapes: input and target have the same shape; weight and pos_weight broadcast to it; the result is () or,
 /// with reduction none, has the input's shape.
-/// Edge cases: values are rounded as PyTorch's: accurate in the tail of t = 1, and 0 far out in that of t =
-/// 0. The gradients are accurate in both tails. mean divides by the number of elements, regardless of the
-/// weights; the mean of an empty tensor is NaN.
+/// Edge cases: values are rounded as in PyTorch: for large x they are accurate if t = 1; for large -x they
+/// become 0 if t = 0. The gradients are accurate in both tails. mean divides by the number of elements,
+/// regardless of the weights; the mean of an empty tensor is NaN.
 /// Throws: ShapeError if the shapes differ or a weight does not broadcast; TypeError if an argument is int64;
 /// ValueError if the reduction is batchmean.
 /// Source: torch.nn.functional.binary_cross_entropy_with_logits.

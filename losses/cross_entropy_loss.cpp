@@ -76,8 +76,8 @@ void visit_rows(const T* input, const ClassRows& rows, Index classes, T* loss, T
                                  .scale = scale});
 }
 
-// with_classes for classes in the last dimension without smoothing, in one pass over the logits each way; no
-// log-probabilities are stored.
+// with_classes for classes in the last dimension without smoothing, in one pass over the logits forward and
+// one backward; no log-probabilities are stored.
 Tensor fused_with_classes(const Tensor& input, std::size_t dim, const ClassRows& rows,
                           const CrossEntropyLossOptions& options, Reduction reduction) {
   const Index classes = input.shape()[dim];

@@ -30,9 +30,9 @@ struct CrossEntropyLossOptions {
 /// mean divides by the sum of the weights of the target classes, or for probabilities by the number of rows;
 /// if that is 0, the result is NaN. As in PyTorch, weights and their sum may be negative. A non-target class
 /// with logit -inf contributes 0.
-/// Throws: ShapeError if shapes do not fit; IndexError if a class is outside [0, C); ValueError if the
-/// reduction is batchmean, label_smoothing is outside [0, 1], or ignore_index is given together with
-/// probabilities.
+/// Throws: ShapeError if shapes do not fit; TypeError if the input is int64; IndexError if a class is outside
+/// [0, C); ValueError if the reduction is batchmean, label_smoothing is outside [0, 1], or ignore_index is
+/// given together with probabilities.
 /// Source: torch.nn.functional.cross_entropy.
 [[nodiscard]] Tensor cross_entropy(const Tensor& input, const Tensor& target,
                                    CrossEntropyLossOptions options = {});

@@ -7,8 +7,8 @@ namespace [[RETORT_EXPORT]] retort {
 
 struct DecoupledDistillationLossOptions {
   double temperature = 4;                      ///< T > 0; softens both distributions
-  double alpha = 1;                            ///< weight of the label's class against the rest; at least 0
-  double beta = 8;                             ///< weight of the classes other than the label's; at least 0
+  double alpha = 1;                            ///< weight of KL_target; at least 0
+  double beta = 8;                             ///< weight of KL_rest; at least 0
   Reduction reduction = Reduction::batchmean;  ///< batchmean, sum or none
   bool detach_teacher = true;                  ///< no gradient for the teacher's logits
 

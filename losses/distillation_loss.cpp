@@ -58,7 +58,7 @@ constexpr double infinite = std::numeric_limits<double>::infinity();
 // The logits as used with .standardize; a class that is -inf is excluded.
 Tensor standardized(const Tensor& logits) {
   const Tensor present = not_equal(logits, -infinite), count = sum(present, -1, true).to(logits.dtype());
-  // A row whose squares could overflow is computed in other units.
+  // A row whose squares could overflow is scaled first.
   const bool single = logits.dtype() == DType::float32;
   const Tensor large = sum(mul(present, greater(abs(logits.detach()), single ? 1e15 : 1e150)), -1, true);
   const Tensor unit = where(greater(large, 0), zeros_like(count) + (single ? 0x1p-100 : 0x1p-700), 1);

@@ -20,8 +20,8 @@ struct DistillationLossOptions {
   double alpha = 1;        ///< weight of the teacher, in [0, 1]; the labels have weight 1 - alpha
   Reduction reduction = Reduction::batchmean;      ///< batchmean, sum or none
   bool detach_teacher = true;                      ///< no gradient for the teacher's logits
-  Divergence divergence = Divergence::forward_kl;  ///< of the student's distribution from the teacher's
-  double beta = 0.5;  ///< of jensen_shannon, in (0, 1), and of the skewed divergences, in [0, 1)
+  Divergence divergence = Divergence::forward_kl;  ///< comparison of the two distributions
+  double beta = 0.5;  ///< mixture weight: in (0, 1) for jensen_shannon, in [0, 1) for the skewed divergences
   /// Standardise the logits of each row to mean 0 and standard deviation 1 for the divergence.
   bool standardize = false;
 

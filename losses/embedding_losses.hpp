@@ -33,7 +33,7 @@ struct CosineEmbeddingLossOptions {
 using CosineEmbeddingLoss = LossOf<cosine_embedding_loss, CosineEmbeddingLossOptions, Tensor, Tensor, Tensor>;
 
 struct TripletMarginLossOptions {
-  double margin = 1;  ///< positive: least difference of the distances without loss
+  double margin = 1;  ///< positive: smallest difference of the distances that gives loss 0
   double p = 2;       ///< exponent of the norm
   double eps = 1e-6;  ///< added to each difference
   bool swap = false;  ///< use the smaller of the negative's distances to the anchor and to the positive

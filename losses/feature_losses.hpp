@@ -10,8 +10,8 @@ namespace [[RETORT_EXPORT]] retort {
 ///
 /// Shapes: student [N, C, H, W] and teacher [N, C', H, W], possibly with different numbers of channels; the
 /// result is ().
-/// Edge cases: a zero map remains 0, with zero gradient. A mean without elements is NaN, such as the loss of
-/// an empty batch.
+/// Edge cases: a zero map remains 0, with zero gradient. A mean over no elements, such as the loss of an
+/// empty batch, is NaN.
 /// Throws: ShapeError if N, H or W differ or there are not four dimensions; TypeError if an input is int64.
 /// Source: Zagoruyko and Komodakis, "Paying more attention to attention" (2017).
 [[nodiscard]] Tensor attention_transfer_loss(const Tensor& student, const Tensor& teacher);

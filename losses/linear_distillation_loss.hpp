@@ -1,5 +1,5 @@
 // The student's last linear layer combined with the distillation loss, for vocabularies so large that the
-// logits should not be stored as a whole.
+// logits should not all be stored at once.
 #pragma once
 
 #include "retort/losses/distillation_loss.hpp"
@@ -24,10 +24,10 @@ struct LinearDistillationInputs {
 
 /// Computes distillation_loss of the student logits linear(hidden, weight, bias) in chunks of rows: the
 /// logits and their gradient exist for one chunk at a time, while the gradients of hidden, weight and bias
-/// accumulate. The number of multiplications is that of the two calls; with reduction none, backward
-/// recomputes the chunks. If detach_teacher is false and the teacher requires a gradient, the two calls are
-/// made instead. With teacher_sparse it is sparse_distillation_loss of those logits with Tail::bucket and the
-/// teacher's temperature; that of the options is ignored.
+/// accumulate. It needs as many multiplications as separate calls of linear and distillation_loss; with
+/// reduction none, backward recomputes the chunks. If detach_teacher is false and the teacher requires a
+/// gradient, these two are called instead. With teacher_sparse it computes sparse_distillation_loss with
+/// Tail::bucket and the teacher's temperature; the temperature in the options is ignored.
 ///
 /// Shapes: as given at the fields; the result is () or, with reduction none, [...].
 /// Edge cases: as in distillation_loss. A row excluded by the mask does not affect any gradient.

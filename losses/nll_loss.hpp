@@ -26,8 +26,8 @@ struct NLLLossOptions {
 /// the target's shape.
 /// Edge cases: a row whose target is ignore_index may contain anything; its term and gradients are exactly 0.
 /// mean divides by the sum of the weights of the other rows; if that is 0, the result is NaN.
-/// Throws: ShapeError if shapes do not fit; TypeError if the target is not int64; IndexError if a target is
-/// outside [0, C); ValueError if the reduction is batchmean.
+/// Throws: ShapeError if shapes do not fit; TypeError if the input is int64 or the target is not; IndexError
+/// if a target is outside [0, C); ValueError if the reduction is batchmean.
 /// Source: torch.nn.functional.nll_loss.
 [[nodiscard]] Tensor nll_loss(const Tensor& input, const Tensor& target, NLLLossOptions options = {});
 

@@ -33,7 +33,7 @@ struct Call {
   Tensor student;         // [N, C]
   SparseTeacher teacher;  // [N, K], prepared
   Tensor labels;          // [N]; undefined if alpha is 1
-  Tensor mask;            // [N]; undefined if all rows count
+  Tensor mask;            // [N]; undefined if all rows are included
   Tensor weight;          // [N]; undefined for 1
   double scale = 1;       // factor of the sum over rows
   SparseDistillationLossOptions options;

@@ -1,4 +1,4 @@
-// Distillation from a teacher of which only the most probable classes are stored.
+// Distillation from a teacher stored as its most probable classes.
 #pragma once
 
 #include <cstdint>
@@ -50,22 +50,23 @@ struct SparseDistillationLossOptions {
 /// Inputs of sparse_distillation_loss(), by name, so that student and teacher cannot be swapped by mistake.
 struct SparseDistillationInputs {
   Tensor student = {};         ///< logits [..., C]
-  SparseTeacher teacher = {};  ///< of C classes and the same rows; determines the temperature
+  SparseTeacher teacher = {};  ///< a teacher of C classes and the same rows; gives the temperature
   Tensor labels = {};          ///< classes, int64 [...]; may be omitted if alpha is 1
   Tensor mask = {};            ///< int64 [...]: 1 to include a row, 0 to exclude it; all rows if omitted
   Tensor weight = {};          ///< factors of the row losses, float [...]; 1 if omitted
 };
 
 /// Computes alpha·T²·D + (1 - alpha)·cross_entropy(s, label) per row, where D is the divergence Σ p (log p -
-/// log q) of q = softmax(s/T) from the teacher p over the stored classes. The option `tail` determines the
+/// log q) of q = softmax(s/T) from the teacher's p over the stored classes. The option `tail` determines the
 /// treatment of the others. With Tail::bucket the loss never exceeds that of the dense teacher, and equals it
 /// for K = C.
 ///
 /// Shapes: student [..., C], labels, mask and weight [...]; the result is () or, with reduction none, [...].
 /// Edge cases: as in distillation_loss. A class of probability 0 (log -inf) contributes 0. The teacher has no
 /// gradient.
-/// Throws: ValueError if alpha is outside [0, 1], inputs are missing, or the reduction is mean; ShapeError;
-/// TypeError; IndexError if a class of the teacher or a label is outside [0, C).
+/// Throws: ValueError if alpha is outside [0, 1], inputs are missing, a row of the teacher has a class twice
+/// or +infinity, or the reduction is mean; ShapeError; TypeError; IndexError if a class of the teacher or a
+/// label is outside [0, C).
 [[nodiscard]] Tensor sparse_distillation_loss(const SparseDistillationInputs& inputs,
                                               SparseDistillationLossOptions options = {});
 

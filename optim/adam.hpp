@@ -30,11 +30,11 @@ class Adam : public Optimizer {
   /// Throws: ValueError if a parameter belongs to another group or an option is out of range.
   void add_group(ParameterGroup<AdamOptions> group);
 
-  /// As Optimizer::state_dict(), with `param_groups.0.decoupled_weight_decay`, … of each group, which differs
-  /// between Adam and AdamW.
+  /// As Optimizer::state_dict(), with `param_groups.0.decoupled_weight_decay`, … per group, which tells Adam
+  /// from AdamW.
   StateDict state_dict() const override;
   /// As Optimizer::load_state_dict(). The states of earlier versions, without that entry, are accepted.
-  /// Throws: ValueError if the state is of AdamW, or for AdamW, of Adam.
+  /// Throws: ValueError if an Adam is given a state of AdamW, or an AdamW one of Adam.
   void load_state_dict(const StateDict& state) override;
 
  protected:
@@ -54,7 +54,7 @@ struct AdamWOptions {
   bool maximize = false;
 };
 
-/// Adam with decoupled weight decay: p *= 1 - lr·weight_decay, then Adam's step. Errors as Adam's.
+/// Adam with decoupled weight decay: p *= 1 - lr·weight_decay, then Adam's step. Throws: as Adam.
 /// Source: Loshchilov and Hutter, "Decoupled weight decay regularization" (2019).
 struct AdamW : Adam {
   explicit AdamW(Tensors parameters, AdamWOptions options = {});

@@ -14,7 +14,7 @@ struct LBFGSOptions {
   /// Evaluations of the closure per step; max_iter · 5/4 if absent.
   std::optional<std::int64_t> max_eval = {};
   double tolerance_grad = 1e-7;     ///< a step ends if no gradient is larger in magnitude
-  double tolerance_change = 1e-9;   ///< a step ends if the loss and the parameters change by less
+  double tolerance_change = 1e-9;   ///< a step ends if the loss or all parameters change by less
   std::int64_t history_size = 100;  ///< number of curvature pairs to keep
   std::optional<std::string> line_search_fn = {};  ///< "strong_wolfe"; if absent, steps have length lr
 };
@@ -41,6 +41,7 @@ class LBFGS : public Optimizer {
 
   /// Iterates until a tolerance or limit is reached and returns the loss before the step. `closure` computes
   /// the loss and the gradients of all parameters from their current values; it is called at least once.
+  /// Throws: ValueError unless it returns one number.
   double step(const std::function<Tensor()>& closure);
 
   /// Includes the curvature pairs, under names starting with lbfgs, so that training resumes with the same

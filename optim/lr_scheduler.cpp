@@ -215,7 +215,7 @@ void ReduceLROnPlateau::load_state_dict(const StateDict& dict) {
   const char* const what = "ReduceLROnPlateau::load_state_dict";
   std::vector<detail::ExpectedEntry> expected{
       {"best", {}}, {"num_bad_epochs", {}}, {"cooldown_counter", {}}, {"last_lr", group_shape(optimizer_)}};
-  if (dict.contains("last_epoch")) expected.push_back({"last_epoch", {}});  // not written by version 1.0
+  if (dict.contains("last_epoch")) expected.push_back({"last_epoch", {}});  // absent in earlier versions
   detail::check_label(what, dict, "mode", options_.mode, expected);
   check_state(what, dict, std::move(expected));
   const std::int64_t bad_epochs = count(dict, what, "num_bad_epochs");

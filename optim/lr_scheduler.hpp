@@ -48,7 +48,7 @@ class LRScheduler {
   LRScheduler(Optimizer& optimizer, Function rate, Function momentum = {})
       : LRScheduler("LRScheduler", optimizer, std::move(rate), std::move(momentum)) {}
   /// The same with a name for the kind of schedule, a string literal. State dicts contain the name, and a
-  /// schedule of another kind does not load them.
+  /// schedule of a different kind does not load them.
   LRScheduler(const char* kind, Optimizer& optimizer, Function rate, Function momentum = {});
   /// A schedule given by the factor of the base rate for each step: rate = base_lr · factor(step). A callable
   /// that accepts both kinds of arguments, such as a generic lambda, is treated as a function of the Moment.
@@ -77,7 +77,7 @@ class LRScheduler {
 
   /// The position in the schedule.
   virtual StateDict state_dict() const;
-  /// Loads the position and sets the optimiser's rates. Warns if the state has other options of the schedule.
+  /// Loads the position and sets the optimiser's rates. Warns if the schedule was saved with other options.
   /// Throws: ValueError listing all missing, unexpected and misshaped entries; nothing is then changed.
   virtual void load_state_dict(const StateDict& state);
 
@@ -116,7 +116,7 @@ struct MultiStepLROptions {
   std::vector<std::int64_t> milestones = {};  ///< epochs, in any order
   double gamma = 0.1;
 };
-/// Multiplies the rate by gamma at each milestone, repeatedly if it is listed several times.
+/// Multiplies the rate by gamma at each milestone, once for each time that it is listed.
 /// Throws: ValueError if gamma is negative.
 struct MultiStepLR : LRScheduler {
   MultiStepLR(Optimizer& optimizer, MultiStepLROptions options);
@@ -181,7 +181,7 @@ struct WarmupCosineOptions {
 
 struct OneCycleLROptions {
   double max_lr = 0;                             ///< required
-  std::optional<std::int64_t> total_steps = {};  ///< or the next two
+  std::optional<std::int64_t> total_steps = {};  ///< or epochs and steps_per_epoch
   std::optional<std::int64_t> epochs = {};
   std::optional<std::int64_t> steps_per_epoch = {};
   double pct_start = 0.3;               ///< fraction of the steps in which the rate rises
@@ -191,7 +191,7 @@ struct OneCycleLROptions {
   double max_momentum = 0.95;
   double div_factor = 25;         ///< max_lr / first rate
   double final_div_factor = 1e4;  ///< first rate / last rate
-  bool three_phase = false;       ///< fall to the first rate as slowly as the rise, then to the last
+  bool three_phase = false;       ///< fall to the first rate in as many steps as the rise, then to the last
 };
 /// Raises the rate to max_lr and lowers it again within total_steps calls of step(), in PyTorch's phases;
 /// rates and momenta are the same for every parameter group. cycle_momentum replaces the optimiser's
@@ -260,7 +260,7 @@ struct ReduceLROnPlateauOptions {
 /// Multiplies the rate of each group by `factor` when a metric has not improved for more than `patience`
 /// epochs.
 /// Edge cases: a NaN metric is not an improvement.
-/// Throws: ValueError if factor is outside [0, 1), a mode is unknown or a count is negative.
+/// Throws: ValueError if factor is outside [0, 1), a mode is unknown, or a count, min_lr or eps is negative.
 class ReduceLROnPlateau : public LRScheduler {
  public:
   explicit ReduceLROnPlateau(Optimizer& optimizer, ReduceLROnPlateauOptions options = {});

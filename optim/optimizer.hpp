@@ -67,13 +67,13 @@ class Optimizer {
   /// changed.
   void set_momentum(double momentum);
 
-  /// A copy of the state, except for the parameters, that the next step depends on: `state.0.step`,
+  /// A copy of the state, except for the parameters, on which the next step depends: `state.0.step`,
   /// `state.0.exp_avg`, … of each parameter (of shape (0) before its first step), `param_groups.0.lr` and the
-  /// other options of each group; and an entry without numbers, `class.SGD`, which names the class.
+  /// other options of each group; and `class.SGD`, an entry without elements that names the class.
   virtual StateDict state_dict() const;
   /// Restores a state_dict(), including the options, so that training resumes with the same bits.
-  /// Throws: ValueError listing all missing, unexpected and misshaped entries, or if the state is of another
-  /// class or an option is out of range. The optimiser is then unchanged.
+  /// Throws: ValueError listing all missing, unexpected and misshaped entries, or if the state is of a
+  /// different class or an option is out of range. The optimiser is then unchanged.
   virtual void load_state_dict(const StateDict& state);
 
  protected:
@@ -114,7 +114,7 @@ class Optimizer {
   /// listed twice, or an option is out of range; TypeError if a parameter is int64.
   Optimizer(const char* name, Tensors parameters, std::vector<const char*> state_names,
             std::vector<Option> options);
-  /// For derived classes that call append() for each group, and then require_parameters().
+  /// For derived classes that call append() for each group and then require_parameters().
   Optimizer(const char* name, std::vector<const char*> state_names);
 
   /// Adds a group, which may be empty. All groups have the same options in the same order.
@@ -137,7 +137,7 @@ class Optimizer {
     for (std::size_t i = 0; i < N; ++i) values[i] = all[i].value;
     return values;
   }
-  /// Throws: ValueError for the option unless `fits`.
+  /// Throws: ValueError naming the option unless `fits`.
   void require(bool fits, const char* option, double value, const char* range) const;
   /// Returns `state` as a buffer to update, filled with `initial` on the first call.
   static const Tensor& buffer(Tensor& state, const Tensor& parameter, double initial = 0) {

@@ -11,7 +11,7 @@ struct RMSpropOptions {
   double eps = 1e-8;
   double weight_decay = 0;
   double momentum = 0;
-  bool centered = false;  ///< divide by the standard deviation instead
+  bool centered = false;  ///< divide by the standard deviation of g instead
   bool maximize = false;  ///< maximise instead of minimise
 };
 

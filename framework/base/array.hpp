@@ -1,4 +1,4 @@
-// Typed numbers without history, on which kernels work. Internal; users see Tensor.
+// Typed numbers without history, on which kernels operate. Internal; users see Tensor.
 #pragma once
 
 #include <cstddef>
@@ -13,9 +13,8 @@ namespace [[RETORT_EXPORT]] retort {
 
 namespace detail {
 
-/// A 64-byte aligned buffer; the elements follow this header. `born` and `written` are readings of the
-/// counter that numbers graph nodes: at the buffer's creation, and at the last write that no recorded
-/// operation knows of.
+/// A 64-byte aligned buffer; the elements follow this header. `born` and `written` are values of the counter
+/// that numbers graph nodes: at the buffer's creation, and at the last write outside of recorded operations.
 class alignas(64) Storage : public RefCounted {
  public:
   static Ref<Storage> make(std::size_t bytes);

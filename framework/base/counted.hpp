@@ -1,4 +1,4 @@
-// Numbers with nouns in messages. Internal.
+// Counts with nouns, for messages. Internal.
 #pragma once
 
 #include <string>

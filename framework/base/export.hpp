@@ -1,4 +1,4 @@
-// What a shared library exports: namespaces that public headers open as `namespace [[RETORT_EXPORT]]`.
+// A shared library exports the namespaces that public headers open as `namespace [[RETORT_EXPORT]]`.
 // Everything else is hidden.
 #pragma once
 

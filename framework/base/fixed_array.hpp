@@ -1,4 +1,4 @@
-// An array whose number of elements is fixed when it is made. Internal.
+// An array whose number of elements is fixed on construction. Internal.
 #pragma once
 
 #include <cstddef>

@@ -23,7 +23,7 @@ void reset_peak_memory();
 
 /// Returns the cached blocks of the calling thread and of the shared lists to the system.
 void release_memory();
-/// Sets the most bytes that the pool caches (default 1 GiB). Blocks freed beyond that return to the system.
+/// Limits the bytes that the pool caches (default 1 GiB). Blocks freed beyond that return to the system.
 void set_memory_cap(std::int64_t bytes);
 
 /// Number of graph nodes alive in this process; 0 once all graphs and all leaves that require a gradient are

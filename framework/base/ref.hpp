@@ -34,7 +34,7 @@ class RefCounted {
   mutable std::uint32_t references_ = 1;
 };
 
-/// Ends an object that has no owner left. Types that end in another way have an overload of their own.
+/// Destroys an object that has no owner left. Some types have overloads of their own.
 template <class T>
 void destroy(T* object) noexcept {
   delete object;

@@ -1,4 +1,4 @@
-// Variables that are set for a while. Internal.
+// Variables that are set temporarily. Internal.
 #pragma once
 
 #include <utility>

@@ -29,7 +29,7 @@ struct ThreadState {
 // Read by every operation: the initial-exec model avoids a call into the dynamic linker.
 extern thread_local constinit ThreadState thread_state __attribute__((tls_model("initial-exec")));
 
-/// Return the number of the next graph node; next_id() also takes it.
+/// The number of the next graph node; next_id() also consumes it.
 std::uint64_t current_id() noexcept;
 std::uint64_t next_id() noexcept;
 

@@ -8,7 +8,7 @@ namespace retort::detail {
 /// a + b for arrays of one element type, with broadcasting.
 /// Throws: ShapeError naming `operation`.
 [[nodiscard]] Array added(const char* operation, const Array& a, const Array& b);
-/// a += b for arrays of the same shape and float type; a must be the sole owner of its buffer.
+/// a += b for arrays of equal shape and float type; a must be the sole owner of its buffer.
 void add_in_place(Array& a, const Array& b);
 /// Sums x over the dimensions in which `shape` was broadcast to x's shape.
 [[nodiscard]] Array summed_to(const Array& x, const Shape& shape);

@@ -1,4 +1,4 @@
-// From tensors to typed pointers: how operations, the library's and the user's, call their kernels.
+// Typed pointers to the elements of tensors, by which operations call their kernels.
 #pragma once
 
 #include <initializer_list>
@@ -40,7 +40,7 @@ void call_kernel(const char* operation, DType dtype, Kernel&& kernel, const Argu
 
 /// Calls kernel(pointers…) with T = float or double for `dtype`: `const T*` for a Tensor, `T*` for a
 /// Writable, and null for an undefined tensor. Nothing is recorded.
-/// Throws: TypeError if `dtype` is int64 or a tensor has another element type.
+/// Throws: TypeError if `dtype` is int64 or a tensor has a different element type.
 template <class Kernel, class... Arguments>
 void compute_into(DType dtype, Kernel&& kernel, const Arguments&... arguments) {
   detail::call_kernel("compute_into", dtype, std::forward<Kernel>(kernel), arguments...);
@@ -49,7 +49,7 @@ void compute_into(DType dtype, Kernel&& kernel, const Arguments&... arguments) {
 /// Returns a new tensor of `shape`, without history, filled by kernel(out, inputs…) with T = float or double
 /// for `dtype`: `T* out`, and `const T*` for each input, null if undefined. The kernel must write every
 /// element.
-/// Throws: TypeError if `dtype` is int64 or an input has another element type.
+/// Throws: TypeError if `dtype` is int64 or an input has a different element type.
 template <class Kernel, class... Inputs>
 [[nodiscard]] Tensor compute(const Shape& shape, DType dtype, Kernel&& kernel, const Inputs&... inputs) {
   const Tensor out = empty(shape, dtype);

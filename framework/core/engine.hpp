@@ -22,7 +22,8 @@ struct GradOptions {
 /// writing to .grad. Gradients are differentiable to any order. Only one backward pass at a time may use a
 /// graph; threads may share leaves.
 /// Throws: GraphError if an output has no history, the graph was freed by an earlier backward, a saved value
-/// has changed, or (without allow_unused) no output depends on an input, which is named by its position.
+/// has changed, or (without allow_unused) no output depends on an input; ValueError or ShapeError if
+/// grad_outputs do not match.
 [[nodiscard]] Tensors grad(const Tensors& outputs, const Tensors& inputs, GradOptions options = {});
 
 namespace detail {

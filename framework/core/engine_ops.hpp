@@ -9,7 +9,7 @@ namespace [[RETORT_EXPORT]] retort {
 /// a + b, elementwise with broadcasting. [broadcast of both]
 [[nodiscard]] Tensor add(const Tensor& a, const Tensor& b);
 
-/// Sums x over the dimensions in which `shape` was broadcast to x's shape: the inverse of broadcast_to.
+/// Sums x over the dimensions in which `shape` was broadcast to x's shape: the adjoint of broadcast_to.
 /// Throws: ShapeError if `shape` does not broadcast to x's shape.
 [[nodiscard]] Tensor sum_to(const Tensor& x, const Shape& shape);
 
@@ -23,8 +23,8 @@ namespace [[RETORT_EXPORT]] retort {
 namespace detail {
 /// For a rule whose gradient of input i is zero except at a few positions: returns the sum of the gradients
 /// that reached the input so far. The rule adds to it in place and returns it, at the cost of the positions
-/// it changes. Undefined if there is no sum yet, if it is shared or has another shape or type, or if the rule
-/// is recorded.
+/// it changes. Undefined if there is no sum yet, if it is shared or has a different shape or type, or if the
+/// rule is recorded.
 [[nodiscard]] Tensor gathered_gradient(std::size_t i, const Shape& shape, DType dtype);
 }  // namespace detail
 

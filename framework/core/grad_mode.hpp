@@ -28,7 +28,7 @@ struct NoGradGuard : GradMode {
   NoGradGuard() : GradMode(false) {}
 };
 
-/// f() with recording off. A returned tensor is detached.
+/// Calls f with recording off and returns its result, which is detached if it is a Tensor.
 template <class F>
 decltype(auto) no_grad(F&& f) {
   const NoGradGuard guard;

@@ -38,7 +38,7 @@ using DifferentiableFunction = std::function<Tensor(const std::vector<Tensor>&)>
 /// Compares the gradients of the inputs that require one (of all inputs if none does) with central
 /// differences (f(x + eps) - f(x - eps)) / 2 eps, for a fixed random cotangent of the output. Checks both
 /// rules of an operation, .vjp and .fast_vjp. f must be deterministic. The values of the inputs are restored.
-/// Throws: TypeError if an input is float32; ValueError if none is float64.
+/// Throws: TypeError if an input or the result is float32; ValueError if no input is float64.
 GradcheckReport gradcheck(const DifferentiableFunction& f, const Tensors& inputs,
                           GradcheckOptions options = {});
 /// As gradcheck(), for the derivatives of the gradients with respect to the inputs and the cotangent. The

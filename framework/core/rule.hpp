@@ -92,7 +92,7 @@ class RuleOf : public Rule {
   }
 };
 
-/// The inputs of an operation during a record() call. Holds pointers, so that no reference is counted.
+/// The inputs of an operation during a record() call. Holds pointers, so that no reference counts change.
 class Inputs {
  public:
   static constexpr std::size_t inline_count = 6;

@@ -10,7 +10,7 @@
 namespace [[RETORT_EXPORT]] retort {
 namespace detail {
 
-/// An entry that a state dict must hold.
+/// An entry that a state dict must contain.
 struct ExpectedEntry {
   std::string name = {};
   Shape shape = {};
@@ -21,7 +21,7 @@ struct ExpectedEntry {
 /// Throws: ValueError listing all missing, unexpected and misshaped entries.
 void check_state(std::string_view what, const StateDict& state, const std::vector<ExpectedEntry>& expected);
 
-/// An entry without numbers that labels the owner of a state, such as "schedule.StepLR".
+/// An entry without elements that labels the owner of a state, such as "schedule.StepLR".
 StateDict::value_type label(std::string_view what, std::string_view own);
 /// Checks the label `what` of a state, and adds it to the expected entries if there is one; earlier versions
 /// did not write labels.

@@ -111,7 +111,7 @@ class Tensor {
   template <class T>
   void view() const&& = delete;
 
-  /// The same values in another element type; differentiable between float types. Returns this tensor if it
+  /// The same values converted to `dtype`; differentiable between float types. Returns this tensor if it
   /// already has that type. A value beyond the range of int64 becomes the nearest int64, and NaN becomes 0.
   [[nodiscard]] Tensor to(DType dtype) const;
   [[nodiscard]] Tensor detach() const;  ///< The same values (shared) without history.
@@ -126,14 +126,15 @@ class Tensor {
   bool is_leaf() const noexcept;
   [[nodiscard]] Tensor grad() const;  ///< The gradient accumulated by backward(); undefined if there is none.
   /// Replaces the gradient; an undefined tensor removes it.
-  /// Throws: ShapeError or TypeError if it does not match this tensor.
+  /// Throws: GraphError unless this is a leaf that requires one; ShapeError or TypeError if shape or type
+  /// differ.
   void set_grad(const Tensor& gradient) const;
   void zero_grad() const;  ///< Makes grad() undefined.
 
   /// Accumulates d(sum(this · grad))/d(leaf) into the .grad of every leaf that this tensor depends on. `grad`
   /// [shape of this] may be omitted for a tensor of one element.
   /// Throws: GraphError if there is no history, or if an earlier call without retain_graph has freed the
-  /// graph.
+  /// graph; ShapeError or TypeError if `grad` does not match this tensor.
   void backward(const Tensor& grad = {}, BackwardOptions options = {}) const;
 
  private:

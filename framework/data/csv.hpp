@@ -16,7 +16,7 @@ namespace [[RETORT_EXPORT]] retort {
 
 /// The treatment of missing cells.
 enum class CsvMissing : std::uint8_t {
-  error,     ///< an error, as any cell that is not a number
+  error,     ///< an error, like any cell that is not a number
   nan,       ///< numbers become NaN, categories become "no category"
   mean,      ///< numbers become the mean of their column, categories become "no category"
   skip_row,  ///< the row is skipped
@@ -54,7 +54,7 @@ struct CsvOptions {
   std::optional<bool> header = {};
   std::int64_t label_column = -1;         ///< counted from 0, or from the end if negative
   std::string label_name = {};            ///< the label column by name instead; requires a header
-  DType dtype = DType::float32;           ///< of the inputs: float32 or float64
+  DType dtype = DType::float32;           ///< element type of the inputs: float32 or float64
   std::optional<DType> label_dtype = {};  ///< if absent, determined by `.target`
   char delimiter = ',';
   CsvTarget target = CsvTarget::automatic;
@@ -67,14 +67,14 @@ struct CsvOptions {
   /// For CsvMissing::mean, one number per column of the file. If empty, the means of the columns in this
   /// file, which must then contain a value.
   std::vector<double> means = {};
-  std::vector<std::string> columns = {};  ///< names that a header must not have in another order
+  std::vector<std::string> columns = {};  ///< names that a header must not have in a different order
 };
 
 /// Reads a table: inputs [rows, columns - 1] (more with one-hot columns), targets [rows] from the label
 /// column. Cells may be quoted and surrounded by spaces; a number too small for its type is 0. Lines end in
-/// LF or CRLF, optionally also the last; empty lines are skipped. A missing label is an error, or with
+/// LF or CRLF, optional after the last; empty lines are skipped. A missing label is an error, or with
 /// CsvMissing::skip_row its row is skipped.
-/// Throws: IoError naming the file and, for an unreadable cell or a row of another length, line and column
+/// Throws: IoError naming the file and, for an unreadable cell or a row of wrong length, line and column
 /// (from 1), or all unknown categories; also if the file has no rows, a single column, or lacks a named
 /// column or has it twice. TypeError if dtype is int64; ValueError if the delimiter is a quote or a line end.
 Dataset load_csv(const std::string& path, const CsvOptions& options = {});

@@ -33,7 +33,7 @@ struct DataLoaderOptions {
   std::int64_t batch_size = 1;
   bool shuffle = false;    ///< a new random order in every epoch
   bool drop_last = false;  ///< skip a last batch that is smaller than the others
-  /// If absent, drawn from the default generator, so that manual_seed determines it.
+  /// If absent, drawn from the default generator, so manual_seed determines it.
   std::optional<std::uint64_t> seed = {};
   BatchTransform transform = {};  ///< applied to each batch; the tensors must keep equal numbers of rows
   /// Number of batches prepared ahead on other threads; `true` is 1 and `false` 0. If absent: two per worker
@@ -43,10 +43,10 @@ struct DataLoaderOptions {
   /// are called from several threads at the same time.
   std::optional<std::int64_t> num_workers = {};
   Collate collate = {};  ///< called with single rows; if absent, the source's fetch makes the batch
-  Sampler sampler = {};  ///< selects the rows of an epoch; excludes shuffle
+  Sampler sampler = {};  ///< selects the rows of an epoch; cannot be combined with shuffle
   /// Usually `parallel.own_shards()` of a DataParallel: only the rows of these shards of each batch are
-  /// fetched and prepared, as Batch::shards. `.collate` and `.transform` are called per shard, so that they
-  /// do not depend on the number of processes: padding and mixup stay within a shard.
+  /// fetched and prepared, as Batch::shards. `.collate` and `.transform` are called per shard, so the number
+  /// of processes does not matter: padding and mixup stay within a shard.
   OwnShards shards = {};
 };
 
@@ -65,17 +65,17 @@ struct LoaderPosition {
 /// yields no batches and the epoch ends normally. Leaving a loop early abandons that epoch, unless
 /// set_position() is called. Only one pass at a time is possible, and a loader must be used from one thread.
 ///
-/// Batches have the same bits for any number of workers and of batches ahead. By default, one worker is used
-/// with a transform or for large batches, if there is more than one thread. The loop rethrows an exception of
-/// a worker at the batch to which it belongs. It throws a ShapeError if fetch does not return the
-/// number of rows asked for, or if the tensors that the transform returns differ in their number of rows.
+/// Batches have the same bits for any number of workers and of batches prepared ahead. By default, one worker
+/// is used with a transform or for large batches, if there is more than one thread. The loop rethrows an
+/// exception of a worker at the batch to which it belongs. It throws a ShapeError if fetch does not return
+/// the requested number of rows, or if the tensors that the transform returns differ in their number of rows.
 class DataLoader {
  public:
   /// Copies a Dataset, whose values are shared, and takes ownership of a temporary source; any other source
   /// must outlive the loader.
   /// Throws: ValueError if the batch size is less than 1, the number of batches ahead or of workers is
-  /// negative, a sampler is combined with shuffle or is for another source or batch size, or the shards do
-  /// not satisfy 0 <= begin <= end <= count.
+  /// negative, a sampler is combined with shuffle or is for a different source or batch size, or the shards
+  /// do not satisfy 0 <= begin <= end <= count.
   explicit DataLoader(detail::SourceHandle source, DataLoaderOptions options = {});
   explicit DataLoader(const Dataset& dataset, DataLoaderOptions options = {})
       : DataLoader(detail::SourceHandle(dataset), std::move(options)) {}
@@ -90,7 +90,7 @@ class DataLoader {
   const DataLoaderOptions& options() const;  ///< As given; `.seed` is absent if it was drawn.
   const RowSource& source() const;           ///< The source of the rows.
   /// The source as a Dataset.
-  /// Throws: TypeError if it is another source.
+  /// Throws: TypeError if it is not a Dataset.
   const Dataset& dataset() const;
 
   LoaderPosition position() const;  ///< The position after the batches taken so far.
@@ -99,7 +99,8 @@ class DataLoader {
   void set_position(const LoaderPosition& position);
   StateDict state_dict() const;  ///< The position as tensors, with the number of batches.
   /// Starts the next pass at the saved position.
-  /// Throws: ValueError if the entries differ or the state is from a loader with another number of batches.
+  /// Throws: ValueError if the entries differ or the state is from a loader with a different number of
+  /// batches.
   void load_state_dict(const StateDict& state);
 
   class Iterator;

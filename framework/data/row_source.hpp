@@ -24,11 +24,11 @@ struct Batch {
   Tensor input = {};         ///< [B, …]
   Tensor target = {};        ///< [B, …]
   NamedTensors others = {};  ///< tensors with names other than "input" and "target"
-  /// Row numbers in the source, if a DataLoader made the batch; random transforms draw by them.
+  /// Row numbers in the source, if a DataLoader made the batch; they seed the draws of random transforms.
   std::vector<std::int64_t> rows = {};
-  std::uint64_t key = 0;  ///< a function of the loader's seed and the epoch, the seed of those draws
-  /// From a DataLoader with `.shards`, instead of the tensors: this process's shards of the batch, in order.
-  /// A shard without rows is an empty batch. `rows` contains the rows of all shards.
+  std::uint64_t key = 0;  ///< a function of the loader's seed and the epoch; it seeds those draws
+  /// In a batch of a DataLoader with `.shards`, instead of the tensors: this process's shards, in order. A
+  /// shard without rows is an empty batch. `rows` contains the rows of all shards.
   std::vector<Batch> shards = {};
 
   /// The tensor of that name.
@@ -99,7 +99,7 @@ class SourceHandle {
 std::uint64_t mix(std::uint64_t a, std::uint64_t b);
 
 /// source.fetch(rows).
-/// Throws: ShapeError if a tensor of the result has another number of rows.
+/// Throws: ShapeError if a tensor of the result has a different number of rows.
 Batch fetch_checked(std::string_view operation, const RowSource& source, std::span<const std::int64_t> rows);
 /// The names and shapes of the tensors of a batch, for errors.
 std::string shapes_of(const Batch& batch);
@@ -123,7 +123,7 @@ class RowSubset : public RowSource {
 };
 
 /// All rows of a source in one batch: `const rt::Batch all = rt::fetch_all(part);`.
-/// Throws: ShapeError if fetch returns another number of rows.
+/// Throws: ShapeError if fetch returns a different number of rows.
 [[nodiscard]] Batch fetch_all(const RowSource& source);
 /// One tensor of all rows of a source, such as the "target" of a part returned by split(), or the "lengths"
 /// that length_sampler needs. The rows are fetched in parts, and the other tensors are not kept.

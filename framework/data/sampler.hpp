@@ -28,13 +28,13 @@ struct WeightedSamplerOptions {
 
 /// Draws row i with probability weights[i] / Σ weights, as PyTorch's WeightedRandomSampler.
 /// Shapes: weights (N), of a floating-point type; further rows of the source are never drawn.
-/// Throws: ShapeError; TypeError; ValueError if a weight is negative or not finite, the weights sum to 0, or,
-/// without replacement, there are fewer positive weights than rows per epoch.
+/// Throws: ShapeError; TypeError; ValueError if a weight is negative or not finite, the weights sum to 0 or
+/// infinity, or, without replacement, there are fewer positive weights than rows per epoch.
 [[nodiscard]] Sampler weighted_sampler(const Tensor& weights, const WeightedSamplerOptions& options = {});
 
 /// Draws every row once, in batches of similar lengths to reduce padding: the rows are shuffled, those of
 /// every `pool` batches are sorted by length, and the batches are shuffled again. The last batch may be
-/// smaller. A loader of another batch size, or of a source with another number of rows, refuses the sampler.
+/// smaller. A loader with a different batch size or number of rows refuses the sampler.
 ///
 ///     rt::DataLoader loader(data, {.batch_size = 32, .sampler = rt::length_sampler(data.lengths(), 32)});
 ///
@@ -49,7 +49,7 @@ struct WeightedSamplerOptions {
 /// Weights that balance classes: w_c = Σ counts / (K · counts_c), where K is the number of classes that
 /// occur. Use them as the `.weight` of a loss, or as `gather(weights, 0, labels)` for a sampler.
 /// Edge cases: a class that does not occur has weight 0.
-/// Throws: ValueError if a count is negative or all are 0.
+/// Throws: ValueError if a count is negative or all are 0; TypeError if `dtype` is int64.
 [[nodiscard]] Tensor class_weights(const Tensor& counts, DType dtype = DType::float32);
 
 }  // namespace retort

@@ -1,4 +1,4 @@
-// How the rows of a batch are cut into shards. Internal.
+// The division of a batch's rows into shards. Internal.
 #pragma once
 
 #include <algorithm>

@@ -16,14 +16,14 @@ namespace [[RETORT_EXPORT]] retort {
 /// depends only on the loader's seed, the epoch and the batch's number, so that a resumed run sees the same
 /// batches.
 ///
-/// The random transforms of this file draw by row number: the change of a row depends only on the loader's
-/// seed, the epoch and the row's number in its source, not on its batch. Without row numbers (`Batch::rows`)
-/// they draw from the generator and count the rows of the batch instead. Images are [N, …, rows, columns],
-/// where the middle dimensions change together, or square images in rows [N, side·side].
+/// The random transforms of this file, except random_shift, draw by row number: the change of a row depends
+/// only on the loader's seed, the epoch and the row's number in its source, not on its batch. Without row
+/// numbers (`Batch::rows`) they use the generator and the position in the batch instead. Images are [N, …,
+/// rows, columns], where the middle dimensions change together, or square images in rows [N, side·side].
 using BatchTransform = std::function<Batch(Batch, Generator&)>;
 
 /// Shifts each image by whole pixels, uniform in -pixels … pixels in each direction, and fills with zeros.
-/// Draws from the generator.
+/// Draws from the generator, in the order of the batch.
 /// Throws: ValueError if `pixels` is negative; ShapeError, when called, if the inputs are not images.
 [[nodiscard]] BatchTransform random_shift(std::int64_t pixels);
 

@@ -28,7 +28,7 @@ namespace {
 using detail::Announcement;
 using detail::ShardRange;
 
-// True of a batch whose loader has prepared this process's shards alone.
+// True for a batch of a loader that prepares only this process's shards.
 bool in_shards(const Batch& batch) {
   return !batch.input.defined() && !batch.target.defined() && batch.others.empty() && !batch.rows.empty();
 }
@@ -196,7 +196,7 @@ class DataParallel::Step {
     asked_ = transport_->start_all_gather(&question_, questions_.data(), sizeof question_);
   }
 
-  // Every rank sees the same questions, so all or none throw.
+  // All ranks compare the same data, so all or none throw.
   void require_agreement() {
     while (!transport_->done(asked_)) transport_->progress(true);
     disagreement_ = detail::call_difference(questions_);

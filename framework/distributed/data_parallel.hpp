@@ -24,15 +24,15 @@ struct DataParallelOptions {
 struct DataParallelStatistics {
   std::int64_t steps = 0;
   std::int64_t messages = 0;         ///< sums of gradients sent by this process to another
-  std::int64_t bytes_sent = 0;       ///< in these messages
+  std::int64_t bytes_sent = 0;       ///< bytes of these messages
   std::int64_t bytes_broadcast = 0;  ///< complete sums, which every process receives
-  /// Between the end of this process's own work and the arrival of the complete sums.
+  /// Time between the end of this process's own work and the arrival of the complete sums.
   double seconds_waiting = 0;
 };
 
 /// The shards of each batch that this process computes if there are `shards` in all, for a DataLoader that
 /// fetches and prepares only their rows; batches are not split if `shards` is less than 1. The same as
-/// DataParallel::own_shards(), for programs in which a Training makes the DataParallel.
+/// DataParallel::own_shards(), for programs in which a Training constructs the DataParallel.
 [[nodiscard]] OwnShards own_shards(const Communicator& world, std::int64_t shards) noexcept;
 
 /// Computes the gradients of a batch in parts, on all processes of a Communicator.
@@ -81,10 +81,10 @@ class DataParallel {
 
   /// Adds the gradients of the batch to those of the parameters and returns the loss of the batch: the mean
   /// of the shards' losses, weighted by rows.
-  /// Throws: ValueError if the batch has no rows, if its shards were loaded for another number of shards or
-  /// rank, or, on every rank, if the batches differ; ShapeError if the tensors of the batch differ in their
-  /// number of rows, or f's loss does not have one element; ValueError if the loss depends on a tensor that
-  /// requires a gradient but is not a parameter of the model.
+  /// Throws: ValueError if the batch has no rows, if its shards were loaded for a different number of shards
+  /// or rank, or, on every rank, if the batches differ; ShapeError if the tensors of the batch differ in
+  /// their number of rows, or f's loss does not have one element; ValueError if the loss depends on a tensor
+  /// that requires a gradient but is not a parameter of the model.
   double backward(const Batch& batch, const std::function<Tensor(const Batch&)>& f);
 
   /// The shards that this process computes, for a DataLoader that fetches and prepares only their rows:

@@ -17,7 +17,7 @@
 namespace retort::detail {
 
 /// left + right, in this order; the defined one if the other is undefined, and `left` for int64. May write
-/// into `left` if nobody else owns its buffer.
+/// into `left` if it is the sole owner of its buffer.
 Tensor add_nodes(Tensor left, const Tensor& right);
 
 /// Adds one tensor per item and shard. The items are packed, in order, into buckets of a bounded size; an
@@ -27,8 +27,8 @@ Tensor add_nodes(Tensor left, const Tensor& right);
 /// receiver depends on the bucket, so that the work is distributed; the sum's bits do not depend on it. The
 /// process with the root's sum broadcasts it, in the order of the buckets.
 ///
-/// If all processes run on one machine, the buckets are in memory that they share: nothing is sent, and a
-/// receiver reads the value where its sender has it.
+/// If all processes run on one machine, the buckets are in shared memory: nothing is sent, and a receiver
+/// reads the value in place.
 class Exchange {
  public:
   struct Item {
@@ -105,7 +105,7 @@ class Exchange {
   void add_slot(Bucket& bucket, const Place& place);
   std::size_t data_bytes(const Bucket& bucket) const;
   std::size_t bytes(const Bucket& bucket) const { return data_bytes(bucket) + bucket.pieces.size(); }
-  // The data and, per piece, a byte that says whether there is a value.
+  // The data and, per piece, a byte that is nonzero if there is a value.
   std::size_t slot_bytes(const Bucket& bucket) const { return (bytes(bucket) + 63) / 64 * 64; }
   std::byte* flags(const Bucket& bucket, std::size_t slot) const {
     return bucket.slots[slot] + data_bytes(bucket);

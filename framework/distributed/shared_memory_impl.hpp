@@ -12,10 +12,10 @@ namespace retort::detail {
 class SharedMemory {
  public:
   /// Returns parts of `bytes` zeroed bytes, aligned to pages; null on every rank if the ranks run on several
-  /// machines, if a machine has not enough shared memory, or if RETORT_SHARED_MEMORY is 0 on rank 0. All
+  /// machines, if a machine has too little shared memory, or if RETORT_SHARED_MEMORY is 0 on rank 0. All
   /// ranks must call it together.
   static std::unique_ptr<SharedMemory> make(Transport& transport, std::size_t bytes);
-  /// The memory is freed when no process has it.
+  /// The memory is freed once no process uses it.
   ~SharedMemory();
   SharedMemory(const SharedMemory&) = delete;
   SharedMemory& operator=(const SharedMemory&) = delete;

@@ -12,7 +12,7 @@
 namespace retort::detail {
 
 /// The collective call that a rank is about to make. The ranks exchange it first, so that different calls
-/// are an error and not a deadlock.
+/// cause an error and not a deadlock.
 struct Announcement {
   enum class Call : std::uint64_t {
     barrier,

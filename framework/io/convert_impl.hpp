@@ -1,4 +1,4 @@
-// Element types of files that tensors do not have. Internal.
+// Element types that files have and tensors do not. Internal.
 #pragma once
 
 #include <bit>

@@ -70,7 +70,7 @@ std::optional<std::string> text_of(const std::string& path);
 /// The text for a value of errno.
 std::string system_message(int error);
 
-/// Throws IoError "operation: path: cause: text of the error", which contains path and error.
+/// Throws IoError "operation: path: cause: text of the error" with path and error.
 [[noreturn]] void throw_io_error(std::string_view operation, const std::string& path, std::string_view cause,
                                  int error);
 

@@ -18,11 +18,11 @@ namespace retort::detail {
 using Json = nlohmann::ordered_json;  // keeps the order of the keys
 
 struct JsonLimits {
-  std::size_t depth;  ///< most objects and lists within each other
-  std::size_t parts;  ///< most keys and values in all
+  std::size_t depth;  ///< maximum nesting of objects and lists
+  std::size_t parts;  ///< maximum number of keys and values
 };
 
-/// A text is not JSON. what() is the cause.
+/// Thrown if a text is not JSON; what() is the cause.
 class JsonError : public ValueError {
  public:
   JsonError(const std::string& cause, std::size_t position) : ValueError(cause), byte(position) {}

@@ -17,8 +17,8 @@ struct NpzOptions {
 
 /// Writes the named tensors as a .npz file, readable by numpy.load, completely or not at all. Equal arguments
 /// give the same bytes.
-/// Throws: ValueError if a tensor is undefined, a name is empty or longer than 65,000 bytes, or there are
-/// more than 16,384 tensors; IoError if the file cannot be written.
+/// Throws: ValueError if a tensor is undefined, a name is empty, longer than 65,000 bytes or contains NUL, or
+/// there are more than 16,384 tensors; IoError if the file cannot be written.
 void save_npz(const std::string& path, const StateDict& tensors, const NpzOptions& options = {});
 
 /// Reads all arrays of a .npz file, stored or deflated, in the order of the file; element types as in

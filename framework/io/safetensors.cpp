@@ -32,7 +32,7 @@ using detail::Json;
 using detail::shown_name;
 
 constexpr std::uint64_t max_header = 100'000'000;
-constexpr std::size_t max_entries = 16'384;  // a StateDict looks names up one by one
+constexpr std::size_t max_entries = 16'384;  // bounds the memory for a hostile header
 constexpr detail::JsonLimits header_limits{.depth = 100, .parts = 1'000'000};
 constexpr const char* metadata_name = "__metadata__";
 constexpr std::size_t chunk = 16'384;  // elements converted at a time

@@ -25,8 +25,8 @@ enum class FloatStorage : std::uint8_t { as_is, float16, bfloat16 };
 enum class IntegerStorage : std::uint8_t { as_is, int32 };
 
 struct SafetensorsOptions {
-  FloatStorage floats = FloatStorage::as_is;        ///< of float32 and float64 tensors
-  IntegerStorage integers = IntegerStorage::as_is;  ///< of int64 tensors
+  FloatStorage floats = FloatStorage::as_is;        ///< storage of float32 and float64 tensors
+  IntegerStorage integers = IntegerStorage::as_is;  ///< storage of int64 tensors
 };
 
 /// Writes the named tensors, completely or not at all (see AtomicFile). Equal arguments give the same bytes.

@@ -27,8 +27,8 @@ void save_sparse_teacher(const std::string& path, const SparseTeacher& teacher, 
 /// Edge cases: a tail of at most 2e-6 is treated as rounding and becomes 0 (log -inf). A row that exceeds 1
 /// by rounding, or one with all classes that does not add up to 1, is scaled to 1. Other tensors in the file
 /// are ignored.
-/// Throws: IoError naming the file if save_sparse_teacher() would reject the contents, a tensor has another
-/// dtype, or it is not a valid safetensors file.
+/// Throws: IoError naming the file if save_sparse_teacher() would reject the contents, a tensor has a
+/// different dtype, or it is not a valid safetensors file.
 [[nodiscard]] SparseTeacher load_sparse_teacher(const std::string& path, Metadata* metadata = nullptr);
 
 }  // namespace retort

@@ -47,7 +47,7 @@ T* results_of(const AttentionShape& of, T* x, Index head) {
   return head_of(of, x, head, of.queries, of.value_width, of.y_row());
 }
 
-/// Writes the rows of a tile, with distance `from`, as columns of [width][query_tile], times a factor;
+/// Writes the rows of a tile, with row stride `from`, times a factor, as the columns of [width][query_tile];
 /// missing rows are 0.
 template <class T>
 void turn_queries(const T* x, Index from, Index count, Index width, T factor, T* y) {
@@ -386,7 +386,7 @@ void attention(const AttentionShape& of, const T* q, const T* k, const T* v, con
                T* y, T* log_sums) {
   const Index tiles = (of.queries + query_tile - 1) / query_tile;
   parallel_for(of.head_count() * tiles, 1, [&](Index begin, Index end) {
-    const FlushToZero guard(true);  // denormal weights are negligible next to the largest
+    const FlushToZero guard(true);  // denormal weights are negligible compared with the largest
     for (Index i = begin; i < end; ++i) {
       const Index head = i / tiles, first = i % tiles * query_tile;
       attend(of, queries_of(of, q, head), keys_of(of, k, head), values_of(of, v, head), mask,

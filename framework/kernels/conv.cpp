@@ -8,7 +8,7 @@ namespace {
 
 /// True if lanes should be output channels rather than positions: the measured costs per position and step
 /// are compared, in units of half a register. Lanes of positions need a packed copy, which costs more for
-/// short rows; lanes of channels are padded to whole registers, and the results are turned.
+/// short rows; lanes of channels are padded to whole registers, and the results are transposed.
 template <class T>
 bool gathers(const Correlation& c) {
   if (c.taps() == 1 && c.w.stride == 1 && c.h.stays_inside() && c.w.stays_inside()) return false;
@@ -90,8 +90,8 @@ std::vector<Line> adjoint_lines(Index extent, Index kernel, Index stride, Index 
   return lines;
 }
 
-/// With a 1×1 kernel and neither stride nor padding, a small plane is treated as one long row: fewer and
-/// longer segments.
+/// With a 1×1 kernel and neither stride nor padding, a small plane is treated as one long row, which gives
+/// fewer and longer segments.
 void flatten(Correlation& c) {
   Line &h = c.h, &w = c.w;
   const auto plain = [](const Line& line) {
@@ -162,7 +162,8 @@ void convolve_weight_gradient(const T* x, const T* g, T* weight, const Convoluti
   if (has_depthwise_lanes<T>(of)) return depthwise_weight_gradient(x, g, weight, of);
   Correlation c = forward_correlation(of);
   flatten(c);
-  // Lanes of output channels would be mostly unused; those of positions are where rows are short.
+  // With few output channels, most lanes of channels are unused; lanes of positions are unused where rows are
+  // short.
   if (2 * c.out <= lanes<T> && c.out * divide_up(c.w.positions, lanes<T>) <= c.w.positions + 1)
     weight_gradient_of_planes(x, g, weight, c);
   else

@@ -64,7 +64,7 @@ void micro_kernel(const T* a, B b, Index depth, const T* bias, bool first, T* y,
       }
     return;
   }
-  // All rows are stored before the first is read: a load of an element still waits for its store.
+  // All rows are stored before the first is read, since a load waits for a recent store to its address.
   alignas(64) T tile[Rows][width<T> + lanes<T>];
   for (int i = 0; i < Rows; ++i)
     for (int j = 0; j < Registers; ++j) store(&tile[i][j * lanes<T>], sums[i][j]);
@@ -136,8 +136,8 @@ template <class T>
 void correlate_channels(const T* x, const T* weight, const T* bias, T* y, const Correlation& c) {
   const Jobs jobs(c);
   const Source source(c, divide_up(c.h.positions, jobs.bands), c.in, true);
-  // With few output channels, packing a panel does not pay off, least of all one of many image rows. They
-  // read the padded copies instead, and also compute the columns between two image rows.
+  // With few output channels, packing a panel does not pay off, least of all if it spans many image rows. The
+  // product then reads the padded copies, and also computes the columns between two image rows.
   const Index length = c.w.positions, between = source.row - length;
   const bool few =
       c.out < 4 || ((length < width<T> || c.out <= tile_rows) && c.out * between <= 8 * (length + width<T>));
@@ -175,7 +175,7 @@ void correlate_channels(const T* x, const T* weight, const T* bias, T* y, const 
         if (line + 1 == height) {
           at += next.count, line = 0, ++image;
         } else {
-          // Columns between two rows, if the panel has some, are not stored.
+          // Columns between two rows are not stored.
           segments.contiguous = segments.contiguous && std::min(count - at, span - place) == next.count;
           at += span - place, ++line;
         }

@@ -1,4 +1,4 @@
-// Convolution of channels whose lanes are output channels: the input is read element by element where it is.
+// Convolution with output channels as lanes. The input is read in place, element by element.
 #include "retort/framework/base/threads.hpp"
 #include "retort/framework/kernels/conv_gathered_impl.hpp"
 

@@ -1,4 +1,4 @@
-// Products of elements of the input, read where they are, and panels whose columns are output channels.
+// Products of input elements, read in place, with panels whose columns are output channels.
 #pragma once
 
 #include "retort/framework/kernels/conv_impl.hpp"
@@ -20,7 +20,7 @@ template <class T, class F>
 void for_panels(Index columns, F f) {
   Index column = 0;
   for (Index registers = divide_up(columns, lanes<T>); registers > 0;) {
-    // AVX2: three registers at the end, since the sums of one would wait for each other.
+    // AVX2: three registers at the end, since one register has too few sums to hide their latency.
     constexpr Index most = panel_registers == 4 ? 4 : 3;
     const Index wide = registers <= most ? registers : panel_registers;
     unrolled<most>([&](auto fewer) {
@@ -30,8 +30,8 @@ void for_panels(Index columns, F f) {
   }
 }
 
-/// sums [Rows][Registers] = start, or += if that is null, Σ over `depth` steps p of x[rows[i] + steps[p]] ·
-/// b [p][Registers].
+/// sums [Rows][Registers] = start (the sums so far if null) + Σ over `depth` steps p of x[rows[i] + steps[p]]
+/// · b [p][Registers].
 template <int Rows, int Registers, class T>
 [[gnu::flatten, gnu::noinline]] void gathered_tile(const T* x, const Index* rows, const Index* steps,
                                                    Index depth, const T* b, const T* start, T* sums) {
@@ -58,7 +58,7 @@ template <int Rows, int Registers, class T>
   });
 }
 
-/// Sums [count][columns], in panels, = start [columns], or += if that is null, Σ over `depth` steps p of
+/// sums [count][columns], in panels, = start [columns] (the sums so far if null) + Σ over `depth` steps p of
 /// x[rows[i] + steps[p]] · B [first + p][columns]. B consists of panels of `whole` steps.
 template <class T>
 void gathered_product(const T* x, const Index* rows, Index count, const Index* steps, Index depth, const T* b,
@@ -73,8 +73,8 @@ void gathered_product(const T* x, const Index* rows, Index count, const Index* s
   });
 }
 
-/// y [columns][…] = rows [first, first + count) of sums in panels of `whole` rows; the rows of y are
-/// `apart` apart.
+/// y [columns][…] = transpose of rows [first, first + count) of sums in panels of `whole` rows; y has row
+/// stride `apart`.
 template <class T>
 void turn_panels(const T* sums, Index first, Index whole, Index count, Index columns, T* y, Index apart) {
   for_panels<T>(columns, [&]<int Registers>(Index column) {

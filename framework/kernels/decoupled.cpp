@@ -10,7 +10,7 @@
 namespace retort::kernels {
 namespace {
 
-/// The log-probabilities of {label, rest} given a/T and the logarithm of the rest.
+/// The log-probabilities of {label, rest}, given the unnormalised ones a and b.
 struct Choice {
   Choice(double a, double b) {
     const double high = std::max(a, b), sum = high + std::log(std::exp(a - high) + std::exp(b - high));
@@ -20,8 +20,8 @@ struct Choice {
   double log_label, log_rest;
 };
 
-/// Writes the gradient of the student's row unless null, times `upstream`. Returns the loss, or NaN for an
-/// irregular row.
+/// Writes `upstream` times the gradient of the student's row, unless it is null. Returns the loss, or NaN if
+/// the sums of the row are not regular numbers.
 template <class T>
 double decoupled_row(const Setting<T>& setting, const DecoupledRows<T>& call, Index index, double upstream) {
   const Index n = call.classes, room = (n + 63) / 64 * 64, block = RunningShift<T>::block_of(n);

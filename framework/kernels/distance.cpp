@@ -14,8 +14,8 @@ namespace {
 
 constexpr Index work_grain = 32768;  // pairs of numbers that justify another thread
 constexpr Index block = 16;          // rows that use a panel while it is in the cache
-/// Registers of a panel's row. Four rows of results are kept in registers; in the gradient also four rows of
-/// vectors, for which AVX2 has too few.
+/// Registers per row of a panel. Four rows of results are kept in registers; in the gradient also four rows
+/// of vectors, for which AVX2 has too few registers.
 constexpr int together = 2;
 template <class T>
 constexpr int together_backward = lanes<T> * sizeof(T) == 64 ? 2 : 1;
@@ -46,8 +46,8 @@ T scaled_distance(const T* a, const T* b, Index M) {
   return scale * std::sqrt(sum);
 }
 
-/// The distances of K rows of a from C registers of rows of b, or from `count` rows, which are the columns of
-/// `panel`.
+/// The distances of K rows of a from C registers of rows of b (`count` rows if C = 1), which are the columns
+/// of `panel`.
 template <int K, int C, class T>
 void distance_tile(const T* a, const T* b, const T* panel, T* y, Index R, Index M, Index count) {
   std::array<Batch<T>, K * C> sums;
@@ -78,7 +78,8 @@ void distance_tile(const T* a, const T* b, const T* panel, T* y, Index R, Index 
     }
 }
 
-/// C registers of K rows of da, or `count` elements. With `divides`, g is yet to be divided by the distance.
+/// C registers of K rows of da (`count` elements if C = 1). With `divides`, g is divided by the distance
+/// here.
 template <bool divides, int K, int C, class T>
 void gradient_tile(const T* a, const T* panel, const T* g, const T* distance, T* da, Index R, Index M,
                    Index count) {

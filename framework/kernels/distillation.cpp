@@ -118,7 +118,7 @@ double long_row(const Setting<T>& setting, const Place<T>& at) {
     const Batch<T> factor(static_cast<T>(of_t * down_t)), rest(static_cast<T>(log_s - log_t - sums.term));
     const Batch<T> inverse(setting.inverse), zero(T{0});
     const Batch<T> max_s(row.shift_s.greatest()), max_t(row.shift_t.greatest());
-    // A class without probability gets 0, unless NaN or +inf in the teacher's row makes the whole row NaN.
+    // A class with probability 0 gets 0, unless NaN or +inf in the teacher's row makes the whole row NaN.
     const Batch<T> absent(std::isnan(row.zt) ? std::numeric_limits<T>::quiet_NaN() : T{0});
     fill_row<T, 2>(at.gt + begin, length, setting.far, [&]<int K>(Index i, Index count) {
       auto result = load_each<K>(et + i, count, T{0});

@@ -114,8 +114,8 @@ struct LongRow {
   void visit(const Setting<T>& setting) {
     pass<kl, crossed>(setting);
     if (is_bounded() && std::isfinite(x)) return;
-    // A shift was far below the maximum, or too low for a class that the student lacks and the teacher almost
-    // lacks. The second pass starts from the true maxima.
+    // A shift was far below the maximum, or too low for a class with probability 0 for the student and nearly
+    // 0 for the teacher. The second pass starts from the true maxima.
     shift_s.expect(row_max(s, n));
     if (kl) shift_t.expect(row_max(t, n));
     pass<kl, crossed>(setting);

@@ -19,20 +19,20 @@ namespace {
 
 // ---- Panel-by-panel product, for all but the narrowest shapes.
 
-// Rows of a packed A; panels of B that are multiplied with all rows.
+// Maximum number of rows of a packed A, and of panels in a block of B.
 constexpr std::int64_t block_rows = 2048, most_panels = 32;
-// Steps of a panel of B.
+// Maximum number of steps of a panel of B.
 template <class T>
 constexpr std::int64_t most_depth = 2048 / sizeof(T);
-// Bytes of the panels that are multiplied with all rows. They stay in the second-level cache, but in the
-// first-level one, where they were packed, if only few rows use them.
+// Bytes of a block of panels. It stays in the second-level cache or, if only few rows use it, in the
+// first-level cache, where it was packed.
 constexpr std::int64_t block_bytes = 1 << 19, low_block_bytes = 1 << 14, few_rows = 256;
-// Minimum number of rows for which a row-major B is worth copying into a contiguous panel: the narrower its
-// rows there, the sooner.
+// Minimum number of rows for which copying a row-major B into contiguous panels pays off: fewer for narrow
+// panels.
 constexpr std::int64_t copied_rows = panel_registers == 4 ? 128 : 32;
 // Rows of a tile of dot products.
 constexpr int dot_rows = panel_registers == 4 ? 6 : 3;
-// A column-major A is packed if it has more steps and elements than these.
+// A column-major A is packed if it exceeds both numbers of steps and elements.
 constexpr std::int64_t unpacked_depth = 64, unpacked_size = 1 << 16;
 
 /// Packs rows [begin, end) of a column-major A for `depth` steps from `first` on: tile by tile, with the
@@ -74,7 +74,8 @@ void pack_b(const Product<T>& of, const T* b, std::int64_t columns, std::int64_t
   }
 }
 
-/// Adjacent registers of columns of B. The first tile that reads them copies them, unless `copy` is null.
+/// Adjacent registers of columns of B. The first tile that reads them also writes them to `copy`, unless it
+/// is null.
 template <class T>
 struct Columns {
   std::int64_t first, registers;
@@ -112,8 +113,8 @@ void tiles(const Product<T>& of, std::int64_t row, bool starts, std::int64_t dep
   }
 }
 
-/// The product by blocks of panels of B, which are packed where that pays and stay in cache while all rows
-/// are multiplied with them.
+/// The product by blocks of panels of B, which are packed where that pays off and stay in cache while all
+/// rows are multiplied with them.
 template <class T>
 void panel_product(const Product<T>& of) {
   const auto parts_of = [](std::int64_t n, std::int64_t most) { return (n + most - 1) / most; };
@@ -139,7 +140,7 @@ void panel_product(const Product<T>& of) {
         Columns<T> panels[most_panels];
         std::int64_t count = 0;
         for (std::int64_t wide; count < most && at < registers; at += wide, ++count) {
-          // One register alone would leave the last panel with few sums, which wait for each other.
+          // A last panel of one register would have too few sums to hide their latency.
           wide = std::min<std::int64_t>(panel_registers, registers - at);
           if (registers - at == panel_registers + 1) wide = (panel_registers + 2) / 2;
           const std::int64_t column = at * lanes<T>, columns = std::min(wide * lanes<T>, of.n - column);
@@ -191,8 +192,9 @@ template <int Rows, int Columns, class T>
   });
 }
 
-/// A product of an A and a B that are contiguous along k, without transposing B. Columns are visited once, so
-/// that a large B is read once; the number of rows of a low product is looked up only once.
+/// A product of an A and a B that are contiguous along k, without transposing B. The outer loop is over
+/// columns, so that a large B is read once; for few rows it is over rows, so that the height of a tile is
+/// selected once.
 template <class T>
 void dot_products(const Product<T>& of) {
   const auto for_columns = [&](auto f) {
@@ -235,7 +237,7 @@ void row_times_matrix(const Product<T>& of) {
   for (; column < of.n; column += lanes<T>) some.template operator()<1>(column);
 }
 
-/// Returns true if a product of which a strip has m rows and n columns consists of dot products.
+/// Returns true if a product whose strips have m rows and n columns is computed as dot products.
 template <class T>
 bool is_of_dots(const Product<T>& of, std::int64_t m, std::int64_t n) {
   // A tile of dot products ends with a sum over the lanes of each, which must cost less than transposing B.
@@ -295,8 +297,8 @@ void multiply_by_library(const Product<T>& of) {
     call(cblas_dgemm);
 }
 
-/// Number of strips of the longer side of an [m, n] result that threads compute separately, by the amount of
-/// work. Each strip packs the other matrix again, so strips are not narrow.
+/// Maximum number of strips of the longer side of an [m, n] result that threads compute separately, by the
+/// amount of work. Each strip packs the other matrix again, so strips are not narrow.
 std::int64_t strips_of(std::int64_t m, std::int64_t n, std::int64_t k) {
   constexpr std::int64_t work = 1'500'000;  // minimum per strip
   const auto width = [](std::int64_t strips) { return strips == 1 ? 64 : strips == 2 ? 192 : 512; };
@@ -312,8 +314,8 @@ void multiply(const Product<T>& of) {
                      units = (side + unit - 1) / unit, most = strips_of(of.m, of.n, of.k);
   const bool by_dots =
       is_of_dots(of, by_rows ? of.m / most : of.m, by_rows ? of.n : (of.n + most - 1) / most);
-  // Each strip packs the other matrix again, except rows of A that are read where they are. So there are no
-  // more strips than threads. Only the library's bits may depend on them.
+  // Each strip packs the other matrix again, unless it is an A whose rows are read in place. So there are no
+  // more strips than threads; only the library's bits may depend on the strips.
   const bool packs_again = by_rows || of.a_row == 1;
   const std::int64_t strips =
       packs_again && !by_library ? std::min<std::int64_t>(most, get_num_threads()) : most;

@@ -28,7 +28,7 @@ struct Product {
   Upcoming upcoming = {};
 };
 
-/// Tasks of a tile besides its sums.
+/// Tasks of a tile in addition to its sums.
 enum class Also { nothing, copy, fetch };
 
 /// Memory to fetch during a tile: a few cache lines before each `segment` of its steps.
@@ -38,7 +38,7 @@ struct Fetches {
 };
 
 /// Spreads the upcoming memory over the tiles of a product. A tile waits for its own loads if too many others
-/// are under way.
+/// are in flight.
 class Prefetcher {
  public:
   /// Cache lines at a time, and their bytes.

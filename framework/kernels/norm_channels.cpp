@@ -114,7 +114,7 @@ void channel_statistics(const T* x, const Pieces& pieces, Index channel, T* stat
 
 // ---- results --------------------------------------------------------------------------------------------
 
-/// At the same time, the memory at the same offset from `next` is fetched.
+/// Writes y for one run, and prefetches the memory at the same offset from `next`.
 template <class T>
 void write_run(const T* x, const T* weight, const T* bias, const T* statistics, T* y, const Pieces& pieces,
                Index part, Index channel, bool far, const T* next) {

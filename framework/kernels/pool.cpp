@@ -118,8 +118,8 @@ class Maxima {
   Index row_, phases_;
 };
 
-/// Maxima of a register of planes at a time. A lane contains a plane, so that windows of all sizes and
-/// strides fill the registers, and the gradient is added without looking up the position of each lane.
+/// Maxima of a register of planes at a time. Each lane contains a plane, so windows of all sizes and strides
+/// fill the registers, and the gradient is added without looking up a position per lane.
 template <class T>
 class ManyPlanes {
  public:
@@ -218,7 +218,7 @@ bool is_halving(const Windows& w) {
 }
 
 #if defined(__AVX2__)
-/// Splits two registers into the elements at even and at odd positions; and the inverse.
+/// Splits two registers into the elements at even and at odd positions, and its inverse.
 template <class T>
 std::array<Batch<T>, 2> split_pairs(const Batch<T>& a, const Batch<T>& b) {
 #if defined(__AVX512F__)

@@ -69,8 +69,8 @@ class Product {
   Index exponent_ = 0;
 };
 
-/// g times the product of the other elements, those before and those after, for elements of any size that are
-/// `step` apart.
+/// g times the product of the other elements, those before and those after, for elements of any magnitude
+/// that are `step` apart.
 template <class T>
 void gradient_of_any(const T* x, T g, T* dx, Index n, Index step) {
   std::vector<Product> before;
@@ -122,8 +122,8 @@ class Columns {
     odd_[0] |= other.odd_[0];
     normalise();
   }
-  /// True if g·product(k)/x is accurate for each element x of the column. For floats, a larger exponent than
-  /// product(k) represents makes it infinite or 0.
+  /// True if g·product(k)/x is accurate for each element x of the column. For floats, product(k) limits its
+  /// exponent to ±500, beyond which the gradient is infinite or 0.
   bool is_ordinary(Index k, T g) const {
     return odd_[k] == 0 && (is_float || (std::abs(exponent_[k]) <= room && (g == 0 || is_ordinary(g))));
   }

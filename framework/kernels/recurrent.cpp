@@ -8,8 +8,8 @@
 namespace retort::kernels {
 namespace {
 
-// Sequences that one thread processes through all steps. Each step reads all weights, so a thread with fewer
-// would wait for memory.
+// Minimum and maximum number of sequences that one thread processes through all steps. Each step reads all
+// weights, so a thread with fewer sequences would wait for memory.
 constexpr Index fewest_rows = 4, most_rows = 48;
 template <class T>
 constexpr Index panel_width = panel_registers * lanes<T>;
@@ -55,12 +55,12 @@ Batch<T> tanh_slope(const Batch<T>& y) {
   return fma<T>(-y, y, Batch<T>(T{1}));
 }
 
-/// One step of one sequence: from the input products in `gates` and the hidden ones in `products` computes
-/// the gates, the state h and, in `inner`, c or the hidden part of n.
+/// One step of one sequence: computes the gates, the state h and, in `inner`, c or the hidden part of n, from
+/// the input products in `gates` and the hidden ones in `products`.
 template <class T>
 void step(const RecurrentShape& of, const T* products, const T* bias, T* gates, T* inner, T* h, T* c, T* y) {
   const Index hidden = of.hidden;
-  // Two registers at a time, whose exponentials do not wait for each other.
+  // Two registers at a time, so that their exponentials overlap.
   walk<T, 2>(hidden, [&]<int K>(Index i, Index count) {
     using Registers = std::array<Batch<T>, K>;
     const auto read = [&](const T* x, int gate) { return load_each<K>(x + gate * hidden + i, count, T{0}); };
@@ -209,7 +209,7 @@ void for_blocks(const RecurrentShape& of, F f) {
   });
 }
 
-/// The distance of rows of hidden products: not a multiple of large powers of 2, so that the caches hold the
+/// The row stride of hidden products: not a multiple of a large power of 2, so that the caches can hold the
 /// same columns of several rows.
 template <class T>
 Index products_apart(const RecurrentShape& of) {

@@ -1,4 +1,5 @@
-// Iteration over rows for the softmax family and its losses. Shared by softmax.cpp, kl.cpp, distillation.cpp.
+// Rows in registers: iteration, loads, sums, transposes, and the shifts of exponentials. Shared by most
+// kernels.
 #pragma once
 
 #include <algorithm>
@@ -11,7 +12,7 @@
 
 namespace retort::kernels {
 
-/// Elements per thread and chunk in exponentials: about ten microseconds.
+/// Exponentials per thread and chunk: about ten microseconds.
 inline constexpr std::int64_t row_grain = 16384;
 /// Elements summed in T before the sum is added to a double; they stay in the first-level cache.
 inline constexpr std::int64_t row_block = 1024;
@@ -127,8 +128,8 @@ double row_sum(std::int64_t n, F add) {
   return total;
 }
 
-/// Rows of at most this many elements are transposed, a register of rows at a time, so that each lane is a
-/// row: no sums cross lanes, and no lane is empty.
+/// Rows of at most this many elements are transposed, a register of rows at a time, so that each lane
+/// contains a row: no sums cross lanes, and no lane is unused.
 inline constexpr std::int64_t short_row = 64;
 
 namespace detail {
@@ -190,7 +191,7 @@ inline void turn_in(const T* x, std::int64_t n, std::int64_t count, T* y) {
   if (count < lanes<T>) std::fill_n(y, n * lanes<T>, T{0});
   turn(x, n, count, n, y, lanes<T>);
 }
-/// The inverse.
+/// The inverse of turn_in().
 template <class T>
 inline void turn_out(const T* x, std::int64_t n, std::int64_t count, T* y) {
   turn(x, lanes<T>, n, count, y, n);

@@ -70,8 +70,8 @@ template <class T>
 constexpr bool is_far(std::int64_t n) {
   return n * static_cast<std::int64_t>(sizeof(T)) >= far_bytes;
 }
-/// Fetches memory to be written some steps later, for results that are far: a core has few stores under way
-/// at a time. Non-temporal stores are slower still, unless many cores share the memory.
+/// Fetches memory to be written some steps later, if is_far(): a core can have only few stores in flight.
+/// Non-temporal stores are slower still, unless many cores share the memory.
 template <class T>
 inline void prefetch_result(T* y) {
   __builtin_prefetch(y + ahead / 4, 1);
@@ -84,8 +84,8 @@ alignas(64) inline constexpr std::int32_t first_lanes[16] = {-1, -1, -1, -1, -1,
 }
 #endif
 
-/// Loads the first `count` lanes from x (0 < count < lanes), `fill` in the others. Reads nothing past x +
-/// count.
+/// Loads the first `count` lanes from x (0 < count < lanes), `fill` in the others. Reads nothing from x +
+/// count on.
 template <class T>
 inline Batch<T> load_partial(const T* x, std::int64_t count, T fill) {
 #if defined(__AVX512F__)

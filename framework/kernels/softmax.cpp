@@ -9,8 +9,8 @@
 namespace retort::kernels {
 namespace {
 
-/// Elements [n][stride] of which `count` lanes are independent columns: iterates over classes if inner > 1,
-/// and over transposed short rows.
+/// `count` independent columns, one per lane, of elements [n][stride]: those of an array with inner > 1, or
+/// transposed short rows.
 template <class T>
 struct Columns {
   std::int64_t n, stride, count;

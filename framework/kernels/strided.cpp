@@ -65,7 +65,7 @@ void strided_copy(const T* x, T* y, int rank, const std::int64_t* extents, const
     return;
   }
   const std::int64_t n = extent[dims - 1], along = stride[dims - 1];
-  // A dimension along which x is contiguous if the last one is not: together they are a transpose.
+  // If x is contiguous along a dimension other than the last one, the two form a transpose.
   int down = -1;
   if (along != 0 && along != 1)
     for (int d = 0; d < dims - 1; ++d)

@@ -53,7 +53,7 @@ void small_tiles(Index rows, Index columns, Index depth, const Operand<T>& a, co
     T* const to = c + row * c_step;
     for (Index at = 0, wide; at < registers; at += wide) {
       wide = std::min<Index>(Most, registers - at);
-      // One register alone would have few sums, which wait for each other.
+      // One register alone would have too few sums to hide their latency.
       if (registers - at == Most + 1) wide = (Most + 2) / 2;
       unrolled<Most>([&](auto fewer) {
         if (wide != fewer + 1) return;

@@ -132,7 +132,7 @@ class Dropout : public Module {
   double p_;
 };
 
-/// Joins the dimensions from start_dim to end_dim: images [N, C, H, W] become rows [N, C·H·W].
+/// Merges the dimensions from start_dim to end_dim: images [N, C, H, W] become rows [N, C·H·W].
 class Flatten : public Module {
  public:
   explicit Flatten(std::int64_t start_dim = 1, std::int64_t end_dim = -1)

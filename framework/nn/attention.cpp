@@ -56,7 +56,7 @@ std::int64_t checked_width(const char* operation, const char* what, std::int64_t
 
 constexpr const char* encoder_layer = "TransformerEncoderLayer";
 
-// The options, checked before any layer is made of them.
+// The options, checked before any layer is constructed from them.
 const TransformerEncoderLayerOptions& checked(const TransformerEncoderLayerOptions& options) {
   const char* const name = encoder_layer;
   detail::require_option(options.dim_feedforward >= 1, name, "dim_feedforward", options.dim_feedforward,

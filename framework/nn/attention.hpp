@@ -52,7 +52,7 @@ class MultiheadAttention : public Module {
   Tensor operator()(const Tensor& x, AttentionCache& cache) const;
   /// The attention weights of the heads, softmax(q·kᵀ/√E) without dropout, for inspection: (N, heads, L, S)
   /// from query (N, L, embed_dim) and key (N, S, kdim).
-  /// Edge cases: a query without keys has weights 0.
+  /// Edge cases: a query that may not attend to any key has weights 0.
   /// Throws: ShapeError if inputs or masks do not fit.
   [[nodiscard]] Tensor weights(const Tensor& query, const Tensor& key,
                                const AttentionMasks& masks = {}) const;
@@ -80,7 +80,7 @@ struct TransformerEncoderLayerOptions {
 /// Self-attention and a feedforward network, each with dropout, a residual connection and layer norm (Vaswani
 /// et al., 2017).
 /// Shapes: (N, L, d_model) → (N, L, d_model).
-/// Throws: ValueError if the activation is unknown or `heads` does not divide d_model; ShapeError as above.
+/// Throws: ValueError if activation is unknown or heads does not divide d_model; ShapeError for other shapes.
 class TransformerEncoderLayer : public Module {
  public:
   TransformerEncoderLayer(std::int64_t d_model, std::int64_t heads,

@@ -14,8 +14,8 @@ struct Conv1dOptions {
   bool bias = true;
 };
 
-/// conv1d with weight [out, in / groups, kernel size] and optional bias [out]. Both start uniform within
-/// ±1/sqrt(in / groups · kernel size), as in PyTorch.
+/// conv1d with weight [out, in / groups, kernel size] and optional bias [out]. Both are drawn uniformly
+/// within ±1/sqrt(in / groups · kernel size), as in PyTorch.
 /// Throws: ValueError if a size or option is out of range.
 class Conv1d : public Module {
  public:
@@ -37,8 +37,8 @@ struct Conv2dOptions {
   bool bias = true;
 };
 
-/// conv2d with weight [out, in / groups, kernel height, kernel width] and optional bias [out]. Both start
-/// uniform within ±1/sqrt(in / groups · kernel height · kernel width), as in PyTorch.
+/// conv2d with weight [out, in / groups, kernel height, kernel width] and optional bias [out]. Both are drawn
+/// uniformly within ±1/sqrt(in / groups · kernel height · kernel width), as in PyTorch.
 /// Throws: ValueError if a size or option is out of range.
 class Conv2d : public Module {
  public:
@@ -62,7 +62,7 @@ struct ConvTranspose2dOptions {
 };
 
 /// conv_transpose2d with weight [in, out / groups, kernel height, kernel width] and optional bias [out]. Both
-/// start uniform within ±1/sqrt(out / groups · kernel height · kernel width), as in PyTorch.
+/// are drawn uniformly within ±1/sqrt(out / groups · kernel height · kernel width), as in PyTorch.
 /// Throws: ValueError if a size or option is out of range.
 class ConvTranspose2d : public Module {
  public:

@@ -9,8 +9,8 @@
 namespace [[RETORT_EXPORT]] retort {
 
 /// weight[index]: one row of weight [count, dim] per int64 index; an index of [any shape] gives [that shape,
-/// dim]. The weight starts standard normal, except for row padding_idx, which starts at zero and gets no
-/// gradient.
+/// dim]. The weight is drawn from the standard normal distribution, except for row padding_idx, which is zero
+/// and gets no gradient.
 /// Throws: ValueError if a size is negative; IndexError if padding_idx is out of range.
 class Embedding : public Module {
  public:

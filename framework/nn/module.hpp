@@ -34,7 +34,7 @@ struct Buffer : Tensor {
 
 namespace detail {
 
-/// A member listed in RETORT_MEMBERS, or one element of it.
+/// A member listed in RETORT_MEMBERS, or an element of such a member.
 struct Member {
   std::string name = {};
   Tensor tensor = {};  ///< a parameter or buffer

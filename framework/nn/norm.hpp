@@ -15,7 +15,8 @@ struct LayerNormOptions {
   bool bias = true;
 };
 
-/// layer_norm over the last dimensions, with weight (ones) and bias (zeros) of their shape if affine.
+/// layer_norm over the last dimensions, with weight (initially 1) and bias (0) of their shape if affine.
+/// Throws: ShapeError if normalized_shape is () or has a negative extent; ValueError if eps is negative.
 class LayerNorm : public Module {
  public:
   explicit LayerNorm(const Shape& normalized_shape, LayerNormOptions options = {});
@@ -36,7 +37,7 @@ struct RMSNormOptions {
   bool elementwise_affine = true;
 };
 
-/// rms_norm over the last dimensions, with weight (ones) of their shape if affine.
+/// rms_norm over the last dimensions, with weight (initially 1) of their shape if affine.
 class RMSNorm : public Module {
  public:
   explicit RMSNorm(const Shape& normalized_shape, RMSNormOptions options = {});
@@ -56,7 +57,7 @@ struct GroupNormOptions {
   bool affine = true;
 };
 
-/// group_norm with weight (ones) and bias (zeros) per channel if affine.
+/// group_norm with weight (initially 1) and bias (0) per channel if affine.
 class GroupNorm : public Module {
  public:
   /// Throws: ValueError if `channels` is not a positive multiple of `groups`.
@@ -81,8 +82,8 @@ struct BatchNormOptions {
 using BatchNorm1dOptions = BatchNormOptions;
 using BatchNorm2dOptions = BatchNormOptions;
 
-/// batch_norm over channels, with weight (ones) and bias (zeros), and the buffers running_mean, running_var
-/// and num_batches_tracked, which a call in training mode updates. Evaluation uses them if they are tracked.
+/// batch_norm over channels, with weight (initially 1), bias (0), and buffers running_mean, running_var and
+/// num_batches_tracked, which training updates. Evaluation uses them or, if untracked, batch statistics.
 class BatchNorm : public Module {
  public:
   Tensor operator()(const Tensor& x) const;
@@ -100,13 +101,13 @@ class BatchNorm : public Module {
   double eps_;
 };
 
-/// Batch normalisation of [N, C] and [N, C, L].
+/// Batch normalisation of [N, C] or [N, C, L]. Throws: ShapeError for other shapes.
 struct BatchNorm1d : BatchNorm {
   explicit BatchNorm1d(std::int64_t channels, BatchNormOptions options = {})
       : BatchNorm(channels, options, false) {}
 };
 
-/// Batch normalisation of [N, C, H, W].
+/// Batch normalisation of [N, C, H, W]. Throws: ShapeError for other shapes.
 struct BatchNorm2d : BatchNorm {
   explicit BatchNorm2d(std::int64_t channels, BatchNormOptions options = {})
       : BatchNorm(channels, options, true) {}

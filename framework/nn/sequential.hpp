@@ -42,8 +42,8 @@ class AnyLayer {
 
 }  // namespace detail
 
-/// Calls its modules in order: `Sequential(Linear(784, 30), ReLU(), Linear(30, 10))`. Takes ownership by
-/// move; the names are "0", "1", … Without modules it returns its input.
+/// Calls its modules in order: `Sequential(Linear(784, 30), ReLU(), Linear(30, 10))`. The modules are moved
+/// in and named "0", "1", … Without modules it returns its input.
 class Sequential : public Module {
  public:
   Sequential() = default;

@@ -28,7 +28,7 @@ struct Conv2dFunctionalOptions {
 /// Shapes: x [N, C, H, W], weight [O, C / groups, kh, kw], bias [O] or undefined → [N, O, H', W'] with
 /// H' = floor((H + 2·padding - dilation·(kh - 1) - 1) / stride) + 1.
 /// Throws: ShapeError if shapes do not fit or the kernel is larger than the padded image; ValueError if an
-/// option is out of range.
+/// option is out of range; TypeError if an input is int64.
 [[nodiscard]] Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias = {},
                             const Conv2dFunctionalOptions& options = {});
 
@@ -54,12 +54,12 @@ struct ConvTranspose2dFunctionalOptions {
   Size2d dilation = 1;
 };
 
-/// Transposed convolution: each element of x adds its multiple of the weight to the result. It is the
-/// gradient of conv2d with respect to its input, plus bias.
+/// Transposed convolution: each element of x adds a multiple of the weight to the result. It is the gradient
+/// of conv2d with respect to its input, plus bias.
 /// Shapes: x [N, C, H, W], weight [C, O / groups, kh, kw], bias [O] or undefined → [N, O, H', W'] with
 /// H' = (H - 1)·stride - 2·padding + dilation·(kh - 1) + output_padding + 1.
 /// Throws: ShapeError if shapes do not fit or the result is empty; ValueError if an option is out of range or
-/// output_padding is not less than the larger of stride and dilation.
+/// output_padding is not less than the larger of stride and dilation; TypeError if an input is int64.
 [[nodiscard]] Tensor conv_transpose2d(const Tensor& x, const Tensor& weight, const Tensor& bias = {},
                                       const ConvTranspose2dFunctionalOptions& options = {});
 
@@ -82,7 +82,8 @@ struct MaxPool2dOptions {
 /// stride + 1, rounded down, or up with ceil_mode unless the last window would start after the image.
 /// Edge cases: the gradient goes to the first maximum. A window with NaNs gives its first NaN. A window that
 /// contains only padding gives -inf and has no gradient.
-/// Throws: ShapeError if the image is empty or there is no window; ValueError if an option is out of range.
+/// Throws: ShapeError if the image is empty or smaller than a window; ValueError if an option is out of
+/// range; TypeError if x is int64.
 [[nodiscard]] Tensor max_pool2d(const Tensor& x, const MaxPool2dOptions& options);
 
 struct MaxPool1dOptions {
@@ -122,7 +123,7 @@ struct AvgPool1dOptions {
 /// The mean of windows that divide the image into size.height × size.width parts. Along a dimension of extent
 /// n, part i of k covers the elements floor(i·n / k) to ceil((i + 1)·n / k) - 1.
 /// Shapes: x [N, C, H, W] or [C, H, W] → [.., size.height, size.width].
-/// Throws: ShapeError if the image is empty; ValueError if a size is less than 1.
+/// Throws: ShapeError if the image is empty; ValueError if a size is less than 1; TypeError if x is int64.
 [[nodiscard]] Tensor adaptive_avg_pool2d(const Tensor& x, Size2d size);
 /// The maximum of the windows of adaptive_avg_pool2d, with its shapes and errors, and the edge cases of
 /// max_pool2d.

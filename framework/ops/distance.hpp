@@ -18,7 +18,7 @@ namespace [[RETORT_EXPORT]] retort {
 
 /// a·b / (max(‖a‖, eps) · max(‖b‖, eps)) along `dim` of the broadcast shape of a and b.
 /// Throws: TypeError if an input is int64; ShapeError if the shapes do not broadcast; IndexError if `dim` is
-/// out of range.
+/// out of range; ValueError if eps is negative.
 [[nodiscard]] Tensor cosine_similarity(const Tensor& a, const Tensor& b, std::int64_t dim = 1,
                                        double eps = 1e-8);
 

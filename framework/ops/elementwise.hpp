@@ -2,8 +2,8 @@
 //
 // The shapes of the two tensors of a binary operation broadcast (otherwise ShapeError). float32 with float64
 // gives float64; int64 with a float type gives that type. A Scalar does not change the tensor's type, except
-// that a fraction makes an int64 tensor float32. Division and functions with fractional values, such as exp,
-// sqrt and gelu, convert int64 to float32.
+// that a floating-point number makes an int64 tensor float32. Division and functions with fractional values,
+// such as exp, sqrt and gelu, convert int64 to float32.
 #pragma once
 
 #include <optional>
@@ -22,7 +22,7 @@ namespace [[RETORT_EXPORT]] retort {
 /// a · b, broadcast and promoted as add().
 [[nodiscard]] Tensor mul(const Tensor& a, const Tensor& b);
 [[nodiscard]] Tensor mul(const Tensor& a, Scalar b);
-/// a / b, true division also for int64. x/0 is ±inf, 0/0 NaN.
+/// a / b; two int64 operands give float32. x/0 is ±inf, 0/0 is NaN.
 [[nodiscard]] Tensor div(const Tensor& a, const Tensor& b);
 [[nodiscard]] Tensor div(const Tensor& a, Scalar b);
 [[nodiscard]] Tensor div(Scalar a, const Tensor& b);
@@ -108,13 +108,13 @@ struct SoftplusOptions {
 /// ln(e^a + e^b) without overflow, with broadcasting. Equal infinities give that infinity.
 [[nodiscard]] Tensor logaddexp(const Tensor& a, const Tensor& b);
 
-/// x^s; the gradient for s = 0 is 0.
+/// x^exponent; the gradient for an exponent of 0 is 0.
 [[nodiscard]] Tensor pow(const Tensor& x, Scalar exponent);
-/// x^y. d/dx is 0 where y = 0, d/dy is 0 where x = 0 and y >= 0.
+/// x^y for the exponent y. d/dx is 0 where y = 0; d/dy is 0 where x = 0 and y >= 0.
 [[nodiscard]] Tensor pow(const Tensor& x, const Tensor& exponent);
 [[nodiscard]] Tensor pow(Scalar base, const Tensor& exponent);
 
-/// min(max(x, lo), hi), where either bound may be absent. NaN propagates. At the bounds the gradient passes.
+/// min(max(x, lo), hi), where either bound may be absent. NaN propagates. The gradient passes at the bounds.
 /// Throws: ValueError if both bounds are absent.
 [[nodiscard]] Tensor clamp(const Tensor& x, std::optional<double> lo, std::optional<double> hi);
 

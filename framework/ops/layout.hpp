@@ -17,7 +17,7 @@ namespace [[RETORT_EXPORT]] retort {
 /// right, top, bottom, …}. Negative numbers crop; cropped elements have gradient 0. As
 /// torch.nn.functional.pad.
 /// Throws: ShapeError if the count is odd, there are more pairs than dimensions, or an extent would be
-/// negative.
+/// negative; TypeError for a fractional value in int64.
 [[nodiscard]] Tensor pad(const Tensor& x, const std::vector<std::int64_t>& padding, Scalar value = 0);
 
 /// Repeats x times[i] times along dimension i. Additional numbers add leading dimensions; 0 gives an empty
@@ -25,8 +25,8 @@ namespace [[RETORT_EXPORT]] retort {
 /// Throws: ShapeError if there are fewer numbers than dimensions; ValueError if one is negative.
 [[nodiscard]] Tensor repeat(const Tensor& x, const std::vector<std::int64_t>& times);
 
-/// The matrices x [..., rows, columns] with 0 above diagonal k. k = 0 is the main
-/// diagonal; a larger k is above it. NaN and inf are also set to 0.
+/// The matrices x [..., rows, columns] with 0 above diagonal k, also instead of NaN and inf. k = 0 is the
+/// main diagonal; a positive k lies above it.
 /// Throws: ShapeError if x has fewer than two dimensions.
 [[nodiscard]] Tensor tril(const Tensor& x, std::int64_t k = 0);
 /// As tril(), with 0 below diagonal k.

@@ -84,8 +84,8 @@ kernels::Upcoming upcoming(const Product& of, const Place<T>& next, const Place<
   return {{range(next.a, of.m * of.k), range(next.b, of.k * of.n), range(next.c, of.m * of.n)}};
 }
 
-// Computes one or two products whose batches have one shape. Those of one index follow each other, so that a
-// matrix that both use is read once.
+// Computes one or two products whose batches have the same shape. Products with the same batch index follow
+// each other, so that a matrix that both use is read once.
 void multiply(std::span<Product> products) {
   if (products.empty()) return;
   const Shape& batch = products[0].batch;

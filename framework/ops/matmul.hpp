@@ -10,7 +10,7 @@ namespace [[RETORT_EXPORT]] retort {
 /// Throws: ShapeError if the inner extents differ; TypeError if an input is int64.
 [[nodiscard]] Tensor matmul(const Tensor& a, const Tensor& b);
 
-/// y [..., out] = x [..., in] · weight [out, in]ᵀ + bias [out]; the bias may be undefined.
+/// y [..., out] = x [..., in] · weight [out, in]ᵀ + bias [out] (or undefined). Throws: as matmul().
 [[nodiscard]] Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias = {});
 
 }  // namespace retort

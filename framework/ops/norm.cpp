@@ -22,7 +22,7 @@ namespace {
 using kernels::NormChannels;
 using kernels::NormRows;
 
-// Group norm of images of at most this many elements is that of rows.
+// Group norm of images of at most this many elements is computed by the kernel for rows.
 constexpr std::int64_t short_run = 64;
 
 void check_parameter(const char* operation, const Tensor& x, const char* what, const Tensor& parameter,

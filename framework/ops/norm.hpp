@@ -13,8 +13,8 @@ namespace [[RETORT_EXPORT]] retort {
 /// Shapes: x ends in `normalized_shape`, which is also the shape of weight and bias; either may be undefined.
 /// y has x's shape.
 /// Edge cases: if all elements of a row are equal, y is exactly the bias.
-/// Throws: ShapeError if x does not end in normalized_shape or a parameter has another shape; TypeError if an
-/// input is int64.
+/// Throws: ShapeError if x does not end in normalized_shape or a parameter has a different shape; TypeError
+/// if an input is int64; ValueError if eps is negative.
 /// Source: Ba, Kiros and Hinton, 2016.
 [[nodiscard]] Tensor layer_norm(const Tensor& x, const Shape& normalized_shape, const Tensor& weight = {},
                                 const Tensor& bias = {}, double eps = 1e-5);
@@ -23,8 +23,8 @@ namespace [[RETORT_EXPORT]] retort {
 /// Shapes: x ends in `normalized_shape`, which is also the shape of weight; weight may be undefined. y has
 /// x's shape.
 /// Edge cases: the default eps is the machine epsilon of x's type.
-/// Throws: ShapeError if x does not end in normalized_shape or weight has another shape; TypeError if an
-/// input is int64.
+/// Throws: ShapeError if x does not end in normalized_shape or weight has a different shape; TypeError if an
+/// input is int64; ValueError if eps is negative.
 /// Source: Zhang and Sennrich, 2019.
 [[nodiscard]] Tensor rms_norm(const Tensor& x, const Shape& normalized_shape, const Tensor& weight = {},
                               std::optional<double> eps = {});
@@ -32,8 +32,8 @@ namespace [[RETORT_EXPORT]] retort {
 /// Group normalisation: the channels of each sample are split into `groups` equal groups, and y = (x - mean)
 /// / sqrt(variance + eps) · weight + bias, with the mean and biased variance of each group.
 /// Shapes: x is (N, C, …) with C divisible by groups; weight and bias are (C) or undefined. y has x's shape.
-/// Throws: ShapeError if x has fewer than 2 dimensions or a parameter has another shape; ValueError if C is
-/// not divisible by groups or groups < 1; TypeError if an input is int64.
+/// Throws: ShapeError if x has fewer than 2 dimensions or a parameter has a different shape; ValueError if C
+/// is not divisible by groups, groups < 1 or eps < 0; TypeError if an input is int64.
 /// Source: Wu and He, 2018.
 [[nodiscard]] Tensor group_norm(const Tensor& x, std::int64_t groups, const Tensor& weight = {},
                                 const Tensor& bias = {}, double eps = 1e-5);

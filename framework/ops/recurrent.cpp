@@ -108,7 +108,7 @@ Tensors recurrent_layer(const char* name, RecurrentCell cell, const Tensors& in,
       in[h_in], in[c_in]);
   const auto backward = [=](const Tensors& gs, Needs needs) {
     const kernels::RecurrentShape shape = shape_of(cell, in, lengths, is_reverse);
-    // Narrower matrices are read in place by a product, which rearranges others.
+    // A product reads narrower matrices in place and rearranges others.
     const std::int64_t narrow = 64, width = shape.gate_width();
     const bool both = is_lstm && needs[weight_ih] && needs[weight_hh];
     const std::int64_t inputs = both ? in[x_in].size(2) : 0;
@@ -136,7 +136,7 @@ Tensors recurrent_layer(const char* name, RecurrentCell cell, const Tensors& in,
       gradients[weight_ih] = transposed_rows(turned, 0, inputs);
       gradients[weight_hh] = transposed_rows(turned, inputs, shape.hidden);
     } else {
-      // The smaller matrix comes first if it is rearranged; the gradient then results transposed.
+      // The smaller matrix is the first operand if it is rearranged; the gradient is then transposed.
       const auto gradient = [&](const Tensor& slopes, const Tensor& x) {
         return x.size(-1) <= narrow ? product_over_rows(slopes, x)
                                     : transposed_rows(product_over_rows(x, slopes), 0, x.size(-1));

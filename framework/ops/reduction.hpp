@@ -9,13 +9,14 @@ namespace [[RETORT_EXPORT]] retort {
 
 /// The sum of elements; 0 for an empty tensor. float32 sums are accurate to about 4 eps of the sum of |x|.
 [[nodiscard]] Tensor sum(const Tensor& x, Dims dims = {}, bool keepdim = false);
-/// sum / number of elements; NaN for an empty tensor.
+/// The mean of elements; NaN for an empty tensor.
 /// Throws: TypeError if x is int64.
 [[nodiscard]] Tensor mean(const Tensor& x, Dims dims = {}, bool keepdim = false);
-/// The variance sum((x - mean)²) / (n - 1), or / n if not unbiased.
+/// The variance sum((x - mean)²) / (n - 1), or / n if not unbiased; NaN if the divisor is 0.
 /// Throws: TypeError if x is int64.
 [[nodiscard]] Tensor var(const Tensor& x, Dims dims = {}, bool keepdim = false, bool unbiased = true);
-/// log(sum(exp(x))) without overflow; -inf if all elements are -inf (and dx NaN). dx = g · exp(x - y).
+/// log(sum(exp(x))) without overflow; if all elements are -inf, y is -inf and dx NaN. dx = g · exp(x - y).
+/// Throws: TypeError if x is int64.
 [[nodiscard]] Tensor logsumexp(const Tensor& x, Dims dims = {}, bool keepdim = false);
 /// The largest element; NaN if any is. Ties share the gradient evenly.
 /// Throws: ValueError if there is no element to reduce.
@@ -28,7 +29,7 @@ struct ValuesAndIndices {
   Tensor values = {};
   Tensor indices = {};
 };
-/// The largest element along `dim` and its first position, which alone receives the gradient.
+/// The largest element along `dim` (NaN if any is) and its first position, which alone gets the gradient.
 [[nodiscard]] ValuesAndIndices max(const Tensor& x, std::int64_t dim, bool keepdim = false);
 /// The smallest element along `dim` and its first position, which alone receives the gradient.
 [[nodiscard]] ValuesAndIndices min(const Tensor& x, std::int64_t dim, bool keepdim = false);
@@ -37,8 +38,8 @@ struct ValuesAndIndices {
 /// amin() over all elements.
 [[nodiscard]] Tensor min(const Tensor& x);
 
-/// The int64 position of the first maximum along `dim` [without dim]; without `dim`, the flat position among
-/// all elements.
+/// The int64 position of the first maximum along `dim` [without dim], or without `dim` among all elements;
+/// NaN counts as the largest. Throws: ValueError if there is no element.
 [[nodiscard]] Tensor argmax(const Tensor& x, std::int64_t dim, bool keepdim = false);
 [[nodiscard]] Tensor argmax(const Tensor& x);
 

@@ -8,7 +8,7 @@
 
 namespace [[RETORT_EXPORT]] retort {
 
-/// y[i] = x[0] + … + x[i] along `dim`. float32 is summed in double.
+/// y[i] = x[0] + … + x[i] along `dim`, for float32 computed in double.
 /// Throws: IndexError if `dim` is out of range.
 [[nodiscard]] Tensor cumsum(const Tensor& x, std::int64_t dim);
 

@@ -14,26 +14,26 @@ namespace [[RETORT_EXPORT]] retort {
 /// The same elements in row-major order with another shape; one extent may be -1.
 /// Throws: ShapeError if the number of elements differs.
 [[nodiscard]] Tensor reshape(const Tensor& x, const Shape& shape);
-/// Joins the dimensions from start_dim to end_dim into one.
+/// Merges the dimensions from start_dim to end_dim into one. Throws: IndexError if they are out of range.
 [[nodiscard]] Tensor flatten(const Tensor& x, std::int64_t start_dim = 0, std::int64_t end_dim = -1);
-/// Removes dimension `dim`, whose extent must be 1; otherwise x is unchanged.
+/// Removes dimension `dim` if its extent is 1; otherwise returns x. Throws: IndexError if out of range.
 [[nodiscard]] Tensor squeeze(const Tensor& x, std::int64_t dim);
-/// Inserts a dimension of extent 1 at position `dim` of the result.
+/// Inserts a dimension of extent 1 at position `dim` of the result. Throws: IndexError if out of range.
 [[nodiscard]] Tensor unsqueeze(const Tensor& x, std::int64_t dim);
 
 /// y.shape[i] = x.shape[dims[i]].
-/// Throws: ValueError if dims is not a permutation.
+/// Throws: ValueError if dims is not a permutation; IndexError if one is out of range.
 [[nodiscard]] Tensor permute(const Tensor& x, const Dims& dims);
-/// Swaps two dimensions.
+/// Swaps two dimensions. Throws: IndexError if one is out of range.
 [[nodiscard]] Tensor transpose(const Tensor& x, std::int64_t dim0, std::int64_t dim1);
 
 /// Elements start, start + step, … before end along `dim`, as Python's x[start:end:step]: negative positions
 /// count from the end, positions out of range are clamped, and absent positions mean the ends.
-/// Throws: ValueError if step < 1.
+/// Throws: ValueError if step < 1; IndexError if `dim` is out of range.
 [[nodiscard]] Tensor slice(const Tensor& x, std::int64_t dim, std::optional<std::int64_t> start = {},
                            std::optional<std::int64_t> end = {}, std::int64_t step = 1);
 /// The elements at position `index` along `dim`; the result lacks `dim`.
-/// Throws: IndexError if `index` is out of range.
+/// Throws: IndexError if `dim` or `index` is out of range.
 [[nodiscard]] Tensor select(const Tensor& x, std::int64_t dim, std::int64_t index);
 
 /// The slices of x along `dim`, without `dim`: the inverse of stack().
@@ -52,10 +52,10 @@ namespace [[RETORT_EXPORT]] retort {
 /// Throws: ValueError if n < 1; IndexError if `dim` is out of range.
 [[nodiscard]] Tensors chunk(const Tensor& x, std::int64_t n, std::int64_t dim = 0);
 
-/// Joins the tensors along `dim`. Float types promote.
-/// Throws: ShapeError if other extents differ.
+/// Joins the tensors along `dim`. Element types promote.
+/// Throws: ShapeError if other extents differ or a tensor has shape (); ValueError if there is no tensor.
 [[nodiscard]] Tensor concat(const Tensors& xs, std::int64_t dim = 0);
-/// Joins the tensors along a new dimension.
+/// Joins tensors of equal shapes along a new dimension. Throws: as concat(); ShapeError for other shapes.
 [[nodiscard]] Tensor stack(const Tensors& xs, std::int64_t dim = 0);
 
 }  // namespace retort

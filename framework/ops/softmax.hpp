@@ -15,7 +15,7 @@ namespace [[RETORT_EXPORT]] retort {
 [[nodiscard]] Tensor softmax(const Tensor& x, std::int64_t dim, std::optional<DType> dtype = {});
 
 /// y = x - max - log(sum(exp(x - max))) along dim; dx = g - exp(y) · sum(g). An entry of -inf stays -inf next
-/// to a finite one. The error is below 4 eps · max(1, |y|).
+/// to a finite one. The error is below 4 eps · max(1, |y|). Edge cases and errors as for softmax().
 [[nodiscard]] Tensor log_softmax(const Tensor& x, std::int64_t dim, std::optional<DType> dtype = {});
 
 }  // namespace retort

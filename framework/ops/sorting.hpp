@@ -12,7 +12,7 @@ namespace [[RETORT_EXPORT]] retort {
 /// order. NaN is the largest. The gradient goes to the original positions.
 /// Throws: IndexError if `dim` is out of range.
 [[nodiscard]] ValuesAndIndices sort(const Tensor& x, std::int64_t dim = -1, bool descending = false);
-/// Only the positions, int64.
+/// The positions alone, int64, as sort() returns them.
 [[nodiscard]] Tensor argsort(const Tensor& x, std::int64_t dim = -1, bool descending = false);
 
 /// The k largest (or smallest) elements along `dim`, in sorted order, and their positions. Equal elements are

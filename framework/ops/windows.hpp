@@ -11,7 +11,7 @@ namespace retort::detail {
 struct WindowOptions {
   Size2d kernel, stride, padding = 0, dilation = 1;
   bool ceil_mode = false;
-  bool is_line = false;  ///< of one dimension: height 1, and errors speak of the width alone
+  bool is_line = false;  ///< of one dimension: height 1, and errors mention only the width
 };
 
 /// Throws: ValueError if an option is out of range.

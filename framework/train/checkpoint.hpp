@@ -25,7 +25,7 @@ class Optimizer;
 struct CheckpointParts {
   Module* module = nullptr;
   Optimizer* optimizer = nullptr;
-  std::vector<LRScheduler*> schedulers = {};  ///< of that optimiser, in the order of their steps
+  std::vector<LRScheduler*> schedulers = {};  ///< schedules of that optimiser, in the order of their steps
   Generator* generator = nullptr;             ///< a generator of the run, in addition to the default one
   DataLoader* loader = nullptr;
   ExponentialMovingAverage* average = nullptr;
@@ -40,8 +40,8 @@ struct CheckpointOptions {
 
 /// A folder of checkpoints, one safetensors file each, named `000012-step-3400.safetensors` (the first number
 /// counts the saves) or `…-best.safetensors`; the links last.safetensors and best.safetensors point to them.
-/// A run that is stopped anywhere and resumed has the same bits as an uninterrupted one, on the same machine
-/// and build: weights, optimiser, schedule, order of the batches and random numbers.
+/// A run that is stopped anywhere and resumed ends with the same bits as an uninterrupted one, on the same
+/// machine and build: weights, optimiser, schedule, order of the batches and random numbers.
 ///
 /// A file is written under a temporary name, flushed and renamed, and older ones are removed only afterwards:
 /// even after a power failure, load() finds the newest checkpoint or the previous one. The folder belongs to

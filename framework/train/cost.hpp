@@ -8,7 +8,7 @@
 
 namespace [[RETORT_EXPORT]] retort {
 
-// Function objects, which argument-dependent lookup does not find: a program may have functions of these
+// Function objects are not found by argument-dependent lookup, so a program may have functions of these
 // names.
 namespace detail {
 double median_milliseconds(std::int64_t calls, const std::function<void()>& call);

@@ -31,7 +31,7 @@ struct ExponentialMovingAverageOptions {
 /// exponential weights.
 class ExponentialMovingAverage {
  public:
-  /// During its lifetime the module has the averages; then its own values again.
+  /// During its lifetime the module has the averages; its own values are then restored.
   class Applied {
    public:
     ~Applied();

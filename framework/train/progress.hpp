@@ -30,8 +30,8 @@ class Progress {
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
-  /// Call it after each step, with the loss of the batch. It mostly just counts: the clock is read about once
-  /// per millisecond.
+  /// Call it after each step, with the loss of the batch. It usually only counts: the clock is read about
+  /// once per millisecond.
   void step(double loss) {
     loss_ = loss;
     if (++done_ >= look_at_) look();

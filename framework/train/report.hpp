@@ -31,7 +31,7 @@ struct ReportPoint {
   std::string color = {};
 };
 
-/// The axes of a chart. Values <= 0 are not on a logarithmic axis; the caption gives their number.
+/// The axes of a chart. Values <= 0 are omitted from a logarithmic axis; the caption gives their number.
 struct ReportAxes {
   std::string x = {};  ///< title of the horizontal axis
   std::string y = {};
@@ -81,7 +81,7 @@ class Report {
   Report& table(const std::vector<std::vector<std::string>>& rows);
   /// Adds names and values, such as options and facts about the machine.
   Report& settings(std::string_view title, const std::vector<std::pair<std::string, std::string>>& entries);
-  /// Adds a chart with one line per series.
+  /// Adds a chart with one line per series. Throws: ValueError if a series' lists differ in length.
   Report& curves(std::string_view title, const ReportAxes& axes, const std::vector<ReportSeries>& series);
   /// Adds a scatter chart, such as accuracy against size or latency.
   Report& scatter(std::string_view title, const ReportAxes& axes, const std::vector<ReportPoint>& points);
@@ -92,16 +92,16 @@ class Report {
   Report& calibration(std::string_view title, const Tensor& logits, const Tensor& labels);
   /// Adds the int64 counts (C, C) of metrics::confusion_matrix in % of each row; for more than 20 classes as
   /// shades without numbers. `id` is the figure's id in the page.
-  /// Throws: TypeError unless int64; ShapeError unless square; ValueError for negative counts or other names.
+  /// Throws: TypeError unless int64; ShapeError unless square; ValueError for counts < 0 or unless C names.
   Report& confusion(std::string_view title, const Tensor& counts, const std::vector<std::string>& names,
                     std::string_view id = {});
   /// Adds examples with their images and, for answers, bars and a legend. `classes` names the classes, which
-  /// otherwise have numbers. Of more than 12, the most probable in any answer have bars.
+  /// are otherwise numbered. Of more than 12 classes, only those most probable in any answer have bars.
   /// Throws: ShapeError unless an image is (H, W); ValueError if it has values outside [0, 1], or if numbers
   /// of classes differ; IndexError for a label outside the classes.
   Report& samples(const std::vector<ReportSample>& samples, const std::vector<std::string>& classes = {});
   /// Adds a matrix (R, C), such as attention weights, as shades from 0 to the largest. Names may be omitted.
-  /// Throws: ShapeError if the shape differs; ValueError for other numbers of names or negative values.
+  /// Throws: ShapeError unless (R, C); ValueError for a wrong number of names or values < 0 or not finite.
   Report& heat_map(std::string_view title, const Tensor& values,
                    const std::vector<std::string>& row_names = {},
                    const std::vector<std::string>& column_names = {});

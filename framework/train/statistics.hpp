@@ -37,7 +37,7 @@ struct SampleSummary {
 /// only the mean. A mean that is NaN is "not known", in mean_text() too.
 [[nodiscard]] std::string gain_text(std::span<const double> a, std::span<const double> b, int digits);
 
-/// Metrics of several ways of training, with one value per seed, and their table:
+/// Metrics of several ways of training, one value per seed, and a table that compares them:
 ///
 ///     rt::Comparison results({"accuracy, %", "nll"});
 ///     for (int seed = 0; seed < 5; ++seed) {

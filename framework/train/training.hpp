@@ -17,15 +17,15 @@ namespace [[RETORT_EXPORT]] retort {
 
 struct Batch;
 
-/// Thrown by Training::step() after Ctrl-C or SIGTERM, once the checkpoint is written, on all processes. A
-/// program should then exit with status 130, as shells expect.
+/// Thrown by Training::learn() and step() after Ctrl-C or SIGTERM, on all processes, once the checkpoint is
+/// written. A program should then exit with status 130, as shells expect.
 struct Interrupted : Error {
   using Error::Error;
 };
 
 /// The folder of one run: its settings, and for each of its trainings a log, checkpoints and the final
-/// weights. It belongs to one run at a time. During the object's lifetime, Ctrl-C and SIGTERM throw
-/// Interrupted at the next step.
+/// weights. It belongs to one run at a time. During the object's lifetime, Ctrl-C and SIGTERM make the next
+/// step throw Interrupted.
 ///
 /// With a Communicator, all ranks construct the RunFolder and its trainings, in the same order. Only rank 0
 /// reads and writes files and shows progress, so that only rank 0 needs the folder. An error there is thrown
@@ -115,8 +115,8 @@ class Training {
 
   bool done() const;  ///< True once all epochs are done.
   /// Performs the step of a batch: gradients of the loss, clipped by the options; a step of the optimiser and
-  /// of each schedule; an update of the average; then step(). If a run needs anything else, such as a
-  /// schedule that steps once per epoch, perform these yourself and call step().
+  /// of each schedule; an update of the average; then step(). If a run needs a different step, such as a
+  /// schedule that steps once per epoch, perform it yourself and call step().
   /// Throws: ValueError if the parts have no optimiser, the options have shards, or `loss` is undefined, is
   /// int64, requires no gradient or has several elements; the errors of backward() and step().
   void learn(const Tensor& loss);

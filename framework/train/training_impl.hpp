@@ -1,4 +1,4 @@
-// Compares a training that resumes with its beginning. Internal.
+// Compares a resumed training with its beginning. Internal.
 #pragma once
 
 #include <nlohmann/json.hpp>
