@@ -39,8 +39,8 @@ template <class T>
 void recurrent(const RecurrentShape& of, const RecurrentArrays<T>& arrays);
 
 /// Backward pass through time. Null upstream gradients are zeros. Writes the gradients of the input products
-/// `dgates` and, except of an LSTM, the hidden products `dhidden`, dh0 and dc0. `factors` [rows, steps, inputs
-/// + hidden] receives what the weights were multiplied with: the inputs x of each step and the state before it.
+/// `dgates` and, except for an LSTM, of the hidden products `dhidden`, dh0 and dc0. `factors` [rows, steps,
+/// inputs + hidden] receives the factors of the weights: the inputs x of each step and the state before it.
 template <class T>
 struct RecurrentGradients {
   const T *weight, *h0, *c0, *gates, *inner, *y;
