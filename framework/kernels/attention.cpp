@@ -50,9 +50,9 @@ T* results_of(const AttentionShape& of, T* x, Index head) {
 /// Writes the rows of a tile, with row stride `from`, times a factor, as the columns of [width][query_tile];
 /// missing rows are 0.
 template <class T>
-void turn_queries(const T* x, Index from, Index count, Index width, T factor, T* y) {
+void transpose_queries(const T* x, Index from, Index count, Index width, T factor, T* y) {
   if (count < query_tile) std::fill_n(y, width * query_tile, T{0});
-  turn(x, from, count, width, y, query_tile);
+  transpose(x, from, count, width, y, query_tile);
   if (factor == T{1}) return;
   for (Index i = 0; i < width * query_tile; i += lanes<T>) store<T>(y + i, load(y + i) * Batch<T>(factor));
 }
@@ -119,7 +119,7 @@ void apply_mask(const AttentionShape& of, const AttentionMask<T>& mask, const Ti
               row[key] = mask.allowed[first + key] != 0 ? T{0} : -infinity<T>;
         }
       }
-      turn(in.row, key_tile, tile.queries, tile.keys, in.factors, query_tile);
+      transpose(in.row, key_tile, tile.queries, tile.keys, in.factors, query_tile);
     }
     for (Index key = 0; key < tile.keys; ++key) {
       const Batch<T> shared(by_key ? addend(place(0, key)) : T{0});
@@ -152,7 +152,7 @@ void draw_dropout(const AttentionShape& of, const Tile& tile, const Buffers<T>& 
     std::copy_n(drawn + skipped, tile.keys, in.row + query * key_tile);
   }
   if (tile.queries < query_tile) std::fill_n(in.factors, tile.keys * query_tile, T{0});
-  turn(in.row, key_tile, tile.queries, tile.keys, in.factors, query_tile);
+  transpose(in.row, key_tile, tile.queries, tile.keys, in.factors, query_tile);
 }
 
 /// The scores of a tile, [keys][query_tile]; the queries are already scaled.
@@ -205,8 +205,8 @@ void attend(const AttentionShape& of, const T* q, const T* k, const T* v, const 
   const Buffers<T> in(of, false);
   const Index columns = columns_of<T>(tile), width = of.value_width, step = of.v_row();
   T *const greatest = in.statistics, *const sums = greatest + query_tile;
-  turn_queries(q + tile.first_query * of.q_row(), of.q_row(), tile.queries, of.width,
-               static_cast<T>(of.scale), in.queries);
+  transpose_queries(q + tile.first_query * of.q_row(), of.q_row(), tile.queries, of.width,
+                    static_cast<T>(of.scale), in.queries);
   std::fill_n(in.result, width * query_tile, T{0});
   std::fill_n(greatest, query_tile, -infinity<T>);
   std::fill_n(sums, query_tile, T{0});
@@ -240,7 +240,7 @@ void attend(const AttentionShape& of, const T* q, const T* k, const T* v, const 
     }
     store<T>(sums + i, select(none, Batch<T>(infinity<T>), load(greatest + i) + log<T>(sum)));
   }
-  turn(in.result, query_tile, width, tile.queries, y + tile.first_query * of.y_row(), of.y_row());
+  transpose(in.result, query_tile, width, tile.queries, y + tile.first_query * of.y_row(), of.y_row());
   std::copy_n(sums, tile.queries, log_sums + tile.head * of.queries + tile.first_query);
 }
 
@@ -290,11 +290,11 @@ void prepare(const AttentionShape& of, const AttentionGradients<T>& arrays, cons
              const Buffers<T>& in) {
   const Index step = of.y_row();
   T *const log_sums = in.statistics, *const means = log_sums + query_tile;
-  turn_queries(queries_of(of, arrays.q, tile.head) + tile.first_query * of.q_row(), of.q_row(), tile.queries,
-               of.width, static_cast<T>(of.scale), in.queries);
+  transpose_queries(queries_of(of, arrays.q, tile.head) + tile.first_query * of.q_row(), of.q_row(),
+                    tile.queries, of.width, static_cast<T>(of.scale), in.queries);
   const auto rows = [&](const T* x) { return results_of(of, x, tile.head) + tile.first_query * step; };
-  turn_queries(rows(arrays.dy), step, tile.queries, of.value_width, T{1}, in.upstream);
-  turn_queries(rows(arrays.y), step, tile.queries, of.value_width, T{1}, in.result);
+  transpose_queries(rows(arrays.dy), step, tile.queries, of.value_width, T{1}, in.upstream);
+  transpose_queries(rows(arrays.y), step, tile.queries, of.value_width, T{1}, in.result);
   for (Index i = 0; i < query_tile; i += lanes<T>) {
     Batch<T> mean(T{0});
     for (Index j = 0; j < of.value_width; ++j)

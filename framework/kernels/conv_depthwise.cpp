@@ -37,11 +37,11 @@ struct Padded {
 
 /// Transposes `count` planes and writes their elements into the copy, whose other elements stay as they are.
 template <class T>
-void read_planes(const T* x, Index count, const Padded& p, T* turned, T* copy) {
-  turn_in(x, p.source(), count, turned);
+void read_planes(const T* x, Index count, const Padded& p, T* transposed, T* copy) {
+  transpose_in(x, p.source(), count, transposed);
   for (Index r = 0, row = p.h.first; r < p.h.source; ++r, row += p.h.spread) {
     if (row < 0 || row >= p.h.extent) continue;
-    const T* from = turned + r * p.w.source * lanes<T>;
+    const T* from = transposed + r * p.w.source * lanes<T>;
     T* const to = copy + row * p.w.extent * lanes<T>;
     for (Index c = 0, column = p.w.first; c < p.w.source; ++c, column += p.w.spread, from += lanes<T>)
       if (column >= 0 && column < p.w.extent) store(to + column * lanes<T>, load(from));
@@ -51,7 +51,7 @@ void read_planes(const T* x, Index count, const Padded& p, T* turned, T* copy) {
 /// The weights [taps][lanes] of `count` channels, in reverse order for the adjoint.
 template <class T>
 void read_weights(const T* weight, Index taps, Index count, bool reversed, T* to) {
-  turn_in(weight, taps, count, to);
+  transpose_in(weight, taps, count, to);
   for (Index t = 0; reversed && t < taps / 2; ++t)
     std::swap_ranges(to + t * lanes<T>, to + (t + 1) * lanes<T>, to + (taps - 1 - t) * lanes<T>);
 }
@@ -120,18 +120,18 @@ void sum_all_windows(const T* x, const T* weight, const T* bias, T* y, const Con
   const Index plane = std::max(p.source(), p.positions());
   parallel_for(of.images * blocks, std::max<Index>(1, 65536 / work), [&](Index begin, Index end) {
     T* const copy = scratch<T, 2>((p.size() + plane + taps) * lanes<T>);
-    T *const turned = copy + p.size() * lanes<T>, *const weights = turned + plane * lanes<T>;
+    T *const transposed = copy + p.size() * lanes<T>, *const weights = transposed + plane * lanes<T>;
     std::fill_n(copy, p.size() * lanes<T>, T{0});
     for (Index i = begin; i < end; ++i) {
       const Block b = block_at<T>(of, i / blocks, i % blocks);
       read_weights(weight + b.channel * taps, taps, b.count, adjoint, weights);
-      read_planes(x + b.plane * p.source(), b.count, p, turned, copy);
+      read_planes(x + b.plane * p.source(), b.count, p, transposed, copy);
       const Batch<T> start = bias == nullptr ? Batch<T>(T{0}) : load_lanes(bias + b.channel, b.count, T{0});
       if (w.kernel_h == 3 && w.kernel_w == 3)
-        sum_windows<3, 3>(copy, p, w, weights, start, turned);
+        sum_windows<3, 3>(copy, p, w, weights, start, transposed);
       else
-        sum_windows<0, 0>(copy, p, w, weights, start, turned);
-      turn_out(turned, p.positions(), b.count, y + b.plane * p.positions());
+        sum_windows<0, 0>(copy, p, w, weights, start, transposed);
+      transpose_out(transposed, p.positions(), b.count, y + b.plane * p.positions());
     }
   });
 }
@@ -173,7 +173,7 @@ void depthwise_weight_gradient(const T* x, const T* g, T* weight, const Convolut
   T* const sums = scratch<T, 1>(parts * size);
   parallel_for(parts * blocks, 1, [&](Index begin, Index end) {
     T* const copy = scratch<T, 2>((p.size() + p.source() + p.positions()) * lanes<T>);
-    T *const turned = copy + p.size() * lanes<T>, *const upstream = turned + p.source() * lanes<T>;
+    T *const transposed = copy + p.size() * lanes<T>, *const upstream = transposed + p.source() * lanes<T>;
     std::fill_n(copy, p.size() * lanes<T>, T{0});
     for (Index job = begin; job < end; ++job) {
       const Index part = job / blocks;
@@ -181,8 +181,8 @@ void depthwise_weight_gradient(const T* x, const T* g, T* weight, const Convolut
       std::fill_n(to, taps * lanes<T>, T{0});
       for (Index n = of.images * part / parts; n < of.images * (part + 1) / parts; ++n) {
         const Block b = block_at<T>(of, n, job % blocks);
-        read_planes(x + b.plane * p.source(), b.count, p, turned, copy);
-        turn_in(g + b.plane * p.positions(), p.positions(), b.count, upstream);
+        read_planes(x + b.plane * p.source(), b.count, p, transposed, copy);
+        transpose_in(g + b.plane * p.positions(), p.positions(), b.count, upstream);
         if (w.kernel_h == 3 && w.kernel_w == 3)
           add_products<3, 3>(copy, p, w, upstream, to);
         else if (w.kernel_w == 5)
@@ -199,7 +199,7 @@ void depthwise_weight_gradient(const T* x, const T* g, T* weight, const Convolut
       store<T>(sums + i, load(sums + i) + load(sums + part * size + i));
   for (Index block = 0; block < blocks; ++block) {
     const Block b = block_at<T>(of, 0, block);
-    turn_out(sums + block * taps * lanes<T>, taps, b.count, weight + b.channel * taps);
+    transpose_out(sums + block * taps * lanes<T>, taps, b.count, weight + b.channel * taps);
   }
 }
 

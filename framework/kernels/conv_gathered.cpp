@@ -85,8 +85,8 @@ void correlate_gathered(const T* x, const T* weight, const T* bias, T* y, const 
                        step == 0 ? starts + group * room + first : nullptr, sums, width);
     for (Index i = 0; i < images; ++i) {
       T* const to = y + (((n + i) * c.groups + group) * c.out + first) * c.plane();
-      turn_panels(sums, i * count, images * count, count, last - first,
-                  adjacent ? to + (c.h.first + top) * c.w.extent : plane, adjacent ? c.plane() : count);
+      transpose_panels(sums, i * count, images * count, count, last - first,
+                       adjacent ? to + (c.h.first + top) * c.w.extent : plane, adjacent ? c.plane() : count);
       for (Index k = 0; k < last - first && !adjacent; ++k)
         for (Index line = 0; line < height; ++line) {
           const T* const at = plane + k * count + line * c.w.positions;

@@ -76,11 +76,12 @@ void gathered_product(const T* x, const Index* rows, Index count, const Index* s
 /// y [columns][…] = transpose of rows [first, first + count) of sums in panels of `whole` rows; y has row
 /// stride `apart`.
 template <class T>
-void turn_panels(const T* sums, Index first, Index whole, Index count, Index columns, T* y, Index apart) {
+void transpose_panels(const T* sums, Index first, Index whole, Index count, Index columns, T* y,
+                      Index apart) {
   for_panels<T>(columns, [&]<int Registers>(Index column) {
     constexpr Index width = Registers * lanes<T>;
-    turn(sums + column * whole + first * width, width, count, std::min(width, columns - column),
-         y + column * apart, apart);
+    transpose(sums + column * whole + first * width, width, count, std::min(width, columns - column),
+              y + column * apart, apart);
   });
 }
 

@@ -26,7 +26,7 @@ void weight_gradient_of_channels(const T* x, const T* g, T* weight, const Correl
     const Index first = c.in * chunk / channel_chunks, last = c.in * (chunk + 1) / channel_chunks;
     T* const to = sums + part * size + (group * depth + first * taps) * room;
     std::fill_n(to, (last - first) * taps * room, T{0});
-    T* const turned = scratch<T, 3>(images * lines * c.w.positions * room);
+    T* const transposed = scratch<T, 3>(images * lines * c.w.positions * room);
     const Index end = c.images * (part + 1) / image_chunks;
     for (Index n = c.images * part / image_chunks, some; n < end; n += some) {
       some = std::min(images, end - n);
@@ -36,15 +36,15 @@ void weight_gradient_of_channels(const T* x, const T* g, T* weight, const Correl
         for_panels<T>(room, [&]<int Registers>(Index column) {
           constexpr Index width = Registers * lanes<T>;
           const Index columns = std::min(width, c.out - column);
-          T* panel = turned + column * some * count;
+          T* panel = transposed + column * some * count;
           if (columns < width) std::fill_n(panel, width * some * count, T{0});
           for (Index i = n; i < n + some; ++i, panel += width * count)
-            turn(g + ((i * c.groups + group) * c.out + column) * c.positions() + line * c.w.positions,
-                 c.positions(), columns, count, panel, width);
+            transpose(g + ((i * c.groups + group) * c.out + column) * c.positions() + line * c.w.positions,
+                      c.positions(), columns, count, panel, width);
         });
         gathered_product(from + line * c.h.stride * source.row, offsets.data(), (last - first) * taps,
-                         places.data(), some * count, turned, 0, some * count, static_cast<const T*>(nullptr),
-                         to, room);
+                         places.data(), some * count, transposed, 0, some * count,
+                         static_cast<const T*>(nullptr), to, room);
       }
     }
   };
@@ -59,8 +59,8 @@ void weight_gradient_of_channels(const T* x, const T* g, T* weight, const Correl
   for (Index i = 0; i < c.groups * channel_chunks; ++i) {
     const Index group = i / channel_chunks, first = c.in * (i % channel_chunks) / channel_chunks * taps,
                 last = c.in * (i % channel_chunks + 1) / channel_chunks * taps;
-    turn_panels(sums + (group * depth + first) * room, 0, last - first, last - first, c.out,
-                weight + group * c.out * depth + first, depth);
+    transpose_panels(sums + (group * depth + first) * room, 0, last - first, last - first, c.out,
+                     weight + group * c.out * depth + first, depth);
   }
 }
 

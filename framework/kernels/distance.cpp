@@ -116,7 +116,8 @@ void distances(const T* a, const T* b, T* y, Index batch, Index P, Index R, Inde
   parallel_for(batch * panels, std::max<Index>(1, work_grain / (M * width)), [=](Index begin, Index end) {
     for (Index i = begin; i < end; ++i) {
       const Index first = i % panels * width;
-      turn(b + (i / panels * R + first) * M, M, std::min(width, R - first), M, packed + i * M * width, width);
+      transpose(b + (i / panels * R + first) * M, M, std::min(width, R - first), M, packed + i * M * width,
+                width);
     }
   });
   for_blocks(batch, P, R * M, [=](Index at, Index begin, Index rows) {

@@ -8,7 +8,7 @@ namespace retort::kernels {
 namespace {
 
 template <class T>
-using Turned = T[short_row * lanes<T>];
+using Transposed = T[short_row * lanes<T>];
 
 /// RuleSums for a register of rows.
 template <class T>
@@ -171,10 +171,10 @@ void short_rows(const Setting<T>& setting, Index first) {
   const Index n = call.classes, count = std::min(width, call.rows - first);
   const bool ce = setting.ce, mse = setting.mse, own = setting.second != Second::none;
   const bool forward = setting.divergence == Divergence::forward_kl;
-  alignas(64) Turned<T> s, t, es, et, e1, w, v;  // w and v: a rule's values for q and p
+  alignas(64) Transposed<T> s, t, es, et, e1, w, v;  // w and v: a rule's values for q and p
   alignas(64) T raw[standardize ? short_row * width : 1];
-  turn_in(call.student + first * n, n, count, s);
-  if (kl || mse) turn_in(call.teacher + first * n, n, count, t);
+  transpose_in(call.student + first * n, n, count, s);
+  if (kl || mse) transpose_in(call.teacher + first * n, n, count, t);
   alignas(64) T upstream[width] = {}, label_logit[width] = {};
   for (Index r = 0; r < count; ++r) {
     if (!setting.in(first + r))  // zeros replace the arbitrary values of excluded rows
@@ -264,7 +264,7 @@ void short_rows(const Setting<T>& setting, Index first) {
                             : mse ? g * Batch<T>(static_cast<T>(2 * setting.kl_loss)) / sums.by_q
                                   : zero;
   if (call.student_gradient != nullptr) {
-    alignas(64) Turned<T> gradient;
+    alignas(64) Transposed<T> gradient;
     const Batch<T> c = own ? g * ce_weight / z1 : zero;
     for (Index j = 0; j < n; ++j) {
       Batch<T> value = zero;
@@ -284,10 +284,10 @@ void short_rows(const Setting<T>& setting, Index first) {
     for (Index r = 0; r < count && ce; ++r)
       if (setting.in(first + r))
         gradient[call.labels[first + r] * width + r] -= upstream[r] * static_cast<T>(setting.ce_weight);
-    turn_out(gradient, n, count, call.student_gradient + first * n);
+    transpose_out(gradient, n, count, call.student_gradient + first * n);
   }
   if (call.teacher_gradient != nullptr) {
-    alignas(64) Turned<T> gradient;
+    alignas(64) Transposed<T> gradient;
     const Batch<T> rest = (logs[0] - logs[1]) - sums.term, of_p = -b * sums.by_p, of_rule = g * kl_weight;
     // NaN or +inf in the teacher's row makes the whole row NaN.
     const Batch<T> absent = select(zt == zt, zero, zt);
@@ -304,7 +304,7 @@ void short_rows(const Setting<T>& setting, Index first) {
       store<T>(gradient + j * width, kl ? select(e == zero, absent, b * e * (apart + rest)) : zero);
     }
     if constexpr (standardize) of_t->pull_back(gradient);
-    turn_out(gradient, n, count, call.teacher_gradient + first * n);
+    transpose_out(gradient, n, count, call.teacher_gradient + first * n);
   }
 }
 

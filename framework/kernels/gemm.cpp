@@ -65,7 +65,7 @@ void pack_b(const Product<T>& of, const T* b, std::int64_t columns, std::int64_t
             T* panel) {
   if (of.b_column != 1) {
     if (columns < width) std::fill_n(panel, depth * width, T{0});
-    turn(b, of.b_column, columns, depth, panel, width);
+    transpose(b, of.b_column, columns, depth, panel, width);
   } else {
     for (std::int64_t p = 0; p < depth; ++p)
       for (std::int64_t i = 0; i < columns; i += lanes<T>)
@@ -279,17 +279,17 @@ bool belongs_to_library(std::int64_t m, std::int64_t n, std::int64_t k) {
 template <class T>
 void multiply_by_library(const Product<T>& of) {
   const std::unique_lock lock = enter_library();
-  const auto turned = [](bool is) { return is ? CblasTrans : CblasNoTrans; };
+  const auto order = [](bool is_transposed) { return is_transposed ? CblasTrans : CblasNoTrans; };
   const auto i = [](std::int64_t size) { return static_cast<blasint>(size); };
-  const bool turned_a = of.a_step != 1, turned_b = of.b_column != 1;
-  const std::int64_t lda = turned_a ? of.a_step : of.a_row, ldb = turned_b ? of.b_column : of.b_step;
+  const bool transposed_a = of.a_step != 1, transposed_b = of.b_column != 1;
+  const std::int64_t lda = transposed_a ? of.a_step : of.a_row, ldb = transposed_b ? of.b_column : of.b_step;
   // The library adds its product to the bias stored in C; with beta = 0 it would first write zeros.
   const T beta = of.bias != nullptr ? T{1} : of.beta;
   for (std::int64_t row = 0; row < of.m && of.bias != nullptr; ++row)
     std::copy_n(of.bias, of.n, of.c + row * of.ldc);
   const auto call = [&](auto gemm) {
-    gemm(CblasRowMajor, turned(turned_a), turned(turned_b), i(of.m), i(of.n), i(of.k), of.alpha, of.a, i(lda),
-         of.b, i(ldb), beta, of.c, i(of.ldc));
+    gemm(CblasRowMajor, order(transposed_a), order(transposed_b), i(of.m), i(of.n), i(of.k), of.alpha, of.a,
+         i(lda), of.b, i(ldb), beta, of.c, i(of.ldc));
   };
   if constexpr (std::is_same_v<T, float>)
     call(cblas_sgemm);

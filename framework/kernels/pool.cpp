@@ -140,7 +140,7 @@ class ManyPlanes {
   void maxima(const T* x, Index count, T* y) const {
     T* const planes = scratch<T>((w_.plane() + w_.positions()) * lanes<T>);
     T* out = planes + w_.plane() * lanes<T>;
-    turn(x, w_.plane(), count, w_.plane(), planes, lanes<T>);
+    transpose(x, w_.plane(), count, w_.plane(), planes, lanes<T>);
     const T* const maxima = out;
     for (const Span& rows : rows_)
       for (const Span& columns : columns_) {
@@ -152,7 +152,7 @@ class ManyPlanes {
         store<T>(out, best);
         out += lanes<T>;
       }
-    turn(maxima, lanes<T>, w_.positions(), count, y, w_.positions());
+    transpose(maxima, lanes<T>, w_.positions(), count, y, w_.positions());
   }
 
   /// Gradients of `count` planes.
@@ -160,8 +160,8 @@ class ManyPlanes {
     const Index plane = w_.plane() * lanes<T>;
     T* const planes = scratch<T>(2 * plane + w_.positions() * lanes<T>);
     T *const sums = planes + plane, *upstream = sums + plane;
-    turn(x, w_.plane(), count, w_.plane(), planes, lanes<T>);
-    turn(g, w_.positions(), count, w_.positions(), upstream, lanes<T>);
+    transpose(x, w_.plane(), count, w_.plane(), planes, lanes<T>);
+    transpose(g, w_.positions(), count, w_.positions(), upstream, lanes<T>);
     std::fill_n(sums, plane, T{0});
     const Batch<T> zero(T{0});
     for (const Span& rows : rows_)
@@ -180,7 +180,7 @@ class ManyPlanes {
           store<T>(sum, load(sum) + select(tap == Batch<T>(number), of_window, zero));
         });
       }
-    turn(sums, lanes<T>, w_.plane(), count, gx, w_.plane());
+    transpose(sums, lanes<T>, w_.plane(), count, gx, w_.plane());
   }
 
  private:

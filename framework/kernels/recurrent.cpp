@@ -240,7 +240,7 @@ void recurrent(const RecurrentShape& of, const RecurrentArrays<T>& arrays) {
     T* const panel = arrays.packed + at * hidden;
     const Index count = std::min(panel_width<T>, width - at);
     if (count < panel_width<T>) std::fill_n(panel, hidden * panel_width<T>, T{0});
-    turn(arrays.weight + at * hidden, hidden, count, hidden, panel, panel_width<T>);
+    transpose(arrays.weight + at * hidden, hidden, count, hidden, panel, panel_width<T>);
   }
   for_blocks(of, [&](Index first, Index rows) {
     const Index apart = products_apart<T>(of);

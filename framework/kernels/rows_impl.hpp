@@ -136,7 +136,7 @@ namespace detail {
 #if defined(__AVX__)
 /// Transposes a square of 8 × 8 floats or 4 × 4 doubles; the rows have strides `from` and `to`. Loads put
 /// halves of two rows into each register, so that no shuffle crosses the lanes.
-inline void turn_square(const float* x, std::int64_t from, float* y, std::int64_t to) {
+inline void transpose_square(const float* x, std::int64_t from, float* y, std::int64_t to) {
   for (int half = 0; half < 2; ++half, x += 4, y += 4 * to) {
     __m256 r[4], s[4];
     for (int i = 0; i < 4; ++i) r[i] = _mm256_loadu2_m128(x + (i + 4) * from, x + i * from);
@@ -150,7 +150,7 @@ inline void turn_square(const float* x, std::int64_t from, float* y, std::int64_
     }
   }
 }
-inline void turn_square(const double* x, std::int64_t from, double* y, std::int64_t to) {
+inline void transpose_square(const double* x, std::int64_t from, double* y, std::int64_t to) {
   for (int half = 0; half < 2; ++half, x += 2, y += 2 * to) {
     const __m256d even = _mm256_loadu2_m128d(x + 2 * from, x),
                   odd = _mm256_loadu2_m128d(x + 3 * from, x + from);
@@ -163,8 +163,8 @@ inline void turn_square(const double* x, std::int64_t from, double* y, std::int6
 
 /// y [columns][rows] = transpose of x [rows][columns]; the rows of x have stride `from`, those of y `to`.
 template <class T>
-inline void turn(const T* x, std::int64_t from, std::int64_t rows, std::int64_t columns, T* y,
-                 std::int64_t to) {
+inline void transpose(const T* x, std::int64_t from, std::int64_t rows, std::int64_t columns, T* y,
+                      std::int64_t to) {
 #if defined(__AVX__)
   constexpr std::int64_t side = 32 / sizeof(T);
   if (rows >= side && columns >= side) {
@@ -176,7 +176,7 @@ inline void turn(const T* x, std::int64_t from, std::int64_t rows, std::int64_t 
         // The hardware detects no streams in short runs of many rows, so the next strip is prefetched.
         if (c % (2 * side) == 0)
           for (std::int64_t i = 0; i < side; ++i) prefetch(strip + (side + i) * from + c);
-        detail::turn_square(strip + first, from, y + first * to + std::min(r, rows - side), to);
+        detail::transpose_square(strip + first, from, y + first * to + std::min(r, rows - side), to);
       }
     }
     return;
@@ -187,14 +187,14 @@ inline void turn(const T* x, std::int64_t from, std::int64_t rows, std::int64_t 
 }
 /// Transposes `count` rows of x [lanes][n] to y [n][lanes]; missing rows are 0.
 template <class T>
-inline void turn_in(const T* x, std::int64_t n, std::int64_t count, T* y) {
+inline void transpose_in(const T* x, std::int64_t n, std::int64_t count, T* y) {
   if (count < lanes<T>) std::fill_n(y, n * lanes<T>, T{0});
-  turn(x, n, count, n, y, lanes<T>);
+  transpose(x, n, count, n, y, lanes<T>);
 }
-/// The inverse of turn_in().
+/// The inverse of transpose_in().
 template <class T>
-inline void turn_out(const T* x, std::int64_t n, std::int64_t count, T* y) {
-  turn(x, lanes<T>, n, count, y, n);
+inline void transpose_out(const T* x, std::int64_t n, std::int64_t count, T* y) {
+  transpose(x, lanes<T>, n, count, y, n);
 }
 
 /// The shift of the exponentials of a long row: the running maximum per block, so that one pass suffices. A

@@ -128,17 +128,17 @@ void run(const T* a, const T* b, T* y, const Axis& axis, Row row, Column column)
     const std::int64_t groups = (outer + lanes<T> - 1) / lanes<T>;
     const bool far = y != nullptr && is_far<T>(outer * n);
     parallel_for(groups, rows_at_a_time(n * lanes<T>), [&](std::int64_t begin, std::int64_t end) {
-      alignas(64) T turned_a[short_row * lanes<T>], turned_b[short_row * lanes<T>],
-          turned_y[short_row * lanes<T>] = {};
+      alignas(64) T transposed_a[short_row * lanes<T>], transposed_b[short_row * lanes<T>],
+          transposed_y[short_row * lanes<T>] = {};
       for (std::int64_t i = begin; i < end; ++i) {
         const std::int64_t first = i * lanes<T>, count = std::min(lanes<T>, outer - first);
         // The next rows of the result; the transposes fetch those of the inputs.
         for (std::int64_t k = n * lanes<T>; far && k < 2 * n * lanes<T>; k += 64 / sizeof(T))
           __builtin_prefetch(y + first * n + k, 1);
-        turn_in(a + first * n, n, count, turned_a);
-        if (b != nullptr) turn_in(b + first * n, n, count, turned_b);
-        column(Columns<T>{n, lanes<T>, lanes<T>}, turned_a, turned_b, turned_y, first);
-        if (y != nullptr) turn_out(turned_y, n, count, y + first * n);
+        transpose_in(a + first * n, n, count, transposed_a);
+        if (b != nullptr) transpose_in(b + first * n, n, count, transposed_b);
+        column(Columns<T>{n, lanes<T>, lanes<T>}, transposed_a, transposed_b, transposed_y, first);
+        if (y != nullptr) transpose_out(transposed_y, n, count, y + first * n);
       }
     });
   } else {

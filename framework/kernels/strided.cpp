@@ -35,7 +35,7 @@ void transpose_block(const T* x, std::int64_t stride, T* y, std::int64_t y_strid
     for (std::int64_t i = 0; i < rows; ++i)
       for (std::int64_t j = 0; j < n; ++j) y[i * y_stride + j] = x[j * stride + i];
   } else {
-    turn(x, stride, n, rows, y, y_stride);
+    transpose(x, stride, n, rows, y, y_stride);
   }
 }
 

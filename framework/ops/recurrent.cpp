@@ -132,9 +132,9 @@ Tensors recurrent_layer(const char* name, RecurrentCell cell, const Tensors& in,
     const Tensor& products = is_lstm ? dgates : dhidden;
     if (needs[x_in]) gradients[x_in] = matmul(dgates, in[weight_ih]);
     if (both) {  // one product for both, since they have the same slopes
-      const Tensor turned = product_over_rows(factors, dgates);
-      gradients[weight_ih] = transposed_rows(turned, 0, inputs);
-      gradients[weight_hh] = transposed_rows(turned, inputs, shape.hidden);
+      const Tensor transposed = product_over_rows(factors, dgates);
+      gradients[weight_ih] = transposed_rows(transposed, 0, inputs);
+      gradients[weight_hh] = transposed_rows(transposed, inputs, shape.hidden);
     } else {
       // The smaller matrix is the first operand if it is rearranged; the gradient is then transposed.
       const auto gradient = [&](const Tensor& slopes, const Tensor& x) {
