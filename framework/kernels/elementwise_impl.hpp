@@ -29,6 +29,8 @@ struct Each {
   }
   F each;
 };
+template <class F>
+Each(F) -> Each<F>;  // which clang 16 does not deduce for an aggregate
 
 namespace detail {
 
