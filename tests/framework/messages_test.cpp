@@ -146,10 +146,11 @@ BOOST_AUTO_TEST_CASE(of_memory_that_does_not_suffice) {
       text([&] { (void)conv2d(image, weight, {}, {.padding = padding}); }) ==
       "out of memory: conv2d between shapes (1, 1, 4, 4) and (1, 1, 8388610, 8388610): they or the images "
       "with a padding of (4194304, 4194304) are too large");
-  // The result is small, but not the padded image.
-  BOOST_TEST(
-      contains(text([&] { (void)conv2d(image, weight, {}, {.padding = padding, .dilation = padding}); }),
-               "conv2d between shapes (1, 1, 4, 4) and (1, 1, 4, 4)"));
+  // The result is small, but not the padded image. AddressSanitizer ends a program in which new fails.
+  if (!sanitized)
+    BOOST_TEST(
+        contains(text([&] { (void)conv2d(image, weight, {}, {.padding = padding, .dilation = padding}); }),
+                 "conv2d between shapes (1, 1, 4, 4) and (1, 1, 4, 4)"));
   BOOST_TEST(contains(text([&] { (void)conv_transpose2d(image, weight, {}, {.stride = padding}); }),
                       "conv_transpose2d between shapes (1, 1, 12582915, 12582915) and (1, 1, 4, 4)"));
   BOOST_TEST(text([&] {
