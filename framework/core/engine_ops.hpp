@@ -23,8 +23,8 @@ namespace [[RETORT_EXPORT]] retort {
 namespace detail {
 /// For a rule whose gradient of input i is zero except at a few positions: returns the sum of the gradients
 /// that reached the input so far. The rule adds to it in place and returns it, at the cost of the positions
-/// it changes. Undefined if there is no sum yet, if it is shared or has a different shape or type, or if the
-/// rule is recorded.
+/// it changes. Undefined for the first gradient, for a sum that is shared or has a different shape or type,
+/// and if the rule is recorded.
 [[nodiscard]] Tensor gathered_gradient(std::size_t i, const Shape& shape, DType dtype);
 }  // namespace detail
 

@@ -30,8 +30,8 @@ void for_panels(Index columns, F f) {
   }
 }
 
-/// sums [Rows][Registers] = start (the sums so far if null) + Σ over `depth` steps p of x[rows[i] + steps[p]]
-/// · b [p][Registers].
+/// sums [Rows][Registers] = start (the sums so far if null) + Σ over `depth` steps p of
+/// x[rows[i] + steps[p]] · b [p][Registers].
 template <int Rows, int Registers, class T>
 [[gnu::flatten, gnu::noinline]] void gathered_tile(const T* x, const Index* rows, const Index* steps,
                                                    Index depth, const T* b, const T* start, T* sums) {

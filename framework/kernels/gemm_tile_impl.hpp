@@ -12,8 +12,8 @@
 namespace retort::kernels {
 namespace {
 
-/// The strides of op(A) and op(B): A[i, p] = a[i·row + p·step], B[p, j] = b[p·step + j·column]. One stride
-/// of each pair is 1.
+/// The strides of op(A) and op(B): A[i, p] = a[i·row + p·step], B[p, j] = b[p·step + j·column]. One
+/// stride of each pair is 1.
 template <class T>
 struct Product {
   const T* a;

@@ -15,7 +15,7 @@ struct ScaledDotProductAttentionOptions {
   std::optional<double> scale = std::nullopt;  ///< scale of the scores; 1/√E if absent
 };
 
-/// Computes dropout(softmax(scale · q · kᵀ + mask)) · v as one operation, without storing L × S elements.
+/// dropout(softmax(scale · q · kᵀ + mask)) · v as one operation, without storing L × S elements.
 /// Shapes: q (…, L, E), k (…, S, E), v (…, S, V) → (…, L, V). The leading dimensions broadcast, and the mask
 /// broadcasts to (…, L, S). The gradient of a float mask has the mask's own shape.
 /// Edge cases: a mask value of -inf excludes the key. A mask and is_causal can be combined. A query that may

@@ -53,7 +53,7 @@ namespace [[RETORT_EXPORT]] retort {
 [[nodiscard]] Tensors chunk(const Tensor& x, std::int64_t n, std::int64_t dim = 0);
 
 /// Joins the tensors along `dim`. Element types promote.
-/// Throws: ShapeError if other extents differ or a tensor has shape (); ValueError if there is no tensor.
+/// Throws: ShapeError if other extents differ or a tensor has shape (); ValueError if the list is empty.
 [[nodiscard]] Tensor concat(const Tensors& xs, std::int64_t dim = 0);
 /// Joins tensors of equal shapes along a new dimension. Throws: as concat(); ShapeError for other shapes.
 [[nodiscard]] Tensor stack(const Tensors& xs, std::int64_t dim = 0);
