@@ -39,7 +39,7 @@ struct ValuesAndIndices {
 [[nodiscard]] Tensor min(const Tensor& x);
 
 /// The int64 position of the first maximum along `dim` [without dim], or without `dim` among all elements;
-/// NaN counts as the largest. Throws: ValueError if x is empty.
+/// NaN counts as the largest. Throws: ValueError for a maximum over zero elements.
 [[nodiscard]] Tensor argmax(const Tensor& x, std::int64_t dim, bool keepdim = false);
 [[nodiscard]] Tensor argmax(const Tensor& x);
 
