@@ -6,7 +6,8 @@
 
 #include "retort/framework/base/draws.hpp"
 #include "retort/framework/base/threads.hpp"
-#include "retort/framework/kernels/tiles_impl.hpp"
+#include "retort/framework/kernels/rows_impl.hpp"
+#include "retort/framework/kernels/tiles.hpp"
 
 namespace retort::kernels {
 namespace {
@@ -160,9 +161,8 @@ template <class T>
 void score(const AttentionShape& of, const AttentionMask<T>& mask, const T* k, const Tile& tile,
            const Buffers<T>& in) {
   const Index step = of.q_row();
-  small_product<false>(tile.keys, columns_of<T>(tile), of.width,
-                       Operand<T>{k + tile.first_key * step, step, 1}, in.queries, query_tile, in.scores,
-                       query_tile);
+  small_product(tile.keys, columns_of<T>(tile), of.width, Operand<T>{k + tile.first_key * step, step, 1},
+                in.queries, query_tile, in.scores, query_tile);
   apply_mask(of, mask, tile, in);
 }
 
@@ -227,8 +227,8 @@ void attend(const AttentionShape& of, const T* q, const T* k, const T* v, const 
       for (Index i = 0; i < keys * query_tile; i += lanes<T>)
         store<T>(in.scores + i, load(in.scores + i) * load(in.factors + i));
     }
-    small_product<true>(width, columns, keys, Operand<T>{v + first_key * step, 1, step}, in.scores,
-                        query_tile, in.result, query_tile);
+    add_small_product(width, columns, keys, Operand<T>{v + first_key * step, 1, step}, in.scores, query_tile,
+                      in.result, query_tile);
   });
   for (Index i = 0; i < columns; i += lanes<T>) {
     const Batch<T> zero(T{0}), sum = load(sums + i);
@@ -253,9 +253,9 @@ void slopes_of(const AttentionShape& of, const AttentionGradients<T>& arrays, co
   const Index step = of.v_row();
   const T *const log_sums = in.statistics, *const means = log_sums + query_tile;
   score(of, mask, keys_of(of, arrays.k, tile.head), tile, in);
-  small_product<false>(tile.keys, columns_of<T>(tile), of.value_width,
-                       Operand<T>{values_of(of, arrays.v, tile.head) + tile.first_key * step, step, 1},
-                       in.upstream, query_tile, in.slopes, query_tile);
+  small_product(tile.keys, columns_of<T>(tile), of.value_width,
+                Operand<T>{values_of(of, arrays.v, tile.head) + tile.first_key * step, step, 1}, in.upstream,
+                query_tile, in.slopes, query_tile);
   if (of.dropout_p > 0) draw_dropout(of, tile, in);
   const Index columns = columns_of<T>(tile);
   const ScaledExp<T> exponential(1);
@@ -339,14 +339,14 @@ void differentiate(const AttentionShape& of, const AttentionGradients<T>& arrays
       tile.first_key = first_key, tile.keys = keys;
       slopes_of(of, arrays, mask, static_cast<T>(of.scale), tile, in);
       if (dv != nullptr)
-        small_product<true>(keys, of.value_width, queries, Operand<T>{in.scores, query_tile, 1},
-                            dy + first_query * y_row, y_row, dv + first_key * v_row, v_row);
+        add_small_product(keys, of.value_width, queries, Operand<T>{in.scores, query_tile, 1},
+                          dy + first_query * y_row, y_row, dv + first_key * v_row, v_row);
       if (dk != nullptr)
-        small_product<true>(keys, of.width, queries, Operand<T>{in.slopes, query_tile, 1},
-                            q + first_query * q_row, q_row, dk + first_key * q_row, q_row);
+        add_small_product(keys, of.width, queries, Operand<T>{in.slopes, query_tile, 1},
+                          q + first_query * q_row, q_row, dk + first_key * q_row, q_row);
       if (dq != nullptr)
-        small_product<true>(queries, of.width, keys, Operand<T>{in.slopes, 1, query_tile},
-                            k + first_key * q_row, q_row, dq + first_query * dq_row, dq_row);
+        add_small_product(queries, of.width, keys, Operand<T>{in.slopes, 1, query_tile},
+                          k + first_key * q_row, q_row, dq + first_query * dq_row, dq_row);
     });
   });
 }

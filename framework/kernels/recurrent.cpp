@@ -3,7 +3,8 @@
 #include <algorithm>
 
 #include "retort/framework/base/threads.hpp"
-#include "retort/framework/kernels/tiles_impl.hpp"
+#include "retort/framework/kernels/micro_kernel_impl.hpp"
+#include "retort/framework/kernels/tiles.hpp"
 
 namespace retort::kernels {
 namespace {
@@ -251,8 +252,8 @@ void recurrent(const RecurrentShape& of, const RecurrentArrays<T>& arrays) {
     for (Index s = 0; s < of.steps; ++s) {
       const Index t = of.is_reverse ? of.steps - 1 - s : s;
       for (Index at = 0; at < width; at += panel_width<T>)
-        small_product<false>(rows, std::min(panel_width<T>, width - at), hidden, Operand<T>{h, hidden, 1},
-                             arrays.packed + at * hidden, panel_width<T>, products + at, apart);
+        small_product(rows, std::min(panel_width<T>, width - at), hidden, Operand<T>{h, hidden, 1},
+                      arrays.packed + at * hidden, panel_width<T>, products + at, apart);
       for (Index row = 0; row < rows; ++row) {
         const Index at = (first + row) * of.steps + t;
         if (t < of.length(first + row)) {
@@ -316,9 +317,8 @@ void recurrent_backward(const RecurrentShape& of, const RecurrentGradients<T>& a
         if (arrays.dhidden != nullptr) std::copy_n(dproducts, width, arrays.dhidden + at * width);
       }
       for (Index at = 0; at < hidden; at += panel_width<T>)
-        small_product<true>(rows, std::min(panel_width<T>, hidden - at), width,
-                            Operand<T>{products, apart, 1}, arrays.packed + at * width, panel_width<T>,
-                            dh + at, hidden);
+        add_small_product(rows, std::min(panel_width<T>, hidden - at), width, Operand<T>{products, apart, 1},
+                          arrays.packed + at * width, panel_width<T>, dh + at, hidden);
     }
     if (arrays.dh0 != nullptr) std::copy_n(dh, rows * hidden, arrays.dh0 + first * hidden);
     if (arrays.dc0 != nullptr) std::copy_n(dc, rows * hidden, arrays.dc0 + first * hidden);
