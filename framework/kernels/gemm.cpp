@@ -21,9 +21,6 @@ namespace {
 
 // Maximum number of rows of a packed A, and of panels in a block of B.
 constexpr std::int64_t block_rows = 2048, most_panels = 32;
-// Maximum number of steps of a panel of B.
-template <class T>
-constexpr std::int64_t most_depth = 2048 / sizeof(T);
 // Bytes of a block of panels. It stays in the second-level cache or, if only few rows use it, in the
 // first-level cache, where it was packed.
 constexpr std::int64_t block_bytes = 1 << 19, low_block_bytes = 1 << 14, few_rows = 256;
@@ -88,29 +85,46 @@ template <int Rows, class T>
 void tiles(const Product<T>& of, std::int64_t row, bool starts, std::int64_t depth, const Panel<T>& of_a,
            Columns<T>* panel, const Columns<T>* end, Prefetcher& prefetcher) {
   for (; panel != end; ++panel) {
-    if constexpr (Rows >= low_rows - 1)
-      if (panel->registers == panel_registers) {
-        const auto run = [&]<Also Does>(const Fetches& fetches) {
-          tile<Rows, panel_registers, Does>(of, row, panel->first, starts, depth, of_a, panel->b, panel->copy,
-                                            fetches);
-        };
-        if (panel->copy != nullptr) {
-          run.template operator()<Also::copy>({});
-          panel->b = {panel->copy, panel_registers * lanes<T>, 1};
-          panel->copy = nullptr;
-        } else if (!prefetcher.is_done()) {
-          run.template operator()<Also::fetch>(prefetcher.take());
-        } else {
-          run.template operator()<Also::nothing>({});
-        }
-        continue;
-      }
     unrolled<panel_registers>([&](auto fewer) {
-      if (panel->registers == fewer + 1)
-        tile<Rows, fewer + 1, Also::nothing>(of, row, panel->first, starts, depth, of_a, panel->b,
-                                             panel->copy, {});
+      constexpr int registers = panel_registers - fewer;
+      if (panel->registers != registers) return;
+      const auto run = [&]<Also Does>(const Fetches& fetches) {
+        tile<Rows, registers, Does>(of, row, panel->first, starts, depth, of_a, panel->b, panel->copy,
+                                    fetches);
+      };
+      if constexpr (Rows >= low_rows - 1) {
+        if constexpr (registers == panel_registers)
+          if (panel->copy != nullptr) {
+            run.template operator()<Also::copy>({});
+            panel->b = {panel->copy, panel_registers * lanes<T>, 1};
+            panel->copy = nullptr;
+            return;
+          }
+        if (!prefetcher.is_done()) return run.template operator()<Also::fetch>(prefetcher.take());
+      }
+      run.template operator()<Also::nothing>({});
     });
   }
+}
+
+/// True if few panels contain all columns of a B, and each row of A is contiguous.
+template <class T>
+bool is_narrow(const Product<T>& of) {
+  return of.n <= 2 * panel_registers * lanes<T> && of.a_step == 1;
+}
+/// True if a row-major B is not copied because A has few rows.
+template <class T>
+bool reads_in_place(const Product<T>& of) {
+  return !is_narrow(of) && of.m < copied_rows && of.b_column == 1;
+}
+
+/// Maximum number of steps of a panel of B. The bits depend on it, so it is that of the whole product in each
+/// strip.
+template <class T>
+std::int64_t most_steps_of(const Product<T>& of) {
+  constexpr std::int64_t fill = 2048 / sizeof(T);  // of the first-level cache
+  if (is_narrow(of)) return 4 * fill;              // from the second-level cache, so that A is read once
+  return reads_in_place(of) ? 64 : fill;           // the rows of 64 steps stay in the second-level cache
 }
 
 /// The product by blocks of panels of B, which are packed where that pays off and stay in cache while all
@@ -122,20 +136,32 @@ void panel_product(const Product<T>& of) {
   const bool packs_a = of.a_row == 1 && of.a_step != 1 && of.n > width && of.k > unpacked_depth &&
                        of.m * of.k > unpacked_size,
              copies = of.m >= copied_rows;
-  const std::int64_t deepest = parts_of(of.k, parts_of(of.k, most_depth<T>)), panel_size = width * deepest,
+  const std::int64_t deepest = parts_of(of.k, parts_of(of.k, of.most_steps)), panel_size = width * deepest,
                      highest = packs_a ? parts_of(of.m, parts_of(of.m, block_rows)) : of.m,
                      registers = parts_of(of.n, lanes<T>),
                      block = (of.m > few_rows ? block_bytes : low_block_bytes) / sizeof(T),
                      most = copies ? std::clamp<std::int64_t>(block / panel_size, 1, most_panels) : 1;
   T* const buffer = scratch<T>(most * panel_size + (packs_a ? highest * deepest : 0));
   T* const packed = buffer + most * panel_size;
-  Prefetcher prefetcher(of.upcoming,
-                        parts_of(of.m, low_rows) * parts_of(of.n, width) * parts_of(of.k, deepest), deepest);
+  const std::int64_t panel_count = parts_of(of.n, width), tile_count = parts_of(of.m, low_rows) * panel_count;
+  // A narrow product waits for A, and one of few rows for B, unless the next part is fetched in time.
+  const bool fetches_a = is_narrow(of) && of.a_row == of.k && is_far<T>(of.m * of.k),
+             fetches_b = reads_in_place(of) && of.b_step <= 2 * of.n && is_far<T>(of.n * of.k);
+  const auto range_of = [](const T* first, std::int64_t elements) {
+    return Upcoming{{{first, elements * static_cast<std::int64_t>(sizeof(T))}}};
+  };
+  Prefetcher prefetcher(of.upcoming, tile_count * parts_of(of.k, deepest), deepest);
   for (std::int64_t begin = 0; begin < of.m; begin += highest) {
     const std::int64_t end = std::min(of.m, begin + highest);
     for (std::int64_t first = 0; first < of.k; first += deepest) {
       const std::int64_t depth = std::min(deepest, of.k - first);
       if (packs_a) pack_a(of, begin, end, first, depth, packed);
+      if (fetches_b) {
+        const std::int64_t next = first + depth, steps = std::min(deepest, of.k - next);
+        prefetcher =
+            Prefetcher(steps > 0 ? range_of(of.b + next * of.b_step, steps * of.b_step) : of.upcoming,
+                       tile_count, depth);
+      }
       for (std::int64_t at = 0; at < registers;) {
         Columns<T> panels[most_panels];
         std::int64_t count = 0;
@@ -157,6 +183,8 @@ void panel_product(const Product<T>& of) {
           const Panel<T> of_a =
               packs_a ? Panel<T>{packed + (row - begin) * depth, Rows, 1}
                       : Panel<T>{of.a + row * of.a_row + first * of.a_step, of.a_step, of.a_row};
+          if (fetches_a)
+            prefetcher = Prefetcher(range_of(of.a + (row + Rows) * of.k, Rows * of.k), panel_count, depth);
           tiles<Rows>(of, row, first == 0, depth, of_a, panels, panels + count, prefetcher);
         });
       }
@@ -164,9 +192,11 @@ void panel_product(const Product<T>& of) {
   }
 }
 
-/// Rows x Columns dot products of rows of A and columns of B, which are both contiguous along k.
+/// Rows x Columns dot products of rows of A and columns of B, which are both contiguous along k. With
+/// `fetches`, the following rows of A are prefetched.
 template <int Rows, int Columns, class T>
-[[gnu::flatten, gnu::noinline]] void dot_tile(const Product<T>& of, std::int64_t row, std::int64_t column) {
+[[gnu::flatten, gnu::noinline]] void dot_tile(const Product<T>& of, std::int64_t row, std::int64_t column,
+                                              bool fetches) {
   Batch<T> sums[Rows][Columns];
   unrolled<Rows>([&](auto i) { unrolled<Columns>([&](auto j) { sums[i][j] = Batch<T>(T{0}); }); });
   const std::int64_t a_row = of.a_row, b_column = of.b_column;
@@ -175,6 +205,7 @@ template <int Rows, int Columns, class T>
     Batch<T> columns[Columns];
     unrolled<Columns>([&](auto j) { columns[j] = read(b + j * b_column); });
     unrolled<Rows>([&](auto i) {
+      if (fetches) prefetch(a + (Rows + i) * a_row);
       const Batch<T> v = read(a + i * a_row);
       unrolled<Columns>([&](auto j) { sums[i][j] = fma<T>(v, columns[j], sums[i][j]); });
     });
@@ -192,24 +223,27 @@ template <int Rows, int Columns, class T>
   });
 }
 
-/// A product of an A and a B that are contiguous along k, without transposing B. The outer loop is over
-/// columns, so that a large B is read once; for few rows it is over rows, so that the height of a tile is
-/// selected once.
+/// A product of an A and a B that are contiguous along k, without transposing B. The outer loop is over the
+/// larger matrix, which is read once; for few rows it is over rows, so that the height of a tile is selected
+/// once.
 template <class T>
 void dot_products(const Product<T>& of) {
+  const bool fetches = is_far<T>(of.m * of.k);
   const auto for_columns = [&](auto f) {
     std::int64_t column = 0;
     for (; column + 4 <= of.n; column += 4) f.template operator()<4>(column);
     for (; column < of.n; ++column) f.template operator()<1>(column);
   };
-  if (of.m <= dot_rows) {
+  if (of.m <= dot_rows || of.m > of.n) {
     for_low_tiles<dot_rows>(0, of.m, [&]<int Rows>(std::int64_t row) {
-      for_columns([&]<int Columns>(std::int64_t column) { dot_tile<Rows, Columns>(of, row, column); });
+      for_columns([&]<int Columns>(std::int64_t column) {
+        dot_tile<Rows, Columns>(of, row, column, fetches && column == 0);
+      });
     });
   } else {
     for_columns([&]<int Columns>(std::int64_t column) {
-      for_low_tiles<dot_rows>(0, of.m,
-                              [&]<int Rows>(std::int64_t row) { dot_tile<Rows, Columns>(of, row, column); });
+      for_low_tiles<dot_rows>(
+          0, of.m, [&]<int Rows>(std::int64_t row) { dot_tile<Rows, Columns>(of, row, column, false); });
     });
   }
 }
@@ -324,6 +358,7 @@ void multiply(const Product<T>& of) {
       const std::int64_t begin = units * i / strips * unit,
                          end = std::min(side, units * (i + 1) / strips * unit);
       Product<T> strip = of;
+      strip.most_steps = most_steps_of(of);
       (by_rows ? strip.m : strip.n) = end - begin;
       if (i + 1 < strips) strip.upcoming = {};
       if (by_rows) {

@@ -26,6 +26,7 @@ struct Product {
   T* c;
   std::int64_t ldc;
   Upcoming upcoming = {};
+  std::int64_t most_steps = 0;  // of a panel
 };
 
 /// Tasks of a tile in addition to its sums.

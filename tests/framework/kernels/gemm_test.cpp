@@ -3,6 +3,7 @@
 #include <thread>
 
 #include "kernel_test.hpp"
+#include "retort/framework/base/threads.hpp"
 
 BOOST_AUTO_TEST_SUITE(kernels_gemm)
 
@@ -158,6 +159,35 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(fetching_the_operands_of_the_next_product_changes_
     const auto bytes = static_cast<std::int64_t>(a.size() * sizeof(T));
     BOOST_TEST(same_bits(with({}), with({{{a.data(), bytes}, {nullptr, 0}, {a.data(), 1}}})));
   }
+}
+
+// Strips of a product may be narrow or have few rows where the product is not and has not.
+BOOST_AUTO_TEST_CASE_TEMPLATE(the_number_of_threads_changes_no_bit, T, FloatTypes) {
+  const int threads = retort::get_num_threads();
+  for (const auto& [m, n, k] : {Case{129, 16, 4096},
+                                {784, 64, 129},
+                                {100, 200, 784},
+                                {200, 130, 3000},
+                                {40, 400, 1000},
+                                {4096, 30, 784},
+                                {30, 784, 4096},
+                                {70, 70, 2500}}) {
+    const auto a = random_values<T>(m * k, -1, 1, 1), b = random_values<T>(k * n, -1, 1, 2);
+    for (const bool transpose_a : {false, true})
+      for (const bool transpose_b : {false, true}) {
+        const auto with = [&, m = m, n = n, k = k](int count) {
+          retort::set_num_threads(count);
+          auto c = poisoned<T>(m * n);
+          kernels::gemm(transpose_a, transpose_b, m, n, k, 1, a.data(), transpose_a ? m : k, b.data(),
+                        transpose_b ? k : n, 0, c.data(), n);
+          return c;
+        };
+        const auto one = with(1);
+        BOOST_TEST((same_bits(one, with(2)) && same_bits(one, with(4))),
+                   m << " x " << n << " x " << k << ", transposed " << transpose_a << transpose_b);
+      }
+  }
+  retort::set_num_threads(threads);
 }
 
 BOOST_AUTO_TEST_CASE_TEMPLATE(nan_and_infinity_pass, T, FloatTypes) {
