@@ -28,14 +28,41 @@ Tensor gate(const Tensor& g, const Tensor& v, Pass pass) {
                  .vjp = [v = v.detach(), pass](const Tensor& gg, Needs) { return gate(gg, v, pass); }});
 }
 
-// (1 + tanh u)/2 = sigmoid(2u), which keeps its precision where it is small.
-Tensor gelu_by_tanh(const Tensor& x) {
-  const auto f = [](const auto& v) {
-    constexpr double scale = 2 * std::numbers::sqrt2 * std::numbers::inv_sqrtpi;
-    const auto u = max(min(v, 30), -30);  // beyond these bounds the sigmoid is 0 or 1, and u³ could overflow
-    return v * sigmoid(u * (scale + (scale * 0.044715) * (u * u)));
+// v·(1 + tanh(z/2))/2 = v·sigmoid(z) with z = v·(a + b·v²), which keeps its precision where it is small.
+Tensor gelu_by_tanh(const Tensor& input) {
+  constexpr double a = 2 * std::numbers::sqrt2 * std::numbers::inv_sqrtpi, b = 0.044715 * a;
+  // Beyond these bounds the sigmoid is 0 or 1, and v³ could overflow.
+  const auto bounded = [](const auto& v) { return where(v > 30, 30, where(v < -30, -30, v)); };
+  const auto value = [bounded](const auto& v) {
+    const auto u = bounded(v);
+    return v * sigmoid(u * (a + b * (u * u)));
   };
-  return fused("gelu", f, x);
+  // The derivative is written out, since that of the bounds would cost as much as the rest. 1 - sigmoid(z)
+  // must keep its precision where it is small: e^(-z)·sigmoid(z) does, at half the cost of the second sigmoid
+  // that derivatives of higher order need.
+  const auto slope = [bounded](const auto& g, const auto& v, const auto& sigmoids) {
+    const auto u = bounded(v), square = u * u;
+    const auto [s, rest] = sigmoids(u * (a + b * square));
+    return g * (s + s * rest * (u * (a + (3 * b) * square)));
+  };
+  const auto fast = [slope](const auto& g, const auto& v) {
+    return slope(g, v, [](const auto& z) {
+      const auto e = exp(-z), s = 1 / (1 + e);
+      return std::pair(s, where(z > 0, e * s, 1 - s));
+    });
+  };
+  const auto exact = [slope](const auto& g, const auto& v) {
+    return slope(g, v, [](const auto& z) { return std::pair(sigmoid(z), sigmoid(-z)); });
+  };
+  const Tensor x = floating("gelu", input);
+  return record({.name = "gelu",
+                 .inputs = {x},
+                 .value = detail::Fused<decltype(value), 1>(value, {x.detach()}).value("gelu"),
+                 .vjp = [x, exact](const Tensor& g, Needs) { return fused("gelu backward", exact, g, x); },
+                 .fast_vjp =
+                     [x = x.detach(), fast](const Tensor& g, Needs) {
+                       return detail::Fused<decltype(fast), 2>(fast, {g, x}).value("gelu backward");
+                     }});
 }
 
 // f of the registers of fused operations.

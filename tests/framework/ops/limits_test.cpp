@@ -122,6 +122,23 @@ BOOST_AUTO_TEST_CASE(the_error_function_is_flat_at_infinity) {
   }
 }
 
+// 1 - sigmoid must keep its precision where the sigmoid is close to 1.
+BOOST_AUTO_TEST_CASE(derivatives_of_the_approximated_gelu_for_large_x) {
+  const Tensor x = arange(-12.0, 12.0, 0.01).to(DType::float64);
+  const auto derivatives = [&](DType dtype, bool recorded) {
+    const Tensor in = x.to(dtype).detach().set_requires_grad();
+    const Tensor first = grad({sum(gelu(in, GeluApproximation::tanh))}, {in}, {.create_graph = recorded})[0];
+    const Tensor second = recorded ? grad({sum(first)}, {in})[0] : zeros_like(first);
+    return Tensors{first.detach().to(DType::float64), second.to(DType::float64)};
+  };
+  const Tensors exact = derivatives(DType::float64, true);
+  for (const bool recorded : {false, true}) {
+    const Tensors rounded = derivatives(DType::float32, recorded);
+    BOOST_TEST(max(abs(rounded[0] - exact[0])).item<double>() < 4e-7);
+    if (recorded) BOOST_TEST(max(abs(rounded[1] - exact[1])).item<double>() < 1e-6);
+  }
+}
+
 BOOST_AUTO_TEST_CASE(an_empty_tensor_has_no_greatest_element) {
   BOOST_TEST(thrown_text<ValueError>([] { (void)max(zeros({0})); }).starts_with("max: "));
   BOOST_TEST(thrown_text<ValueError>([] { (void)min(zeros({0})); }).starts_with("min: "));
