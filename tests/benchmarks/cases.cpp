@@ -152,8 +152,8 @@ void add_layers(std::vector<Json>& all) {
     all.push_back(layer("attention", {1, 8, length, 64}, 12, flops));
     if (length == 1024) all.push_back(layer("attention composed", {1, 8, length, 64}, 12, flops));
   }
-  for (const int gates : {4, 3})  // steps of 32 sequences, 128 features, 256 hidden units
-    all.push_back(layer(gates == 4 ? "LSTM" : "GRU", {32, 64, 128}, 8,
+  for (const auto& [cell, gates] : {std::pair{"LSTM", 4}, {"GRU", 3}, {"RNN", 1}})
+    all.push_back(layer(cell, {32, 64, 128}, 8,  // 32 sequences of 64 steps and 128 features
                         6.0 * 32 * 64 * (128 + 256) * 256 * gates, {{"hidden", 256}}));
   // Batch, length, width, blocks and words; batch and side of the images.
   all.push_back(layer("GPT step", {8, 128, 128, 4, 256}, 0,

@@ -143,7 +143,8 @@ std::function<void()> recurrent(const Json& request, const rt::Tensor& x) {
     return both_ways(std::move(leaves), [net, x] { return (*net)(x).output; });
   };
   if (request["layer"] == "LSTM") return run(std::make_shared<rt::LSTM>(x.size(2), hidden));
-  return run(std::make_shared<rt::GRU>(x.size(2), hidden));
+  if (request["layer"] == "GRU") return run(std::make_shared<rt::GRU>(x.size(2), hidden));
+  return run(std::make_shared<rt::RNN>(x.size(2), hidden));
 }
 
 }  // namespace
@@ -157,7 +158,7 @@ std::function<void()> bench::layer(const Json& request) {
   if (name.find("norm") != std::string::npos) return normalisation(name, x);
   if (name.find("conv") != std::string::npos) return convolution(request, x);
   if (name.starts_with("attention")) return attention(x, name == "attention composed");
-  if (name == "LSTM" || name == "GRU") return recurrent(request, x);
+  if (name == "LSTM" || name == "GRU" || name == "RNN") return recurrent(request, x);
   if (name == "matmul" || name == "bmm") {
     rt::Shape other = shape;
     std::swap(other[shape.size() - 1], other[shape.size() - 2]);

@@ -81,6 +81,16 @@ def gru(x, w, u, b):
     return lax.scan(cell, jnp.zeros((x.shape[0], u.shape[1])), (x @ w.T + b).swapaxes(0, 1))[1]
 
 
+def rnn(x, w, u, b):
+    def cell(h, from_input):
+        h = jnp.tanh(from_input + h @ u.T)
+        return h, h
+
+    return lax.scan(cell, jnp.zeros((x.shape[0], u.shape[1])), (x @ w.T + b).swapaxes(0, 1))[1]
+
+
+RECURRENT = {"LSTM": (lstm, 4), "GRU": (gru, 3), "RNN": (rnn, 1)}
+
 FUNCTIONS = {
     "gelu tanh": lambda x: jax.nn.gelu(x, approximate=True),
     "gelu erf": lambda x: jax.nn.gelu(x, approximate=False),
@@ -127,10 +137,10 @@ def function_of(request):
         return run, [leaf(out, shape[1] // groups, kernel, kernel), leaf(out)]
     if "attention" in name:
         return attention, [leaf(*shape), leaf(*shape)]
-    if name in ("LSTM", "GRU"):
-        gates, hidden = (4 if name == "LSTM" else 3), request["hidden"]
+    if name in RECURRENT:
+        (run, gates), hidden = RECURRENT[name], request["hidden"]
         weights = [leaf(gates * hidden, shape[2]), leaf(gates * hidden, hidden), leaf(gates * hidden)]
-        return lstm if name == "LSTM" else gru, [0.05 * w for w in weights]
+        return run, [0.05 * w for w in weights]
     if name in ("matmul", "bmm"):
         return jnp.matmul, [leaf(*shape[:-2], shape[-1], shape[-2])]
     if name == "where":

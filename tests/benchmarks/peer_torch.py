@@ -257,7 +257,7 @@ def function_of(request):
     if "attention" in name:
         attention = composed_attention if name == "attention composed" else F.scaled_dot_product_attention
         return attention, [leaf(*shape), leaf(*shape)]
-    if name in ("LSTM", "GRU"):
+    if name in ("LSTM", "GRU", "RNN"):
         net = getattr(torch.nn, name)(shape[2], request["hidden"], batch_first=True)
         return lambda x, *weights: net(x)[0], list(net.parameters())
     if name in ("matmul", "bmm"):
