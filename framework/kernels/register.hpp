@@ -107,7 +107,7 @@ class Register : public Arithmetic<Register<T, bytes>> {
   }
 
   friend Register abs(const Register& x) { return Register((Vector)((BitVector)x.v & ~sign_bit)); }
-  friend Register relu(const Register& x) { return where(x <= Register(0), Register(0), x); }
+  friend Register relu(const Register& x) { return where(x < Register(0), Register(0), x); }
   /// The larger and the smaller one; NaN if either is.
   friend Register max(const Register& a, const Register& b) { return where(a > b, a, where(a == a, b, a)); }
   friend Register min(const Register& a, const Register& b) { return where(a < b, a, where(a == a, b, a)); }

@@ -56,13 +56,13 @@ inline Tensor operator-(const Tensor& x) { return neg(x); }
 [[nodiscard]] Tensor sqrt(const Tensor& x);
 /// |x|; the gradient at 0 is 0.
 [[nodiscard]] Tensor abs(const Tensor& x);
-/// max(x, 0); the gradient at 0 is 0. NaN propagates, and its gradient is g.
+/// max(x, 0), and -0 for -0; the gradient at 0 is 0. NaN propagates, and its gradient is g.
 [[nodiscard]] Tensor relu(const Tensor& x);
 /// x · sigmoid(x). NaN for -inf, as in PyTorch.
 [[nodiscard]] Tensor silu(const Tensor& x);
 /// min(max(x, 0), 6); the gradient at 0 and 6 is 0. NaN propagates, and its gradient is g.
 [[nodiscard]] Tensor relu6(const Tensor& x);
-/// relu6(x + 3) / 6; the gradient at -3 and 3 is 0.
+/// relu6(x + 3) / 6; the gradient at -3 and 3 is 0. NaN propagates, and its gradient is 0.
 [[nodiscard]] Tensor hardsigmoid(const Tensor& x);
 /// x · relu6(x + 3) / 6 (Howard et al., 2019); the gradient is 0 at -3 and 1 at 3. 0 for -inf, where PyTorch
 /// gives NaN.

@@ -215,7 +215,7 @@ Tensor relu(const Tensor& x) {
   };
   return record({.name = "relu",
                  .inputs = {x},
-                 .value = map(x, [=](const auto& v) { return pass(v, v); }),
+                 .value = map(x, [](const auto& v) { return either(v < constant(v, 0), constant(v, 0), v); }),
                  .vjp = [=](const Tensor& g, const Tensor& y, Needs) { return gate(g, y, pass); }});
 }
 
@@ -232,8 +232,11 @@ Tensor relu6(const Tensor& x) {
 }
 
 Tensor hardsigmoid(const Tensor& x) {
-  return fused(
-      "hardsigmoid", [](const auto& v) { return where(v <= -3, 0, where(v >= 3, 1, (v + 3) / 6)); }, x);
+  const auto f = [](const auto& v) {  // NaN is a constant here, so that its gradient is 0
+    constexpr double nan = std::numeric_limits<double>::quiet_NaN();
+    return where(v <= -3, 0, where(v >= 3, 1, where(v < 3, (v + 3) / 6, nan)));
+  };
+  return fused("hardsigmoid", f, x);
 }
 
 Tensor hardswish(const Tensor& x) {

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <functional>
 #include <limits>
+#include <retort/framework/fused.hpp>
 #include <retort/retort.hpp>
 
 namespace retort::tests {
@@ -128,11 +129,15 @@ BOOST_AUTO_TEST_CASE(activations_at_their_kinks_and_at_infinity) {
     const auto slopes = [&](Tensor (*f)(const Tensor&), const std::vector<double>& x) {
       return gradient(f, x, create_graph);
     };
-    check(slopes(relu6, {0, 6, -1, 7, 3, inf, -inf}), {0, 0, 0, 0, 1, 0, 0});
-    check(slopes(hardsigmoid, {-3, 3, 0, inf, -inf}), {0, 0, 1.0 / 6, 0, 0});
-    check(slopes(hardswish, {-3, 3, 0, 4, inf, -inf}), {0, 1, 0.5, 1, 1, 0});
-    check(gradient([](const Tensor& x) { return prelu(x, tensor({0.25})); }, {0, -2, 2}, create_graph),
-          {0.25, 0.25, 1});
+    check(slopes(relu6, {0, 6, -1, 7, 3, inf, -inf, nan}), {0, 0, 0, 0, 1, 0, 0, 1});
+    check(slopes(hardsigmoid, {-3, 3, 0, inf, -inf, nan}), {0, 0, 1.0 / 6, 0, 0, 0});
+    check(slopes(hardswish, {-3, 3, 0, 4, inf, -inf, nan}), {0, 1, 0.5, 1, 1, 0, nan});
+    const auto slopes_of = [&](const auto& f) { return gradient(f, {0, -inf, 2, nan}, create_graph); };
+    check(slopes_of([](const Tensor& x) { return prelu(x, tensor({0.25})); }), {0.25, 0.25, 1, 0.25});
+    check(slopes_of([](const Tensor& x) { return leaky_relu(x, 0.25); }), {0.25, 0.25, 1, 0.25});
+    check(slopes_of([](const Tensor& x) { return elu(x, 0.5); }), {0.5, 0, 1, nan});
+    check(slopes_of([](const Tensor& x) { return softplus(x, {.threshold = 1}); }), {0.5, 0, 1, nan});
+    check(slopes_of([](const Tensor& x) { return clamp(x, -2, 0); }), {1, 0, 0, 0});
   }
   const Tensor ends = tensor({inf, -inf, nan});
   check(relu6(ends).values<double>(), {6, 0, nan});
@@ -141,6 +146,10 @@ BOOST_AUTO_TEST_CASE(activations_at_their_kinks_and_at_infinity) {
   check(gelu(ends).values<double>(), {inf, nan, nan});
   check(silu(ends).values<double>(), {inf, nan, nan});
   BOOST_TEST(prelu(full({}, -2.0), tensor({0.5F})).item<float>() == -1);
+  const Tensor zero = tensor({-0.0});
+  const auto f = [](const auto& x) { return relu(x); };
+  BOOST_TEST(std::signbit(relu(zero).item<double>()));
+  BOOST_TEST(std::signbit(fused("relu", f, zero).item<double>()));
   BOOST_TEST(relu6(tensor({-1, 3, 9})).values<std::int64_t>() == (std::vector<std::int64_t>{0, 3, 6}));
 }
 
