@@ -407,7 +407,7 @@ class Fused {
   Fused(F f, std::array<Tensor, N> inputs) : f_(std::move(f)), inputs_(std::move(inputs)) {}
 
   Tensor value(const char* name) const {
-    const Tensor y = empty(fused_shape(name, inputs_), inputs_[0].dtype());
+    const Tensor y = Access::make(Array(fused_shape(name, inputs_), inputs_[0].dtype(), name));
     visit_floating(y.dtype(), [&]<class T>(T) {
       run_fused(y.shape(), y.dtype(), inputs_, {&y, 1}, fused_block<FusedValue<T, F, N>>(), &f_);
     });

@@ -37,12 +37,18 @@ void wrong_element_type(DType have, DType asked) {
 
 }  // namespace detail
 
-Array::Array(const Shape& shape, DType dtype) : shape_(shape), size_(element_count(shape)), dtype_(dtype) {
-  try {
-    storage_ = detail::Storage::make(byte_size());
-  } catch (const std::bad_alloc&) {
-    throw detail::OutOfMemory(message("a {} tensor of shape {} needs {} bytes", dtype, shape, byte_size()));
-  }
+Array::Array(const Shape& shape, DType dtype, const char* operation) try
+    : shape_(shape), size_(element_count(shape)), dtype_(dtype) {
+  storage_ = detail::Storage::make(byte_size());
+} catch (const ShapeError& error) {
+  if (operation == nullptr) throw;
+  throw ShapeError(message("{}: {}", operation, error.what()));
+} catch (const std::bad_alloc&) {
+  const detail::RunMode& mode = detail::thread_state.mode;
+  if (operation == nullptr && mode.running_id != ~0ULL) operation = mode.running_name;
+  throw detail::OutOfMemory(message("a tensor of shape {} and type {} needs {} bytes", shape, dtype,
+                                    static_cast<std::size_t>(element_count(shape)) * size_of(dtype)),
+                            operation);
 }
 
 const void* Array::read() const {

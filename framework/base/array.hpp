@@ -38,7 +38,7 @@ void check_version(const Storage& storage);
 class Array {
  public:
   Array() = default;
-  Array(const Shape& shape, DType dtype);
+  Array(const Shape& shape, DType dtype, const char* operation = nullptr);  // errors name the operation
 
   bool defined() const { return static_cast<bool>(storage_); }
   const Shape& shape() const { return shape_; }

@@ -9,10 +9,11 @@
 
 namespace retort::detail {
 
-/// A std::bad_alloc with a text.
+/// A std::bad_alloc with a text, which begins with the operation if it is known.
 class OutOfMemory : public std::bad_alloc {
  public:
-  explicit OutOfMemory(const std::string& text) : text_("out of memory: " + text) {}
+  explicit OutOfMemory(const std::string& text, const char* operation = nullptr)
+      : text_((operation != nullptr ? message("{}: ", operation) : "") + "out of memory: " + text) {}
   const char* what() const noexcept override { return text_.what(); }
 
  private:

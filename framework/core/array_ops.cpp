@@ -12,7 +12,7 @@ namespace retort::detail {
 
 Array added(const char* operation, const Array& a, const Array& b) {
   const Shape shape = broadcast_shapes(operation, a.shape(), b.shape());
-  Array out(shape, a.dtype());
+  Array out(shape, a.dtype(), operation);
   const kernels::Broadcast<2> plan({&a.shape(), &b.shape()}, shape);
   visit_dtype(a.dtype(), [&]<class T>(T) {
     kernels::zip(a.data<T>().data(), b.data<T>().data(), out.fill<T>().data(), plan,
@@ -53,7 +53,7 @@ Array summed_to(const Array& x, const Shape& shape) {
 }
 
 Array repeated_to(const Array& x, const Shape& shape) {
-  Array out(shape, x.dtype());
+  Array out(shape, x.dtype(), "broadcast_to");
   std::array<Index, Shape::max_dims> strides{};
   Index stride = 1;
   for (std::size_t i = shape.size(); i-- > 0;) {
@@ -73,7 +73,7 @@ Array repeated_to(const Array& x, const Shape& shape) {
 }
 
 Array converted(const Array& x, DType dtype) {
-  Array out(x.shape(), dtype);
+  Array out(x.shape(), dtype, "to");
   visit_dtype(x.dtype(), [&]<class T>(T) {
     visit_dtype(dtype, [&]<class U>(U) {
       kernels::map_to(x.data<T>().data(), out.fill<U>().data(), x.size(),
@@ -84,7 +84,7 @@ Array converted(const Array& x, DType dtype) {
 }
 
 Array copied(const Array& x) {
-  Array copy(x.shape(), x.dtype());
+  Array copy(x.shape(), x.dtype(), "clone");
   std::memcpy(copy.write(), x.read(), copy.byte_size());
   return copy;
 }

@@ -12,11 +12,6 @@
 namespace retort {
 namespace {
 
-Array make_array(const char* operation, const Shape& shape, DType dtype) {
-  detail::require_shape(operation, shape);
-  return {shape, dtype};
-}
-
 /// make(shape, dtype) of `like`.
 template <class Make>
 Tensor alike(const char* operation, const Tensor& like, Make make) {
@@ -28,7 +23,7 @@ template <class Fill>
 Tensor draw(const char* operation, const Shape& shape, DType dtype, Generator* generator, Fill fill) {
   if (!is_floating_point(dtype))
     throw TypeError(message("{}: draws are float32 or float64, not {}", operation, dtype));
-  Array array = make_array(operation, shape, dtype);
+  Array array(shape, dtype, operation);
   const std::uint64_t blocks = detail::blocks_for(array.size(), dtype);
   Generator source = generator ? *generator : detail::take_from_default(blocks);
   if (generator) generator->advance(blocks);
@@ -47,7 +42,7 @@ Tensor integers(std::int64_t low, std::int64_t high, const Shape& shape, DType d
   if (dtype != DType::int64 && (low < -most || high > most))
     throw ValueError(
         message("randint: {} cannot represent all integers from {} to {}; use int64", dtype, low, high));
-  Array array = make_array("randint", shape, dtype);
+  Array array(shape, dtype, "randint");
   const auto blocks = static_cast<std::uint64_t>(array.size());
   const Generator source = generator ? *generator : detail::take_from_default(blocks);
   if (generator) generator->advance(blocks);
@@ -64,7 +59,7 @@ Tensor filled(const char* operation, const Shape& shape, Scalar value, DType dty
   if (dtype == DType::int64 && !value.integral() && !(value.value() >= -0x1p63 && value.value() < 0x1p63))
     throw ValueError(message("{}: {} is not an int64; give a number of its range, or a floating-point dtype",
                              operation, value.value()));
-  Array array = make_array(operation, shape, dtype);
+  Array array(shape, dtype, operation);
   visit_dtype(dtype, [&]<class T>(T) {
     const auto out = array.fill<T>();
     std::fill(out.begin(), out.end(), value.as<T>());
@@ -74,7 +69,7 @@ Tensor filled(const char* operation, const Shape& shape, Scalar value, DType dty
 
 /// The numbers first + i·stride; two's complement, so that intermediate results may overflow.
 Tensor integer_sequence(std::uint64_t first, std::uint64_t stride, std::int64_t n, DType dtype) {
-  Array array = make_array("arange", {n}, dtype);
+  Array array({n}, dtype, "arange");
   visit_dtype(dtype, [&]<class T>(T) {
     T* out = array.fill<T>().data();
     for (std::int64_t i = 0; i < n; ++i)
@@ -93,13 +88,14 @@ void detail::check_value_count(std::size_t count, const Shape& shape) {
 }
 
 Tensor empty(const Shape& shape, DType dtype) {
-  return detail::Access::make(make_array("empty", shape, dtype));
+  detail::require_shape("empty", shape);  // memory may run out in the operation that makes its result so
+  return detail::Access::make(Array(shape, dtype));
 }
 
 Tensor full(const Shape& shape, Scalar value, DType dtype) { return filled("full", shape, value, dtype); }
 
 Tensor zeros(const Shape& shape, DType dtype) {
-  Array array = make_array("zeros", shape, dtype);
+  Array array(shape, dtype, "zeros");
   std::memset(array.write(), 0, array.byte_size());
   return detail::Access::make(std::move(array));
 }
@@ -138,7 +134,7 @@ Tensor arange(Scalar start, Scalar end, Scalar step, std::optional<DType> dtype)
       type == DType::float32 ? std::numeric_limits<float>::max() : std::numeric_limits<double>::max();
   if (n > 0 && !(std::abs(from) <= most && std::abs(from + static_cast<double>(n - 1) * by) <= most))
     throw ValueError(text("a number is infinite in the element type; give smaller ones, or dtype float64"));
-  Array array = make_array("arange", {n}, type);
+  Array array({n}, type, "arange");
   visit_floating(type, [&]<class T>(T) {
     T* out = array.fill<T>().data();
     for (std::int64_t i = 0; i < n; ++i) out[i] = static_cast<T>(from + static_cast<double>(i) * by);
@@ -150,7 +146,7 @@ Tensor linspace(double start, double end, std::int64_t steps, DType dtype) {
   if (steps < 0) throw ValueError(message("linspace: steps is {}; it must not be negative", steps));
   if (!is_floating_point(dtype))
     throw TypeError(message("linspace: the numbers are float32 or float64, not {}", dtype));
-  Array array = make_array("linspace", {steps}, dtype);
+  Array array({steps}, dtype, "linspace");
   visit_floating(dtype, [&]<class T>(T) {
     constexpr double most = std::numeric_limits<T>::max();
     if (!(std::abs(start) <= most && std::abs(end) <= most))
@@ -169,7 +165,7 @@ Tensor linspace(double start, double end, std::int64_t steps, DType dtype) {
 
 Tensor eye(std::int64_t n, DType dtype) {
   if (n < 0) throw ValueError(message("eye: n is {}; it must not be negative", n));
-  Array array = make_array("eye", {n, n}, dtype);
+  Array array({n, n}, dtype, "eye");
   visit_dtype(dtype, [&]<class T>(T) {
     T* out = array.fill<T>().data();
     for (std::int64_t i = 0; i < n * n; ++i) out[i] = T(i % (n + 1) == 0 ? 1 : 0);

@@ -26,7 +26,7 @@ template <class T>
 [[nodiscard]] Tensor make_tensor(const T* values, std::size_t count, const Shape& shape) {
   static_assert(std::is_arithmetic_v<T>, "a tensor's elements are numbers");
   check_value_count(count, shape);
-  Array array(shape, dtype_of<Element<T>>);
+  Array array(shape, dtype_of<Element<T>>, "tensor");
   auto* out = array.fill<Element<T>>().data();
   for (std::size_t i = 0; i < count; ++i) out[i] = static_cast<Element<T>>(values[i]);
   return Access::make(std::move(array));

@@ -38,8 +38,9 @@ Tensor computed(const char* name, const Shape& shape, DType dtype, const Convolu
   } catch (const std::bad_alloc&) {
     const kernels::Windows& w = of.windows;
     throw detail::OutOfMemory(
-        message("{} between shapes {} and {}: they or the images with a padding of {} are too large", name,
-                image_shape(of), result_shape(of), Shape{w.padding_h, w.padding_w}));
+        message("images of shapes {} and {}, or the former with a padding of {}, are too large",
+                image_shape(of), result_shape(of), Shape{w.padding_h, w.padding_w}),
+        name);
   }
 }
 

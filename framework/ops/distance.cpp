@@ -111,12 +111,14 @@ Tensor euclidean(const Tensor& a, const Tensor& b, const Shape& shape) {
     if (needs[1]) gradients[1] = gradient(b, a, R, P, 1, R);
     return gradients;
   };
+  const Tensor value = detail::Access::make(Array(shape, a.dtype(), "cdist"));
+  compute_into(
+      a.dtype(), [=](auto* y, auto* from, auto* to) { kernels::distances(from, to, y, batch, P, R, M); },
+      writable(value), a, b);
   return record(
       {.name = "cdist",
        .inputs = {a, b},
-       .value = compute(
-           shape, a.dtype(),
-           [=](auto* y, auto* from, auto* to) { kernels::distances(from, to, y, batch, P, R, M); }, a, b),
+       .value = value,
        .vjp = vjp_by_reference(
            [differences, shape](const Tensors& in) { return reshape(differences(in), shape); }, {a, b}),
        .fast_vjp = backward});

@@ -16,7 +16,7 @@ template <class F>
 Tensor compare(const char* operation, const Tensor& a, const Tensor& b, F f) {
   const NoGradGuard guard;
   const Pair pair = pair_of(operation, a, b);
-  Array out(pair.shape, DType::int64);
+  Array out(pair.shape, DType::int64, operation);
   const kernels::Broadcast<2> plan({&pair.a.shape(), &pair.b.shape()}, pair.shape);
   visit_dtype(pair.a.dtype(), [&]<class T>(T) {
     kernels::zip(pair.a.data<T>().data(), pair.b.data<T>().data(), out.fill<std::int64_t>().data(), plan, f);
@@ -224,7 +224,7 @@ Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
     return std::array<Tensor, 2>{needs[0] ? where(condition, g, 0) : Tensor(),
                                  needs[1] ? where(condition, 0, g) : Tensor()};
   };
-  Array out(shape, pair.a.dtype());
+  Array out(shape, pair.a.dtype(), "where");
   visit_dtype(out.dtype(), [&]<class T>(T) {
     kernels::choose(condition.data<std::int64_t>().data(), pair.a.data<T>().data(), pair.b.data<T>().data(),
                     out.fill<T>().data(), plan);

@@ -39,17 +39,18 @@ Tensor map_elements(const Tensor& x, F f) {
 struct Pair {
   Tensor a, b;
   Shape shape;
+  const char* operation;
 };
 inline Pair pair_of(const char* operation, const Tensor& a, const Tensor& b) {
   require_defined(operation, "the left input", a);
   require_defined(operation, "the right input", b);
   const DType dtype = promote(a.dtype(), b.dtype());
-  return {a.to(dtype), b.to(dtype), broadcast_shapes(operation, a.shape(), b.shape())};
+  return {a.to(dtype), b.to(dtype), broadcast_shapes(operation, a.shape(), b.shape()), operation};
 }
 
 template <Elements elements = Elements::all, class F>
 Tensor zip(const Pair& pair, F f) {
-  Array out(pair.shape, pair.a.dtype());
+  Array out(pair.shape, pair.a.dtype(), pair.operation);
   const kernels::Broadcast<2> plan({&pair.a.shape(), &pair.b.shape()}, pair.shape);
   visit_dtype(out.dtype(), [&]<class T>(T) {
     if constexpr (elements == Elements::all || std::is_floating_point_v<T>)

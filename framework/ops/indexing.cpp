@@ -104,7 +104,7 @@ Tensor scatter(Tensor out, const Tensor& g, const Shape& shape, std::size_t dim,
 }
 
 Tensor gather_unchecked(const Tensor& x, std::size_t dim, const Tensor& index) {
-  Array out(index.shape(), x.dtype());
+  Array out(index.shape(), x.dtype(), "gather");
   visit_dtype(x.dtype(), [&]<class T>(T) {
     const T* const from = x.data<T>().data();
     T* const to = out.fill<T>().data();
@@ -162,7 +162,7 @@ Tensor pick_rows(const Tensor& x, std::size_t dim, const Tensor& index, std::int
   const Split s = split_at(x.shape(), dim);
   const auto picks = index.data<std::int64_t>();
   const Index rows = index.size();
-  Array out(detail::with_extent(x.shape(), dim, rows), x.dtype());
+  Array out(detail::with_extent(x.shape(), dim, rows), x.dtype(), "index_select");
   visit_dtype(x.dtype(), [&]<class T>(T) {
     const T* const from = x.data<T>().data();
     T* const to = out.fill<T>().data();
@@ -301,13 +301,13 @@ Tensor one_hot(const Tensor& labels, std::int64_t classes) {
   detail::require_dims("one_hot", labels.shape().size() + 1);
   Shape shape = labels.shape();
   shape.push_back(classes);
-  detail::require_shape("one_hot", shape);
-  Tensor out = zeros(shape, DType::int64);
+  Array out(shape, DType::int64, "one_hot");
   const auto values = labels.data<std::int64_t>();
-  const auto to = detail::Access::array(out).fill<std::int64_t>();
+  const auto to = out.fill<std::int64_t>();
+  std::fill(to.begin(), to.end(), 0);
   for (std::size_t i = 0; i < values.size(); ++i)
     to[i * static_cast<std::size_t>(classes) + static_cast<std::size_t>(values[i])] = 1;
-  return out;
+  return detail::Access::make(std::move(out));
 }
 
 }  // namespace retort

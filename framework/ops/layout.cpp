@@ -9,6 +9,7 @@
 #include <span>
 
 #include "retort/framework/base/counted.hpp"
+#include "retort/framework/base/out_of_memory_impl.hpp"
 #include "retort/framework/base/threads.hpp"
 #include "retort/framework/core/op.hpp"
 #include "retort/framework/kernels/strided.hpp"
@@ -120,7 +121,7 @@ Tensor padded(const Tensor& x, const Counts& before, const Counts& after, Scalar
   if (first == rank) return x;
   const std::span<const Side> inner = std::span(sides).subspan(first, last - first + 1);
   const std::int64_t from = inner[0].x_step * x.shape()[first], to = inner[0].y_step * inner[0].extent;
-  const Tensor out = empty(shape, x.dtype());
+  const Tensor out = detail::Access::make(Array(shape, x.dtype(), "pad"));
   visit_dtype(x.dtype(), [&]<class T>(T) {
     const T* in = x.data<T>().data();
     T* y = out.mutable_data<T>().data();
@@ -204,7 +205,8 @@ Tensor repeat(const Tensor& x, const Counts& times) {
     try {
       y = reshape(broadcast_to(reshape(y, {outer, 1, n}), {outer, times[d], n}), shape);
     } catch (const std::bad_alloc&) {
-      throw ShapeError(message("repeat: a result of shape {} does not fit into memory", result));
+      throw detail::OutOfMemory(message("a result of shape {} and type {} is too large", result, x.dtype()),
+                                "repeat");
     }
   }
   return y;

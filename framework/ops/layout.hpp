@@ -22,7 +22,8 @@ namespace [[RETORT_EXPORT]] retort {
 
 /// Repeats x times[i] times along dimension i. Additional numbers add leading dimensions; 0 gives an empty
 /// result.
-/// Throws: ShapeError if there are fewer numbers than dimensions; ValueError if one is negative.
+/// Throws: ShapeError if there are fewer numbers than dimensions, or the result would have more than 8
+/// dimensions or 2^56 elements; ValueError if a number is negative.
 [[nodiscard]] Tensor repeat(const Tensor& x, const std::vector<std::int64_t>& times);
 
 /// The matrices x [..., rows, columns] with 0 above diagonal k, also instead of NaN and inf. k = 0 is the

@@ -51,7 +51,7 @@ struct Product {
     Shape shape = batch;
     shape.push_back(m);
     shape.push_back(n);
-    out = Array(shape, a.dtype());
+    out = Array(shape, a.dtype(), "matmul");
   }
 
   std::int64_t work() const { return std::max<std::int64_t>(1, m * n * std::max<std::int64_t>(1, k)); }
@@ -218,7 +218,7 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   Shape shape = x.shape();
   shape.back() = out;
   const std::int64_t rows = element_count(Shape(x.shape().begin(), x.shape().end() - 1));
-  Array value(shape, dtype);
+  Array value(shape, dtype, "linear");
   visit_floating(dtype, [&]<class T>(T) {
     kernels::linear<T>(input.data<T>().data(), w.data<T>().data(), b.defined() ? b.data<T>().data() : nullptr,
                        value.fill<T>().data(), rows, in, out);

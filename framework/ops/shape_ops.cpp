@@ -339,7 +339,7 @@ Tensor concat(const Tensors& xs, std::int64_t dim) {
     shape[d] += other[d];
     dtype = promote(dtype, xs[i].dtype());
   }
-  Array out(shape, dtype);
+  Array out(shape, dtype, "concat");
   const detail::Split s = detail::split_at(shape, d);
   const std::size_t item = static_cast<std::size_t>(s.inner) * size_of(dtype);
   auto* to = static_cast<std::byte*>(out.write());

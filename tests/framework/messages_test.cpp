@@ -144,23 +144,65 @@ BOOST_AUTO_TEST_CASE(of_memory_that_does_not_suffice) {
   const auto text = [](const auto& call) { return thrown_text<std::bad_alloc>(call); };
   BOOST_TEST(
       text([&] { (void)conv2d(image, weight, {}, {.padding = padding}); }) ==
-      "out of memory: conv2d between shapes (1, 1, 4, 4) and (1, 1, 8388610, 8388610): they or the images "
-      "with a padding of (4194304, 4194304) are too large");
+      "conv2d: out of memory: images of shapes (1, 1, 4, 4) and (1, 1, 8388610, 8388610), or the former with "
+      "a padding of (4194304, 4194304), are too large");
   // The result is small, but not the padded image. AddressSanitizer ends a program in which new fails.
   if (!sanitized)
     BOOST_TEST(
         contains(text([&] { (void)conv2d(image, weight, {}, {.padding = padding, .dilation = padding}); }),
-                 "conv2d between shapes (1, 1, 4, 4) and (1, 1, 4, 4)"));
+                 "conv2d: out of memory: images of shapes (1, 1, 4, 4) and (1, 1, 4, 4)"));
   BOOST_TEST(contains(text([&] { (void)conv_transpose2d(image, weight, {}, {.stride = padding}); }),
-                      "conv_transpose2d between shapes (1, 1, 12582915, 12582915) and (1, 1, 4, 4)"));
+                      "conv_transpose2d: out of memory: images of shapes (1, 1, 12582915, 12582915) and "
+                      "(1, 1, 4, 4)"));
   BOOST_TEST(text([&] {
                (void)pad(image, {padding, padding, padding, padding});
              }) ==
-             "out of memory: a float32 tensor of shape (1, 1, 8388612, 8388612) needs 281475245146176 bytes");
-  BOOST_TEST(contains(text([] {
-                        (void)zeros({1 << 25, 1 << 24}, DType::float64);
+             "pad: out of memory: a tensor of shape (1, 1, 8388612, 8388612) and type float32 needs "
+             "281475245146176 bytes");
+}
+
+BOOST_AUTO_TEST_CASE(of_results_that_do_not_fit_into_memory) {
+  constexpr std::int64_t half = std::int64_t{1} << 23, whole = half * half;
+  const Tensor column = zeros({half, 1}), row = zeros({1, half});
+  const auto check = [](const std::string& name, const auto& call, const std::string& rest = "") {
+    const std::string text = thrown_text<std::bad_alloc>(call);
+    BOOST_TEST(text.starts_with(name + ": out of memory: a "), text);
+    BOOST_TEST(contains(text, rest), text);
+  };
+  check(
+      "zeros",
+      [] {
+        (void)zeros({half, half}, DType::int64);
+      },
+      "tensor of shape (8388608, 8388608) and type int64 needs 562949953421312 bytes");
+  check("full", [] { (void)full({half, half}, 1); });
+  check("randn", [] { (void)randn({half, half}); });
+  check("arange", [] { (void)arange(whole); });
+  check("add", [&] { (void)(column + row); });
+  check("less", [&] { (void)less(column, row); });
+  check("where", [&] { (void)where(less(column, 1), row, column); });
+  check("logaddexp", [&] { (void)logaddexp(column, row); });
+  check("matmul", [&] { (void)matmul(column, row); });
+  check("linear", [&] { (void)linear(column, reshape(row, {half, 1})); });
+  check("broadcast_to", [&] { (void)broadcast_to(column, {half, half}); });
+  check(
+      "repeat",
+      [&] {
+        (void)repeat(column, {1, half});
+      },
+      "result of shape (8388608, 8388608)");
+  check("cdist", [&] { (void)cdist(column, reshape(row, {half, 1})); });
+  check("one_hot", [] { (void)one_hot(tensor({0}), whole); });
+  // What a rule allocates carries the name of its operation.
+  const Tensor x = zeros({2}).set_requires_grad();
+  const Tensor y = record({.name = "own", .inputs = {x}, .value = x.clone(), .vjp = [](const Tensor&, Needs) {
+                             return empty({half, half});
+                           }});
+  check("own", [&] { (void)grad({sum(y)}, {x}); });
+  BOOST_TEST(contains(thrown_text<std::bad_alloc>([] {
+                        (void)empty({half, half});
                       }),
-                      "a float64 tensor of shape (33554432, 16777216)"));
+                      "out of memory: a tensor"));
 }
 
 BOOST_AUTO_TEST_CASE(of_dropout_without_effect) {
