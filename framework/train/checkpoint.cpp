@@ -303,25 +303,22 @@ bool updates(const Optimizer& optimizer, const Module& module) {
 }  // namespace
 
 void detail::check_parts(const std::string& whose, const CheckpointParts& parts) {
-  bool has_sequence = false;
-  for (std::size_t i = 0; i < parts.schedulers.size(); ++i) {
-    const LRScheduler* const scheduler = parts.schedulers[i];
-    if (!scheduler) throw ValueError(message("{}: scheduler {} is null; leave it out instead", whose, i));
-    if (parts.optimizer && &scheduler->optimizer() != parts.optimizer)
-      throw ValueError(
-          message("{}: scheduler {} sets the rates of another optimiser; construct it with the optimiser of "
-                  "these parts",
-                  whose, i));
-    const auto begin = parts.schedulers.begin(), end = begin + static_cast<std::ptrdiff_t>(i);
-    if (std::find(begin, end, scheduler) != end)
-      throw ValueError(message("{}: scheduler {} is in the list twice and would step twice", whose, i));
-    has_sequence = has_sequence || dynamic_cast<const SequentialLR*>(scheduler);
+  const std::vector<LRScheduler*>& schedulers = parts.schedulers;
+  const bool has_sequence = std::ranges::any_of(
+      schedulers, [](const LRScheduler* one) { return dynamic_cast<const SequentialLR*>(one) != nullptr; });
+  for (auto at = schedulers.begin(); at != schedulers.end(); ++at) {
+    const auto refuse = [&](const char* why) {
+      throw ValueError(message("{}: scheduler {} {}", whose, at - schedulers.begin(), why));
+    };
+    if (!*at) refuse("is null; leave it out instead");
+    if (!parts.optimizer)
+      refuse("is given without its optimiser; add it, since a resumed run needs its state");
+    if (&(*at)->optimizer() != parts.optimizer)
+      refuse("sets the rates of another optimiser; construct it with the optimiser of these parts");
+    if (std::find(schedulers.begin(), at, *at) != at) refuse("is in the list twice and would step twice");
+    if (has_sequence && (*at)->is_in_sequence())
+      refuse("is part of a SequentialLR and would step twice; list only the sequence");
   }
-  for (std::size_t i = 0; has_sequence && i < parts.schedulers.size(); ++i)
-    if (parts.schedulers[i]->is_in_sequence())
-      throw ValueError(
-          message("{}: scheduler {} is part of a SequentialLR and would step twice; list only the sequence",
-                  whose, i));
   if (parts.module && parts.optimizer && !updates(*parts.optimizer, *parts.module))
     throw ValueError(
         message("{}: the optimiser has no parameter of the module; construct it with the module's "
@@ -421,14 +418,11 @@ std::optional<Checkpoint::Loaded> Checkpoint::load() {
   std::optional<Content> content;
   detail::Transport* const transport = detail::transport_of(parts_.world);
   detail::on_first_rank(transport, [&] { content = read_newest(folder_); });
-  if (transport) {
-    bool found = content.has_value();
-    transport->broadcast(&found, sizeof found, 0);
-    if (!found) return {};
-    if (!content) content.emplace();
-    broadcast(*transport, *content);
-  }
-  if (!content) return {};
+  bool found = content.has_value();
+  if (transport) transport->broadcast(&found, sizeof found, 0);
+  if (!found) return {};
+  if (!content) content.emplace();
+  if (transport) broadcast(*transport, *content);
   restore(content->state, content->loaded.path);
   return std::move(content->loaded);
 }

@@ -60,8 +60,8 @@ class Checkpoint {
   };
 
   /// Does not access any file.
-  /// Throws: ValueError if `keep` is less than 1, a scheduler is given twice, along with a SequentialLR of
-  /// it or with another optimiser, the optimiser has no parameter of the module, or the average is of another
+  /// Throws: ValueError if `keep` is less than 1, a scheduler is given without its optimiser, twice or along
+  /// with a SequentialLR of it, the optimiser has no parameter of the module, or the average is of another
   /// module.
   Checkpoint(std::string folder, CheckpointParts parts, CheckpointOptions options = {});
 

@@ -3,7 +3,6 @@
 #include <sys/wait.h>
 #include <zlib.h>
 
-#include <array>
 #include <boost/test/unit_test.hpp>
 #include <cerrno>
 #include <cstring>
@@ -410,25 +409,22 @@ BOOST_AUTO_TEST_CASE(parts_that_were_not_saved_are_named) {
   StepLR schedule(optimizer, {.step_size = 1});
   ExponentialMovingAverage average(model);
   EarlyStopping stop;
-  Checkpoint(folder / "module", {.module = &model}).save(1);
-  const auto text = [&](const CheckpointParts& parts) {
-    return thrown_text<IoError>([&] { Checkpoint(folder / "module", parts).load(); });
+  const auto refused = [&](const char* name, const CheckpointParts& parts, const std::string& cause) {
+    const std::string text = thrown_text<IoError>([&] { Checkpoint(folder / name, parts).load(); });
+    BOOST_TEST(contains(text, cause + "; give this Checkpoint what it was saved with"), text);
   };
-  const char* const rest = "; give this Checkpoint what it was saved with";
-  BOOST_TEST(
-      contains(text({.module = &model, .average = &average}), std::string("it has no average") + rest));
-  BOOST_TEST(contains(text({.early_stopping = &stop}), std::string("it has no early stopping") + rest));
-  BOOST_TEST(contains(text({.optimizer = &optimizer}), std::string("it has no optimiser") + rest));
-  BOOST_TEST(contains(text({.schedulers = {&schedule}}), "it has no schedule, but the parts have 1"));
+  Checkpoint(folder / "module", {.module = &model}).save(1);
+  refused("module", {.module = &model, .average = &average}, "it has no average");
+  refused("module", {.early_stopping = &stop}, "it has no early stopping");
+  refused("module", {.optimizer = &optimizer}, "it has no optimiser");
+  Checkpoint(folder / "optimiser", {.optimizer = &optimizer}).save(1);
+  refused("optimiser", {.optimizer = &optimizer, .schedulers = {&schedule}},
+          "it has no schedule, but the parts have 1");
   Checkpoint(folder / "schedule", {.optimizer = &optimizer, .schedulers = {&schedule}}).save(1);
   const Checkpoint::Loaded loaded = *Checkpoint(folder / "schedule", {}).load();  // less is accepted
   BOOST_TEST(loaded.step == 1);
-  BOOST_TEST(contains(
-      thrown_text<IoError>([&] { Checkpoint(folder / "schedule", {.optimizer = &optimizer}).load(); }),
-      std::string("it has 1 schedule, but the parts have none") + rest));
-  BOOST_TEST(
-      contains(thrown_text<IoError>([&] { Checkpoint(folder / "schedule", {.module = &model}).load(); }),
-               std::string("it has no module") + rest));
+  refused("schedule", {.optimizer = &optimizer}, "it has 1 schedule, but the parts have none");
+  refused("schedule", {.module = &model}, "it has no module");
 }
 
 BOOST_AUTO_TEST_CASE(batches_of_another_size_are_refused_although_there_are_as_many) {
@@ -473,24 +469,23 @@ BOOST_AUTO_TEST_CASE(parts_that_are_not_named_are_left_alone) {
   Checkpoint(folder / "a", {.module = &run.model}).save(1);
   BOOST_CHECK_EXCEPTION(Checkpoint(folder / "a", {.loader = &run.loader}).load(), IoError,
                         says("holds no loader"));
-  BOOST_CHECK_EXCEPTION(Checkpoint(folder / "a", {.optimizer = &run.optimizer}).load(), IoError,
-                        says("it has no optimiser"));
 }
 
 BOOST_AUTO_TEST_CASE(wrong_arguments_are_told_before_anything_happens) {
   const TemporaryFolder folder;
   TrainingRun run;
   BOOST_CHECK_EXCEPTION(Checkpoint(folder / "a", {}, {.keep = 0}), ValueError, says("keep is 0"));
-  BOOST_CHECK_EXCEPTION(Checkpoint(folder / "a", {.schedulers = {nullptr}}), ValueError, says("null"));
+  const auto refused = [&](const CheckpointParts& parts, const char* rest) {
+    const std::string text = thrown_text<ValueError>([&] { Checkpoint(folder / "a", parts); });
+    BOOST_TEST(text.starts_with(message("Checkpoint: {}", rest)), text);
+  };
   TrainingRun other;
-  BOOST_CHECK_EXCEPTION(
-      Checkpoint(folder / "a", {.optimizer = &run.optimizer, .schedulers = {&run.warmup, &other.cosine}}),
-      ValueError, says("Checkpoint: scheduler 1 sets the rates of another optimiser"));
-  BOOST_CHECK_EXCEPTION(Checkpoint(folder / "a", {.module = &run.model, .optimizer = &other.optimizer}),
-                        ValueError, says("Checkpoint: the optimiser has no parameter of the module"));
-  BOOST_CHECK_EXCEPTION(Checkpoint(folder / "a", {.module = &run.model, .average = &other.average}),
-                        ValueError, says("Checkpoint: the average is of another module"));
-  Checkpoint(folder / "a", {.schedulers = {&other.cosine}, .average = &other.average});
+  refused({.schedulers = {nullptr}}, "scheduler 0 is null");
+  refused({.schedulers = {&other.cosine}}, "scheduler 0 is given without its optimiser; add it");
+  refused({.optimizer = &run.optimizer, .schedulers = {&run.warmup, &other.cosine}},
+          "scheduler 1 sets the rates of another optimiser");
+  refused({.module = &run.model, .optimizer = &other.optimizer}, "the optimiser has no parameter of the");
+  refused({.module = &run.model, .average = &other.average}, "the average is of another module");
   Checkpoint checkpoint(folder / "a", run.parts());
   BOOST_CHECK_EXCEPTION(checkpoint.save(-1), ValueError, says("step is -1"));
   BOOST_CHECK_EXCEPTION(checkpoint.save(1, "{"), ValueError, says("not valid JSON"));
