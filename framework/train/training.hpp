@@ -24,8 +24,8 @@ struct Interrupted : Error {
 };
 
 /// The folder of one run: its settings, and for each of its trainings a log, checkpoints and the final
-/// weights. It belongs to one run at a time. During the object's lifetime, Ctrl-C and SIGTERM make the next
-/// step throw Interrupted.
+/// weights. Only one RunFolder can use it at a time, and a process can have only one RunFolder at a time.
+/// During the object's lifetime, Ctrl-C and SIGTERM make the next step throw Interrupted.
 ///
 /// With a Communicator, all ranks construct the RunFolder and its trainings, in the same order. Only rank 0
 /// reads and writes files and shows progress, so that only rank 0 needs the folder. An error there is thrown
@@ -35,7 +35,8 @@ class RunFolder {
   /// Creates the folder if necessary. `settings` contains everything that determines the results, including
   /// the number of shards; it is stored in settings.json. `world`, if given, must outlive the RunFolder.
   /// Throws: ValueError if the folder contains a run with other settings, or a setting lacks a name or is
-  /// given twice; IoError if it cannot be used, is in use, or has trainings but no settings.json.
+  /// given twice; IoError if it cannot be used, another process is using it, or it has trainings but no
+  /// settings.json; Error if the process already has a RunFolder or InterruptGuard.
   RunFolder(std::string path, const JsonFields& settings, const Communicator* world = nullptr);
   /// As the constructor, for a program that stores and compares the settings itself: no settings.json.
   static RunFolder without_settings(std::string path, const Communicator* world = nullptr);
