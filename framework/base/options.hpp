@@ -7,10 +7,13 @@
 
 namespace retort::detail {
 
-/// Throws: ValueError unless `fits`; `range` completes "it must be …".
+/// Throws: ValueError unless `fits`; `range` completes "it must be …". A string is quoted.
 template <class T>
 void require_option(bool fits, const char* operation, const char* option, const T& value, const char* range) {
-  if (!fits) throw ValueError(message("{}: {} is {}; it must be {}", operation, option, value, range));
+  const char* const quote = std::is_convertible_v<const T&, std::string_view> ? "'" : "";
+  if (!fits)
+    throw ValueError(
+        message("{}: {} is {}{}{}; it must be {}", operation, option, quote, value, quote, range));
 }
 inline void require_finite(const char* operation, const char* option, double value) {
   require_option(std::isfinite(value), operation, option, value, "a finite number");

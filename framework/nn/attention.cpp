@@ -63,9 +63,8 @@ const TransformerEncoderLayerOptions& checked(const TransformerEncoderLayerOptio
                          "at least 1");
   detail::require_from_0_to_1(name, "dropout", options.dropout);
   detail::require_at_least_0(name, "layer_norm_eps", options.layer_norm_eps);
-  if (options.activation != "relu" && options.activation != "gelu")
-    throw ValueError(
-        message("{}: activation is '{}'; it must be \"relu\" or \"gelu\"", name, options.activation));
+  detail::require_option(options.activation == "relu" || options.activation == "gelu", name, "activation",
+                         options.activation, "relu or gelu");
   return options;
 }
 

@@ -38,8 +38,8 @@ struct AttentionCache {
 /// kdim or vdim differs from embed_dim, q_proj_weight, k_proj_weight and v_proj_weight replace
 /// in_proj_weight.
 /// Edge cases: a query without keys gives out_proj.bias.
-/// Throws: ValueError if the number of heads does not divide embed_dim or an int64 mask is not 0 or 1;
-/// ShapeError if inputs or masks do not fit.
+/// Throws: ValueError if the number of heads does not divide embed_dim, an option is out of range, or an
+/// int64 mask is not 0 or 1; ShapeError if inputs or masks do not fit.
 class MultiheadAttention : public Module {
  public:
   MultiheadAttention(std::int64_t embed_dim, std::int64_t heads, MultiheadAttentionOptions options = {});
@@ -80,7 +80,8 @@ struct TransformerEncoderLayerOptions {
 /// Self-attention and a feedforward network, each with dropout, a residual connection and layer norm (Vaswani
 /// et al., 2017).
 /// Shapes: (N, L, d_model) → (N, L, d_model).
-/// Throws: ValueError if activation is unknown or heads does not divide d_model; ShapeError for other shapes.
+/// Throws: ValueError if heads does not divide d_model or an option is out of range; ShapeError for other
+/// shapes.
 class TransformerEncoderLayer : public Module {
  public:
   TransformerEncoderLayer(std::int64_t d_model, std::int64_t heads,

@@ -92,7 +92,7 @@ Tensors Recurrent::run(const Tensor& input, const Tensors& states, const Tensor&
     for (std::int64_t i = 0; i < rows; ++i)
       if (given[i] < 0 || given[i] > steps)
         throw ValueError(
-            message("{}: length {} is {}; it must be between 0 and L = {}", name_, i, given[i], steps));
+            message("{}: length {} of sequence {} is out of range [0, {}]", name_, given[i], i, steps));
     // Values past a row's length have no effect, even NaN.
     x = where(less(reshape(arange(steps), {1, steps, 1}), reshape(lengths, {rows, 1, 1})), x, 0);
   }

@@ -23,7 +23,7 @@ struct ScaledDotProductAttentionOptions {
 /// results, as 0 · NaN: fill padding with zeros. Dropped weights are drawn from the default generator, as in
 /// dropout().
 /// Throws: TypeError if q, k or v is int64; ShapeError if shapes do not fit; ValueError if dropout_p is
-/// outside [0, 1] or an int64 mask is not 0 or 1.
+/// outside [0, 1], the scale is not finite, or an int64 mask is not 0 or 1.
 /// Sources: Vaswani et al., "Attention is all you need", 2017; Dao et al., "FlashAttention", 2022.
 [[nodiscard]] Tensor scaled_dot_product_attention(const Tensor& q, const Tensor& k, const Tensor& v,
                                                   ScaledDotProductAttentionOptions options = {});

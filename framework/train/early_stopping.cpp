@@ -14,8 +14,8 @@ EarlyStopping::EarlyStopping(EarlyStoppingOptions options)
   if (options_.patience < 0)
     throw ValueError(message("EarlyStopping: patience is {}; it must be at least 0", options_.patience));
   detail::require_at_least_0("EarlyStopping", "min_delta", options_.min_delta);
-  if (options_.mode != "min" && options_.mode != "max")
-    throw ValueError(message("EarlyStopping: mode is {}; it must be min or max", options_.mode));
+  detail::require_option(options_.mode == "min" || options_.mode == "max", "EarlyStopping", "mode",
+                         options_.mode, "min or max");
 }
 
 bool EarlyStopping::step(double metric) {

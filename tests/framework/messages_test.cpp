@@ -138,6 +138,33 @@ BOOST_AUTO_TEST_CASE(of_options_that_were_left_out) {
              "CosineAnnealingWarmRestarts: T_0 is 0; it must be given and at least 1");
 }
 
+BOOST_AUTO_TEST_CASE(of_options_that_are_strings) {
+  const auto text = [](const auto& make) { return thrown_text<ValueError>(make); };
+  BOOST_TEST(text([] { RNN(2, 3, {.nonlinearity = "gelu"}); }) ==
+             "RNN: nonlinearity is 'gelu'; it must be tanh or relu");
+  BOOST_TEST(text([] { EarlyStopping({.mode = ""}); }) == "EarlyStopping: mode is ''; it must be min or max");
+  BOOST_TEST(text([] { TransformerEncoderLayer(4, 2, {.activation = "elu"}); }) ==
+             "TransformerEncoderLayer: activation is 'elu'; it must be relu or gelu");
+}
+
+BOOST_AUTO_TEST_CASE(of_attention_options_out_of_range) {
+  constexpr double inf = std::numeric_limits<double>::infinity();
+  const Tensor q = ones({1, 2, 4});
+  const auto text = [](const auto& make) { return thrown_text<ValueError>(make); };
+  BOOST_TEST(text([&] { (void)scaled_dot_product_attention(q, q, q, {.scale = inf}); }) ==
+             "scaled_dot_product_attention: scale is inf; it must be a finite number");
+  BOOST_TEST(text([] { MultiheadAttention(4, 2, {.dropout = 1.5}); }) ==
+             "MultiheadAttention: dropout is 1.5; it must be between 0 and 1");
+}
+
+BOOST_AUTO_TEST_CASE(of_lengths_beyond_the_steps) {
+  const auto text = [](const auto& layer) {
+    return thrown_text<ValueError>([&] { (void)layer(ones({2, 5, 3}), {.lengths = tensor({5, 6})}); });
+  };
+  BOOST_TEST(text(LSTM(3, 2)) == "LSTM: length 6 of sequence 1 is out of range [0, 5]");
+  BOOST_TEST(text(GRU(3, 2)) == "GRU: length 6 of sequence 1 is out of range [0, 5]");
+}
+
 BOOST_AUTO_TEST_CASE(of_memory_that_does_not_suffice) {
   const std::int64_t padding = std::int64_t{1} << 22;
   const Tensor image = ones({1, 1, 4, 4}), weight = ones({1, 1, 3, 3});
