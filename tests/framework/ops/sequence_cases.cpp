@@ -1,8 +1,10 @@
 // Rows of the op table: framework/ops/attention.hpp and recurrent.hpp.
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
 #include "op_cases.hpp"
+#include "retort/framework/kernels/recurrent.hpp"
 
 namespace retort::tests {
 namespace {
@@ -56,11 +58,13 @@ Tensors qkv(const Shape& batch, std::int64_t l, std::int64_t s, std::int64_t e, 
 
 double logistic(double x) { return 1 / (1 + std::exp(-x)); }
 
+using Cell = kernels::RecurrentCell;
+
 /// The states of a recurrent layer, one row and unit at a time: y, h and, for an LSTM, c, one after another.
 /// `in` holds x, W, U, b, b', h0 and, for an LSTM, c0.
-Tensor stepped(const std::string& name, In in, const Tensor& lengths, bool is_reverse) {
+Tensor stepped(Cell cell, In in, const Tensor& lengths, bool is_reverse) {
   const std::int64_t rows = in[0].size(0), steps = in[0].size(1), hidden = in[2].size(1);
-  const bool is_lstm = name == "lstm_layer", is_rnn = name == "rnn_layer";
+  const bool is_lstm = cell == Cell::lstm;
   const auto h_width = static_cast<std::size_t>(hidden);
   Doubles outputs, last_h, last_c;
   for (std::int64_t n = 0; n < rows; ++n) {
@@ -90,8 +94,10 @@ Tensor stepped(const std::string& name, In in, const Tensor& lengths, bool is_re
         if (is_lstm) {
           c[unit] = logistic(gate(1)) * c[unit] + logistic(gate(0)) * std::tanh(gate(2));
           h[unit] = logistic(gate(3)) * std::tanh(c[unit]);
-        } else if (is_rnn) {
+        } else if (cell == Cell::rnn_tanh) {
           h[unit] = std::tanh(gate(0));
+        } else if (cell == Cell::rnn_relu) {
+          h[unit] = std::max(gate(0), 0.0);
         } else {
           const double z = logistic(gate(1));
           const double fresh = std::tanh(input(2 * hidden + j) + logistic(gate(0)) * state(2 * hidden + j));
@@ -110,45 +116,49 @@ Tensor stepped(const std::string& name, In in, const Tensor& lengths, bool is_re
 }
 
 /// A layer's results, one after another.
-Tensor layer(const std::string& name, In in, const Tensor& lengths, bool is_reverse) {
+Tensor layer(Cell cell, In in, const Tensor& lengths, bool is_reverse) {
   const detail::RecurrentWeights weights{in[1], in[2], in[3], in[4]};
+  const bool is_relu = cell == Cell::rnn_relu;
   const Tensors results =
-      name == "lstm_layer"  ? detail::lstm_layer(in[0], weights, in[5], in[6], lengths, is_reverse)
-      : name == "gru_layer" ? detail::gru_layer(in[0], weights, in[5], lengths, is_reverse)
-                            : detail::rnn_layer(in[0], weights, in[5], lengths, is_reverse, false);
+      cell == Cell::lstm  ? detail::lstm_layer(in[0], weights, in[5], in[6], lengths, is_reverse)
+      : cell == Cell::gru ? detail::gru_layer(in[0], weights, in[5], lengths, is_reverse)
+                          : detail::rnn_layer(in[0], weights, in[5], lengths, is_reverse, is_relu);
   Tensors flat;
   for (const Tensor& result : results) flat.push_back(reshape(result, {result.size()}));
   return concat(flat);
 }
 
-Tensors layer_inputs(std::int64_t gates, std::int64_t rows, std::int64_t steps, std::int64_t input,
+Tensors layer_inputs(Cell cell, std::int64_t rows, std::int64_t steps, std::int64_t input,
                      std::int64_t hidden) {
+  const std::int64_t gates = cell == Cell::lstm ? 4 : cell == Cell::gru ? 3 : 1;
   Tensors in{uniform({rows, steps, input}, 1),
              uniform({gates * hidden, input}, 2, -1, 1),
              uniform({gates * hidden, hidden}, 3, -1, 1),
              uniform({gates * hidden}, 4, -1, 1),
              uniform({gates * hidden}, 5, -1, 1),
              uniform({rows, hidden}, 6, -1, 1)};
-  if (gates == 4) in.push_back(uniform({rows, hidden}, 7, -1, 1));
+  if (cell == Cell::lstm) in.push_back(uniform({rows, hidden}, 7, -1, 1));
   return in;
 }
 
-OpCase layer_case(const char* name, std::int64_t gates) {
+OpCase layer_case(const char* name, Cell cell) {
   return {.name = name,
-          .call = [=](In in) { return layer(name, in, {}, false); },
-          .reference = [=](In in) { return stepped(name, in, {}, false); },
-          .samples = {layer_inputs(gates, 2, 3, 2, 3), layer_inputs(gates, 1, 1, 1, 1),
-                      layer_inputs(gates, 0, 2, 2, 1)},
+          .variant = cell == Cell::rnn_relu ? "relu" : "",
+          .call = [=](In in) { return layer(cell, in, {}, false); },
+          .reference = [=](In in) { return stepped(cell, in, {}, false); },
+          .samples = {layer_inputs(cell, 2, 3, 2, 3), layer_inputs(cell, 1, 1, 1, 1),
+                      layer_inputs(cell, 0, 2, 2, 1)},
           .promotes = false,
           .float32_tolerance = 1e-4};
 }
-OpCase ragged_case(const char* name, std::int64_t gates) {
+OpCase ragged_case(const char* name, Cell cell) {
   const Tensor lengths = tensor<std::int64_t>({2, 0, 3});
   return {.name = name,
-          .variant = "in reverse, of several lengths",
-          .call = [=](In in) { return layer(name, in, lengths, true); },
-          .reference = [=](In in) { return stepped(name, in, lengths, true); },
-          .samples = {layer_inputs(gates, 3, 3, 2, 2)},
+          .variant = cell == Cell::rnn_relu ? "relu, in reverse, of several lengths"
+                                            : "in reverse, of several lengths",
+          .call = [=](In in) { return layer(cell, in, lengths, true); },
+          .reference = [=](In in) { return stepped(cell, in, lengths, true); },
+          .samples = {layer_inputs(cell, 3, 3, 2, 2)},
           .promotes = false,
           .float32_tolerance = 1e-4};
 }
@@ -221,12 +231,14 @@ std::vector<OpCase> sequence_cases() {
                    with(qkv({2, 2}, 3, 4, 2, 3), uniform({2, 1, 1, 4}, 9)),
                    with(qkv({2, 2}, 3, 4, 2, 3), uniform({2, 3, 1}, 9))},
        .float32_tolerance = 1e-4},
-      layer_case("lstm_layer", 4),
-      ragged_case("lstm_layer", 4),
-      layer_case("gru_layer", 3),
-      ragged_case("gru_layer", 3),
-      layer_case("rnn_layer", 1),
-      ragged_case("rnn_layer", 1),
+      layer_case("lstm_layer", Cell::lstm),
+      ragged_case("lstm_layer", Cell::lstm),
+      layer_case("gru_layer", Cell::gru),
+      ragged_case("gru_layer", Cell::gru),
+      layer_case("rnn_layer", Cell::rnn_tanh),
+      ragged_case("rnn_layer", Cell::rnn_tanh),
+      layer_case("rnn_layer", Cell::rnn_relu),
+      ragged_case("rnn_layer", Cell::rnn_relu),
   };
 }
 
