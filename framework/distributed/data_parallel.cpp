@@ -191,19 +191,20 @@ class DataParallel::Step {
   // Compares the preconditions of the step while the first shards are computed.
   void ask() {
     transport_->clear();
-    question_ = {Announcement::Call::step, {detail::hash_batch(batch_), key_, layout_, sample_parameters()}};
-    questions_.resize(static_cast<std::size_t>(transport_->size()));
-    asked_ = transport_->start_all_gather(&question_, questions_.data(), sizeof question_);
+    announcement_ = {Announcement::Call::step,
+                     {detail::hash_batch(batch_), key_, layout_, sample_parameters()}};
+    announcements_.resize(static_cast<std::size_t>(transport_->size()));
+    gather_ = transport_->start_all_gather(&announcement_, announcements_.data(), sizeof announcement_);
   }
 
   // All ranks compare the same data, so all or none throw.
   void require_agreement() {
-    while (!transport_->done(asked_)) transport_->progress(true);
-    disagreement_ = detail::call_difference(questions_);
+    while (!transport_->done(gather_)) transport_->progress(true);
+    disagreement_ = detail::call_difference(announcements_);
     if (!disagreement_.empty()) throw Error(disagreement_);
-    for (std::size_t rank = 1; rank < questions_.size(); ++rank) {
+    for (std::size_t rank = 1; rank < announcements_.size(); ++rank) {
       // The details are hashes of the batch, the generator, the layout and a sample of the parameters.
-      const auto &own = questions_[rank].details, &first = questions_[0].details;
+      const auto &own = announcements_[rank].details, &first = announcements_[0].details;
       if (own[0] != first[0])
         disagreement_ = message(
             "DataParallel::backward: rank {} has another batch than rank 0; every rank must load the "
@@ -446,9 +447,9 @@ class DataParallel::Step {
   std::uint64_t layout_ = 0;
   std::vector<Node> nodes_;  // complete nodes from left to right, with no adjacent siblings
 
-  Announcement question_;
-  std::vector<Announcement> questions_;
-  detail::Transport::Request asked_ = 0;
+  Announcement announcement_;
+  std::vector<Announcement> announcements_;
+  detail::Transport::Request gather_ = 0;
   std::string disagreement_;
   bool started_ = false;
   detail::Exchange::Traffic traffic_before_;

@@ -44,16 +44,16 @@ Line forward_line(Index source, Index kernel, Index stride, Index padding, Index
           .extent = positions};
 }
 
-Correlation forward_correlation(const Convolution& of) {
-  const Windows& w = of.windows;
-  Correlation c{.images = of.images,
-                .groups = of.groups,
-                .in = of.in,
-                .out = of.out,
+Correlation forward_correlation(const Convolution& conv) {
+  const Windows& w = conv.windows;
+  Correlation c{.images = conv.images,
+                .groups = conv.groups,
+                .in = conv.in,
+                .out = conv.out,
                 .h = forward_line(w.height, w.kernel_h, w.stride_h, w.padding_h, w.dilation_h, w.out_h),
                 .w = forward_line(w.width, w.kernel_w, w.stride_w, w.padding_w, w.dilation_w, w.out_w),
                 .weight_in = w.window(),
-                .weight_out = of.in * w.window(),
+                .weight_out = conv.in * w.window(),
                 .kernel_w = w.kernel_w};
   return c;
 }
@@ -106,45 +106,45 @@ void flatten(Correlation& c) {
 }  // namespace
 
 template <class T>
-void convolve(const T* x, const T* weight, const T* bias, T* y, const Convolution& of) {
-  const Index channels = of.groups * of.out, positions = of.windows.positions();
-  if (of.images * channels * positions == 0) return;
-  if (of.in == 0) {
-    for (Index plane = 0; plane < of.images * channels; ++plane)
+void convolve(const T* x, const T* weight, const T* bias, T* y, const Convolution& conv) {
+  const Index channels = conv.groups * conv.out, positions = conv.windows.positions();
+  if (conv.images * channels * positions == 0) return;
+  if (conv.in == 0) {
+    for (Index plane = 0; plane < conv.images * channels; ++plane)
       std::fill_n(y + plane * positions, positions, bias == nullptr ? T{0} : bias[plane % channels]);
     return;
   }
-  if (has_depthwise_lanes<T>(of)) return convolve_depthwise(x, weight, bias, y, of);
-  Correlation c = forward_correlation(of);
+  if (has_depthwise_lanes<T>(conv)) return convolve_depthwise(x, weight, bias, y, conv);
+  Correlation c = forward_correlation(conv);
   flatten(c);
   correlate(x, weight, bias, y, c);
 }
 
 template <class T>
-void convolve_transposed(const T* g, const T* weight, const T* bias, T* x, const Convolution& of) {
-  const Windows& w = of.windows;
-  const Index channels = of.groups * of.in, planes = of.images * channels;
+void convolve_transposed(const T* g, const T* weight, const T* bias, T* x, const Convolution& conv) {
+  const Windows& w = conv.windows;
+  const Index channels = conv.groups * conv.in, planes = conv.images * channels;
   if (planes * w.plane() == 0) return;
-  if (w.positions() > 0 && has_depthwise_lanes<T>(of))
-    return convolve_depthwise_transposed(g, weight, bias, x, of);
+  if (w.positions() > 0 && has_depthwise_lanes<T>(conv))
+    return convolve_depthwise_transposed(g, weight, bias, x, conv);
   const auto h_lines = adjoint_lines(w.height, w.kernel_h, w.stride_h, w.padding_h, w.dilation_h, w.out_h);
   const auto w_lines = adjoint_lines(w.width, w.kernel_w, w.stride_w, w.padding_w, w.dilation_w, w.out_w);
   Index rows = 0, columns = 0;
   for (const Line& line : h_lines) rows += line.positions;
   for (const Line& line : w_lines) columns += line.positions;
-  if (of.out == 0 || rows < w.height || columns < w.width)
+  if (conv.out == 0 || rows < w.height || columns < w.width)
     for (Index plane = 0; plane < planes; ++plane)
       std::fill_n(x + plane * w.plane(), w.plane(), bias == nullptr ? T{0} : bias[plane % channels]);
-  if (of.out == 0) return;
+  if (conv.out == 0) return;
   for (const Line& h : h_lines)
     for (const Line& v : w_lines) {
-      Correlation c{.images = of.images,
-                    .groups = of.groups,
-                    .in = of.out,
-                    .out = of.in,
+      Correlation c{.images = conv.images,
+                    .groups = conv.groups,
+                    .in = conv.out,
+                    .out = conv.in,
                     .h = h,
                     .w = v,
-                    .weight_in = of.in * w.window(),
+                    .weight_in = conv.in * w.window(),
                     .weight_out = w.window(),
                     .kernel_w = w.kernel_w};
       flatten(c);
@@ -153,14 +153,14 @@ void convolve_transposed(const T* g, const T* weight, const T* bias, T* x, const
 }
 
 template <class T>
-void convolve_weight_gradient(const T* x, const T* g, T* weight, const Convolution& of) {
-  const Index size = of.groups * of.out * of.in * of.windows.window();
-  if (size == 0 || of.images == 0) {
+void convolve_weight_gradient(const T* x, const T* g, T* weight, const Convolution& conv) {
+  const Index size = conv.groups * conv.out * conv.in * conv.windows.window();
+  if (size == 0 || conv.images == 0) {
     std::fill_n(weight, size, T{0});
     return;
   }
-  if (has_depthwise_lanes<T>(of)) return depthwise_weight_gradient(x, g, weight, of);
-  Correlation c = forward_correlation(of);
+  if (has_depthwise_lanes<T>(conv)) return depthwise_weight_gradient(x, g, weight, conv);
+  Correlation c = forward_correlation(conv);
   flatten(c);
   // With few output channels, most lanes of channels are unused; lanes of positions are unused where rows are
   // short.

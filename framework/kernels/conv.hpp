@@ -15,15 +15,15 @@ struct Convolution {
 
 /// y[n, o, p] = bias[o] + Σ over channels and taps of weight · x; bias [groups·out] may be null.
 template <class T>
-void convolve(const T* x, const T* weight, const T* bias, T* y, const Convolution& of);
+void convolve(const T* x, const T* weight, const T* bias, T* y, const Convolution& conv);
 
 /// The adjoint in x, applied to g [y's shape], plus bias [groups·in], which may be null: the value of a
 /// transposed convolution, and the gradient of convolve() for x.
 template <class T>
-void convolve_transposed(const T* g, const T* weight, const T* bias, T* x, const Convolution& of);
+void convolve_transposed(const T* g, const T* weight, const T* bias, T* x, const Convolution& conv);
 
 /// The adjoint in the weight: the gradient of convolve() for the weight, where g is the gradient of y.
 template <class T>
-void convolve_weight_gradient(const T* x, const T* g, T* weight, const Convolution& of);
+void convolve_weight_gradient(const T* x, const T* g, T* weight, const Convolution& conv);
 
 }  // namespace retort::kernels

@@ -9,10 +9,10 @@ namespace {
 template <class T>
 inline constexpr Index width = 2 * lanes<T>;
 
-/// `count` adjacent positions of one image row: columns of a panel from `at` on, read from the source at
+/// `count` adjacent positions of one image row: columns of a panel from `column` on, read from the source at
 /// `from` and stored at `to`.
 struct Segment {
-  Index at, count, from, to;
+  Index column, count, from, to;
 };
 template <class T>
 struct Segments {
@@ -37,7 +37,7 @@ void pack_b(const T* x, const Index* offsets, Index depth, const Segments<T>& se
       const Segment& of = segments.list[s];
       const T* const from = x + offsets[p] + of.from;
       for (Index k = 0; k < of.count; k += lanes<T>)
-        store(panel + of.at + k,
+        store(panel + of.column + k,
               Exact ? load_lanes(from + k, std::min(lanes<T>, of.count - k), T{0}) : load(from + k));
     }
 }
@@ -72,7 +72,7 @@ void micro_kernel(const T* a, B b, Index depth, const T* bias, bool first, T* y,
     const Segment& of = segments.list[s];
     T* to = y + of.to;
     for (int i = 0; i < Rows; ++i, to += plane) {
-      const T* const from = &tile[i][of.at];
+      const T* const from = &tile[i][of.column];
       if (step == 1)
         for (Index k = 0; k < of.count; k += lanes<T>) {
           const Index count = std::min(lanes<T>, of.count - k);
@@ -108,9 +108,9 @@ struct Jobs {
 template <class T>
 void pack_a(const T* weight, const Correlation& c, const Jobs& jobs, Index deepest, T* packed) {
   const Index taps = c.taps(), depth = c.in * taps;
-  std::vector<Index> at;
+  std::vector<Index> offsets;
   for (const Index h : c.h.taps)
-    for (const Index w : c.w.taps) at.push_back(h * c.kernel_w + w);
+    for (const Index w : c.w.taps) offsets.push_back(h * c.kernel_w + w);
   parallel_for(c.groups * jobs.row_blocks, 1, [&](Index begin, Index end) {
     for (Index job = begin; job < end; ++job) {
       const Index group = job / jobs.row_blocks, block = job % jobs.row_blocks;
@@ -121,7 +121,7 @@ void pack_a(const T* weight, const Correlation& c, const Jobs& jobs, Index deepe
           const T* w = weight + group * c.weights_of_group() + tile * c.weight_out;
           Index channel = first / taps, tap = first % taps;
           for (Index p = first; p < std::min(depth, first + deepest); ++p, to += Rows) {
-            const Index here = channel * c.weight_in + at[tap];
+            const Index here = channel * c.weight_in + offsets[tap];
             for (int i = 0; i < Rows; ++i) to[i] = w[here + i * c.weight_out];
             if (++tap == taps) tap = 0, ++channel;
           }
@@ -161,23 +161,23 @@ void correlate_channels(const T* x, const T* weight, const T* bias, T* y, const 
     const auto segments_at = [&](Index column, Index count) {
       Segments<T> segments;
       Index image = column / columns, line = column % columns / span, place = column % columns % span;
-      for (Index at = 0; at < count;) {
-        const Segment next{at, std::min(count - at, c.w.positions - place),
+      for (Index filled = 0; filled < count;) {
+        const Segment next{filled, std::min(count - filled, c.w.positions - place),
                            image * source.image + line * c.h.stride * source.row + place,
                            image * c.groups * c.out * c.plane() +
                                (c.h.first + (top + line) * c.h.step) * c.w.extent + c.w.first +
                                place * c.w.step};
         if (next.count > 0) {
-          segments.contiguous =
-              segments.contiguous && c.w.step == 1 && (at == 0 || segments.list[0].to + at == next.to);
+          segments.contiguous = segments.contiguous && c.w.step == 1 &&
+                                (filled == 0 || segments.list[0].to + filled == next.to);
           segments.list[segments.count++] = next;
         }
         if (line + 1 == height) {
-          at += next.count, line = 0, ++image;
+          filled += next.count, line = 0, ++image;
         } else {
           // Columns between two rows are not stored.
-          segments.contiguous = segments.contiguous && std::min(count - at, span - place) == next.count;
-          at += span - place, ++line;
+          segments.contiguous = segments.contiguous && std::min(count - filled, span - place) == next.count;
+          filled += span - place, ++line;
         }
         place = 0;
       }

@@ -27,9 +27,11 @@ struct Padded {
   Axis h, w;
 
   template <class F>
-  Padded(const Windows& of, F axis)
-      : h(axis(of.height, of.kernel_h, of.stride_h, of.padding_h, of.dilation_h, of.out_h)),
-        w(axis(of.width, of.kernel_w, of.stride_w, of.padding_w, of.dilation_w, of.out_w)) {}
+  Padded(const Windows& windows, F axis)
+      : h(axis(windows.height, windows.kernel_h, windows.stride_h, windows.padding_h, windows.dilation_h,
+               windows.out_h)),
+        w(axis(windows.width, windows.kernel_w, windows.stride_w, windows.padding_w, windows.dilation_w,
+               windows.out_w)) {}
   Index source() const { return h.source * w.source; }
   Index size() const { return h.extent * w.extent; }
   Index positions() const { return h.positions * w.positions; }
@@ -105,25 +107,25 @@ struct Block {
   Index plane, channel, count;
 };
 template <class T>
-Block block_at(const Convolution& of, Index image, Index block) {
+Block block_at(const Convolution& conv, Index image, Index block) {
   const Index channel = block * lanes<T>;
-  return {image * of.groups + channel, channel, std::min(lanes<T>, of.groups - channel)};
+  return {image * conv.groups + channel, channel, std::min(lanes<T>, conv.groups - channel)};
 }
 
 /// Convolves all planes with the layout p; the adjoint reverses the taps.
 template <class T>
-void sum_all_windows(const T* x, const T* weight, const T* bias, T* y, const Convolution& of, const Padded& p,
-                     bool adjoint) {
-  const Windows& w = of.windows;
-  const Index taps = w.window(), blocks = divide_up(of.groups, lanes<T>);
+void sum_all_windows(const T* x, const T* weight, const T* bias, T* y, const Convolution& conv,
+                     const Padded& p, bool adjoint) {
+  const Windows& w = conv.windows;
+  const Index taps = w.window(), blocks = divide_up(conv.groups, lanes<T>);
   const Index work = (p.source() + taps * p.positions()) * lanes<T>;
   const Index plane = std::max(p.source(), p.positions());
-  parallel_for(of.images * blocks, std::max<Index>(1, 65536 / work), [&](Index begin, Index end) {
+  parallel_for(conv.images * blocks, std::max<Index>(1, 65536 / work), [&](Index begin, Index end) {
     T* const copy = scratch<T, 2>((p.size() + plane + taps) * lanes<T>);
     T *const transposed = copy + p.size() * lanes<T>, *const weights = transposed + plane * lanes<T>;
     std::fill_n(copy, p.size() * lanes<T>, T{0});
     for (Index i = begin; i < end; ++i) {
-      const Block b = block_at<T>(of, i / blocks, i % blocks);
+      const Block b = block_at<T>(conv, i / blocks, i % blocks);
       read_weights(weight + b.channel * taps, taps, b.count, adjoint, weights);
       read_planes(x + b.plane * p.source(), b.count, p, transposed, copy);
       const Batch<T> start = bias == nullptr ? Batch<T>(T{0}) : load_lanes(bias + b.channel, b.count, T{0});
@@ -139,37 +141,38 @@ void sum_all_windows(const T* x, const T* weight, const T* bias, T* y, const Con
 }  // namespace
 
 template <class T>
-bool has_depthwise_lanes(const Convolution& of) {
-  if (of.in != 1 || of.out != 1) return false;
-  const Windows& w = of.windows;
+bool has_depthwise_lanes(const Convolution& conv) {
+  if (conv.in != 1 || conv.out != 1) return false;
+  const Windows& w = conv.windows;
   constexpr Index most = Index{1} << 21;  // bytes of a block's planes
-  const Index registers = divide_up(of.groups, lanes<T>);
+  const Index registers = divide_up(conv.groups, lanes<T>);
   if ((Padded(w, input_axis).size() + Padded(w, gradient_axis).size()) * lanes<T> *
           static_cast<Index>(sizeof(T)) >
       most)
     return false;
   // Measured: rows of positions fill the registers as well if they are long and adjacent.
   return w.stride_w <= 2 && w.stride_h <= 2 &&
-         (w.stride_w == 2 ? 2 * of.groups > lanes<T> : w.out_w * registers * lanes<T> <= 28 * of.groups);
+         (w.stride_w == 2 ? 2 * conv.groups > lanes<T> : w.out_w * registers * lanes<T> <= 28 * conv.groups);
 }
 
 template <class T>
-void convolve_depthwise(const T* x, const T* weight, const T* bias, T* y, const Convolution& of) {
-  sum_all_windows(x, weight, bias, y, of, Padded(of.windows, input_axis), false);
+void convolve_depthwise(const T* x, const T* weight, const T* bias, T* y, const Convolution& conv) {
+  sum_all_windows(x, weight, bias, y, conv, Padded(conv.windows, input_axis), false);
 }
 
 template <class T>
-void convolve_depthwise_transposed(const T* g, const T* weight, const T* bias, T* x, const Convolution& of) {
-  sum_all_windows(g, weight, bias, x, of, Padded(of.windows, gradient_axis), true);
+void convolve_depthwise_transposed(const T* g, const T* weight, const T* bias, T* x,
+                                   const Convolution& conv) {
+  sum_all_windows(g, weight, bias, x, conv, Padded(conv.windows, gradient_axis), true);
 }
 
 template <class T>
-void depthwise_weight_gradient(const T* x, const T* g, T* weight, const Convolution& of) {
-  const Windows& w = of.windows;
+void depthwise_weight_gradient(const T* x, const T* g, T* weight, const Convolution& conv) {
+  const Windows& w = conv.windows;
   const Padded p(w, input_axis);
-  const Index taps = w.window(), blocks = divide_up(of.groups, lanes<T>);
+  const Index taps = w.window(), blocks = divide_up(conv.groups, lanes<T>);
   // Jobs sum over their own images. Their sums are added in a fixed order.
-  const Index parts = std::min(of.images, divide_up(8, blocks)), size = blocks * taps * lanes<T>;
+  const Index parts = std::min(conv.images, divide_up(8, blocks)), size = blocks * taps * lanes<T>;
   T* const sums = scratch<T, 1>(parts * size);
   parallel_for(parts * blocks, 1, [&](Index begin, Index end) {
     T* const copy = scratch<T, 2>((p.size() + p.source() + p.positions()) * lanes<T>);
@@ -179,8 +182,8 @@ void depthwise_weight_gradient(const T* x, const T* g, T* weight, const Convolut
       const Index part = job / blocks;
       T* const to = sums + job * taps * lanes<T>;
       std::fill_n(to, taps * lanes<T>, T{0});
-      for (Index n = of.images * part / parts; n < of.images * (part + 1) / parts; ++n) {
-        const Block b = block_at<T>(of, n, job % blocks);
+      for (Index n = conv.images * part / parts; n < conv.images * (part + 1) / parts; ++n) {
+        const Block b = block_at<T>(conv, n, job % blocks);
         read_planes(x + b.plane * p.source(), b.count, p, transposed, copy);
         transpose_in(g + b.plane * p.positions(), p.positions(), b.count, upstream);
         if (w.kernel_h == 3 && w.kernel_w == 3)
@@ -198,7 +201,7 @@ void depthwise_weight_gradient(const T* x, const T* g, T* weight, const Convolut
     for (Index i = 0; i < size; i += lanes<T>)
       store<T>(sums + i, load(sums + i) + load(sums + part * size + i));
   for (Index block = 0; block < blocks; ++block) {
-    const Block b = block_at<T>(of, 0, block);
+    const Block b = block_at<T>(conv, 0, block);
     transpose_out(sums + block * taps * lanes<T>, taps, b.count, weight + b.channel * taps);
   }
 }

@@ -39,10 +39,10 @@ template <int Rows, int Registers, class T>
   Batch<T> sum[Rows][Registers];
   const T* row[Rows];
   const T* const from = start == nullptr ? sums : start;
-  const Index apart = start == nullptr ? width : 0;
+  const Index stride = start == nullptr ? width : 0;
   unrolled<Rows>([&](auto i) {
     row[i] = x + rows[i];
-    unrolled<Registers>([&](auto j) { sum[i][j] = load(from + i * apart + j * lanes<T>); });
+    unrolled<Registers>([&](auto j) { sum[i][j] = load(from + i * stride + j * lanes<T>); });
   });
   for (const T* const end = b + depth * width; b != end; b += width) {
     const Index at = *steps++;
@@ -74,14 +74,14 @@ void gathered_product(const T* x, const Index* rows, Index count, const Index* s
 }
 
 /// y [columns][…] = transpose of rows [first, first + count) of sums in panels of `whole` rows; y has row
-/// stride `apart`.
+/// stride `stride`.
 template <class T>
 void transpose_panels(const T* sums, Index first, Index whole, Index count, Index columns, T* y,
-                      Index apart) {
+                      Index stride) {
   for_panels<T>(columns, [&]<int Registers>(Index column) {
     constexpr Index width = Registers * lanes<T>;
     transpose(sums + column * whole + first * width, width, count, std::min(width, columns - column),
-              y + column * apart, apart);
+              y + column * stride, stride);
   });
 }
 

@@ -145,13 +145,13 @@ void weight_gradient_of_planes(const T* x, const T* g, T* weight, const Correlat
 
 /// True if planes of a depthwise convolution fit a register of channels at a time.
 template <class T>
-bool has_depthwise_lanes(const Convolution& of);
+bool has_depthwise_lanes(const Convolution& conv);
 /// convolve(), convolve_transposed() and convolve_weight_gradient() for such convolutions.
 template <class T>
-void convolve_depthwise(const T* x, const T* weight, const T* bias, T* y, const Convolution& of);
+void convolve_depthwise(const T* x, const T* weight, const T* bias, T* y, const Convolution& conv);
 template <class T>
-void convolve_depthwise_transposed(const T* g, const T* weight, const T* bias, T* x, const Convolution& of);
+void convolve_depthwise_transposed(const T* g, const T* weight, const T* bias, T* x, const Convolution& conv);
 template <class T>
-void depthwise_weight_gradient(const T* x, const T* g, T* weight, const Convolution& of);
+void depthwise_weight_gradient(const T* x, const T* g, T* weight, const Convolution& conv);
 
 }  // namespace retort::kernels

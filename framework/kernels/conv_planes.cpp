@@ -43,9 +43,9 @@ template <int Taps, int Outs, class T>
     unrolled<Outs>([&](auto o) { sum[t][o] = load(sums + t * g_step + o * lanes<T>); });
   });
   const T* g = of.g;
-  const auto add = [&](Index at, auto read) {
+  const auto add = [&](Index offset, auto read) {
     Batch<T> x[Taps];
-    unrolled<Taps>([&](auto t) { x[t] = read(x_tap[t] + at); });
+    unrolled<Taps>([&](auto t) { x[t] = read(x_tap[t] + offset); });
     unrolled<Outs>([&](auto o) {
       const Batch<T> v = load(g + o * lanes<T>);
       unrolled<Taps>([&](auto t) { sum[t][o] = fma<T>(v, x[t], sum[t][o]); });
@@ -54,11 +54,11 @@ template <int Taps, int Outs, class T>
   };
   for (Index n = 0; n < of.images; ++n)
     for (Index line = 0; line < of.lines; ++line) {
-      const Index at = n * of.x_image + line * of.x_row;
+      const Index offset = n * of.x_image + line * of.x_row;
       Index i = 0;
-      for (; i + lanes<T> <= positions; i += lanes<T>) add(at + i, [](const T* v) { return load(v); });
+      for (; i + lanes<T> <= positions; i += lanes<T>) add(offset + i, [](const T* v) { return load(v); });
       if (const Index rest = positions - i; rest > 0)
-        add(at + i, [&](const T* v) { return load_partial(v, rest, T{0}); });
+        add(offset + i, [&](const T* v) { return load_partial(v, rest, T{0}); });
     }
   unrolled<Taps>([&](auto t) {
     unrolled<Outs>([&](auto o) { store<T>(sums + t * g_step + o * lanes<T>, sum[t][o]); });
@@ -124,14 +124,14 @@ void weight_gradient_of_planes(const T* x, const T* g, T* weight, const Correlat
     T* const copy = scratch<T, 3>(most_images * c.h.positions * registers * c.out * lanes<T>);
     for (Index n = c.images * part / image_chunks, some; n < end; n += some) {
       some = std::min(most_images, end - n);
-      T* place = copy;
+      T* next = copy;
       for (Index i = n; i < n + some; ++i)
         for (Index line = 0; line < c.h.positions; ++line)
           for (Index p = 0; p < c.w.positions; p += lanes<T>)
-            for (Index o = 0; o < c.out; ++o, place += lanes<T>)
-              store(place, load_lanes(g + ((i * c.groups + group) * c.out + o) * c.positions() +
-                                          line * c.w.positions + p,
-                                      std::min(lanes<T>, c.w.positions - p), T{0}));
+            for (Index o = 0; o < c.out; ++o, next += lanes<T>)
+              store(next, load_lanes(g + ((i * c.groups + group) * c.out + o) * c.positions() +
+                                         line * c.w.positions + p,
+                                     std::min(lanes<T>, c.w.positions - p), T{0}));
       Planes<T> of{read_images(x, c, source, group, n, n + some, 0, first, last),
                    copy,
                    some,

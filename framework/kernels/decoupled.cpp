@@ -50,8 +50,8 @@ double decoupled_row(const Setting<T>& setting, const DecoupledRows<T>& call, In
   const double loss = temperature * temperature * (call.alpha * of_target + call.beta * of_rest);
   if (call.gradient == nullptr) return loss;
 
-  const double g = upstream * temperature, apart = std::exp(q.log_rest) - p_rest;
-  const double of_s = g * (call.beta + call.alpha * apart) / row.zs, of_t = -g * call.beta / row.zt;
+  const double g = upstream * temperature, difference = std::exp(q.log_rest) - p_rest;
+  const double of_s = g * (call.beta + call.alpha * difference) / row.zs, of_t = -g * call.beta / row.zt;
   T* const out = call.gradient + index * n;
   for (Index begin = 0; begin < n; begin += block) {
     const Index i = begin / block;

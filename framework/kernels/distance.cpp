@@ -92,12 +92,12 @@ void gradient_tile(const T* a, const T* panel, const T* g, const T* distance, T*
   for (Index j = 0; j < R; ++j) {
     const std::array<Batch<T>, C> to = load_each<C>(panel + j * together_backward<T> * lanes<T>, count, T{0});
     for (int i = 0; i < K; ++i) {
-      const Index at = j * block + i;
-      const Batch<T> factor(g[at]);
-      if (divides && distance[at] == 0) continue;
+      const Index index = j * block + i;
+      const Batch<T> factor(g[index]);
+      if (divides && distance[index] == 0) continue;
       for (int c = 0; c < C; ++c) {
         Batch<T> difference = from[i * C + c] - to[c];
-        if constexpr (divides) difference = difference / Batch<T>(distance[at]);
+        if constexpr (divides) difference = difference / Batch<T>(distance[index]);
         sums[i * C + c] = fma<T>(factor, difference, sums[i * C + c]);
       }
     }
@@ -120,13 +120,13 @@ void distances(const T* a, const T* b, T* y, Index batch, Index P, Index R, Inde
                 width);
     }
   });
-  for_blocks(batch, P, R * M, [=](Index at, Index begin, Index rows) {
+  for_blocks(batch, P, R * M, [=](Index item, Index begin, Index rows) {
     for (Index first = 0; first < R; first += width) {
-      const T* const panel = packed + (at * panels * width + first) * M;
+      const T* const panel = packed + (item * panels * width + first) * M;
       in_fours(rows, [&]<int K>(Index i) {
-        const Index row = at * P + begin + i;
+        const Index row = item * P + begin + i;
         walk<T, together>(std::min(width, R - first), [&]<int C>(Index j, Index count) {
-          distance_tile<K, C>(a + row * M, b + (at * R + first + j) * M, panel + j, y + row * R + first + j,
+          distance_tile<K, C>(a + row * M, b + (item * R + first + j) * M, panel + j, y + row * R + first + j,
                               R, M, count);
         });
       });
@@ -165,9 +165,9 @@ void distances_backward(const T* a, const T* b, Upstream<T> g, T* da, Index batc
         std::copy_n(b + (i / panels * R + j) * M + first, count, packed + (i * R + j) * width);
     }
   });
-  for_blocks(batch, P, R * M, [=](Index at, Index begin, Index rows) {
+  for_blocks(batch, P, R * M, [=](Index item, Index begin, Index rows) {
     const auto gathered = [&](const T* from, T* to) {  // [R][block]
-      from += at * P * R + begin * g.row;
+      from += item * P * R + begin * g.row;
       for (Index j = 0; j < R; ++j)
         for (Index i = 0; i < rows; ++i) to[j * block + i] = from[i * g.row + j * g.column];
       return to;
@@ -176,9 +176,9 @@ void distances_backward(const T* a, const T* b, Upstream<T> g, T* da, Index batc
     const T* const distance =
         g.distance == nullptr ? nullptr : gathered(g.distance, scratch<T, 2>(R * block));
     for (Index first = 0; first < M; first += width) {
-      const T* const panel = packed + (at * panels * width + first) * R;
+      const T* const panel = packed + (item * panels * width + first) * R;
       in_fours(rows, [&]<int K>(Index i) {
-        const Index row = (at * P + begin + i) * M + first;
+        const Index row = (item * P + begin + i) * M + first;
         walk<T, together_backward<T>>(std::min(width, M - first), [&]<int C>(Index k, Index count) {
           if (distance == nullptr)
             gradient_tile<false, K, C>(a + row + k, panel + k, upstream + i, distance, da + row + k, R, M,

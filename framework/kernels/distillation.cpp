@@ -126,8 +126,8 @@ double long_row(const Setting<T>& setting, const Place<T>& at) {
       const auto logit_t = load_each<K>(row.t + begin + i, count, T{0});
       for (int k = 0; k < K; ++k) {
         const Batch<T> p = factor * result[k],
-                       apart = ((logit_t[k] - max_t) - (logit_s[k] - max_s)) * inverse;
-        result[k] = select(result[k] == zero, absent, p * (apart + rest));
+                       difference = ((logit_t[k] - max_t) - (logit_s[k] - max_s)) * inverse;
+        result[k] = select(result[k] == zero, absent, p * (difference + rest));
       }
       return result;
     });
@@ -155,8 +155,8 @@ class Standardized {
     // Corrects for the rounding of the mean to T.
     const double rest = sum_of([&](const Batch<T>& v) { return v - Batch<T>(mean); }) / count_;
     const double squares = sum_of([&](const Batch<T>& v) {
-      const Batch<T> apart = v - Batch<T>(mean);
-      return apart * apart;
+      const Batch<T> difference = v - Batch<T>(mean);
+      return difference * difference;
     });
     fits_ = std::isfinite(squares);
     std_ = count_ > 1 ? std::sqrt(std::max(0.0, squares - count_ * rest * rest) / (count_ - 1)) : 0;

@@ -119,11 +119,11 @@ template <class T>
 void write_run(const T* x, const T* weight, const T* bias, const T* statistics, T* y, const Pieces& pieces,
                Index part, Index channel, bool far, const T* next) {
   const auto s = Statistics<T>::at(statistics, pieces.set(part, channel), pieces.layout.sets());
-  const Index at = pieces.offset(part, channel);
+  const Index start = pieces.offset(part, channel);
   const Batch<T> high(s.high), low(s.low), factor(s.factor), w(weight[channel]), b(bias[channel]);
-  fill_row<T, 4>(y + at, pieces.count(part), far, [&]<int K>(Index i, Index count) {
-    prefetch_each<K>(next + at + i);
-    auto v = load_each<K>(x + at + i, count, T{0});
+  fill_row<T, 4>(y + start, pieces.count(part), far, [&]<int K>(Index i, Index count) {
+    prefetch_each<K>(next + start + i);
+    auto v = load_each<K>(x + start + i, count, T{0});
     for (int k = 0; k < K; ++k) v[k] = fma<T>(detail::less_mean<T>(v[k], high, low) * factor, w, b);
     return v;
   });

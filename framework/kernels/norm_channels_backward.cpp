@@ -22,12 +22,12 @@ void run_gradient_sums(const T* x, const T* g, const T* statistics, const Pieces
                        Index channel, GradientSums* table) {
   const auto s = Statistics<T>::at(statistics, pieces.set(part, channel), pieces.layout.sets());
   const Batch<T> high(s.high), low(s.low);
-  const Index n = pieces.count(part), at = pieces.offset(part, channel);
+  const Index n = pieces.count(part), start = pieces.offset(part, channel);
   GradientSums sums;
   for (Index begin = 0; begin < n; begin += detail::norm_block) {
     Sums<T> of_g, of_gx;
     walk<T, 4>(std::min(detail::norm_block, n - begin), [&]<int K>(Index offset, Index count) {
-      const Index i = at + begin + offset;
+      const Index i = start + begin + offset;
       prefetch_each<K>(x + i + ahead);
       prefetch_each<K>(g + i + ahead);
       const auto vx = load_each<K>(x + i, count, s.high), vg = load_each<K>(g + i, count, T{0});
@@ -47,14 +47,14 @@ void column_gradient_sums(const T* x, const T* g, const T* statistics, const Pie
                           GradientSums* table) {
   const Index channels = pieces.layout.channels;
   each_column<T>(pieces, [&]<int K>(Index part, Index column, Index count) {
-    const Index rows = pieces.count(part), at = pieces.offset(part, column);
+    const Index rows = pieces.count(part), start = pieces.offset(part, column);
     const auto high = load_each<K>(statistics + column, count, T{0}),
                low = load_each<K>(statistics + channels + column, count, T{0});
     std::array<Batch<T>, K> of_g, of_gx;
     of_g.fill(Batch<T>(T{0})), of_gx = of_g;
     for (Index r = 0; r < rows; ++r) {
-      const auto vx = load_each<K>(x + at + r * channels, count, T{0}),
-                 vg = load_each<K>(g + at + r * channels, count, T{0});
+      const auto vx = load_each<K>(x + start + r * channels, count, T{0}),
+                 vg = load_each<K>(g + start + r * channels, count, T{0});
       for (int k = 0; k < K; ++k) {
         of_g[k] += vg[k];
         of_gx[k] = fma<T>(vg[k], detail::less_mean<T>(vx[k], high[k], low[k]), of_gx[k]);
@@ -89,14 +89,14 @@ void write_run_gradient(const T* x, const T* weight, const T* statistics, const 
                         const Pieces& pieces, Index part, Index channel, bool far) {
   const Index set = pieces.set(part, channel), sets = pieces.layout.sets();
   const auto s = Statistics<T>::at(statistics, set, sets);
-  const Index at = pieces.offset(part, channel);
+  const Index start = pieces.offset(part, channel);
   const Batch<T> high(s.high), low(s.low), factor(s.factor), w(weight[channel]), of_g(means[set]),
       of_gx(means[sets + set]);
-  fill_row<T, 4>(dx + at, pieces.count(part), far, [&]<int K>(Index i, Index count) {
-    prefetch_each<K>(x + at + i + ahead);
-    prefetch_each<K>(g + at + i + ahead);
-    auto v = load_each<K>(x + at + i, count, T{0});
-    const auto vg = load_each<K>(g + at + i, count, T{0});
+  fill_row<T, 4>(dx + start, pieces.count(part), far, [&]<int K>(Index i, Index count) {
+    prefetch_each<K>(x + start + i + ahead);
+    prefetch_each<K>(g + start + i + ahead);
+    auto v = load_each<K>(x + start + i, count, T{0});
+    const auto vg = load_each<K>(g + start + i, count, T{0});
     for (int k = 0; k < K; ++k)
       v[k] = norm_gradient<T>(detail::less_mean<T>(v[k], high, low), vg[k] * w, factor, of_g, of_gx);
     return v;

@@ -145,8 +145,8 @@ class ManyPlanes {
     for (const Span& rows : rows_)
       for (const Span& columns : columns_) {
         Batch<T> best(-infinity<T>);
-        for_taps(rows, columns, [&](Index at, T) {
-          const Batch<T> here = load(planes + at * lanes<T>);
+        for_taps(rows, columns, [&](Index position, T) {
+          const Batch<T> here = load(planes + position * lanes<T>);
           best = select(stays(here, best), best, here);
         });
         store<T>(out, best);
@@ -167,16 +167,16 @@ class ManyPlanes {
     for (const Span& rows : rows_)
       for (const Span& columns : columns_) {
         Batch<T> best(-infinity<T>), tap(zero);
-        for_taps(rows, columns, [&](Index at, T number) {
-          const Batch<T> here = load(planes + at * lanes<T>);
+        for_taps(rows, columns, [&](Index position, T number) {
+          const Batch<T> here = load(planes + position * lanes<T>);
           const auto keep = stays(here, best);
           best = select(keep, best, here);
           tap = select(keep, tap, Batch<T>(number));
         });
         const Batch<T> of_window = load(upstream);
         upstream += lanes<T>;
-        for_taps(rows, columns, [&](Index at, T number) {
-          T* const sum = sums + at * lanes<T>;
+        for_taps(rows, columns, [&](Index position, T number) {
+          T* const sum = sums + position * lanes<T>;
           store<T>(sum, load(sum) + select(tap == Batch<T>(number), of_window, zero));
         });
       }
@@ -200,8 +200,9 @@ class ManyPlanes {
   void for_taps(const Span& rows, const Span& columns, F f) const {
     T number{0};
     for (Index i = 0, row = rows.first; i < rows.count; ++i, row += rows.step)
-      for (Index j = 0, at = row * w_.width + columns.first; j < columns.count; ++j, at += columns.step) {
-        f(at, number);
+      for (Index j = 0, position = row * w_.width + columns.first; j < columns.count;
+           ++j, position += columns.step) {
+        f(position, number);
         number += T{1};
       }
   }
@@ -390,8 +391,8 @@ void max_pool_gradient(const T* x, const T* g, T* gx, Index planes, const Window
       return;
     }
     std::fill_n(out, w.plane(), T{0});
-    maxima.for_places(plane, [&](Index at, Index best) {
-      if (best >= 0) out[best] += of_windows[at];
+    maxima.for_places(plane, [&](Index window, Index best) {
+      if (best >= 0) out[best] += of_windows[window];
     });
   });
 }
@@ -400,7 +401,8 @@ template <class T>
 void max_pool_index(const T* x, Index* index, Index planes, const Windows& w) {
   const Maxima<T> maxima(w);
   for_planes(planes, w.plane(), [&](Index p) {
-    maxima.for_places(x + p * w.plane(), [&](Index at, Index best) { index[p * w.positions() + at] = best; });
+    maxima.for_places(x + p * w.plane(),
+                      [&](Index window, Index best) { index[p * w.positions() + window] = best; });
   });
 }
 

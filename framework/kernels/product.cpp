@@ -84,12 +84,12 @@ void gradient_of_any(const T* x, T g, T* dx, Index n, Index step) {
 /// Products of ordinary elements as fraction · 2^exponent, for `width` columns. An ordinary float is finite
 /// and not 0; an ordinary double is in [2^-room, 2^room].
 template <class T>
-class Columns {
+class ColumnProducts {
  public:
   static constexpr bool is_float = std::is_same_v<T, float>;
   static constexpr int room = 200;
 
-  Columns() {
+  ColumnProducts() {
     std::fill_n(fraction_, width, 1.0);
     std::fill_n(exponent_, width, 0);
     std::fill_n(odd_, width, 0);
@@ -116,7 +116,7 @@ class Columns {
       normalise();
     }
   }
-  void multiply_first(const Columns& other) {
+  void multiply_first(const ColumnProducts& other) {
     fraction_[0] *= other.fraction_[0];
     exponent_[0] += other.exponent_[0];
     odd_[0] |= other.odd_[0];
@@ -151,8 +151,8 @@ class Columns {
 
 /// The product of a row, in column 0.
 template <class T>
-Columns<T> factors_of(const T* x, Index n) {
-  Columns<T> columns;
+ColumnProducts<T> factors_of(const T* x, Index n) {
+  ColumnProducts<T> columns;
   columns.multiply(x, n / width, width, width);
   columns.multiply(x + n / width * width, 1, 0, n % width);
   columns.fold();
@@ -161,16 +161,16 @@ Columns<T> factors_of(const T* x, Index n) {
 
 template <class T>
 void row_gradient(const T* x, T g, T* dx, Index n) {
-  Columns<T> columns;
+  ColumnProducts<T> columns;
   if (n <= 2 * grain) {
     columns = factors_of(x, n);
   } else {
     const Index part = part_of(n);
-    std::vector<Columns<T>> parts(static_cast<std::size_t>((n + part - 1) / part));
+    std::vector<ColumnProducts<T>> parts(static_cast<std::size_t>((n + part - 1) / part));
     parallel_for(n, part, [&](Index begin, Index end) {
       parts[static_cast<std::size_t>(begin / part)] = factors_of(x + begin, end - begin);
     });
-    for (const Columns<T>& one : parts) columns.multiply_first(one);
+    for (const ColumnProducts<T>& one : parts) columns.multiply_first(one);
   }
   if (!columns.is_ordinary(0, g)) return gradient_of_any(x, g, dx, n, 1);
   const double product = columns.product(0), upstream = static_cast<double>(g);
@@ -232,7 +232,7 @@ void product_backward(const T* x, const T* g, T* dx, const Axis& axis) {
     for_strips(axis, [&](Index o, Index first, Index columns) {
       const Index offset = o * n * inner + first;
       const T* const upstream = g + o * inner + first;
-      Columns<T> products;
+      ColumnProducts<T> products;
       products.multiply(x + offset, n, inner, columns);
       double factors[width], gradients[width];
       for (Index k = 0; k < columns; ++k) {

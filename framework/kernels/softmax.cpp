@@ -12,7 +12,7 @@ namespace {
 /// `count` independent columns, one per lane, of elements [n][stride]: those of an array with inner > 1, or
 /// transposed short rows.
 template <class T>
-struct Columns {
+struct ColumnBlock {
   std::int64_t n, stride, count;
 
   Batch<T> get(const T* x, std::int64_t j) const { return load_lanes(x + j * stride, count, T{0}); }
@@ -51,7 +51,7 @@ class ColumnSum {
 };
 
 template <class T>
-Batch<T> column_max(const Columns<T>& columns, const T* x) {
+Batch<T> column_max(const ColumnBlock<T>& columns, const T* x) {
   Batch<T> max(-infinity<T>);
   for (std::int64_t j = 0; j < columns.n; ++j) max = max_of<T>(columns.get(x, j), max);
   return max;
@@ -60,7 +60,7 @@ Batch<T> column_max(const Columns<T>& columns, const T* x) {
 /// The sum of exp(x - shift) down each column; the exponentials are written to y unless null. Unless Bounded,
 /// the shift may not be the maximum.
 template <class T, bool Bounded = true>
-Batch<T> exp_sum(const Columns<T>& columns, const T* x, const Batch<T>& shift, T* y) {
+Batch<T> exp_sum(const ColumnBlock<T>& columns, const T* x, const Batch<T>& shift, T* y) {
   ColumnSum<T> sum;
   in_fours(columns.n, [&]<int K>(std::int64_t j) {
     auto v = columns.template get_each<K>(x, j);
@@ -110,7 +110,7 @@ Batch<T> finite_shift(const Batch<T>& max) {
 }
 
 /// Computes y [outer, n, inner] = f(a, b): long rows one by one with row(a, b, y); short rows and inner > 1
-/// in registers of columns with columns(Columns, a, b, y, position in [outer, inner]). b may be null.
+/// in registers of columns with columns(ColumnBlock, a, b, y, position in [outer, inner]). b may be null.
 template <class T, class Row, class Column>
 void run(const T* a, const T* b, T* y, const Axis& axis, Row row, Column column) {
   const auto [outer, n, inner] = axis;
@@ -119,9 +119,9 @@ void run(const T* a, const T* b, T* y, const Axis& axis, Row row, Column column)
     const std::int64_t strips = (inner + lanes<T> - 1) / lanes<T>;
     parallel_for(outer * strips, rows_at_a_time(n * lanes<T>), [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t i = begin; i < end; ++i) {
-        const std::int64_t o = i / strips, first = i % strips * lanes<T>, at = o * n * inner + first;
-        column(Columns<T>{n, inner, std::min(lanes<T>, inner - first)}, a + at, b == nullptr ? b : b + at,
-               y == nullptr ? y : y + at, o * inner + first);
+        const std::int64_t o = i / strips, first = i % strips * lanes<T>, offset = o * n * inner + first;
+        column(ColumnBlock<T>{n, inner, std::min(lanes<T>, inner - first)}, a + offset,
+               b == nullptr ? b : b + offset, y == nullptr ? y : y + offset, o * inner + first);
       }
     });
   } else if (n <= short_row) {
@@ -137,7 +137,7 @@ void run(const T* a, const T* b, T* y, const Axis& axis, Row row, Column column)
           __builtin_prefetch(y + first * n + k, 1);
         transpose_in(a + first * n, n, count, transposed_a);
         if (b != nullptr) transpose_in(b + first * n, n, count, transposed_b);
-        column(Columns<T>{n, lanes<T>, lanes<T>}, transposed_a, transposed_b, transposed_y, first);
+        column(ColumnBlock<T>{n, lanes<T>, lanes<T>}, transposed_a, transposed_b, transposed_y, first);
         if (y != nullptr) transpose_out(transposed_y, n, count, y + first * n);
       }
     });
@@ -171,7 +171,7 @@ void softmax(const T* x, T* y, const Axis& axis) {
                          });
         }
       },
-      [](const Columns<T>& columns, const T* from, const T*, T* to, std::int64_t) {
+      [](const ColumnBlock<T>& columns, const T* from, const T*, T* to, std::int64_t) {
         const Batch<T> sum = exp_sum(columns, from, column_max(columns, from), to);
         for (std::int64_t j = 0; j < columns.n; ++j) columns.put(to, j, columns.get(to, j) / sum);
       });
@@ -192,7 +192,7 @@ void log_softmax(const T* x, T* y, const Axis& axis) {
           return v;
         });
       },
-      [](const Columns<T>& columns, const T* from, const T*, T* to, std::int64_t) {
+      [](const ColumnBlock<T>& columns, const T* from, const T*, T* to, std::int64_t) {
         const Batch<T> max = column_max(columns, from),
                        rest = log<T>(exp_sum<T>(columns, from, max, nullptr));
         for (std::int64_t j = 0; j < columns.n; ++j) columns.put(to, j, (columns.get(from, j) - max) - rest);
@@ -220,10 +220,10 @@ void logsumexp(const T* x, T* y, const Axis& axis) {
         else
           y[i] = static_cast<T>(static_cast<double>(max) + std::log(sum));
       },
-      [y, outer, inner](const Columns<T>& columns, const T* from, const T*, T*, std::int64_t at) {
+      [y, outer, inner](const ColumnBlock<T>& columns, const T* from, const T*, T*, std::int64_t position) {
         const Batch<T> shift = finite_shift(column_max(columns, from));
         const Batch<T> value = shift + log<T>(exp_sum<T, false>(columns, from, shift, nullptr));
-        store_lanes(y + at, value, std::min(columns.count, outer * inner - at));
+        store_lanes(y + position, value, std::min(columns.count, outer * inner - position));
       });
 }
 
@@ -250,7 +250,7 @@ void softmax_backward(const T* y, const T* g, T* dx, const Axis& axis) {
           return v;
         });
       },
-      [](const Columns<T>& columns, const T* p, const T* from, T* to, std::int64_t) {
+      [](const ColumnBlock<T>& columns, const T* p, const T* from, T* to, std::int64_t) {
         const Batch<T> zero(T{0});
         ColumnSum<T> sum;
         for (std::int64_t j = 0; j < columns.n; ++j) {
@@ -285,7 +285,7 @@ void log_softmax_backward(const T* y, const T* g, T* dx, const Axis& axis) {
           return v;
         });
       },
-      [](const Columns<T>& columns, const T* log_p, const T* from, T* to, std::int64_t) {
+      [](const ColumnBlock<T>& columns, const T* log_p, const T* from, T* to, std::int64_t) {
         ColumnSum<T> total;
         for (std::int64_t j = 0; j < columns.n; ++j) total.add(columns.get(from, j));
         const Batch<T> sum = total.value();
@@ -312,9 +312,10 @@ void logsumexp_backward(const T* x, const T* y, const T* g, T* dx, const Axis& a
           return v;
         });
       },
-      [=](const Columns<T>& columns, const T* from, const T*, T* to, std::int64_t at) {
-        const std::int64_t count = std::min(columns.count, outer * inner - at);
-        const Batch<T> total = load_lanes(y + at, count, T{0}), factor = load_lanes(g + at, count, T{0});
+      [=](const ColumnBlock<T>& columns, const T* from, const T*, T* to, std::int64_t position) {
+        const std::int64_t count = std::min(columns.count, outer * inner - position);
+        const Batch<T> total = load_lanes(y + position, count, T{0}),
+                       factor = load_lanes(g + position, count, T{0});
         in_fours(columns.n, [&]<int K>(std::int64_t j) {
           auto v = columns.template get_each<K>(from, j);
           for (Batch<T>& one : v) one = one - total;

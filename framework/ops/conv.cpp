@@ -18,11 +18,11 @@ namespace {
 
 using kernels::Convolution;
 
-Shape image_shape(const Convolution& of) {
-  return {of.images, of.groups * of.in, of.windows.height, of.windows.width};
+Shape image_shape(const Convolution& conv) {
+  return {conv.images, conv.groups * conv.in, conv.windows.height, conv.windows.width};
 }
-Shape result_shape(const Convolution& of) {
-  return {of.images, of.groups * of.out, of.windows.out_h, of.windows.out_w};
+Shape result_shape(const Convolution& conv) {
+  return {conv.images, conv.groups * conv.out, conv.windows.out_h, conv.windows.out_w};
 }
 
 Tensor channel_sums(const Tensor& g) {
@@ -31,66 +31,66 @@ Tensor channel_sums(const Tensor& g) {
 
 // compute(), with an error that names the operation if the result or the kernel's padded images do not fit.
 template <class Kernel, class... Inputs>
-Tensor computed(const char* name, const Shape& shape, DType dtype, const Convolution& of,
+Tensor computed(const char* name, const Shape& shape, DType dtype, const Convolution& conv,
                 const Kernel& kernel, const Inputs&... inputs) {
   try {
     return compute(shape, dtype, kernel, inputs...);
   } catch (const std::bad_alloc&) {
-    const kernels::Windows& w = of.windows;
+    const kernels::Windows& w = conv.windows;
     throw detail::OutOfMemory(
         message("images of shapes {} and {}, or the former with a padding of {}, are too large",
-                image_shape(of), result_shape(of), Shape{w.padding_h, w.padding_w}),
+                image_shape(conv), result_shape(conv), Shape{w.padding_h, w.padding_w}),
         name);
   }
 }
 
 // Convolution, its input gradient and its weight gradient are linear in each input; the rule of each uses the
 // other two.
-Tensor transposed(const Tensor& g, const Tensor& weight, const Tensor& bias, const Convolution& of,
+Tensor transposed(const Tensor& g, const Tensor& weight, const Tensor& bias, const Convolution& conv,
                   const char* name = "conv2d backward");
-Tensor weight_gradient(const Tensor& x, const Tensor& g, const Convolution& of);
+Tensor weight_gradient(const Tensor& x, const Tensor& g, const Convolution& conv);
 
-Tensor convolved(const Tensor& x, const Tensor& weight, const Tensor& bias, const Convolution& of,
+Tensor convolved(const Tensor& x, const Tensor& weight, const Tensor& bias, const Convolution& conv,
                  const char* name = "conv2d") {
   const auto kernel = [&]<class T>(T* y, const T* images, const T* w, const T* b) {
-    kernels::convolve(images, w, b, y, of);
+    kernels::convolve(images, w, b, y, conv);
   };
   return record({.name = name,
                  .inputs = {x, weight, bias},
-                 .value = computed(name, result_shape(of), x.dtype(), of, kernel, x, weight, bias),
-                 .vjp = [x, weight, of](const Tensor& g, Needs needs) {
-                   return std::array<Tensor, 3>{needs[0] ? transposed(g, weight, {}, of) : Tensor(),
-                                                needs[1] ? weight_gradient(x, g, of) : Tensor(),
+                 .value = computed(name, result_shape(conv), x.dtype(), conv, kernel, x, weight, bias),
+                 .vjp = [x, weight, conv](const Tensor& g, Needs needs) {
+                   return std::array<Tensor, 3>{needs[0] ? transposed(g, weight, {}, conv) : Tensor(),
+                                                needs[1] ? weight_gradient(x, g, conv) : Tensor(),
                                                 needs[2] ? channel_sums(g) : Tensor()};
                  }});
 }
 
-Tensor transposed(const Tensor& g, const Tensor& weight, const Tensor& bias, const Convolution& of,
+Tensor transposed(const Tensor& g, const Tensor& weight, const Tensor& bias, const Convolution& conv,
                   const char* name) {
   const auto kernel = [&]<class T>(T* x, const T* from, const T* w, const T* b) {
-    kernels::convolve_transposed(from, w, b, x, of);
+    kernels::convolve_transposed(from, w, b, x, conv);
   };
   return record({.name = name,
                  .inputs = {g, weight, bias},
-                 .value = computed(name, image_shape(of), g.dtype(), of, kernel, g, weight, bias),
-                 .vjp = [g, weight, of](const Tensor& v, Needs needs) {
-                   return std::array<Tensor, 3>{needs[0] ? convolved(v, weight, {}, of) : Tensor(),
-                                                needs[1] ? weight_gradient(v, g, of) : Tensor(),
+                 .value = computed(name, image_shape(conv), g.dtype(), conv, kernel, g, weight, bias),
+                 .vjp = [g, weight, conv](const Tensor& v, Needs needs) {
+                   return std::array<Tensor, 3>{needs[0] ? convolved(v, weight, {}, conv) : Tensor(),
+                                                needs[1] ? weight_gradient(v, g, conv) : Tensor(),
                                                 needs[2] ? channel_sums(v) : Tensor()};
                  }});
 }
 
-Tensor weight_gradient(const Tensor& x, const Tensor& g, const Convolution& of) {
-  const Shape shape{of.groups * of.out, of.in, of.windows.kernel_h, of.windows.kernel_w};
+Tensor weight_gradient(const Tensor& x, const Tensor& g, const Convolution& conv) {
+  const Shape shape{conv.groups * conv.out, conv.in, conv.windows.kernel_h, conv.windows.kernel_w};
   const auto kernel = [&]<class T>(T* weight, const T* images, const T* from) {
-    kernels::convolve_weight_gradient(images, from, weight, of);
+    kernels::convolve_weight_gradient(images, from, weight, conv);
   };
   return record({.name = "conv2d weight backward",
                  .inputs = {x, g},
-                 .value = computed("conv2d weight backward", shape, x.dtype(), of, kernel, x, g),
-                 .vjp = [x, g, of](const Tensor& u, Needs needs) {
-                   return std::array<Tensor, 2>{needs[0] ? transposed(g, u, {}, of) : Tensor(),
-                                                needs[1] ? convolved(x, u, {}, of) : Tensor()};
+                 .value = computed("conv2d weight backward", shape, x.dtype(), conv, kernel, x, g),
+                 .vjp = [x, g, conv](const Tensor& u, Needs needs) {
+                   return std::array<Tensor, 2>{needs[0] ? transposed(g, u, {}, conv) : Tensor(),
+                                                needs[1] ? convolved(x, u, {}, conv) : Tensor()};
                  }});
 }
 
@@ -167,18 +167,18 @@ void require_room(const char* operation, const Tensor& x, Index channels, Index 
 
 Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias,
               const Conv2dFunctionalOptions& options) {
-  const Arguments of = checked("conv2d", x, weight, bias, options.groups, 2, false);
+  const Arguments in = checked("conv2d", x, weight, bias, options.groups, 2, false);
   const kernels::Windows windows = detail::plan_windows(
       "conv2d", x.shape(), weight.shape(),
       {{weight.size(2), weight.size(3)}, options.stride, options.padding, options.dilation});
   require_room("conv2d", x, x.size(1), weight.size(0), windows);
-  return convolved(of.x, of.weight, of.bias,
+  return convolved(in.x, in.weight, in.bias,
                    {x.size(0), options.groups, weight.size(1), weight.size(0) / options.groups, windows});
 }
 
 Tensor conv1d(const Tensor& x, const Tensor& weight, const Tensor& bias, Conv1dFunctionalOptions options) {
-  const Arguments of = checked("conv1d", x, weight, bias, options.groups, 1, false);
-  const Tensor image = unsqueeze(of.x, 2);
+  const Arguments in = checked("conv1d", x, weight, bias, options.groups, 1, false);
+  const Tensor image = unsqueeze(in.x, 2);
   const kernels::Windows windows = detail::plan_windows("conv1d", x.shape(), weight.shape(),
                                                         {.kernel = {1, weight.size(2)},
                                                          .stride = {1, options.stride},
@@ -187,7 +187,7 @@ Tensor conv1d(const Tensor& x, const Tensor& weight, const Tensor& bias, Conv1dF
                                                          .is_line = true});
   require_room("conv1d", x, x.size(1), weight.size(0), windows);
   return squeeze(
-      convolved(image, unsqueeze(of.weight, 2), of.bias,
+      convolved(image, unsqueeze(in.weight, 2), in.bias,
                 {x.size(0), options.groups, weight.size(1), weight.size(0) / options.groups, windows},
                 "conv1d"),
       2);
@@ -196,7 +196,7 @@ Tensor conv1d(const Tensor& x, const Tensor& weight, const Tensor& bias, Conv1dF
 Tensor conv_transpose2d(const Tensor& x, const Tensor& weight, const Tensor& bias,
                         const ConvTranspose2dFunctionalOptions& o) {
   constexpr const char* operation = "conv_transpose2d";
-  const Arguments of = checked(operation, x, weight, bias, o.groups, 2, true);
+  const Arguments in = checked(operation, x, weight, bias, o.groups, 2, true);
   const Size2d kernel{weight.size(2), weight.size(3)};
   detail::check_transposed(operation, kernel, o);
   const std::int64_t height = x.size(2), width = x.size(3);
@@ -221,7 +221,7 @@ Tensor conv_transpose2d(const Tensor& x, const Tensor& weight, const Tensor& bia
                 operation, x.shape(), weight.shape(), Shape{o.stride.height, o.stride.width},
                 Shape{o.padding.height, o.padding.width}));
   require_room(operation, x, weight.size(1) * o.groups, x.size(1), w);
-  return transposed(of.x, of.weight, of.bias,
+  return transposed(in.x, in.weight, in.bias,
                     {x.size(0), o.groups, weight.size(1), weight.size(0) / o.groups, w}, operation);
 }
 

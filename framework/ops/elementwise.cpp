@@ -249,33 +249,33 @@ Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
 }
 
 Tensor where(const Tensor& condition, const Tensor& a, Scalar b) {
-  return where(condition, a, scalar_beside("where", a, b));
+  return where(condition, a, scalar_operand("where", a, b));
 }
 Tensor where(const Tensor& condition, Scalar a, const Tensor& b) {
-  return where(condition, scalar_beside("where", b, a), b);
+  return where(condition, scalar_operand("where", b, a), b);
 }
 
 // ---- comparisons ----------------------------------------------------------------------------------------
 
 Tensor equal(const Tensor& a, const Tensor& b) { return compare("equal", a, b, std::equal_to<>()); }
-Tensor equal(const Tensor& a, Scalar b) { return equal(a, scalar_beside("equal", a, b)); }
+Tensor equal(const Tensor& a, Scalar b) { return equal(a, scalar_operand("equal", a, b)); }
 Tensor not_equal(const Tensor& a, const Tensor& b) {
   return compare("not_equal", a, b, std::not_equal_to<>());
 }
-Tensor not_equal(const Tensor& a, Scalar b) { return not_equal(a, scalar_beside("not_equal", a, b)); }
+Tensor not_equal(const Tensor& a, Scalar b) { return not_equal(a, scalar_operand("not_equal", a, b)); }
 Tensor less(const Tensor& a, const Tensor& b) { return compare("less", a, b, std::less<>()); }
-Tensor less(const Tensor& a, Scalar b) { return less(a, scalar_beside("less", a, b)); }
+Tensor less(const Tensor& a, Scalar b) { return less(a, scalar_operand("less", a, b)); }
 Tensor less_equal(const Tensor& a, const Tensor& b) {
   return compare("less_equal", a, b, std::less_equal<>());
 }
-Tensor less_equal(const Tensor& a, Scalar b) { return less_equal(a, scalar_beside("less_equal", a, b)); }
+Tensor less_equal(const Tensor& a, Scalar b) { return less_equal(a, scalar_operand("less_equal", a, b)); }
 Tensor greater(const Tensor& a, const Tensor& b) { return compare("greater", a, b, std::greater<>()); }
-Tensor greater(const Tensor& a, Scalar b) { return greater(a, scalar_beside("greater", a, b)); }
+Tensor greater(const Tensor& a, Scalar b) { return greater(a, scalar_operand("greater", a, b)); }
 Tensor greater_equal(const Tensor& a, const Tensor& b) {
   return compare("greater_equal", a, b, std::greater_equal<>());
 }
 Tensor greater_equal(const Tensor& a, Scalar b) {
-  return greater_equal(a, scalar_beside("greater_equal", a, b));
+  return greater_equal(a, scalar_operand("greater_equal", a, b));
 }
 
 Tensor isnan(const Tensor& x) {

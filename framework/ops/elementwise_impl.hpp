@@ -71,7 +71,7 @@ inline Tensor with_scalar(const char* operation, const Tensor& x, Scalar s) {
   require_defined(operation, x);
   return s.integral() ? x : floating(x);
 }
-inline Tensor scalar_beside(const char* operation, const Tensor& x, Scalar s) {
+inline Tensor scalar_operand(const char* operation, const Tensor& x, Scalar s) {
   require_defined(operation, x);
   return full({}, s, s.integral() || is_floating_point(x.dtype()) ? x.dtype() : DType::float32);
 }

@@ -384,7 +384,7 @@ Tensor pow(const Tensor& a, const Tensor& b) {
 }
 
 Tensor pow(Scalar base, const Tensor& exponent) {
-  return pow(scalar_beside("pow", exponent, base), exponent);
+  return pow(scalar_operand("pow", exponent, base), exponent);
 }
 
 Tensor clamp(const Tensor& input, std::optional<double> lo, std::optional<double> hi) {

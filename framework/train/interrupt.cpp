@@ -17,12 +17,12 @@ namespace retort {
 namespace {
 
 std::atomic<bool> guarded{false};
-std::atomic<bool> came{false};  // lock-free, so that a signal handler may write it
+std::atomic<bool> signalled{false};  // lock-free, so that a signal handler may write it
 static_assert(std::atomic<bool>::is_always_lock_free);
 constexpr std::array<int, 2> signals{SIGINT, SIGTERM};
 std::array<struct sigaction, signals.size()> before{};
 
-extern "C" void retort_note_interrupt(int) { came.store(true, std::memory_order_relaxed); }
+extern "C" void retort_note_interrupt(int) { signalled.store(true, std::memory_order_relaxed); }
 
 // Restores the first `count` actions.
 void restore(std::size_t count) {
@@ -36,7 +36,7 @@ InterruptGuard::InterruptGuard() {
     throw Error(
         "InterruptGuard: only one RunFolder or InterruptGuard can exist in a process at a time; destroy the "
         "other one first");
-  came = false;
+  signalled = false;
   struct sigaction action {};
   action.sa_handler = retort_note_interrupt;
   // The first signal resets the default, so that the next one kills; interrupted reads and writes are
@@ -60,7 +60,7 @@ InterruptGuard::~InterruptGuard() {
   guarded = false;
 }
 
-bool interrupted() noexcept { return came.load(std::memory_order_relaxed); }
+bool interrupted() noexcept { return signalled.load(std::memory_order_relaxed); }
 
 bool interrupted(const Communicator& world) {
   const char own = interrupted() ? 1 : 0;
