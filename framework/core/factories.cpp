@@ -88,7 +88,8 @@ void detail::check_value_count(std::size_t count, const Shape& shape) {
 }
 
 Tensor empty(const Shape& shape, DType dtype) {
-  detail::require_shape("empty", shape);  // memory may run out in the operation that makes its result so
+  detail::require_shape("empty", shape);
+  // If memory runs out, this is probably an operation's result: the error does not name empty().
   return detail::Access::make(Array(shape, dtype));
 }
 
