@@ -36,7 +36,13 @@ struct Product {
     m = transpose_a ? x.columns : x.rows;
     k = transpose_a ? x.rows : x.columns;
     n = transpose_b ? y.rows : y.columns;
-    batch = detail::broadcast_shapes("matmul", x.batch, y.batch);
+    try {
+      batch = detail::broadcast_shapes("matmul", x.batch, y.batch);
+    } catch (const ShapeError&) {
+      throw ShapeError(
+          message("matmul: inputs have shapes {} and {}; their batch dimensions do not broadcast", a.shape(),
+                  b.shape()));
+    }
     // Repeated batch dimensions have stride 0.
     const auto steps = [&](const Matrices& of, auto& step) {
       std::int64_t stride = of.rows * of.columns;
@@ -182,13 +188,7 @@ Tensor matmul(const Tensor& a, const Tensor& b) {
     batch = Shape(x.shape().begin(), x.shape().end() - 1);
     x = reshape(x, {x.size(-1) == 0 ? element_count(batch) : -1, x.size(-1)});
   }
-  Tensor z;
-  try {
-    z = product(x, y, false, false);
-  } catch (const ShapeError&) {
-    throw ShapeError(message("matmul: inputs have shapes {} and {}; their batch dimensions do not broadcast",
-                             a.shape(), b.shape()));
-  }
+  const Tensor z = product(x, y, false, false);
   Shape shape = z.shape();
   if (!batch.empty()) {
     shape = batch;

@@ -220,6 +220,9 @@ BOOST_AUTO_TEST_CASE(of_results_that_do_not_fit_into_memory) {
       "result of shape (8388608, 8388608)");
   check("cdist", [&] { (void)cdist(column, reshape(row, {half, 1})); });
   check("one_hot", [] { (void)one_hot(tensor({0}), whole); });
+  BOOST_TEST(thrown_text<ShapeError>([] {
+               (void)matmul(zeros({1 << 30, 0}), zeros({0, 1 << 30}));
+             }) == "matmul: shape (1073741824, 1073741824): too many elements");
   // What a rule allocates carries the name of its operation.
   const Tensor x = zeros({2}).set_requires_grad();
   const Tensor y = record({.name = "own", .inputs = {x}, .value = x.clone(), .vjp = [](const Tensor&, Needs) {
