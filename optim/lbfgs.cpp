@@ -42,7 +42,7 @@ LBFGS::LBFGS(Tensors parameters, LBFGSOptions options)
                  {"line_search_fn", double(options.line_search_fn.has_value()), flag}}) {
   if (options.line_search_fn && *options.line_search_fn != "strong_wolfe")
     throw ValueError(
-        message("LBFGS: line_search_fn is {}; it must be strong_wolfe or absent", *options.line_search_fn));
+        message("LBFGS: line_search_fn is '{}'; give 'strong_wolfe' or none", *options.line_search_fn));
 }
 
 void LBFGS::update(const Tensor&, const Tensor&, State&) {

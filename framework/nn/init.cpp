@@ -97,7 +97,10 @@ double calculate_gain(std::string_view nonlinearity, double param) {
   if (nonlinearity == "relu") return std::sqrt(2.0);
   if (nonlinearity == "leaky_relu") return std::sqrt(2 / (1 + param * param));
   if (nonlinearity == "selu") return 0.75;
-  throw ValueError(message("calculate_gain: unknown nonlinearity '{}'", nonlinearity));
+  throw ValueError(message(
+      "init: unknown nonlinearity '{}'; give linear, conv1d, conv2d, conv3d, sigmoid, tanh, relu, leaky_relu "
+      "or selu",
+      nonlinearity));
 }
 
 Tensor kaiming_uniform_(const Tensor& tensor, double a, std::string_view mode,

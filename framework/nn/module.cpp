@@ -139,7 +139,10 @@ void Module::load_state_dict(const StateDict& dict) {
   std::vector<detail::ExpectedEntry> expected;
   for (const detail::Member& member : own) expected.push_back({member.name, member.tensor.shape()});
   detail::check_state("load_state_dict", dict, expected);
-  for (const detail::Member& member : own) detail::copy_values(dict.at(member.name), member.tensor);
+  Tensors values;  // all are converted before the first is copied, since memory may run out
+  for (const detail::Member& member : own)
+    values.push_back(dict.at(member.name).detach().to(member.tensor.dtype()));
+  for (std::size_t i = 0; i < own.size(); ++i) detail::copy_values(values[i], own[i].tensor);
 }
 
 }  // namespace retort

@@ -71,13 +71,14 @@ struct Training::State {
   State(const RunFolder& run, std::string training, CheckpointParts all, TrainingOptions chosen)
       : name(std::move(training)), parts(std::move(all)), options(std::move(chosen)), folder(run) {
     if (!parts.module || !parts.loader)
-      throw ValueError(message("Training '{}': the parts must have a module and a loader", name));
+      throw ValueError(message("Training '{}': the parts have no {}; give a module and a loader", name,
+                               parts.module ? "loader" : "module"));
     detail::check_parts(message("Training '{}'", name), parts);
-    if (name.empty() || name == "." || name == ".." || name == "settings" ||
-        name.find('/') != std::string::npos)
-      throw ValueError(message(
-          "Training: the name '{}' cannot be part of a file name; give a plain name other than 'settings'",
-          name));
+    if (name.empty() || name == "." || name == ".." || name.find('/') != std::string::npos)
+      throw ValueError(
+          message("Training: the name '{}' cannot be part of a file name; give a plain name", name));
+    if (name == "settings")
+      throw ValueError("Training: the name 'settings' is that of the folder's settings; give another name");
     const std::string operation = message("Training '{}'", name);
     const auto require_at_least = [&](const char* option, double value, double least) {
       detail::require_option(value >= least, operation.c_str(), option, value,
@@ -290,7 +291,8 @@ struct Training::State {
   template <class Backward>
   void learn(Backward backward) {
     require_more();
-    if (!parts.optimizer) throw ValueError(message("Training '{}': learn() needs an optimiser", name));
+    if (!parts.optimizer)
+      throw ValueError(message("Training '{}': learn() needs an optimiser; give the parts one", name));
     require_pass();
     parts.optimizer->zero_grad();
     rate = parts.optimizer->lr();
