@@ -37,9 +37,9 @@ Tensor gelu_by_tanh(const Tensor& input) {
     const auto u = bounded(v);
     return v * sigmoid(u * (a + b * (u * u)));
   };
-  // The derivative is written out, since that of the bounds would cost as much as the rest. 1 - sigmoid(z)
-  // must keep its precision where it is small: e^(-z)·sigmoid(z) does, at half the cost of the second sigmoid
-  // that derivatives of higher order need.
+  // The derivative is written out, since that of the bounds would cost as much as the rest. For large z,
+  // 1 - sigmoid(z) loses its precision, and e^(-z)·sigmoid(z) does not. Derivatives of higher order use a
+  // second sigmoid instead, which costs twice as much.
   const auto slope = [bounded](const auto& g, const auto& v, const auto& sigmoids) {
     const auto u = bounded(v), square = u * u;
     const auto [s, rest] = sigmoids(u * (a + b * square));

@@ -223,7 +223,7 @@ BOOST_AUTO_TEST_CASE(of_results_that_do_not_fit_into_memory) {
   BOOST_TEST(thrown_text<ShapeError>([] {
                (void)matmul(zeros({1 << 30, 0}), zeros({0, 1 << 30}));
              }) == "matmul: shape (1073741824, 1073741824): too many elements");
-  // What a rule allocates carries the name of its operation.
+  // If memory runs out in a rule, the error names the operation of the rule.
   const Tensor x = zeros({2}).set_requires_grad();
   const Tensor y = record({.name = "own", .inputs = {x}, .value = x.clone(), .vjp = [](const Tensor&, Needs) {
                              return empty({half, half});
