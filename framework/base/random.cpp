@@ -46,9 +46,39 @@ using Register [[gnu::vector_size(16)]] = std::uint64_t;
 Register product(Register x, std::uint64_t factor) { return (x & 0xFFFFFFFF) * factor; }
 #endif
 
-// Philox4x32-10 of the counters first … first + lanes - 1 with the key `seed`, for two registers at
-// a time, so that one computes while the other waits.
-Lanes philox(std::uint64_t seed, std::uint64_t first) {
+std::uint64_t product(std::uint64_t x, std::uint64_t factor) { return (x & 0xFFFFFFFF) * factor; }
+
+// The four words of Philox4x32-10 of each counter, with the key `seed`. Counters are numbers or registers of
+// them. Those of a list are computed together, so that one computes while another waits.
+template <class Counter, std::size_t n>
+std::array<std::array<Counter, n>, 4> philox(std::uint64_t seed, std::array<Counter, n> a) {
+  std::array<Counter, n> b{}, c{}, d{};
+  for (std::size_t j = 0; j < n; ++j) b[j] = a[j] >> 32;
+  std::uint64_t key0 = seed, key1 = seed >> 32;
+  for (int round = 0; round < 10; ++round) {
+    for (std::size_t j = 0; j < n; ++j) {
+      const Counter product0 = product(a[j], 0xD2511F53), product1 = product(c[j], 0xCD9E8D57);
+      a[j] = product1 >> 32 ^ b[j] ^ key0;
+      c[j] = product0 >> 32 ^ d[j] ^ key1;
+      b[j] = product1;
+      d[j] = product0;
+    }
+    key0 += 0x9E3779B9;
+    key1 += 0xBB67AE85;
+  }
+  return {a, b, c, d};
+}
+
+// The words of one counter.
+Words block_of(std::uint64_t seed, std::uint64_t counter) {
+  const auto words = philox(seed, std::array{counter});
+  Words block;
+  for (std::size_t i = 0; i < block.size(); ++i) block[i] = static_cast<std::uint32_t>(words[i][0]);
+  return block;
+}
+
+// The words of the counters first … first + lanes - 1.
+Lanes lanes_from(std::uint64_t seed, std::uint64_t first) {
   using Pair = std::array<Register, 2>;
   constexpr std::int64_t size = sizeof(Pair) / sizeof(std::uint64_t);
   using Numbers = std::array<std::uint64_t, size>;
@@ -59,22 +89,9 @@ Lanes philox(std::uint64_t seed, std::uint64_t first) {
   }();
   Lanes drawn;
   for (std::int64_t from = 0; from < lanes; from += size) {
-    Pair a = offsets;
-    for (Register& counters : a) counters += first + static_cast<std::uint64_t>(from);
-    Pair b{a[0] >> 32, a[1] >> 32}, c{}, d{};
-    std::uint64_t key0 = seed, key1 = seed >> 32;
-    for (int round = 0; round < 10; ++round) {
-      for (std::size_t j = 0; j < 2; ++j) {
-        const Register product0 = product(a[j], 0xD2511F53), product1 = product(c[j], 0xCD9E8D57);
-        a[j] = product1 >> 32 ^ b[j] ^ key0;
-        c[j] = product0 >> 32 ^ d[j] ^ key1;
-        b[j] = product1;
-        d[j] = product0;
-      }
-      key0 += 0x9E3779B9;
-      key1 += 0xBB67AE85;
-    }
-    for (std::int64_t word = 0; const Pair& pair : {a, b, c, d}) {
+    Pair counters = offsets;
+    for (Register& counter : counters) counter += first + static_cast<std::uint64_t>(from);
+    for (std::int64_t word = 0; const Pair& pair : philox(seed, counters)) {
       const auto numbers = std::bit_cast<Numbers>(pair);
       for (std::int64_t i = 0; i < size; ++i)
         drawn.words[word][from + i] = static_cast<std::uint32_t>(numbers[i]);
@@ -91,7 +108,7 @@ void for_each_group(const Generator& generator, std::int64_t n, std::int64_t per
   parallel_for(blocks, 8192, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t block = begin; block < end; block += lanes)
       write(block, std::min(lanes, end - block),
-            philox(generator.seed(), generator.position() + static_cast<std::uint64_t>(block)));
+            lanes_from(generator.seed(), generator.position() + static_cast<std::uint64_t>(block)));
   });
 }
 
@@ -134,16 +151,13 @@ std::uint64_t Generator::below(std::uint64_t bound) {
   // Values in the incomplete last multiple of `bound` below 2^64 are drawn again.
   const std::uint64_t limit = ~0ULL - (~0ULL % bound + 1) % bound;
   for (;;) {
-    const Lanes drawn = philox(seed_, advance(1));
-    const std::uint64_t value = std::uint64_t{drawn.words[0][0]} << 32 | drawn.words[1][0];
+    const Words drawn = block_of(seed_, advance(1));
+    const std::uint64_t value = std::uint64_t{drawn[0]} << 32 | drawn[1];
     if (value <= limit) return value % bound;
   }
 }
 
-double Generator::uniform() {
-  const Lanes drawn = philox(seed_, advance(1));
-  return unit<double>({drawn.words[0][0], drawn.words[1][0], 0, 0}, 0);
-}
+double Generator::uniform() { return unit<double>(block_of(seed_, advance(1)), 0); }
 
 GeneratorGuard::GeneratorGuard(Generator& generator) : previous_(std::exchange(guarded, &generator)) {}
 GeneratorGuard::~GeneratorGuard() { guarded = previous_; }
