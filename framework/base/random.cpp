@@ -36,17 +36,19 @@ using Register [[gnu::vector_size(32)]] = std::uint64_t;
 Register product(Register x, std::uint64_t factor) {
   return (Register)_mm256_mul_epu32((__m256i)x, _mm256_set1_epi64x(static_cast<long long>(factor)));
 }
-#elif defined(__SSE2__)
+#else
 using Register [[gnu::vector_size(16)]] = std::uint64_t;
+#if defined(__SSE2__)
 Register product(Register x, std::uint64_t factor) {
   return (Register)_mm_mul_epu32((__m128i)x, _mm_set1_epi64x(static_cast<long long>(factor)));
 }
-#else
-using Register [[gnu::vector_size(16)]] = std::uint64_t;
-Register product(Register x, std::uint64_t factor) { return (x & 0xFFFFFFFF) * factor; }
 #endif
-
-std::uint64_t product(std::uint64_t x, std::uint64_t factor) { return (x & 0xFFFFFFFF) * factor; }
+#endif
+// For single numbers, and for registers of processors without such an instruction.
+template <class Counter>
+Counter product(Counter x, std::uint64_t factor) {
+  return (x & 0xFFFFFFFF) * factor;
+}
 
 // The four words of Philox4x32-10 of each counter, with the key `seed`. Counters are numbers or registers of
 // them. Those of a list are computed together, so that one computes while another waits.
@@ -148,12 +150,12 @@ Generator default_generator;
 
 std::uint64_t Generator::below(std::uint64_t bound) {
   if (bound == 0) throw ValueError("Generator::below: the bound must be at least 1");
-  // Values in the incomplete last multiple of `bound` below 2^64 are drawn again.
-  const std::uint64_t limit = ~0ULL - (~0ULL % bound + 1) % bound;
   for (;;) {
     const Words drawn = block_of(seed_, advance(1));
     const std::uint64_t value = std::uint64_t{drawn[0]} << 32 | drawn[1];
-    if (value <= limit) return value % bound;
+    // Values in the incomplete last multiple of `bound` below 2^64 are drawn again. It is shorter than `bound`,
+    // so most values are accepted without a division that finds where it begins.
+    if (value <= ~0ULL - bound || value <= ~0ULL - (~0ULL % bound + 1) % bound) return value % bound;
   }
 }
 

@@ -124,6 +124,35 @@ BOOST_AUTO_TEST_CASE(draws_are_the_words_of_philox_by_seed_and_position) {
   }
 }
 
+BOOST_AUTO_TEST_CASE(single_numbers_take_one_block_each) {
+  for (const std::uint64_t seed : {std::uint64_t{1}, std::uint64_t{0xFEDCBA9876543210}})
+    for (const std::uint64_t position : {std::uint64_t{0}, (std::uint64_t{1} << 32) - 20}) {
+      const auto first_words = [seed](std::uint64_t counter) {
+        const Words words =
+            philox({static_cast<std::uint32_t>(counter), static_cast<std::uint32_t>(counter >> 32), 0, 0},
+                   {static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(seed >> 32)});
+        return std::uint64_t{words[0]} << 32 | words[1];
+      };
+      Generator generator(seed);
+      generator.set_position(position);
+      for (std::uint64_t i = 0; i < 40; ++i)
+        BOOST_TEST(generator.uniform() == static_cast<double>(first_words(position + i) >> 11) * 0x1p-53);
+      // Values from the last multiple of the bound below 2^64 on are drawn again: none, a few, and nearly half.
+      for (const std::uint64_t bound :
+           {std::uint64_t{1} << 63, std::uint64_t{10}, ~std::uint64_t{0}, (std::uint64_t{1} << 63) + 1}) {
+        const bool divides = (bound & (bound - 1)) == 0;
+        const std::uint64_t end = ~std::uint64_t{0} / bound * bound;
+        generator.set_position(position);
+        std::uint64_t counter = position;
+        for (int i = 0; i < 40; ++i) {
+          while (!divides && first_words(counter) >= end) ++counter;
+          BOOST_TEST(generator.below(bound) == first_words(counter++) % bound);
+          BOOST_TEST(generator.position() == counter);
+        }
+      }
+    }
+}
+
 BOOST_AUTO_TEST_CASE(the_same_seed_gives_the_same_draws) {
   manual_seed(42);
   const Tensor a = randn({1000}), b = rand({1000}, DType::float64);
