@@ -180,7 +180,9 @@ GradcheckReport gradgradcheck(const DifferentiableFunction& f, const Tensors& gi
     const NoGradGuard guard;
     arguments.push_back(fixed_cotangent(evaluate("gradgradcheck", f, inputs), 2).set_requires_grad());
   }
-  Tensors directions(positions.size());  // drawn at the first use
+  Tensors directions;
+  for (const std::size_t i : positions)
+    directions.push_back(fixed_cotangent(inputs[i], 3 + directions.size()));
   const auto directed = [&](const Tensors& current) {
     const GradMode recording(true);
     const Tensors x(current.begin(), current.end() - 1);
@@ -195,7 +197,6 @@ GradcheckReport gradgradcheck(const DifferentiableFunction& f, const Tensors& gi
     double value = 0;
     for (std::size_t k = 0; k < first.size(); ++k) {
       if (!first[k].defined()) continue;
-      if (!directions[k].defined()) directions[k] = fixed_cotangent(first[k], 3 + k);
       parts.push_back(first[k]);
       weights.push_back(directions[k]);
       value += dot(parts.back(), weights.back());
