@@ -153,8 +153,8 @@ std::uint64_t Generator::below(std::uint64_t bound) {
   for (;;) {
     const Words drawn = block_of(seed_, advance(1));
     const std::uint64_t value = std::uint64_t{drawn[0]} << 32 | drawn[1];
-    // Values in the incomplete last multiple of `bound` below 2^64 are drawn again. It is shorter than `bound`,
-    // so most values are accepted without a division that finds where it begins.
+    // Values in the incomplete last multiple of `bound` below 2^64 are drawn again. That multiple is shorter
+    // than `bound`, so most values are accepted without the division that finds where it begins.
     if (value <= ~0ULL - bound || value <= ~0ULL - (~0ULL % bound + 1) % bound) return value % bound;
   }
 }

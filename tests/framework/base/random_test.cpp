@@ -137,7 +137,8 @@ BOOST_AUTO_TEST_CASE(single_numbers_take_one_block_each) {
       generator.set_position(position);
       for (std::uint64_t i = 0; i < 40; ++i)
         BOOST_TEST(generator.uniform() == static_cast<double>(first_words(position + i) >> 11) * 0x1p-53);
-      // Values from the last multiple of the bound below 2^64 on are drawn again: none, a few, and nearly half.
+      // Values in the incomplete last multiple of the bound below 2^64 are drawn again: none, few and nearly
+      // half of all.
       for (const std::uint64_t bound :
            {std::uint64_t{1} << 63, std::uint64_t{10}, ~std::uint64_t{0}, (std::uint64_t{1} << 63) + 1}) {
         const bool divides = (bound & (bound - 1)) == 0;
