@@ -8,6 +8,7 @@
 #include <array>
 #include <bit>
 #include <cmath>
+#include <exception>
 #include <limits>
 #include <mutex>
 #include <numbers>
@@ -16,6 +17,7 @@
 
 #include "retort/framework/base/draws.hpp"
 #include "retort/framework/base/error.hpp"
+#include "retort/framework/base/out_of_memory_impl.hpp"
 #include "retort/framework/base/threads.hpp"
 
 namespace retort {
@@ -180,9 +182,14 @@ void set_generator_state(const Generator& state) {
 }
 
 std::vector<std::int64_t> random_permutation(std::int64_t n, Generator& generator) {
-  std::vector<std::int64_t> order(static_cast<std::size_t>(n));
-  std::iota(order.begin(), order.end(), 0);
-  for (std::size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[generator.below(i)]);
+  if (n < 0) throw ValueError(message("random_permutation: n is {}; it must not be negative", n));
+  std::vector<std::int64_t> order;
+  try {
+    order.resize(static_cast<std::size_t>(n));
+  } catch (const std::exception&) {  // std::length_error for more elements than any vector can have
+    throw detail::OutOfMemory(message("a permutation of {} numbers", n), "random_permutation");
+  }
+  detail::fill_permutation(order, generator);
   return order;
 }
 
@@ -269,6 +276,11 @@ void fill_kept(std::span<T> out, const Generator& generator, double keep_probabi
       for (std::int64_t k = 0; k < 4; ++k) values[4 * i + k] = drawn.words[k][i] <= last ? kept : T{0};
     std::copy_n(values.data(), std::min(4 * count, n - 4 * block), out.data() + 4 * block);
   });
+}
+
+void fill_permutation(std::span<std::int64_t> out, Generator& generator) {
+  std::iota(out.begin(), out.end(), 0);
+  for (std::size_t i = out.size(); i > 1; --i) std::swap(out[i - 1], out[generator.below(i)]);
 }
 
 template void fill_uniform(std::span<float>, const Generator&, double, double);

@@ -34,10 +34,11 @@ class Generator {
     return first;
   }
 
-  /// Draws an unbiased uniform integer from [0, bound).
+  /// Draws an unbiased uniform integer from [0, bound): x mod bound, where the block's first two words are the
+  /// upper and the lower half of x. Blocks with x >= ⌊2^64 / bound⌋ · bound are skipped.
   /// Throws: ValueError if bound is 0.
   std::uint64_t below(std::uint64_t bound);
-  /// Draws a uniform number from [0, 1) with 53 random bits.
+  /// Draws a uniform number from [0, 1): the upper 53 bits of x, as in below(), times 2^-53.
   double uniform();
 
  private:
@@ -48,6 +49,8 @@ class Generator {
 /// For its lifetime, replaces the default generator on this thread: rand, randn, dropout, initialisers and
 /// loaders without a seed draw from `generator`. Other threads are not affected. Guards may be nested. A
 /// Checkpoint saves and restores the generator in use on its thread. The generator must outlive the guard.
+/// manual_seed(), generator_state() and set_generator_state() act on the default generator, even within
+/// a guard.
 ///
 ///     rt::Generator noise(7);
 ///     const rt::GeneratorGuard guard(noise);
@@ -70,6 +73,7 @@ Generator generator_state();
 void set_generator_state(const Generator& state);
 
 /// Returns 0 … n-1 in random order (Fisher–Yates).
+/// Throws: ValueError if n is negative; std::bad_alloc, before anything is drawn.
 std::vector<std::int64_t> random_permutation(std::int64_t n, Generator& generator);
 
 }  // namespace retort

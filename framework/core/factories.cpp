@@ -19,14 +19,20 @@ Tensor alike(const char* operation, const Tensor& like, Make make) {
   return make(like.shape(), like.dtype());
 }
 
+/// Reserves blocks of `generator`, or of the default generator if it is null, and returns where they begin.
+Generator take(Generator* generator, std::uint64_t blocks) {
+  if (!generator) return detail::take_from_default(blocks);
+  const Generator source = *generator;
+  generator->advance(blocks);
+  return source;
+}
+
 template <class Fill>
 Tensor draw(const char* operation, const Shape& shape, DType dtype, Generator* generator, Fill fill) {
   if (!is_floating_point(dtype))
     throw TypeError(message("{}: draws are float32 or float64, not {}", operation, dtype));
   Array array(shape, dtype, operation);
-  const std::uint64_t blocks = detail::blocks_for(array.size(), dtype);
-  Generator source = generator ? *generator : detail::take_from_default(blocks);
-  if (generator) generator->advance(blocks);
+  const Generator source = take(generator, detail::blocks_for(array.size(), dtype));
   visit_floating(dtype, [&](auto zero) { fill(array.fill<decltype(zero)>(), source); });
   return detail::Access::make(std::move(array));
 }
@@ -43,10 +49,20 @@ Tensor integers(std::int64_t low, std::int64_t high, const Shape& shape, DType d
     throw ValueError(
         message("randint: {} cannot represent all integers from {} to {}; use int64", dtype, low, high));
   Array array(shape, dtype, "randint");
-  const auto blocks = static_cast<std::uint64_t>(array.size());
-  const Generator source = generator ? *generator : detail::take_from_default(blocks);
-  if (generator) generator->advance(blocks);
+  const Generator source = take(generator, static_cast<std::uint64_t>(array.size()));
   visit_dtype(dtype, [&]<class T>(T) { detail::fill_integers(array.fill<T>(), source, low, high); });
+  return detail::Access::make(std::move(array));
+}
+
+Tensor permutation(std::int64_t n, Generator* generator) {
+  if (n < 0) throw ValueError(message("randperm: n is {}; it must not be negative", n));
+  Array array({n}, DType::int64, "randperm");
+  const auto out = array.fill<std::int64_t>();
+  // Draws may be rejected, with a probability below n² / 2^64; then `reserved` passes the end of its blocks.
+  Generator reserved;
+  if (!generator)
+    reserved = detail::take_from_default(static_cast<std::uint64_t>(std::max<std::int64_t>(n, 1) - 1));
+  detail::fill_permutation(out, generator ? *generator : reserved);
   return detail::Access::make(std::move(array));
 }
 
@@ -190,16 +206,8 @@ Tensor randint(std::int64_t low, std::int64_t high, const Shape& shape, DType dt
   return integers(low, high, shape, dtype, &generator);
 }
 
-Tensor randperm(std::int64_t n, Generator& generator) {
-  if (n < 0) throw ValueError(message("randperm: n is {}; it must not be negative", n));
-  detail::require_shape("randperm", {n});
-  return tensor(random_permutation(n, generator));
-}
-Tensor randperm(std::int64_t n) {
-  // One block per element, except for draws that are rejected, with a probability below n / 2^64.
-  Generator source = detail::take_from_default(static_cast<std::uint64_t>(std::max<std::int64_t>(n, 0)));
-  return randperm(n, source);
-}
+Tensor randperm(std::int64_t n) { return permutation(n, nullptr); }
+Tensor randperm(std::int64_t n, Generator& generator) { return permutation(n, &generator); }
 
 Tensor empty_like(const Tensor& like) { return alike("empty_like", like, empty); }
 Tensor zeros_like(const Tensor& like) { return alike("zeros_like", like, zeros); }

@@ -11,6 +11,7 @@
 #include "retort/framework/base/thread_state.hpp"
 #include "retort/framework/core/engine.hpp"
 #include "retort/framework/core/op.hpp"
+#include "retort/framework/core/require.hpp"
 
 namespace retort {
 namespace {
@@ -29,20 +30,28 @@ Tensor fixed_cotangent(const Tensor& like, std::uint64_t seed) {
   return randn(like.shape(), DType::float64, generator);
 }
 
-Tensor evaluate(const char* caller, const DifferentiableFunction& f, const Tensors& inputs) {
+// f(inputs), which must have the shape of `v`, the cotangent of an earlier result, if that is defined.
+Tensor evaluate(const char* caller, const DifferentiableFunction& f, const Tensors& inputs,
+                const Tensor& v = {}) {
   Tensor y = f(inputs);
   if (!y.defined()) throw ValueError(message("{}: the function returned an undefined tensor", caller));
   if (y.dtype() != DType::float64)
     throw TypeError(message("{}: the function returned {}; it must return float64", caller, y.dtype()));
+  if (v.defined() && y.shape() != v.shape())
+    throw ShapeError(
+        message("{}: the function returned shape {}, and before that {}; it must be deterministic", caller,
+                y.shape(), v.shape()));
   return y;
 }
 
 // The inputs to check: those given if one requires a gradient, otherwise copies that all do.
 Tensors prepared(const char* caller, const Tensors& inputs) {
-  for (std::size_t i = 0; i < inputs.size(); ++i)
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    detail::require_defined(caller, message("input {}", i).c_str(), inputs[i]);
     if (is_floating_point(inputs[i].dtype()) && inputs[i].dtype() != DType::float64)
       throw TypeError(message("{}: input {} is {}; differences need float64, convert it with to()", caller, i,
                               inputs[i].dtype()));
+  }
   if (std::ranges::none_of(inputs, [](const Tensor& x) { return is_floating_point(x.dtype()); }))
     throw ValueError(message("{}: no input is float64, so there is nothing to check", caller));
   if (std::any_of(inputs.begin(), inputs.end(), [](const Tensor& x) { return x.requires_grad(); }))
@@ -71,12 +80,12 @@ bool close(double analytic, double numeric, const GradcheckOptions& options) {
 }
 
 // Central difference of sum(f · v) in one element, which is restored.
-double difference(const DifferentiableFunction& f, const Tensors& inputs, const Tensor& v, std::size_t input,
-                  std::size_t element, double eps) {
+double difference(const char* caller, const DifferentiableFunction& f, const Tensors& inputs, const Tensor& v,
+                  std::size_t input, std::size_t element, double eps) {
   const double value = inputs[input].data<double>()[element];
   const auto at = [&](double x) {
     inputs[input].mutable_data<double>()[element] = x;
-    return dot(f(inputs).detach(), v);
+    return dot(evaluate(caller, f, inputs, v), v);
   };
   double result = 0;
   try {
@@ -98,15 +107,16 @@ double element(const Tensor& gradient, Index i) {
 Tensors gradients(const DifferentiableFunction& f, const char* caller, const Tensors& inputs,
                   const std::vector<std::size_t>& positions, Tensor& v, bool plain) {
   const GradMode recording(true);
-  const Tensor y = evaluate(caller, f, inputs);
+  const Tensor y = evaluate(caller, f, inputs, v);
   if (!v.defined()) v = fixed_cotangent(y, 1);
   if (!y.requires_grad()) return Tensors(positions.size());
   const detail::Scoped rules(detail::thread_state.plain_rules, plain);
   return grad({y}, chosen(inputs, positions), {.grad_outputs = {v}, .allow_unused = true});
 }
 
+// Checks the inputs, of which the caller gave the first `given`. One more is gradgradcheck's cotangent.
 GradcheckReport check(const char* caller, const DifferentiableFunction& f, const Tensors& inputs,
-                      const GradcheckOptions& options) {
+                      std::size_t given, const GradcheckOptions& options) {
   const std::vector<std::size_t> positions = wanted_positions(inputs);
   Tensor v;
   const Tensors fast = gradients(f, caller, inputs, positions, v, false);
@@ -115,7 +125,7 @@ GradcheckReport check(const char* caller, const DifferentiableFunction& f, const
   for (std::size_t k = 0; k < positions.size(); ++k) {
     const std::size_t input = positions[k];
     for (std::size_t i = 0; i < static_cast<std::size_t>(inputs[input].size()); ++i) {
-      const double n = difference(f, inputs, v, input, i, options.eps);
+      const double n = difference(caller, f, inputs, v, input, i, options.eps);
       const double by_fast = element(fast[k], static_cast<Index>(i));
       const double by_plain = element(plain[k], static_cast<Index>(i));
       const bool fast_holds = close(by_fast, n, options), plain_holds = close(by_plain, n, options);
@@ -129,8 +139,8 @@ GradcheckReport check(const char* caller, const DifferentiableFunction& f, const
               static_cast<Index>(i),
               a,
               n,
-              message("{}: input {}, element {}: analytic {} (by the {}), numeric {}", caller, input, i, a,
-                      rules, n)};
+              message("{}: {}, element {}: analytic {} (by the {}), numeric {}", caller,
+                      input < given ? message("input {}", input) : "the cotangent", i, a, rules, n)};
     }
   }
   return {};
@@ -148,7 +158,7 @@ void check_options(const char* caller, const DifferentiableFunction& f, const Gr
 
 GradcheckReport gradcheck(const DifferentiableFunction& f, const Tensors& inputs, GradcheckOptions options) {
   check_options("gradcheck", f, options);
-  return check("gradcheck", f, prepared("gradcheck", inputs), options);
+  return check("gradcheck", f, prepared("gradcheck", inputs), inputs.size(), options);
 }
 
 GradcheckReport gradgradcheck(const DifferentiableFunction& f, const Tensors& given,
@@ -178,7 +188,7 @@ GradcheckReport gradgradcheck(const DifferentiableFunction& f, const Tensors& gi
   Tensors arguments = inputs;
   {
     const NoGradGuard guard;
-    arguments.push_back(fixed_cotangent(evaluate("gradgradcheck", f, inputs), 2).set_requires_grad());
+    arguments.push_back(fixed_cotangent(evaluate("gradgradcheck", f, inputs, v), 2).set_requires_grad());
   }
   Tensors directions;
   for (const std::size_t i : positions)
@@ -186,7 +196,7 @@ GradcheckReport gradgradcheck(const DifferentiableFunction& f, const Tensors& gi
   const auto directed = [&](const Tensors& current) {
     const GradMode recording(true);
     const Tensors x(current.begin(), current.end() - 1);
-    const Tensor y = evaluate("gradgradcheck", f, x);
+    const Tensor y = evaluate("gradgradcheck", f, x, current.back());
     if (!y.requires_grad()) return zeros({}, DType::float64);
     const Tensors first =
         grad({y}, chosen(x, positions),
@@ -214,7 +224,7 @@ GradcheckReport gradgradcheck(const DifferentiableFunction& f, const Tensors& gi
            return gradients;
          }});
   };
-  return check("gradgradcheck", directed, arguments, options);
+  return check("gradgradcheck", directed, arguments, inputs.size(), options);
 }
 
 std::ostream& operator<<(std::ostream& stream, const GradcheckReport& report) {

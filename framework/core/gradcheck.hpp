@@ -20,7 +20,8 @@ struct GradcheckOptions {
 struct GradcheckReport {
   /// True if no mismatch was found.
   bool passed = true;
-  std::int64_t input = -1;    ///< position of the input
+  /// Position of the input; for gradgradcheck, the number of inputs denotes the cotangent.
+  std::int64_t input = -1;
   std::int64_t element = -1;  ///< flat index of its element
   double analytic = 0;        ///< the derivative of the rule
   double numeric = 0;         ///< the central difference
@@ -37,12 +38,18 @@ using DifferentiableFunction = std::function<Tensor(const std::vector<Tensor>&)>
 
 /// Compares the gradients of the inputs that require one (of all inputs if none does) with central
 /// differences (f(x + eps) - f(x - eps)) / 2 eps, for a fixed random cotangent of the output. Checks both
-/// rules of an operation, .vjp and .fast_vjp. f must be deterministic. The values of the inputs are restored.
-/// Throws: TypeError if an input or the result is float32; ValueError if no input is float64.
+/// rules of an operation, .vjp and .fast_vjp. f must be deterministic.
+///
+/// The values of the inputs are restored. Since they changed in between, a graph that was recorded over the
+/// inputs before the check can no longer be differentiated: backward() throws GraphError.
+///
+/// Throws: TypeError if an input or the result is float32; ValueError if no input is float64 or one is
+/// undefined; ShapeError if the results of f differ in shape.
 GradcheckReport gradcheck(const DifferentiableFunction& f, const Tensors& inputs,
                           GradcheckOptions options = {});
 /// As gradcheck(), for the derivatives of the gradients with respect to the inputs and the cotangent. The
-/// .vjp rules are differentiated; their gradients must also equal those of the .fast_vjp rules.
+/// .vjp rules are differentiated; their gradients must also equal those of the .fast_vjp rules within `atol`
+/// and `rtol`.
 GradcheckReport gradgradcheck(const DifferentiableFunction& f, const Tensors& inputs,
                               GradcheckOptions options = {});
 

@@ -8,8 +8,10 @@
 #include <vector>
 
 #include "retort/retort.hpp"
+#include "tests_support.hpp"
 
 using namespace retort;
+using tests::thrown_text;
 
 namespace {
 
@@ -95,7 +97,23 @@ BOOST_AUTO_TEST_CASE(randperm_is_a_permutation_of_the_default_or_a_given_generat
   BOOST_TEST(sort(second, 0).values.values<std::int64_t>() == arange(50).values<std::int64_t>());
   BOOST_TEST(randperm(0).size() == 0);
   BOOST_TEST(randperm(1).item<std::int64_t>() == 0);
-  BOOST_CHECK_THROW(randperm(-1), ValueError);
+  // Both take the same number of blocks, and none if they fail.
+  BOOST_TEST(again.position() == 49);
+  manual_seed(8);
+  randperm(50);
+  BOOST_TEST(generator_state().position() == 49);
+  constexpr std::int64_t least = std::numeric_limits<std::int64_t>::min(), huge = std::int64_t{1} << 50;
+  BOOST_TEST(thrown_text<ValueError>([] { randperm(-1); }) == "randperm: n is -1; it must not be negative");
+  BOOST_CHECK_THROW(randperm(least), ValueError);
+  BOOST_TEST(thrown_text<std::bad_alloc>([] { randperm(huge); }).starts_with("randperm: out of memory: "));
+  BOOST_TEST(thrown_text<ValueError>([&] { random_permutation(-1, again); }) ==
+             "random_permutation: n is -1; it must not be negative");
+  BOOST_CHECK_THROW(random_permutation(least, again), ValueError);
+  for (const std::int64_t n : {huge, std::numeric_limits<std::int64_t>::max()})
+    BOOST_TEST(thrown_text<std::bad_alloc>([&] { random_permutation(n, again); }) ==
+               message("random_permutation: out of memory: a permutation of {} numbers", n));
+  BOOST_TEST(again.position() == 49);
+  BOOST_TEST(generator_state().position() == 49);
 }
 
 BOOST_AUTO_TEST_CASE(draws_are_the_words_of_philox_by_seed_and_position) {

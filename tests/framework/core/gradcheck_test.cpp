@@ -4,8 +4,10 @@
 #include <sstream>
 
 #include "retort/retort.hpp"
+#include "tests_support.hpp"
 
 using namespace retort;
+using tests::thrown_text;
 
 namespace {
 
@@ -82,6 +84,42 @@ BOOST_AUTO_TEST_CASE(a_rule_that_holds_its_input_constant_fails_the_second_order
   const auto f = [](const Tensors& in) { return cube_with_cut_rule(in[0]); };
   BOOST_TEST(bool(gradcheck(f, {leaf({1.0, 2.0})})));
   BOOST_TEST(!bool(gradgradcheck(f, {leaf({1.0, 2.0})})));
+}
+
+BOOST_AUTO_TEST_CASE(a_wrong_second_derivative_is_reported_with_its_place) {
+  const GradcheckReport cut =
+      gradgradcheck([](const Tensors& in) { return cube_with_cut_rule(in[0]); }, {leaf({1.0, 2.0})});
+  BOOST_TEST(cut.input == 0);
+  BOOST_TEST(cut.what.starts_with("gradgradcheck: input 0, element 0: analytic "));
+  // A gradient that ignores how it depends on the cotangent.
+  const auto cut_cotangent = [](const Tensors& in) {
+    return record({.name = "cut_cotangent",
+                   .inputs = {in[0]},
+                   .value = in[0].detach() * in[0].detach(),
+                   .vjp = [x = in[0]](const Tensor& g, Needs) { return Tensors{g.detach() * 2.0 * x}; }});
+  };
+  const GradcheckReport report = gradgradcheck(cut_cotangent, {leaf({1.0, 2.0})});
+  BOOST_TEST(report.input == 1);
+  BOOST_TEST(report.what.starts_with("gradgradcheck: the cotangent, element 0: analytic "));
+}
+
+BOOST_AUTO_TEST_CASE(inputs_that_are_undefined_and_results_of_several_shapes_are_errors) {
+  const auto first = [](const Tensors& in) { return in[0] * 2.0; };
+  BOOST_TEST(thrown_text<ValueError>([&] {
+               gradcheck(first, {leaf({1.0}), Tensor()});
+             }).starts_with("gradcheck: input 1 is undefined"));
+  for (const int constant_for : {1, 2, 3}) {  // calls: for each of the rules, then for the differences
+    int calls = 0;
+    const auto growing = [&](const Tensors& in) {
+      return ++calls <= constant_for ? in[0] * 2.0 : concat({in[0], in[0]}, 0);
+    };
+    BOOST_TEST(thrown_text<ShapeError>([&] { gradcheck(growing, {leaf({1.0})}); }) ==
+               "gradcheck: the function returned shape (2), and before that (1); it must be deterministic");
+    calls = 0;
+    BOOST_TEST(
+        thrown_text<ShapeError>([&] { gradgradcheck(growing, {leaf({1.0})}); }) ==
+        "gradgradcheck: the function returned shape (2), and before that (1); it must be deterministic");
+  }
 }
 
 BOOST_AUTO_TEST_CASE(both_rules_are_checked) {
