@@ -229,6 +229,12 @@ inline Batch<T> choose_lanes(const M& zero, const Batch<T>& a, const Batch<T>& b
 #endif
 }
 
+/// Fetches those of a later register of T.
+template <class T>
+void prefetch_conditions(const std::int64_t* c) {
+  for (Index i = 0; i < lanes<T>; i += 8) prefetch(c + i + ahead / 2);
+}
+
 /// y[i] = c[i·step] != 0 ? a[i·step] : b[i·step] for i < n; a step is 0 or 1.
 template <class T>
 void choose_row(const std::int64_t* c, Index c_step, const T* a, Index a_step, const T* b, Index b_step, T* y,
@@ -237,7 +243,7 @@ void choose_row(const std::int64_t* c, Index c_step, const T* a, Index a_step, c
   if constexpr (std::is_floating_point_v<T>) {
     const Batch<T> first_a(*a), first_b(*b);
     for (; c_step == 1 && i + lanes<T> <= n; i += lanes<T>) {
-      if (far) prefetch(c + i + ahead / 2), prefetch_result(y + i);
+      if (far) prefetch_conditions<T>(c + i), prefetch_result(y + i);
       const Batch<T> yes = a_step == 0 ? first_a : load(a + i), no = b_step == 0 ? first_b : load(b + i);
       store<T>(y + i, choose_lanes<T>(zero_lanes<T>(c + i), yes, no));
     }
@@ -269,11 +275,16 @@ void choose(const std::int64_t* c, const T* a, const T* b, T* y, const Broadcast
 
 namespace detail {
 template <class T>
-void split_row(const std::int64_t* c, const T* x, T* yes, T* no, Index n) {
+void split_row(const std::int64_t* c, const T* x, T* yes, T* no, Index n, bool far) {
   Index i = 0;
   if constexpr (std::is_floating_point_v<T>) {
     const Batch<T> nothing(T{0});
     for (; i + lanes<T> <= n; i += lanes<T>) {
+      if (far) {
+        prefetch_conditions<T>(c + i);
+        if (yes != nullptr) prefetch_result(yes + i);
+        if (no != nullptr) prefetch_result(no + i);
+      }
       const auto zero = zero_lanes<T>(c + i);
       const Batch<T> v = load(x + i);
       if (yes != nullptr) store<T>(yes + i, choose_lanes<T>(zero, v, nothing));
@@ -290,9 +301,10 @@ void split_row(const std::int64_t* c, const T* x, T* yes, T* no, Index n) {
 /// yes = c != 0 ? x : 0 and no = c != 0 ? 0 : x for n elements; yes or no may be null.
 template <class T>
 void split_by(const std::int64_t* c, const T* x, T* yes, T* no, Index n) {
+  const bool far = is_far<T>(n);
   parallel_for(n, elementwise_grain, [&](Index begin, Index end) {
     const auto from = [begin](T* y) { return y == nullptr ? nullptr : y + begin; };
-    detail::split_row(c + begin, x + begin, from(yes), from(no), end - begin);
+    detail::split_row(c + begin, x + begin, from(yes), from(no), end - begin, far);
   });
 }
 
