@@ -34,8 +34,8 @@ class Generator {
     return first;
   }
 
-  /// Draws an unbiased uniform integer from [0, bound): x mod bound, where the block's first two words are the
-  /// upper and the lower half of x. Blocks with x >= ⌊2^64 / bound⌋ · bound are skipped.
+  /// Draws an unbiased uniform integer from [0, bound): x mod bound, where the block's first two words are
+  /// the upper and the lower half of x. Blocks with x >= ⌊2^64 / bound⌋ · bound are skipped.
   /// Throws: ValueError if bound is 0.
   std::uint64_t below(std::uint64_t bound);
   /// Draws a uniform number from [0, 1): the upper 53 bits of x, as in below(), times 2^-53.

@@ -37,6 +37,8 @@ struct Jobs {
         std::max(divide_up(c.out, 512), whole < 8 ? std::min(divide_up(c.out, 64), divide_up(8, whole)) : 1);
     count = whole * blocks;
   }
+  /// The first row of positions of a band.
+  Index top(const Correlation& c, Index band) const { return c.h.positions * band / bands; }
 };
 
 }  // namespace
@@ -47,8 +49,10 @@ void correlate_gathered(const T* x, const T* weight, const T* bias, T* y, const 
   const Source source(c, divide_up(c.h.positions, jobs.bands), c.in, false);
   const Index depth = c.in * c.taps(), deepest = divide_up(depth, divide_up(depth, gathered_depth)),
               registers = divide_up(c.out, lanes<T>), room = registers * lanes<T>;
-  const std::vector<Index> offsets = source.offsets(c, c.in),
-                           places = source.places(c, jobs.images, divide_up(c.h.positions, jobs.bands));
+  std::vector<std::vector<Part>> parts;  // of each band
+  for (Index band = 0; band < jobs.bands; ++band)
+    parts.push_back(parts_of(c, source, jobs.images, jobs.top(c, band), jobs.top(c, band + 1), c.in, false,
+                             deepest, std::min<Index>(registers, panel_registers)));
   std::vector<Index> taps;
   for (const Index h : c.h.taps)
     for (const Index w : c.w.taps) taps.push_back(h * c.kernel_w + w);
@@ -72,16 +76,15 @@ void correlate_gathered(const T* x, const T* weight, const T* bias, T* y, const 
                 images = std::min(c.images - n, jobs.images);
     const Index first = first_of(block), last = std::min(c.out, first_of(block + 1)),
                 width = first_of(block + 1) - first;
-    const Index top = c.h.positions * band / jobs.bands,
-                height = c.h.positions * (band + 1) / jobs.bands - top,
+    const Index top = jobs.top(c, band), height = jobs.top(c, band + 1) - top,
                 count = height * c.w.positions;  // per image
     const T* const from = read_images(x, c, source, group, n, n + images, top, 0, c.in);
     const bool adjacent = c.w.step == 1 && c.h.step == 1 && c.w.positions == c.w.extent;
     T* const sums = scratch<T, 3>(images * count * width + (adjacent ? 0 : (last - first) * count));
     T* const plane = sums + images * count * width;
     for (Index step = 0; step < depth; step += deepest)
-      gathered_product(from, places.data(), images * count, offsets.data() + step,
-                       std::min(deepest, depth - step), packed + (group * room + first) * depth, step, depth,
+      gathered_product(from, parts[static_cast<std::size_t>(band)], images * count, step / deepest, depth,
+                       packed + (group * room + first) * depth,
                        step == 0 ? starts + group * room + first : nullptr, sums, width);
     for (Index i = 0; i < images; ++i) {
       T* const to = y + (((n + i) * c.groups + group) * c.out + first) * c.plane();

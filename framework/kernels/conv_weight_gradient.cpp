@@ -17,8 +17,11 @@ void weight_gradient_of_channels(const T* x, const T* g, T* weight, const Correl
               lines = std::clamp<Index>(gathered_depth / c.w.positions, 1, c.h.positions);
   const Index most_channels = divide_up(c.in, channel_chunks);
   const Source source(c, c.h.positions, most_channels, false);
-  const std::vector<Index> offsets = source.offsets(c, most_channels);
-  const std::vector<Index> places = source.places(c, images, lines);
+  std::vector<std::vector<Part>> parts;  // of each block of lines
+  for (Index line = 0; line < c.h.positions; line += lines)
+    parts.push_back(parts_of(c, source, images, line, std::min(c.h.positions, line + lines), most_channels,
+                             true, images * lines * c.w.positions,
+                             std::min<Index>(room / lanes<T>, panel_registers)));
   T* const sums = scratch<T, 1>(image_chunks * size);
   const auto run = [&](Index job) {
     const Index chunk = job % channel_chunks, group = job / channel_chunks % c.groups,
@@ -42,9 +45,9 @@ void weight_gradient_of_channels(const T* x, const T* g, T* weight, const Correl
             transpose(g + ((i * c.groups + group) * c.out + column) * c.positions() + line * c.w.positions,
                       c.positions(), columns, count, panel, width);
         });
-        gathered_product(from + line * c.h.stride * source.row, offsets.data(), (last - first) * taps,
-                         places.data(), some * count, transposed, 0, some * count,
-                         static_cast<const T*>(nullptr), to, room);
+        gathered_product(from + line * c.h.stride * source.row, parts[static_cast<std::size_t>(line / lines)],
+                         (last - first) * taps, 0, some * count, transposed, static_cast<const T*>(nullptr),
+                         to, room);
       }
     }
   };

@@ -59,24 +59,28 @@ void for_products(const kernels::Convolution& c, F f) {
 }  // namespace
 
 // Every path: lanes of channels and of positions, blocks of rows, several blocks of steps, merged images,
-// bands, strides, one channel per group in rows and in registers, 1×1.
+// bands, strides, skipped padding, one channel per group in rows and in registers, 1×1.
 BOOST_AUTO_TEST_CASE_TEMPLATE(all_three_products_equal_plain_loops_for_any_number_of_threads, T, FloatTypes) {
   const std::vector<kernels::Convolution> cases{
-      convolution(1, 1, 1, 1, 1, 1, 1, 0, 1),   convolution(2, 1, 3, 5, 9, 3, 1, 1, 1),
-      convolution(9, 1, 5, 13, 4, 3, 1, 1, 1),  convolution(3, 2, 4, 3, 8, 3, 2, 1, 1),
+      convolution(1, 1, 1, 1, 1, 1, 1, 0, 1), convolution(2, 1, 3, 5, 9, 3, 1, 1, 1),
+      convolution(9, 1, 5, 13, 4, 3, 1, 1, 1), convolution(3, 2, 4, 3, 8, 3, 2, 1, 1),
       convolution(2, 1, 50, 29, 6, 3, 1, 1, 1), convolution(1, 1, 3, 4, 50, 3, 1, 1, 1),
-      convolution(2, 7, 1, 1, 12, 3, 1, 1, 1),  convolution(2, 3, 1, 1, 11, 5, 2, 2, 1),
-      convolution(2, 3, 1, 2, 7, 2, 3, 0, 2),   convolution(3, 1, 20, 18, 7, 1, 1, 0, 1),
-      convolution(2, 1, 6, 7, 9, 1, 2, 0, 1),   convolution(2, 1, 3, 8, 13, 3, 3, 2, 2),
-      convolution(2, 1, 3, 70, 9, 2, 1, 3, 1),  convolution(1, 1, 2, 60, 40, 3, 1, 0, 1),
+      convolution(2, 7, 1, 1, 12, 3, 1, 1, 1), convolution(2, 3, 1, 1, 11, 5, 2, 2, 1),
+      convolution(2, 3, 1, 2, 7, 2, 3, 0, 2), convolution(3, 1, 20, 18, 7, 1, 1, 0, 1),
+      convolution(2, 1, 6, 7, 9, 1, 2, 0, 1), convolution(2, 1, 3, 8, 13, 3, 3, 2, 2),
+      convolution(2, 1, 3, 70, 9, 2, 1, 3, 1), convolution(1, 1, 2, 60, 40, 3, 1, 0, 1),
       convolution(9, 1, 20, 40, 6, 3, 1, 1, 1), convolution(2, 1, 34, 24, 9, 3, 2, 1, 1),
-      convolution(9, 2, 9, 17, 3, 3, 1, 1, 1),  convolution(1, 1, 16, 33, 30, 2, 1, 0, 1),
-      convolution(9, 2, 3, 2, 4, 3, 1, 1, 1),   convolution(3, 3, 2, 8, 18, 3, 1, 1, 1),
-      convolution(2, 9, 2, 4, 13, 3, 2, 1, 1),  convolution(2, 1, 3, 3, 11, 3, 2, 1, 1, 1),
-      convolution(3, 17, 1, 1, 7, 3, 1, 1, 1),  convolution(2, 32, 1, 1, 9, 3, 2, 1, 1),
-      convolution(2, 24, 1, 1, 8, 5, 1, 2, 1),  convolution(11, 9, 1, 1, 5, 7, 2, 3, 1),
-      convolution(1, 40, 1, 1, 6, 2, 1, 4, 1),  convolution(2, 16, 1, 1, 10, 3, 2, 0, 3, 1),
-      convolution(2, 18, 1, 1, 4, 1, 2, 0, 1),  convolution(2, 31, 1, 1, 8, 4, 2, 5, 2)};
+      convolution(9, 2, 9, 17, 3, 3, 1, 1, 1), convolution(1, 1, 16, 33, 30, 2, 1, 0, 1),
+      convolution(9, 2, 3, 2, 4, 3, 1, 1, 1), convolution(3, 3, 2, 8, 18, 3, 1, 1, 1),
+      convolution(2, 9, 2, 4, 13, 3, 2, 1, 1), convolution(2, 1, 3, 3, 11, 3, 2, 1, 1, 1),
+      convolution(3, 17, 1, 1, 7, 3, 1, 1, 1), convolution(2, 32, 1, 1, 9, 3, 2, 1, 1),
+      convolution(2, 24, 1, 1, 8, 5, 1, 2, 1), convolution(11, 9, 1, 1, 5, 7, 2, 3, 1),
+      convolution(1, 40, 1, 1, 6, 2, 1, 4, 1), convolution(2, 16, 1, 1, 10, 3, 2, 0, 3, 1),
+      convolution(2, 18, 1, 1, 4, 1, 2, 0, 1), convolution(2, 31, 1, 1, 8, 4, 2, 5, 2),
+      // Padding that is skipped: at each border, for all taps, with strides, and for more taps than a block.
+      convolution(7, 1, 40, 40, 8, 5, 1, 2, 1), convolution(3, 1, 24, 40, 5, 3, 1, 4, 1),
+      convolution(2, 1, 20, 70, 9, 4, 2, 3, 2), convolution(1, 1, 3, 40, 12, 17, 1, 8, 1),
+      convolution(2, 2, 34, 34, 7, 7, 1, 3, 1), convolution(1, 1, 40, 40, 24, 3, 1, 1, 1)};
   Worst worst;
   unsigned seed = 0;
   for (const kernels::Convolution& c : cases) {
