@@ -98,8 +98,8 @@ void gathered_product(const T* x, const std::vector<Part>& parts, Index count, I
 }
 
 /// The parts of a product for lines [top, end) of positions of `images` images and the taps of `channels`
-/// channels. Rows are positions and steps are taps, or the reverse `by_taps`. Steps that read padding are left
-/// out where that saves time. Blocks have `deepest` steps, and sums that many registers of columns.
+/// channels. Rows are positions and steps are taps, or the reverse `by_taps`. Steps that read padding are
+/// left out where that saves time. Blocks have `deepest` steps, and sums that many registers of columns.
 std::vector<Part> parts_of(const Correlation& c, const Source& source, Index images, Index top, Index end,
                            Index channels, bool by_taps, Index deepest, Index registers);
 

@@ -19,7 +19,7 @@ struct Span {
   Range rows, steps;
 };
 
-/// Divides rows so that all rows of a span have the same steps for which reads(row, step), which are adjacent.
+/// Divides rows into spans whose rows have the same steps for which reads(row, step). These are adjacent.
 template <class Reads>
 std::vector<Span> divided(Range rows, Range steps, Reads reads) {
   std::vector<Span> spans;
@@ -33,7 +33,7 @@ std::vector<Span> divided(Range rows, Range steps, Reads reads) {
   return spans;
 }
 
-/// The spans of positions [begin, end) of a line and all of its taps: one, or with `skips` those without padding.
+/// The spans of positions of a line and all of its taps: one, or with `skips` those that read no padding.
 std::vector<Span> spans_of(const Line& line, Range positions, bool by_taps, bool skips) {
   const Range taps{0, static_cast<Index>(line.offsets.size())};
   const auto reads = [&](Index position, Index tap) {
@@ -70,8 +70,8 @@ std::vector<Place> box(const std::vector<Index>& list, Index outer, Index lines,
   return places;
 }
 
-/// The spans of lines and of columns that take the least time: without the padding above and below, that to the
-/// left and right, both or neither. Each has `rows` rows and `steps` steps per line and column.
+/// The spans of lines and of columns that take the least time: without the padding above and below, that to
+/// the left and right, both or neither. Each has `rows` rows and `steps` steps per line and column.
 std::pair<std::vector<Span>, std::vector<Span>> cheapest_spans(const Correlation& c, Range lines,
                                                                bool by_taps, Index rows, Index steps,
                                                                Index registers) {

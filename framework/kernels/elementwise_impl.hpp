@@ -211,6 +211,43 @@ inline auto zero_lanes(const std::int64_t* c) {
   return Batch<T>::load_aligned(chosen.data()) != Batch<T>(T{0});
 #endif
 }
+/// Bit i % 64 of zeros[i / 64] = (c[i] == 0) for i < n.
+inline void note_zeros(const std::int64_t* c, Index n, std::uint64_t* zeros) {
+  for (Index i = 0; i < n; i += 64, c += 64) {
+    const Index count = std::min<Index>(64, n - i);
+    std::uint64_t word = 0;
+    Index k = 0;
+#if defined(__AVX512F__)
+    for (; k + 16 <= count; k += 16) word |= std::uint64_t{zero_lanes<float>(c + k)} << k;
+#elif defined(__AVX2__)
+    for (; k + 8 <= count; k += 8)
+      word |= static_cast<std::uint64_t>(_mm256_movemask_ps(zero_lanes<float>(c + k))) << k;
+#endif
+    for (; k < count; ++k) word |= std::uint64_t{c[k] == 0} << k;
+    *zeros++ = word;
+  }
+}
+/// The mask of zero_lanes() from bits of note_zeros().
+template <class T>
+auto lanes_of(std::uint64_t bits) {
+#if defined(__AVX512F__)
+  return static_cast<std::conditional_t<std::is_same_v<T, float>, __mmask16, __mmask8>>(bits);
+#elif defined(__AVX2__)
+  if constexpr (std::is_same_v<T, float>) {
+    const __m256i each = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+    const __m256i set = _mm256_and_si256(_mm256_set1_epi32(static_cast<int>(bits)), each);
+    return _mm256_castsi256_ps(_mm256_cmpeq_epi32(set, each));
+  } else {
+    const __m256i each = _mm256_setr_epi64x(1, 2, 4, 8);
+    const __m256i set = _mm256_and_si256(_mm256_set1_epi64x(static_cast<long long>(bits)), each);
+    return _mm256_castsi256_pd(_mm256_cmpeq_epi64(set, each));
+  }
+#else
+  std::array<std::int64_t, lanes<T>> chosen;
+  for (std::size_t i = 0; i < chosen.size(); ++i) chosen[i] = (bits >> i & 1) == 0;
+  return zero_lanes<T>(chosen.data());
+#endif
+}
 /// b where the mask of zero_lanes() is set, otherwise a.
 template <class T, class M>
 inline Batch<T> choose_lanes(const M& zero, const Batch<T>& a, const Batch<T>& b) {
@@ -252,9 +289,11 @@ void choose_row(const std::int64_t* c, Index c_step, const T* a, Index a_step, c
 }
 }  // namespace detail
 
-/// y = c != 0 ? a : b elementwise according to `plan`.
+/// y = c != 0 ? a : b elementwise according to `plan`. Unless null, `zeros` receives a bit per element of c,
+/// which must have y's size: 1 where the element is 0.
 template <class T>
-void choose(const std::int64_t* c, const T* a, const T* b, T* y, const Broadcast<3>& plan) {
+void choose(const std::int64_t* c, const T* a, const T* b, T* y, const Broadcast<3>& plan,
+            std::uint64_t* zeros) {
   if (plan.size == 0) return;
   const Index n = plan.row_length(), rows = plan.size / n;
   const bool far = is_far<T>(plan.size);
@@ -263,10 +302,18 @@ void choose(const std::int64_t* c, const T* a, const T* b, T* y, const Broadcast
     detail::choose_row(c + at[0] + begin * c_step, c_step, a + at[1] + begin * a_step, a_step,
                        b + at[2] + begin * b_step, b_step, y_row + begin, end - begin, far);
   };
+  constexpr Index block = 2048;  // its conditions stay in the first-level cache
   if (rows == 1) {
-    parallel_for(n, elementwise_grain, [&](Index begin, Index end) { part({}, begin, end, y); });
+    parallel_for((n + block - 1) / block, elementwise_grain / block, [&](Index first, Index last) {
+      for (Index begin = first * block; begin < std::min(n, last * block); begin += block) {
+        const Index end = std::min(n, begin + block);
+        part({}, begin, end, y);
+        if (zeros != nullptr) detail::note_zeros(c + begin, end - begin, zeros + begin / 64);
+      }
+    });
     return;
   }
+  if (zeros != nullptr) detail::note_zeros(c, plan.size, zeros);
   parallel_for(rows, std::max<Index>(1, elementwise_grain / n), [&](Index begin, Index end) {
     RowWalk<3> walk(plan, begin);
     for (Index row = begin; row < end; ++row, walk.next()) part(walk.at, 0, n, y + row * n);
@@ -275,36 +322,39 @@ void choose(const std::int64_t* c, const T* a, const T* b, T* y, const Broadcast
 
 namespace detail {
 template <class T>
-void split_row(const std::int64_t* c, const T* x, T* yes, T* no, Index n, bool far) {
+void split_row(const std::uint64_t* zeros, const T* x, T* yes, T* no, Index n, bool far) {
   Index i = 0;
   if constexpr (std::is_floating_point_v<T>) {
     const Batch<T> nothing(T{0});
     for (; i + lanes<T> <= n; i += lanes<T>) {
       if (far) {
-        prefetch_conditions<T>(c + i);
+        prefetch(x + i + ahead);
         if (yes != nullptr) prefetch_result(yes + i);
         if (no != nullptr) prefetch_result(no + i);
       }
-      const auto zero = zero_lanes<T>(c + i);
+      const auto zero = lanes_of<T>(zeros[i / 64] >> i % 64);
       const Batch<T> v = load(x + i);
       if (yes != nullptr) store<T>(yes + i, choose_lanes<T>(zero, v, nothing));
       if (no != nullptr) store<T>(no + i, choose_lanes<T>(zero, nothing, v));
     }
   }
   for (; i < n; ++i) {
-    if (yes != nullptr) yes[i] = c[i] != 0 ? x[i] : T{0};
-    if (no != nullptr) no[i] = c[i] != 0 ? T{0} : x[i];
+    const bool is_zero = (zeros[i / 64] >> i % 64 & 1) != 0;
+    if (yes != nullptr) yes[i] = is_zero ? T{0} : x[i];
+    if (no != nullptr) no[i] = is_zero ? x[i] : T{0};
   }
 }
 }  // namespace detail
 
-/// yes = c != 0 ? x : 0 and no = c != 0 ? 0 : x for n elements; yes or no may be null.
+/// From the bits of choose(): yes = x where the condition is not 0, no = x where it is, and otherwise 0, for
+/// n elements; yes or no may be null.
 template <class T>
-void split_by(const std::int64_t* c, const T* x, T* yes, T* no, Index n) {
+void split_by(const std::uint64_t* zeros, const T* x, T* yes, T* no, Index n) {
   const bool far = is_far<T>(n);
-  parallel_for(n, elementwise_grain, [&](Index begin, Index end) {
+  parallel_for((n + 63) / 64, elementwise_grain / 64, [&](Index first, Index last) {
+    const Index begin = 64 * first, end = std::min(n, 64 * last);
     const auto from = [begin](T* y) { return y == nullptr ? nullptr : y + begin; };
-    detail::split_row(c + begin, x + begin, from(yes), from(no), end - begin, far);
+    detail::split_row(zeros + first, x + begin, from(yes), from(no), end - begin, far);
   });
 }
 

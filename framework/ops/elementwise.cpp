@@ -224,24 +224,28 @@ Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
     return std::array<Tensor, 2>{needs[0] ? where(condition, g, 0) : Tensor(),
                                  needs[1] ? where(condition, 0, g) : Tensor()};
   };
-  Array out(shape, pair.a.dtype(), "where");
+  Array out(shape, pair.a.dtype(), "where"), zeros;  // bits, from which backward reads the condition
+  if (is_grad_enabled() && (a.requires_grad() || b.requires_grad()) && condition.shape() == shape)
+    zeros = Array({(out.size() + 63) / 64}, DType::int64, "where");
   visit_dtype(out.dtype(), [&]<class T>(T) {
     kernels::choose(condition.data<std::int64_t>().data(), pair.a.data<T>().data(), pair.b.data<T>().data(),
-                    out.fill<T>().data(), plan);
+                    out.fill<T>().data(), plan,
+                    zeros.defined() ? static_cast<std::uint64_t*>(zeros.write()) : nullptr);
   });
   return record({.name = "where",
                  .inputs = {pair.a, pair.b},
                  .value = detail::Access::make(std::move(out)),
                  .vjp = by_operations,
-                 .fast_vjp = [condition, by_operations](const Tensor& g, Needs needs) {
-                   if (condition.shape() != g.shape()) return by_operations(g, needs);
+                 .fast_vjp = [zeros, by_operations](const Tensor& g, Needs needs) {
+                   if (!zeros.defined()) return by_operations(g, needs);
                    std::array<Tensor, 2> gradients;
                    for (std::size_t i = 0; i < 2; ++i)
                      if (needs[i]) gradients[i] = empty(g.shape(), g.dtype());
                    compute_into(
                        g.dtype(),
                        [&](auto* yes, auto* no, auto* from) {
-                         kernels::split_by(condition.data<std::int64_t>().data(), from, yes, no, g.size());
+                         kernels::split_by(static_cast<const std::uint64_t*>(zeros.read()), from, yes, no,
+                                           g.size());
                        },
                        writable(gradients[0]), writable(gradients[1]), g);
                    return gradients;
