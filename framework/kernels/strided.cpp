@@ -9,8 +9,9 @@
 namespace retort::kernels {
 namespace {
 
-constexpr std::int64_t grain = 16384;  // elements
-constexpr std::int64_t block = 64;     // rows and columns of a block of a transpose
+constexpr std::int64_t grain = 16384;               // elements
+constexpr std::int64_t block = 64;                  // rows and columns of a block of a transpose
+constexpr std::int64_t few = 4, long_block = 1024;  // with few rows or columns, the others of a block
 
 /// y [n] from x [n] with a stride.
 template <class T>
@@ -27,10 +28,30 @@ void copy_row(const T* x, std::int64_t stride, T* y, std::int64_t n) {
     for (std::int64_t i = 0; i < n; ++i) y[i] = x[i * stride];
 }
 
+/// y [count, N] = transpose of x [N, count], as of an image with N channels. A constant N is vectorised.
+template <int N, class T>
+void interleave(const T* __restrict x, std::int64_t stride, T* __restrict y, std::int64_t count) {
+  for (std::int64_t i = 0; i < count; ++i)
+    for (std::int64_t k = 0; k < N; ++k) y[i * N + k] = x[k * stride + i];
+}
+/// The reverse: y [N, count] = transpose of x [count, N].
+template <int N, class T>
+void separate(const T* __restrict x, T* __restrict y, std::int64_t stride, std::int64_t count) {
+  for (std::int64_t i = 0; i < count; ++i)
+    for (std::int64_t k = 0; k < N; ++k) y[k * stride + i] = x[i * N + k];
+}
+
 /// One block of a transpose: y [rows, n] with row stride y_stride from x [n, rows] with row stride `stride`.
 template <class T>
 void transpose_block(const T* x, std::int64_t stride, T* y, std::int64_t y_stride, std::int64_t rows,
                      std::int64_t n) {
+  const auto of_few = [&]<int N>() {
+    if (n == N && y_stride == N) return interleave<N>(x, stride, y, rows), true;
+    if (rows == N && stride == N) return separate<N>(x, y, y_stride, n), true;
+    return false;
+  };
+  if (of_few.template operator()<2>() || of_few.template operator()<3>() || of_few.template operator()<4>())
+    return;
   if constexpr (std::is_same_v<T, std::int64_t>) {
     for (std::int64_t i = 0; i < rows; ++i)
       for (std::int64_t j = 0; j < n; ++j) y[i * y_stride + j] = x[j * stride + i];
@@ -101,14 +122,15 @@ void strided_copy(const T* x, T* y, int rank, const std::int64_t* extents, const
   std::int64_t y_stride = 1;
   for (int d = down + 1; d < dims; ++d) y_stride *= extent[d];
   // The work items: all other dimensions, and the blocks of the transpose.
-  const std::int64_t row_blocks = (rows + block - 1) / block, column_blocks = (n + block - 1) / block,
+  const std::int64_t height = n <= few ? long_block : block, width = rows <= few ? long_block : block;
+  const std::int64_t row_blocks = (rows + height - 1) / height, column_blocks = (n + width - 1) / width,
                      outer = size / (n * rows);
-  const std::int64_t item = std::min(n, block) * std::min(rows, block);
+  const std::int64_t item = std::min(n, width) * std::min(rows, height);
   parallel_for(outer * row_blocks * column_blocks, std::max<std::int64_t>(1, grain / item),
                [&](std::int64_t begin, std::int64_t end) {
                  for (std::int64_t i = begin; i < end; ++i) {
-                   const std::int64_t column = i % column_blocks * block,
-                                      row = i / column_blocks % row_blocks * block;
+                   const std::int64_t column = i % column_blocks * width,
+                                      row = i / column_blocks % row_blocks * height;
                    std::int64_t rest = i / column_blocks / row_blocks, from = 0, to = 0, y_step = n;
                    for (int d = dims - 2; d >= 0; --d) {
                      if (d != down) {
@@ -119,7 +141,7 @@ void strided_copy(const T* x, T* y, int rank, const std::int64_t* extents, const
                      y_step *= extent[d];
                    }
                    transpose_block(x + from + row + column * along, along, y + to + row * y_stride + column,
-                                   y_stride, std::min(block, rows - row), std::min(block, n - column));
+                                   y_stride, std::min(height, rows - row), std::min(width, n - column));
                  }
                });
 }

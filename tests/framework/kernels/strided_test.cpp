@@ -1,6 +1,7 @@
 #include "retort/framework/kernels/strided.hpp"
 
 #include <algorithm>
+#include <array>
 #include <numeric>
 
 #include "kernel_test.hpp"
@@ -61,6 +62,30 @@ BOOST_AUTO_TEST_CASE_TEMPLATE(a_view_is_gathered_as_index_by_index, T, AllTypes)
       }
     }
   }
+}
+
+BOOST_AUTO_TEST_CASE_TEMPLATE(few_channels_are_interleaved_and_separated, T, AllTypes) {
+  for (const std::int64_t channels : {1, 2, 3, 4, 5})
+    for (const std::int64_t count : {1, 63, 1025, 3000}) {
+      constexpr std::int64_t images = 2;
+      const std::int64_t size = images * channels * count;
+      const auto x = random_values<T>(size, -1000, 1000, static_cast<unsigned>(size));
+      const auto transposed = [&](const std::vector<T>& from, std::int64_t rows, std::int64_t columns) {
+        const std::array<std::int64_t, 3> extents{images, columns, rows}, strides{rows * columns, 1, columns};
+        auto result = poisoned<T>(size);
+        retort::kernels::strided_copy(from.data(), result.data(), 3, extents.data(), strides.data());
+        return result;
+      };
+      const auto interleaved = transposed(x, channels, count);
+      bool same = true;
+      for (std::int64_t n = 0; n < images; ++n)
+        for (std::int64_t k = 0; k < channels; ++k)
+          for (std::int64_t i = 0; i < count; ++i)
+            same = same && interleaved[static_cast<std::size_t>((n * count + i) * channels + k)] ==
+                               x[static_cast<std::size_t>((n * channels + k) * count + i)];
+      BOOST_TEST(same);
+      BOOST_TEST((transposed(interleaved, count, channels) == x));
+    }
 }
 
 BOOST_AUTO_TEST_SUITE_END()
