@@ -124,9 +124,10 @@ void strided_copy(const T* x, T* y, int rank, const std::int64_t* extents, const
   // The work items: all other dimensions, and the blocks of the transpose.
   const std::int64_t height = n <= few ? long_block : block, width = rows <= few ? long_block : block;
   const std::int64_t row_blocks = (rows + height - 1) / height, column_blocks = (n + width - 1) / width,
-                     outer = size / (n * rows);
+                     blocks = size / (n * rows) * row_blocks * column_blocks;
   const std::int64_t item = std::min(n, width) * std::min(rows, height);
-  parallel_for(outer * row_blocks * column_blocks, std::max<std::int64_t>(1, grain / item),
+  // Few ranges, since threads that write adjacent parts of the same rows slow each other down.
+  parallel_for(blocks, std::max({std::int64_t{1}, grain / item, blocks / 32}),
                [&](std::int64_t begin, std::int64_t end) {
                  for (std::int64_t i = begin; i < end; ++i) {
                    const std::int64_t column = i % column_blocks * width,
