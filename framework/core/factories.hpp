@@ -84,7 +84,7 @@ template <class T>
 [[nodiscard]] Tensor randint(std::int64_t low, std::int64_t high, const Shape& shape, DType dtype,
                              Generator& generator);
 /// The numbers 0, 1, …, n-1 in random order, int64 [n], from `generator` or the default generator.
-/// Throws: ValueError if n is negative.
+/// Throws: ValueError if n is negative; ShapeError if no tensor can have n elements.
 [[nodiscard]] Tensor randperm(std::int64_t n);
 [[nodiscard]] Tensor randperm(std::int64_t n, Generator& generator);
 /// 0, 1, …, n-1 [n].

@@ -43,13 +43,14 @@ using DifferentiableFunction = std::function<Tensor(const std::vector<Tensor>&)>
 /// The values of the inputs are restored. Since they changed in between, a graph that was recorded over the
 /// inputs before the check can no longer be differentiated: backward() throws GraphError.
 ///
-/// Throws: TypeError if an input or the result is float32; ValueError if no input is float64 or one is
-/// undefined; ShapeError if the results of f differ in shape.
+/// Throws: TypeError if an input is float32 or the result is not float64; ValueError if f is empty, no input
+/// is float64, an input or the result is undefined, or an option is out of range; ShapeError if the results
+/// of f differ in shape.
 GradcheckReport gradcheck(const DifferentiableFunction& f, const Tensors& inputs,
                           GradcheckOptions options = {});
 /// As gradcheck(), for the derivatives of the gradients with respect to the inputs and the cotangent. The
 /// .vjp rules are differentiated; their gradients must also equal those of the .fast_vjp rules within `atol`
-/// and `rtol`.
+/// and `rtol`. First derivatives are not compared with differences: call gradcheck() as well.
 GradcheckReport gradgradcheck(const DifferentiableFunction& f, const Tensors& inputs,
                               GradcheckOptions options = {});
 

@@ -27,6 +27,8 @@ struct Conv2dFunctionalOptions {
 /// Two-dimensional cross-correlation: each result is the weighted sum of a window of x, plus bias.
 /// Shapes: x [N, C, H, W], weight [O, C / groups, kh, kw], bias [O] or undefined → [N, O, H', W'] with
 /// H' = floor((H + 2·padding - dilation·(kh - 1) - 1) / stride) + 1.
+/// Edge cases: taps in the padding are left out or multiplied by 0, whichever is faster. So an infinite or
+/// NaN weight may make results and gradients NaN that it reaches only there.
 /// Throws: ShapeError if shapes do not fit or the kernel is larger than the padded image; ValueError if an
 /// option is out of range; TypeError if an input is int64.
 [[nodiscard]] Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias = {},
@@ -55,7 +57,7 @@ struct ConvTranspose2dFunctionalOptions {
 };
 
 /// Transposed convolution: each element of x adds a multiple of the weight to the result. It is the gradient
-/// of conv2d with respect to its input, plus bias.
+/// of conv2d with respect to its input, plus bias. Infinite and NaN weights have the effect described there.
 /// Shapes: x [N, C, H, W], weight [C, O / groups, kh, kw], bias [O] or undefined → [N, O, H', W'] with
 /// H' = (H - 1)·stride - 2·padding + dilation·(kh - 1) + output_padding + 1.
 /// Throws: ShapeError if shapes do not fit or the result is empty; ValueError if an option is out of range or

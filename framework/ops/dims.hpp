@@ -9,7 +9,7 @@
 
 namespace [[RETORT_EXPORT]] retort {
 
-/// The dimensions to reduce: one integer, a brace list, or `{}` for all. Negative dimensions count from the
+/// Dimensions: one integer, a brace list, or in a reduction `{}` for all. Negative dimensions count from the
 /// end.
 class Dims {
  public:

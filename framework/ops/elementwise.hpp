@@ -124,6 +124,8 @@ struct SoftplusOptions {
 [[nodiscard]] Tensor minimum(const Tensor& a, const Tensor& b);
 
 /// a where the int64 condition is not 0, otherwise b. All three broadcast.
+/// Edge cases: if the condition changes after the call, backward() uses the former values, or with
+/// create_graph throws GraphError.
 /// Throws: TypeError if the condition is not int64.
 [[nodiscard]] Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b);
 [[nodiscard]] Tensor where(const Tensor& condition, const Tensor& a, Scalar b);
