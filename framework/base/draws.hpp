@@ -27,7 +27,7 @@ template <class T>
 void fill_integers(std::span<T> out, const Generator& generator, std::int64_t low, std::int64_t high);
 template <class T>
 void fill_kept(std::span<T> out, const Generator& generator, double keep_probability, double scale);
-/// Fills `out` with 0 … n-1 in random order (Fisher–Yates), from n-1 blocks and one more per rejected draw.
+/// Fills `out` with 0 … n-1 in random order, from n-1 blocks and one more per rejected draw.
 void fill_permutation(std::span<std::int64_t> out, Generator& generator);
 
 }  // namespace retort::detail
