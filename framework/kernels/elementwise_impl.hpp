@@ -313,7 +313,11 @@ void choose(const std::int64_t* c, const T* a, const T* b, T* y, const Broadcast
     });
     return;
   }
-  if (zeros != nullptr) detail::note_zeros(c, plan.size, zeros);
+  if (zeros != nullptr)
+    parallel_for((plan.size + block - 1) / block, elementwise_grain / block, [&](Index first, Index last) {
+      const Index begin = first * block, end = std::min(plan.size, last * block);
+      detail::note_zeros(c + begin, end - begin, zeros + begin / 64);
+    });
   parallel_for(rows, std::max<Index>(1, elementwise_grain / n), [&](Index begin, Index end) {
     RowWalk<3> walk(plan, begin);
     for (Index row = begin; row < end; ++row, walk.next()) part(walk.at, 0, n, y + row * n);

@@ -182,6 +182,28 @@ BOOST_AUTO_TEST_CASE(gradients_of_huge_arguments_and_cotangents) {
         {inf, -inf, inf, 1, 0});
 }
 
+// Backward reads the condition from words of 64 bits, which several threads write in blocks.
+BOOST_AUTO_TEST_CASE(where_passes_gradients_of_any_size_to_the_chosen_operand) {
+  for (const DType dtype : {DType::float32, DType::float64})
+    for (const Shape& shape : {Shape{1}, {63}, {64}, {65}, {2049}, {70001}, {130, 71}, {1100, 67}}) {
+      const std::int64_t n = element_count(shape), columns = shape[shape.size() - 1];
+      const bool by_rows = shape.size() == 2;  // b is one row
+      std::vector<std::int64_t> picks(static_cast<std::size_t>(n));
+      std::vector<double> g(picks.size()), of_a(picks.size()),
+          of_b(static_cast<std::size_t>(by_rows ? columns : n));
+      for (std::size_t i = 0; i < picks.size(); ++i) {
+        picks[i] = static_cast<std::int64_t>(i * i % 3) - 1;  // -1 and 0
+        g[i] = static_cast<double>(1 + i % 5);
+        (picks[i] != 0 ? of_a[i] : of_b[i % of_b.size()]) += g[i];
+      }
+      const Tensor a = zeros(shape, dtype).set_requires_grad(),
+                   b = zeros({static_cast<std::int64_t>(of_b.size())}, dtype).set_requires_grad();
+      where(tensor(picks, shape), a, b).backward(tensor(g, shape).to(dtype));
+      check(a.grad().to(DType::float64).values<double>(), of_a);
+      check(b.grad().to(DType::float64).values<double>(), of_b);
+    }
+}
+
 BOOST_AUTO_TEST_CASE(where_broadcasts_its_three_operands_in_every_way) {
   const std::vector<Shape> shapes{{}, {1}, {5}, {3, 1}, {3, 5}, {2, 1, 5}, {2, 3, 1}, {2, 3, 5}, {1, 3, 1}};
   for (const Shape& c : shapes)
